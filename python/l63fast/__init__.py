@@ -1,0 +1,1 @@
+"""Fast data-assimilation experiments on the Lorenz-63 system."""

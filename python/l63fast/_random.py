@@ -1,0 +1,91 @@
+"""Counter-based random streams: a draw depends on its key and place, on nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+__all__ = ["PURPOSES", "SPLITS", "generator", "standard_normals", "uniforms"]
+
+PURPOSES: Final = {
+    "initial": 0,
+    "observation": 1,
+    "background": 2,
+    "model_error": 3,
+    "bootstrap": 4,
+    "training": 5,
+    "scheme": 6,
+}
+SPLITS: Final = {"none": 0, "train": 1, "val": 2, "test": 3}
+
+_WORDS_PER_BLOCK: Final = 4  # Philox4x64 makes four 64-bit words per counter value
+
+
+def _bit_generator(seed: int, purpose: str, split: str) -> np.random.Philox:
+    # spawn_key, not a list of entropy: SeedSequence(1) equals SeedSequence([1, 0]).
+    sequence = np.random.SeedSequence(
+        seed, spawn_key=(PURPOSES[purpose], SPLITS[split])
+    )
+    return np.random.Philox(key=sequence.generate_state(2, np.uint64))
+
+
+def generator(seed: int, purpose: str, split: str = "none") -> np.random.Generator:
+    """Return a NumPy generator for draws that need no place of their own."""
+    return np.random.Generator(_bit_generator(seed, purpose, split))
+
+
+def uniforms(
+    seed: int,
+    purpose: str,
+    split: str,
+    n_trajectories: int,
+    shape: tuple[int, ...],
+    *,
+    first: int = 0,
+) -> np.ndarray:
+    """Return uniforms in (0, 1) for trajectories ``first`` to ``first + n``.
+
+    The trajectory is the counter: its numbers do not depend on how many others are
+    drawn, so any split into chunks or workers gives the same values.
+
+    Parameters
+    ----------
+    seed : int
+    purpose, split : str
+        Names in ``PURPOSES`` and ``SPLITS``; each pair is a stream of its own.
+    n_trajectories : int
+    shape : tuple of int
+        Shape of one trajectory's draws.
+    first : int
+        Index of the first trajectory.
+
+    Returns
+    -------
+    (n_trajectories, *shape) float64
+    """
+    per_trajectory = math.prod(shape)
+    blocks = -(-per_trajectory // _WORDS_PER_BLOCK)
+    bits = _bit_generator(seed, purpose, split)
+    bits.advance(first * blocks)
+    raw = bits.random_raw(n_trajectories * blocks * _WORDS_PER_BLOCK)
+    words = raw.reshape(n_trajectories, blocks * _WORDS_PER_BLOCK)[:, :per_trajectory]
+    centred = (words >> np.uint64(12)).astype(np.float64) + 0.5
+    return np.ascontiguousarray(centred * 2.0**-52).reshape(n_trajectories, *shape)
+
+
+def standard_normals(
+    seed: int,
+    purpose: str,
+    split: str,
+    n_trajectories: int,
+    shape: tuple[int, ...],
+    *,
+    first: int = 0,
+) -> np.ndarray:
+    """Return N(0, 1) draws, one per uniform (inverse normal CDF), as in `uniforms`."""
+    from scipy.special import ndtri  # imported here: the package root costs NumPy only
+
+    draws = uniforms(seed, purpose, split, n_trajectories, shape, first=first)
+    return np.asarray(ndtri(draws))

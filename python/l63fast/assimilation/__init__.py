@@ -1,0 +1,1 @@
+"""Assimilation schemes: backgrounds and observations in, analyses out."""

@@ -1,0 +1,1 @@
+"""Experiments: settings, cells, and the tables and figures made of them."""

@@ -1,0 +1,1 @@
+"""Neural encoders that read a window of observations and correct a background."""
