@@ -1,4 +1,4 @@
-"""The only argument validation: each check names the argument, the need and the gift."""
+"""The only argument validation: argument, what was expected, what came."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
 
 __all__ = [
+    "array",
     "available_memory",
     "batch",
     "boolean",
@@ -21,8 +22,11 @@ __all__ = [
     "count",
     "covariance",
     "finite",
+    "float_dtype",
     "generator",
+    "instance",
     "memory",
+    "output",
     "real",
     "seed",
     "states",
@@ -122,6 +126,27 @@ def generator(name: str, value: Any) -> np.random.Generator:
     return np.random.default_rng(seed(name, value))
 
 
+def instance(name: str, value: Any, kind: type) -> None:
+    """Refuse a value that is not of this class."""
+    if not isinstance(value, kind):
+        raise ArgumentTypeError(
+            f"{name}: expected {kind.__name__}, got {type(value).__name__}"
+        )
+
+
+def float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """Return float64 or float32 as a dtype; refuse any other."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name}: expected float64 or float32, got {_shown(value)}"
+        ) from None
+    if dtype not in FLOATS:
+        raise ArgumentTypeError(f"{name}: expected float64 or float32, got {dtype}")
+    return dtype
+
+
 def threads(name: str, value: Any) -> int:
     """Return a thread count: `None` means every core this process may use."""
     if value is None:
@@ -169,9 +194,64 @@ def vectors(
     return contiguous
 
 
+def output(
+    name: str, value: Any, shape: tuple[int, ...], source: np.ndarray
+) -> np.ndarray:
+    """Return an output array; refuse another shape or dtype, read-only, overlapping."""
+    instance(name, value, np.ndarray)
+    array: np.ndarray = value
+    problem = None
+    if array.shape != shape:
+        problem = f"shape {_shape(shape)}, got {_shape(array.shape)}"
+    elif array.dtype != source.dtype:
+        problem = f"{source.dtype}, got {array.dtype}"
+    elif not array.flags.writeable:
+        problem = "a writeable array, got a read-only one"
+    elif not array.flags.aligned:
+        problem = "an aligned array, got a misaligned one"
+    elif np.shares_memory(array, source):
+        problem = "memory of its own, got an array that overlaps the input"
+    elif _overlaps_itself(array):
+        problem = f"no two entries in one place, got strides {array.strides}"
+    if problem is not None:
+        raise ArgumentValueError(f"{name}: expected {problem}")
+    return array
+
+
+def _overlaps_itself(array: np.ndarray) -> bool:
+    # Axes by growing stride: each must step over everything that the ones before span.
+    axes = [
+        (abs(stride), length)
+        for stride, length in zip(array.strides, array.shape, strict=True)
+        if length > 1
+    ]
+    span = array.itemsize
+    for stride, length in sorted(axes):
+        if stride < span:
+            return True
+        span = stride * (length - 1) + span
+    return False
+
+
 def states(name: str, value: Any, *, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     """Return states as a C-contiguous (..., 3) array of finite floats."""
     return vectors(name, value, size=3, dtype=dtype)
+
+
+def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Return a float64 array of this shape (`None`: any size); NaN is let through."""
+    given = _as_array(name, value)
+    fits = given.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, given.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("n" if size is None else str(size) for size in shape)
+        raise ArgumentValueError(
+            f"{name}: expected ({wanted}), got {_shape(given.shape)}"
+        )
+    if given.dtype.kind not in "fiu":
+        raise ArgumentTypeError(f"{name}: expected real numbers, got {given.dtype}")
+    return given.astype(np.float64)
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Counter-based random streams: a draw depends on its key and place, on nothing else."""
+"""Counter-based random streams: a draw depends on its key and its place alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observation operators as data, (component, power) pairs, and synthetic observations."""
+"""Observation operators as data, (component, power) pairs, and observations."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ObservationOperator:
 
     @property
     def is_mirror_blind(self) -> bool:
-        """Whether h(S x) = h(x): the observation cannot tell a state from its mirror."""
+        """Whether h(S x) = h(x), so that a state and its mirror look alike."""
         return all(sign == 1 for sign in self.mirror_signs)
 
     def __call__(self, states: Any) -> Any:

@@ -1,0 +1,157 @@
+"""The backend wall: `load_kernels` is the one door to the compiled kernels."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Final, Protocol
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.errors import BackendError, BackendWarning
+
+__all__ = ["BACKENDS", "BackendInfo", "Kernels", "backend_info", "load_kernels"]
+
+BACKENDS: Final = ("auto", "cpp", "numba")
+LEVEL_VARIABLE: Final = "L63FAST_INSTRUCTION_SET"
+
+
+class Kernels(Protocol):
+    """What every backend offers, with arrays already validated and contiguous."""
+
+    def integrate(
+        self,
+        initial: np.ndarray,
+        out: np.ndarray,
+        save_every: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> int:
+        """Fill `out` (n, n_saved, 3); return the number of diverged members."""
+
+    def analyse(
+        self,
+        background: np.ndarray,
+        observation: np.ndarray,
+        b_matrices: np.ndarray,
+        r_matrices: np.ndarray,
+        components: tuple[int, ...],
+        powers: tuple[int, ...],
+        n_starts: int,
+        max_iter: int,
+        tol: float,
+        n_threads: int,
+    ) -> tuple[np.ndarray, ...]:
+        """Return state, status, n_iter, cost and residual of batched 3D-Var."""
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """Which kernels run, and why.
+
+    Attributes
+    ----------
+    name : str
+        "cpp" or "numba".
+    instruction_set : str
+        "x86-64-v2", "-v3", "-v4", "generic", or "llvm" for Numba.
+    n_threads : int
+        Threads that a call uses unless told otherwise.
+    reason : str
+        Why this backend was taken.
+    """
+
+    name: str
+    instruction_set: str
+    n_threads: int
+    reason: str
+
+
+@cache
+def _cpp() -> tuple[ModuleType | None, str]:
+    try:
+        from l63fast._kernels import cpp
+    except ImportError as error:
+        return None, f"the C++ extension cannot be imported ({error})"
+    return cpp, "the C++ extension is installed"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, BackendWarning, stacklevel=4)
+
+
+def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
+    """Return the kernels of a backend.
+
+    Parameters
+    ----------
+    backend : {"auto", "cpp", "numba"}
+        "auto" takes C++ where it is installed, otherwise Numba with one warning. An
+        explicit choice never degrades.
+    level : str, optional
+        Instruction set to force ("x86-64-v2", ...), for tests; by default the best
+        that the processor has, or what the environment variable
+        L63FAST_INSTRUCTION_SET names.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the backend is not one of the names above.
+    BackendError
+        If the backend or level asked for is not available here.
+    """
+    _checks.choice("backend", backend, BACKENDS)
+    cpp, reason = _cpp() if backend != "numba" else (None, "")
+    if cpp is not None:
+        return _cpp_kernels(cpp, level)
+    if backend == "cpp":
+        raise BackendError(f"backend: 'cpp' was asked for, but {reason}")
+    if level is not None:
+        raise BackendError(f"level: only the C++ backend has levels, got {level!r}")
+    if backend == "auto":
+        _warn_once(f"Numba kernels are used (same results): {reason}")
+    from l63fast._kernels import numba_kernels
+
+    return numba_kernels
+
+
+def _cpp_kernels(cpp: ModuleType, level: str | None) -> Kernels:
+    available = cpp.levels()
+    if level is not None:
+        if level not in available:
+            raise BackendError(
+                f"level: expected one of {', '.join(available)}, got {level!r}"
+            )
+        return cpp.kernels(level)  # type: ignore[no-any-return]
+    return cpp.kernels(_default_level(available))  # type: ignore[no-any-return]
+
+
+def _default_level(available: tuple[str, ...]) -> str:
+    wanted = os.environ.get(LEVEL_VARIABLE)
+    if wanted in available:
+        return wanted
+    if wanted is not None:
+        _warn_once(
+            f"{LEVEL_VARIABLE}: expected one of {', '.join(available)}, got "
+            f"{wanted!r}; {available[-1]} is used"
+        )
+    return available[-1]
+
+
+def backend_info(backend: str = "auto") -> BackendInfo:
+    """Return which kernels `backend` means here, and why."""
+    _checks.choice("backend", backend, BACKENDS)
+    n_threads = _checks.threads("n_threads", None)
+    cpp, reason = _cpp()
+    if cpp is None or backend == "numba":
+        if backend == "cpp":
+            raise BackendError(f"backend: 'cpp' was asked for, but {reason}")
+        why = "Numba was asked for" if backend == "numba" else reason
+        return BackendInfo("numba", "llvm", n_threads, why)
+    return BackendInfo("cpp", _default_level(cpp.levels()), n_threads, reason)

@@ -1,0 +1,348 @@
+"""The Lorenz-63 model: trajectories, forecasts, the attractor and its climatology."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast import _checks, _random
+from l63fast._kernels import load_kernels
+from l63fast.errors import ArgumentValueError, DivergenceError, LargeTimeStepWarning
+
+__all__ = [
+    "Climatology",
+    "Lorenz63",
+    "climatology",
+    "forecast",
+    "mirror",
+    "simulate",
+    "spin_up",
+]
+
+DIVERGENCE_POLICIES: Final = ("raise", "nan")
+_SEARCH_CHUNK: Final = 256  # steps stored at once when the first bad step is sought
+
+
+@dataclass(frozen=True)
+class Lorenz63:
+    """Parameters of dx = sigma (y - x), dy = x (rho - z) - y, dz = x y - beta z.
+
+    Source: Lorenz (1963), Deterministic nonperiodic flow, equations 25 to 27.
+    """
+
+    sigma: float = 10.0
+    rho: float = 28.0
+    beta: float = 8.0 / 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "rho", "beta"):
+            value = _checks.real(name, getattr(self, name))
+            object.__setattr__(self, name, value)
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        """Return (sigma, rho, beta), the order that the kernels take."""
+        return self.sigma, self.rho, self.beta
+
+
+_DEFAULT_PARAMETERS: Final = Lorenz63()
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """Mean (3,) and covariance C (3, 3) of states on the attractor."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def simulate(
+    initial_state: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    save_every: int = 1,
+    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
+    dtype: Any = None,
+    out: np.ndarray | None = None,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> np.ndarray:
+    """Return trajectories by classical RK4; entry 0 is the initial state.
+
+    Parameters
+    ----------
+    initial_state : (..., 3) float64 or float32
+        States; any strides, byte order or a torch CPU tensor.
+    n_steps : int
+        Number of steps; 0 gives the initial state alone.
+    dt : float
+        Time step (time units), at most 0.1 unless `allow_large_dt`.
+    save_every : int
+        Steps between saved states; divides `n_steps`.
+    dtype : dtype, optional
+        Refuse initial states of another dtype (nothing is ever converted).
+    out : (..., n_saved, 3) array, optional
+        Where to write; its strides are followed, so that a transposed view of a
+        time-major array works.
+    on_divergence : {"raise", "nan"}
+        What to do with members that leave the floating-point range.
+
+    Returns
+    -------
+    (..., n_saved, 3) with n_saved = n_steps // save_every + 1, of the states' dtype
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
+    DivergenceError
+        If a member diverged and `on_divergence` is "raise".
+    MemoryLimitError
+        If the trajectory needs more memory than there is.
+    """
+    call = _Integration(
+        initial_state, "initial_state", n_steps, dt, parameters, dtype, n_threads,
+        backend, on_divergence, allow_large_dt,
+    )  # fmt: skip
+    save_every = _checks.count("save_every", save_every, minimum=1)
+    if call.n_steps % save_every:
+        raise ArgumentValueError(
+            f"save_every: expected a divisor of n_steps = {call.n_steps}, "
+            f"got {save_every}"
+        )
+    shape = (*call.states.shape[:-1], call.n_steps // save_every + 1, 3)
+    trajectory = _output(out, shape, call.states)
+    flat = trajectory.reshape(-1, shape[-2], 3) if out is None else _flat(trajectory)
+    flat[:, 0] = call.states.reshape(-1, 3)
+    if call.n_steps:
+        call.run(flat[:, 1:], save_every)
+    return trajectory
+
+
+def forecast(
+    state: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
+    dtype: Any = None,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> np.ndarray:
+    """Return the states after `n_steps` steps, (..., 3); nothing between is stored.
+
+    The arguments and errors are those of `simulate`, whose last entry this is, bit
+    for bit.
+    """
+    call = _Integration(
+        state, "state", n_steps, dt, parameters, dtype, n_threads,
+        backend, on_divergence, allow_large_dt,
+    )  # fmt: skip
+    if not call.n_steps:
+        return call.states.copy()
+    final = np.empty_like(call.states)
+    call.run(final.reshape(-1, 1, 3), call.n_steps)
+    return final
+
+
+class _Integration:
+    """The validated arguments that simulate and forecast share."""
+
+    def __init__(
+        self,
+        states: Any,
+        name: str,
+        n_steps: int,
+        dt: float,
+        parameters: Lorenz63,
+        dtype: Any,
+        n_threads: int | None,
+        backend: str,
+        on_divergence: str,
+        allow_large_dt: bool,
+    ) -> None:
+        self.n_steps = _checks.count("n_steps", n_steps)
+        large = _checks.boolean("allow_large_dt", allow_large_dt)
+        self.dt, is_large = _checks.time_step("dt", dt, allow_large=large)
+        _checks.instance("parameters", parameters, Lorenz63)
+        self.parameters = parameters
+        self.n_threads = _checks.threads("n_threads", n_threads)
+        self.policy = _checks.choice(
+            "on_divergence", on_divergence, DIVERGENCE_POLICIES
+        )
+        wanted = None if dtype is None else _checks.float_dtype("dtype", dtype)
+        self.states = _checks.states(name, states, dtype=wanted)
+        self.kernels = load_kernels(backend)
+        if is_large:
+            warnings.warn(
+                f"dt: {self.dt:g} is above {_checks.LARGE_TIME_STEP:g}, where RK4 is "
+                "visibly wrong for Lorenz-63",
+                LargeTimeStepWarning,
+                stacklevel=3,
+            )
+
+    def run(self, saved: np.ndarray, save_every: int) -> None:
+        """Fill `saved` (n, n_saved, 3), without the initial state."""
+        initial = self.states.reshape(-1, 3)
+        if not initial.size:
+            return
+        n_diverged = self._integrate(initial, saved, save_every)
+        if n_diverged and self.policy == "raise":
+            self._raise_divergence(initial, saved[:, -1])
+
+    def _integrate(self, initial: np.ndarray, out: np.ndarray, save_every: int) -> int:
+        parameters = self.parameters.as_tuple()
+        return self.kernels.integrate(
+            initial, out, save_every, self.dt, parameters, self.n_threads
+        )
+
+    def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
+        members = np.flatnonzero(~np.isfinite(final).all(axis=-1))
+        step = self._first_bad_step(initial[members])
+        time = step * self.dt
+        raise DivergenceError(
+            f"{len(members)} of {len(initial)} members left the floating-point range, "
+            f"the first at step {step} (time {time:g}); members "
+            f"{members[:5].tolist()}{'...' if len(members) > 5 else ''}",
+            members,
+            step,
+            time,
+        )
+
+    def _first_bad_step(self, states: np.ndarray) -> int:
+        """Return the first step after which one of these states is not finite."""
+        done = 0
+        while True:
+            chunk = np.empty((len(states), _SEARCH_CHUNK, 3), dtype=states.dtype)
+            self._integrate(states, chunk, 1)
+            bad = ~np.isfinite(chunk).all(axis=(0, 2))
+            if bad.any():
+                return done + int(np.argmax(bad)) + 1
+            done += _SEARCH_CHUNK
+            states = np.ascontiguousarray(chunk[:, -1])
+
+
+def _output(
+    out: np.ndarray | None, shape: tuple[int, ...], states: np.ndarray
+) -> np.ndarray:
+    if out is None:
+        n_bytes = states.dtype.itemsize
+        for length in shape:
+            n_bytes *= length
+        _checks.memory("n_steps", n_bytes)
+        return np.empty(shape, dtype=states.dtype)
+    return _checks.output("out", out, shape, states)
+
+
+def _flat(out: np.ndarray) -> np.ndarray:
+    """Return `out` (..., n_saved, 3) as a view (n, n_saved, 3)."""
+    if out.ndim == 2:
+        return out[np.newaxis]
+    if out.ndim == 3:
+        return out
+    view = out.view()
+    try:
+        view.shape = (-1, *out.shape[-2:])
+    except AttributeError:
+        raise ArgumentValueError(
+            "out: expected leading axes that can be seen as one without a copy, got "
+            f"shape {out.shape} with strides {out.strides}"
+        ) from None
+    return view
+
+
+def spin_up(
+    n_members: int,
+    *,
+    seed: int,
+    split: str = "none",
+    first: int = 0,
+    time: float = 20.0,
+    dt: float = 0.01,
+    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return independent states on the attractor, (n_members, 3).
+
+    Each member starts from a point of its own around the attractor and is integrated
+    for `time`; member i depends on (seed, split, first + i) and on nothing else.
+
+    Parameters
+    ----------
+    n_members : int
+    seed : int
+    split : {"none", "train", "val", "test"}
+        Each has a random stream of its own.
+    first : int
+        Index of the first member.
+    time : float
+        Length of the spin-up (time units).
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
+    """
+    n_members = _checks.count("n_members", n_members)
+    first = _checks.count("first", first)
+    seed = _checks.seed("seed", seed)
+    split = _checks.choice("split", split, _random.SPLITS)
+    time = _checks.real("time", time, minimum=0.0)
+    _checks.memory("n_members", 4 * n_members * 3 * 8)
+    draws = _random.uniforms(seed, "initial", split, n_members, (3,), first=first)
+    # A box around the attractor: every point of it falls onto the attractor.
+    start = np.array([-15.0, -15.0, 10.0]) + draws * 30.0
+    n_steps = round(time / _checks.real("dt", dt, above=0.0))
+    return forecast(
+        start,
+        n_steps,
+        dt=dt,
+        parameters=parameters,
+        n_threads=n_threads,
+        backend=backend,
+    )
+
+
+def mirror(states: np.ndarray) -> np.ndarray:
+    """Return S states, S(x, y, z) = (-x, -y, z), the symmetry of the model."""
+    return np.asarray(states) * np.array([-1.0, -1.0, 1.0], dtype=states.dtype)
+
+
+def climatology(states: Any) -> Climatology:
+    """Return mean and covariance of states (..., 3), symmetrised with S.
+
+    Averaging over the states and their mirrors makes the means of x and y and the
+    covariances xz and yz exactly zero, as they are on the attractor; without that a
+    sample's chance asymmetry would enter every scheme built on C.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If `states` is not an array of finite floats with at least two states.
+    """
+    flat = _checks.states("states", states).reshape(-1, 3).astype(np.float64)
+    if len(flat) < 2:
+        raise ArgumentValueError(f"states: expected at least 2, got {len(flat)}")
+    mean = np.array([0.0, 0.0, flat[:, 2].mean()])
+    covariance = symmetrised(second_moment(flat - mean))
+    return Climatology(mean, covariance)
+
+
+def second_moment(deviations: np.ndarray) -> np.ndarray:
+    """Return the mean of d d^T over deviations (..., 3): a (3, 3) matrix."""
+    flat = deviations.reshape(-1, 3)
+    return np.asarray(flat.T @ flat / len(flat))
+
+
+def symmetrised(covariance: np.ndarray) -> np.ndarray:
+    """Return the average of a covariance (3, 3) and its mirror: xz and yz vanish."""
+    signs = np.array([-1.0, -1.0, 1.0])
+    return 0.5 * (covariance + signs[:, None] * covariance * signs)
