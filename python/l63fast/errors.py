@@ -60,7 +60,20 @@ class ResultError(L63Error, OSError):
 
 
 class LockedError(ResultError):
-    """Another process is writing the same result directory."""
+    """Another process is writing the same result directory.
+
+    Attributes
+    ----------
+    pid : int or None
+        Its process id, if it could be read.
+    since : str or None
+        When it began (ISO 8601, UTC).
+    """
+
+    def __init__(self, message: str, pid: int | None = None, since: str | None = None):
+        super().__init__(message)
+        self.pid = pid
+        self.since = since
 
 
 class DivergenceError(L63Error, ArithmeticError):
