@@ -21,12 +21,14 @@ __all__ = [
     "choice",
     "count",
     "covariance",
+    "file_name",
     "finite",
     "float_dtype",
     "generator",
     "instance",
     "memory",
     "output",
+    "path",
     "real",
     "seed",
     "states",
@@ -111,6 +113,47 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     if value not in names:
         raise ArgumentValueError(
             f"{name}: expected one of {', '.join(names)}, got {value!r}"
+        )
+    return value
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path, `~` expanded; refuse an empty one and control characters."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(
+        os.fspath(value), bytes
+    ):
+        raise ArgumentTypeError(
+            f"{name}: expected a path, got {_shown(value)} ({type(value).__name__})"
+        )
+    text = os.fspath(value)
+    if not text.strip() or any(ord(character) < 32 for character in text):
+        raise ArgumentValueError(
+            f"{name}: expected a path without control characters, got {_shown(text)}"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ArgumentValueError(
+            f"{name}: expected a path of a known user, got {_shown(text)}"
+        ) from None
+
+
+def file_name(name: str, value: Any, *, longest: int = 200) -> str:
+    """Return `value` if it can name one file: no separator, not `.` or `..`."""
+    if not isinstance(value, str):
+        raise ArgumentTypeError(
+            f"{name}: expected a name, got {_shown(value)} ({type(value).__name__})"
+        )
+    plain = value.strip() and "/" not in value and value not in (".", "..")
+    if not plain or any(ord(character) < 32 for character in value):
+        raise ArgumentValueError(
+            f"{name}: expected one name without '/' or control characters, "
+            f"got {_shown(value)}"
+        )
+    size = len(os.fsencode(value))
+    if size > longest:
+        raise ArgumentValueError(
+            f"{name}: expected at most {longest} bytes, got {size}: {_shown(value)}"
         )
     return value
 
