@@ -1,0 +1,78 @@
+"""Keep members that are no longer finite from stopping their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.lorenz63 import Lorenz63, forecast
+
+__all__ = ["finite_members", "forecast_members"]
+
+
+def forecast_members(
+    state: np.ndarray,
+    n_steps: int,
+    *,
+    dt: float,
+    parameters: Lorenz63,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the states (..., 3) `n_steps` later; what is or becomes non-finite is NaN.
+
+    The model refuses non-finite states, as it should: nothing but a scheme that counts
+    its diverged members may carry them on.
+    """
+    finite = np.isfinite(state).all(axis=-1)
+    everyone = bool(finite.all())
+    later = forecast(
+        state if everyone else state[finite],
+        n_steps,
+        dt=dt,
+        parameters=parameters,
+        n_threads=n_threads,
+        backend=backend,
+        on_divergence="nan",
+    )
+    return later if everyone else _scattered(later, finite, np.nan)
+
+
+def finite_members(
+    analyse: Callable[[np.ndarray, np.ndarray], Analysis],
+    background: np.ndarray,
+    observation: np.ndarray,
+) -> Analysis:
+    """Return `analyse(background, observation)`, done for the finite members only.
+
+    Parameters
+    ----------
+    analyse : callable
+        Takes finite backgrounds (n, 3) and their observations (n, obs_dim).
+    background : (n, 3)
+    observation : (n, obs_dim)
+
+    Returns
+    -------
+    Analysis
+        NaN with `Status.NON_FINITE` for the others.
+    """
+    finite = np.isfinite(background).all(axis=-1)
+    if finite.all():
+        return analyse(background, observation)
+    part = analyse(background[finite], observation[finite])
+    return Analysis(
+        state=_scattered(part.state, finite, np.nan),
+        status=_scattered(part.status, finite, Status.NON_FINITE),
+        n_iter=_scattered(part.n_iter, finite, 0),
+        cost=_scattered(part.cost, finite, np.nan),
+        residual=_scattered(part.residual, finite, np.nan),
+    )
+
+
+def _scattered(values: np.ndarray, chosen: np.ndarray, fill: float) -> np.ndarray:
+    full = np.full((*chosen.shape, *values.shape[1:]), fill, dtype=values.dtype)
+    full[chosen] = values
+    return full
