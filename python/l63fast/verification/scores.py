@@ -1,0 +1,178 @@
+"""The scores of a set of analyses, and paired differences between two sets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast.verification.measures import (
+    MEASURES,
+    by_trajectory,
+    finish,
+    mean_squares,
+    mirrored_states,
+    pair,
+    squared_errors,
+)
+
+__all__ = ["CLIMATOLOGICAL_RMS", "Scores", "paired_difference", "score"]
+
+CLIMATOLOGICAL_RMS: Final = 7.6  # what the climatological mean scores (DAPPER)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one set of analyses; a score with a NaN analysis in it is NaN.
+
+    Attributes
+    ----------
+    rms : float
+        Time mean of the instantaneous root mean square over the components (DAPPER).
+    pool : float
+        Root of the mean square over trajectories, times and components.
+    rms_x, rms_y, rms_z : float
+        Root of the mean square of one component; their mean square is that of `pool`.
+    median, p95 : float
+        Quantiles of the instantaneous root mean square.
+    mirror_rms, mirror_pool : float
+        As above with, at each time, the smaller of the errors of x_a and of S x_a.
+    sign_flip_rate : float
+        Share of analyses that are closer to the truth once mirrored.
+    divergence_rate : float
+        Share of trajectories with a time-mean error above 7.6 or not finite.
+    n_trajectories, n_analyses, n_non_finite : int
+        How many there are, and how many analyses hold NaN or infinity.
+    ci95 : dict of str to (float, float)
+        Bootstrap intervals of rms, pool, mirror_rms and mirror_pool; NaN for a single
+        trajectory, which says nothing about the spread.
+    """
+
+    rms: float
+    pool: float
+    rms_x: float
+    rms_y: float
+    rms_z: float
+    median: float
+    p95: float
+    mirror_rms: float
+    mirror_pool: float
+    sign_flip_rate: float
+    divergence_rate: float
+    n_trajectories: int
+    n_analyses: int
+    n_non_finite: int
+    ci95: dict[str, Interval]
+
+    @property
+    def pool_decibel(self) -> float:
+        """Mean squared error in dB: 10 log10 of `pool` squared."""
+        return 20.0 * math.log10(self.pool) if self.pool > 0.0 else -math.inf
+
+
+def score(
+    analysis: np.ndarray,
+    truth: np.ndarray,
+    *,
+    mirror_aware: bool = False,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Scores:
+    """Return all scores of a set of analyses.
+
+    Parameters
+    ----------
+    analysis : (n_trajectories, n_times, 3)
+        NaN and infinity are counted and make the scores that hold them non-finite.
+    truth : (n_trajectories, n_times, 3)
+    mirror_aware : bool
+        Take components, quantiles and divergence from the mirror-aware errors. The
+        names `rms` and `pool` stay plain, `mirror_rms` and `mirror_pool` mirror-aware.
+    n_bootstrap : int
+        Resamples of the trajectories; 0 leaves the intervals NaN.
+    seed : int
+        Key of the resampling; equal seeds resample equally.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If the shapes differ, an axis is empty, or the truth is not finite.
+    """
+    analysis, truth = pair(analysis, truth)
+    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
+    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
+    plain, mirrored = mean_squares(analysis, truth)
+    folded = np.minimum(plain, mirrored)
+    flipped = mirrored < plain
+    broken = ~np.isfinite(analysis).all(axis=-1)
+    judged = np.where(flipped[..., None], mirrored_states(analysis), analysis)
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = (judged if mirror_aware else analysis) - truth
+        components = np.sqrt((errors**2).mean(axis=(0, 1)))
+        each = np.sqrt(folded if mirror_aware else plain)
+        median, p95 = np.quantile(each, (0.5, 0.95))
+    means = by_trajectory(plain, folded)
+    time_mean = means[:, 2 if mirror_aware else 0]
+    names = ("rms", "pool", "mirror_rms", "mirror_pool")
+    values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
+    resampled = finish(bootstrap_means(means, n_bootstrap, seed))
+    return Scores(
+        **values,
+        rms_x=float(components[0]),
+        rms_y=float(components[1]),
+        rms_z=float(components[2]),
+        median=float(median),
+        p95=float(p95),
+        sign_flip_rate=math.nan if broken.any() else float(flipped.mean()),
+        divergence_rate=float((~(time_mean <= CLIMATOLOGICAL_RMS)).mean()),
+        n_trajectories=analysis.shape[0],
+        n_analyses=broken.size,
+        n_non_finite=int(broken.sum()),
+        ci95={name: interval(resampled[:, i]) for i, name in enumerate(names)},
+    )
+
+
+def paired_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    truth: np.ndarray,
+    *,
+    measure: str = "pool",
+    mirror_aware: bool = False,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return the score of `a` minus that of `b`, and its 95 % interval.
+
+    Both are resampled with the same trajectories, so what is hard for both cancels.
+
+    Parameters
+    ----------
+    a, b, truth : (n_trajectories, n_times, 3)
+    measure : "rms" or "pool"
+    mirror_aware : bool
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    difference, low, high : float
+        Negative where `a` is better.
+    """
+    measure = _checks.choice("measure", measure, MEASURES)
+    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
+    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
+    columns = []
+    for name, analysis in (("a", a), ("b", b)):
+        squares = squared_errors(*pair(analysis, truth, name), mirror_aware)
+        columns.append(by_trajectory(squares)[:, MEASURES.index(measure)])
+    means = np.stack(columns, axis=1)
+    resampled = bootstrap_means(means, n_bootstrap, seed)
+    both = np.concatenate([means.mean(axis=0)[None], resampled])
+    scores = np.sqrt(both) if measure == "pool" else both
+    with np.errstate(invalid="ignore"):
+        difference = scores[:, 0] - scores[:, 1]
+    return (float(difference[0]), *interval(difference[1:]))
