@@ -335,7 +335,7 @@ def _iterate(
     10 d, 11 right-hand side, 12 to 14 A, 15 to 17 I + A G.
     Returns status, number of iterations, cost.
     """
-    zero, one, half, quarter, slack, tol2 = c[0], c[1], c[5], c[6], c[9], c[10]
+    zero, one, half, quarter, tol2 = c[0], c[1], c[5], c[6], c[10]
     w, v, u, r, qr = s[0], s[1], s[2], s[3], s[4]
     wt, vt, ut, rt, qrt = s[5], s[6], s[7], s[8], s[9]
     d, b, a, n_matrix = s[10], s[11], s[12:15], s[15:18]
@@ -395,7 +395,10 @@ def _iterate(
             if not np.isfinite(cost):
                 return NON_FINITE, n, cost
             small = False
-        if trial <= cost * slack and np.isfinite(trial):
+        scale = cost
+        for i in range(m):
+            scale = _fma(abs(qr[i]), abs(y[i]) + abs(r[i]), scale)
+        if trial <= _fma(c[9], scale, cost) and np.isfinite(trial):
             for i in range(m):
                 w[i], v[i], u[i] = wt[i], vt[i], ut[i]
                 r[i], qr[i] = rt[i], qrt[i]
@@ -526,7 +529,7 @@ def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
     c = np.zeros(16, dtype=dtype)
     c[:5] = (0, 1, 2, 3, 4)
     c[5], c[6], c[7], c[8] = 0.5, 0.25, np.nan, kind(1) / kind(3)
-    c[9] = kind(1) + kind(4) * np.finfo(dtype).eps
+    c[9] = kind(16) * np.finfo(dtype).eps
     c[10] = kind(tol) * kind(tol)
     c[11] = np.inf
     c[13:16] = (2, 6, 12)

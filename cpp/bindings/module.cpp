@@ -1,0 +1,153 @@
+// The only pybind11 file: takes NumPy arrays apart, releases the GIL, nothing else.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "l63fast/kernels.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+using l63fast::KernelTable;
+
+std::vector<const KernelTable*> tables() {
+  const KernelTable* found[4];
+  const int count = l63fast::available_kernels(found);
+  return {found, found + count};
+}
+
+const KernelTable& table_of(const std::string& level) {
+  for (const KernelTable* table : tables()) {
+    if (level == table->name) return *table;
+  }
+  throw std::invalid_argument("level: not available: " + level);
+}
+
+std::vector<std::string> levels() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : tables()) names.emplace_back(table->name);
+  return names;
+}
+
+// Runs Python's signal handlers; true means that one of them raised.
+bool signals_pending(void*) {
+  const py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+void rethrow_python_error() {
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+}
+
+// A contiguous array of n_items values, or an error that the Python side never lets
+// happen: the argument checks are made there, these guard the memory.
+template <class T>
+const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
+  if (array.size() != n_items || !(array.flags() & py::array::c_style)) {
+    throw std::invalid_argument("array: not contiguous or of unexpected size");
+  }
+  return array.data();
+}
+
+template <class T>
+py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
+  if (array.strides(axis) % static_cast<py::ssize_t>(sizeof(T)) != 0) {
+    throw std::invalid_argument("array: strides are not whole elements");
+  }
+  return array.strides(axis) / static_cast<py::ssize_t>(sizeof(T));
+}
+
+template <class T>
+std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
+                       std::int64_t save_every, double dt, double sigma, double rho,
+                       double beta, int n_threads, const std::string& level) {
+  if (out.ndim() != 3 || out.shape(2) != 3) throw std::invalid_argument("out: not (n, n_saved, 3)");
+  const std::int64_t n = out.shape(0);
+  l63fast::Integration<T> job{};
+  job.initial = read(initial, 3 * n);
+  job.out = out.mutable_data();
+  job.strides = {element_stride(out, 0), element_stride(out, 1), element_stride(out, 2)};
+  job.n_saved = out.shape(1);
+  job.save_every = save_every;
+  job.dt = dt;
+  job.parameters = {sigma, rho, beta};
+  const KernelTable& table = table_of(level);
+  std::int64_t diverged = 0;
+  {
+    const py::gil_scoped_release release;
+    diverged = l63fast::integrate(table, job, n, n_threads, signals_pending, nullptr);
+  }
+  rethrow_python_error();
+  return diverged;
+}
+
+template <class T>
+py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observation,
+                  const py::array_t<T>& b_matrices, const py::array_t<T>& r_matrices,
+                  const std::vector<int>& components, const std::vector<int>& powers,
+                  int n_starts, int max_iter, double tol, int n_threads,
+                  const std::string& level) {
+  const std::size_t m = components.size();
+  if (m < 1 || m > 3 || powers.size() != m) throw std::invalid_argument("components: 1 to 3");
+  const py::ssize_t n = background.shape(0), dim = static_cast<py::ssize_t>(m);
+  py::array_t<T> state({n, py::ssize_t{3}}), cost(n), residual({n, dim});
+  py::array_t<std::int8_t> status(n);
+  py::array_t<std::int32_t> n_iter(n);
+  l63fast::Analysis<T> job{};
+  job.background = read(background, 3 * n);
+  job.observation = read(observation, dim * n);
+  job.each_b = b_matrices.size() != 9;
+  job.each_r = r_matrices.size() != dim * dim;
+  job.b_matrix = read(b_matrices, job.each_b ? 9 * n : 9);
+  job.r_matrix = read(r_matrices, job.each_r ? dim * dim * n : dim * dim);
+  job.obs_dim = static_cast<int>(m);
+  for (std::size_t i = 0; i < m; ++i) {
+    if (components[i] < 0 || components[i] > 2 || powers[i] < 1 || powers[i] > 4) {
+      throw std::invalid_argument("components, powers: out of range");
+    }
+    job.components[i] = components[i];
+    job.powers[i] = powers[i];
+  }
+  job.n_starts = n_starts;
+  job.max_iter = max_iter;
+  job.tol = tol;
+  job.state = state.mutable_data();
+  job.status = status.mutable_data();
+  job.n_iter = n_iter.mutable_data();
+  job.cost = cost.mutable_data();
+  job.residual = residual.mutable_data();
+  const KernelTable& table = table_of(level);
+  {
+    const py::gil_scoped_release release;
+    l63fast::analyse(table, job, n, n_threads, signals_pending, nullptr);
+  }
+  rethrow_python_error();
+  return py::make_tuple(state, status, n_iter, cost, residual);
+}
+
+template <class T>
+void define(py::module_& module) {
+  module.def("integrate", &integrate<T>, py::arg("initial").noconvert(),
+             py::arg("out").noconvert(), py::arg("save_every"), py::arg("dt"),
+             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
+             py::arg("level"));
+  module.def("analyse", &analyse<T>, py::arg("background").noconvert(),
+             py::arg("observation").noconvert(), py::arg("b_matrices").noconvert(),
+             py::arg("r_matrices").noconvert(), py::arg("components"),
+             py::arg("powers"), py::arg("n_starts"), py::arg("max_iter"),
+             py::arg("tol"), py::arg("n_threads"), py::arg("level"));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The compiled kernels of l63fast; l63fast._kernels.cpp is their only user.";
+  module.def("levels", &levels, "Instruction sets that can run here, in rising order.");
+  define<double>(module);
+  define<float>(module);
+}

@@ -1,0 +1,96 @@
+// The surface of the core: the kernels, every argument with shape and unit; nothing is
+// thrown by the kernels themselves, the count or status they return says how they ended.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace l63fast {
+
+// Lorenz (1963): dx = sigma (y - x), dy = x (rho - z) - y, dz = x y - beta z.
+struct Parameters {
+  double sigma;
+  double rho;
+  double beta;
+};
+
+// Distances in elements between neighbours along each axis of an (n, n_saved, 3) array.
+struct Strides {
+  std::ptrdiff_t member;
+  std::ptrdiff_t time;
+  std::ptrdiff_t component;
+};
+
+// Ensemble integration by classical RK4. The order of every operation is that of
+// rk4_step in lorenz63.hpp.
+template <class T>
+struct Integration {
+  const T* initial;           // (n, 3) contiguous
+  T* out;                     // (n, n_saved, 3), by strides; without the initial state
+  Strides strides;            //
+  std::int64_t n_saved;       // saved states per member
+  std::int64_t save_every;    // steps between saved states
+  double dt;                  // time step (time units)
+  Parameters parameters;      //
+};
+
+// Batched 3D-Var, x_a = argmin J; the order is that of three_d_var.hpp.
+template <class T>
+struct Analysis {
+  const T* background;        // (n, 3)
+  const T* observation;       // (n, obs_dim)
+  const T* b_matrix;          // (3, 3), or (n, 3, 3) where each_b
+  const T* r_matrix;          // (obs_dim, obs_dim), or (n, obs_dim, obs_dim)
+  bool each_b;                // one B per sample
+  bool each_r;                // one R per sample
+  int obs_dim;                // 1 to 3
+  int components[3];          // observed component of each observation, 0 to 2
+  int powers[3];              // exponent of each, 1 to 4
+  int n_starts;               // basins tried: 1, or 2^k for k nonlinear components
+  int max_iter;               // iterations at most, per start
+  double tol;                 // step that ends the iteration, relative
+  T* state;                   // (n, 3)
+  std::int8_t* status;        // (n): Status
+  std::int32_t* n_iter;       // (n)
+  T* cost;                    // (n): J(state)
+  T* residual;                // (n, obs_dim): y - h(state)
+};
+
+enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
+
+// Instruction sets, in rising order. `generic` is the only one off x86-64.
+enum class Level : int { generic, v2, v3, v4 };
+
+// The kernels of one level, over members [begin, end). `cancel` is read every few
+// hundred steps; once it is not 0 the rest is left undone.
+struct KernelTable {
+  Level level;
+  const char* name;
+  // Returns how many members ended non-finite (their non-finite values are NaN).
+  std::int64_t (*integrate_f64)(const Integration<double>&, std::int64_t begin,
+                                std::int64_t end, const int* cancel);
+  std::int64_t (*integrate_f32)(const Integration<float>&, std::int64_t begin,
+                                std::int64_t end, const int* cancel);
+  void (*analyse_f64)(const Analysis<double>&, std::int64_t begin, std::int64_t end,
+                      const int* cancel);
+  void (*analyse_f32)(const Analysis<float>&, std::int64_t begin, std::int64_t end,
+                      const int* cancel);
+};
+
+// The tables that were compiled in and that this processor can run, in rising order.
+// Returns how many there are; tables[0 .. count) are valid.
+int available_kernels(const KernelTable* tables[4]);
+
+// Asked now and then by the calling thread while workers run; true cancels them.
+using Poll = bool (*)(void*);
+
+// The whole job over n members on n_threads threads of its own. Threads are joined
+// before return. Throws std::system_error where no thread can be started.
+template <class T>
+std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
+                       std::int64_t n, int n_threads, Poll poll, void* poll_data);
+template <class T>
+void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
+             int n_threads, Poll poll, void* poll_data);
+
+}  // namespace l63fast

@@ -1,0 +1,239 @@
+// Batched 3D-Var: the safeguarded Newton iteration; the order of its expressions is the
+// specification that the Numba kernels follow.
+//
+// The minimiser of J(x) = 1/2 |x - x_b|^2_{B^-1} + 1/2 |y - h(x)|^2_{R^-1} differs from
+// x_b by B_{:,C} w, C the m observed components, so the unknown is w. With G = B_{CC},
+// u = u_b + v, v = G w, D = diag(h'), r = y - h(u) and E = diag(h'' R^-1 r):
+//   J = 1/2 w.v + 1/2 r.R^-1 r,   w_new solves (I + A G) w_new = A v + D R^-1 r,
+// where A = D R^-1 D is Gauss-Newton, x_b + K [y - h(x) + H (x - x_b)], and
+// A = D R^-1 D - E is Newton. Newton is used where I + A G is positive; else only the
+// stabilising part of E is kept. A step that raises J is cut to a quarter.
+#pragma once
+
+#include "l63fast/kernels.hpp"
+#include "l63fast/observation.hpp"
+#include "l63fast/small_matrix.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+// One problem per lane.
+template <class T, int M>
+struct Problem {
+  Vector<T, M> u_background;  // observed part of x_b
+  Vector<T, M> y;             // observations
+  Matrix<T, M> g;             // B of the observed components
+  Matrix<T, M> r_inverse;     // R^-1
+  Vector<T, M> spread;        // sqrt(G_ii)
+  int powers[M];              // the same for all lanes
+};
+
+// A point of the iteration and what follows from it.
+template <class T, int M>
+struct Point {
+  Vector<T, M> w, v, u, r, qr;
+  Pack<T> cost;
+};
+
+// How each lane ended.
+template <class T>
+struct Ending {
+  Mask<T> status, n_iter;
+};
+
+template <class T>
+L63FAST_INLINE Mask<T> lanes(int value) {
+  return Mask<T>{} + value;
+}
+
+template <class T>
+L63FAST_INLINE Mask<T> lane_status(Status status) {
+  return lanes<T>(static_cast<int>(status));
+}
+
+template <class T>
+L63FAST_INLINE Mask<T> finite(Pack<T> a) {
+  return a - a == Pack<T>{};
+}
+
+template <class T>
+L63FAST_INLINE Pack<T> magnitude(Pack<T> a) {
+  return a < Pack<T>{} ? -a : a;
+}
+
+template <class T, int M>
+L63FAST_INLINE void look(const Problem<T, M>& s, Point<T, M>& p) {
+  for (int i = 0; i < M; ++i) p.r.at[i] = misfit<T>(p.u.at[i], s.y.at[i], s.powers[i]);
+  p.qr = times(s.r_inverse, p.r);
+}
+
+template <class T, int M>
+L63FAST_INLINE Pack<T> cost_of(const Point<T, M>& p) {
+  Pack<T> sum = p.w.at[0] * p.v.at[0];
+  for (int i = 1; i < M; ++i) sum = fma(p.w.at[i], p.v.at[i], sum);
+  for (int i = 0; i < M; ++i) sum = fma(p.r.at[i], p.qr.at[i], sum);
+  return broadcast(T(0.5)) * sum;
+}
+
+// The largest cost that is not above p's but for rounding: y - h(u) has the rounding
+// error of y, and J that of R^-1 r times it.
+template <class T, int M>
+L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M>& s, const Point<T, M>& p) {
+  const T rounding = T(16) * (sizeof(T) == 8 ? T(0x1p-52) : T(0x1p-23));
+  Pack<T> scale = p.cost;
+  for (int i = 0; i < M; ++i) {
+    const Pack<T> size = magnitude<T>(s.y.at[i]) + magnitude<T>(p.r.at[i]);
+    scale = fma(magnitude<T>(p.qr.at[i]), size, scale);
+  }
+  return fma(broadcast(rounding), scale, p.cost);
+}
+
+// |y|^(1/3) with the sign of y, good enough to start from.
+template <class T>
+L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
+  const Pack<T> zero{}, third = broadcast(T(1) / T(3)), two = broadcast(T(2));
+  const Pack<T> a = magnitude<T>(y);
+  Pack<T> t = square_root(square_root(a));
+  for (int i = 0; i < 8; ++i) t = third * fma(two, t, a / (t * t));
+  t = a > zero ? t : zero;
+  return y < zero ? -t : t;
+}
+
+// Where the iteration of one component starts: from what the observation says, if
+// nonlinear. From there J' of a single x^2 is convex and Newton falls monotonically.
+// `second` is the other basin: the mirror of an even power, the background of an odd one.
+template <class T>
+L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
+  const Pack<T> zero{};
+  if (p == 1) return ub;
+  const Pack<T> size = magnitude<T>(ub);
+  if (p == 3) {
+    if (second) return ub;
+    const Pack<T> t = rough_cube_root<T>(y);
+    return ((size > magnitude<T>(t)) & (ub * t >= zero)) ? ub : t;
+  }
+  Pack<T> root = square_root(y > zero ? y : zero);
+  if (p == 4) root = square_root(root);
+  if (second) return ub < zero ? root : -root;
+  const Pack<T> larger = size > root ? size : root;
+  return ub < zero ? -larger : larger;
+}
+
+// I + A G and A v + D R^-1 r at a point.
+template <class T, int M>
+L63FAST_INLINE void linearise(const Problem<T, M>& s, const Point<T, M>& p,
+                              Mask<T> newton, Matrix<T, M>& inner,
+                              Vector<T, M>& right) {
+  const Pack<T> zero{}, one = broadcast(T(1));
+  Vector<T, M> d;
+  Matrix<T, M> a;
+  for (int i = 0; i < M; ++i) d.at[i] = slope<T>(p.u.at[i], s.powers[i]);
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < M; ++j) a.at[i][j] = (d.at[i] * s.r_inverse.at[i][j]) * d.at[j];
+    if (s.powers[i] > 1) {
+      const Pack<T> e = bend<T>(p.u.at[i], s.powers[i]) * p.qr.at[i];
+      a.at[i][i] = (newton | (e < zero)) ? a.at[i][i] - e : a.at[i][i];
+    }
+  }
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < M; ++j) {
+      Pack<T> t = a.at[i][0] * s.g.at[0][j];
+      for (int k = 1; k < M; ++k) t = fma(a.at[i][k], s.g.at[k][j], t);
+      inner.at[i][j] = i == j ? one + t : t;
+    }
+    Pack<T> t = d.at[i] * p.qr.at[i];
+    for (int k = 0; k < M; ++k) t = fma(a.at[i][k], p.v.at[k], t);
+    right.at[i] = t;
+  }
+}
+
+template <class T, int M>
+L63FAST_INLINE void choose(Mask<T> taken, const Point<T, M>& from, Point<T, M>& to) {
+  for (int i = 0; i < M; ++i) {
+    to.w.at[i] = taken ? from.w.at[i] : to.w.at[i];
+    to.v.at[i] = taken ? from.v.at[i] : to.v.at[i];
+    to.u.at[i] = taken ? from.u.at[i] : to.u.at[i];
+    to.r.at[i] = taken ? from.r.at[i] : to.r.at[i];
+    to.qr.at[i] = taken ? from.qr.at[i] : to.qr.at[i];
+  }
+  to.cost = taken ? from.cost : to.cost;
+}
+
+// The point where basin `basin` starts: bit k chooses for the k-th nonlinear component.
+template <class T, int M>
+L63FAST_INLINE Point<T, M> first_point(const Problem<T, M>& s, int basin) {
+  Point<T, M> p;
+  int bit = 1;
+  for (int i = 0; i < M; ++i) {
+    const bool second = s.powers[i] > 1 && (basin & bit) != 0;
+    if (s.powers[i] > 1) bit <<= 1;
+    const Pack<T> ub = s.u_background.at[i];
+    p.w.at[i] = Pack<T>{};
+    p.v.at[i] = start<T>(ub, s.y.at[i], s.powers[i], second) - ub;
+    p.u.at[i] = ub + p.v.at[i];
+  }
+  look(s, p);
+  p.cost = broadcast(static_cast<T>(__builtin_inf()));
+  return p;
+}
+
+// The damped step from p towards w_full, and where it is too small to matter.
+template <class T, int M>
+L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M>& s, const Point<T, M>& p,
+                                       const Vector<T, M>& w_full, Pack<T> alpha,
+                                       Pack<T> tol2, Mask<T>& small) {
+  const Pack<T> one = broadcast(T(1));
+  Point<T, M> t;
+  for (int i = 0; i < M; ++i) {
+    const Pack<T> full = w_full.at[i];
+    t.w.at[i] = fma(alpha - one, full - p.w.at[i], full);
+  }
+  t.v = times(s.g, t.w);
+  small = alpha == one;
+  for (int i = 0; i < M; ++i) {
+    t.u.at[i] = s.u_background.at[i] + t.v.at[i];
+    const Pack<T> step = t.v.at[i] - p.v.at[i];
+    const Pack<T> size = magnitude<T>(t.u.at[i]) + s.spread.at[i];
+    small = small & (step * step < tol2 * (size * size));
+  }
+  look(s, t);
+  t.cost = cost_of(t);
+  return t;
+}
+
+// The safeguarded iteration from one start; p is where each lane stopped.
+template <class T, int M>
+L63FAST_INLINE Ending<T> iterate(const Problem<T, M>& s, int basin, int max_iter,
+                                 T tol2, Point<T, M>& p) {
+  const Pack<T> one = broadcast(T(1)), quarter = broadcast(T(0.25));
+  p = first_point(s, basin);
+  Pack<T> alpha = one;
+  Mask<T> newton = lanes<T>(-1), active = lanes<T>(-1);
+  Ending<T> ending{lane_status<T>(Status::max_iter), lanes<T>(max_iter)};
+  for (int n = 1; n <= max_iter; ++n) {
+    Matrix<T, M> inner;
+    Vector<T, M> right, w_full;
+    linearise(s, p, newton, inner, right);
+    const Mask<T> positive = solve(inner, right, w_full);
+    const Mask<T> stepping = active & positive;
+    Mask<T> small;
+    const Point<T, M> t = trial_point(s, p, w_full, alpha, broadcast(tol2), small);
+    const Mask<T> usable = finite<T>(t.cost);
+    const Mask<T> lost = (active & ~positive & ~newton) |
+                         (stepping & ~usable & ~finite<T>(p.cost));
+    small = small & stepping & usable;
+    const Mask<T> taken = stepping & usable & (t.cost <= highest_acceptable(s, p));
+    choose(taken, t, p);
+    alpha = taken ? one : ((stepping & ~small) ? alpha * quarter : alpha);
+    newton = taken | (newton & positive);
+    ending.status = lost ? lane_status<T>(Status::non_finite) : ending.status;
+    ending.status = small ? lane_status<T>(Status::converged) : ending.status;
+    ending.n_iter = (lost | small) ? lanes<T>(n) : ending.n_iter;
+    active = active & ~lost & ~small;
+    if (!any(active)) break;
+  }
+  return ending;
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast

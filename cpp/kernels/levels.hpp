@@ -1,0 +1,18 @@
+// The entry points that every level has; each level's copies live in its own namespace.
+#pragma once
+
+#include "l63fast/kernels.hpp"
+#include "l63fast/pack.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+std::int64_t integrate_f64(const Integration<double>&, std::int64_t, std::int64_t,
+                           const int*);
+std::int64_t integrate_f32(const Integration<float>&, std::int64_t, std::int64_t,
+                           const int*);
+void analyse_f64(const Analysis<double>&, std::int64_t, std::int64_t, const int*);
+void analyse_f32(const Analysis<float>&, std::int64_t, std::int64_t, const int*);
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast

@@ -1,0 +1,137 @@
+// Threads of our own per call, static blocks, cancellation; the only part that can throw.
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "l63fast/kernels.hpp"
+
+namespace l63fast {
+namespace {
+
+constexpr std::int64_t members_per_block = 320;  // whole groups of packs at every level
+constexpr double small_job = 2e6;                // steps that no thread is started for
+constexpr auto poll_interval = std::chrono::milliseconds(50);
+
+// Runs body(i) for i in [0, n_workers) on threads of their own while the calling thread
+// polls; joins all of them; the first exception wins.
+template <class Body>
+void run_workers(int n_workers, int* cancel, Poll poll, void* poll_data, Body body) {
+  std::mutex mutex;
+  std::condition_variable finished;
+  int running = 0;
+  std::exception_ptr error;
+  std::vector<std::thread> threads;
+  const auto work = [&](int i) {
+    std::exception_ptr caught;
+    try {
+      body(i);
+    } catch (...) {
+      caught = std::current_exception();
+      __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (caught && !error) error = caught;
+    --running;
+    finished.notify_one();
+  };
+  try {
+    threads.reserve(static_cast<std::size_t>(n_workers));
+    for (int i = 0; i < n_workers; ++i) {
+      {
+        const std::lock_guard<std::mutex> lock(mutex);
+        ++running;
+      }
+      try {
+        threads.emplace_back(work, i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        --running;
+        throw;
+      }
+    }
+  } catch (...) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    error = std::current_exception();
+    __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
+  }
+  {
+    std::unique_lock<std::mutex> lock(mutex);
+    while (!finished.wait_for(lock, poll_interval, [&] { return running == 0; })) {
+      lock.unlock();
+      if (poll != nullptr && poll(poll_data)) __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
+      lock.lock();
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (error) std::rethrow_exception(error);
+}
+
+// Splits n members into whole blocks, evenly over the workers.
+std::int64_t bound(std::int64_t n, int worker, int n_workers) {
+  const std::int64_t blocks = (n + members_per_block - 1) / members_per_block;
+  const std::int64_t edge = blocks / n_workers * worker * members_per_block +
+                            blocks % n_workers * worker / n_workers * members_per_block;
+  return worker == n_workers || edge > n ? n : edge;
+}
+
+// body(begin, end, cancel) over all members; inline where the job is small.
+template <class Body>
+void over_members(std::int64_t n, double steps, int n_threads, Poll poll,
+                  void* poll_data, Body body) {
+  int cancel = 0;
+  if (steps < small_job) {
+    body(std::int64_t{0}, n, 0, &cancel);
+    return;
+  }
+  const std::int64_t blocks = (n + members_per_block - 1) / members_per_block;
+  const int n_workers = static_cast<int>(blocks < n_threads ? blocks : n_threads);
+  run_workers(n_workers, &cancel, poll, poll_data, [&](int i) {
+    body(bound(n, i, n_workers), bound(n, i + 1, n_workers), i, &cancel);
+  });
+}
+
+const auto& integrate_entry(const KernelTable& k, double) { return k.integrate_f64; }
+const auto& integrate_entry(const KernelTable& k, float) { return k.integrate_f32; }
+const auto& analyse_entry(const KernelTable& k, double) { return k.analyse_f64; }
+const auto& analyse_entry(const KernelTable& k, float) { return k.analyse_f32; }
+
+}  // namespace
+
+template <class T>
+std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
+                       std::int64_t n, int n_threads, Poll poll, void* poll_data) {
+  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
+  const double steps = static_cast<double>(n) * static_cast<double>(job.n_saved) *
+                       static_cast<double>(job.save_every);
+  over_members(n, steps, n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
+                 diverged[static_cast<std::size_t>(worker)] =
+                     integrate_entry(kernels, T{})(job, begin, end, cancel);
+               });
+  std::int64_t total = 0;
+  for (const std::int64_t count : diverged) total += count;
+  return total;
+}
+
+template <class T>
+void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
+             int n_threads, Poll poll, void* poll_data) {
+  const double steps = static_cast<double>(n) * job.max_iter * job.n_starts;
+  over_members(n, steps, n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, int, const int* cancel) {
+                 analyse_entry(kernels, T{})(job, begin, end, cancel);
+               });
+}
+
+template std::int64_t integrate(const KernelTable&, const Integration<double>&,
+                                std::int64_t, int, Poll, void*);
+template std::int64_t integrate(const KernelTable&, const Integration<float>&,
+                                std::int64_t, int, Poll, void*);
+template void analyse(const KernelTable&, const Analysis<double>&, std::int64_t, int,
+                      Poll, void*);
+template void analyse(const KernelTable&, const Analysis<float>&, std::int64_t, int,
+                      Poll, void*);
+
+}  // namespace l63fast

@@ -1,0 +1,19 @@
+// The table of one level's kernels, compiled once per instruction set.
+#include "table.hpp"
+
+#include "levels.hpp"
+
+#define L63FAST_JOIN_(a, b) a##b
+#define L63FAST_JOIN(a, b) L63FAST_JOIN_(a, b)
+#define L63FAST_TEXT_(a) #a
+#define L63FAST_TEXT(a) L63FAST_TEXT_(a)
+
+namespace l63fast {
+
+const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
+    Level::L63FAST_LEVEL,         L63FAST_TEXT(L63FAST_LEVEL),
+    L63FAST_LEVEL::integrate_f64, L63FAST_LEVEL::integrate_f32,
+    L63FAST_LEVEL::analyse_f64,   L63FAST_LEVEL::analyse_f32,
+};
+
+}  // namespace l63fast

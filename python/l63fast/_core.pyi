@@ -1,0 +1,29 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+def levels() -> list[str]: ...
+def integrate(
+    initial: np.ndarray,
+    out: np.ndarray,
+    save_every: int,
+    dt: float,
+    sigma: float,
+    rho: float,
+    beta: float,
+    n_threads: int,
+    level: str,
+) -> int: ...
+def analyse(
+    background: np.ndarray,
+    observation: np.ndarray,
+    b_matrices: np.ndarray,
+    r_matrices: np.ndarray,
+    components: Sequence[int],
+    powers: Sequence[int],
+    n_starts: int,
+    max_iter: int,
+    tol: float,
+    n_threads: int,
+    level: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...

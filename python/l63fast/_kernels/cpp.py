@@ -1,0 +1,80 @@
+"""The C++ kernels: an adapter over the extension `_core`, and its only importer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from l63fast import _core
+
+__all__ = ["CppKernels", "kernels", "levels"]
+
+_PREFIX = "x86-64-"
+
+
+def _public(name: str) -> str:
+    return name if name == "generic" else _PREFIX + name
+
+
+@cache
+def levels() -> tuple[str, ...]:
+    """Return the instruction sets that can run here, in rising order."""
+    return tuple(_public(name) for name in _core.levels())
+
+
+@cache
+def kernels(level: str) -> CppKernels:
+    """Return the kernels of one instruction set."""
+    return CppKernels(level)
+
+
+@dataclass(frozen=True)
+class CppKernels:
+    """The kernels of one instruction set."""
+
+    level: str
+
+    def integrate(
+        self,
+        initial: np.ndarray,
+        out: np.ndarray,
+        save_every: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> int:
+        """Fill `out` (n, n_saved, 3); return the number of diverged members."""
+        level = self.level.removeprefix(_PREFIX)
+        return _core.integrate(
+            initial, out, save_every, dt, *parameters, n_threads, level
+        )
+
+    def analyse(
+        self,
+        background: np.ndarray,
+        observation: np.ndarray,
+        b_matrices: np.ndarray,
+        r_matrices: np.ndarray,
+        components: tuple[int, ...],
+        powers: tuple[int, ...],
+        n_starts: int,
+        max_iter: int,
+        tol: float,
+        n_threads: int,
+    ) -> tuple[np.ndarray, ...]:
+        """Return state, status, n_iter, cost and residual of batched 3D-Var."""
+        return _core.analyse(
+            background,
+            observation,
+            b_matrices,
+            r_matrices,
+            components,
+            powers,
+            n_starts,
+            max_iter,
+            tol,
+            n_threads,
+            self.level.removeprefix(_PREFIX),
+        )
