@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast.lorenz63 import mirror
 
 __all__ = [
     "MEASURES",
@@ -15,7 +16,6 @@ __all__ = [
     "finish",
     "instantaneous_rms",
     "mean_squares",
-    "mirrored_states",
     "pair",
     "pool",
     "rms",
@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 MEASURES: Final = ("rms", "pool")
-_MIRROR: Final = np.array([-1.0, -1.0, 1.0])
 
 
 def instantaneous_rms(
@@ -103,13 +102,8 @@ def mean_squares(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         plain = ((analysis - truth) ** 2).mean(axis=-1)
-        mirrored = ((mirrored_states(analysis) - truth) ** 2).mean(axis=-1)
+        mirrored = ((mirror(analysis) - truth) ** 2).mean(axis=-1)
     return plain, mirrored
-
-
-def mirrored_states(states: np.ndarray) -> np.ndarray:
-    """Return S states, S(x, y, z) = (-x, -y, z)."""
-    return states * _MIRROR
 
 
 def squared_errors(

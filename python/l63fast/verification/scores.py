@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast.lorenz63 import mirror
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
 from l63fast.verification.measures import (
     MEASURES,
     by_trajectory,
     finish,
     mean_squares,
-    mirrored_states,
     pair,
     squared_errors,
 )
@@ -109,7 +109,7 @@ def score(
     folded = np.minimum(plain, mirrored)
     flipped = mirrored < plain
     broken = ~np.isfinite(analysis).all(axis=-1)
-    judged = np.where(flipped[..., None], mirrored_states(analysis), analysis)
+    judged = np.where(flipped[..., None], mirror(analysis), analysis)
     with np.errstate(over="ignore", invalid="ignore"):
         errors = (judged if mirror_aware else analysis) - truth
         components = np.sqrt((errors**2).mean(axis=(0, 1)))
