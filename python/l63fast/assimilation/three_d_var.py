@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from l63fast import _checks
+from l63fast._kernels import load_kernels
 from l63fast.assimilation._members import finite_members, forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import Analysis
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
@@ -23,37 +24,82 @@ def three_d_var(
     B: np.ndarray,
     R: np.ndarray,
     max_iter: int = 20,
-    tol: float = 1e-9,
+    tol: float | None = None,
     multi_start: bool = True,
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> Analysis:
-    """Return the minimiser of the variational cost (linear h or one squared value)."""
+    """Return the analyses that minimise the variational cost, batched and compiled.
+
+    A linear h is solved at once. Otherwise a safeguarded Newton iteration starts where
+    the observation points; nothing unconverged is reported as converged.
+
+    Parameters
+    ----------
+    background : (..., 3) float64 or float32
+    observation : (..., obs_dim)
+    operator : ObservationOperator or its name
+    B : (3, 3) or (..., 3, 3)
+        Covariance of the background error, one for all or one per sample.
+    R : (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
+        Covariance of the observation error.
+    max_iter : int
+        Iterations at most; 0 gives the background.
+    tol : float, optional
+        Largest last step of an observed component, relative to its size plus its
+        background spread; by default 1e-9, in float32 1e-5.
+    multi_start : bool
+        Try the other basins too where h is nonlinear in more than one way.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described; B and R must be positive definite.
+    """
     operator = as_operator(operator)
-    background = _checks.states("background", background)
-    if operator.is_linear:
-        H = np.eye(3)[list(operator.components)]
-        d = (observation - background @ H.T)[..., None]
-        state = background + (B @ H.T @ np.linalg.solve(H @ B @ H.T + R, d))[..., 0]
-    else:
-        (i,) = operator.components
-        y, b, r = observation[..., 0], B[..., i, i], R[..., 0, 0]
-        size = np.abs(background[..., i])
-        low = np.zeros(y.shape)
-        high = np.maximum(size, np.sqrt(np.maximum(y, 0.0))) * (1 + 1e-15)
-        for _ in range(60):
-            u = 0.5 * (low + high)
-            above = u * (u * u - y + r / (2 * b)) - r * size / (2 * b) >= 0.0
-            low, high = np.where(above, low, u), np.where(above, u, high)
-        u = np.where(background[..., i] < 0.0, -high, high)
-        state = background + B[..., :, i] * ((u - background[..., i]) / b)[..., None]
-    return Analysis(
-        state=state,
-        status=np.full(state.shape[:-1], Status.CONVERGED, dtype=np.int8),
-        n_iter=np.ones(state.shape[:-1], dtype=np.int32),
-        cost=variational_cost(state, background, observation, operator, B=B, R=R),
-        residual=observation - operator(state),
+    m = operator.obs_dim
+    x_b = _checks.states("background", background)
+    shape, dtype = x_b.shape[:-1], x_b.dtype
+    y = _checks.vectors("observation", observation, size=m, dtype=dtype)
+    _checks.batch("observation", y, shape, "background")
+    B = _checks.covariance("B", B, size=3, dtype=dtype, shape=shape)
+    R = _checks.covariance("R", R, size=m, dtype=dtype, shape=shape)
+    max_iter = _checks.count("max_iter", max_iter, maximum=2**31 - 1)
+    default_tol = 1e-9 if dtype == np.float64 else 1e-5
+    tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
+    several = _checks.boolean("multi_start", multi_start)
+    state, status, n_iter, cost, residual = load_kernels(backend).analyse(
+        x_b.reshape(-1, 3),
+        y.reshape(-1, m),
+        B.reshape(-1, 3, 3),
+        R.reshape(-1, m, m),
+        operator.components,
+        operator.powers,
+        n_basins(operator) if several else 1,
+        max_iter,
+        tol,
+        _checks.threads("n_threads", n_threads),
     )
+    return Analysis(
+        state=state.reshape(*shape, 3),
+        status=status.reshape(shape),
+        n_iter=n_iter.reshape(shape),
+        cost=cost.reshape(shape),
+        residual=residual.reshape(*shape, m),
+        background=x_b,
+    )
+
+
+def n_basins(operator: ObservationOperator) -> int:
+    """Return how many starts reach every basin of the cost.
+
+    Each nonlinear component can have two; a single even power has its lower minimum
+    on the background's side, always.
+    """
+    nonlinear = [power for power in operator.powers if power > 1]
+    if operator.obs_dim == 1 and all(power % 2 == 0 for power in nonlinear):
+        return 1
+    return int(2 ** len(nonlinear))
 
 
 def variational_cost(
@@ -136,7 +182,7 @@ class ThreeDVar:
     dt: float = 0.01
     parameters: Lorenz63 = field(default_factory=Lorenz63)
     max_iter: int = 20
-    tol: float = 1e-9
+    tol: float | None = None
     multi_start: bool = True
     n_threads: int | None = None
     backend: str = "auto"
