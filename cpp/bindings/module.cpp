@@ -66,12 +66,14 @@ template <class T>
 std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
                        std::int64_t save_every, double dt, double sigma, double rho,
                        double beta, int n_threads, const std::string& level) {
-  if (out.ndim() != 3 || out.shape(2) != 3) throw std::invalid_argument("out: not (n, n_saved, 3)");
+  if (out.ndim() != 3 || out.shape(2) != 3)
+    throw std::invalid_argument("out: not (n, n_saved, 3)");
   const std::int64_t n = out.shape(0);
   l63fast::Integration<T> job{};
   job.initial = read(initial, 3 * n);
   job.out = out.mutable_data();
-  job.strides = {element_stride(out, 0), element_stride(out, 1), element_stride(out, 2)};
+  job.strides = {element_stride(out, 0), element_stride(out, 1),
+                 element_stride(out, 2)};
   job.n_saved = out.shape(1);
   job.save_every = save_every;
   job.dt = dt;
@@ -93,7 +95,8 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
                   int n_starts, int max_iter, double tol, int n_threads,
                   const std::string& level) {
   const std::size_t m = components.size();
-  if (m < 1 || m > 3 || powers.size() != m) throw std::invalid_argument("components: 1 to 3");
+  if (m < 1 || m > 3 || powers.size() != m)
+    throw std::invalid_argument("components: 1 to 3");
   const py::ssize_t n = background.shape(0), dim = static_cast<py::ssize_t>(m);
   py::array_t<T> state({n, py::ssize_t{3}}), cost(n), residual({n, dim});
   py::array_t<std::int8_t> status(n);
@@ -146,7 +149,8 @@ void define(py::module_& module) {
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
-  module.doc() = "The compiled kernels of l63fast; l63fast._kernels.cpp is their only user.";
+  module.doc() =
+      "The compiled kernels of l63fast; l63fast._kernels.cpp is their only user.";
   module.def("levels", &levels, "Instruction sets that can run here, in rising order.");
   define<double>(module);
   define<float>(module);

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int64_t packs_per_look = 64;  // packs between two looks at `cancel`
 
-// What one pack of samples needs: the problem and the columns of B that x_b moves along.
+// What one pack of samples needs: the problem and the columns of B that x_b follows.
 template <class T, int M>
 struct Batch {
   Problem<T, M> problem;

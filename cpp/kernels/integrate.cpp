@@ -48,7 +48,8 @@ L63FAST_INLINE void store(T* out, const Strides& s, std::int64_t count,
 template <class T, int M>
 L63FAST_INLINE bool all_finite(const Pack<T>* x, const Pack<T>* y, const Pack<T>* z) {
   Pack<T> zero{};
-  for (int m = 0; m < M; ++m) zero = zero + ((x[m] - x[m]) + ((y[m] - y[m]) + (z[m] - z[m])));
+  for (int m = 0; m < M; ++m)
+    zero = zero + ((x[m] - x[m]) + ((y[m] - y[m]) + (z[m] - z[m])));
   return !any(zero != zero);
 }
 

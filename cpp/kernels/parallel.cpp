@@ -1,4 +1,4 @@
-// Threads of our own per call, static blocks, cancellation; the only part that can throw.
+// Threads of our own per call, static blocks, cancellation; all that can throw is here.
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -60,7 +60,8 @@ void run_workers(int n_workers, int* cancel, Poll poll, void* poll_data, Body bo
     std::unique_lock<std::mutex> lock(mutex);
     while (!finished.wait_for(lock, poll_interval, [&] { return running == 0; })) {
       lock.unlock();
-      if (poll != nullptr && poll(poll_data)) __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
+      if (poll != nullptr && poll(poll_data))
+        __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
       lock.lock();
     }
   }
@@ -105,11 +106,12 @@ std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
   std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
   const double steps = static_cast<double>(n) * static_cast<double>(job.n_saved) *
                        static_cast<double>(job.save_every);
-  over_members(n, steps, n_threads, poll, poll_data,
-               [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
-                 diverged[static_cast<std::size_t>(worker)] =
-                     integrate_entry(kernels, T{})(job, begin, end, cancel);
-               });
+  over_members(
+      n, steps, n_threads, poll, poll_data,
+      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
+        diverged[static_cast<std::size_t>(worker)] =
+            integrate_entry(kernels, T{})(job, begin, end, cancel);
+      });
   std::int64_t total = 0;
   for (const std::int64_t count : diverged) total += count;
   return total;

@@ -1,5 +1,5 @@
-// The surface of the core: the kernels, every argument with shape and unit; nothing is
-// thrown by the kernels themselves, the count or status they return says how they ended.
+// The surface of the core: the kernels, every argument with shape and unit. Kernels
+// throw nothing; the count or status they return says how they ended.
 #pragma once
 
 #include <cstddef>
@@ -25,35 +25,35 @@ struct Strides {
 // rk4_step in lorenz63.hpp.
 template <class T>
 struct Integration {
-  const T* initial;           // (n, 3) contiguous
-  T* out;                     // (n, n_saved, 3), by strides; without the initial state
-  Strides strides;            //
-  std::int64_t n_saved;       // saved states per member
-  std::int64_t save_every;    // steps between saved states
-  double dt;                  // time step (time units)
-  Parameters parameters;      //
+  const T* initial;         // (n, 3) contiguous
+  T* out;                   // (n, n_saved, 3), by strides; without the initial state
+  Strides strides;          // of `out`
+  std::int64_t n_saved;     // saved states per member
+  std::int64_t save_every;  // steps between saved states
+  double dt;                // time step (time units)
+  Parameters parameters;    // of the model
 };
 
 // Batched 3D-Var, x_a = argmin J; the order is that of three_d_var.hpp.
 template <class T>
 struct Analysis {
-  const T* background;        // (n, 3)
-  const T* observation;       // (n, obs_dim)
-  const T* b_matrix;          // (3, 3), or (n, 3, 3) where each_b
-  const T* r_matrix;          // (obs_dim, obs_dim), or (n, obs_dim, obs_dim)
-  bool each_b;                // one B per sample
-  bool each_r;                // one R per sample
-  int obs_dim;                // 1 to 3
-  int components[3];          // observed component of each observation, 0 to 2
-  int powers[3];              // exponent of each, 1 to 4
-  int n_starts;               // basins tried: 1, or 2^k for k nonlinear components
-  int max_iter;               // iterations at most, per start
-  double tol;                 // step that ends the iteration, relative
-  T* state;                   // (n, 3)
-  std::int8_t* status;        // (n): Status
-  std::int32_t* n_iter;       // (n)
-  T* cost;                    // (n): J(state)
-  T* residual;                // (n, obs_dim): y - h(state)
+  const T* background;   // (n, 3)
+  const T* observation;  // (n, obs_dim)
+  const T* b_matrix;     // (3, 3), or (n, 3, 3) where each_b
+  const T* r_matrix;     // (obs_dim, obs_dim), or (n, obs_dim, obs_dim)
+  bool each_b;           // one B per sample
+  bool each_r;           // one R per sample
+  int obs_dim;           // 1 to 3
+  int components[3];     // observed component of each observation, 0 to 2
+  int powers[3];         // exponent of each, 1 to 4
+  int n_starts;          // basins tried: 1, or 2^k for k nonlinear components
+  int max_iter;          // iterations at most, per start
+  double tol;            // step that ends the iteration, relative
+  T* state;              // (n, 3)
+  std::int8_t* status;   // (n): Status
+  std::int32_t* n_iter;  // (n)
+  T* cost;               // (n): J(state)
+  T* residual;           // (n, obs_dim): y - h(state)
 };
 
 enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };

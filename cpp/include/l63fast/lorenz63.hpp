@@ -43,13 +43,13 @@ L63FAST_INLINE void rk4_step(Pack<T>& x, Pack<T>& y, Pack<T>& z,
   const Pack<T> h = broadcast(k.h), sh = broadcast(k.sh);
   const Pack<T> two = broadcast(T(2)), s6 = broadcast(k.s6), h6 = broadcast(k.h6);
   const Tendency<T> k1 = tendency<T>(x, y, z, rho, beta);
-  const Tendency<T> k2 = tendency<T>(fma(sh, k1.a, x), fma(h, k1.b, y),
-                                     fma(h, k1.c, z), rho, beta);
-  const Tendency<T> k3 = tendency<T>(fma(sh, k2.a, x), fma(h, k2.b, y),
-                                     fma(h, k2.c, z), rho, beta);
+  const Tendency<T> k2 =
+      tendency<T>(fma(sh, k1.a, x), fma(h, k1.b, y), fma(h, k1.c, z), rho, beta);
+  const Tendency<T> k3 =
+      tendency<T>(fma(sh, k2.a, x), fma(h, k2.b, y), fma(h, k2.c, z), rho, beta);
   const Pack<T> sd = broadcast(k.sd), dt = broadcast(k.dt);
-  const Tendency<T> k4 = tendency<T>(fma(sd, k3.a, x), fma(dt, k3.b, y),
-                                     fma(dt, k3.c, z), rho, beta);
+  const Tendency<T> k4 =
+      tendency<T>(fma(sd, k3.a, x), fma(dt, k3.b, y), fma(dt, k3.c, z), rho, beta);
   x = fma(s6, fma(two, k2.a + k3.a, k1.a + k4.a), x);
   y = fma(h6, fma(two, k2.b + k3.b, k1.b + k4.b), y);
   z = fma(h6, fma(two, k2.c + k3.c, k1.c + k4.c), z);

@@ -78,7 +78,8 @@ L63FAST_INLINE Pack<T> cost_of(const Point<T, M>& p) {
 // The largest cost that is not above p's but for rounding: y - h(u) has the rounding
 // error of y, and J that of R^-1 r times it.
 template <class T, int M>
-L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M>& s, const Point<T, M>& p) {
+L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M>& s,
+                                          const Point<T, M>& p) {
   const T rounding = T(16) * (sizeof(T) == 8 ? T(0x1p-52) : T(0x1p-23));
   Pack<T> scale = p.cost;
   for (int i = 0; i < M; ++i) {
@@ -101,7 +102,7 @@ L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
 
 // Where the iteration of one component starts: from what the observation says, if
 // nonlinear. From there J' of a single x^2 is convex and Newton falls monotonically.
-// `second` is the other basin: the mirror of an even power, the background of an odd one.
+// `second` is the other basin: an even power's mirror, an odd power's background.
 template <class T>
 L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   const Pack<T> zero{};
@@ -219,8 +220,8 @@ L63FAST_INLINE Ending<T> iterate(const Problem<T, M>& s, int basin, int max_iter
     Mask<T> small;
     const Point<T, M> t = trial_point(s, p, w_full, alpha, broadcast(tol2), small);
     const Mask<T> usable = finite<T>(t.cost);
-    const Mask<T> lost = (active & ~positive & ~newton) |
-                         (stepping & ~usable & ~finite<T>(p.cost));
+    const Mask<T> lost =
+        (active & ~positive & ~newton) | (stepping & ~usable & ~finite<T>(p.cost));
     small = small & stepping & usable;
     const Mask<T> taken = stepping & usable & (t.cost <= highest_acceptable(s, p));
     choose(taken, t, p);
