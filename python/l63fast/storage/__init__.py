@@ -6,7 +6,13 @@ from l63fast.storage.directories import (
     result_directory,
     update_directory,
 )
-from l63fast.storage.files import read_file, read_json, write_bytes, write_json
+from l63fast.storage.files import (
+    parse_json,
+    read_file,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from l63fast.storage.manifest import (
     MANIFEST,
     FileRecord,
@@ -21,6 +27,7 @@ __all__ = [
     "MANIFEST",
     "FileRecord",
     "Manifest",
+    "parse_json",
     "partial_directory",
     "read_bytes",
     "read_dataset",

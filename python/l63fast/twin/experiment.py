@@ -1,0 +1,227 @@
+"""Twin experiments: generated or from arrays, saved, and loaded split by split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from l63fast import _checks, storage
+from l63fast.lorenz63 import Climatology, Lorenz63, climatology
+from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin import files
+from l63fast.twin.generation import generated_splits
+from l63fast.twin.own_data import given_splits, given_truth, observation_covariance
+from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+from l63fast.twin.split import Split
+
+__all__ = ["TwinExperiment"]
+
+
+class TwinExperiment:
+    """Truth and observations of Lorenz-63 in three splits that share nothing.
+
+    Make one with `generate`, `from_arrays` or `load`.
+
+    Attributes
+    ----------
+    settings : TwinSettings
+    operator : ObservationOperator
+    R : (m, m) float64
+        Covariance of the observation error.
+    origin : str
+        "generated" or "from arrays".
+    hashes : mapping of str to str
+        sha256 of each split; known without reading the data.
+    """
+
+    def __init__(
+        self,
+        settings: TwinSettings,
+        R: np.ndarray,
+        origin: str,
+        hashes: Mapping[str, str],
+        openers: Mapping[str, Callable[[], Split]],
+    ) -> None:
+        self.settings = settings
+        self.operator = ObservationOperator(settings.operator)
+        self.R = R
+        self.R.setflags(write=False)
+        self.origin = origin
+        self.hashes = MappingProxyType(dict(hashes))
+        self._openers = dict(openers)
+        self._splits: dict[str, Split] = {}
+
+    @classmethod
+    def generate(
+        cls,
+        settings: TwinSettings,
+        *,
+        n_threads: int | None = None,
+        backend: str = "auto",
+    ) -> TwinExperiment:
+        """Return a simulated experiment.
+
+        The truth of a trajectory depends on (seed, split, trajectory) and on nothing
+        else, its observation errors likewise on a stream of their own: the first 100
+        trajectories of 1,000 are those of 100.
+
+        Raises
+        ------
+        MemoryLimitError
+            If all splits together need more memory than there is.
+        """
+        _checks.instance("settings", settings, TwinSettings)
+        R = observation_covariance(None, settings)
+        splits = generated_splits(settings, R, n_threads, backend)
+        return cls._of(splits, settings, R, files.GENERATED)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        truth: Any,
+        observations: Any,
+        *,
+        operator: ObservationOperator | str,
+        sigma: float,
+        dt: float,
+        steps_per_cycle: int,
+        n_train: int,
+        n_val: int,
+        n_test: int,
+        save_every: int = 1,
+        R: Any = None,
+        parameters: Lorenz63 | None = None,
+    ) -> TwinExperiment:
+        """Return an experiment on your own data.
+
+        Parameters
+        ----------
+        truth : (n, n_saved, 3)
+            One state every `save_every` steps of `dt`, entry 0 at step 0.
+        observations : (n, n_obs, m)
+            At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last.
+        n_train, n_val, n_test : int
+            Trajectories of each split, in this order; they add up to n.
+        R : (m, m), optional
+            Covariance of the observation error; sigma^2 I by default.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If an argument is not as described, or observations and truth do not match.
+        """
+        truth = given_truth(truth)
+        save_every = _checks.count("save_every", save_every, minimum=1)
+        settings = TwinSettings(
+            operator=as_operator(operator).name,
+            n_train=n_train,
+            n_val=n_val,
+            n_test=n_test,
+            n_steps=(truth.shape[1] - 1) * save_every,
+            dt=dt,
+            steps_per_cycle=steps_per_cycle,
+            sigma=sigma,
+            save_every=save_every,
+            spin_up_time=0.0,
+            parameters=Lorenz63() if parameters is None else parameters,
+        )
+        covariance = observation_covariance(R, settings)
+        splits = given_splits(truth, observations, settings, covariance)
+        return cls._of(splits, settings, covariance, files.FROM_ARRAYS)
+
+    @classmethod
+    def _of(
+        cls,
+        splits: dict[str, Split],
+        settings: TwinSettings,
+        R: np.ndarray,
+        origin: str,
+    ) -> TwinExperiment:
+        hashes = {name: split.hash for name, split in splits.items()}
+        openers = {name: partial(splits.__getitem__, name) for name in splits}
+        return cls(settings, R, origin, hashes, openers)
+
+    def split(self, name: str) -> Split:
+        """Return a split; one on disk is read and checked when first asked for.
+
+        Raises
+        ------
+        DataFileError
+            If its file is damaged, is not the data of its hash, or its observations do
+            not belong to its truth.
+        """
+        name = _checks.choice("name", name, SPLIT_NAMES)
+        if name not in self._splits:
+            self._splits[name] = self._openers[name]()
+        return self._splits[name]
+
+    @property
+    def train(self) -> Split:
+        """The training split, the only one that statistics may come from."""
+        return self.split("train")
+
+    @property
+    def val(self) -> Split:
+        """The validation split, for tuning and early stopping."""
+        return self.split("val")
+
+    @property
+    def test(self) -> Split:
+        """The test split, for the final scores."""
+        return self.split("test")
+
+    @cached_property
+    def climatology(self) -> Climatology:
+        """Mean and covariance of the training truth, symmetrised."""
+        return climatology(self.train.truth)
+
+    def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> None:
+        """Write the experiment to a directory, as a whole or not at all.
+
+        Raises
+        ------
+        ResultError, LockedError
+            As in `storage.result_directory`.
+        """
+        splits = [self.split(name) for name in SPLIT_NAMES]
+        with storage.result_directory(
+            path, replace=replace, kind=files.KIND
+        ) as directory:
+            for split in splits:
+                files.write_split(directory, split, self.settings, self.R, self.origin)
+            files.write_index(
+                directory, self.settings, self.R, self.origin, dict(self.hashes)
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TwinExperiment:
+        """Return the experiment in a directory; its splits are opened when asked for.
+
+        Raises
+        ------
+        DataFileError
+            If it is missing, damaged, of another schema, or no twin experiment.
+        """
+        directory = _checks.path("path", path)
+        content, manifest = files.read_index(directory)
+        settings, R, origin = files.parse_index(directory, content)
+        hashes = content["hashes"]
+        openers = {
+            name: partial(
+                files.open_split,
+                directory,
+                manifest,
+                name,
+                settings=settings,
+                R=R,
+                origin=origin,
+                expected_hash=hashes[name],
+            )
+            for name in SPLIT_NAMES
+        }
+        return cls(settings, R, origin, hashes, openers)

@@ -1,0 +1,67 @@
+"""Simulated splits: truth from the model, observations from keyed noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l63fast import _checks, _random
+from l63fast.lorenz63 import simulate, spin_up
+from l63fast.observation import ObservationOperator
+from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+from l63fast.twin.split import Split, make_split
+
+__all__ = ["generated_splits"]
+
+
+def generated_splits(
+    settings: TwinSettings, R: np.ndarray, n_threads: int | None, backend: str
+) -> dict[str, Split]:
+    """Return the three splits; memory for all of them is asked for first."""
+    operator = ObservationOperator(settings.operator)
+    n = sum(settings.n_trajectories(name) for name in SPLIT_NAMES)
+    values = settings.n_saved * 3 + 3 * settings.n_obs * operator.obs_dim
+    _checks.memory("n_train + n_val + n_test", 8 * n * values)
+    splits = {}
+    for name in SPLIT_NAMES:
+        truth = _simulated(name, settings, n_threads, backend)
+        observations = _observed(name, truth, operator, settings)
+        splits[name] = make_split(name, truth, observations, settings, R)
+    return splits
+
+
+def _simulated(
+    name: str, settings: TwinSettings, n_threads: int | None, backend: str
+) -> np.ndarray:
+    initial = spin_up(
+        settings.n_trajectories(name),
+        seed=settings.seed,
+        split=name,
+        time=settings.spin_up_time,
+        dt=settings.dt,
+        parameters=settings.parameters,
+        n_threads=n_threads,
+        backend=backend,
+    )
+    return simulate(
+        initial,
+        settings.n_steps,
+        dt=settings.dt,
+        save_every=settings.save_every,
+        parameters=settings.parameters,
+        n_threads=n_threads,
+        backend=backend,
+    )
+
+
+def _observed(
+    name: str,
+    truth: np.ndarray,
+    operator: ObservationOperator,
+    settings: TwinSettings,
+) -> np.ndarray:
+    stride = settings.steps_per_cycle // settings.save_every
+    perfect = operator(truth[:, stride::stride])
+    noise = _random.standard_normals(
+        settings.seed, "observation", name, len(truth), perfect.shape[1:]
+    )
+    return np.asarray(perfect + settings.sigma * noise)

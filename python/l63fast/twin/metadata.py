@@ -1,0 +1,106 @@
+"""What a split says about itself in its netCDF file."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast.observation import ObservationOperator
+from l63fast.twin.settings import TwinSettings
+from l63fast.twin.split import Split
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["SCHEMA", "split_dataset"]
+
+SCHEMA: Final = 1
+_SPLIT_TITLES: Final = {"train": "training", "val": "validation", "test": "test"}
+
+
+def split_dataset(
+    split: Split, settings: TwinSettings, R: np.ndarray, origin: str
+) -> xarray.Dataset:
+    """Return a split as a dataset: data, coordinates and what they mean."""
+    import xarray as xr
+
+    operator = ObservationOperator(settings.operator)
+    steps = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
+    trajectory = np.arange(split.n_trajectories, dtype=np.int64)
+    return xr.Dataset(
+        {
+            "truth": (
+                ("trajectory", "time", "component"),
+                split.truth,
+                _names("true state of Lorenz-63"),
+            ),
+            "observation": (
+                ("trajectory", "observation_time", "observed"),
+                split.observations,
+                _names(f"observations y = h(truth) + N(0, R), h = {settings.operator}"),
+            ),
+            "R": (
+                ("observed", "observed_too"),
+                R,
+                _names("covariance of the observation error"),
+            ),
+        },
+        coords={
+            "trajectory": ("trajectory", trajectory, _names("trajectory")),
+            "time": ("time", steps * settings.dt, _names("non-dimensional time")),
+            "observation_time": (
+                "observation_time",
+                split.observation_steps * settings.dt,
+                _names("non-dimensional time of the observations"),
+            ),
+            "observation_step": (
+                "observation_time",
+                split.observation_steps,
+                _names("model step of the observations"),
+            ),
+            "component": ("component", list("xyz"), {"long_name": "state component"}),
+            "observed": (
+                "observed",
+                list(operator.labels),
+                {"long_name": "observed quantity"},
+            ),
+        },
+        attrs=_attributes(split, settings, origin),
+    )
+
+
+def _names(long_name: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": "1"}
+
+
+def _attributes(split: Split, settings: TwinSettings, origin: str) -> dict[str, Any]:
+    # No date here: times stand in timing.json, so that equal results are equal files.
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"Lorenz-63 twin experiment, {_SPLIT_TITLES[split.name]} split",
+        "history": f"l63fast.TwinExperiment, {origin}",
+        "source": f"l63fast {_version()}",
+        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
+        "comment": "Trajectories are independent; observation k belongs to the truth at "
+        "model step observation_step[k]. Splits have random streams of their own.",
+        "schema": SCHEMA,
+        "split": split.name,
+        "split_sha256": split.hash,
+        "origin": origin,
+        "operator": settings.operator,
+        "sigma": settings.sigma,
+        "dt": settings.dt,
+        "steps_per_cycle": settings.steps_per_cycle,
+        "seed": settings.seed,
+        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
+    }
+
+
+def _version() -> str:
+    try:
+        return version("l63fast")
+    except PackageNotFoundError:
+        return "(not installed)"

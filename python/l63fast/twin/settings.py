@@ -1,0 +1,128 @@
+"""The settings of a twin experiment, validated when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+from l63fast import _checks
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.lorenz63 import Lorenz63
+from l63fast.observation import ObservationOperator
+
+__all__ = ["SPLIT_NAMES", "TwinSettings"]
+
+SPLIT_NAMES: Final = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class TwinSettings:
+    """Settings of a twin experiment.
+
+    Attributes
+    ----------
+    operator : str
+        Name of the observation operator, such as "xy" or "x2".
+    n_train, n_val, n_test : int
+        Trajectories of each split.
+    n_steps : int
+        Model steps of each trajectory.
+    dt : float
+        Time step (time units).
+    steps_per_cycle : int
+        Model steps between observations; the first is at this step.
+    sigma : float
+        Standard deviation of the observation error; 0 gives perfect observations.
+    save_every : int
+        Model steps between saved states; divides `steps_per_cycle` and `n_steps`.
+    spin_up_time : float
+        Time before each trajectory (time units).
+    seed : int
+        Key of every random number of the experiment.
+    parameters : Lorenz63
+    """
+
+    operator: str = "xy"
+    n_train: int = 1000
+    n_val: int = 500
+    n_test: int = 500
+    n_steps: int = 1000
+    dt: float = 0.01
+    steps_per_cycle: int = 10
+    sigma: float = 1.0
+    save_every: int = 1
+    spin_up_time: float = 20.0
+    seed: int = 0
+    parameters: Lorenz63 = field(default_factory=Lorenz63)
+
+    def __post_init__(self) -> None:
+        ObservationOperator(self.operator)
+        checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
+        counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
+        for name in (*counts, "save_every"):
+            checked[name] = _checks.count(name, getattr(self, name), minimum=1)
+        checked["dt"], _ = _checks.time_step("dt", self.dt, allow_large=False)
+        for name in ("sigma", "spin_up_time"):
+            checked[name] = _checks.real(name, getattr(self, name), minimum=0.0)
+        _checks.instance("parameters", self.parameters, Lorenz63)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        if self.steps_per_cycle > self.n_steps:
+            raise ArgumentValueError(
+                f"steps_per_cycle: expected at most n_steps = {self.n_steps} (there "
+                f"would be no observation), got {self.steps_per_cycle}"
+            )
+        for name in ("steps_per_cycle", "n_steps"):
+            if getattr(self, name) % self.save_every:
+                raise ArgumentValueError(
+                    f"save_every: expected a divisor of {name} = "
+                    f"{getattr(self, name)}, got {self.save_every}"
+                )
+
+    @property
+    def n_saved(self) -> int:
+        """Number of saved states of a trajectory, the initial one included."""
+        return self.n_steps // self.save_every + 1
+
+    @property
+    def n_obs(self) -> int:
+        """Number of observation times of a trajectory."""
+        return self.n_steps // self.steps_per_cycle
+
+    def n_trajectories(self, split: str) -> int:
+        """Return the number of trajectories of a split."""
+        split = _checks.choice("split", split, SPLIT_NAMES)
+        return int(getattr(self, f"n_{split}"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for JSON and TOML."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TwinSettings:
+        """Return the settings from plain values; unknown and missing keys are refused.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            Naming the key.
+        """
+        if not isinstance(content, Mapping):
+            raise ArgumentTypeError(
+                f"settings: expected a table of settings, got {type(content).__name__}"
+            )
+        wanted = {item.name for item in fields(cls)}
+        if wrong := sorted(wanted ^ set(content)):
+            raise ArgumentValueError(
+                f"settings: expected the keys {', '.join(sorted(wanted))}; missing or "
+                f"unknown: {', '.join(map(str, wrong))}"
+            )
+        try:
+            parameters = Lorenz63(**content["parameters"])
+        except TypeError as error:
+            raise ArgumentTypeError(f"parameters: {error}") from error
+        return cls(**{**content, "parameters": parameters})
