@@ -1,0 +1,23 @@
+"""One function per figure: NumPy arrays in, a matplotlib Figure out."""
+
+from l63fast.plotting.comparison import overview
+from l63fast.plotting.error_curves import error_against_time, error_distribution
+from l63fast.plotting.fitting import training_curves, tuning_curve
+from l63fast.plotting.motion import animation, save_animation
+from l63fast.plotting.phase_space import attractor
+from l63fast.plotting.saving import save_figure
+from l63fast.plotting.trajectories import panels, select_cases
+
+__all__ = [
+    "animation",
+    "attractor",
+    "error_against_time",
+    "error_distribution",
+    "overview",
+    "panels",
+    "save_animation",
+    "save_figure",
+    "select_cases",
+    "training_curves",
+    "tuning_curve",
+]

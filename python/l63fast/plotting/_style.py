@@ -1,0 +1,118 @@
+"""What all figures share: colours, line styles, fonts, page widths, axis manners."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+# Okabe & Ito (2008), Color Universal Design: told apart by the colour-blind.
+BLACK: Final = "#000000"
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
+GREEN: Final = "#009E73"
+BLUE: Final = "#0072B2"
+RED: Final = "#D55E00"
+PURPLE: Final = "#CC79A7"
+GREY: Final = "#777777"
+
+COLUMN: Final = 6.3  # text width of an A4 thesis (inches)
+PAGE: Final = 9.8  # text height, for a figure set sideways (inches)
+
+TIME_LABEL: Final = "time (time units)"
+
+_RC: Final[dict[str, Any]] = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.dashed_pattern": (4.0, 1.8),
+    "savefig.dpi": 150,
+    "svg.hashsalt": "l63fast",
+}
+
+# Reset to matplotlib's defaults first: a user's matplotlibrc must not change a figure.
+styled = style.context(["default", _RC])
+
+
+# Which multiples of a power of ten are marked, by how far the axis reaches.
+_LOG_STEPS: Final = (
+    (1.5, tuple(np.arange(1.0, 10.0, 0.1))),
+    (8.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)),
+    (100.0, (1.0, 2.0, 5.0)),
+    (1500.0, (1.0, 3.0)),
+    (np.inf, (1.0,)),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method is drawn wherever it appears."""
+
+    color: str
+    linestyle: str = "-"
+    marker: str = "o"
+
+
+_LOOKS: Final = {
+    "truth": Look(BLACK),
+    "background": Look(RED, "--", "v"),
+    "climatology": Look(GREY, ":", "s"),
+    "3d-var": Look(GREEN, "-.", "D"),
+    "analysis": Look(BLUE),
+    "mlp": Look(SKY),
+    "gru": Look(BLUE),
+    "lstm": Look(PURPLE),
+}
+
+
+def look(method: str) -> Look:
+    """Return the look of a method: the first known name that its label contains."""
+    lowered = method.lower()
+    return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure (inches) outside pyplot's global state."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain_log(ax: Axes, which: str) -> None:
+    """Make one axis logarithmic, with marks in plain numbers, never fewer than two."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    low, high = sorted(axis.get_view_interval())
+    ratio = high / low
+    subs = next(steps for most, steps in _LOG_STEPS if ratio < most)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def _plain(value: float) -> str:
+    if 9e-5 < value < 1e5:
+        return f"{value:g}"
+    return f"$10^{{{round(math.log10(value))}}}$" if value > 0.0 else ""
+
+
+def shown(score: float) -> str:
+    """Return a score as figures print it; one that is not finite is a divergence."""
+    if not math.isfinite(score):
+        return "diverged"
+    return f"{score:.2f}" if score < 1000.0 else f"{score:.1e}"

@@ -1,0 +1,131 @@
+"""How a method was fitted: losses per epoch, score against the scale of B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from l63fast import _checks
+from l63fast.errors import ArgumentValueError
+from l63fast.plotting._style import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    GREEN,
+    ORANGE,
+    new_figure,
+    plain_log,
+    styled,
+)
+
+__all__ = ["training_curves", "tuning_curve"]
+
+
+@styled
+def training_curves(
+    history: Sequence[Mapping[str, float]],
+    *,
+    best_epoch: int | None = None,
+    train: str = "train_loss",
+    validation: str = "val_loss",
+    label: str = "loss",
+) -> Figure:
+    """Return training and validation loss per epoch, the best epoch marked.
+
+    Parameters
+    ----------
+    history : one mapping per epoch, with "epoch" and the two losses
+    best_epoch : int, optional
+        The epoch whose weights are kept; that of the lowest validation loss if not
+        given.
+    train, validation : str
+        Names of the losses in the history.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the history is empty or lacks a column.
+    """
+    lacking = {"epoch", train, validation} - set(history[0] if history else ())
+    if lacking:
+        raise ArgumentValueError(
+            f"history: expected epochs with {', '.join(sorted(lacking))}, got "
+            f"{len(history)} epochs without"
+        )
+    epochs, losses, scores = (
+        np.array([float(row[key]) for row in history])
+        for key in ("epoch", train, validation)
+    )
+    if best_epoch is None:
+        best_epoch = int(epochs[np.argmin(np.nan_to_num(scores, nan=np.inf))])
+    fig = new_figure(COLUMN, 3.2)
+    ax = fig.subplots()
+    marker = "o" if len(epochs) < 3 else ""
+    ax.plot(
+        epochs, losses, color=ORANGE, linestyle="--", marker=marker, label="training"
+    )
+    ax.plot(epochs, scores, color=BLUE, marker=marker, label="validation")
+    at = int(np.abs(epochs - best_epoch).argmin())
+    ax.plot(
+        epochs[at],
+        scores[at],
+        "o",
+        color=BLACK,
+        markerfacecolor="none",
+        markersize=7.0,
+        label=f"best epoch {best_epoch}: validation {scores[at]:.4g}",
+    )
+    plain_log(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(label)
+    fig.legend(loc="outside upper center", ncols=3)
+    return fig
+
+
+@styled
+def tuning_curve(
+    scales: np.ndarray,
+    scores: np.ndarray,
+    best: float,
+    *,
+    label: str = "validation rmse",
+) -> Figure:
+    """Return the score of 3D-Var against the scale of B, the chosen one marked.
+
+    Parameters
+    ----------
+    scales, scores : (n,) factors on B, and the score with each
+    best : float
+        The chosen scale.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the shapes differ or there is nothing to draw.
+    """
+    scales = _checks.array("scales", scales, shape=(None,))
+    scores = _checks.array("scores", scores, shape=scales.shape)
+    if not scales.size:
+        raise ArgumentValueError("scales: expected at least one, got none")
+    at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
+    fig = new_figure(COLUMN, 3.2)
+    ax = fig.subplots()
+    ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
+    ax.plot(
+        scales[at],
+        scores[at],
+        "o",
+        color=BLACK,
+        markerfacecolor="none",
+        markersize=8.0,
+        label=f"best scale {scales[at]:.3g}: {scores[at]:.3f}",
+    )
+    plain_log(ax, "x")
+    ax.set_xlabel("scale of B")
+    ax.set_ylabel(label)
+    fig.legend(loc="outside upper center")
+    return fig
