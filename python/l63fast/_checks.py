@@ -119,9 +119,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 def path(name: str, value: Any) -> Path:
     """Return a path, `~` expanded; refuse an empty one and control characters."""
-    if not isinstance(value, (str, os.PathLike)) or isinstance(
-        os.fspath(value), bytes
-    ):
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise ArgumentTypeError(
             f"{name}: expected a path, got {_shown(value)} ({type(value).__name__})"
         )
@@ -238,7 +236,11 @@ def vectors(
 
 
 def output(
-    name: str, value: Any, shape: tuple[int, ...], source: np.ndarray
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: Iterable[Any],
 ) -> np.ndarray:
     """Return an output array; refuse another shape or dtype, read-only, overlapping."""
     instance(name, value, np.ndarray)
@@ -246,13 +248,13 @@ def output(
     problem = None
     if array.shape != shape:
         problem = f"shape {_shape(shape)}, got {_shape(array.shape)}"
-    elif array.dtype != source.dtype:
-        problem = f"{source.dtype}, got {array.dtype}"
+    elif array.dtype != dtype:
+        problem = f"{dtype}, got {array.dtype}"
     elif not array.flags.writeable:
         problem = "a writeable array, got a read-only one"
     elif not array.flags.aligned:
         problem = "an aligned array, got a misaligned one"
-    elif np.shares_memory(array, source):
+    elif any(np.shares_memory(array, np.asarray(given)) for given in inputs):
         problem = "memory of its own, got an array that overlaps the input"
     elif _overlaps_itself(array):
         problem = f"no two entries in one place, got strides {array.strides}"

@@ -116,7 +116,7 @@ def simulate(
             f"got {save_every}"
         )
     shape = (*call.states.shape[:-1], call.n_steps // save_every + 1, 3)
-    trajectory = _output(out, shape, call.states)
+    trajectory = _output(out, shape, call.states, initial_state)
     flat = trajectory.reshape(-1, shape[-2], 3) if out is None else _flat(trajectory)
     flat[:, 0] = call.states.reshape(-1, 3)
     if call.n_steps:
@@ -230,7 +230,7 @@ class _Integration:
 
 
 def _output(
-    out: np.ndarray | None, shape: tuple[int, ...], states: np.ndarray
+    out: np.ndarray | None, shape: tuple[int, ...], states: np.ndarray, given: Any
 ) -> np.ndarray:
     if out is None:
         n_bytes = states.dtype.itemsize
@@ -238,7 +238,7 @@ def _output(
             n_bytes *= length
         _checks.memory("n_steps", n_bytes)
         return np.empty(shape, dtype=states.dtype)
-    return _checks.output("out", out, shape, states)
+    return _checks.output("out", out, shape, states.dtype, (states, given))
 
 
 def _flat(out: np.ndarray) -> np.ndarray:
@@ -313,7 +313,7 @@ def spin_up(
 
 def mirror(states: np.ndarray) -> np.ndarray:
     """Return S states, S(x, y, z) = (-x, -y, z), the symmetry of the model."""
-    return np.asarray(states) * np.array([-1.0, -1.0, 1.0], dtype=states.dtype)
+    return np.asarray(states * np.array([-1.0, -1.0, 1.0], dtype=states.dtype))
 
 
 def climatology(states: Any) -> Climatology:
@@ -345,4 +345,4 @@ def second_moment(deviations: np.ndarray) -> np.ndarray:
 def symmetrised(covariance: np.ndarray) -> np.ndarray:
     """Return the average of a covariance (3, 3) and its mirror: xz and yz vanish."""
     signs = np.array([-1.0, -1.0, 1.0])
-    return 0.5 * (covariance + signs[:, None] * covariance * signs)
+    return np.asarray(0.5 * (covariance + signs[:, None] * covariance * signs))

@@ -1,0 +1,284 @@
+"""Facts of Lorenz-63 (SCIENCE: symmetry, fixed points, order, averages) and bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DivergenceError,
+    L63Error,
+    LargeTimeStepWarning,
+    MemoryLimitError,
+)
+from l63fast.lorenz63 import (
+    Lorenz63,
+    climatology,
+    forecast,
+    mirror,
+    simulate,
+    spin_up,
+)
+
+# 30-digit integration from (1, 0, 0); agrees with Kehlet & Logg (2010).
+REFERENCE = {
+    1: (-9.40845056705603620539, -9.09619907118647896834, 28.58162762439233910846),
+    5: (-6.97457047268481795425, -7.02106089082253044232, 25.11961649212759373613),
+    10: (-5.85768538242409002022, -5.83108248642610044292, 23.93213298702756264741),
+    20: (-8.02114361331743706771, -11.90546474917175037521, 19.85637485839811841312),
+}
+
+
+@pytest.fixture(params=["cpp", "numba"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_reference_trajectory(backend: str) -> None:
+    path = simulate(np.array([1.0, 0, 0]), 200_000, dt=1e-4, save_every=10_000,
+                    backend=backend)  # fmt: skip
+    for (time, state), tolerance in zip(
+        REFERENCE.items(), (2e-12, 4e-11, 4e-9, 4e-5), strict=True
+    ):
+        assert np.abs(path[time] - state).max() < tolerance
+
+
+def test_order_is_four(backend: str) -> None:
+    errors = [
+        np.abs(forecast(np.array([1.0, 0, 0]), n, dt=1 / n, backend=backend)
+               - REFERENCE[1]).max()
+        for n in (1600, 3200)
+    ]  # fmt: skip
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.1)
+
+
+def test_the_model_commutes_with_its_mirror_bit_for_bit(backend: str) -> None:
+    states = spin_up(100, seed=1)
+    there = mirror(forecast(states, 2000, backend=backend))
+    back = forecast(mirror(states), 2000, backend=backend)
+    assert np.array_equal(there, back)
+
+
+def test_fixed_points_and_the_z_axis(backend: str) -> None:
+    c = np.sqrt(72.0)
+    fixed = np.array([[c, c, 27.0], [-c, -c, 27.0], [0, 0, 0]])
+    after = forecast(fixed, 10, backend=backend)
+    assert np.abs(after - fixed).max() < 1e-13
+    q = -8.0 / 3.0 * 0.01
+    factor = 1 + q + q**2 / 2 + q**3 / 6 + q**4 / 24
+    axis = simulate(np.array([0.0, 0.0, 20.0]), 100, backend=backend)
+    assert np.all(axis[:, :2] == 0)
+    assert np.allclose(axis[1:, 2] / axis[:-1, 2], factor, rtol=1e-14, atol=0)
+
+
+def test_time_averages_obey_their_identities() -> None:
+    path = simulate(spin_up(200, seed=2), 50_000, save_every=10).reshape(-1, 3)
+    x, y, z = path.T
+    beta, rho = 8.0 / 3.0, 28.0
+    assert np.mean(x * x) == pytest.approx(beta * z.mean(), rel=1e-3)
+    assert np.mean(x * y) == pytest.approx(beta * z.mean(), rel=1e-3)
+    assert np.mean(x * y * z) == pytest.approx(beta * np.mean(z * z), rel=1e-3)
+    assert np.mean(y * y) == pytest.approx(
+        rho * np.mean(x * y) - np.mean(x * y * z), rel=1e-3
+    )
+    assert z.mean() == pytest.approx(23.551, abs=0.02)
+    assert np.mean(x * x) == pytest.approx(62.80, rel=2e-3)
+    assert np.abs(x).max() < 21
+    assert np.abs(y).max() < 29
+    assert z.min() > 0
+    assert z.max() < 50
+
+
+def test_spin_up_is_keyed_by_member_seed_and_split() -> None:
+    many = spin_up(30, seed=3, split="train")
+    assert np.array_equal(many[:7], spin_up(7, seed=3, split="train"))
+    assert np.array_equal(many[7:], spin_up(23, seed=3, split="train", first=7))
+    assert not np.any(many == spin_up(30, seed=4, split="train"))
+    assert not np.any(many == spin_up(30, seed=3, split="test"))
+    assert len(np.unique(many.round(6), axis=0)) == 30
+
+
+def test_climatology_is_symmetric() -> None:
+    clim = climatology(simulate(spin_up(100, seed=5), 5000, save_every=10))
+    assert np.array_equal(clim.mean[:2], [0, 0])
+    assert np.array_equal(clim.covariance[2, :2], [0, 0])
+    expected = [[62.8, 62.8, 0], [62.8, 81.2, 0], [0, 0, 74.3]]
+    assert np.allclose(clim.covariance, expected, rtol=0.05)
+
+
+def test_divergence_names_members_step_and_time_and_spares_neighbours(backend) -> None:
+    states = spin_up(50, seed=6)
+    alone = forecast(states, 100, backend=backend)
+    poisoned = states.copy()
+    poisoned[[3, 44]] = 1e200
+    poisoned[20] = 400.0, -400.0, 900.0
+    with pytest.raises(DivergenceError) as caught:
+        forecast(poisoned, 100, dt=0.01, backend=backend)
+    path = simulate(poisoned, 100, backend=backend, on_divergence="nan")
+    bad = np.flatnonzero(~np.isfinite(path[:, -1]).all(axis=-1))
+    assert {3, 44} <= set(bad.tolist())
+    assert caught.value.members.tolist() == bad.tolist()
+    step = caught.value.step
+    finite = np.isfinite(path).all(axis=(0, 2))
+    assert finite[:step].all()
+    assert not finite[step]
+    assert caught.value.time == pytest.approx(step * 0.01)
+    quiet = forecast(poisoned, 100, backend=backend, on_divergence="nan")
+    good = np.setdiff1d(np.arange(50), [3, 20, 44])
+    assert quiet[good].tobytes() == alone[good].tobytes()
+    assert np.unique(quiet[3].view(np.uint64)).size == 1  # the one canonical NaN
+
+
+def test_denormals_and_negative_zero_are_kept(backend: str) -> None:
+    path = simulate(np.array([-0.0, 0.0, 1e-310]), 1, backend=backend)
+    assert np.signbit(path[0, 0])
+    assert 0 < path[1, 2] < 1e-310
+
+
+@pytest.mark.parametrize("dt", [0.10001, 0.12, 0.13, 0.15, 0.25, 1.0])
+def test_a_dt_that_is_wrong_is_refused_even_where_it_stays_finite(dt: float) -> None:
+    with pytest.raises(ArgumentValueError, match=r"dt: expected at most 0\.1"):
+        forecast(np.ones(3), 10, dt=dt)
+    with pytest.warns(LargeTimeStepWarning, match="dt: "):
+        forecast(np.ones(3), 1, dt=dt, allow_large_dt=True)
+
+
+def test_a_large_dt_warns_once_and_a_good_one_does_not() -> None:
+    with pytest.warns(LargeTimeStepWarning) as caught:
+        forecast(np.ones(3), 10, dt=0.06)
+    assert len(caught) == 1
+    forecast(np.ones(3), 10, dt=0.05)
+
+
+ONES = np.ones((4, 3))
+BAD_CALLS = [
+    ({"initial_state": np.ones(4)}, ArgumentValueError, r"expected \(\.\.\., 3\)"),
+    ({"initial_state": np.float64(1)}, ArgumentValueError, r"expected \(\.\.\., 3\)"),
+    ({"initial_state": np.ones((5, 2))}, ArgumentValueError, r"got \(5, 2\)"),
+    ({"initial_state": np.ones((4, 3), int)}, ArgumentTypeError, "got int64"),
+    ({"initial_state": np.ones((4, 3), bool)}, ArgumentTypeError, "got bool"),
+    ({"initial_state": np.ones((4, 3), complex)}, ArgumentTypeError, "complex128"),
+    ({"initial_state": np.ones((4, 3), object)}, ArgumentTypeError, "got object"),
+    ({"initial_state": "abc"}, ArgumentTypeError, "initial_state"),
+    ({"initial_state": np.ones((4, 3), "f2")}, ArgumentTypeError, "float16"),
+    ({"dtype": "float32"}, ArgumentTypeError, "expected float32, got float64"),
+    ({"dtype": "int8"}, ArgumentTypeError, "dtype: expected float64 or float32"),
+    ({"dtype": "nonsense"}, ArgumentTypeError, "dtype: expected float64 or float32"),
+    ({"n_steps": -1}, ArgumentValueError, "n_steps: expected at least 0, got -1"),
+    ({"n_steps": 1.5}, ArgumentTypeError, "n_steps: expected an integer, got 1.5"),
+    ({"n_steps": True}, ArgumentTypeError, "n_steps: expected an integer, got True"),
+    ({"n_steps": "3"}, ArgumentTypeError, "n_steps: expected an integer"),
+    ({"save_every": 0}, ArgumentValueError, "save_every: expected at least 1"),
+    ({"save_every": 3}, ArgumentValueError, "save_every: expected a divisor"),
+    ({"dt": 0}, ArgumentValueError, "dt: expected a number above 0, got 0.0"),
+    ({"dt": -0.01}, ArgumentValueError, "dt: expected a number above 0"),
+    ({"dt": float("nan")}, ArgumentValueError, "dt: expected a finite number"),
+    ({"dt": float("inf")}, ArgumentValueError, "dt: expected a finite number"),
+    ({"dt": "0.01"}, ArgumentTypeError, "dt: expected a real number, got '0.01'"),
+    ({"n_threads": -1}, ArgumentValueError, "n_threads: expected at least 1"),
+    ({"n_threads": 1.5}, ArgumentTypeError, "n_threads: expected an integer"),
+    ({"backend": "fortran"}, ArgumentValueError, "one of auto, cpp, numba"),
+    ({"on_divergence": "clip"}, ArgumentValueError, "one of raise, nan"),
+    ({"parameters": (10, 28, 3)}, ArgumentTypeError, "expected Lorenz63, got tuple"),
+    ({"out": np.ones((4, 11, 2))}, ArgumentValueError, r"expected shape \(4, 11, 3\)"),
+    ({"out": np.ones((4, 11, 3), "f4")}, ArgumentValueError, "got float32"),
+    ({"out": np.ones((4, 11, 3), ">f8")}, ArgumentValueError, "got >f8"),
+    ({"out": [[1.0]]}, ArgumentTypeError, "out: expected ndarray, got list"),
+    ({"n_steps": 2**40}, MemoryLimitError, r"needs \d+ bytes .* available \d+"),
+    ({"n_steps": 2**61}, MemoryLimitError, r"needs \d+ bytes"),
+    ({"n_steps": 2**63}, ArgumentValueError, "n_steps: expected at most"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "kind", "message"), BAD_CALLS)
+def test_bad_arguments_get_one_clear_sentence(wrong, kind, message) -> None:
+    call = {"initial_state": ONES, "n_steps": 10} | wrong
+    before = ONES.tobytes()
+    with pytest.raises(kind, match=message) as caught:
+        simulate(call.pop("initial_state"), call.pop("n_steps"), **call)
+    assert isinstance(caught.value, L63Error)
+    assert ONES.tobytes() == before
+
+
+def test_non_finite_input_is_named() -> None:
+    states = np.ones((6, 3))
+    states[3, 1], states[5, 0] = np.nan, np.inf
+    with pytest.raises(ArgumentValueError, match=r"2 that are not.*\(3, 1\) \(nan\)"):
+        forecast(states, 1)
+    with pytest.raises(ArgumentValueError, match="rho: expected a finite number"):
+        Lorenz63(rho=float("nan"))
+
+
+def test_out_read_only_or_overlapping_is_refused() -> None:
+    out = np.ones((4, 11, 3))
+    out.flags.writeable = False
+    with pytest.raises(ArgumentValueError, match="writeable"):
+        simulate(ONES, 10, out=out)
+    shared = np.ones((4, 11, 3))
+    with pytest.raises(ArgumentValueError, match="overlaps the input"):
+        simulate(shared[:, 0], 10, out=shared)
+    folded = np.lib.stride_tricks.as_strided(shared, (4, 11, 3), (8, 8, 8))
+    with pytest.raises(ArgumentValueError, match="no two entries in one place"):
+        simulate(ONES, 10, out=folded)
+    misaligned = np.zeros(4 * 11 * 3 * 8 + 1, np.uint8)[1:].view(np.float64)
+    with pytest.raises(ArgumentValueError, match="aligned"):
+        simulate(ONES, 10, out=misaligned.reshape(4, 11, 3))
+
+
+def test_any_layout_gives_the_same_bits_and_is_left_alone(backend: str) -> None:
+    states = spin_up(20, seed=7)
+    expected = forecast(states, 50, backend=backend).tobytes()
+    wide = np.zeros((40, 6))
+    wide[::2, ::2] = states
+    misaligned = np.zeros(states.nbytes + 1, np.uint8)[1:].view(np.float64)
+    misaligned = misaligned.reshape(20, 3)
+    misaligned[:] = states
+    layouts = [
+        np.asfortranarray(states),
+        wide[::2, ::2],
+        states[::-1][::-1],
+        states.astype(">f8"),
+        misaligned,
+        states.tolist(),
+        np.ma.masked_array(states),
+    ]
+    for layout in layouts:
+        before = np.array(layout).tobytes()
+        assert forecast(layout, 50, backend=backend).tobytes() == expected
+        assert np.array(layout).tobytes() == before
+    once = np.broadcast_to(states[0], (5, 3))
+    assert np.array_equal(
+        forecast(once, 50, backend=backend),
+        np.tile(forecast(states[0], 50, backend=backend), (5, 1)),
+    )
+    states.flags.writeable = False
+    assert forecast(states, 50, backend=backend).tobytes() == expected
+
+
+def test_masked_values_and_gradients_are_refused() -> None:
+    masked = np.ma.masked_array(np.ones((2, 3)), mask=[[0, 0, 1], [0, 0, 0]])
+    with pytest.raises(ArgumentTypeError, match="no masked values, got 1"):
+        forecast(masked, 1)
+    torch = pytest.importorskip("torch")
+    tensor = torch.ones(2, 3, dtype=torch.float64)
+    assert np.array_equal(forecast(tensor, 5), forecast(tensor.numpy(), 5))
+    with pytest.raises(ArgumentTypeError, match="detach first"):
+        forecast(tensor.requires_grad_(), 5)
+
+
+def test_edges(backend: str) -> None:
+    assert simulate(np.empty((0, 3)), 5, backend=backend).shape == (0, 6, 3)
+    assert np.array_equal(simulate(ONES, 0, backend=backend), ONES[:, None])
+    still = forecast(ONES, 0, backend=backend)
+    assert np.array_equal(still, ONES)
+    assert not np.shares_memory(still, ONES)
+    assert forecast(ONES, np.int64(5), n_threads=100_000, backend=backend).size == 12
+    single = simulate(np.ones(3, np.float32), 4, save_every=2, backend=backend)
+    assert single.shape == (3, 3)
+    assert single.dtype == np.float32
+    grid = golden_grid = np.arange(24.0).reshape(2, 4, 3)
+    out = np.empty((2, 4, 3, 3))
+    simulate(grid, 2, out=out, backend=backend)
+    assert np.array_equal(out, simulate(golden_grid, 2, backend=backend))
