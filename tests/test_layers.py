@@ -1,0 +1,158 @@
+"""Imports run downward only, and each heavy library is imported in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+
+# From the bottom up. A module sees the layers below its own and its own package;
+# packages of one layer do not see each other.
+LAYERS: Final = (
+    ("errors",),
+    ("_checks", "_random"),
+    ("_core",),
+    ("_kernels",),
+    ("storage", "lorenz63", "observation"),
+    ("twin", "verification"),
+    ("assimilation",),
+    ("learning", "plotting"),
+    ("experiments",),
+    ("cli",),
+    ("src",),
+)
+HEIGHT: Final = {name: i for i, names in enumerate(LAYERS) for name in names}
+
+# What may be imported in one place only: by modules whose dotted name starts so.
+ONLY_HERE: Final = {
+    "torch": "l63fast.learning",
+    "matplotlib": "l63fast.plotting",
+    "mpl_toolkits": "l63fast.plotting",
+    "numba": "l63fast._kernels.numba_kernels",
+    "llvmlite": "l63fast._kernels.numba_kernels",
+    "l63fast._core": "l63fast._kernels.cpp",
+    "dask": "l63fast.experiments",
+    "distributed": "l63fast.experiments",
+    "typer": "l63fast.cli",
+}
+
+
+def sources(repository: Path) -> dict[str, str]:
+    """Return the text of every module of the package and of src, by path."""
+    paths = sorted(repository.glob("python/**/*.py"))
+    paths += sorted(repository.glob("src/*.py"))
+    return {
+        str(path.relative_to(repository)): path.read_text(encoding="utf-8")
+        for path in paths
+    }
+
+
+def dotted(path: str) -> str:
+    """Return the name by which the module in this file is imported."""
+    return ".".join(Path(path).parts).removeprefix("python.").removesuffix(".py")
+
+
+@cache
+def imports(path: str, text: str) -> tuple[tuple[int, str, bool], ...]:
+    """Return line, dotted name of what is imported, and whether the name is certain.
+
+    `from a import b` may mean the module a.b or a name in a: it is given as a.b, and
+    is uncertain.
+    """
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name, True) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = dotted(path).split(".")[: -node.level] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            found += [(node.lineno, f"{base}.{a.name}", False) for a in node.names]
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = getattr(node.args[0], "value", None)
+            if called in ("import_module", "__import__") and isinstance(name, str):
+                found.append((node.lineno, name, True))
+    return tuple(found)
+
+
+def room(module: str) -> str:
+    """Return which room of the house a module is in: its first name below the root."""
+    first, _, rest = module.partition(".")
+    return "src" if first == "src" else rest.split(".")[0]
+
+
+def misplaced(module: str, target: str) -> Iterator[str]:
+    """Yield each library that `target` belongs to and `module` may not import."""
+    for library, place in ONLY_HERE.items():
+        if is_within(target, library) and not is_within(module, place):
+            yield f"{library} outside {place}"
+
+
+def is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def upward(module: str, target: str) -> Iterator[str]:
+    """Yield what is wrong with `module` importing `target`, by the layers."""
+    here, there = room(module), room(target)
+    if here not in HEIGHT or there not in HEIGHT:
+        yield f"{module} or {target} is in no layer"
+    elif here != there and HEIGHT[there] >= HEIGHT[here]:
+        yield f"{here} sees {there}"
+
+
+def violations(files: dict[str, str]) -> list[str]:
+    """Return every import that the house forbids, as `file:line: what`."""
+    names = {dotted(path).removesuffix(".__init__") for path in files}
+    names.add("l63fast._core")
+    found = []
+    for path, text in files.items():
+        module = dotted(path)
+        for line, target, certain in imports(path, text):
+            complaints = list(misplaced(module, target))
+            is_root = target.count(".") == (0 if certain else 1)
+            if is_within(target, "l63fast") and module != "l63fast.__init__":
+                if is_root and (certain or target not in names):
+                    complaints.append("imports the package root")
+                else:
+                    complaints += upward(module, target)
+            found += [f"{path}:{line}: {complaint}" for complaint in complaints]
+    return found
+
+
+def test_every_import_runs_downward_and_heavy_libraries_stay_in_their_rooms():
+    assert violations(sources(REPOSITORY)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("_checks.py", "from l63fast.lorenz63 import forecast", "sees lorenz63"),
+        ("lorenz63.py", "from l63fast.observation import observe", "sees observation"),
+        ("_random.py", "from l63fast import _checks", "_random sees _checks"),
+        ("assimilation/scheme.py", "from ..learning import data", "sees learning"),
+        ("observation.py", "import l63fast", "package root"),
+        ("observation.py", "from l63fast import simulate", "package root"),
+        ("twin/split.py", "import torch.nn", "torch outside l63fast.learning"),
+        ("twin/split.py", "from torch import nn", "torch outside l63fast.learning"),
+        ("cli/__init__.py", "import matplotlib", "matplotlib outside"),
+        ("_kernels/__init__.py", "import numba", "numba outside"),
+        ("lorenz63.py", "from l63fast import _core", "l63fast._core outside"),
+        ("lorenz63.py", 'importlib.import_module("dask")', "dask outside"),
+        ("src/simulator.py", "from l63fast import nothing", "package root"),
+        ("strange.py", "from l63fast import errors", "in no layer"),
+    ],
+)
+def test_a_planted_violation_is_found(file, line, complaint):
+    files = sources(REPOSITORY)
+    path = file if file.startswith("src/") else f"python/l63fast/{file}"
+    files[path] = f"{files.get(path, '')}\n\ndef _planted():\n    {line}\n"
+    found = violations(files)
+    assert [one for one in found if path in one and complaint in one]
+    assert len(found) == 1
