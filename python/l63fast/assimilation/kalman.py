@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -101,4 +101,4 @@ class OptimalInterpolation(_FromClimatology):
             B=self.climatology.covariance,
             R=self.R,
         )
-        return state, replace(analysis, background=state)
+        return state, analysis

@@ -1,0 +1,180 @@
+"""Run any scheme through forecast and analysis, many trajectories at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l63fast import _checks, _random
+from l63fast.assimilation.scheme import Analysis, Scheme
+from l63fast.errors import ArgumentValueError
+from l63fast.twin import TwinExperiment
+
+__all__ = ["CycleResult", "run_cycles"]
+
+
+@dataclass(frozen=True, eq=False)
+class CycleResult:
+    """The scored cycles of a scheme, for all trajectories of a split.
+
+    Attributes
+    ----------
+    background, analysis : (n_trajectories, n_cycles, 3)
+    spread : (n_trajectories, n_cycles, 3) or None
+        None where the scheme does not estimate its own error.
+    status : (n_trajectories, n_cycles) int8
+        A `Status` per analysis.
+    first_cycle : int
+        The observation that the first of these cycles assimilated.
+    seconds_per_analysis : float
+        Time inside `analyse`, per trajectory and cycle, burn-in included.
+    """
+
+    background: np.ndarray
+    analysis: np.ndarray
+    spread: np.ndarray | None
+    status: np.ndarray
+    first_cycle: int
+    seconds_per_analysis: float
+
+    @property
+    def scored(self) -> slice:
+        """Which observations of a trajectory these cycles belong to."""
+        return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
+
+
+def run_cycles(
+    scheme: Scheme[Any],
+    twin: TwinExperiment,
+    split_name: str = "test",
+    *,
+    n_cycles: int | None = None,
+    burn_in: int = 0,
+    initial: np.ndarray | None = None,
+    warm_up: Scheme[Any] | None = None,
+    seed: int | None = None,
+) -> CycleResult:
+    """Return backgrounds and analyses of a scheme cycled over a split.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    twin : TwinExperiment
+    split_name : str
+        "train", "val" or "test".
+    n_cycles : int, optional
+        Scored cycles; by default all that the observations allow.
+    burn_in : int
+        Cycles before those, which are done and not scored.
+    initial : (n_trajectories, 3), optional
+        First background, valid at step 0; by default the climatological mean.
+    warm_up : Scheme, optional
+        Does the cycles of a scheme with a window of L observations until L exist;
+        these L - 1 cycles are not scored either.
+    seed : int, optional
+        For schemes that draw; by default the twin's.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If there are not that many observations, or a warm-up is missing.
+    """
+    split = twin.split(split_name)
+    n, n_obs = split.observations.shape[:2]
+    ready = scheme.window - 1
+    first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
+    if initial is None:
+        initial = np.tile(twin.climatology.mean, (n, 1))
+    background = _checks.states("initial", initial)
+    _checks.batch("initial", background, (n,), f"split {split_name!r}")
+    seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
+    rng = _random.generator(seed, "scheme", split_name)
+    lap = twin.settings.steps_per_cycle
+    if ready:
+        warm_up = _checked_warm_up(warm_up, scheme.window)
+        before = range(ready)
+        for cycle in _cycles(warm_up, background, split.observations, before, lap, rng):
+            background = cycle.analysis.state
+    cycles = range(ready, first + n_cycles)
+    running = _cycles(scheme, background, split.observations, cycles, lap, rng)
+    return _recorded(running, (n, n_cycles), first)
+
+
+def _scored_cycles(
+    n_obs: int, n_cycles: int | None, burn_in: int, ready: int
+) -> tuple[int, int]:
+    first = max(_checks.count("burn_in", burn_in), ready)
+    if first >= n_obs:
+        raise ArgumentValueError(
+            f"burn_in: expected a cycle left to score, got {first} cycles before the "
+            f"first for {n_obs} observations"
+        )
+    if n_cycles is None:
+        return first, n_obs - first
+    return first, _checks.count("n_cycles", n_cycles, minimum=1, maximum=n_obs - first)
+
+
+def _checked_warm_up(warm_up: Scheme[Any] | None, window: int) -> Scheme[Any]:
+    if warm_up is None or warm_up.window != 1:
+        given = "None" if warm_up is None else f"one with a window of {warm_up.window}"
+        raise ArgumentValueError(
+            f"warm_up: expected a scheme that needs one observation, for the cycles "
+            f"before {window} of them exist, got {given}"
+        )
+    return warm_up
+
+
+class _Cycle(NamedTuple):
+    observation: int
+    analysis: Analysis
+    seconds: float
+
+
+def _cycles(
+    scheme: Scheme[Any],
+    background: np.ndarray,
+    observations: np.ndarray,
+    cycles: range,
+    steps_per_cycle: int,
+    rng: np.random.Generator,
+) -> Iterator[_Cycle]:
+    state = scheme.initial(background, rng)
+    for latest in cycles:
+        state = scheme.forecast(state, steps_per_cycle)
+        obs_window = observations[:, latest + 1 - scheme.window : latest + 1]
+        start = perf_counter()
+        state, analysis = scheme.analyse(state, obs_window)
+        yield _Cycle(latest, analysis, perf_counter() - start)
+
+
+def _recorded(
+    running: Iterator[_Cycle], shape: tuple[int, int], first: int
+) -> CycleResult:
+    status = np.empty(shape, dtype=np.int8)
+    analysed, background = np.empty((*shape, 3)), np.empty((*shape, 3))
+    spread: np.ndarray | None = None
+    seconds = []
+    for cycle in running:
+        seconds.append(cycle.seconds)
+        place = cycle.observation - first
+        if place < 0:
+            continue
+        analysis = cycle.analysis
+        status[:, place] = analysis.status
+        analysed[:, place] = analysis.state
+        background[:, place] = analysis.background
+        if analysis.spread is not None:
+            spread = np.empty((*shape, 3)) if spread is None else spread
+            spread[:, place] = analysis.spread
+    return CycleResult(
+        background=background,
+        analysis=analysed,
+        spread=spread,
+        status=status,
+        first_cycle=first,
+        seconds_per_analysis=sum(seconds) / (len(seconds) * shape[0]),
+    )
