@@ -1,4 +1,4 @@
-"""Facts of Lorenz-63 (SCIENCE: symmetry, fixed points, order, averages) and bad input."""
+"""Facts of Lorenz-63 (symmetry, fixed points, order, averages) and bad input."""
 
 from __future__ import annotations
 
