@@ -1,0 +1,97 @@
+"""Where training gets its batches from: a fixed set of samples, held as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l63fast import _random
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.losses import Batch
+from l63fast.observation import ObservationOperator
+
+__all__ = ["BatchSource", "FixedBatches", "as_batch", "mirrored"]
+
+
+class BatchSource(Protocol):
+    """Gives the batches of an epoch, the same ones whenever it is asked."""
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0."""
+
+
+class FixedBatches:
+    """Batches of a dataset, in an order that depends on (seed, epoch) alone.
+
+    Parameters
+    ----------
+    data : AssimilationDataset
+    batch_size : int
+        Samples that do not fill a last batch wait for another epoch.
+    seed : int
+    mirror : ObservationOperator, optional
+        If given, each sample of an epoch is mirrored with probability 1/2, its
+        observations as this operator's are.
+    """
+
+    def __init__(
+        self,
+        data: AssimilationDataset,
+        batch_size: int,
+        *,
+        seed: int,
+        mirror: ObservationOperator | None = None,
+    ):
+        self._all = as_batch(data)
+        self._size = min(batch_size, len(data))
+        self._seed = seed
+        self._mirror = mirror
+
+    @property
+    def n_batches(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self._all.truth) // self._size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0."""
+        n = len(self._all.truth)
+        # The epoch is the counter of the stream: no state to save, so a resumed run
+        # sees the very batches it would have seen.
+        order, side = _random.uniforms(
+            self._seed, "training", "train", 1, (2, n), first=epoch
+        )[0]
+        shuffled = torch.from_numpy(np.argsort(order, kind="stable"))
+        sign = torch.from_numpy(np.where(side < 0.5, -1.0, 1.0).astype(np.float32))
+        for start in range(0, self.n_batches * self._size, self._size):
+            chosen = shuffled[start : start + self._size]
+            batch = Batch(*(values[chosen] for values in self._all))
+            if self._mirror is not None:
+                batch = mirrored(batch, sign[chosen], self._mirror)
+            yield batch
+
+
+def as_batch(data: AssimilationDataset) -> Batch:
+    """Return all samples of a dataset as one batch of float32 tensors."""
+    arrays = (data.background, data.obs_window, data.truth)
+    return Batch(*(torch.from_numpy(a.astype(np.float32)) for a in arrays))
+
+
+def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch:
+    """Return samples with S applied where `sign` (n,) is -1, as it is where it is 1."""
+    state = torch.ones(len(sign), 3)
+    state[:, :2] = sign[:, None]
+    odd = torch.tensor([s < 0 for s in operator.mirror_signs])
+    seen = torch.where(odd, sign[:, None], torch.ones(()))
+    return Batch(
+        background=batch.background * state,
+        obs_window=batch.obs_window * seen[:, None],
+        truth=batch.truth * state,
+    )

@@ -1,0 +1,145 @@
+"""The model card: what a stranger must know to use an encoder, as checked JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final
+
+from l63fast.errors import L63Error, ModelFileError
+from l63fast.learning.encoders import Encoder, n_parameters
+from l63fast.learning.settings import EncoderSettings
+from l63fast.observation import ObservationOperator
+
+__all__ = ["CARD", "FILES", "SCHEMA", "describe", "settings_in"]
+
+CARD: Final = "model.json"
+FILES: Final = {
+    "safetensors": "model.safetensors",
+    "torchscript": "model.ts.pt",
+    "pt2": "model.pt2",
+}
+SCHEMA: Final = 1
+_KEYS: Final = {
+    "schema": int,
+    "encoder": dict,
+    "hidden_size": int,
+    "inputs": dict,
+    "outputs": dict,
+    "n_parameters": int,
+    "normaliser_hash": str,
+    "training": dict,
+    "versions": dict,
+    "files": dict,
+    "notes": list,
+}
+_FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
+_NOTES: Final = (
+    "States and increments are in the units of the Lorenz-63 variables; observations "
+    "in those of h(x). Normalisation is inside the model. Numbers are float32.",
+    "model.safetensors holds the weights and runs nothing when loaded. model.ts.pt and "
+    "model.pt2 are programs: load them only if you trust whoever gave them to you.",
+    "The batch size is free in every format. The window length is fixed in model.pt2 "
+    "and in every format of an mlp.",
+    "parity_error is the largest difference to the encoder in eager mode after "
+    "reloading, in standard deviations of each component of the truth.",
+)
+
+
+def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
+    """Return the card of an encoder, its files still to be listed.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    training : dict
+        What the caller knows about how it was trained and on what: hashes of the data,
+        interval between observations, settings. JSON values.
+    """
+    settings = encoder.settings
+    operator = ObservationOperator(settings.operator)
+    observed = ", ".join(operator.labels)
+    return {
+        "schema": SCHEMA,
+        "encoder": dataclasses.asdict(settings),
+        "hidden_size": encoder.hidden_size,
+        "inputs": {
+            "background": {"shape": ["n", 3], "is": "x_b: x, y, z at analysis time"},
+            "obs_window": {
+                "shape": ["n", settings.window, operator.obs_dim],
+                "is": f"the last observations of {observed}, the latest one last",
+            },
+            "hidden": {
+                "shape": ["n", encoder.hidden_size],
+                "is": "memory from the last analysis; zeros at the start",
+            },
+        },
+        "outputs": {
+            "analysis": {"shape": ["n", 3], "is": "x_a: x, y, z at analysis time"},
+            "hidden": {
+                "shape": ["n", encoder.hidden_size],
+                "is": "memory for the next",
+            },
+        },
+        "n_parameters": n_parameters(encoder),
+        "normaliser_hash": encoder.data_hash,
+        "training": training,
+        "versions": _versions(),
+        "files": {},
+        "notes": list(_NOTES),
+    }
+
+
+def settings_in(card: Any, source: str) -> EncoderSettings:
+    """Return the encoder settings in a card, having checked all of it.
+
+    Raises
+    ------
+    ModelFileError
+        If the card is not of this schema, or a value makes no sense.
+    """
+    _check_keys(card, _KEYS, source)
+    if card["schema"] != SCHEMA:
+        raise ModelFileError(
+            f"{source}: expected schema {SCHEMA}, got {card['schema']!r}"
+        )
+    for kind, entry in card["files"].items():
+        _check_keys(entry, _FILE_KEYS, f"{source}: files.{kind}")
+        if FILES.get(kind) != entry["name"]:
+            raise ModelFileError(
+                f"{source}: files.{kind}: expected {FILES.get(kind)!r}, "
+                f"got {entry['name']!r}"
+            )
+    kinds = {f.name: type(f.default) for f in dataclasses.fields(EncoderSettings)}
+    _check_keys(card["encoder"], kinds, f"{source}: encoder")
+    try:
+        return EncoderSettings(**card["encoder"])
+    except L63Error as error:
+        raise ModelFileError(f"{source}: encoder: {error}") from None
+
+
+def _check_keys(table: Any, kinds: Mapping[str, type], source: str) -> None:
+    if not isinstance(table, dict):
+        raise ModelFileError(f"{source}: expected a table, got {type(table).__name__}")
+    if table.keys() != kinds.keys():
+        missing = sorted(kinds.keys() - table.keys())
+        extra = sorted(map(str, table.keys() - kinds.keys()))
+        raise ModelFileError(f"{source}: missing keys {missing}, unknown keys {extra}")
+    for name, kind in kinds.items():
+        if type(table[name]) is not kind:
+            raise ModelFileError(
+                f"{source}: {name}: expected {kind.__name__}, "
+                f"got {type(table[name]).__name__}"
+            )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("l63fast", "torch", "numpy", "safetensors"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # a source tree that is not installed
+            versions[package] = "unknown"
+    return versions

@@ -1,0 +1,154 @@
+"""Samples to learn from: backgrounds, windows of observations, and the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.errors import ArgumentValueError
+
+if TYPE_CHECKING:
+    from l63fast.twin import TwinExperiment
+
+__all__ = ["AssimilationDataset", "windows"]
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class AssimilationDataset:
+    """N samples, trajectory by trajectory and in time order within each.
+
+    Attributes
+    ----------
+    background : (N, 3) float64
+        The background x_b at analysis time.
+    obs_window : (N, L, obs_dim) float64
+        The last L observations, the last one at analysis time.
+    truth : (N, 3) float64
+        The truth at analysis time.
+    trajectory, time_index : (N,) int64
+        Whose sample it is, and which observation of that trajectory is its last.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If shapes do not agree or a value is not finite.
+    """
+
+    background: np.ndarray
+    obs_window: np.ndarray
+    truth: np.ndarray
+    trajectory: np.ndarray
+    time_index: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.obs_window.shape
+        if len(shape) != 3 or shape[1] == 0:
+            raise ArgumentValueError(
+                f"obs_window: expected (N, L, obs_dim) with L at least 1, got {shape}"
+            )
+        checked = {
+            "background": _checks.states("background", self.background, dtype=_FLOAT64),
+            "obs_window": _checks.vectors(
+                "obs_window", self.obs_window, size=shape[2], dtype=_FLOAT64
+            ),
+            "truth": _checks.states("truth", self.truth, dtype=_FLOAT64),
+        }
+        for name, array in checked.items():
+            object.__setattr__(self, name, array)
+        n = (shape[0],)
+        _checks.batch("background", self.background, n, "obs_window")
+        _checks.batch("truth", self.truth, n, "obs_window")
+        _checks.batch("trajectory", self.trajectory[..., None], n, "obs_window")
+        _checks.batch("time_index", self.time_index[..., None], n, "obs_window")
+
+    @classmethod
+    def from_twin(
+        cls,
+        twin: TwinExperiment,
+        split_name: str,
+        backgrounds: np.ndarray,
+        *,
+        window: int,
+        stride: int = 1,
+    ) -> AssimilationDataset:
+        """Return the samples of one split; the other splits are not opened.
+
+        Parameters
+        ----------
+        twin : TwinExperiment
+        split_name : str
+            "train", "val" or "test".
+        backgrounds : (n_trajectories, n_obs, 3)
+            A background for every observation time.
+        window : int
+            Observations in a window; windows never cross trajectories.
+        stride : int
+            Observations from one sample to the next.
+        """
+        split = twin.split(split_name)
+        background = _checks.states("backgrounds", backgrounds, dtype=_FLOAT64)
+        _checks.batch(
+            "backgrounds",
+            background,
+            split.observations.shape[:2],
+            f"the observations of split {split_name!r}",
+        )
+        n, n_obs, obs_dim = split.observations.shape
+        window = _checks.count("window", window, minimum=1, maximum=n_obs)
+        stride = _checks.count("stride", stride, minimum=1)
+        last = np.arange(window - 1, n_obs, stride)
+        read = windows(split.observations, window)[:, ::stride]
+        return cls(
+            background=background[:, last].reshape(-1, 3),
+            obs_window=np.ascontiguousarray(read).reshape(-1, window, obs_dim),
+            truth=split.truth_at_observations[:, last].reshape(-1, 3),
+            trajectory=np.repeat(np.arange(n), len(last)),
+            time_index=np.tile(last, n),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.truth)
+
+    @property
+    def window(self) -> int:
+        """Observations in a window, L."""
+        return int(self.obs_window.shape[1])
+
+    @property
+    def obs_dim(self) -> int:
+        """Values in an observation."""
+        return int(self.obs_window.shape[2])
+
+    @cached_property
+    def hash(self) -> str:
+        """Return the sha256 of every number and shape in it."""
+        digest = hashlib.sha256()
+        for array in (self.background, self.obs_window, self.truth):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def windows(observations: np.ndarray, length: int) -> np.ndarray:
+    """Return all windows of consecutive observations, as a view.
+
+    Parameters
+    ----------
+    observations : (n_trajectories, n_obs, obs_dim)
+    length : int
+        Observations in a window, L.
+
+    Returns
+    -------
+    (n_trajectories, n_obs - L + 1, L, obs_dim)
+    """
+    view = np.lib.stride_tricks.sliding_window_view(observations, length, axis=1)
+    return np.swapaxes(view, -1, -2)

@@ -1,0 +1,213 @@
+"""The encoder: a learned fixed point that corrects a background, in physical units."""
+
+# No `from __future__ import annotations`: TorchScript needs the types themselves.
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from l63fast import _random
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.readers import ENCODERS, Reader
+from l63fast.learning.settings import EncoderSettings
+from l63fast.observation import ObservationOperator
+
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "matched_width", "n_parameters"]
+
+
+class Head(nn.Module):
+    """The map g: what is known and the current increment give the next increment.
+
+    All its inputs and its output are in units of their own scale. What does not change
+    from one iteration to the next enters once, through `anchor`.
+    """
+
+    def __init__(self, obs_dim: int, context_size: int, hidden: int):
+        super().__init__()
+        self.fixed = nn.Linear(3 + context_size, hidden)
+        self.moving = nn.Linear(3 + obs_dim, hidden, bias=False)
+        self.inner = nn.Linear(hidden, hidden)
+        self.outer = nn.Linear(hidden, 3)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def anchor(self, background: Tensor, context: Tensor) -> Tensor:
+        """Return the part of the first layer that stays the same, (n, hidden)."""
+        fixed: Tensor = self.fixed(torch.cat([background, context], 1))
+        return fixed
+
+    def forward(self, anchor: Tensor, increment: Tensor, innovation: Tensor) -> Tensor:
+        """Return the next increment (n, 3)."""
+        moving = self.moving(torch.cat([increment, innovation], 1))
+        first = nn.functional.silu(anchor + moving)
+        step: Tensor = self.outer(nn.functional.silu(self.inner(first)))
+        return step
+
+
+class Encoder(nn.Module):
+    """Corrects a background with a window of observations.
+
+    The analysis is x_b + delta_K, where delta_0 = 0 and
+    delta_{k+1} = g(x_b, x_b + delta_k, window, y - h(x_b + delta_k)); y is the last
+    observation of the window. States, observations and increments are in physical
+    units; the scales are buffers. The last layer starts at zero, so that training
+    starts from the background.
+
+    Parameters
+    ----------
+    settings : EncoderSettings
+    normaliser : Normaliser
+        Fitted on the training split.
+    """
+
+    state_mean: Tensor
+    state_std: Tensor
+    obs_mean: Tensor
+    obs_std: Tensor
+    increment_std: Tensor
+    innovation_std: Tensor
+    components: Tensor
+    powers: Tensor
+
+    def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
+        super().__init__()
+        operator = ObservationOperator(settings.operator)
+        self.settings = settings
+        self.data_hash = normaliser.data_hash
+        self.n_iterations = settings.n_iterations
+        self.reader, self.head = _parts(settings, matched_width(settings))
+        self.hidden_size = self.reader.hidden_size
+        for name in _SCALES:
+            value = np.asarray(getattr(normaliser, name), dtype=np.float32)
+            self.register_buffer(name, torch.from_numpy(value.copy()))
+        # The operator as data; it follows from the settings and is not a weight.
+        components = torch.tensor(operator.components)
+        self.register_buffer("components", components, persistent=False)
+        powers = torch.tensor(operator.powers)
+        self.register_buffer("powers", powers, persistent=False)
+        self.largest_power = max(operator.powers)
+
+    def forward(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the analysis and the next hidden state.
+
+        Parameters
+        ----------
+        background : (n, 3)
+        obs_window : (n, L, obs_dim)
+        hidden : (n, hidden_size)
+            As `initial_hidden` gives it, or as the last call returned it.
+        """
+        anchor, hidden = self.read(background, obs_window, hidden)
+        increment = torch.zeros_like(background)
+        for _ in range(self.n_iterations):
+            increment = self.correct(background, obs_window, anchor, increment)
+        return background + increment, hidden
+
+    def read(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the iterations start from, and the next hidden state."""
+        window = (obs_window - self.obs_mean) / self.obs_std
+        context, hidden = self.reader(window, hidden)
+        state = (background - self.state_mean) / self.state_std
+        return self.head.anchor(state, context), hidden
+
+    def correct(
+        self, background: Tensor, obs_window: Tensor, anchor: Tensor, increment: Tensor
+    ) -> Tensor:
+        """Return delta_{k+1} for delta_k, both (n, 3) in physical units."""
+        innovation = obs_window[:, -1] - self.observe(background + increment)
+        scaled = innovation / self.innovation_std
+        step: Tensor = self.head(anchor, increment / self.increment_std, scaled)
+        return step * self.increment_std
+
+    def observe(self, states: Tensor) -> Tensor:
+        """Return h(states), (n, obs_dim) for states (n, 3)."""
+        observed = states.index_select(1, self.components)
+        value = observed
+        for power in range(2, self.largest_power + 1):
+            value = torch.where(self.powers >= power, value * observed, value)
+        return value
+
+    @torch.jit.export
+    def initial_hidden(self, n: int) -> Tensor:
+        """Return the hidden state (n, hidden_size) of n trajectories that begin."""
+        return torch.zeros(n, self.hidden_size)
+
+    @torch.jit.unused
+    def iterates(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor, n: int
+    ) -> Tensor:
+        """Return the increments delta_0 to delta_n, (n + 1, n_samples, 3)."""
+        anchor, _ = self.read(background, obs_window, hidden)
+        increments = [torch.zeros_like(background)]
+        for _ in range(n):
+            increments.append(
+                self.correct(background, obs_window, anchor, increments[-1])
+            )
+        return torch.stack(increments)
+
+
+_SCALES = (
+    "state_mean",
+    "state_std",
+    "obs_mean",
+    "obs_std",
+    "increment_std",
+    "innovation_std",
+)
+
+
+def build_encoder(
+    settings: EncoderSettings, normaliser: Normaliser, *, seed: int = 0
+) -> Encoder:
+    """Return an untrained encoder whose weights depend on the seed alone."""
+    key = int(_random.generator(seed, "training").integers(2**62))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key)
+        return Encoder(settings, normaliser)
+
+
+def n_parameters(module: nn.Module) -> int:
+    """Return how many numbers training may change."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def matched_width(settings: EncoderSettings) -> int:
+    """Return the reader's width that comes nearest to the GRU's parameter count."""
+    if settings.model == "gru":
+        return settings.hidden
+
+    def count(model: str, width: int) -> int:
+        with torch.device("meta"):
+            reader, head = _parts(settings, width, model)
+        return n_parameters(reader) + n_parameters(head)
+
+    budget = count("gru", settings.hidden)
+    return _nearest(lambda width: count(settings.model, width), budget)
+
+
+def _parts(
+    settings: EncoderSettings, width: int, model: str | None = None
+) -> tuple[Reader, Head]:
+    obs_dim = ObservationOperator(settings.operator).obs_dim
+    kind = ENCODERS[model or settings.model]
+    reader = kind(obs_dim, settings.window, width, settings.hidden)
+    return reader, Head(obs_dim, reader.context_size, settings.hidden)
+
+
+def _nearest(count: Callable[[int], int], budget: int) -> int:
+    high = 1
+    while count(high) < budget:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < budget else (low, middle)
+    if low == 0 or count(high) - budget < budget - count(low):
+        return high
+    return low

@@ -1,0 +1,117 @@
+"""Writing a trained encoder in every format, each read back and compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from l63fast import _random
+from l63fast.errors import ModelFileError
+from l63fast.learning import programs
+from l63fast.learning.card import CARD, FILES, describe
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.loading import encoder_from, load_encoder
+from l63fast.learning.programs import Analyse
+from l63fast.storage import read_file, write_bytes, write_json
+
+__all__ = ["load_encoder", "save_model"]
+
+MAX_PARITY_ERROR: Final = 1e-5
+_BATCHES: Final = (1, 7, 513)
+
+
+def save_model(
+    encoder: Encoder, directory: str | Path, card: dict[str, Any]
+) -> dict[str, Any]:
+    """Write an encoder in every format and return its model card.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    directory : str or Path
+        An existing directory; files of the same names are replaced.
+    card : dict
+        JSON values for the card's "training": hashes of the data, the interval
+        between observations, the settings.
+
+    Raises
+    ------
+    ModelFileError
+        If a file, reloaded from disk, does not analyse as the encoder does.
+    """
+    directory = Path(directory)
+    encoder.eval()
+    content = describe(encoder, card)
+    for kind, write in _WRITE.items():
+        data = write(encoder)
+        path = directory / FILES[kind]
+        write_bytes(path, data)
+        error = parity_error(encoder, _read(kind, read_file(path), encoder))
+        if not error <= MAX_PARITY_ERROR:
+            raise ModelFileError(
+                f"{path}: expected the analyses of the encoder to within "
+                f"{MAX_PARITY_ERROR:g} standard deviations, got {error:.3g}"
+            )
+        content["files"][kind] = {
+            "name": FILES[kind],
+            "size": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "parity_error": error,
+        }
+    write_json(directory / CARD, content)
+    return content
+
+
+def parity_error(encoder: Encoder, program: Analyse) -> float:
+    """Return the largest difference between two analyses, in climatological units.
+
+    Compared are batches of several sizes, drawn with the mean and standard deviation
+    of the training data.
+    """
+    scale = encoder.state_std.numpy()
+    worst = 0.0
+    for n in _BATCHES:
+        background, obs_window, hidden = _examples(encoder, n)
+        with torch.inference_mode():
+            ours, _ = encoder(background, obs_window, hidden)
+            theirs, _ = program(background, obs_window, hidden)
+        difference = np.abs(theirs.numpy() - ours.numpy()) / scale
+        worst = max(worst, float(difference.max()))
+    return worst
+
+
+def _examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    window = encoder.settings.window
+    draws = _random.standard_normals(
+        0, "training", "test", n, (3 + window * len(encoder.obs_mean),)
+    )
+    normals = torch.from_numpy(draws.astype(np.float32))
+    background = encoder.state_mean + encoder.state_std * normals[:, :3]
+    seen = normals[:, 3:].reshape(n, window, -1)
+    obs_window = encoder.obs_mean + encoder.obs_std * seen
+    return background, obs_window, encoder.initial_hidden(n)
+
+
+def _weights(encoder: Encoder) -> bytes:
+    tensors = {k: v.contiguous() for k, v in encoder.state_dict().items()}
+    data: bytes = safetensors_bytes(tensors)
+    return data
+
+
+def _read(kind: str, data: bytes, encoder: Encoder) -> Analyse:
+    if kind == "safetensors":
+        return encoder_from(data, encoder.settings, FILES[kind])
+    return programs.READ[kind](data)
+
+
+_WRITE: Final[dict[str, Callable[[Encoder], bytes]]] = {
+    "safetensors": _weights,
+    **programs.WRITE,
+}

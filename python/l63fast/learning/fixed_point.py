@@ -1,0 +1,74 @@
+"""How the learned fixed point behaves: residual, contraction and error by iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from l63fast import _checks
+from l63fast.learning.batches import as_batch
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.losses import squared_error
+from l63fast.observation import ObservationOperator
+
+__all__ = ["FixedPointReport", "fixed_point_report"]
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPointReport:
+    """Iterations of an encoder over a dataset, beyond the K it was trained with.
+
+    Attributes
+    ----------
+    residual : (n_iterations,)
+        Root mean square of |delta_{k+1} - delta_k| over the samples, k from 0.
+    contraction : (n_iterations - 1,)
+        Ratio of each residual to the one before; below 1 the iteration contracts.
+    rmse : (n_iterations + 1,)
+        Error of x_b + delta_k over all components; mirror-aware where the operator
+        cannot see the sign. The first is the background's.
+    """
+
+    residual: np.ndarray
+    contraction: np.ndarray
+    rmse: np.ndarray
+
+
+def fixed_point_report(
+    encoder: Encoder, data: AssimilationDataset, *, n_iterations: int | None = None
+) -> FixedPointReport:
+    """Return how an encoder's iterates move and what they gain.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    data : AssimilationDataset
+    n_iterations : int, optional
+        How far to iterate; by default twice the encoder's K, at least 3.
+    """
+    if n_iterations is None:
+        n_iterations = max(3, 2 * encoder.n_iterations)
+    n_iterations = _checks.count("n_iterations", n_iterations, minimum=1)
+    blind = ObservationOperator(encoder.settings.operator).is_mirror_blind
+    everything = as_batch(data)
+    moved, error = np.zeros(n_iterations), np.zeros(n_iterations + 1)
+    with torch.inference_mode():
+        for start in range(0, len(data), _CHUNK):
+            background, obs_window, truth = (
+                values[start : start + _CHUNK] for values in everything
+            )
+            hidden = encoder.initial_hidden(len(truth))
+            deltas = encoder.iterates(background, obs_window, hidden, n_iterations)
+            moved += deltas.diff(dim=0).square().sum((1, 2)).double().numpy()
+            for k, delta in enumerate(deltas):
+                square = squared_error(background + delta, truth, mirror_aware=blind)
+                error[k] += float(square.double().sum())
+    residual = np.sqrt(moved / len(data))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        contraction = residual[1:] / residual[:-1]
+    return FixedPointReport(residual, contraction, np.sqrt(error / (3 * len(data))))

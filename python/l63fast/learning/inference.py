@@ -1,0 +1,121 @@
+"""An encoder as a function of NumPy arrays, whatever it was loaded from."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from l63fast import _checks
+from l63fast.errors import ArgumentValueError
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.programs import Analyse
+from l63fast.learning.settings import EncoderSettings
+from l63fast.observation import ObservationOperator
+
+__all__ = ["CHUNK", "EncoderFunction"]
+
+CHUNK: Final = 512  # samples per call: their intermediates stay in cache
+
+
+class EncoderFunction:
+    """Analyses of NumPy arrays in physical units, computed chunk by chunk.
+
+    Parameters
+    ----------
+    program : callable
+        ``(background, obs_window, hidden) -> (analysis, hidden)`` on tensors.
+    settings : EncoderSettings
+    hidden_size : int
+    card : dict, optional
+        The model card, where it was loaded from one.
+    """
+
+    def __init__(
+        self,
+        program: Analyse,
+        settings: EncoderSettings,
+        *,
+        hidden_size: int = 0,
+        card: dict[str, Any] | None = None,
+    ):
+        self.settings = settings
+        self.operator = ObservationOperator(settings.operator)
+        self.window = settings.window
+        self.hidden_size = hidden_size
+        self.card = card
+        self._program = program
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncoderFunction:
+        """Return a trained encoder as a function."""
+        return cls(encoder.eval(), encoder.settings, hidden_size=encoder.hidden_size)
+
+    def __call__(self, background: np.ndarray, obs_window: np.ndarray) -> np.ndarray:
+        """Return the analyses of trajectories that are seen for the first time.
+
+        Parameters
+        ----------
+        background : (..., 3) float64 or float32
+        obs_window : (..., L, obs_dim) of the same dtype
+
+        Returns
+        -------
+        (..., 3) of the background's dtype; computed in float32
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If a shape or dtype is not as described, or a value is not finite.
+        """
+        analysis, _ = self.step(background, obs_window)
+        return analysis
+
+    def step(
+        self,
+        background: np.ndarray,
+        obs_window: np.ndarray,
+        hidden: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the analyses and the hidden states (..., hidden_size) after them."""
+        background = _checks.states("background", background)
+        obs_window = self._checked_window(obs_window, background)
+        lead = background.shape[:-1]
+        if hidden is None:
+            hidden = np.zeros((*lead, self.hidden_size), dtype=np.float32)
+        if hidden.shape != (*lead, self.hidden_size):
+            raise ArgumentValueError(
+                f"hidden: expected {(*lead, self.hidden_size)}, got {hidden.shape}"
+            )
+        n = int(np.prod(lead))
+        analysis = np.empty((n, 3), dtype=background.dtype)
+        later = np.empty((n, self.hidden_size), dtype=np.float32)
+        flat = (
+            background.reshape(n, 3),
+            obs_window.reshape(n, self.window, -1),
+            hidden.reshape(n, self.hidden_size),
+        )
+        with torch.inference_mode():
+            for start in range(0, n, CHUNK):
+                part = slice(start, start + CHUNK)
+                tensors = [torch.from_numpy(a[part].astype(np.float32)) for a in flat]
+                found, kept = self._program(*tensors)
+                analysis[part], later[part] = found.numpy(), kept.numpy()
+        return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
+
+    def _checked_window(
+        self, obs_window: np.ndarray, background: np.ndarray
+    ) -> np.ndarray:
+        window = _checks.vectors(
+            "obs_window",
+            obs_window,
+            size=self.operator.obs_dim,
+            dtype=background.dtype,
+        )
+        expected = (*background.shape[:-1], self.window, self.operator.obs_dim)
+        if window.shape != expected:
+            raise ArgumentValueError(
+                f"obs_window: expected {expected}, got {window.shape}"
+            )
+        return window

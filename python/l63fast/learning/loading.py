@@ -1,0 +1,163 @@
+"""Reading a model: weights and a card by default; programs only where trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_from
+from torch import Tensor
+
+from l63fast import _checks
+from l63fast.errors import ModelFileError
+from l63fast.learning import programs
+from l63fast.learning.card import CARD, FILES, settings_in
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.settings import EncoderSettings
+from l63fast.storage import MANIFEST, read_bytes, read_file
+
+__all__ = ["encoder_from", "load_encoder"]
+
+
+def load_encoder(
+    path: str | Path,
+    *,
+    format: str = "safetensors",
+    sha256: str | None = None,
+    trust: bool = False,
+) -> EncoderFunction:
+    """Return an exported encoder as a function of NumPy arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        The directory with the model card and the model files.
+    format : str
+        "safetensors" runs nothing from the file. "torchscript" and "pt2" are programs
+        that can do anything when loaded.
+    sha256 : str, optional
+        The hash you expect the model file to have, from a source you trust; required
+        for programs unless `trust`.
+    trust : bool
+        Load a program without knowing its hash. A hash in a card or manifest beside
+        the file shows that it is unchanged, not that it is yours.
+
+    Raises
+    ------
+    ModelFileError
+        If the model is not trusted, damaged, or not what its card says.
+    DataFileError
+        If a file is missing or unreadable.
+    """
+    _checks.choice("format", format, FILES)
+    directory = _checks.path("path", path)
+    if format != "safetensors" and sha256 is None and not trust:
+        raise ModelFileError(
+            f"{directory / FILES[format]}: a {format} file is a program and runs when "
+            "loaded: give the sha256 you expect, or trust=True"
+        )
+    card = _card(directory)
+    settings = settings_in(card, str(directory / CARD))
+    data = _model_bytes(directory, format, card, sha256)
+    if format == "safetensors":
+        encoder = encoder_from(data, settings, str(directory / FILES[format]))
+        return _function(encoder, settings, card)
+    try:
+        program = programs.READ[format](data)
+    except Exception as error:  # whatever a damaged program makes torch raise
+        raise ModelFileError(
+            f"{directory / FILES[format]}: is not a {format} program: {error}"
+        ) from error
+    return _function(program, settings, card)
+
+
+def _function(
+    program: programs.Analyse, settings: EncoderSettings, card: dict[str, Any]
+) -> EncoderFunction:
+    return EncoderFunction(
+        program, settings, hidden_size=card["hidden_size"], card=card
+    )
+
+
+def _card(directory: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(_read(directory, CARD))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{directory / CARD}: is not valid JSON: {error}"
+        ) from None
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{directory / CARD}: expected a table")
+    return card
+
+
+def _model_bytes(
+    directory: Path, format: str, card: dict[str, Any], sha256: str | None
+) -> bytes:
+    path = directory / FILES[format]
+    if format not in card["files"]:
+        raise ModelFileError(f"{path}: the model card lists no {format} file")
+    data = _read(directory, FILES[format])
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise ModelFileError(f"{path}: expected sha256 {sha256}, got {found}")
+    if found != card["files"][format]["sha256"]:
+        raise ModelFileError(
+            f"{path}: is not the file of its model card (sha256 {found})"
+        )
+    return data
+
+
+def _read(directory: Path, name: str) -> bytes:
+    if (directory / MANIFEST).exists():
+        return read_bytes(directory, name)
+    return read_file(directory / name)
+
+
+def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder:
+    """Return the encoder with the weights in safetensors bytes.
+
+    Raises
+    ------
+    ModelFileError
+        If they are not safetensors, or tensors are missing, unknown, misshapen, of
+        another dtype or not finite.
+    """
+    if data.startswith(b"PK"):
+        raise ModelFileError(
+            f"{source}: expected safetensors, got a zip archive (as pickles and "
+            "programs of torch are); it was not opened"
+        )
+    try:
+        tensors: dict[str, Tensor] = safetensors_from(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
+    expected = Encoder(settings, Normaliser.identity(settings.operator))
+    _check_tensors(tensors, expected.state_dict(), source)
+    expected.load_state_dict(tensors)
+    return expected.eval()
+
+
+def _check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], source: str
+) -> None:
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        raise ModelFileError(
+            f"{source}: missing tensors {sorted(missing)}, unknown {sorted(extra)}"
+        )
+    for name, wanted in expected.items():
+        given = tensors[name]
+        if given.shape != wanted.shape or given.dtype != wanted.dtype:
+            raise ModelFileError(
+                f"{source}: {name}: expected {wanted.dtype} {tuple(wanted.shape)}, "
+                f"got {given.dtype} {tuple(given.shape)}"
+            )
+        if not torch.isfinite(given).all():
+            raise ModelFileError(f"{source}: {name}: expected finite values")

@@ -1,0 +1,198 @@
+"""The state of one training run, and what an epoch does to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l63fast.errors import TrainingDiverged
+from l63fast.learning.batches import BatchSource
+from l63fast.learning.checkpoint import CHECKPOINT
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.losses import Batch, Loss, squared_error
+from l63fast.learning.settings import TrainSettings
+
+__all__ = ["Record", "TrainingRun", "torch_threads"]
+
+Record = dict[str, Any]
+_CHUNK = 512  # samples per evaluation call; keeps the intermediates in cache
+
+
+class TrainingRun:
+    """An encoder in training: weights, optimiser, best weights and history.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    settings : TrainSettings
+    loss : Loss
+    batches : BatchSource
+    reference : float
+        Mean loss of the background; the optimiser sees the loss in units of it, so
+        that learning rate and clipping mean the same for every noise level.
+    directory : Path or None
+        Where the checkpoints are, for the error that names the last one.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        settings: TrainSettings,
+        loss: Loss,
+        batches: BatchSource,
+        *,
+        reference: float,
+        directory: Path | None,
+    ):
+        self.encoder = encoder
+        self.history: list[Record] = []
+        self.best_epoch = 0
+        self.best_weights = _copied(encoder.state_dict())
+        self._settings = settings
+        self._loss = loss
+        self._batches = batches
+        self._reference = reference if reference > 0.0 else 1.0
+        self._directory = directory
+        self._optimiser = torch.optim.Adam(
+            encoder.parameters(), lr=settings.learning_rate, fused=True
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or validation has long not improved."""
+        done = len(self.history)
+        waited = done - self.best_epoch
+        return done >= self._settings.epochs or waited >= self._settings.patience
+
+    def epoch(self, validation: Batch) -> Record:
+        """Train for one epoch, validate, and return the epoch's record."""
+        done = len(self.history)
+        self.encoder.train()
+        losses, norms = [], []
+        for step, batch in enumerate(self._batches.epoch(done)):
+            loss, norm = self._step(done, step, batch)
+            losses.append(loss)
+            norms.append(norm)
+        self.encoder.eval()
+        val_loss, val_rmse = evaluate(self.encoder, self._loss, validation)
+        if not math.isfinite(val_loss):
+            raise self._diverged(done, len(losses), "validation")
+        record = {
+            "epoch": done + 1,
+            "train_loss": sum(losses) / len(losses) * self._reference,
+            "val_loss": val_loss,
+            "val_rmse": val_rmse,
+            "learning_rate": self._rate(done, len(losses) - 1),
+            "gradient_norm": sum(norms) / len(norms),
+        }
+        self._keep(record)
+        return record
+
+    def _keep(self, record: Record) -> None:
+        best = self.history[self.best_epoch - 1] if self.best_epoch else None
+        self.history.append(record)
+        if best is None or record["val_loss"] < best["val_loss"]:
+            self.best_epoch = record["epoch"]
+            self.best_weights = _copied(self.encoder.state_dict())
+
+    def _step(self, epoch: int, step: int, batch: Batch) -> tuple[float, float]:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(epoch, step)
+        hidden = self.encoder.initial_hidden(len(batch.background))
+        analysis, _ = self.encoder(batch.background, batch.obs_window, hidden)
+        loss = self._loss(analysis, batch).mean() / self._reference
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged(epoch, step, "training")
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(
+            self.encoder.parameters(), self._settings.clip, foreach=True
+        )
+        self._optimiser.step()
+        return value, norm.item()
+
+    def _rate(self, epoch: int, step: int) -> float:
+        """Return the learning rate: linear warm-up, then half a cosine to zero."""
+        per_epoch, settings = self._batches.n_batches, self._settings
+        done = (epoch * per_epoch + step + 1) / (settings.epochs * per_epoch)
+        if done <= settings.warm_up:
+            return settings.learning_rate * done / settings.warm_up
+        left = (1.0 - done) / (1.0 - settings.warm_up)
+        return settings.learning_rate * 0.5 * (1.0 - math.cos(math.pi * left))
+
+    def _diverged(self, epoch: int, step: int, which: str) -> TrainingDiverged:
+        checkpoint = None
+        if self._directory is not None and self.history:
+            checkpoint = str(self._directory / CHECKPOINT)
+        return TrainingDiverged(
+            f"training: the {which} loss became non-finite in epoch {epoch + 1}, "
+            f"step {step}; last good checkpoint: {checkpoint or 'none'}",
+            epoch + 1,
+            step,
+            checkpoint,
+        )
+
+    def progress(self) -> dict[str, Any]:
+        """Return all that `restore` needs, as plain values and tensors."""
+        return {
+            "weights": self.encoder.state_dict(),
+            "best_weights": self.best_weights,
+            "best_epoch": self.best_epoch,
+            "optimiser": self._optimiser.state_dict(),
+            "history": self.history,
+        }
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Go back to where `progress` was taken."""
+        self.encoder.load_state_dict(progress["weights"])
+        self.best_weights = progress["best_weights"]
+        self.best_epoch = progress["best_epoch"]
+        self._optimiser.load_state_dict(progress["optimiser"])
+        self.history = progress["history"]
+
+
+def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> tuple[float, float]:
+    """Return the mean loss and the root mean square error over all components."""
+    blind = loss.operator.is_mirror_blind
+
+    def measure(part: Batch) -> Tensor:
+        hidden = encoder.initial_hidden(len(part.background))
+        analysis, _ = encoder(part.background, part.obs_window, hidden)
+        error = squared_error(analysis, part.truth, mirror_aware=blind)
+        return torch.stack([loss(analysis, part), error])
+
+    with torch.inference_mode():
+        cost, square = mean_over(batch, measure).tolist()
+    return cost, math.sqrt(square / 3.0)
+
+
+def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:
+    """Return the mean over samples, the last axis of `value`, chunk by chunk."""
+    n = len(batch.truth)
+    sums = []
+    for start in range(0, n, _CHUNK):
+        part = Batch(*(values[start : start + _CHUNK] for values in batch))
+        sums.append(value(part).sum(-1, dtype=torch.float64))
+    return torch.stack(sums).sum(0) / n
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Let torch compute with n threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in weights.items()}

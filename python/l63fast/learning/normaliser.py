@@ -1,0 +1,91 @@
+"""The scales that bring an encoder's inputs and outputs to order one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from l63fast.errors import ArgumentValueError
+from l63fast.learning.data import AssimilationDataset
+from l63fast.observation import ObservationOperator, as_operator
+
+__all__ = ["Normaliser"]
+
+
+@dataclass(frozen=True, eq=False)
+class Normaliser:
+    """Means and standard deviations of a training set.
+
+    Attributes
+    ----------
+    state_mean, state_std : (3,) float64
+        Of the truth.
+    obs_mean, obs_std : (obs_dim,) float64
+        Of the observations in the windows.
+    increment_std : (3,) float64
+        Of truth - background: the size of the correction to be learned.
+    innovation_std : (obs_dim,) float64
+        Of y - h(x_b).
+    data_hash : str
+        Hash of the training set they come from.
+    """
+
+    state_mean: np.ndarray
+    state_std: np.ndarray
+    obs_mean: np.ndarray
+    obs_std: np.ndarray
+    increment_std: np.ndarray
+    innovation_std: np.ndarray
+    data_hash: str
+
+    @classmethod
+    def fit(
+        cls, data: AssimilationDataset, operator: ObservationOperator | str
+    ) -> Normaliser:
+        """Return the scales of a training set.
+
+        A quantity that never varies (a perfect background, say) keeps its unit.
+
+        Raises
+        ------
+        ArgumentValueError
+            If the set is empty or its observations are not those of the operator.
+        """
+        operator = as_operator(operator)
+        if data.obs_dim != operator.obs_dim:
+            raise ArgumentValueError(
+                f"obs_window: expected {operator.obs_dim} values per observation for "
+                f"operator {operator.name!r}, got {data.obs_dim}"
+            )
+        if len(data) == 0:
+            raise ArgumentValueError("train_data: expected samples, got none")
+        innovation = data.obs_window[:, -1] - operator(data.background)
+        return cls(
+            state_mean=data.truth.mean(axis=0),
+            state_std=_scale(data.truth),
+            obs_mean=data.obs_window.mean(axis=(0, 1)),
+            obs_std=_scale(data.obs_window.reshape(-1, data.obs_dim)),
+            increment_std=_scale(data.truth - data.background),
+            innovation_std=_scale(innovation),
+            data_hash=data.hash,
+        )
+
+    @classmethod
+    def identity(cls, operator: ObservationOperator | str) -> Normaliser:
+        """Return scales that change nothing, to be replaced by those of a file."""
+        m = as_operator(operator).obs_dim
+        return cls(
+            state_mean=np.zeros(3),
+            state_std=np.ones(3),
+            obs_mean=np.zeros(m),
+            obs_std=np.ones(m),
+            increment_std=np.ones(3),
+            innovation_std=np.ones(m),
+            data_hash="",
+        )
+
+
+def _scale(samples: np.ndarray) -> np.ndarray:
+    std = samples.std(axis=0)
+    return np.where(std > 0.0, std, 1.0)

@@ -1,0 +1,92 @@
+"""An encoder as TorchScript or torch.export program: to bytes, and back from them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from l63fast.learning.encoders import Encoder
+
+__all__ = ["READ", "WRITE", "Analyse"]
+
+Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def torchscript_bytes(encoder: Encoder) -> bytes:
+    """Return the scripted and frozen encoder.
+
+    Freezing what was saved and loaded once, rather than what was scripted, gives equal
+    bytes for equal encoders: a loaded module numbers its types from zero, a scripted
+    one goes on from all that this process has scripted before.
+    """
+    with _deprecations_silenced():
+        scripted = torch.jit.script(encoder)
+        loaded = _load(io.BytesIO(_saved(scripted)))
+        frozen = torch.jit.freeze(
+            loaded.eval(), preserved_attrs=["initial_hidden", "hidden_size"]
+        )
+        return _saved(frozen)
+
+
+def torchscript_from(data: bytes) -> Analyse:
+    """Return the program in the bytes. This runs code from them."""
+    with _deprecations_silenced():
+        program: Analyse = _load(io.BytesIO(data))
+    return program
+
+
+def pt2_bytes(encoder: Encoder) -> bytes:
+    """Return the encoder as a torch.export program with a free batch size."""
+    settings = encoder.settings
+    n = torch.export.Dim("n", min=1)
+    example = (
+        torch.zeros(4, 3),
+        torch.zeros(4, settings.window, len(encoder.components)),
+        encoder.initial_hidden(4),
+    )
+    with _deprecations_silenced(), torch.no_grad():
+        program = torch.export.export(
+            encoder, example, dynamic_shapes=({0: n}, {0: n}, {0: n})
+        )
+        for node in program.graph_module.graph.nodes:
+            for where_from in ("stack_trace", "nn_module_stack", "source_fn_stack"):
+                node.meta.pop(where_from, None)  # paths of this machine
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def pt2_from(data: bytes) -> Analyse:
+    """Return the program in the bytes. This may run code from them."""
+    with _deprecations_silenced():
+        program: Analyse = torch.export.load(io.BytesIO(data)).module()
+    return program
+
+
+WRITE: Final = {"torchscript": torchscript_bytes, "pt2": pt2_bytes}
+READ: Final = {"torchscript": torchscript_from, "pt2": pt2_from}
+
+_load: Callable[[io.BytesIO], torch.jit.ScriptModule] = torch.jit.load
+
+
+def _saved(module: torch.jit.ScriptModule) -> bytes:
+    # To memory, never straight to disk: a full disk would abort the process.
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _deprecations_silenced() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        # torch's own recurrent cells rebind their flattened weights when exported.
+        warnings.filterwarnings("ignore", ".*were assigned during export", UserWarning)
+        yield

@@ -1,0 +1,116 @@
+"""Settings of encoders and of their training; reading them costs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from l63fast import _checks
+from l63fast.observation import ObservationOperator
+
+__all__ = ["ENCODER_NAMES", "LOSS_NAMES", "EncoderSettings", "TrainSettings"]
+
+# The names of the classes in `readers.ENCODERS` and `losses.LOSSES`, for those who
+# must know them without importing torch; a test holds both lists together.
+ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
+LOSS_NAMES: Final = ("mse", "var3d")
+
+MAX_HIDDEN: Final = 4096
+MAX_WINDOW: Final = 4096
+MAX_ITERATIONS: Final = 100
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What decides an encoder's architecture, and so the shapes of its weights.
+
+    Attributes
+    ----------
+    model : str
+        "mlp", "gru" or "lstm": how the window of observations is read.
+    operator : str
+        Name of the observation operator.
+    window : int
+        Observations in the window, L; the last is at analysis time.
+    hidden : int
+        Width of the head and of a GRU; the other readers are made as wide as gives
+        them the parameters of that GRU.
+    n_iterations : int
+        Iterations of the learned fixed point, K.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a value is not as described.
+    """
+
+    model: str = "gru"
+    operator: str = "xy"
+    window: int = 10
+    hidden: int = 64
+    n_iterations: int = 3
+
+    def __post_init__(self) -> None:
+        _checks.choice("model", self.model, ENCODER_NAMES)
+        ObservationOperator(self.operator)
+        _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
+        _checks.count("hidden", self.hidden, minimum=1, maximum=MAX_HIDDEN)
+        _checks.count(
+            "n_iterations", self.n_iterations, minimum=1, maximum=MAX_ITERATIONS
+        )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What decides a training run, besides the encoder and the data.
+
+    Attributes
+    ----------
+    loss : str
+        "mse" (mirror-aware where the operator cannot see the sign) or "var3d".
+    epochs : int
+        Passes over the training samples; the cosine schedule ends with the last.
+    batch_size : int
+    learning_rate : float
+        The largest one, reached after the warm-up.
+    warm_up : float
+        Share of all steps in which the learning rate grows from zero.
+    clip : float
+        Largest norm of the gradient of the loss relative to the background's.
+    patience : int
+        Epochs without a better validation loss after which training stops.
+    mirror : bool
+        Whether each sample is replaced by its mirror image with probability 1/2.
+    seed : int
+        Of the initial weights and of the order of the samples.
+    threads : int
+        Threads torch computes with; they are part of what decides the bits.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a value is not as described.
+    """
+
+    loss: str = "mse"
+    epochs: int = 30
+    batch_size: int = 256
+    learning_rate: float = 8e-3
+    warm_up: float = 0.05
+    clip: float = 1.0
+    patience: int = 10
+    mirror: bool = True
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _checks.choice("loss", self.loss, LOSS_NAMES)
+        _checks.count("epochs", self.epochs, minimum=1, maximum=10**6)
+        _checks.count("batch_size", self.batch_size, minimum=1, maximum=2**31)
+        _checks.real("learning_rate", self.learning_rate, above=0.0, maximum=10.0)
+        _checks.real("warm_up", self.warm_up, minimum=0.0, maximum=0.9)
+        _checks.real("clip", self.clip, above=0.0)
+        _checks.count("patience", self.patience, minimum=1)
+        _checks.boolean("mirror", self.mirror)
+        _checks.seed("seed", self.seed)
+        _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)

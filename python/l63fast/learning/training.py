@@ -1,0 +1,174 @@
+"""Training: one plain loop, repeatable to the bit and resumable at every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from l63fast.errors import ArgumentValueError
+from l63fast.learning.batches import FixedBatches, as_batch
+from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.loop import Record, TrainingRun, mean_over, torch_threads
+from l63fast.learning.losses import build_loss
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.settings import EncoderSettings, TrainSettings
+from l63fast.observation import ObservationOperator
+
+__all__ = ["TrainResult", "train"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """A trained encoder and how it came about.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        With the weights of the best epoch, in evaluation mode.
+    history : list of dict
+        One record per epoch: epoch, train_loss, val_loss, val_rmse (over all
+        components; mirror-aware where the operator cannot see the sign),
+        learning_rate, gradient_norm.
+    best_epoch : int
+        The epoch with the lowest validation loss, counted from 1.
+    seconds : float
+        Wall time of this call (of its own epochs only, after a resume).
+    """
+
+    encoder: Encoder
+    history: list[Record]
+    best_epoch: int
+    seconds: float
+
+
+def train(
+    encoder_settings: EncoderSettings,
+    train_settings: TrainSettings,
+    train_data: AssimilationDataset,
+    val_data: AssimilationDataset,
+    *,
+    B: np.ndarray | None = None,
+    R: np.ndarray | None = None,
+    directory: Path | None = None,
+    resume: bool = False,
+    report: Callable[[Record], None] | None = None,
+) -> TrainResult:
+    """Return an encoder trained on one dataset and selected on another.
+
+    Parameters
+    ----------
+    encoder_settings, train_settings : EncoderSettings, TrainSettings
+    train_data, val_data : AssimilationDataset
+    B, R : (3, 3) and (obs_dim, obs_dim), optional
+        Error covariances, for the losses that need them.
+    directory : Path, optional
+        Where a checkpoint is kept after every epoch.
+    resume : bool
+        Go on from the checkpoint in `directory`, if there is one.
+    report : callable, optional
+        Is given the record of each epoch.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss becomes non-finite.
+    ModelFileError
+        If the checkpoint is damaged or of another run.
+    ArgumentValueError
+        If data and settings do not agree.
+    """
+    start = perf_counter()
+    _check_data("train_data", train_data, encoder_settings)
+    _check_data("val_data", val_data, encoder_settings)
+    identity = _identity(encoder_settings, train_settings, train_data, val_data, B, R)
+    validation = as_batch(val_data)
+    with torch_threads(train_settings.threads):
+        run = _begin(encoder_settings, train_settings, train_data, B, R, directory)
+        if resume and directory is not None:
+            progress = read_checkpoint(directory, identity)
+            if progress is not None:
+                run.restore(progress)
+        while not run.finished:
+            record = run.epoch(validation)
+            if directory is not None:
+                write_checkpoint(directory, identity, run.progress())
+            if report is not None:
+                report(record)
+    run.encoder.load_state_dict(run.best_weights)
+    return TrainResult(
+        encoder=run.encoder.eval(),
+        history=run.history,
+        best_epoch=run.best_epoch,
+        seconds=perf_counter() - start,
+    )
+
+
+def _begin(
+    encoder_settings: EncoderSettings,
+    settings: TrainSettings,
+    data: AssimilationDataset,
+    B: np.ndarray | None,
+    R: np.ndarray | None,
+    directory: Path | None,
+) -> TrainingRun:
+    operator = ObservationOperator(encoder_settings.operator)
+    loss = build_loss(settings.loss, operator, B=B, R=R)
+    normaliser = Normaliser.fit(data, operator)
+    batches = FixedBatches(
+        data,
+        settings.batch_size,
+        seed=settings.seed,
+        mirror=operator if settings.mirror else None,
+    )
+    samples = as_batch(data)
+    of_background = mean_over(samples, lambda part: loss(part.background, part))
+    return TrainingRun(
+        build_encoder(encoder_settings, normaliser, seed=settings.seed),
+        settings,
+        loss,
+        batches,
+        reference=float(of_background),
+        directory=directory,
+    )
+
+
+def _identity(
+    encoder_settings: EncoderSettings,
+    train_settings: TrainSettings,
+    train_data: AssimilationDataset,
+    val_data: AssimilationDataset,
+    B: np.ndarray | None,
+    R: np.ndarray | None,
+) -> dict[str, Any]:
+    """Return everything that decides the weights, for a checkpoint to compare."""
+    return {
+        **dataclasses.asdict(encoder_settings),
+        **dataclasses.asdict(train_settings),
+        "train_data": train_data.hash,
+        "val_data": val_data.hash,
+        "B": None if B is None else np.asarray(B).tolist(),
+        "R": None if R is None else np.asarray(R).tolist(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _check_data(
+    name: str, data: AssimilationDataset, settings: EncoderSettings
+) -> None:
+    expected = (settings.window, ObservationOperator(settings.operator).obs_dim)
+    if (data.window, data.obs_dim) != expected:
+        raise ArgumentValueError(
+            f"{name}: expected windows (N, {expected[0]}, {expected[1]}) for operator "
+            f"{settings.operator!r}, got {data.obs_window.shape}"
+        )
+    if len(data) == 0:
+        raise ArgumentValueError(f"{name}: expected samples, got none")
