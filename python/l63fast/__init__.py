@@ -1,1 +1,94 @@
-"""Fast data-assimilation experiments on the Lorenz-63 system."""
+"""Fast data-assimilation experiments on the Lorenz-63 system.
+
+Importing the package costs NumPy and nothing else; every name below is loaded when it
+is first used.
+
+Notation after Ide, Courtier, Ghil & Lorenc (1997), in code, files and figures alike:
+
+==============  =====================================================================
+x_t             truth                       y        observation, y = h(x_t) + error
+x_b             background                  h, H     observation operator, its Jacobian
+x_a             analysis                    B, R     covariances of their errors
+y - h(x_b)      innovation                  K        gain
+y - h(x_a)      residual                    dt       model step (time units)
+x_a - x_b       increment                   sigma    standard deviation, never variance
+==============  =====================================================================
+
+Axes: trajectory or member first, then time, the component last.
+"""
+# ruff: noqa: F401 - the imports below tell type checkers what __getattr__ loads.
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+_HOMES: Final = {
+    "Analysis": "assimilation.scheme",
+    "AssimilationDataset": "learning.data",
+    "Backgrounds": "assimilation.backgrounds",
+    "Climatology": "lorenz63",
+    "L63Error": "errors",
+    "Lorenz63": "lorenz63",
+    "NeuralAnalysis": "learning.scheme",
+    "ObservationOperator": "observation",
+    "Status": "assimilation.scheme",
+    "ThreeDVar": "assimilation.three_d_var",
+    "TwinExperiment": "twin",
+    "TwinSettings": "twin",
+    "backend_info": "_kernels",
+    "climatology": "lorenz63",
+    "forecast": "lorenz63",
+    "load_encoder": "learning.loading",
+    "observe": "observation",
+    "run_cycles": "assimilation.cycling",
+    "simulate": "lorenz63",
+    "spin_up": "lorenz63",
+    "three_d_var": "assimilation.three_d_var",
+    "tune_b_scale": "assimilation.tuning",
+    "variational_cost": "assimilation.three_d_var",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    __version__: str
+    from l63fast._kernels import backend_info
+    from l63fast.assimilation.backgrounds import Backgrounds
+    from l63fast.assimilation.cycling import run_cycles
+    from l63fast.assimilation.scheme import Analysis, Status
+    from l63fast.assimilation.three_d_var import (
+        ThreeDVar,
+        three_d_var,
+        variational_cost,
+    )
+    from l63fast.assimilation.tuning import tune_b_scale
+    from l63fast.errors import L63Error
+    from l63fast.learning.data import AssimilationDataset
+    from l63fast.learning.loading import load_encoder
+    from l63fast.learning.scheme import NeuralAnalysis
+    from l63fast.lorenz63 import (
+        Climatology,
+        Lorenz63,
+        climatology,
+        forecast,
+        simulate,
+        spin_up,
+    )
+    from l63fast.observation import ObservationOperator, observe
+    from l63fast.twin import TwinExperiment, TwinSettings
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("l63fast")
+    elif name in _HOMES:
+        value = getattr(import_module(f"l63fast.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'l63fast' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

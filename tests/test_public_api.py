@@ -1,0 +1,42 @@
+"""The lazy public face: every promised name is there; importing costs NumPy only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import l63fast
+
+
+@pytest.mark.parametrize("name", l63fast.__all__)
+def test_every_public_name_is_the_object_of_its_home(name: str) -> None:
+    value = getattr(l63fast, name)
+    if name in l63fast._HOMES:
+        home = sys.modules[f"l63fast.{l63fast._HOMES[name]}"]
+        assert value is getattr(home, name)
+    assert name in dir(l63fast)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert l63fast.__version__ == metadata.version("l63fast")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'simulat'"):
+        l63fast.simulat  # noqa: B018
+
+
+def test_import_costs_numpy_only() -> None:
+    code = (
+        "import sys, l63fast, l63fast.errors\n"
+        "heavy = ['torch', 'numba', 'scipy', 'matplotlib', 'xarray', 'pydantic',\n"
+        "         'typer', 'rich', 'netCDF4', 'safetensors']\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
