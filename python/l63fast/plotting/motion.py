@@ -231,13 +231,16 @@ def save_animation(
     if ffmpeg is None:
         return [gif]
     mp4 = folder / f"{name}.mp4"
-    _write_mp4(ffmpeg, frames, mp4, 1000.0 / each)
-    return [gif, mp4]
+    if _write_mp4(ffmpeg, frames, mp4, 1000.0 / each):
+        return [gif, mp4]
+    mp4.unlink(missing_ok=True)
+    return [gif]
 
 
 def _write_mp4(
     ffmpeg: str, frames: Sequence[Image.Image], path: Path, rate: float
-) -> None:
+) -> bool:
+    """Return whether this ffmpeg could write it: some are built without H.264."""
     width, height = frames[0].size
     size = f"{width}x{height}"
     begin = [ffmpeg, "-loglevel", "error", "-y"]
@@ -246,8 +249,10 @@ def _write_mp4(
     # H.264 in yuv420p, which browsers play, wants even sides.
     coding = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
     same = ["-fflags", "+bitexact", "-flags", "+bitexact", "-threads", "1"]
-    subprocess.run(
+    done = subprocess.run(
         [*begin, *source, *coding, *same, str(path)],
         input=b"".join(frame.convert("RGB").tobytes() for frame in frames),
-        check=True,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
+    return done.returncode == 0
