@@ -365,7 +365,7 @@ def no_overlap(fig):
     boxes += [
         text.get_window_extent(renderer)
         for ax in fig.axes
-        for text in (ax.title, ax.xaxis.label, ax.yaxis.label)
+        for text in (ax.title, *(axis.label for axis in ax._axis_map.values()))
         if text.get_text()
     ]
     for i, box in enumerate(boxes):

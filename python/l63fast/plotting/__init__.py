@@ -3,9 +3,9 @@
 from l63fast.plotting.comparison import overview
 from l63fast.plotting.error_curves import error_against_time, error_distribution
 from l63fast.plotting.fitting import training_curves, tuning_curve
-from l63fast.plotting.motion import animation, save_animation
+from l63fast.plotting.motion import animation
 from l63fast.plotting.phase_space import attractor
-from l63fast.plotting.saving import save_figure
+from l63fast.plotting.saving import save_animation, save_figure
 from l63fast.plotting.trajectories import panels, select_cases
 
 __all__ = [

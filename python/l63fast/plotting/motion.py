@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
@@ -28,9 +24,8 @@ from l63fast.plotting._style import (
     styled,
 )
 from l63fast.plotting.phase_space import space
-from l63fast.plotting.saving import output_folder
 
-__all__ = ["animation", "save_animation"]
+__all__ = ["animation"]
 
 DPI: Final = 100
 N_SHADES: Final = 12
@@ -58,6 +53,7 @@ def animation(
     truth_times: np.ndarray,
     times: np.ndarray,
     title: str = "",
+    mirror_aware: bool = False,
     n_frames: int = 100,
 ) -> list[Image.Image]:
     """Return frames of one trajectory, one per time that has an analysis.
@@ -67,6 +63,8 @@ def animation(
     truth : (n_saved, 3) states at `truth_times`
     background, analysis : (n_times, 3) states at `times`, NaN where there is none
     truth_times, times : (n_saved,), (n_times,) time units
+    mirror_aware : bool
+        Whether errors are the smaller of those against the truth and its mirror.
     n_frames : int
         The first so many times are shown.
 
@@ -83,7 +81,7 @@ def animation(
     shown = np.flatnonzero(np.isfinite(series.analysis[0]).all(axis=-1))[:n_frames]
     if not shown.size:
         raise ArgumentValueError("analysis: expected some finite states, got none")
-    stage = _Stage(series, shown, title)
+    stage = _Stage(series, shown, title, mirror_aware)
     frames = [stage.frame(int(k), int(shown[0])) for k in shown]
     palette = _palette()
     return [
@@ -106,13 +104,21 @@ def _palette() -> Image.Image:
 class _Stage:
     """A canvas whose unmoving part is drawn once."""
 
-    def __init__(self, series: Series, shown: np.ndarray, title: str) -> None:
+    def __init__(
+        self, series: Series, shown: np.ndarray, title: str, mirror_aware: bool
+    ) -> None:
         self.series = series
         self.title = title
         self.errors = {
-            "background": series.errors(series.background)[0],
-            "analysis": series.errors(series.analysis)[0],
+            name: series.errors(states, mirror_aware=mirror_aware)[0]
+            for name, states in (
+                ("background", series.background),
+                ("analysis", series.analysis),
+            )
         }
+        self.error_label = (
+            "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
+        )
         fig = new_figure(5.6, 6.2)
         fig.set_dpi(DPI)
         # matplotlib leaves the methods of its canvas untyped.
@@ -142,7 +148,7 @@ class _Stage:
             color = _MARKS[name]["color"]
             self.below.plot(times, error[shown], color=color, linewidth=0.7, alpha=0.35)
         self.below.set_xlabel(TIME_LABEL)
-        self.below.set_ylabel("error (rms)")
+        self.below.set_ylabel(self.error_label)
         plain_log(self.below, "y")
 
     def _add_moving(self) -> None:
@@ -186,73 +192,3 @@ class _Stage:
         for curve in self.curves.values():
             self.below.draw_artist(curve)
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
-
-
-def save_animation(
-    frames: Sequence[Image.Image],
-    directory: str | Path,
-    name: str,
-    *,
-    seconds: float = 5.0,
-) -> list[Path]:
-    """Write `name`.gif, and `name`.mp4 where ffmpeg is installed; return the paths.
-
-    Parameters
-    ----------
-    frames : pictures of one size
-    directory : path
-        Made if it is not there.
-    name : str
-        File name without suffix.
-    seconds : float
-        How long it plays; a frame stays between 0.03 and 0.5 seconds.
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If an argument is not as described.
-    """
-    seconds = _checks.real("seconds", seconds, above=0.0)
-    folder = output_folder(directory, name)
-    _checks.count("frames", len(frames), minimum=1)
-    # GIF counts in hundredths of a second.
-    each = 10 * round(min(max(100.0 * seconds / len(frames), 3.0), 50.0))
-    gif = folder / f"{name}.gif"
-    frames[0].save(
-        gif,
-        save_all=True,
-        append_images=list(frames[1:]),
-        duration=each,
-        loop=0,
-        optimize=False,
-        disposal=1,
-    )
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        return [gif]
-    mp4 = folder / f"{name}.mp4"
-    if _write_mp4(ffmpeg, frames, mp4, 1000.0 / each):
-        return [gif, mp4]
-    mp4.unlink(missing_ok=True)
-    return [gif]
-
-
-def _write_mp4(
-    ffmpeg: str, frames: Sequence[Image.Image], path: Path, rate: float
-) -> bool:
-    """Return whether this ffmpeg could write it: some are built without H.264."""
-    width, height = frames[0].size
-    size = f"{width}x{height}"
-    begin = [ffmpeg, "-loglevel", "error", "-y"]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size]
-    source += ["-r", f"{rate:g}", "-i", "-"]
-    # H.264 in yuv420p, which browsers play, wants even sides.
-    coding = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
-    same = ["-fflags", "+bitexact", "-flags", "+bitexact", "-threads", "1"]
-    done = subprocess.run(
-        [*begin, *source, *coding, *same, str(path)],
-        input=b"".join(frame.convert("RGB").tobytes() for frame in frames),
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    return done.returncode == 0

@@ -120,4 +120,5 @@ def space(fig: Figure, place: SubplotSpec, series: Series) -> Axes3D:
         axis.set_tick_params(pad=-3.0, labelsize=7.0)
         axis.set_label_text(name)
         axis.labelpad = -10.0
+    ax.zaxis.labelpad = -14.0
     return ax
