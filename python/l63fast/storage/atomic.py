@@ -108,10 +108,12 @@ def refuse_strangers(directory: Path) -> str | None:
         manifest = read_manifest(directory)
     except DataFileError as error:
         held = sorted(files | {f"{name}/" for name in directories} | set(others))
-        raise ResultError(
+        refusal = ResultError(
             f"{directory}: is not a result of l63fast and stays untouched ({error}); "
             f"it holds {listed(held)}"
-        ) from error
+        )
+        refusal.errno = error.errno
+        raise refusal from error
     unknown = strangers(directory, manifest)
     if unknown:
         raise ResultError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -26,6 +25,7 @@ __all__ = [
     "parse_json",
     "read_file",
     "read_json",
+    "reading_errors",
     "write_bytes",
     "write_json",
     "writing_errors",
@@ -50,12 +50,25 @@ def kind_of(mode: int) -> str | None:
 @contextmanager
 def writing_errors(action: str, path: object) -> Iterator[None]:
     """Turn an error of the system while writing into a `ResultError` with its errno."""
+    with _errors_as(ResultError, f"{path}: cannot {action}"):
+        yield
+
+
+@contextmanager
+def reading_errors(path: object) -> Iterator[None]:
+    """Turn an error of the system while reading into a `DataFileError`, with errno."""
+    with _errors_as(DataFileError, f"{path}: cannot be read"):
+        yield
+
+
+@contextmanager
+def _errors_as(kind: type[OSError], message: str) -> Iterator[None]:
     try:
         yield
     except L63Error:
         raise
     except OSError as error:
-        refusal = ResultError(f"{path}: cannot {action}: {error.strerror or error}")
+        refusal = kind(f"{message}: {error.strerror or error}")
         refusal.errno = error.errno
         raise refusal from error
 
@@ -65,19 +78,13 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
 
     A FIFO or a device is recognised before it is opened, so nothing can block.
     """
-    try:
+    with reading_errors(path):
+        if os.path.islink(path) and not os.path.exists(path):
+            raise DataFileError(f"{path}: is a link to a file that is gone")
         _refuse_special(path, os.stat(path, follow_symlinks=follow).st_mode)
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        opened = os.fdopen(
-            os.open(path, flags | (0 if follow else os.O_NOFOLLOW)), "rb"
-        )
-    except L63Error:
-        raise
-    except (OSError, ValueError) as error:
-        if os.path.islink(path) and getattr(error, "errno", None) == errno.ENOENT:
-            raise DataFileError(f"{path}: is a link to a file that is gone") from error
-        reason = getattr(error, "strerror", None) or error
-        raise DataFileError(f"{path}: cannot be read: {reason}") from error
+        flags |= 0 if follow else os.O_NOFOLLOW
+        opened = os.fdopen(os.open(path, flags), "rb")
     try:
         _refuse_special(path, os.fstat(opened.fileno()).st_mode)
     except L63Error:
@@ -100,29 +107,20 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     DataFileError
         If it is missing, unreadable, or a directory, FIFO, device or dangling link.
     """
-    with open_regular(_checks.path("path", path)) as file:
-        return _read(file, path)
-
-
-def _read(file: BinaryIO, path: object) -> bytes:
-    try:
+    with open_regular(_checks.path("path", path)) as file, reading_errors(path):
         return file.read()
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> tuple[int, str]:
     """Return size and sha256 of a regular file; with `sync`, force it to disk first."""
     digest, size = hashlib.sha256(), 0
-    with open_regular(path, follow=False) as file:
+    with open_regular(path, follow=False) as file, reading_errors(path):
         if sync:
-            os.fsync(file.fileno())
-        try:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-        except OSError as error:
-            raise DataFileError(f"{path}: cannot be read: {error.strerror}") from error
+            with writing_errors("force the file to disk", path):
+                os.fsync(file.fileno())
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
     return size, digest.hexdigest()
 
 

@@ -13,7 +13,12 @@ from typing import Any, Final
 
 from l63fast import _checks
 from l63fast.errors import DataFileError
-from l63fast.storage.files import hash_file, open_regular, parse_json
+from l63fast.storage.files import (
+    hash_file,
+    open_regular,
+    parse_json,
+    reading_errors,
+)
 from l63fast.storage.tree import listed, parents, scan
 
 __all__ = [
@@ -108,7 +113,7 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         kind = "is not a directory" if os.path.lexists(directory) else "does not exist"
         raise DataFileError(f"{directory}: {kind}")
     path = directory / MANIFEST
-    with open_regular(path, follow=False) as file:
+    with open_regular(path, follow=False) as file, reading_errors(path):
         return Manifest.from_bytes(file.read(), path)
 
 
@@ -169,10 +174,7 @@ def verify_directory(path: str | os.PathLike[str]) -> Manifest:
     """
     directory = _checks.path("path", path)
     manifest = read_manifest(directory)
-    try:
-        extra = strangers(directory, manifest)
-    except OSError as error:
-        raise DataFileError(f"{directory}: cannot be read: {error.strerror}") from error
+    extra = strangers(directory, manifest)
     if extra:
         raise DataFileError(
             f"{directory}: holds what it does not list: {listed(extra)}"
@@ -194,10 +196,8 @@ def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
     """
     folder = _checks.path("directory", directory)
     record = _record(folder, name, read_manifest(folder))
-    with open_regular(folder / name, follow=False) as file:
-        try:
-            data = file.read()
-        except OSError as error:
-            raise DataFileError(f"{folder / name}: {error.strerror}") from error
-    _compare(folder / name, record, len(data), hashlib.sha256(data).hexdigest())
+    path = folder / name
+    with open_regular(path, follow=False) as file, reading_errors(path):
+        data = file.read()
+    _compare(path, record, len(data), hashlib.sha256(data).hexdigest())
     return data

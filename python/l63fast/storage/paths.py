@@ -36,7 +36,11 @@ def sibling(target: Path, kind: str) -> Path:
 def neighbours(target: Path) -> list[Path]:
     """Return the other targets in the same parent that have a sibling left over."""
     found = set()
-    for name in os.listdir(target.parent):
+    try:
+        names = os.listdir(target.parent)
+    except OSError:  # a directory may be open for writing and not for listing
+        return []
+    for name in names:
         for kind in (WRITING, OLD, LOCK):
             owner = name.removeprefix(".").removesuffix(f".{kind}")
             if owner and name == f".{owner}.{kind}":

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from l63fast.storage.files import kind_of
+from l63fast.storage.files import kind_of, reading_errors
 
 __all__ = ["listed", "parents", "scan"]
 
@@ -30,7 +30,7 @@ def scan(directory: Path) -> tuple[set[str], set[str], dict[str, str]]:
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
-        with os.scandir(directory / prefix) as entries:
+        with reading_errors(directory), os.scandir(directory / prefix) as entries:
             for entry in entries:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):

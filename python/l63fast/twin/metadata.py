@@ -84,8 +84,8 @@ def _attributes(split: Split, settings: TwinSettings, origin: str) -> dict[str, 
         "history": f"l63fast.TwinExperiment, {origin}",
         "source": f"l63fast {_version()}",
         "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
-        "comment": "Trajectories are independent; observation k belongs to the truth at "
-        "model step observation_step[k]. Splits have random streams of their own.",
+        "comment": "Trajectories are independent; observation k belongs to the "
+        "truth at model step observation_step[k]; splits share no random stream.",
         "schema": SCHEMA,
         "split": split.name,
         "split_sha256": split.hash,
