@@ -3,6 +3,7 @@
 #include "levels.hpp"
 
 #include "l63fast/lorenz63.hpp"
+#include "l63fast/mask.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -47,10 +48,9 @@ L63FAST_INLINE void store(T* out, const Strides& s, std::int64_t count,
 
 template <class T, int M>
 L63FAST_INLINE bool all_finite(const Pack<T>* x, const Pack<T>* y, const Pack<T>* z) {
-  Pack<T> zero{};
-  for (int m = 0; m < M; ++m)
-    zero = zero + ((x[m] - x[m]) + ((y[m] - y[m]) + (z[m] - z[m])));
-  return !any(zero != zero);
+  Mask<T> good = Mask<T>::all();
+  for (int m = 0; m < M; ++m) good = good & finite<T>((x[m] + y[m]) + z[m]);
+  return !any(~good);
 }
 
 template <class T>

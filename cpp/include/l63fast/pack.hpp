@@ -5,11 +5,7 @@
 // keep one copy of each template for all levels.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#if defined(__AVX2__) || defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 #ifndef L63FAST_LEVEL
 #define L63FAST_LEVEL generic
@@ -17,12 +13,20 @@
 
 #define L63FAST_INLINE inline __attribute__((always_inline))
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define L63FAST_AVX512
+#include <immintrin.h>
+#elif defined(__AVX2__) && defined(__FMA__)
+#define L63FAST_AVX2
+#include <immintrin.h>
+#endif
+
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(L63FAST_AVX512)
 inline constexpr int register_bytes = 64;
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(L63FAST_AVX2)
 inline constexpr int register_bytes = 32;
 #else
 inline constexpr int register_bytes = 16;
@@ -34,7 +38,7 @@ struct PackOf {
   typedef T type __attribute__((vector_size(register_bytes)));
 };
 
-// A register of T; + - * / and comparisons act lane by lane.
+// A register of T; + - * / act lane by lane.
 template <class T>
 using Pack = typename PackOf<T>::type;
 
@@ -46,66 +50,50 @@ L63FAST_INLINE Pack<T> broadcast(T value) {
   return Pack<T>{} + value;
 }
 
-// a * b + c, rounded once.
-template <class P>
-L63FAST_INLINE P fma(P a, P b, P c) {
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  if constexpr (sizeof(a[0]) == 8) {
-    return (P)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-  } else {
-    return (P)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-  }
-#elif defined(__AVX2__) && defined(__FMA__)
-  if constexpr (sizeof(a[0]) == 8) {
-    return (P)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-  } else {
-    return (P)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-  }
+// a * b + c, rounded once; and the square root, correctly rounded.
+#if defined(L63FAST_AVX512)
+L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) {
+  return _mm512_fmadd_pd(a, b, c);
+}
+L63FAST_INLINE Pack<float> fma(Pack<float> a, Pack<float> b, Pack<float> c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+// The masked form: GCC warns of the undefined operand in the plain one's header.
+L63FAST_INLINE Pack<double> square_root(Pack<double> a) {
+  return _mm512_mask_sqrt_pd(a, 0xff, a);
+}
+L63FAST_INLINE Pack<float> square_root(Pack<float> a) {
+  return _mm512_mask_sqrt_ps(a, 0xffff, a);
+}
+#elif defined(L63FAST_AVX2)
+L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) {
+  return _mm256_fmadd_pd(a, b, c);
+}
+L63FAST_INLINE Pack<float> fma(Pack<float> a, Pack<float> b, Pack<float> c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+L63FAST_INLINE Pack<double> square_root(Pack<double> a) { return _mm256_sqrt_pd(a); }
+L63FAST_INLINE Pack<float> square_root(Pack<float> a) { return _mm256_sqrt_ps(a); }
 #else
-  P result;
-  for (unsigned i = 0; i < sizeof(P) / sizeof(a[0]); ++i) {
-    if constexpr (sizeof(a[0]) == 8) {
-      result[i] = __builtin_fma(a[i], b[i], c[i]);
-    } else {
-      result[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    }
-  }
-  return result;
+L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) {
+  Pack<double> out;
+  for (int i = 0; i < width<double>; ++i) out[i] = __builtin_fma(a[i], b[i], c[i]);
+  return out;
+}
+L63FAST_INLINE Pack<float> fma(Pack<float> a, Pack<float> b, Pack<float> c) {
+  Pack<float> out;
+  for (int i = 0; i < width<float>; ++i) out[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return out;
+}
+L63FAST_INLINE Pack<double> square_root(Pack<double> a) {
+  for (int i = 0; i < width<double>; ++i) a[i] = __builtin_sqrt(a[i]);
+  return a;
+}
+L63FAST_INLINE Pack<float> square_root(Pack<float> a) {
+  for (int i = 0; i < width<float>; ++i) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
 #endif
-}
-
-template <class P>
-L63FAST_INLINE P square_root(P a) {
-  // The masked form: GCC warns of the undefined operand in the plain one's header.
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  if constexpr (sizeof(a[0]) == 8) {
-    return (P)_mm512_mask_sqrt_pd((__m512d)a, 0xff, (__m512d)a);
-  } else {
-    return (P)_mm512_mask_sqrt_ps((__m512)a, 0xffff, (__m512)a);
-  }
-#else
-  P result;
-  for (unsigned i = 0; i < sizeof(P) / sizeof(a[0]); ++i) {
-    if constexpr (sizeof(a[0]) == 8) {
-      result[i] = __builtin_sqrt(a[i]);
-    } else {
-      result[i] = __builtin_sqrtf(a[i]);
-    }
-  }
-  return result;
-#endif
-}
-
-// Lane masks are what comparing two packs gives.
-template <class T>
-using Mask = decltype(Pack<T>{} < Pack<T>{});
-
-template <class M>
-L63FAST_INLINE bool any(M mask) {
-  std::int64_t bits = 0;
-  for (unsigned i = 0; i < sizeof(M) / sizeof(mask[0]); ++i) bits |= mask[i];
-  return bits != 0;
-}
 
 }  // namespace L63FAST_LEVEL
 }  // namespace l63fast

@@ -1,7 +1,7 @@
 // Closed-form 1x1, 2x2 and 3x3 algebra on packs, by the adjugate.
 #pragma once
 
-#include "l63fast/pack.hpp"
+#include "l63fast/mask.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -72,13 +72,13 @@ L63FAST_INLINE Mask<T> solve(const Matrix<T, M>& matrix, const Vector<T, M>& rig
   const Pack<T> zero{}, one = broadcast(T(1));
   if constexpr (M == 1) {
     w[0] = b[0] / a[0][0];
-    return a[0][0] > zero;
+    return less(zero, a[0][0]);
   } else if constexpr (M == 2) {
     const Pack<T> det = fma(a[0][0], a[1][1], -(a[0][1] * a[1][0]));
     const Pack<T> inv = one / det;
     w[0] = fma(a[1][1], b[0], -(a[0][1] * b[1])) * inv;
     w[1] = fma(a[0][0], b[1], -(a[1][0] * b[0])) * inv;
-    return (det > zero) & (a[0][0] + a[1][1] > zero);
+    return less(zero, det) & less(zero, a[0][0] + a[1][1]);
   } else {
     const Pack<T> m00 = fma(a[1][1], a[2][2], -(a[1][2] * a[2][1]));
     const Pack<T> m01 = fma(a[0][2], a[2][1], -(a[0][1] * a[2][2]));
@@ -95,7 +95,7 @@ L63FAST_INLINE Mask<T> solve(const Matrix<T, M>& matrix, const Vector<T, M>& rig
     w[1] = fma(m12, b[2], fma(m11, b[1], m10 * b[0])) * inv;
     w[2] = fma(m22, b[2], fma(m21, b[1], m20 * b[0])) * inv;
     const Pack<T> trace = (a[0][0] + a[1][1]) + a[2][2];
-    return (det > zero) & (trace > zero) & ((m00 + m11) + m22 > zero);
+    return less(zero, det) & less(zero, trace) & less(zero, (m00 + m11) + m22);
   }
 }
 

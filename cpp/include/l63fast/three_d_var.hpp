@@ -17,8 +17,9 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// One problem per lane.
-template <class T, int M>
+// One problem per lane. P is the power of every observation where it is the same and
+// known when compiling, else 0.
+template <class T, int M, int P>
 struct Problem {
   Vector<T, M> u_background;  // observed part of x_b
   Vector<T, M> y;             // observations
@@ -26,6 +27,8 @@ struct Problem {
   Matrix<T, M> r_inverse;     // R^-1
   Vector<T, M> spread;        // sqrt(G_ii)
   int powers[M];              // the same for all lanes
+
+  L63FAST_INLINE int power(int i) const { return P > 0 ? P : powers[i]; }
 };
 
 // A point of the iteration and what follows from it.
@@ -35,35 +38,24 @@ struct Point {
   Pack<T> cost;
 };
 
-// How each lane ended.
-template <class T>
-struct Ending {
-  Mask<T> status, n_iter;
+// An iteration under way: where each lane stands and, once it is done, how it ended.
+template <class T, int M>
+struct Descent {
+  Point<T, M> at;
+  Pack<T> alpha;           // share of the step that is taken
+  Mask<T> newton;          // with the second derivative of h
+  Mask<T> active;          // not ended
+  Pack<T> status, n_iter;  // whole numbers
 };
 
 template <class T>
-L63FAST_INLINE Mask<T> lanes(int value) {
-  return Mask<T>{} + value;
+L63FAST_INLINE Pack<T> number(Status status) {
+  return broadcast(static_cast<T>(static_cast<int>(status)));
 }
 
-template <class T>
-L63FAST_INLINE Mask<T> lane_status(Status status) {
-  return lanes<T>(static_cast<int>(status));
-}
-
-template <class T>
-L63FAST_INLINE Mask<T> finite(Pack<T> a) {
-  return a - a == Pack<T>{};
-}
-
-template <class T>
-L63FAST_INLINE Pack<T> magnitude(Pack<T> a) {
-  return a < Pack<T>{} ? -a : a;
-}
-
-template <class T, int M>
-L63FAST_INLINE void look(const Problem<T, M>& s, Point<T, M>& p) {
-  for (int i = 0; i < M; ++i) p.r.at[i] = misfit<T>(p.u.at[i], s.y.at[i], s.powers[i]);
+template <class T, int M, int P>
+L63FAST_INLINE void look(const Problem<T, M, P>& s, Point<T, M>& p) {
+  for (int i = 0; i < M; ++i) p.r.at[i] = misfit<T>(p.u.at[i], s.y.at[i], s.power(i));
   p.qr = times(s.r_inverse, p.r);
 }
 
@@ -77,8 +69,8 @@ L63FAST_INLINE Pack<T> cost_of(const Point<T, M>& p) {
 
 // The largest cost that is not above p's but for rounding: y - h(u) has the rounding
 // error of y, and J that of R^-1 r times it.
-template <class T, int M>
-L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M>& s,
+template <class T, int M, int P>
+L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M, P>& s,
                                           const Point<T, M>& p) {
   const T rounding = T(16) * (sizeof(T) == 8 ? T(0x1p-52) : T(0x1p-23));
   Pack<T> scale = p.cost;
@@ -96,13 +88,14 @@ L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
   const Pack<T> a = magnitude<T>(y);
   Pack<T> t = square_root(square_root(a));
   for (int i = 0; i < 8; ++i) t = third * fma(two, t, a / (t * t));
-  t = a > zero ? t : zero;
-  return y < zero ? -t : t;
+  t = select(less(zero, a), t, zero);
+  return select(less(y, zero), -t, t);
 }
 
 // Where the iteration of one component starts: from what the observation says, if
 // nonlinear. From there J' of a single x^2 is convex and Newton falls monotonically.
-// `second` is the other basin: an even power's mirror, an odd power's background.
+// `second` is the other basin: the mirror of an even power, the background of an odd
+// one.
 template <class T>
 L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   const Pack<T> zero{};
@@ -111,29 +104,31 @@ L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   if (p == 3) {
     if (second) return ub;
     const Pack<T> t = rough_cube_root<T>(y);
-    return ((size > magnitude<T>(t)) & (ub * t >= zero)) ? ub : t;
+    return select(less(magnitude<T>(t), size) & at_most(zero, ub * t), ub, t);
   }
-  Pack<T> root = square_root(y > zero ? y : zero);
+  Pack<T> root = square_root(select(less(zero, y), y, zero));
   if (p == 4) root = square_root(root);
-  if (second) return ub < zero ? root : -root;
-  const Pack<T> larger = size > root ? size : root;
-  return ub < zero ? -larger : larger;
+  if (second) return select(less(ub, zero), root, -root);
+  const Pack<T> larger = select(less(root, size), size, root);
+  return select(less(ub, zero), -larger, larger);
 }
 
 // I + A G and A v + D R^-1 r at a point.
-template <class T, int M>
-L63FAST_INLINE void linearise(const Problem<T, M>& s, const Point<T, M>& p,
+template <class T, int M, int P>
+L63FAST_INLINE void linearise(const Problem<T, M, P>& s, const Point<T, M>& p,
                               Mask<T> newton, Matrix<T, M>& inner,
                               Vector<T, M>& right) {
   const Pack<T> zero{}, one = broadcast(T(1));
   Vector<T, M> d;
   Matrix<T, M> a;
-  for (int i = 0; i < M; ++i) d.at[i] = slope<T>(p.u.at[i], s.powers[i]);
+  for (int i = 0; i < M; ++i) d.at[i] = slope<T>(p.u.at[i], s.power(i));
   for (int i = 0; i < M; ++i) {
-    for (int j = 0; j < M; ++j) a.at[i][j] = (d.at[i] * s.r_inverse.at[i][j]) * d.at[j];
-    if (s.powers[i] > 1) {
-      const Pack<T> e = bend<T>(p.u.at[i], s.powers[i]) * p.qr.at[i];
-      a.at[i][i] = (newton | (e < zero)) ? a.at[i][i] - e : a.at[i][i];
+    for (int j = 0; j < M; ++j) {
+      a.at[i][j] = (d.at[i] * s.r_inverse.at[i][j]) * d.at[j];
+    }
+    if (s.power(i) > 1) {
+      const Pack<T> e = bend<T>(p.u.at[i], s.power(i)) * p.qr.at[i];
+      a.at[i][i] = select(newton | less(e, zero), a.at[i][i] - e, a.at[i][i]);
     }
   }
   for (int i = 0; i < M; ++i) {
@@ -151,36 +146,42 @@ L63FAST_INLINE void linearise(const Problem<T, M>& s, const Point<T, M>& p,
 template <class T, int M>
 L63FAST_INLINE void choose(Mask<T> taken, const Point<T, M>& from, Point<T, M>& to) {
   for (int i = 0; i < M; ++i) {
-    to.w.at[i] = taken ? from.w.at[i] : to.w.at[i];
-    to.v.at[i] = taken ? from.v.at[i] : to.v.at[i];
-    to.u.at[i] = taken ? from.u.at[i] : to.u.at[i];
-    to.r.at[i] = taken ? from.r.at[i] : to.r.at[i];
-    to.qr.at[i] = taken ? from.qr.at[i] : to.qr.at[i];
+    to.w.at[i] = select(taken, from.w.at[i], to.w.at[i]);
+    to.v.at[i] = select(taken, from.v.at[i], to.v.at[i]);
+    to.u.at[i] = select(taken, from.u.at[i], to.u.at[i]);
+    to.r.at[i] = select(taken, from.r.at[i], to.r.at[i]);
+    to.qr.at[i] = select(taken, from.qr.at[i], to.qr.at[i]);
   }
-  to.cost = taken ? from.cost : to.cost;
+  to.cost = select(taken, from.cost, to.cost);
 }
 
-// The point where basin `basin` starts: bit k chooses for the k-th nonlinear component.
-template <class T, int M>
-L63FAST_INLINE Point<T, M> first_point(const Problem<T, M>& s, int basin) {
-  Point<T, M> p;
+// The iteration of one basin before its first step: bit k of `basin` chooses for the
+// k-th nonlinear component. The cost there is infinite: any step from it is taken.
+template <class T, int M, int P>
+L63FAST_INLINE Descent<T, M> begin(const Problem<T, M, P>& s, int basin, int max_iter) {
+  Descent<T, M> descent;
+  Point<T, M>& p = descent.at;
   int bit = 1;
   for (int i = 0; i < M; ++i) {
-    const bool second = s.powers[i] > 1 && (basin & bit) != 0;
-    if (s.powers[i] > 1) bit <<= 1;
+    const bool second = s.power(i) > 1 && (basin & bit) != 0;
+    if (s.power(i) > 1) bit <<= 1;
     const Pack<T> ub = s.u_background.at[i];
     p.w.at[i] = Pack<T>{};
-    p.v.at[i] = start<T>(ub, s.y.at[i], s.powers[i], second) - ub;
+    p.v.at[i] = start<T>(ub, s.y.at[i], s.power(i), second) - ub;
     p.u.at[i] = ub + p.v.at[i];
   }
   look(s, p);
   p.cost = broadcast(static_cast<T>(__builtin_inf()));
-  return p;
+  descent.alpha = broadcast(T(1));
+  descent.newton = descent.active = Mask<T>::all();
+  descent.status = number<T>(Status::max_iter);
+  descent.n_iter = broadcast(static_cast<T>(max_iter));
+  return descent;
 }
 
 // The damped step from p towards w_full, and where it is too small to matter.
-template <class T, int M>
-L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M>& s, const Point<T, M>& p,
+template <class T, int M, int P>
+L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M, P>& s, const Point<T, M>& p,
                                        const Vector<T, M>& w_full, Pack<T> alpha,
                                        Pack<T> tol2, Mask<T>& small) {
   const Pack<T> one = broadcast(T(1));
@@ -190,50 +191,45 @@ L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M>& s, const Point<T, M>
     t.w.at[i] = fma(alpha - one, full - p.w.at[i], full);
   }
   t.v = times(s.g, t.w);
-  small = alpha == one;
+  small = equal(alpha, one);
   for (int i = 0; i < M; ++i) {
     t.u.at[i] = s.u_background.at[i] + t.v.at[i];
     const Pack<T> step = t.v.at[i] - p.v.at[i];
     const Pack<T> size = magnitude<T>(t.u.at[i]) + s.spread.at[i];
-    small = small & (step * step < tol2 * (size * size));
+    small = small & less(step * step, tol2 * (size * size));
   }
   look(s, t);
   t.cost = cost_of(t);
   return t;
 }
 
-// The safeguarded iteration from one start; p is where each lane stopped.
-template <class T, int M>
-L63FAST_INLINE Ending<T> iterate(const Problem<T, M>& s, int basin, int max_iter,
-                                 T tol2, Point<T, M>& p) {
+// The n-th iteration of the lanes that are still active.
+template <class T, int M, int P>
+L63FAST_INLINE void advance(const Problem<T, M, P>& s, T tol2, int n,
+                            Descent<T, M>& descent) {
   const Pack<T> one = broadcast(T(1)), quarter = broadcast(T(0.25));
-  p = first_point(s, basin);
-  Pack<T> alpha = one;
-  Mask<T> newton = lanes<T>(-1), active = lanes<T>(-1);
-  Ending<T> ending{lane_status<T>(Status::max_iter), lanes<T>(max_iter)};
-  for (int n = 1; n <= max_iter; ++n) {
-    Matrix<T, M> inner;
-    Vector<T, M> right, w_full;
-    linearise(s, p, newton, inner, right);
-    const Mask<T> positive = solve(inner, right, w_full);
-    const Mask<T> stepping = active & positive;
-    Mask<T> small;
-    const Point<T, M> t = trial_point(s, p, w_full, alpha, broadcast(tol2), small);
-    const Mask<T> usable = finite<T>(t.cost);
-    const Mask<T> lost =
-        (active & ~positive & ~newton) | (stepping & ~usable & ~finite<T>(p.cost));
-    small = small & stepping & usable;
-    const Mask<T> taken = stepping & usable & (t.cost <= highest_acceptable(s, p));
-    choose(taken, t, p);
-    alpha = taken ? one : ((stepping & ~small) ? alpha * quarter : alpha);
-    newton = taken | (newton & positive);
-    ending.status = lost ? lane_status<T>(Status::non_finite) : ending.status;
-    ending.status = small ? lane_status<T>(Status::converged) : ending.status;
-    ending.n_iter = (lost | small) ? lanes<T>(n) : ending.n_iter;
-    active = active & ~lost & ~small;
-    if (!any(active)) break;
-  }
-  return ending;
+  Point<T, M>& p = descent.at;
+  Matrix<T, M> inner;
+  Vector<T, M> right, w_full;
+  linearise(s, p, descent.newton, inner, right);
+  const Mask<T> positive = solve(inner, right, w_full);
+  const Mask<T> stepping = descent.active & positive;
+  Mask<T> small;
+  const Point<T, M> t =
+      trial_point(s, p, w_full, descent.alpha, broadcast(tol2), small);
+  const Mask<T> usable = finite<T>(t.cost);
+  const Mask<T> lost = (descent.active & ~positive & ~descent.newton) |
+                       (stepping & ~usable & ~finite<T>(p.cost));
+  small = small & stepping & usable;
+  const Mask<T> taken = stepping & usable & at_most(t.cost, highest_acceptable(s, p));
+  choose(taken, t, p);
+  const Pack<T> cut = select(stepping & ~small, descent.alpha * quarter, descent.alpha);
+  descent.alpha = select(taken, one, cut);
+  descent.newton = taken | (descent.newton & positive);
+  descent.status = select(lost, number<T>(Status::non_finite), descent.status);
+  descent.status = select(small, number<T>(Status::converged), descent.status);
+  descent.n_iter = select(lost | small, broadcast(static_cast<T>(n)), descent.n_iter);
+  descent.active = descent.active & ~lost & ~small;
 }
 
 }  // namespace L63FAST_LEVEL

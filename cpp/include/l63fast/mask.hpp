@@ -1,0 +1,109 @@
+// One truth value per lane of a pack, and what chooses by it: no branch per sample.
+#pragma once
+
+#include "l63fast/pack.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+#if defined(L63FAST_AVX512)
+
+template <class T>
+struct Mask {
+  unsigned bits;
+
+  static L63FAST_INLINE Mask all() { return {(1U << width<T>)-1U}; }
+  L63FAST_INLINE Mask operator&(Mask other) const { return {bits & other.bits}; }
+  L63FAST_INLINE Mask operator|(Mask other) const { return {bits | other.bits}; }
+  L63FAST_INLINE Mask operator~() const { return {bits ^ all().bits}; }
+};
+
+template <class T>
+L63FAST_INLINE bool any(Mask<T> mask) {
+  return mask.bits != 0;
+}
+
+L63FAST_INLINE Mask<double> less(Pack<double> a, Pack<double> b) {
+  return {_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)};
+}
+L63FAST_INLINE Mask<float> less(Pack<float> a, Pack<float> b) {
+  return {_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)};
+}
+L63FAST_INLINE Mask<double> at_most(Pack<double> a, Pack<double> b) {
+  return {_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)};
+}
+L63FAST_INLINE Mask<float> at_most(Pack<float> a, Pack<float> b) {
+  return {_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)};
+}
+L63FAST_INLINE Mask<double> equal(Pack<double> a, Pack<double> b) {
+  return {_mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)};
+}
+L63FAST_INLINE Mask<float> equal(Pack<float> a, Pack<float> b) {
+  return {_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)};
+}
+
+// a where the mask is set, b elsewhere.
+L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
+  return _mm512_mask_blend_pd(static_cast<__mmask8>(mask.bits), b, a);
+}
+L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b) {
+  return _mm512_mask_blend_ps(static_cast<__mmask16>(mask.bits), b, a);
+}
+
+#else
+
+// What comparing two packs gives: integers of the lane's width, 0 or -1.
+template <class T>
+using Bits = decltype(Pack<T>{} < Pack<T>{});
+
+template <class T>
+struct Mask {
+  Bits<T> bits;
+
+  static L63FAST_INLINE Mask all() { return {~Bits<T>{}}; }
+  L63FAST_INLINE Mask operator&(Mask other) const { return {bits & other.bits}; }
+  L63FAST_INLINE Mask operator|(Mask other) const { return {bits | other.bits}; }
+  L63FAST_INLINE Mask operator~() const { return {~bits}; }
+};
+
+template <class T>
+L63FAST_INLINE bool any(Mask<T> mask) {
+#if defined(L63FAST_AVX2)
+  return _mm256_movemask_epi8((__m256i)mask.bits) != 0;
+#else
+  std::int64_t bits = 0;
+  for (int i = 0; i < width<T>; ++i) bits |= mask.bits[i];
+  return bits != 0;
+#endif
+}
+
+L63FAST_INLINE Mask<double> less(Pack<double> a, Pack<double> b) { return {a < b}; }
+L63FAST_INLINE Mask<float> less(Pack<float> a, Pack<float> b) { return {a < b}; }
+L63FAST_INLINE Mask<double> at_most(Pack<double> a, Pack<double> b) { return {a <= b}; }
+L63FAST_INLINE Mask<float> at_most(Pack<float> a, Pack<float> b) { return {a <= b}; }
+L63FAST_INLINE Mask<double> equal(Pack<double> a, Pack<double> b) { return {a == b}; }
+L63FAST_INLINE Mask<float> equal(Pack<float> a, Pack<float> b) { return {a == b}; }
+
+// a where the mask is set, b elsewhere.
+L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
+  return mask.bits ? a : b;
+}
+L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b) {
+  return mask.bits ? a : b;
+}
+
+#endif
+
+// Neither NaN nor infinite.
+template <class T>
+L63FAST_INLINE Mask<T> finite(Pack<T> a) {
+  return equal(a - a, Pack<T>{});
+}
+
+template <class T>
+L63FAST_INLINE Pack<T> magnitude(Pack<T> a) {
+  return select(less(a, Pack<T>{}), -a, a);
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
