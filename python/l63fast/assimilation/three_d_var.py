@@ -8,7 +8,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._kernels import load_kernels
-from l63fast.assimilation._members import finite_members, forecast_members
+from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l63fast.assimilation._members import forecast_members
+from l63fast.assimilation.members import forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.learning.inference import EncoderFunction
 from l63fast.lorenz63 import Lorenz63
