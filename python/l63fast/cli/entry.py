@@ -1,0 +1,58 @@
+"""The application, its entry point, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, Final
+
+import typer
+
+from l63fast.cli import doctor, experiment, results, simulate, train
+from l63fast.cli.app import app
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error, L63Warning
+
+__all__ = ["main"]
+
+FAILED: Final = 1
+MISUSED: Final = 2
+COMMANDS: Final = (
+    *(simulate.simulate, train.train, results.evaluate, results.visualize),
+    *(experiment.experiment, doctor.doctor),
+)
+
+
+def main(command: str | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+    Parameters
+    ----------
+    command : str, optional
+        The one command that a script of `src/` stands for.
+    """
+    warnings.showwarning = _show_warning
+    order = [body.__name__ for body in COMMANDS]
+    app.registered_commands.sort(key=lambda entry: order.index(str(entry.name)))
+    whole: Any = typer.main.get_command(app)
+    program = None if command is None else f"python {sys.argv[0]}"
+    chosen = whole if command is None else whole.commands[command]
+    try:
+        chosen.main(prog_name=program or "l63fast")
+    except (ArgumentValueError, ArgumentTypeError) as error:
+        _fail(error, MISUSED)
+    except (L63Error, OSError) as error:
+        _fail(error, FAILED)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *where: Any, **more: Any
+) -> None:
+    if issubclass(category, L63Warning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:3]), file=sys.stderr)

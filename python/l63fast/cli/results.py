@@ -1,0 +1,61 @@
+"""`l63fast evaluate` and `l63fast visualize`: score and draw a finished result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from l63fast.cli import options
+from l63fast.cli.app import app
+from l63fast.cli.declare import Given, Option, command
+from l63fast.cli.output import say
+from l63fast.errors import ConfigurationError
+
+__all__ = ["evaluate", "visualize"]
+
+_RESULT_DIR = Option("result_dir", Path, "Folder of a result of training.")
+
+
+def _result_dir(given: Given) -> Any:
+    if given["result_dir"] is None:
+        raise ConfigurationError(
+            "--result_dir: expected the folder of a result, such as results/gru_xy"
+        )
+    return given["result_dir"]
+
+
+@command(
+    app,
+    (
+        _RESULT_DIR,
+        options.data_folder("Folder of the data; those it was trained on by default."),
+        Option("split", Literal["test", "val"], "Split to score.", "test"),
+        options.QUIET,
+    ),
+)
+def evaluate(given: Given) -> None:
+    """Score a trained encoder again, from its exported model, and print the table.
+
+    Nothing is written. On its own data the stored scores must come out again.
+    """
+    from l63fast.experiments.again import evaluate_again
+
+    metrics, verdict = evaluate_again(
+        _result_dir(given), data=given["data"], split=given["split"]
+    )
+    if not given["quiet"]:
+        from rich.console import Console
+
+        from l63fast.experiments.evaluation import metrics_table
+
+        Console().print(metrics_table(metrics))
+        say(verdict)
+
+
+@command(app, (_RESULT_DIR, options.QUIET))
+def visualize(given: Given) -> None:
+    """Draw the figures and the animation of a result into its folder `figures/`."""
+    from l63fast.experiments.figures import draw_figures
+
+    for path in draw_figures(_result_dir(given)):
+        say(str(path), quiet=given["quiet"])

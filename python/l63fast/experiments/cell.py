@@ -1,0 +1,223 @@
+"""A cell: one encoder trained, exported and scored; a pure function of its settings."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from l63fast.experiments.config import CellSettings, cell_to_toml
+from l63fast.experiments.describe import describe_cell, describe_data, describe_epoch
+from l63fast.experiments.evaluation import evaluate, metrics_csv
+from l63fast.experiments.problem import Problem
+from l63fast.experiments.result import (
+    CONFIG,
+    HISTORY,
+    LOG,
+    METRICS,
+    METRICS_TABLE,
+    TIMING,
+    history_csv,
+    versions,
+    write_estimates,
+    write_text,
+)
+from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.fixed_point import fixed_point_report
+from l63fast.learning.training import TrainResult, train
+from l63fast.storage import partial_directory, result_directory, write_json
+from l63fast.twin import TwinExperiment
+
+__all__ = ["Listener", "Log", "run_cell", "train_cell"]
+
+
+class Listener(Protocol):
+    """Who is told how a cell gets on."""
+
+    def say(self, line: str) -> None:
+        """Take a line about what was done."""
+
+    def epoch(self, row: Mapping[str, Any], n_epochs: int) -> None:
+        """Take the record of an epoch."""
+
+
+@dataclass
+class Log:
+    """Keeps what is said for train.log, and passes it on."""
+
+    listener: Listener | None = None
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Keep a line and pass it on."""
+        self.lines.append(line)
+        if self.listener is not None:
+            self.listener.say(line)
+
+    def record(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
+        """Keep all epochs, those before a resume among them."""
+        self.lines += [describe_epoch(row, n_epochs) for row in history]
+
+    def epoch(self, row: Mapping[str, Any], n_epochs: int) -> None:
+        """Pass an epoch on."""
+        if self.listener is not None:
+            self.listener.epoch(row, n_epochs)
+
+
+@dataclass
+class _Clock:
+    """Wall time of each stage, in seconds."""
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def run_cell(
+    settings: CellSettings,
+    data: Path,
+    directory: Path,
+    *,
+    resume: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Train, export and score an encoder; return the metrics of its result folder.
+
+    The folder at `directory` appears, or is replaced, as a whole at the end.
+
+    Parameters
+    ----------
+    settings : CellSettings
+    data : Path
+        Folder of the twin experiment.
+    directory : Path
+        The result folder.
+    resume : bool
+        Go on from the checkpoint of a run that was stopped.
+    listener : Listener, optional
+
+    Raises
+    ------
+    ResultError, LockedError
+        If the folder may not be replaced, or another run is writing it.
+    DataFileError, ModelFileError, TrainingDiverged
+    """
+    log, clock = Log(listener), _Clock()
+    with result_directory(directory) as folder:
+        working = partial_directory(directory, resume=resume)
+        twin = TwinExperiment.load(data)
+        problem = _prepared(twin, settings, log)
+        clock.lap("preparation")
+        trained = train_cell(settings, problem, folder, log, working, resume)
+        clock.lap("training and export")
+        metrics = _scored(settings, problem, trained, folder, log)
+        clock.lap("evaluation")
+        write_text(folder, LOG, "\n".join(log.lines) + "\n")
+        write_json(folder / TIMING, _timing(clock, data))
+    return metrics
+
+
+def _prepared(twin: TwinExperiment, settings: CellSettings, log: Log) -> Problem:
+    log.say(f"data        {describe_data(twin.settings)}")
+    for line in describe_cell(settings):
+        log.say(line)
+    problem = Problem.prepare(
+        twin, background=settings.background.kind, window=settings.model.window
+    )
+    spread = np.sqrt(np.diagonal(problem.backgrounds.B))
+    log.say(
+        f"background  error {', '.join(f'{s:.2f}' for s in spread)} in x, y, z; "
+        f"3D-Var tuned to {problem.tuning.scale:.3g} B"
+    )
+    return problem
+
+
+def train_cell(
+    settings: CellSettings,
+    problem: Problem,
+    folder: Path,
+    log: Log,
+    working: Path,
+    resume: bool = False,
+) -> TrainResult:
+    """Train and export an encoder into a folder; the test split is not opened."""
+    result = train(
+        settings.model,
+        settings.training,
+        problem.samples("train"),
+        problem.samples("val"),
+        B=problem.tuned_covariance,
+        R=problem.twin.R,
+        directory=working,
+        resume=resume,
+        report=lambda row: log.epoch(row, settings.training.epochs),
+    )
+    log.record(result.history, settings.training.epochs)
+    log.say(
+        f"trained     {len(result.history)} epochs, the best was {result.best_epoch}"
+    )
+    write_text(folder, CONFIG, cell_to_toml(settings))
+    write_text(folder, HISTORY, history_csv(result.history))
+    hashes = {name: problem.twin.hashes[name] for name in ("train", "val")}
+    save_model(
+        result.encoder, folder, {"data": hashes, "interval": _interval(settings)}
+    )
+    return result
+
+
+def _scored(
+    settings: CellSettings,
+    problem: Problem,
+    trained: TrainResult,
+    folder: Path,
+    log: Log,
+) -> dict[str, Any]:
+    """Score the exported model, as a user would load it, on the test split."""
+    samples = problem.samples("test")
+    analysis = load_encoder(folder)(samples.background, samples.obs_window)
+    estimates = problem.estimates("test", samples, analysis)
+    metrics = {
+        "cell": settings.name,
+        "operator": settings.data.operator,
+        "split": "test",
+        **evaluate(estimates, settings.data.operator, settings.scores),
+        "tuning": asdict(problem.tuning),
+        "fixed_point": asdict(fixed_point_report(trained.encoder, samples)),
+        "best_epoch": trained.best_epoch,
+        "data": dict(problem.twin.hashes),
+        "versions": versions(),
+    }
+    write_json(folder / METRICS, metrics)
+    write_text(folder, METRICS_TABLE, metrics_csv(metrics))
+    write_estimates(folder, estimates, problem.times, settings)
+    return metrics
+
+
+def _interval(settings: CellSettings) -> float:
+    return settings.data.steps_per_cycle * settings.data.dt
+
+
+def _timing(clock: _Clock, data: Path) -> dict[str, Any]:
+    from l63fast._kernels import backend_info
+
+    backend = backend_info()
+    return {
+        "started": clock.started.isoformat(timespec="seconds"),
+        "seconds": clock.seconds,
+        "machine": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "backend": f"{backend.name} ({backend.instruction_set})",
+        "data": str(data),
+    }

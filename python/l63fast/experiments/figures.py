@@ -1,0 +1,181 @@
+"""The figures of one result: from its own files, into its `figures/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast import plotting
+from l63fast.experiments.describe import observed
+from l63fast.experiments.result import Result
+from l63fast.lorenz63 import simulate
+from l63fast.observation import ObservationOperator
+from l63fast.storage import update_directory
+from l63fast.verification import instantaneous_rms
+
+__all__ = ["draw_figures"]
+
+FIGURES: Final = "figures"
+
+
+class _Scene:
+    """The estimates of a result as arrays, and the truth between them."""
+
+    def __init__(self, result: Result) -> None:
+        data = result.settings.data
+        estimates = result.estimates
+        self.result = result
+        self.operator = data.operator
+        self.blind = ObservationOperator(data.operator).is_mirror_blind
+        self.times = estimates["time"].to_numpy()
+        self.truth = estimates["truth"].to_numpy()
+        self.observations = estimates["observations"].to_numpy()
+        self.methods = {
+            "background": estimates["background"].to_numpy(),
+            "3D-Var": estimates["three_d_var"].to_numpy(),
+            result.settings.model.model.upper(): estimates["analysis"].to_numpy(),
+        }
+        self.background, _, self.analysis = self.methods.values()
+        self.errors = {
+            name: instantaneous_rms(states, self.truth, mirror_aware=self.blind)
+            for name, states in self.methods.items()
+        }
+        last = list(self.errors.values())[-1]
+        self.cases = plotting.select_cases(last.mean(axis=1))
+
+    @property
+    def error_label(self) -> str:
+        return f"{'mirror-aware ' if self.blind else ''}error (rms over components)"
+
+    def name_of(self, case: str) -> str:
+        return f"{case} (test trajectory {self.cases[case]})"
+
+    def title_of(self, case: str) -> str:
+        model = self.result.settings.model
+        return (
+            f"{model.model.upper()}, K = {model.n_iterations}, "
+            f"observed: {observed(self.operator)}; {self.name_of(case)}"
+        )
+
+    def between(self, cases: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the truth of some trajectories at every model step, and its times.
+
+        Each interval is integrated from the stored truth at its start, which gives
+        the states that were simulated, to the bit.
+        """
+        data = self.result.settings.data
+        pieces = simulate(
+            self.truth[cases, :-1],
+            data.steps_per_cycle,
+            dt=data.dt,
+            parameters=data.parameters,
+        )[:, :, :-1]
+        path = pieces.reshape(len(cases), -1, 3)
+        path = np.concatenate([path, self.truth[cases, -1:]], axis=1)
+        times = self.times[0] + data.dt * np.arange(path.shape[1])
+        return path, times
+
+
+def draw_figures(directory: str | Path) -> list[Path]:
+    """Add the figures of a result to its folder; return their paths.
+
+    Raises
+    ------
+    DataFileError
+        If the result is missing or damaged; ResultError or LockedError if its folder
+        cannot be written.
+    """
+    result = Result.open(directory)
+    scene = _Scene(result)
+    with update_directory(result.directory) as folder:
+        written = _draw(scene, folder / FIGURES)
+    return [result.directory / FIGURES / path.name for path in written]
+
+
+def _draw(scene: _Scene, folder: Path) -> list[Path]:
+    drawn = [
+        *plotting.save_figure(_panels(scene), folder, "panels"),
+        *plotting.save_figure(_attractor(scene), folder, "attractor"),
+    ]
+    for name, draw in _CURVES.items():
+        drawn += plotting.save_figure(draw(scene), folder, name)
+    case = scene.cases["median"]
+    path, path_times = scene.between([case])
+    frames = plotting.animation(
+        path[0],
+        scene.background[case],
+        scene.analysis[case],
+        truth_times=path_times,
+        times=scene.times,
+        title=scene.title_of("median"),
+    )
+    return [*drawn, *plotting.save_animation(frames, folder, "animation")]
+
+
+def _panels(scene: _Scene) -> Any:
+    cases = list(scene.cases.values())
+    path, path_times = scene.between(cases)
+    return plotting.panels(
+        path,
+        scene.background[cases],
+        scene.analysis[cases],
+        scene.observations[cases],
+        truth_times=path_times,
+        times=scene.times,
+        operator=scene.operator,
+        titles=[scene.name_of(case) for case in scene.cases],
+        mirror_aware=scene.blind,
+    )
+
+
+def _attractor(scene: _Scene) -> Any:
+    case = scene.cases["median"]
+    path, path_times = scene.between([case])
+    return plotting.attractor(
+        path,
+        scene.background[[case]],
+        scene.analysis[[case]],
+        truth_times=path_times,
+        times=scene.times,
+        title=scene.title_of("median"),
+        mirror_aware=scene.blind,
+    )
+
+
+def _errors(scene: _Scene) -> Any:
+    return plotting.error_against_time(
+        scene.times, scene.errors, label=scene.error_label
+    )
+
+
+def _distribution(scene: _Scene) -> Any:
+    return plotting.error_distribution(scene.errors, label=scene.error_label)
+
+
+def _training(scene: _Scene) -> Any:
+    return plotting.training_curves(
+        scene.result.history,
+        best_epoch=scene.result.metrics["best_epoch"],
+        label=f"loss ({scene.result.settings.training.loss})",
+    )
+
+
+def _tuning(scene: _Scene) -> Any:
+    tuning = scene.result.metrics["tuning"]
+    measure = "mirror-aware pool" if scene.blind else "pool"
+    return plotting.tuning_curve(
+        np.asarray(tuning["scales"]),
+        np.asarray(tuning["scores"], dtype=float),
+        tuning["scale"],
+        label=f"{measure} of 3D-Var, validation",
+    )
+
+
+_CURVES: Final = {
+    "error_against_time": _errors,
+    "error_distribution": _distribution,
+    "training": _training,
+    "tuning": _tuning,
+}

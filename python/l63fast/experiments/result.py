@@ -1,0 +1,184 @@
+"""The files of a result folder: what a cell writes and every later command reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.errors import DataFileError
+from l63fast.experiments.config import CellSettings, cell_from_tables
+from l63fast.storage import (
+    Manifest,
+    read_bytes,
+    read_dataset,
+    verify_directory,
+    verify_file,
+    write_bytes,
+    write_dataset,
+)
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = [
+    "CONFIG",
+    "ESTIMATES",
+    "HISTORY",
+    "LOG",
+    "METRICS",
+    "METRICS_TABLE",
+    "TIMING",
+    "Result",
+    "history_csv",
+    "versions",
+    "write_estimates",
+    "write_text",
+]
+
+CONFIG: Final = "config.toml"
+METRICS: Final = "metrics.json"
+METRICS_TABLE: Final = "metrics.csv"
+HISTORY: Final = "history.csv"
+LOG: Final = "train.log"
+TIMING: Final = "timing.json"
+ESTIMATES: Final = "test.nc"
+
+_VARIABLES: Final = {
+    "truth": "truth",
+    "background": "background",
+    "3D-Var": "three_d_var",
+    "analysis": "analysis",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result folder, verified against its manifest when it is opened."""
+
+    directory: Path
+    manifest: Manifest
+    settings: CellSettings
+    metrics: Mapping[str, Any]
+    timing: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Result:
+        """Return the result in a folder.
+
+        Raises
+        ------
+        DataFileError
+            If it is missing or damaged, or is not the result of a training.
+        """
+        import tomllib
+
+        directory = _checks.path("result_dir", path)
+        manifest = verify_directory(directory)
+        if METRICS not in manifest.files or CONFIG not in manifest.files:
+            raise DataFileError(
+                f"{directory}: expected the result of a training, got a folder "
+                f"without {CONFIG} and {METRICS}"
+            )
+        config = directory / CONFIG
+        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
+        return cls(
+            directory,
+            manifest,
+            cell_from_tables(tables, source=str(config)),
+            json.loads(read_bytes(directory, METRICS)),
+            json.loads(read_bytes(directory, TIMING)),
+        )
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """One row per epoch of the training."""
+        text = read_bytes(self.directory, HISTORY).decode()
+        rows = csv.DictReader(io.StringIO(text))
+        return [{key: float(value) for key, value in row.items()} for row in rows]
+
+    @cached_property
+    def estimates(self) -> xarray.Dataset:
+        """Truth, observations and every method's states on the test split."""
+        verify_file(self.directory, ESTIMATES, self.manifest)
+        return read_dataset(self.directory / ESTIMATES)
+
+
+def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return the history of a training as CSV text."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()
+
+
+def write_estimates(
+    folder: Path,
+    estimates: Mapping[str, np.ndarray],
+    times: np.ndarray,
+    settings: CellSettings,
+) -> None:
+    """Write what every method made of the test split as `test.nc`.
+
+    Parameters
+    ----------
+    folder : Path
+    estimates : dict of (n_trajectories, n_times, 3); "observations" (..., obs_dim)
+    times : (n_times,) time since the start of a trajectory (time units)
+    settings : CellSettings
+    """
+    import xarray as xr
+
+    dims = ("trajectory", "time", "component")
+    variables: dict[str, Any] = {
+        variable: (
+            dims,
+            estimates[method],
+            {"long_name": f"{method} state", "units": "1"},
+        )
+        for method, variable in _VARIABLES.items()
+    }
+    variables["observations"] = (
+        ("trajectory", "time", "observed"),
+        estimates["observations"],
+        {"long_name": "observations at the analysis time", "units": "1"},
+    )
+    coordinates = {
+        "time": ("time", times, {"long_name": "model time", "units": "1"}),
+        "component": ("component", list("xyz")),
+    }
+    attributes = {
+        "Conventions": "CF-1.11",
+        "title": f"Analyses of the test split by {settings.name}",
+        "source": "l63fast",
+        "operator": settings.data.operator,
+    }
+    dataset = xr.Dataset(variables, coordinates, attributes)
+    write_dataset(dataset, folder / ESTIMATES)
+
+
+def write_text(folder: Path, name: str, text: str) -> None:
+    """Write a text file of a result folder."""
+    write_bytes(folder / name, text.encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a result, by package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("l63fast", "numpy", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,151 @@
+"""Runs an experiment: shared data, then its cells on an executor, then the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from l63fast.errors import L63Error
+from l63fast.experiments.cell import run_cell
+from l63fast.experiments.config import CellSettings
+from l63fast.experiments.data import open_or_make
+from l63fast.experiments.describe import describe_outcome
+from l63fast.experiments.executors import executor
+from l63fast.experiments.presets import Experiment
+from l63fast.experiments.report import write_summary
+from l63fast.experiments.result import Result, versions
+from l63fast.twin import TwinExperiment
+
+__all__ = ["Outcome", "run_experiment"]
+
+DATA: Final = "data"
+SUMMARY: Final = "summary"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an experiment ended.
+
+    Attributes
+    ----------
+    results : list of Result
+        The finished cells, in the order of the experiment.
+    failures : dict of str
+        Reason of each failed cell, by the cell's name.
+    summary : Path or None
+        Folder of the table and the overview figure, if any cell finished.
+    """
+
+    results: list[Result]
+    failures: dict[str, str]
+    summary: Path | None
+
+
+def run_experiment(
+    experiment: Experiment,
+    root: Path,
+    *,
+    n_workers: int = 1,
+    resume: bool = False,
+    note: Callable[[str, str], None] = lambda cell, line: None,
+) -> Outcome:
+    """Run every cell of an experiment and write its table.
+
+    The results do not depend on the number of workers. A cell that fails is named in
+    the outcome; the others are kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    root : Path
+        Folder of results; the experiment takes the folder of its name in it.
+    n_workers : int
+        1 runs the cells in this process, more in as many spawned processes.
+    resume : bool
+        Keep finished cells of the same settings, data and versions, and go on from
+        the checkpoints of the others.
+    note : callable
+        Told the name of a cell and one line about it, when it ends.
+    """
+    folder, cells = root / experiment.name, experiment.cells()
+    for data in dict.fromkeys(cell.data for cell in cells):
+        open_or_make(data, folder / DATA / data.operator)
+    ledger = _Ledger(note)
+    with executor(n_workers) as pool:
+        try:
+            wait([ledger.submit(pool, cell, folder, resume) for cell in cells])
+        except BaseException:
+            ledger.closed = True
+            raise
+    done = [cell for cell in cells if cell.name not in ledger.failures]
+    results = [Result.open(folder / cell.name) for cell in done]
+    if results:
+        write_summary(results, folder / SUMMARY)
+    return Outcome(results, ledger.failures, folder / SUMMARY if results else None)
+
+
+class _Ledger:
+    """Who was sent to work and who came back how; closed when the run is stopped."""
+
+    def __init__(self, note: Callable[[str, str], None]) -> None:
+        self.note = note
+        self.failures: dict[str, str] = {}
+        self.closed = False
+
+    def submit(
+        self, pool: Executor, cell: CellSettings, folder: Path, resume: bool
+    ) -> Future[str]:
+        try:
+            future = pool.submit(_task, cell, folder, resume)
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(partial(self._ended, cell.name))
+        return future
+
+    def _ended(self, name: str, future: Future[str]) -> None:
+        if self.closed:
+            return
+        error = future.exception()
+        if error is not None:
+            self.failures[name] = reason(error)
+        self.note(
+            name, future.result() if error is None else f"failed: {reason(error)}"
+        )
+
+
+def _task(cell: CellSettings, folder: Path, resume: bool) -> str:
+    """Run one cell, or keep it if it is finished; return one line about it."""
+    data, directory = folder / DATA / cell.data.operator, folder / cell.name
+    start = perf_counter()
+    kept = _kept(cell, data, directory) if resume else None
+    if kept is not None:
+        return f"{describe_outcome(kept)}, kept"
+    metrics = run_cell(cell, data, directory, resume=resume)
+    return f"{describe_outcome(metrics)}, {perf_counter() - start:.0f} s"
+
+
+def _kept(cell: CellSettings, data: Path, directory: Path) -> Mapping[str, Any] | None:
+    """Return the metrics of a finished cell that need not be made again."""
+    try:
+        result = Result.open(directory)
+    except L63Error:
+        return None
+    metrics = result.metrics
+    hashes = dict(TwinExperiment.load(data).hashes)
+    same = (result.settings, metrics["data"], metrics["versions"])
+    return metrics if same == (cell, hashes, versions()) else None
+
+
+def reason(error: BaseException) -> str:
+    """Return why a cell failed, in one line."""
+    if isinstance(error, BrokenProcessPool):
+        return "its worker process died (killed, or out of memory)"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, L63Error) else f"{type(error).__name__}: {text}"
