@@ -1,0 +1,199 @@
+"""Checks of arrays: shape, dtype, layout, finiteness; covariances; outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast._checks.scalars import instance, shown
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+
+FLOATS: Final = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """Return float64 or float32 as a dtype; refuse any other."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name}: expected float64 or float32, got {shown(value)}"
+        ) from None
+    if dtype not in FLOATS:
+        raise ArgumentTypeError(f"{name}: expected float64 or float32, got {dtype}")
+    return dtype
+
+
+def vectors(
+    name: str, value: Any, *, size: int, dtype: np.dtype[Any] | None = None
+) -> np.ndarray:
+    """Return a C-contiguous, native-endian (..., size) array of finite floats.
+
+    Only the layout is ever changed; an array of another dtype is refused. Torch CPU
+    tensors are taken through the array protocol.
+    """
+    array = _as_array(name, value)
+    if array.ndim < 1 or array.shape[-1] != size:
+        raise ArgumentValueError(
+            f"{name}: expected (..., {size}), got {_shape(array.shape)}"
+        )
+    wanted = array.dtype.newbyteorder("=")
+    if wanted not in FLOATS:
+        raise ArgumentTypeError(
+            f"{name}: expected float64 or float32, got {array.dtype}"
+        )
+    if dtype is not None and wanted != dtype:
+        raise ArgumentTypeError(f"{name}: expected {dtype}, got {array.dtype}")
+    contiguous = np.require(array, dtype=wanted, requirements=["C", "A"])
+    finite(name, contiguous)
+    return contiguous
+
+
+def states(name: str, value: Any, *, dtype: np.dtype[Any] | None = None) -> np.ndarray:
+    """Return states as a C-contiguous (..., 3) array of finite floats."""
+    return vectors(name, value, size=3, dtype=dtype)
+
+
+def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Return a float64 array of this shape (`None`: any size); NaN is let through."""
+    given = _as_array(name, value)
+    fits = given.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, given.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("n" if size is None else str(size) for size in shape)
+        raise ArgumentValueError(
+            f"{name}: expected ({wanted}), got {_shape(given.shape)}"
+        )
+    if given.dtype.kind not in "fiu":
+        raise ArgumentTypeError(f"{name}: expected real numbers, got {given.dtype}")
+    return given.astype(np.float64)
+
+
+def output(
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: Iterable[Any],
+) -> np.ndarray:
+    """Return an output array; refuse another shape or dtype, read-only, overlapping."""
+    instance(name, value, np.ndarray)
+    array: np.ndarray = value
+    problem = None
+    if array.shape != shape:
+        problem = f"shape {_shape(shape)}, got {_shape(array.shape)}"
+    elif array.dtype != dtype:
+        problem = f"{dtype}, got {array.dtype}"
+    elif not array.flags.writeable:
+        problem = "a writeable array, got a read-only one"
+    elif not array.flags.aligned:
+        problem = "an aligned array, got a misaligned one"
+    elif any(np.shares_memory(array, np.asarray(given)) for given in inputs):
+        problem = "memory of its own, got an array that overlaps the input"
+    elif _overlaps_itself(array):
+        problem = f"no two entries in one place, got strides {array.strides}"
+    if problem is not None:
+        raise ArgumentValueError(f"{name}: expected {problem}")
+    return array
+
+
+def _overlaps_itself(array: np.ndarray) -> bool:
+    # Axes by growing stride: each must step over everything that the ones before span.
+    axes = [
+        (abs(stride), length)
+        for stride, length in zip(array.strides, array.shape, strict=True)
+        if length > 1
+    ]
+    span = array.itemsize
+    for stride, length in sorted(axes):
+        if stride < span:
+            return True
+        span = stride * (length - 1) + span
+    return False
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ArgumentTypeError(
+            f"{name}: expected no masked values, got {int(np.ma.getmaskarray(value).sum())}"
+        )
+    if getattr(value, "requires_grad", False):
+        raise ArgumentTypeError(
+            f"{name}: expected an array without gradient; detach first"
+        )
+    if not isinstance(value, np.ndarray) and isinstance(value, (str, bytes)):
+        raise ArgumentTypeError(f"{name}: expected an array, got {shown(value)}")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentTypeError(
+            f"{name}: expected an array of floats, got {type(value).__name__} ({error})"
+        ) from None
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return str(tuple(int(n) for n in shape))
+
+
+def finite(name: str, array: np.ndarray) -> None:
+    """Refuse NaN and infinity, naming how many there are and the first."""
+    good = np.isfinite(array)
+    if good.all():
+        return
+    first = tuple(int(i) for i in np.argwhere(~good)[0])
+    raise ArgumentValueError(
+        f"{name}: expected finite values, got {np.count_nonzero(~good)} that are not, "
+        f"the first at index {first} ({array[first]})"
+    )
+
+
+def batch(name: str, array: np.ndarray, shape: tuple[int, ...], of: str) -> None:
+    """Refuse an array whose leading axes are not those of another argument."""
+    if array.shape[:-1] != shape:
+        raise ArgumentValueError(
+            f"{name}: expected leading shape {_shape(shape)} as in {of}, "
+            f"got {_shape(array.shape[:-1])}"
+        )
+
+
+def covariance(
+    name: str, value: Any, *, size: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return a covariance, (size, size) or (*shape, size, size), in the given dtype.
+
+    Raises
+    ------
+    ArgumentValueError
+        If it is not symmetric (to 1e-10 of its largest entry, 1e-5 in float32) or not
+        positive definite, with the figure that says so.
+    """
+    array = _as_array(name, value)
+    if array.dtype.kind not in "fiu":
+        raise ArgumentTypeError(f"{name}: expected real numbers, got {array.dtype}")
+    if array.shape not in ((size, size), (*shape, size, size)):
+        one = f"({size}, {size})"
+        each = f" or {_shape((*shape, size, size))}" if shape else ""
+        raise ArgumentValueError(
+            f"{name}: expected {one}{each}, got {_shape(array.shape)}"
+        )
+    wide = array.astype(np.float64)
+    finite(name, wide)
+    if wide.size == 0:
+        return np.ascontiguousarray(array, dtype=dtype)
+    skew = float(np.abs(wide - np.swapaxes(wide, -1, -2)).max())
+    tolerance = 1e-10 if array.dtype == np.float64 else 1e-5
+    if skew > tolerance * float(np.abs(wide).max()):
+        raise ArgumentValueError(
+            f"{name}: expected a symmetric matrix, got entries that differ from their "
+            f"transposes by up to {skew:.3g}"
+        )
+    smallest = float(np.linalg.eigvalsh(wide)[..., 0].min())
+    if smallest <= 0.0:
+        raise ArgumentValueError(
+            f"{name}: expected a positive definite matrix, got smallest eigenvalue "
+            f"{smallest:.3g}"
+        )
+    return np.ascontiguousarray(array, dtype=dtype)
