@@ -93,7 +93,7 @@ class EncoderFunction:
         later = np.empty((n, self.hidden_size), dtype=np.float32)
         flat = (
             background.reshape(n, 3),
-            obs_window.reshape(n, self.window, -1),
+            obs_window.reshape(n, self.window, self.operator.obs_dim),
             hidden.reshape(n, self.hidden_size),
         )
         with torch.inference_mode():

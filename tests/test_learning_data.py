@@ -1,0 +1,113 @@
+"""Windows stay inside their trajectory and in step with the truth; scales are exact."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.normaliser import Normaliser
+from l63fast.twin import TwinExperiment, TwinSettings
+from learning_samples import samples
+
+WINDOW = 4
+
+
+@pytest.fixture(scope="module")
+def twin() -> TwinExperiment:
+    return TwinExperiment.generate(
+        TwinSettings(n_train=5, n_val=3, n_test=2, n_steps=100, spin_up_time=1.0)
+    )
+
+
+def backgrounds(twin: TwinExperiment, split: str) -> np.ndarray:
+    return twin.split(split).truth_at_observations + 0.5
+
+
+def test_samples_are_those_of_the_twin(twin: TwinExperiment) -> None:
+    data = AssimilationDataset.from_twin(
+        twin, "train", backgrounds(twin, "train"), window=WINDOW
+    )
+    split = twin.train
+    n_obs = split.observations.shape[1]
+    assert len(data) == 5 * (n_obs - WINDOW + 1)
+    for i, (j, last) in enumerate(zip(data.trajectory, data.time_index, strict=True)):
+        seen = split.observations[j, last - WINDOW + 1 : last + 1]
+        assert np.array_equal(data.obs_window[i], seen)
+        assert np.array_equal(data.truth[i], split.truth_at_observations[j, last])
+    assert np.array_equal(data.background, data.truth + 0.5)
+    by_trajectory = data.trajectory.reshape(5, -1)
+    assert (by_trajectory == np.arange(5)[:, None]).all()
+
+
+def test_stride_skips_samples(twin: TwinExperiment) -> None:
+    given = backgrounds(twin, "val")
+    every = AssimilationDataset.from_twin(twin, "val", given, window=2)
+    third = AssimilationDataset.from_twin(twin, "val", given, window=2, stride=3)
+    chosen = (every.time_index - 1) % 3 == 0
+    assert np.array_equal(third.obs_window, every.obs_window[chosen])
+    assert np.array_equal(third.truth, every.truth[chosen])
+
+
+@pytest.mark.parametrize("window", [0, 11])
+def test_impossible_windows_are_refused(twin: TwinExperiment, window: int) -> None:
+    with pytest.raises(ArgumentValueError, match="window: expected"):
+        AssimilationDataset.from_twin(
+            twin, "val", backgrounds(twin, "val"), window=window
+        )
+
+
+def test_backgrounds_of_another_split_are_refused(twin: TwinExperiment) -> None:
+    with pytest.raises(ArgumentValueError, match="backgrounds: expected leading shape"):
+        AssimilationDataset.from_twin(
+            twin, "val", backgrounds(twin, "train"), window=WINDOW
+        )
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    data = samples("xy", 10)
+    with pytest.raises(ArgumentValueError, match="truth: expected leading shape"):
+        dataclasses.replace(data, truth=data.truth[:9])
+    with pytest.raises(ArgumentValueError, match="obs_window: expected"):
+        dataclasses.replace(data, obs_window=data.obs_window[:, 0])
+    with pytest.raises(ArgumentTypeError, match="background: expected float64"):
+        dataclasses.replace(data, background=data.background.astype(np.float32))
+    bad = data.truth.copy()
+    bad[3, 1] = np.nan
+    with pytest.raises(ArgumentValueError, match="truth: expected finite"):
+        dataclasses.replace(data, truth=bad)
+
+
+def test_the_hash_sees_one_bit() -> None:
+    data = samples("xy", 10)
+    truth = data.truth.copy()
+    truth[4, 2] = np.nextafter(truth[4, 2], 0.0)
+    assert dataclasses.replace(data, truth=truth).hash != data.hash
+    assert samples("xy", 10).hash == data.hash
+
+
+def test_scales_are_those_of_the_training_set() -> None:
+    data = samples("x2", 500)
+    scales = Normaliser.fit(data, "x2")
+    innovation = data.obs_window[:, -1] - data.background[:, :1] ** 2
+    assert np.allclose(scales.state_mean, data.truth.mean(0), rtol=1e-12)
+    assert np.allclose(scales.state_std, data.truth.std(0), rtol=1e-12)
+    assert np.allclose(scales.obs_std, data.obs_window.std(), rtol=1e-12)
+    increment = (data.truth - data.background).std(0)
+    assert np.allclose(scales.increment_std, increment, rtol=1e-12)
+    assert np.allclose(scales.innovation_std, innovation.std(0), rtol=1e-12)
+    assert scales.data_hash == data.hash
+
+
+def test_what_never_varies_keeps_its_unit() -> None:
+    data = samples("xy", 50)
+    perfect = dataclasses.replace(data, background=data.truth)
+    assert np.array_equal(Normaliser.fit(perfect, "xy").increment_std, np.ones(3))
+
+
+def test_scales_need_samples_of_their_operator() -> None:
+    with pytest.raises(ArgumentValueError, match="expected 3 values per observation"):
+        Normaliser.fit(samples("xy", 10), "xyz")
+    with pytest.raises(ArgumentValueError, match="expected samples, got none"):
+        Normaliser.fit(samples("xy", 0), "xy")

@@ -1,0 +1,131 @@
+"""Encoders: one interface, one size, a fixed point that starts from the background."""
+
+import numpy as np
+import pytest
+import torch
+
+from l63fast.learning.batches import as_batch
+from l63fast.learning.encoders import (
+    ENCODERS,
+    Encoder,
+    build_encoder,
+    n_parameters,
+)
+from l63fast.learning.fixed_point import fixed_point_report
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.settings import ENCODER_NAMES, EncoderSettings
+from l63fast.observation import ObservationOperator
+from learning_samples import samples
+
+OPERATORS = ("x", "xy", "xyz", "x2", "xz", "x2z", "x3y2z4")
+
+
+def encoder(model: str, operator: str = "xy", *, random: bool = True) -> Encoder:
+    """Return a small encoder, its last layer drawn where `random`."""
+    data = samples(operator, 200, window=3)
+    settings = EncoderSettings(model, operator, window=3, hidden=16)
+    built = build_encoder(settings, Normaliser.fit(data, operator), seed=1)
+    if random:
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            built.head.outer.weight.normal_(std=0.3)
+    return built.eval()
+
+
+@pytest.mark.parametrize("window", [1, 5, 10, 40])
+@pytest.mark.parametrize("operator", ["x", "xy", "xyz"])
+@pytest.mark.parametrize("hidden", [16, 64, 128])
+def test_all_encoders_are_of_one_size(hidden: int, operator: str, window: int) -> None:
+    sizes = [
+        n_parameters(
+            build_encoder(
+                EncoderSettings(model, operator, window, hidden),
+                Normaliser.identity(operator),
+            )
+        )
+        for model in ENCODERS
+    ]
+    assert max(sizes) < 1.1 * min(sizes), sizes
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_observes_as_the_operator_does(operator: str) -> None:
+    states = torch.randn(50, 3)
+    ours = encoder("mlp", operator).observe(states)
+    assert torch.equal(ours, ObservationOperator(operator)(states))
+
+
+@pytest.mark.parametrize("model", ENCODER_NAMES)
+def test_training_starts_from_the_background(model: str) -> None:
+    batch = as_batch(samples("xy", 20, window=3))
+    fresh = encoder(model, random=False)
+    hidden = fresh.initial_hidden(20)
+    analysis, later = fresh(batch.background, batch.obs_window, hidden)
+    assert torch.equal(analysis, batch.background)
+    assert hidden.shape == later.shape == (20, 0)
+
+
+@pytest.mark.parametrize("model", ENCODER_NAMES)
+def test_every_input_matters(model: str) -> None:
+    batch = as_batch(samples("xy", 20, window=3))
+    built = encoder(model)
+    hidden = built.initial_hidden(20)
+    analysis, _ = built(batch.background, batch.obs_window, hidden)
+    for step in range(3):
+        changed = batch.obs_window.clone()
+        changed[:, step] += 1.0
+        other, _ = built(batch.background, changed, hidden)
+        assert (other != analysis).any(dim=1).all(), step
+    moved, _ = built(batch.background + 1.0, batch.obs_window, hidden)
+    assert not torch.allclose(moved - 1.0, analysis, atol=1e-3)
+
+
+@pytest.mark.parametrize("model", ENCODER_NAMES)
+def test_the_analysis_is_the_last_iterate(model: str) -> None:
+    batch = as_batch(samples("x2", 20, window=3))
+    built = encoder(model, "x2")
+    hidden = built.initial_hidden(20)
+    with torch.no_grad():
+        analysis, _ = built(batch.background, batch.obs_window, hidden)
+        deltas = built.iterates(batch.background, batch.obs_window, hidden, 5)
+        anchor, _ = built.read(batch.background, batch.obs_window, hidden)
+        again = built.correct(batch.background, batch.obs_window, anchor, deltas[2])
+    assert torch.equal(analysis, batch.background + deltas[3])
+    assert torch.equal(deltas[3], again)
+    assert torch.equal(deltas[0], torch.zeros(20, 3))
+
+
+def test_samples_do_not_see_each_other() -> None:
+    batch = as_batch(samples("xy", 20, window=3))
+    for model in ENCODERS:
+        built = encoder(model)
+        whole, _ = built(*batch[:2], built.initial_hidden(20))
+        one, _ = built(*(v[7:8] for v in batch[:2]), built.initial_hidden(1))
+        assert torch.allclose(one[0], whole[7], atol=1e-5)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    settings, scales = EncoderSettings(hidden=8), Normaliser.identity("xy")
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = build_encoder(settings, scales, seed=5).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    second = build_encoder(settings, scales, seed=5).state_dict()
+    third = build_encoder(settings, scales, seed=6).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["head.inner.weight"], third["head.inner.weight"])
+
+
+def test_fixed_point_report_follows_the_iterates() -> None:
+    data = samples("xy", 1100, window=3)
+    built = encoder("gru")
+    report = fixed_point_report(built, data, n_iterations=4)
+    batch = as_batch(data)
+    with torch.no_grad():
+        deltas = built.iterates(*batch[:2], built.initial_hidden(len(data)), 4).numpy()
+    moved = np.sqrt((np.diff(deltas, axis=0) ** 2).sum(-1).mean(1))
+    error = data.background + deltas - data.truth
+    assert np.allclose(report.residual, moved, rtol=1e-4)
+    assert np.allclose(report.contraction, moved[1:] / moved[:-1], rtol=1e-3)
+    assert np.allclose(report.rmse, np.sqrt((error**2).mean((1, 2))), rtol=1e-4)

@@ -1,0 +1,168 @@
+"""Every exported format analyses as the encoder does, whatever the batch."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelFileError
+from l63fast.learning import export
+from l63fast.learning.card import CARD, FILES
+from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.settings import EncoderSettings
+from learning_samples import samples
+
+CASES = [("mlp", "x2"), ("gru", "xy"), ("lstm", "x2z"), ("gru", "xyz")]
+
+
+def encoder(model: str, operator: str) -> Encoder:
+    data = samples(operator, 200, window=4)
+    settings = EncoderSettings(model, operator, window=4, hidden=12)
+    built = build_encoder(settings, Normaliser.fit(data, operator))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        built.head.outer.weight.normal_(std=0.3)
+    return built.eval()
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Encoder, Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("model")
+    built = encoder(*request.param)
+    return built, folder, save_model(built, folder, {"interval": 0.1})
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_formats_agree_with_eager(
+    exported: tuple[Encoder, Path, dict[str, Any]], format: str
+) -> None:
+    built, folder, _ = exported
+    loaded = load_encoder(folder, format=format, trust=True)
+    for n in (0, 1, 7, 1500):
+        data = samples(built.settings.operator, n, seed=3, window=4)
+        with torch.no_grad():
+            eager, _ = built(
+                torch.from_numpy(data.background).float(),
+                torch.from_numpy(data.obs_window).float(),
+                built.initial_hidden(n),
+            )
+        analysis = loaded(data.background, data.obs_window)
+        assert analysis.dtype == np.float64
+        assert analysis.shape == (n, 3)
+        error = np.abs(analysis - eager.numpy()) / built.state_std.numpy()
+        assert (error < 1e-5).all()
+
+
+def test_the_card_tells_what_the_files_are(
+    exported: tuple[Encoder, Path, dict[str, Any]],
+) -> None:
+    built, folder, card = exported
+    assert json.loads((folder / CARD).read_text()) == card
+    assert card["encoder"] == dataclasses.asdict(built.settings)
+    assert card["inputs"]["obs_window"]["shape"] == ["n", 4, len(built.obs_mean)]
+    assert card["normaliser_hash"] == built.data_hash != ""
+    assert card["training"] == {"interval": 0.1}
+    for kind, name in FILES.items():
+        data = (folder / name).read_bytes()
+        entry = card["files"][kind]
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+        assert entry["size"] == len(data)
+        assert entry["parity_error"] < 1e-5
+
+
+def test_equal_encoders_give_equal_files(
+    exported: tuple[Encoder, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    built, _, card = exported
+    assert save_model(built, tmp_path, {"interval": 0.1}) == card
+
+
+def test_pt2_tells_nothing_of_this_machine(
+    exported: tuple[Encoder, Path, dict[str, Any]],
+) -> None:
+    _, folder, _ = exported
+    with zipfile.ZipFile(io.BytesIO((folder / FILES["pt2"]).read_bytes())) as archive:
+        everything = b"".join(archive.read(name) for name in archive.namelist())
+    assert b".py" not in everything
+
+
+def test_torchscript_takes_any_window_of_a_recurrent_encoder() -> None:
+    built = encoder("lstm", "xy")
+    from l63fast.learning.programs import torchscript_bytes, torchscript_from
+
+    program = torchscript_from(torchscript_bytes(built))
+    for window in (4, 9):
+        data = samples("xy", 5, window=window)
+        inputs = (
+            torch.from_numpy(data.background).float(),
+            torch.from_numpy(data.obs_window).float(),
+            program.initial_hidden(5),  # type: ignore[attr-defined]
+        )
+        with torch.no_grad():
+            assert torch.allclose(program(*inputs)[0], built(*inputs)[0], atol=1e-5)
+
+
+def test_a_file_that_differs_from_the_encoder_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(built: Encoder) -> bytes:
+        return export.programs.torchscript_bytes(encoder("gru", "xyz"))
+
+    built = encoder("gru", "xyz")
+    with torch.no_grad():
+        built.head.outer.bias.add_(1e-3)
+    monkeypatch.setitem(export._WRITE, "torchscript", other)
+    with pytest.raises(ModelFileError, match="expected the analyses of the encoder"):
+        save_model(built, tmp_path, {})
+    assert not (tmp_path / CARD).exists()
+
+
+def test_bad_inputs_are_refused_by_name() -> None:
+    analyse = EncoderFunction.of(encoder("gru", "xy"))
+    data = samples("xy", 5, window=4)
+    good, window = data.background, data.obs_window
+    with pytest.raises(ArgumentValueError, match="background: expected"):
+        analyse(good[:, :2], window)
+    with pytest.raises(ArgumentValueError, match="obs_window: expected"):
+        analyse(good, window[:, :3])
+    with pytest.raises(ArgumentValueError, match="obs_window: expected"):
+        analyse(good[:4], window)
+    with pytest.raises(ArgumentValueError, match="obs_window: expected"):
+        analyse(good, window[..., :1])
+    bad = window.copy()
+    bad[2, 1, 0] = np.nan
+    with pytest.raises(ArgumentValueError, match="obs_window: expected finite"):
+        analyse(good, bad)
+    with pytest.raises(ArgumentTypeError, match="background: expected float64"):
+        analyse(good.astype(int), window)
+    with pytest.raises(ArgumentValueError, match="hidden: expected"):
+        analyse.step(good, window, np.zeros((5, 2), dtype=np.float32))
+
+
+def test_leading_axes_and_inputs_are_kept() -> None:
+    analyse = EncoderFunction.of(encoder("mlp", "xy"))
+    data = samples("xy", 24, window=4)
+    flat = analyse(data.background, data.obs_window)
+    copies = data.background.copy(), data.obs_window.copy()
+    folded = analyse(
+        data.background.reshape(4, 6, 3), data.obs_window.reshape(4, 6, 4, 2)
+    )
+    assert np.array_equal(folded.reshape(24, 3), flat)
+    assert np.array_equal(copies[0], data.background)
+    assert np.array_equal(copies[1], data.obs_window)
+    single = analyse(
+        data.background.astype(np.float32), data.obs_window.astype(np.float32)
+    )
+    assert single.dtype == np.float32

@@ -1,0 +1,88 @@
+"""Losses are the costs they are named after, and var3d leads to the analytic gain."""
+
+import numpy as np
+import pytest
+import torch
+
+from l63fast.assimilation.three_d_var import variational_cost
+from l63fast.errors import ArgumentValueError
+from l63fast.learning.batches import as_batch
+from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.losses import build_loss
+from l63fast.learning.settings import ENCODER_NAMES, EncoderSettings, TrainSettings
+from l63fast.learning.training import train
+from l63fast.observation import ObservationOperator
+from learning_samples import B, samples
+
+
+def test_mse_is_the_squared_error() -> None:
+    data = samples("xy", 30)
+    loss = build_loss("mse", ObservationOperator("xy"))
+    value = loss(torch.from_numpy(data.background).float(), as_batch(data))
+    expected = ((data.background - data.truth) ** 2).sum(1)
+    assert np.allclose(value, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("operator", "blind"), [("x2", True), ("x", False)])
+def test_mse_forgives_the_mirror_where_it_cannot_be_seen(
+    operator: str, blind: bool
+) -> None:
+    data = samples(operator, 30)
+    batch = as_batch(data)
+    mirrored = batch.truth * torch.tensor([-1.0, -1.0, 1.0])
+    value = build_loss("mse", ObservationOperator(operator))(mirrored, batch)
+    assert bool((value < 1e-8).all()) is blind
+
+
+@pytest.mark.parametrize("operator", ["x", "xyz", "x2", "xz2"])
+def test_var3d_is_the_variational_cost(operator: str) -> None:
+    h = ObservationOperator(operator)
+    data = samples(operator, 30)
+    R = np.eye(h.obs_dim) + 0.3
+    loss = build_loss("var3d", h, B=B, R=R)
+    state = data.truth + 0.5
+    value = loss(torch.from_numpy(state).float(), as_batch(data))
+    last = np.ascontiguousarray(data.obs_window[:, -1])
+    expected = variational_cost(state, data.background, last, h, B=B, R=R)
+    assert np.allclose(value, expected, rtol=2e-3)
+
+
+def test_var3d_needs_its_covariances() -> None:
+    with pytest.raises(ArgumentValueError, match="B: expected a covariance"):
+        build_loss("var3d", ObservationOperator("x"), R=np.eye(1))
+    with pytest.raises(ArgumentValueError, match="R: expected a positive definite"):
+        build_loss("var3d", ObservationOperator("x"), B=B, R=-np.eye(1))
+    with pytest.raises(ArgumentValueError, match="loss: expected one of"):
+        build_loss("mae", ObservationOperator("x"))
+
+
+@pytest.mark.parametrize("operator", ["x", "xy"])
+@pytest.mark.parametrize("model", ENCODER_NAMES)
+def test_var3d_leads_to_the_analytic_gain(model: str, operator: str) -> None:
+    h = ObservationOperator(operator)
+    R = np.eye(h.obs_dim)
+    recipe = TrainSettings(
+        loss="var3d", epochs=8, batch_size=64, learning_rate=1e-2, mirror=False
+    )
+    result = train(
+        EncoderSettings(model, operator, window=2, hidden=16, n_iterations=2),
+        recipe,
+        samples(operator, 3000),
+        samples(operator, 500, seed=1),
+        B=B,
+        R=R,
+    )
+    test = samples(operator, 2000, seed=2)
+    last = np.ascontiguousarray(test.obs_window[:, -1])
+    H = np.eye(3)[list(h.components)]
+    gain = B @ H.T @ np.linalg.inv(H @ B @ H.T + R)
+    oracle = test.background + (last - test.background @ H.T) @ gain.T
+
+    def cost(state: np.ndarray) -> float:
+        J = variational_cost(state, test.background, last, h, B=B, R=R)
+        return float(J.mean())
+
+    analysis = EncoderFunction.of(result.encoder)(test.background, test.obs_window)
+    excess = cost(analysis) / cost(oracle) - 1.0
+    assert 0.0 <= excess < 0.01
+    assert cost(test.background) / cost(oracle) - 1.0 > 0.1

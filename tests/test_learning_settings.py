@@ -1,0 +1,62 @@
+"""Settings refuse nonsense; the names they know are those of the classes."""
+
+from typing import Any
+
+import pytest
+
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.learning.losses import LOSSES
+from l63fast.learning.readers import ENCODERS
+from l63fast.learning.settings import (
+    ENCODER_NAMES,
+    LOSS_NAMES,
+    EncoderSettings,
+    TrainSettings,
+)
+
+
+def test_names_are_those_of_the_classes() -> None:
+    assert tuple(ENCODERS) == ENCODER_NAMES
+    assert tuple(LOSSES) == LOSS_NAMES
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (EncoderSettings, "model", "transformer"),
+        (EncoderSettings, "operator", "yx"),
+        (EncoderSettings, "window", 0),
+        (EncoderSettings, "hidden", 10**9),
+        (EncoderSettings, "n_iterations", 0),
+        (TrainSettings, "loss", "mae"),
+        (TrainSettings, "epochs", 0),
+        (TrainSettings, "batch_size", -1),
+        (TrainSettings, "learning_rate", 0.0),
+        (TrainSettings, "learning_rate", float("nan")),
+        (TrainSettings, "learning_rate", 1e3),
+        (TrainSettings, "warm_up", 1.0),
+        (TrainSettings, "clip", 0.0),
+        (TrainSettings, "patience", 0),
+        (TrainSettings, "seed", -1),
+        (TrainSettings, "threads", 0),
+    ],
+)
+def test_bad_values_are_refused_by_name(settings: Any, name: str, value: Any) -> None:
+    with pytest.raises(ArgumentValueError, match=f"{name}: expected"):
+        settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (EncoderSettings, "hidden", 64.0),
+        (EncoderSettings, "n_iterations", True),
+        (EncoderSettings, "model", None),
+        (TrainSettings, "epochs", "30"),
+        (TrainSettings, "mirror", 1),
+        (TrainSettings, "learning_rate", "0.01"),
+    ],
+)
+def test_bad_types_are_refused_by_name(settings: Any, name: str, value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"{name}: expected"):
+        settings(**{name: value})
