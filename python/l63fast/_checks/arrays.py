@@ -117,9 +117,8 @@ def _overlaps_itself(array: np.ndarray) -> bool:
 
 def _as_array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ArgumentTypeError(
-            f"{name}: expected no masked values, got {int(np.ma.getmaskarray(value).sum())}"
-        )
+        n_masked = np.count_nonzero(np.ma.getmaskarray(value))
+        raise ArgumentTypeError(f"{name}: expected no masked values, got {n_masked}")
     if getattr(value, "requires_grad", False):
         raise ArgumentTypeError(
             f"{name}: expected an array without gradient; detach first"

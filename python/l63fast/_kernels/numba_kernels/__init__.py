@@ -1,0 +1,13 @@
+"""The kernels in Numba: the same expressions in the same order as the C++ core.
+
+Every multiply-add is an explicit fma and nothing else may be contracted, so the results
+are those of the C++ core to the last bit. The order is specified once, on the C++ side
+(`cpp/include/l63fast/`). Numba is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from l63fast._kernels.numba_kernels.analysis import analyse
+from l63fast._kernels.numba_kernels.integration import integrate
+
+__all__ = ["analyse", "integrate"]

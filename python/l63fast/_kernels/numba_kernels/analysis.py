@@ -1,0 +1,195 @@
+"""Batched 3D-Var, sample by sample; the order is that of analyse.cpp."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.newton import (
+    CONVERGED,
+    MAX_ITER,
+    NON_FINITE,
+    cost_of,
+    iterate,
+    residual_of,
+)
+from l63fast._kernels.numba_kernels.small_matrix import (
+    inverse,
+    solve,
+    symmetric_times,
+)
+from l63fast._kernels.numba_kernels.threads import in_threads
+
+DIVERGED: Final = 2
+
+
+@jit
+def _analyse_sample(
+    xb: Any,
+    y: Any,
+    b_matrix: Any,
+    r_matrix: Any,
+    components: Any,
+    powers: Any,
+    n_starts: int,
+    max_iter: int,
+    c: Any,
+    s: Any,
+    state: Any,
+    residual: Any,
+) -> Any:
+    """Analyse one sample; write state and residual, return status, n_iter, cost."""
+    zero, one, half = c[0], c[1], c[5]
+    m = len(powers)
+    ub, r, qr, best, zeros = s[19], s[3], s[4], s[20], s[21]
+    g, q, inner = s[22:25], s[25:28], s[15:18]
+    linear = True
+    for i in range(m):
+        linear = linear and powers[i] == 1
+        ub[i] = xb[components[i]]
+        for j in range(m):
+            g[i, j] = b_matrix[components[i], components[j]]
+            inner[i, j] = g[i, j] + r_matrix[i, j]
+        s[18, i] = np.sqrt(g[i, i])
+        best[i] = zero
+        zeros[i] = zero
+    inverse(r_matrix, m, q, one)
+    residual_of(ub, y, powers, m, q, r, qr, one)
+    background_cost = cost_of(zeros, zeros, r, qr, m, half)
+    status, n_iter, cost = MAX_ITER, 0, background_cost
+    if linear and max_iter > 0:
+        solve(inner, r, m, best, one)
+        status, n_iter = CONVERGED, 1
+    elif max_iter > 0:
+        cost = c[11]
+        for basin in range(n_starts):
+            ended, n, reached = iterate(ub, y, powers, m, basin, max_iter, g, q, c, s)
+            if basin == 0 or reached < cost:
+                status, n_iter, cost = ended, n, reached
+                for i in range(m):
+                    best[i] = s[0, i]
+        if status == MAX_ITER and not cost <= background_cost:
+            status = DIVERGED
+    finite = True
+    for j in range(3):
+        t = b_matrix[j, components[0]] * best[0]
+        for i in range(1, m):
+            t = fma(b_matrix[j, components[i]], best[i], t)
+        state[j] = xb[j] + t
+        finite = finite and bool(np.isfinite(state[j]))
+    for i in range(m):
+        s[2, i] = state[components[i]]
+    residual_of(s[2], y, powers, m, q, r, qr, one)
+    symmetric_times(g, best, m, s[1])
+    cost = cost_of(best, s[1], r, qr, m, half)
+    for i in range(m):
+        residual[i] = r[i]
+    if not (finite and np.isfinite(cost)):
+        status = NON_FINITE
+    if status == NON_FINITE:
+        cost = c[7]
+        for j in range(3):
+            state[j] = c[7]
+        for i in range(m):
+            residual[i] = c[7]
+    return status, n_iter, cost
+
+
+@jit
+def _analyse_range(
+    background: Any,
+    observation: Any,
+    b_matrices: Any,
+    r_matrices: Any,
+    components: Any,
+    powers: Any,
+    n_starts: int,
+    max_iter: int,
+    c: Any,
+    begin: int,
+    end: int,
+    state: Any,
+    status: Any,
+    n_iter: Any,
+    cost: Any,
+    residual: Any,
+) -> None:
+    s = np.zeros((28, 3), dtype=background.dtype)
+    each_b = b_matrices.shape[0] > 1
+    each_r = r_matrices.shape[0] > 1
+    for i in range(begin, end):
+        status[i], n_iter[i], cost[i] = _analyse_sample(
+            background[i],
+            observation[i],
+            b_matrices[i if each_b else 0],
+            r_matrices[i if each_r else 0],
+            components,
+            powers,
+            n_starts,
+            max_iter,
+            c,
+            s,
+            state[i],
+            residual[i],
+        )
+
+
+def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
+    """Return numbers in the kernel's type: 0 to 4 are themselves, 11 + p is p(p-1)."""
+    kind = dtype.type
+    c = np.zeros(16, dtype=dtype)
+    c[:5] = (0, 1, 2, 3, 4)
+    c[5], c[6], c[7], c[8] = 0.5, 0.25, np.nan, kind(1) / kind(3)
+    c[9] = kind(16) * np.finfo(dtype).eps
+    c[10] = kind(tol) * kind(tol)
+    c[11] = np.inf
+    c[13:16] = (2, 6, 12)
+    return c
+
+
+def analyse(
+    background: np.ndarray,
+    observation: np.ndarray,
+    b_matrices: np.ndarray,
+    r_matrices: np.ndarray,
+    components: tuple[int, ...],
+    powers: tuple[int, ...],
+    n_starts: int,
+    max_iter: int,
+    tol: float,
+    n_threads: int,
+) -> tuple[np.ndarray, ...]:
+    """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
+    n, m = observation.shape
+    dtype = background.dtype
+    with np.errstate(under="ignore", over="ignore"):
+        constants = _three_d_var_constants(dtype, tol)
+    state, residual = np.empty((n, 3), dtype), np.empty((n, m), dtype)
+    status, n_iter = np.empty(n, np.int8), np.empty(n, np.int32)
+    cost = np.empty(n, dtype)
+    index = (np.array(components, np.int64), np.array(powers, np.int64))
+
+    def run(begin: int, end: int) -> int:
+        _analyse_range(
+            background,
+            observation,
+            b_matrices,
+            r_matrices,
+            *index,
+            n_starts,
+            max_iter,
+            constants,
+            begin,
+            end,
+            state,
+            status,
+            n_iter,
+            cost,
+            residual,
+        )
+        return 0
+
+    in_threads(run, n, n_threads)
+    return state, status, n_iter, cost, residual
