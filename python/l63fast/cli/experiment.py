@@ -11,7 +11,7 @@ from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
 from l63fast.cli.output import cell_progress, say
-from l63fast.cli.settings import given_tables
+from l63fast.cli.settings import given_tables, resolved
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _AXES: Final = (
     Option("preset", Literal["quick"], "Named experiment to start from.", "quick"),
     Option("models", str, "Encoders, separated by commas, such as mlp,gru."),
     Option("operators", str, "Observation operators, such as x,xy,x2."),
-    Option("iterations", str, "Iterations K of the fixed point, such as 3,1."),
+    Option("n_iterations", str, "Iterations K of the fixed point, such as 3,1."),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
@@ -78,19 +78,23 @@ def _chosen(given: Given) -> Experiment:
     from l63fast.experiments.config import merged
     from l63fast.experiments.presets import PRESETS, experiment_from_tables
 
-    tables, source = given_tables(given)
     axes: dict[str, Any] = {}
     for flag, field in (("models", "models"), ("operators", "operators")):
         if given.typed(flag) is not None:
             axes[field] = _listed(given[flag])
-    if given.typed("iterations") is not None:
-        axes["n_iterations"] = [_whole(text) for text in _listed(given["iterations"])]
+    if given.typed("n_iterations") is not None:
+        axes["n_iterations"] = [_whole(text) for text in _listed(given["n_iterations"])]
     over: dict[str, Any] = {"experiment": axes} if axes else {}
     if given.typed("seed") is not None:
         over |= {"data": {"seed": given["seed"]}, "training": {"seed": given["seed"]}}
-    preset = PRESETS[given["preset"]]
-    tables = merged(merged(preset, tables), over)
-    return experiment_from_tables(given["preset"], tables, source=source)
+    name = given["preset"]
+    return resolved(
+        given,
+        given_tables(given, over),
+        lambda tables, source: experiment_from_tables(
+            name, merged(PRESETS[name], tables), source=source
+        ),
+    )
 
 
 def _listed(text: str) -> list[str]:
@@ -102,7 +106,7 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigurationError(
-            f"--iterations: expected whole numbers such as 3,1, got {text!r}"
+            f"--n_iterations: expected whole numbers such as 3,1, got {text!r}"
         ) from None
 
 

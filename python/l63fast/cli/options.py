@@ -16,6 +16,7 @@ from l63fast.learning.settings import (
 from l63fast.twin import TwinSettings
 
 __all__ = [
+    "ALL",
     "DATA",
     "MODEL",
     "QUIET",
@@ -126,6 +127,9 @@ QUIET: Final = Option("quiet", bool, "Print errors only.", False)
 RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
 
 RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
+
+
+ALL: Final = (*DATA, *MODEL, *TRAINING)
 
 
 def seed(help: str, *, target: str | None) -> Option:

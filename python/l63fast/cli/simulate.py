@@ -28,8 +28,7 @@ def simulate(given: Given) -> None:
     from l63fast.experiments.describe import describe_data
     from l63fast.experiments.settings_file import dump_tables, to_table
 
-    tables, source = given_tables(given)
-    settings = cell_settings(tables, source).data
+    settings = cell_settings(given, given_tables(given)).data
     if given["print_config"]:
         print(dump_tables({"data": to_table(settings)}), end="")
         return

@@ -52,6 +52,7 @@ def train(given: Given) -> None:
     replaced as a whole when the new one is complete.
     """
     from l63fast.experiments.config import cell_to_toml
+    from l63fast.storage.paths import checked_target
 
     settings, data, found = _resolved(given)
     if given["print_config"]:
@@ -59,13 +60,14 @@ def train(given: Given) -> None:
         return
     model = settings.model
     save_dir = given["save_dir"] or Path("results") / f"{model.model}_{model.operator}"
+    checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
     say(
         f"data in     {data} ({'found' if found else 'not there: made now'})",
         quiet=quiet,
     )
     if given["dry_run"]:
-        _dry_run(settings, save_dir)
+        _dry_run(settings, save_dir, quiet=quiet)
         return
     if not found:
         from l63fast.experiments.data import make_data
@@ -81,25 +83,27 @@ def _resolved(given: Given) -> tuple[CellSettings, Path, bool]:
     from l63fast.experiments.data import find_data, refuse_other_settings
     from l63fast.experiments.settings_file import to_table
 
-    tables, source = given_tables(given)
-    settings = cell_settings(tables, source)
+    tables = given_tables(given)
+    settings = cell_settings(given, tables)
     data = given["data"] or default_data(settings.data.operator)
     twin = find_data(data)
     if twin is None:
         return settings, data, False
     refuse_other_settings(twin, tables.get("data", {}), data)
     tables = merged(tables, {"data": to_table(twin.settings)})
-    return cell_settings(tables, source), data, True
+    return cell_settings(given, tables), data, True
 
 
-def _dry_run(settings: CellSettings, save_dir: Path) -> None:
+def _dry_run(settings: CellSettings, save_dir: Path, *, quiet: bool) -> None:
     from l63fast.experiments.describe import describe_cell, describe_data
 
-    say(f"data        {describe_data(settings.data)}")
-    for line in describe_cell(settings):
-        say(line)
     there = "replace" if save_dir.exists() else "write"
-    say(f"would train and {there} {save_dir}")
+    for line in (
+        f"data        {describe_data(settings.data)}",
+        *describe_cell(settings),
+        f"would train and {there} {save_dir}",
+    ):
+        say(line, quiet=quiet)
 
 
 def _train(

@@ -30,6 +30,7 @@ from l63fast.experiments.result import (
 )
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.fixed_point import fixed_point_report
+from l63fast.learning.loop import torch_threads
 from l63fast.learning.training import TrainResult, train
 from l63fast.storage import partial_directory, result_directory, write_json
 from l63fast.twin import TwinExperiment
@@ -114,7 +115,8 @@ def run_cell(
     DataFileError, ModelFileError, TrainingDiverged
     """
     log, clock = Log(listener), _Clock()
-    with result_directory(directory) as folder:
+    threads = torch_threads(settings.training.threads)
+    with result_directory(directory) as folder, threads:
         working = partial_directory(directory, resume=resume)
         twin = TwinExperiment.load(data)
         problem = _prepared(twin, settings, log)
