@@ -7,6 +7,11 @@ inline namespace L63FAST_LEVEL {
 namespace {
 
 constexpr std::int64_t groups_per_look = 64;  // groups between two looks at `cancel`
+constexpr int iterations_per_look = 256;      // iterations of one group, likewise
+
+L63FAST_INLINE bool is_set(const int* cancel) {
+  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
 
 // Packs of samples under way at once: one alone would wait for its divisions.
 template <int M>
@@ -93,7 +98,8 @@ L63FAST_INLINE void solve_linear(Sample<T, M, P>& sample) {
 
 // Nonlinear h: the lowest of the minima that the starts lead to.
 template <class T, int M, int P, int K>
-L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples) {
+L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
+                             const int* cancel) {
   const T tol = static_cast<T>(job.tol);
   Pack<T> background_cost[K];
   for (int k = 0; k < K; ++k) background_cost[k] = samples[k].best.cost;
@@ -109,6 +115,7 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples) {
         active = active | descents[k].active;
       }
       if (!any(active)) break;
+      if (n % iterations_per_look == 0 && is_set(cancel)) return;
     }
     for (int k = 0; k < K; ++k) {
       Sample<T, M, P>& sample = samples[k];
@@ -162,7 +169,8 @@ L63FAST_INLINE void finish(const Analysis<T>& job, std::int64_t begin,
 
 // Analyses `count` samples, at most K packs of them.
 template <class T, int M, int P, int K>
-void analyse_group(const Analysis<T>& job, std::int64_t begin, std::int64_t count) {
+void analyse_group(const Analysis<T>& job, std::int64_t begin, std::int64_t count,
+                   const int* cancel) {
   Sample<T, M, P> samples[K];
   for (int k = 0; k < K; ++k) {
     // A pack beyond the end repeats the last sample and writes nothing.
@@ -174,7 +182,7 @@ void analyse_group(const Analysis<T>& job, std::int64_t begin, std::int64_t coun
     if constexpr (P == 1) {
       for (int k = 0; k < K; ++k) solve_linear(samples[k]);
     } else {
-      minimise<T, M, P, K>(job, samples);
+      minimise<T, M, P, K>(job, samples, cancel);
     }
   }
   for (int k = 0; k < K; ++k) {
@@ -190,8 +198,8 @@ void analyse_range(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
   constexpr std::int64_t group = packs * width<T>;
   std::int64_t groups = 0;
   for (std::int64_t i = begin; i < end; i += group) {
-    analyse_group<T, M, P, packs>(job, i, end - i < group ? end - i : group);
-    if (++groups % groups_per_look == 0 && __atomic_load_n(cancel, __ATOMIC_RELAXED)) {
+    analyse_group<T, M, P, packs>(job, i, end - i < group ? end - i : group, cancel);
+    if (++groups % groups_per_look == 0 && is_set(cancel)) {
       return;
     }
   }
