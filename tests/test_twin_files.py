@@ -239,8 +239,8 @@ def test_a_shift_by_one_step_shows_where_observations_are_dense():
 
 
 def test_two_trajectories_that_changed_places_are_named():
-    """Two of 400 hardly move the mean over all: the check of each one sees them."""
-    settings = dataclasses.replace(SMALL, n_train=400, sigma=3.0)
+    """Two of 1,000 hardly move the mean over all: the check of each one sees them."""
+    settings = dataclasses.replace(SMALL, n_train=1000, sigma=3.0)
     twin = TwinExperiment.generate(settings)
     observations = twin.train.observations.copy()
     observations[[4, 5]] = observations[[5, 4]]

@@ -126,11 +126,16 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     if not isinstance(value, np.ndarray) and isinstance(value, (str, bytes)):
         raise ArgumentTypeError(f"{name}: expected an array, got {shown(value)}")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentTypeError(
             f"{name}: expected an array of floats, got {type(value).__name__} ({error})"
         ) from None
+    if array.dtype.hasobject and array.ndim == 0:  # None, or anything unknown
+        raise ArgumentTypeError(
+            f"{name}: expected an array of floats, got {shown(value)}"
+        )
+    return array
 
 
 def _shape(shape: tuple[int, ...]) -> str:
