@@ -2,6 +2,7 @@
 // registers across all steps between two saved states.
 #include "levels.hpp"
 
+#include "l63fast/interleave.hpp"
 #include "l63fast/lorenz63.hpp"
 #include "l63fast/mask.hpp"
 
@@ -15,41 +16,40 @@ constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `can
 // the states stay in the registers (32 of them with AVX-512, 16 before).
 constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
 
-// Reads (count, 3) states into M packs per component; lanes beyond `count` repeat the
-// last member, so that they can neither diverge on their own nor be slow.
-template <class T, int M>
-L63FAST_INLINE void load(const T* initial, std::int64_t count, Pack<T>* x, Pack<T>* y,
-                         Pack<T>* z) {
-  for (int m = 0; m < M; ++m) {
-    for (int i = 0; i < width<T>; ++i) {
-      const std::int64_t member = m * width<T> + i;
-      const T* state = initial + 3 * (member < count ? member : count - 1);
-      x[m][i] = state[0];
-      y[m][i] = state[1];
-      z[m][i] = state[2];
-    }
+// Reads the first `count` of W states; lanes beyond repeat the last, so that they can
+// neither diverge on their own nor be slow.
+template <class T>
+L63FAST_INLINE Components<T> load(const T* states, std::int64_t count) {
+  if (count >= width<T>) return load_states(states);
+  T padded[3 * width<T>];
+  for (int i = 0; i < width<T>; ++i) {
+    const T* state = states + 3 * (i < count ? i : count - 1);
+    for (int c = 0; c < 3; ++c) padded[3 * i + c] = state[c];
   }
+  return load_states(padded);
 }
 
-template <class T, int M>
+// Writes the first `count` of W states to wherever the strides say.
+template <class T>
 L63FAST_INLINE void store(T* out, const Strides& s, std::int64_t count,
-                          const Pack<T>* x, const Pack<T>* y, const Pack<T>* z) {
-  for (int m = 0; m < M; ++m) {
-    for (int i = 0; i < width<T>; ++i) {
-      const std::int64_t member = m * width<T> + i;
-      if (member >= count) return;
-      T* state = out + member * s.member;
-      state[0] = x[m][i];
-      state[s.component] = y[m][i];
-      state[2 * s.component] = z[m][i];
-    }
+                          const Components<T>& states) {
+  if (s.member == 3 && s.component == 1 && count >= width<T>) {
+    store_states(out, states);
+    return;
+  }
+  T values[3 * width<T>];
+  store_states(values, states);
+  const std::int64_t n = count < width<T> ? count : width<T>;
+  for (std::int64_t i = 0; i < n; ++i) {
+    T* state = out + i * s.member;
+    for (int c = 0; c < 3; ++c) state[c * s.component] = values[3 * i + c];
   }
 }
 
 template <class T, int M>
-L63FAST_INLINE bool all_finite(const Pack<T>* x, const Pack<T>* y, const Pack<T>* z) {
+L63FAST_INLINE bool all_finite(const Components<T>* s) {
   Mask<T> good = Mask<T>::all();
-  for (int m = 0; m < M; ++m) good = good & finite<T>((x[m] + y[m]) + z[m]);
+  for (int m = 0; m < M; ++m) good = good & finite<T>((s[m].x + s[m].y) + s[m].z);
   return !any(~good);
 }
 
@@ -83,8 +83,11 @@ template <class T, int M>
 std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& k,
                              std::int64_t begin, std::int64_t count,
                              const int* cancel) {
-  Pack<T> x[M], y[M], z[M];
-  load<T, M>(job.initial + 3 * begin, count, x, y, z);
+  Components<T> states[M];
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t first = m * width<T>;
+    states[m] = load(job.initial + 3 * (begin + first), count - first);
+  }
   T* out = job.out + begin * job.strides.member;
   for (std::int64_t saved = 0; saved < job.n_saved; ++saved) {
     for (std::int64_t done = 0; done < job.save_every; done += steps_per_look) {
@@ -92,13 +95,19 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
       const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
       for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 8
-        for (int m = 0; m < M; ++m) rk4_step<T>(x[m], y[m], z[m], k);
+        for (int m = 0; m < M; ++m) {
+          rk4_step<T>(states[m].x, states[m].y, states[m].z, k);
+        }
       }
       if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;
     }
-    store<T, M>(out + saved * job.strides.time, job.strides, count, x, y, z);
+    for (int m = 0; m < M; ++m) {
+      const std::int64_t first = m * width<T>;
+      store(out + saved * job.strides.time + first * job.strides.member, job.strides,
+            count - first, states[m]);
+    }
   }
-  if (all_finite<T, M>(x, y, z)) return 0;
+  if (all_finite<T, M>(states)) return 0;
   return canonicalise(out, job.strides, job.n_saved, count);
 }
 

@@ -1,0 +1,76 @@
+// Between W states side by side in memory, (W, 3), and one register per component.
+#pragma once
+
+#include <utility>
+
+#include "l63fast/pack.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+template <class T>
+struct Components {
+  Pack<T> x, y, z;
+};
+
+// Where value `position` of the stream x0 y0 z0 x1 ... comes from, as the lane of a
+// shuffle. A value that the first shuffle of two cannot reach takes any lane.
+namespace lane {
+
+constexpr int first_of_two(int component, int i, int w) {
+  const int position = 3 * i + component;
+  return position < 2 * w ? position : 0;
+}
+
+constexpr int with_third(int component, int i, int w) {
+  const int position = 3 * i + component;
+  return position < 2 * w ? i : position - w;
+}
+
+constexpr int of_x_and_y(int vector, int i, int w) {
+  const int position = vector * w + i;
+  return position % 3 == 2 ? 0 : position % 3 * w + position / 3;
+}
+
+constexpr int and_z(int vector, int i, int w) {
+  const int position = vector * w + i;
+  return position % 3 == 2 ? w + position / 3 : i;
+}
+
+}  // namespace lane
+
+template <class T, int C, int... I>
+L63FAST_INLINE Pack<T> pick(Pack<T> a, Pack<T> b, Pack<T> c,
+                            std::integer_sequence<int, I...>) {
+  constexpr int w = width<T>;
+  const Pack<T> two = __builtin_shufflevector(a, b, lane::first_of_two(C, I, w)...);
+  return __builtin_shufflevector(two, c, lane::with_third(C, I, w)...);
+}
+
+template <class T, int V, int... I>
+L63FAST_INLINE Pack<T> mix(const Components<T>& s, std::integer_sequence<int, I...>) {
+  constexpr int w = width<T>;
+  const Pack<T> two = __builtin_shufflevector(s.x, s.y, lane::of_x_and_y(V, I, w)...);
+  return __builtin_shufflevector(two, s.z, lane::and_z(V, I, w)...);
+}
+
+// Reads W states, 3 W values from `states` on.
+template <class T>
+L63FAST_INLINE Components<T> load_states(const T* states) {
+  constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
+  Pack<T> v[3];
+  __builtin_memcpy(v, states, sizeof v);
+  return {pick<T, 0>(v[0], v[1], v[2], lanes), pick<T, 1>(v[0], v[1], v[2], lanes),
+          pick<T, 2>(v[0], v[1], v[2], lanes)};
+}
+
+// Writes W states, 3 W values from `states` on.
+template <class T>
+L63FAST_INLINE void store_states(T* states, const Components<T>& s) {
+  constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
+  const Pack<T> v[3] = {mix<T, 0>(s, lanes), mix<T, 1>(s, lanes), mix<T, 2>(s, lanes)};
+  __builtin_memcpy(states, v, sizeof v);
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
