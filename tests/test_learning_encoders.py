@@ -95,6 +95,22 @@ def test_the_analysis_is_the_last_iterate(model: str) -> None:
     assert torch.equal(deltas[0], torch.zeros(20, 3))
 
 
+def test_each_iteration_sees_the_innovation_of_its_own_state() -> None:
+    data = samples("x2", 20, window=3)
+    batch = as_batch(data)
+    built = encoder("mlp", "x2")
+    seen: list[torch.Tensor] = []
+    built.head.register_forward_hook(lambda head, given, _: seen.append(given[2]))
+    hidden = built.initial_hidden(20)
+    with torch.no_grad():
+        deltas = built.iterates(batch.background, batch.obs_window, hidden, 3)
+    h = ObservationOperator("x2")
+    assert len(seen) == 3
+    for innovation, delta in zip(seen, deltas[:-1], strict=True):
+        expected = batch.obs_window[:, -1] - h(batch.background + delta)
+        assert torch.allclose(innovation * built.innovation_std, expected, rtol=1e-4)
+
+
 def test_samples_do_not_see_each_other() -> None:
     batch = as_batch(samples("xy", 20, window=3))
     for model in ENCODERS:
