@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_update_does_not_bless_a_damaged_result(tmp_path):
     make(tmp_path / "x")
     (tmp_path / "x" / "a.txt").write_text("OLD")
     with (
-        pytest.raises(DataFileError, match=r"a\.txt: is damaged"),
+        pytest.raises(DataFileError, match=r"/x/a\.txt: is damaged"),
         storage.update_directory(tmp_path / "x"),
     ):
         pytest.fail("the body must not run")
@@ -96,6 +97,17 @@ def test_update_does_not_bless_a_damaged_result(tmp_path):
     ):
         pytest.fail("the body must not run")
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_update_does_not_bless_a_damaged_copy(tmp_path, monkeypatch):
+    make(tmp_path / "x")
+    monkeypatch.setattr(shutil, "copyfile", lambda old, new: new.write_text("OLD"))
+    with (
+        pytest.raises(DataFileError, match="is damaged"),
+        storage.update_directory(tmp_path / "x"),
+    ):
+        pytest.fail("the body must not run")
+    storage.verify_directory(tmp_path / "x")
 
 
 def test_a_link_in_a_new_result_is_refused(tmp_path):
@@ -180,6 +192,21 @@ def test_an_unreadable_file_is_a_data_file_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataFileError, match="a: cannot be read: Permission denied"):
         storage.read_file(tmp_path / "a")
+
+
+def test_a_special_file_is_not_even_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(os, "open", lambda *arguments: pytest.fail("it was opened"))
+    with pytest.raises(DataFileError, match="got a FIFO"):
+        storage.read_file(tmp_path / "fifo")
+
+
+def test_write_bytes_replaces_and_does_not_overwrite(tmp_path):
+    storage.write_bytes(tmp_path / "a", b"old")
+    os.link(tmp_path / "a", tmp_path / "same file")
+    storage.write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert (tmp_path / "same file").read_bytes() == b"old"
 
 
 def test_write_bytes_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from l63fast import storage
-from l63fast.errors import ArgumentTypeError, ArgumentValueError, ResultError
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DataFileError,
+    ResultError,
+)
 from storage_help import make, snapshot
 
 
@@ -98,6 +103,18 @@ def test_strangers_are_named(tmp_path):
         make(tmp_path / "y")
 
 
+def test_a_directory_that_became_a_link_is_not_followed(tmp_path):
+    """The names below the link are exactly those that the manifest lists."""
+    make(tmp_path / "x")
+    (tmp_path / "x" / "figures").rename(tmp_path / "elsewhere")
+    (tmp_path / "x" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ResultError, match=r"figures .a link"):
+        make(tmp_path / "x", "new")
+    assert (tmp_path / "elsewhere" / "b.txt").read_text() == "old"
+    with pytest.raises(DataFileError, match=r"figures .a link"):
+        storage.verify_directory(tmp_path / "x")
+
+
 def test_a_stranger_that_comes_while_a_result_is_made_is_kept(tmp_path):
     make(tmp_path / "x")
     with (
@@ -110,7 +127,7 @@ def test_a_stranger_that_comes_while_a_result_is_made_is_kept(tmp_path):
 
 
 def test_dangerous_directories_are_refused(tmp_path, monkeypatch):
-    home, here = tmp_path / "home", tmp_path / "here" / "below"
+    home, here = tmp_path / "users" / "me", tmp_path / "here" / "below"
     for path in (home, here, tmp_path / "repository" / ".git", tmp_path / "real"):
         path.mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -130,7 +147,7 @@ def test_dangerous_directories_are_refused(tmp_path, monkeypatch):
         str(home),
         "/tmp/..",
     ]
-    dangerous += [str(tmp_path), str(here), str(here.parent)]
+    dangerous += [str(home.parent), str(tmp_path), str(here), str(here.parent)]
     dangerous += [str(tmp_path / name) for name in ("repository", "link", "dangling")]
     for path in dangerous:
         for give in (storage.result_directory, storage.update_directory):

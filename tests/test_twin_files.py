@@ -165,6 +165,14 @@ def test_damage_is_found(saved, name, how):
         _ = TwinExperiment.load(saved).train
 
 
+def test_damage_of_the_description_is_found(saved):
+    """The data are whole and their hash agrees; only the title has changed."""
+    path = saved / "train.nc"
+    path.write_bytes(path.read_bytes().replace(b"twin experiment", b"twim experiment"))
+    with pytest.raises(DataFileError, match=r"train\.nc: is damaged"):
+        _ = TwinExperiment.load(saved).train
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -231,8 +239,19 @@ def test_any_operator_and_error_shows_a_shift(operator, sigma, axis):
         assert misalignment(bad, twin.operator, R) is not None
 
 
+def test_errors_larger_than_sigma_says_are_refused():
+    """Ten per cent too much: too little for one trajectory, enough over all."""
+    large = TwinExperiment.generate(dataclasses.replace(SMALL, n_train=200))
+    R = np.array(large.R)
+    assert misalignment(large.train, large.operator, R) is None
+    problem = misalignment(large.train, large.operator, R / 1.21)
+    assert problem is not None
+    assert "the innovations y - h(truth) have 1.1" in problem
+    assert misalignment(large.train, large.operator, R / 1.21, slack=2.0) is None
+
+
 def test_a_shift_by_one_step_shows_where_observations_are_dense():
-    settings = dataclasses.replace(SMALL, steps_per_cycle=1, n_train=50)
+    settings = dataclasses.replace(SMALL, steps_per_cycle=1, n_train=50, sigma=3.0)
     twin = TwinExperiment.generate(settings)
     bad = shifted(twin.train, twin, axis=1)
     assert misalignment(bad, twin.operator, np.array(twin.R), slack=2.0) is not None
