@@ -1,0 +1,1 @@
+"""Benchmarks, one file per costly function; each asserts its answer."""

@@ -1,0 +1,164 @@
+"""Batched 3D-Var by Gauss-Newton in other libraries, each in the form that suits it.
+
+All do the same work: a fixed number of iterations from the background,
+x <- x_b + B H^T (H B H^T + R)^-1 (y - h(x) + H (x - x_b)), one B and R for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from l63fast.observation import ObservationOperator
+
+Repeat = Callable[[int, Callable[[Any], Any], Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Backgrounds (n, 3), observations (n, m), and what all samples share."""
+
+    background: np.ndarray
+    observation: np.ndarray
+    operator: ObservationOperator
+    B: np.ndarray
+    R: np.ndarray
+    n_iter: int
+
+
+def solve_symmetric(S: list[list[Any]], r: list[Any]) -> list[Any]:
+    """Return S^-1 r by the adjugate, S symmetric with at most 3 rows of arrays."""
+    if len(r) == 1:
+        return [r[0] / S[0][0]]
+    if len(r) == 2:
+        scale = 1 / (S[0][0] * S[1][1] - S[0][1] * S[0][1])
+        return [
+            (S[1][1] * r[0] - S[0][1] * r[1]) * scale,
+            (S[0][0] * r[1] - S[0][1] * r[0]) * scale,
+        ]
+    a = S[1][1] * S[2][2] - S[1][2] * S[1][2]
+    b = S[0][2] * S[1][2] - S[0][1] * S[2][2]
+    c = S[0][1] * S[1][2] - S[0][2] * S[1][1]
+    d = S[0][0] * S[2][2] - S[0][2] * S[0][2]
+    e = S[0][1] * S[0][2] - S[0][0] * S[1][2]
+    f = S[0][0] * S[1][1] - S[0][1] * S[0][1]
+    scale = 1 / (S[0][0] * a + S[0][1] * b + S[0][2] * c)
+    return [
+        (a * r[0] + b * r[1] + c * r[2]) * scale,
+        (b * r[0] + d * r[1] + e * r[2]) * scale,
+        (c * r[0] + e * r[1] + f * r[2]) * scale,
+    ]
+
+
+def closed_form(
+    problem: Problem, background: Any, observation: Any, repeat: Repeat
+) -> list[Any]:
+    """Return the components of the analysis; one array each, no matrix per sample.
+
+    `repeat(n, f, w)` applies f n times to w, a list of arrays: the weights of the
+    observed columns of B that the state has moved along.
+    """
+    where, powers = problem.operator.components, problem.operator.powers
+    every = range(len(where))
+    B, R = problem.B.tolist(), problem.R.tolist()
+    u_b = [background[:, c] for c in where]
+
+    def iterate(weight: list[Any]) -> list[Any]:
+        u = [u_b[i] + along(B[where[i]], where, weight) for i in every]
+        d = [powers[i] * u[i] ** (powers[i] - 1) for i in every]
+        r = [
+            observation[:, i] - u[i] ** powers[i] + d[i] * (u[i] - u_b[i])
+            for i in every
+        ]
+        S = [
+            [d[i] * d[j] * B[where[i]][where[j]] + R[i][j] for j in every]
+            for i in every
+        ]
+        return [d[i] * v for i, v in enumerate(solve_symmetric(S, r))]
+
+    weight = repeat(problem.n_iter, iterate, [u * 0 for u in u_b])
+    return [background[:, c] + along(B[c], where, weight) for c in range(3)]
+
+
+def plain_repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
+    for _ in range(n):
+        value = function(value)
+    return value
+
+
+def along(row: list[float], where: tuple[int, ...], weight: list[Any]) -> Any:
+    """Return the move of one component: its row of B times the weights."""
+    total = row[where[0]] * weight[0]
+    for c, w in zip(where[1:], weight[1:], strict=True):
+        total = total + row[c] * w
+    return total
+
+
+def numpy_closed_form(problem: Problem, block: int = 8192) -> np.ndarray:
+    state = np.empty_like(problem.background)
+    for i in range(0, len(state), block):
+        rows = slice(i, i + block)
+        parts = closed_form(
+            problem,
+            problem.background[rows],
+            problem.observation[rows],
+            plain_repeat,
+        )
+        for c in range(3):
+            state[rows, c] = parts[c]
+    return state
+
+
+def batched_solve(problem: Problem, solve: Callable[..., Any], to: Any) -> Any:
+    """Return the analyses by one matrix per sample and a library's batched solver."""
+    where, powers = list(problem.operator.components), to(problem.operator.powers)
+    x_b, y = to(problem.background), to(problem.observation)
+    columns, R = to(problem.B[:, where]), to(problem.R)
+    u_b = x_b[:, where]
+    u = u_b
+    weight = u_b * 0
+    for _ in range(problem.n_iter):
+        d = powers * u ** (powers - 1)
+        r = y - u**powers + d * (u - u_b)
+        S = d[:, :, None] * columns[where] * d[:, None, :] + R
+        weight = d * solve(S, r[..., None])[..., 0]
+        u = u_b + weight @ columns[where]
+    return x_b + weight @ columns.T
+
+
+def numpy_batched_solve(problem: Problem) -> np.ndarray:
+    return batched_solve(problem, np.linalg.solve, np.asarray)
+
+
+def torch_batched_solve(problem: Problem) -> np.ndarray:
+    torch = pytest.importorskip("torch")
+    with torch.inference_mode():
+        return batched_solve(problem, torch.linalg.solve, torch.as_tensor).numpy()
+
+
+def jax_closed_form(problem: Problem) -> np.ndarray:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    if problem not in _compiled:
+
+        def repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
+            return jax.lax.fori_loop(0, n, lambda _, w: function(w), value)
+
+        _compiled[problem] = jax.jit(
+            lambda x_b, y: jax.numpy.stack(closed_form(problem, x_b, y, repeat), -1)
+        )
+    return np.asarray(_compiled[problem](problem.background, problem.observation))
+
+
+_compiled: Final[dict[Problem, Any]] = {}
+
+PEERS: Final[dict[str, Callable[[Problem], np.ndarray]]] = {
+    "NumPy, closed form in blocks": numpy_closed_form,
+    "NumPy, batched linalg.solve": numpy_batched_solve,
+    "torch, batched linalg.solve": torch_batched_solve,
+    "jax, compiled closed form": jax_closed_form,
+}
