@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,14 @@ def test_leading_axes_and_inputs_are_kept() -> None:
         data.background.astype(np.float32), data.obs_window.astype(np.float32)
     )
     assert single.dtype == np.float32
+
+
+def test_torchscript_does_not_depend_on_what_was_scripted_before() -> None:
+    from l63fast.learning.programs import torchscript_bytes
+
+    first = torchscript_bytes(encoder("mlp", "x"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(encoder("gru", "xy"))
+        torch.jit.script(encoder("mlp", "x"))
+    assert torchscript_bytes(encoder("mlp", "x")) == first

@@ -95,6 +95,10 @@ class DivergenceError(L63Error, ArithmeticError):
         self.step = step
         self.time = time
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Survive the way back from a worker process, attributes included."""
+        return type(self), (str(self), self.members, self.step, self.time)
+
 
 class TrainingDiverged(L63Error, ArithmeticError):
     """The training loss became non-finite.
@@ -112,6 +116,10 @@ class TrainingDiverged(L63Error, ArithmeticError):
         self.epoch = epoch
         self.step = step
         self.checkpoint = checkpoint
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Survive the way back from a worker process, attributes included."""
+        return type(self), (str(self), self.epoch, self.step, self.checkpoint)
 
 
 class L63Warning(UserWarning):

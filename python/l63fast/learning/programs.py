@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.jit import _recursive, _state
 
 from l63fast.learning.encoders import Encoder
 
@@ -19,19 +20,24 @@ Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def torchscript_bytes(encoder: Encoder) -> bytes:
-    """Return the scripted and frozen encoder.
-
-    Freezing what was saved and loaded once, rather than what was scripted, gives equal
-    bytes for equal encoders: a loaded module numbers its types from zero, a scripted
-    one goes on from all that this process has scripted before.
-    """
+    """Return the scripted and frozen encoder; equal encoders give equal bytes."""
     with _deprecations_silenced():
+        _forget_scripted_types()
         scripted = torch.jit.script(encoder)
         loaded = _load(io.BytesIO(_saved(scripted)))
         frozen = torch.jit.freeze(
             loaded.eval(), preserved_attrs=["initial_hidden", "hidden_size"]
         )
         return _saved(frozen)
+
+
+def _forget_scripted_types() -> None:
+    # A scripted type whose name is taken gets a number, and that goes into the file:
+    # its bytes would depend on what this process has scripted before. This is how
+    # torch's own tests start afresh; programs that exist keep the types they hold.
+    torch._C._jit_clear_class_registry()
+    _state._clear_class_state()
+    _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
 
 
 def torchscript_from(data: bytes) -> Analyse:
