@@ -23,6 +23,10 @@ def choices(names: Iterable[str]) -> Any:
     return cast(Any, Literal)[tuple(names)]
 
 
+def _as_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Option:
     """One option of the command line, in both spellings (`--n_traj`, `--n-traj`).
@@ -40,6 +44,8 @@ class Option:
     minimum, maximum : float or None
     panel : str
         The heading under which `--help` shows it.
+    read : callable
+        Turns what was typed into the value of the setting.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     panel: str = "Run"
+    read: Callable[[Any], Any] = _as_is
 
     def parameter(self) -> inspect.Parameter:
         """Return the option as the parameter that typer reads."""
@@ -87,13 +94,20 @@ class Given:
         """Return the value of an option, None where it was not typed."""
         return self._values[name] if name in self._typed else None
 
+    def flag(self, table: str, field: str) -> str | None:
+        """Return the typed flag that set a setting, None if none did."""
+        targets = {option.target: option.name for option in self._options}
+        name = targets.get(f"{table}.{field}")
+        return name if name in self._typed else None
+
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the settings that were typed, as the tables of a TOML file."""
         tables: dict[str, dict[str, Any]] = {}
         for option in self._options:
             if option.target is not None and option.name in self._typed:
                 table, field = option.target.split(".")
-                tables.setdefault(table, {})[field] = self._values[option.name]
+                value = option.read(self._values[option.name])
+                tables.setdefault(table, {})[field] = value
         return tables
 
 

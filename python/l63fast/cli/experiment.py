@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from l63fast.cli import options
 from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, command
+from l63fast.cli.declare import Given, Option, choices, command
 from l63fast.cli.output import cell_progress, say
 from l63fast.cli.settings import given_tables, resolved
-from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from l63fast.experiments.presets import Experiment
@@ -20,11 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["experiment"]
 
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int | str]:
+    return [int(part) if part.isdigit() else part for part in _names(text)]
+
+
+def _axis(name: str, help: str, read: Callable[[str], Any]) -> Option:
+    target = f"experiment.{name}"
+    return Option(name, str, help, target=target, panel="Compared", read=read)
+
+
 _AXES: Final = (
-    Option("preset", Literal["quick"], "Named experiment to start from.", "quick"),
-    Option("models", str, "Encoders, separated by commas, such as mlp,gru."),
-    Option("operators", str, "Observation operators, such as x,xy,x2."),
-    Option("n_iterations", str, "Iterations K of the fixed point, such as 3,1."),
+    Option("preset", choices(["quick"]), "Named experiment to start from.", "quick"),
+    _axis("models", "Encoders, separated by commas, such as mlp,gru.", _names),
+    _axis("operators", "Observation operators, such as x,xy,x2.", _names),
+    _axis("n_iterations", "Iterations K of the fixed point, such as 3,1.", _numbers),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
@@ -78,15 +92,9 @@ def _chosen(given: Given) -> Experiment:
     from l63fast.experiments.config import merged
     from l63fast.experiments.presets import PRESETS, experiment_from_tables
 
-    axes: dict[str, Any] = {}
-    for flag, field in (("models", "models"), ("operators", "operators")):
-        if given.typed(flag) is not None:
-            axes[field] = _listed(given[flag])
-    if given.typed("n_iterations") is not None:
-        axes["n_iterations"] = [_whole(text) for text in _listed(given["n_iterations"])]
-    over: dict[str, Any] = {"experiment": axes} if axes else {}
+    over: dict[str, Any] = {}
     if given.typed("seed") is not None:
-        over |= {"data": {"seed": given["seed"]}, "training": {"seed": given["seed"]}}
+        over = {"data": {"seed": given["seed"]}, "training": {"seed": given["seed"]}}
     name = given["preset"]
     return resolved(
         given,
@@ -95,19 +103,6 @@ def _chosen(given: Given) -> Experiment:
             name, merged(PRESETS[name], tables), source=source
         ),
     )
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"--n_iterations: expected whole numbers such as 3,1, got {text!r}"
-        ) from None
 
 
 def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) -> None:
@@ -146,7 +141,7 @@ def _show(outcome: Outcome, *, quiet: bool) -> None:
     if outcome.summary is not None and not quiet:
         from rich.console import Console
 
-        from l63fast.experiments.report import rich_table
+        from l63fast.experiments.table import rich_table
 
         Console().print(rich_table(outcome.results))
         say(f"table and overview figure in {outcome.summary}")

@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from l63fast.cli import options
 from l63fast.cli.declare import Given
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from l63fast.experiments.config import CellSettings
+    from l63fast.twin import TwinSettings
 
-__all__ = ["cell_settings", "default_data", "given_tables", "resolved"]
+__all__ = ["cell_settings", "data_settings", "default_data", "given_tables", "resolved"]
 
 T = TypeVar("T")
 Tables = dict[str, Any]
 
 COMMAND_LINE: Final = "command line"
+_PLACE: Final = re.compile(rf"{COMMAND_LINE}: \[?(\w+)[\]. ]+(\w+)(?:\.\d+)?: ")
 
 
 def given_tables(given: Given, over: Mapping[str, Any] | None = None) -> Tables:
@@ -31,19 +32,21 @@ def given_tables(given: Given, over: Mapping[str, Any] | None = None) -> Tables:
 
 
 def resolved(given: Given, tables: Tables, make: Callable[[Tables, str], T]) -> T:
-    """Return the settings that `make` makes of tables; a mistake names its source.
+    """Return the settings that `make` makes of tables.
 
     Raises
     ------
     ConfigurationError
-        Naming the file and key if the file alone is wrong, else the flag.
+        Naming the flag, if the value at fault was typed, otherwise the file and key.
     """
     try:
         return make(tables, COMMAND_LINE)
     except ConfigurationError as error:
-        if given["config"] is not None:
-            make(_file(given), str(given["config"]))
-        raise ConfigurationError(_with_flags(str(error))) from None
+        place = _PLACE.match(str(error))
+        flag = given.flag(place[1], place[2]) if place else None
+        if place is None or flag is None:
+            return make(tables, str(given["config"] or "settings"))
+        raise ConfigurationError(f"--{flag}: {str(error)[place.end() :]}") from None
 
 
 def cell_settings(given: Given, tables: Tables) -> CellSettings:
@@ -51,6 +54,17 @@ def cell_settings(given: Given, tables: Tables) -> CellSettings:
     from l63fast.experiments.config import cell_from_tables
 
     return resolved(given, tables, lambda t, source: cell_from_tables(t, source=source))
+
+
+def data_settings(given: Given, tables: Tables) -> TwinSettings:
+    """Return the settings of a twin experiment; other tables are checked, not used."""
+    from l63fast.experiments.config import sections_from_tables
+
+    def make(tables: Tables, source: str) -> TwinSettings:
+        data: TwinSettings = sections_from_tables(tables, source=source)["data"]
+        return data
+
+    return resolved(given, tables, make)
 
 
 def default_data(operator: str) -> Path:
@@ -62,18 +76,6 @@ def _file(given: Given) -> Tables:
     from l63fast.experiments.settings_file import read_tables
 
     return {} if given["config"] is None else read_tables(given["config"])
-
-
-def _with_flags(message: str) -> str:
-    """Return a message about a setting as one about its flag."""
-    flags = {option.target: option.name for option in options.ALL}
-
-    def flag(match: re.Match[str]) -> str:
-        axis = match[2] if match[1] == "experiment" else None
-        name = flags.get(f"{match[1]}.{match[2]}", axis)
-        return f"--{name}:" if name else f"{match[1]}.{match[2]}:"
-
-    return re.sub(rf"^{COMMAND_LINE}: \[?(\w+)[\]. ]+(\w+):", flag, message)
 
 
 def _sizes(given: Given, data: Any) -> Tables:

@@ -6,7 +6,7 @@ from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, command
 from l63fast.cli.output import say
-from l63fast.cli.settings import cell_settings, default_data, given_tables
+from l63fast.cli.settings import data_settings, default_data, given_tables
 
 __all__ = ["simulate"]
 
@@ -28,7 +28,7 @@ def simulate(given: Given) -> None:
     from l63fast.experiments.describe import describe_data
     from l63fast.experiments.settings_file import dump_tables, to_table
 
-    settings = cell_settings(given, given_tables(given)).data
+    settings = data_settings(given, given_tables(given))
     if given["print_config"]:
         print(dump_tables({"data": to_table(settings)}), end="")
         return

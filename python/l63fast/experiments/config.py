@@ -27,6 +27,7 @@ __all__ = [
     "cell_to_toml",
     "merged",
     "read_cell",
+    "sections_from_tables",
 ]
 
 Tables = dict[str, dict[str, Any]]
@@ -117,8 +118,8 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def cell_from_tables(tables: Mapping[str, Any], *, source: str) -> CellSettings:
-    """Return the settings that tables describe, defaults for what they leave out.
+def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Return the settings of each section, by its name; they may not fit together.
 
     The encoder's operator is that of the data; a file need not say it twice.
 
@@ -140,6 +141,18 @@ def cell_from_tables(tables: Mapping[str, Any], *, source: str) -> CellSettings:
         if name == "model":
             table.setdefault("operator", parts["data"].operator)
         parts[name] = build(settings, table, source=source, key=name)
+    return parts
+
+
+def cell_from_tables(tables: Mapping[str, Any], *, source: str) -> CellSettings:
+    """Return the settings that tables describe, defaults for what they leave out.
+
+    Raises
+    ------
+    ConfigurationError
+        As `sections_from_tables`, or if the sections do not fit together.
+    """
+    parts = sections_from_tables(tables, source=source)
     try:
         return CellSettings(**parts)
     except ConfigurationError as error:

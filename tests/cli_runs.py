@@ -1,0 +1,45 @@
+"""Runs the command line inside the test process and keeps what it printed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from l63fast.cli import main
+
+
+@dataclass(frozen=True)
+class Run:
+    """Exit code, standard output and standard error of one command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Run]
+
+
+def make_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Return a function that runs `l63fast` with arguments."""
+
+    def run(*arguments: object, script: str | None = None) -> Run:
+        words = ["l63fast", *(str(argument) for argument in arguments)]
+        monkeypatch.setattr("sys.argv", words)
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        monkeypatch.setenv("COLUMNS", "100")
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main(script)
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return Run(int(code or 0), out, err)  # type: ignore[call-overload]
+
+    return run

@@ -1,0 +1,130 @@
+"""The commands at work on tiny data: what they print, write, refuse and resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Command, make_command
+from experiment_samples import FLAGS, SIZES, contents
+from l63fast.experiments.result import Result
+
+
+@pytest.fixture
+def l63fast(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Command:
+    from l63fast.learning import export
+
+    weights = {"safetensors": export._WRITE["safetensors"]}
+    monkeypatch.setattr(export, "_WRITE", weights)  # the programs take seconds
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capsys)
+
+
+def test_train_makes_the_data_it_lacks_and_says_so(l63fast: Command) -> None:
+    run = l63fast("train", "--model", "mlp", "--obs_mode", "x", *FLAGS)
+    assert run.code == 0
+    assert "data in     data/x (not there: made now)" in run.out
+    assert "next: l63fast visualize --result_dir results/mlp_x" in run.out
+    result = Result.open("results/mlp_x")
+    assert (result.settings.model.model, result.settings.data.operator) == ("mlp", "x")
+    assert "95 % interval" in run.out
+
+
+def test_train_takes_the_data_as_they_are(l63fast: Command) -> None:
+    l63fast("simulate", *SIZES, "--sigma", 0.5, "--seed", 3, "--data", "mine")
+    run = l63fast("train", "--data", "mine", *FLAGS, "--save_dir", "a b/é")
+    assert run.code == 0
+    data = Result.open("a b/é").settings.data
+    assert (data.sigma, data.seed, data.n_train) == (0.5, 3, 12)
+    assert "with sigma 0.5; seed 3" in run.out
+
+
+def test_data_that_contradict_the_flags_are_refused(l63fast: Command) -> None:
+    l63fast("simulate", *SIZES)
+    run = l63fast("train", *FLAGS, "--sigma", 2, "--dt", 0.02)
+    assert run.code == 2
+    assert "dt is 0.01, not 0.02" in run.err
+    assert "sigma is 1.0, not 2.0" in run.err
+    assert not Path("results").exists()
+
+
+def test_simulating_again_replaces_the_data(l63fast: Command) -> None:
+    first = l63fast("simulate", *SIZES).out
+    assert l63fast("simulate", *SIZES).out == first
+    assert l63fast("simulate", *SIZES, "--seed", 1).out != first
+    assert sorted(path.name for path in Path("data").iterdir()) == ["xy"]
+
+
+def test_quiet_prints_nothing(l63fast: Command) -> None:
+    assert l63fast("simulate", *SIZES, "--quiet").out == ""
+    run = l63fast("train", *FLAGS, "--quiet")
+    assert (run.code, run.out, run.err) == (0, "", "")
+    assert l63fast("evaluate", "--result_dir", "results/gru_xy", "--quiet").out == ""
+    assert l63fast("visualize", "--result_dir", "results/gru_xy", "--quiet").out == ""
+
+
+def test_a_stopped_training_is_resumed(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l63fast.cli.output import EpochLines
+
+    l63fast("train", *FLAGS, "--save_dir", "whole")
+    with monkeypatch.context() as patch:
+
+        def stop(self: object, row: object, n_epochs: int) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(EpochLines, "epoch", stop)
+        run = l63fast("train", *FLAGS, "--save_dir", "r")
+    assert run.code == 130
+    assert "--resume" in run.out
+    run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
+    assert run.code == 0
+    assert "epoch   1/2" not in run.out
+    assert "epoch   2/2" in run.out
+    assert contents(Path("r")) == contents(Path("whole"))
+
+
+def test_resuming_another_run_is_refused(l63fast: Command) -> None:
+    from l63fast.cli import output
+
+    patch = pytest.MonkeyPatch()
+
+    def stop(self: object, row: object, n_epochs: int) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(output.EpochLines, "epoch", stop)
+    assert l63fast("train", *FLAGS).code == 130
+    patch.undo()
+    run = l63fast("train", *FLAGS, "--seed", 1, "--resume")
+    assert run.code == 1
+    assert "seed 0, not 1" in run.err
+
+
+def test_evaluate_prints_the_table_and_the_verdict(l63fast: Command) -> None:
+    l63fast("train", *FLAGS)
+    run = l63fast("evaluate", "--result_dir", "results/gru_xy")
+    assert run.code == 0
+    assert "3D-Var" in run.out
+    assert "the stored scores, to the last digit" in run.out
+
+
+def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> None:
+    words = ("--models", "mlp", "--operators", "x,x2", "--n_iterations", 1)
+    sizes = (*FLAGS, "--workers", 1, "--results", "out")
+    run = l63fast("experiment", *words, *sizes)
+    assert run.code == 0
+    assert "[ 2/2] mlp_x2_k1" in run.out
+    assert "observed: x², mirror-aware" in run.out
+    assert "MLP, K=1" in run.out
+    (Path("out") / "quick" / "mlp_x_k1" / "mine").write_text("a stranger")
+    run = l63fast("experiment", *words, *sizes)
+    assert run.code == 1
+    assert "failed: mlp_x_k1: " in run.err
+    assert "mine" in run.err
+    assert "observed: x², plain" in run.out
