@@ -95,7 +95,7 @@ class TrainSettings:
     loss: str = "mse"
     epochs: int = 30
     batch_size: int = 256
-    learning_rate: float = 8e-3
+    learning_rate: float = 1.2e-2
     warm_up: float = 0.05
     clip: float = 1.0
     patience: int = 10
