@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 __all__ = ["InProcess", "default_workers", "executor"]
 
@@ -48,7 +49,7 @@ def executor(n_workers: int) -> Iterator[Executor]:
         return
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        n_workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+        n_workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker
     )
     try:
         yield pool
@@ -60,6 +61,15 @@ def executor(n_workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts(*_: Any) -> None:
+def _prepare_worker() -> None:
     # Ctrl-C reaches the whole group; the parent decides and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot stop its workers, and they would wait for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
