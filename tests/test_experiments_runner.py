@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import multiprocessing
 import os
+import time
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from l63fast.experiments.config import merged
 from l63fast.experiments.executors import InProcess, default_workers, executor
 from l63fast.experiments.presets import Experiment, experiment_from_tables
 from l63fast.experiments.result import Result
-from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.runner import reason, run_experiment
 from l63fast.experiments.table import table_rows
 from l63fast.storage import verify_directory
 
@@ -73,6 +75,22 @@ def test_one_table_of_all_cells(tmp_path: Path) -> None:
     assert "6 trajectories, 4 analyses each" in table
     summary = json.loads((folder / "summary/summary.json").read_text())
     assert len(summary["rows"]) == len(rows)
+
+
+@pytest.mark.usefixtures("weights_only")
+def test_mirror_aware_rows_hold_mirror_aware_scores(tmp_path: Path) -> None:
+    axes = {"models": ["mlp"], "operators": ["x2"], "n_iterations": [1]}
+    result = run_experiment(tiny(**axes), tmp_path).results[0]
+    # So small a twin flips no sign; as if it had:
+    scores = result.metrics["scores"]["analysis"]
+    scores |= {"pool": 5.0, "mirror_pool": 0.3, "rms": 4.0, "mirror_rms": 0.2}
+    result.metrics["paired_difference"]["pool"]["difference"] = 4.0
+    rows = [row for row in table_rows([result]) if row.method == "MLP, K=1"]
+    assert [(row.mirror_aware, row.pool, row.rms) for row in rows] == [
+        (True, 0.3, 0.2),
+        (False, 5.0, 4.0),
+    ]
+    assert rows[1].difference == 4.0
 
 
 @pytest.mark.usefixtures("weights_only")
@@ -162,6 +180,28 @@ def test_an_interrupt_is_not_taken_for_a_failed_cell() -> None:
 
     with executor(1) as pool, pytest.raises(KeyboardInterrupt):
         pool.submit(interrupted)
+
+
+def test_a_worker_that_dies_is_the_reason_of_its_cell() -> None:
+    with executor(2) as pool:
+        error = pool.submit(os._exit, 1).exception()
+    assert error is not None
+    assert reason(error) == "its worker process died (killed, or out of memory)"
+    assert reason(ResultError("a: is\nb")) == "a: is b"
+    assert reason(KeyError("x")) == "KeyError: 'x'"
+
+
+def test_an_interrupt_stops_workers_at_once() -> None:
+    before = set(multiprocessing.active_children())
+
+    def interrupted() -> None:
+        with executor(2) as pool:
+            pool.submit(time.sleep, 3600.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_as_many_workers_as_cores_but_not_more_than_tasks() -> None:

@@ -108,14 +108,14 @@ def _chosen(given: Given) -> Experiment:
 def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) -> None:
     from l63fast.experiments.describe import describe_data, observed
 
-    axes = chosen.axes
+    axes, cells = chosen.axes, chosen.cells()
+    what = " | ".join(observed(name) for name in axes.operators)
     say(
-        f"experiment  {chosen.name}: {', '.join(axes.models)} on "
-        f"{'; '.join(observed(name) for name in axes.operators)} with K = "
-        f"{', '.join(str(n) for n in axes.n_iterations)}: {len(chosen.cells())} cells",
+        f"experiment  {chosen.name}: {', '.join(axes.models)} on {what} with K = "
+        f"{', '.join(str(n) for n in axes.n_iterations)}: {len(cells)} cells",
         quiet=quiet,
     )
-    say(f"data        {describe_data(chosen.cells()[0].data)}", quiet=quiet)
+    say(f"data        {describe_data(cells[0].data, what=what)}", quiet=quiet)
     say(
         f"results     {folder} ({n_workers} worker{'s' if n_workers > 1 else ''})",
         quiet=quiet,

@@ -138,8 +138,9 @@ def _prepared(twin: TwinExperiment, settings: CellSettings, log: Log) -> Problem
         twin, background=settings.background.kind, window=settings.model.window
     )
     spread = np.sqrt(np.diagonal(problem.backgrounds.B))
+    errors = ", ".join(f"{component:.2f}" for component in spread)
     log.say(
-        f"background  error {', '.join(f'{s:.2f}' for s in spread)} in x, y, z; "
+        f"fitted      background error {errors} in x, y, z; "
         f"3D-Var tuned to {problem.tuning.scale:.3g} B"
     )
     return problem

@@ -23,13 +23,13 @@ def observed(operator: str) -> str:
     return ", ".join(ObservationOperator(operator).labels)
 
 
-def describe_data(data: TwinSettings) -> str:
-    """Return one sentence about a twin experiment."""
+def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
+    """Return one sentence about a twin experiment; `what` replaces what is observed."""
     interval = data.steps_per_cycle * data.dt
     return (
         f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
         f"trajectories of {data.n_steps} steps (dt {data.dt:g}); observed: "
-        f"{observed(data.operator)} every {data.steps_per_cycle} steps "
+        f"{what or observed(data.operator)} every {data.steps_per_cycle} steps "
         f"({interval:g} time units) with sigma {data.sigma:g}; seed {data.seed}"
     )
 
