@@ -83,7 +83,7 @@ def measure(benchmark, pytestconfig):
         function()
         rounds = SECONDS_PER_ROW / max(perf_counter() - start, 1e-6)
         benchmark.pedantic(function, rounds=int(min(max(rounds, 3), 200)))
-        rate = amount / benchmark.stats.stats.min
+        rate = amount / benchmark.stats.stats.median
         benchmark.extra_info |= {"name": name, "rate": rate, "unit": unit}
         row = {"group": benchmark.group, "extra_info": dict(benchmark.extra_info)}
         pytestconfig.stash[rows].append(row)

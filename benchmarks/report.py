@@ -16,7 +16,7 @@ from typing import Any
 def tables(benchmarks: Iterable[dict[str, Any]]) -> str:
     """Return one Markdown table per group, the fastest row first.
 
-    The rate is that of the fastest round. The ratio is to the fastest NumPy row of the
+    The rate is that of the median round. The ratio is to the fastest NumPy row of the
     same group and run.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -47,7 +47,7 @@ def machine(run: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in info["versions"].items())
     return (
         f"One core of {info['cpu']['brand_raw']}, {run['datetime'][:10]}, "
-        f"Python {info['python_version']}, {versions}; the best of the rounds of one "
+        f"Python {info['python_version']}, {versions}; the median of the rounds of one "
         "run."
     )
 

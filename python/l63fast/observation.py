@@ -170,7 +170,7 @@ def observe(
     generator = _checks.generator("rng", rng)
     value = np.asarray(operator(states))
     noise = sigma * generator.standard_normal(value.shape)
-    return value + noise.astype(value.dtype)
+    return np.asarray(value + noise.astype(value.dtype))
 
 
 def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
