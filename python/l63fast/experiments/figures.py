@@ -47,7 +47,7 @@ class _Scene:
 
     @property
     def error_label(self) -> str:
-        return f"{'mirror-aware ' if self.blind else ''}error (rms over components)"
+        return f"{'mirror-aware ' if self.blind else ''}error (rms)"
 
     def name_of(self, case: str) -> str:
         return f"{case} (test trajectory {self.cases[case]})"
