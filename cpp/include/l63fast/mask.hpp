@@ -1,6 +1,8 @@
 // One truth value per lane of a pack, and what chooses by it: no branch per sample.
 #pragma once
 
+#include <type_traits>
+
 #include "l63fast/pack.hpp"
 
 namespace l63fast {
@@ -8,14 +10,20 @@ inline namespace L63FAST_LEVEL {
 
 #if defined(L63FAST_AVX512)
 
+// As wide as the lanes are many, so that it can stay in a mask register.
 template <class T>
 struct Mask {
-  unsigned bits;
+  using Bits = std::conditional_t<sizeof(T) == 8, __mmask8, __mmask16>;
+  Bits bits;
 
-  static L63FAST_INLINE Mask all() { return {(1U << width<T>)-1U}; }
-  L63FAST_INLINE Mask operator&(Mask other) const { return {bits & other.bits}; }
-  L63FAST_INLINE Mask operator|(Mask other) const { return {bits | other.bits}; }
-  L63FAST_INLINE Mask operator~() const { return {bits ^ all().bits}; }
+  static L63FAST_INLINE Mask all() { return {static_cast<Bits>(~0)}; }
+  L63FAST_INLINE Mask operator&(Mask other) const {
+    return {static_cast<Bits>(bits & other.bits)};
+  }
+  L63FAST_INLINE Mask operator|(Mask other) const {
+    return {static_cast<Bits>(bits | other.bits)};
+  }
+  L63FAST_INLINE Mask operator~() const { return {static_cast<Bits>(~bits)}; }
 };
 
 template <class T>
@@ -44,10 +52,10 @@ L63FAST_INLINE Mask<float> equal(Pack<float> a, Pack<float> b) {
 
 // a where the mask is set, b elsewhere.
 L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
-  return _mm512_mask_blend_pd(static_cast<__mmask8>(mask.bits), b, a);
+  return _mm512_mask_blend_pd(mask.bits, b, a);
 }
 L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b) {
-  return _mm512_mask_blend_ps(static_cast<__mmask16>(mask.bits), b, a);
+  return _mm512_mask_blend_ps(mask.bits, b, a);
 }
 
 #else
