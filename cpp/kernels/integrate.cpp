@@ -10,6 +10,8 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
+constexpr int tile_steps = 16;                // saved states written together
+constexpr int lines_open = 16;                // trajectories written at once
 constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
 
 // Packs in flight per component: enough to hide the latency of fma, few enough that
@@ -80,8 +82,35 @@ std::int64_t canonicalise(T* out, const Strides& s, std::int64_t n_saved,
   return diverged;
 }
 
-// Integrates `count` members, at most M packs of them, and returns how many diverged.
+// Saved states of M packs of members on their way to trajectories that are contiguous
+// in time: they leave `tile_steps` at a time, since writing state by state would keep a
+// cache line of every member's trajectory open at once.
 template <class T, int M>
+struct Tile {
+  T rows[tile_steps][3 * M * width<T>];
+  int filled = 0;
+
+  L63FAST_INLINE void add(const Components<T>* states) {
+    for (int m = 0; m < M; ++m)
+      store_states(&rows[filled][3 * m * width<T>], states[m]);
+    ++filled;
+  }
+
+  // Writes the states that are held, those just before `end`.
+  L63FAST_INLINE void empty_into(T* end, std::int64_t stride) {
+    for (std::int64_t i = 0; i < M * width<T>; ++i) {
+      T* to = end + i * stride - 3 * filled;
+      for (int k = 0; k < filled; ++k) {
+        for (int c = 0; c < 3; ++c) to[3 * k + c] = rows[k][3 * i + c];
+      }
+    }
+    filled = 0;
+  }
+};
+
+// Integrates `count` members, at most M packs of them, and returns how many diverged.
+// With a tile, the packs are full and trajectories contiguous in time.
+template <class T, int M, bool tiled>
 std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& k,
                              std::int64_t begin, std::int64_t count,
                              const int* cancel) {
@@ -91,6 +120,7 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
     states[m] = load(job.initial + 3 * (begin + first), count - first);
   }
   T* out = job.out + begin * job.strides.member;
+  [[maybe_unused]] Tile<T, tiled ? M : 1> tile;
   for (std::int64_t saved = 0; saved < job.n_saved; ++saved) {
     for (std::int64_t done = 0; done < job.save_every; done += steps_per_look) {
       const std::int64_t left = job.save_every - done;
@@ -103,10 +133,17 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
       }
       if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;
     }
-    for (int m = 0; m < M; ++m) {
-      const std::int64_t first = m * width<T>;
-      store(out + saved * job.strides.time + first * job.strides.member, job.strides,
-            count - first, states[m]);
+    if constexpr (tiled) {
+      tile.add(states);
+      if (tile.filled == tile_steps || saved + 1 == job.n_saved) {
+        tile.empty_into(out + 3 * (saved + 1), job.strides.member);
+      }
+    } else {
+      for (int m = 0; m < M; ++m) {
+        const std::int64_t first = m * width<T>;
+        store(out + saved * job.strides.time + first * job.strides.member, job.strides,
+              count - first, states[m]);
+      }
     }
   }
   if (all_finite<T, M>(states)) return 0;
@@ -120,12 +157,16 @@ std::int64_t integrate_range(const Integration<T>& job, std::int64_t begin,
   const StepConstants<T> k(job.dt, job.parameters);
   std::int64_t diverged = 0;
   std::int64_t i = begin;
+  const bool tiled = group > lines_open && job.strides.component == 1 &&
+                     job.strides.time == 3 && job.n_saved >= tile_steps;
   for (; i + group <= end; i += group) {
-    diverged += integrate_group<T, packs_in_flight>(job, k, i, group, cancel);
+    diverged +=
+        tiled ? integrate_group<T, packs_in_flight, true>(job, k, i, group, cancel)
+              : integrate_group<T, packs_in_flight, false>(job, k, i, group, cancel);
   }
   for (; i < end; i += width<T>) {
     const std::int64_t count = end - i < width<T> ? end - i : width<T>;
-    diverged += integrate_group<T, 1>(job, k, i, count, cancel);
+    diverged += integrate_group<T, 1, false>(job, k, i, count, cancel);
   }
   return diverged;
 }
