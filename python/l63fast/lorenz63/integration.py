@@ -1,61 +1,19 @@
-"""The Lorenz-63 model: trajectories, forecasts, the attractor and its climatology."""
+"""Trajectories and forecasts: validated arguments, the kernel, divergence named."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from l63fast import _checks, _random
+from l63fast import _checks
 from l63fast._kernels import load_kernels
 from l63fast.errors import ArgumentValueError, DivergenceError, LargeTimeStepWarning
-
-__all__ = [
-    "Climatology",
-    "Lorenz63",
-    "climatology",
-    "forecast",
-    "mirror",
-    "simulate",
-    "spin_up",
-]
+from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
 
 DIVERGENCE_POLICIES: Final = ("raise", "nan")
 _SEARCH_CHUNK: Final = 256  # steps stored at once when the first bad step is sought
-
-
-@dataclass(frozen=True)
-class Lorenz63:
-    """Parameters of dx = sigma (y - x), dy = x (rho - z) - y, dz = x y - beta z.
-
-    Source: Lorenz (1963), Deterministic nonperiodic flow, equations 25 to 27.
-    """
-
-    sigma: float = 10.0
-    rho: float = 28.0
-    beta: float = 8.0 / 3.0
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "rho", "beta"):
-            value = _checks.real(name, getattr(self, name))
-            object.__setattr__(self, name, value)
-
-    def as_tuple(self) -> tuple[float, float, float]:
-        """Return (sigma, rho, beta), the order that the kernels take."""
-        return self.sigma, self.rho, self.beta
-
-
-_DEFAULT_PARAMETERS: Final = Lorenz63()
-
-
-@dataclass(frozen=True)
-class Climatology:
-    """Mean (3,) and covariance C (3, 3) of states on the attractor."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
 
 
 def simulate(
@@ -64,7 +22,7 @@ def simulate(
     *,
     dt: float = 0.01,
     save_every: int = 1,
-    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
     dtype: Any = None,
     out: np.ndarray | None = None,
     n_threads: int | None = None,
@@ -129,7 +87,7 @@ def forecast(
     n_steps: int,
     *,
     dt: float = 0.01,
-    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
     dtype: Any = None,
     n_threads: int | None = None,
     backend: str = "auto",
@@ -256,93 +214,3 @@ def _flat(out: np.ndarray) -> np.ndarray:
             f"shape {out.shape} with strides {out.strides}"
         ) from None
     return view
-
-
-def spin_up(
-    n_members: int,
-    *,
-    seed: int,
-    split: str = "none",
-    first: int = 0,
-    time: float = 20.0,
-    dt: float = 0.01,
-    parameters: Lorenz63 = _DEFAULT_PARAMETERS,
-    n_threads: int | None = None,
-    backend: str = "auto",
-) -> np.ndarray:
-    """Return independent states on the attractor, (n_members, 3).
-
-    Each member starts from a point of its own around the attractor and is integrated
-    for `time`; member i depends on (seed, split, first + i) and on nothing else.
-
-    Parameters
-    ----------
-    n_members : int
-    seed : int
-    split : {"none", "train", "val", "test"}
-        Each has a random stream of its own.
-    first : int
-        Index of the first member.
-    time : float
-        Length of the spin-up (time units).
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If an argument is not as described.
-    """
-    n_members = _checks.count("n_members", n_members)
-    first = _checks.count("first", first)
-    seed = _checks.seed("seed", seed)
-    split = _checks.choice("split", split, _random.SPLITS)
-    time = _checks.real("time", time, minimum=0.0)
-    _checks.memory("n_members", 4 * n_members * 3 * 8)
-    draws = _random.uniforms(seed, "initial", split, n_members, (3,), first=first)
-    # A box around the attractor: every point of it falls onto the attractor.
-    start = np.array([-15.0, -15.0, 10.0]) + draws * 30.0
-    n_steps = round(time / _checks.real("dt", dt, above=0.0))
-    return forecast(
-        start,
-        n_steps,
-        dt=dt,
-        parameters=parameters,
-        n_threads=n_threads,
-        backend=backend,
-    )
-
-
-def mirror(states: np.ndarray) -> np.ndarray:
-    """Return S states, S(x, y, z) = (-x, -y, z), the symmetry of the model."""
-    return np.asarray(states * np.array([-1.0, -1.0, 1.0], dtype=states.dtype))
-
-
-def climatology(states: Any) -> Climatology:
-    """Return mean and covariance of states (..., 3), symmetrised with S.
-
-    Averaging over the states and their mirrors makes the means of x and y and the
-    covariances xz and yz exactly zero, as they are on the attractor; without that a
-    sample's chance asymmetry would enter every scheme built on C.
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If `states` is not an array of finite floats with at least two states.
-    """
-    flat = _checks.states("states", states).reshape(-1, 3).astype(np.float64)
-    if len(flat) < 2:
-        raise ArgumentValueError(f"states: expected at least 2, got {len(flat)}")
-    mean = np.array([0.0, 0.0, flat[:, 2].mean()])
-    covariance = symmetrised(second_moment(flat - mean))
-    return Climatology(mean, covariance)
-
-
-def second_moment(deviations: np.ndarray) -> np.ndarray:
-    """Return the mean of d d^T over deviations (..., 3): a (3, 3) matrix."""
-    flat = deviations.reshape(-1, 3)
-    return np.asarray(flat.T @ flat / len(flat))
-
-
-def symmetrised(covariance: np.ndarray) -> np.ndarray:
-    """Return the average of a covariance (3, 3) and its mirror: xz and yz vanish."""
-    signs = np.array([-1.0, -1.0, 1.0])
-    return np.asarray(0.5 * (covariance + signs[:, None] * covariance * signs))

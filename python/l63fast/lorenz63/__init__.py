@@ -1,0 +1,25 @@
+"""The Lorenz-63 model: trajectories, forecasts, the attractor and its climatology."""
+
+from __future__ import annotations
+
+from l63fast.lorenz63.attractor import (
+    Climatology,
+    climatology,
+    second_moment,
+    spin_up,
+    symmetrised,
+)
+from l63fast.lorenz63.integration import forecast, simulate
+from l63fast.lorenz63.model import Lorenz63, mirror
+
+__all__ = [
+    "Climatology",
+    "Lorenz63",
+    "climatology",
+    "forecast",
+    "mirror",
+    "second_moment",
+    "simulate",
+    "spin_up",
+    "symmetrised",
+]
