@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,4 +133,4 @@ def _show(
 
     Console().print(metrics_table(metrics))
     say(f"written to {save_dir}")
-    say(f"next: l63fast visualize --result_dir {save_dir}")
+    say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")
