@@ -128,3 +128,51 @@ def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> No
     assert "failed: mlp_x_k1: " in run.err
     assert "mine" in run.err
     assert "observed: x², plain" in run.out
+
+
+def test_n_traj_overrules_the_sizes_of_a_file(l63fast: Command) -> None:
+    Path("sizes.toml").write_text("[data]\nn_train = 8\nn_val = 4\n")
+    run = l63fast("simulate", "--config", "sizes.toml", "--n_traj", 30, "--dry_run")
+    assert run.code == 0, run.err
+    assert "20 training + 10 validation" in run.out
+
+
+def test_a_table_that_names_some_of_the_parameters_agrees_with_them(
+    l63fast: Command,
+) -> None:
+    l63fast("simulate", *SIZES)
+    Path("some.toml").write_text("[data.parameters]\nrho = 28.0\n")
+    assert l63fast("train", *FLAGS, "--config", "some.toml").code == 0
+    Path("other.toml").write_text("[data.parameters]\nrho = 27.0\n")
+    run = l63fast("train", *FLAGS, "--config", "other.toml")
+    assert run.code == 2
+    assert "parameters is" in run.err
+
+
+def test_training_without_observation_error_is_refused_before_data_are_made(
+    l63fast: Command,
+) -> None:
+    run = l63fast("train", *FLAGS, "--sigma", 0)
+    assert run.code == 2
+    assert run.err.startswith("error: --sigma: expected a number above 0")
+    assert not Path("data").exists()
+    assert l63fast("simulate", *SIZES, "--sigma", 0).code == 0
+
+
+def test_an_experiment_never_replaces_one_of_other_settings(l63fast: Command) -> None:
+    axes = ("--models", "mlp", "--operators", "x", "--n_iterations", 1)
+    few = [*FLAGS, *axes, "--workers", 1]
+    assert l63fast("experiment", *few).code == 0
+    before = contents(Path("results/quick/mlp_x_k1"))
+    run = l63fast("experiment", *few, "--seed", 3)
+    assert run.code == 2
+    assert "data.seed is 0, not 3" in run.err
+    assert "--name" in run.err
+    assert contents(Path("results/quick/mlp_x_k1")) == before
+    assert l63fast("experiment", *few, "--seed", 3, "--name", "mine").code == 0
+    assert Result.open("results/mine/mlp_x_k1").settings.data.seed == 3
+
+
+def test_resume_says_what_it_found(l63fast: Command) -> None:
+    run = l63fast("train", *FLAGS, "--resume")
+    assert "there is no stopped run: starting anew" in run.out

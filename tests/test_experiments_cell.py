@@ -15,6 +15,7 @@ import pytest
 
 from experiment_samples import contents, tiny_cell
 from l63fast.errors import DataFileError, ResultError
+from l63fast.experiments import figures
 from l63fast.experiments.again import evaluate_again
 from l63fast.experiments.cell import Log, run_cell, train_cell
 from l63fast.experiments.config import CellSettings, read_cell
@@ -261,3 +262,27 @@ def test_a_damaged_result_is_not_drawn(finished: Path, tmp_path: Path) -> None:
     (target / "test.nc").write_bytes(damaged)
     with pytest.raises(DataFileError, match=r"test\.nc"):
         draw_figures(target)
+
+
+def test_the_card_says_what_the_model_is_good_for(finished: Path) -> None:
+    training = json.loads((finished / "model.json").read_text())["training"]
+    assert training["background"] == "forecast"
+    assert training["sigma"] == 1.0
+    assert training["interval"] == 0.1
+    assert training["loss"] == "mse"
+    assert np.linalg.eigvalsh(training["background_covariance"]).min() > 0
+    assert set(training["data"]) == {"train", "val"}
+
+
+def test_truth_that_is_not_of_the_model_is_drawn_as_it_is_stored(
+    finished: Path,
+) -> None:
+    scene = figures._Scene(Result.open(finished))
+    path, times = scene.between([1])
+    per_cycle = 10
+    assert np.array_equal(path[:, ::per_cycle], scene.truth[[1]])
+    assert len(times) == path.shape[1] > scene.truth.shape[1]
+    scene.truth = scene.truth * 1.05
+    path, times = scene.between([1])
+    assert np.array_equal(path, scene.truth[[1]])
+    assert np.array_equal(times, scene.times)

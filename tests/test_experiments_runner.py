@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from experiment_samples import TINY, contents
-from l63fast.errors import ResultError
+from l63fast.errors import ConfigurationError, ResultError
 from l63fast.experiments.config import merged
 from l63fast.experiments.executors import InProcess, default_workers, executor
 from l63fast.experiments.presets import Experiment, experiment_from_tables
@@ -137,8 +137,10 @@ def test_resume_keeps_what_is_the_same_and_makes_the_rest(tmp_path: Path) -> Non
     assert contents(folder / "mlp_x_k1") == before
     other = merged(TINY, {"experiment": axes, "training": {"seed": 1}})
     changed = experiment_from_tables("tiny", other, source="a test")
-    run_experiment(changed, tmp_path, **resumed)
-    assert not notes["mlp_x_k1"].endswith("kept")
+    # Of other settings: neither kept as if it were the same, nor lost.
+    with pytest.raises(ConfigurationError, match=r"training\.seed is 0, not 1.*--name"):
+        run_experiment(changed, tmp_path, **resumed)
+    assert contents(folder / "mlp_x_k1") == before
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:

@@ -56,8 +56,14 @@ _FIXED: Final = tuple(
         Option(
             "results",
             Path,
-            "Root of results; the preset has its folder in it.",
+            "Root of results; the experiment has its folder in it.",
             "results",
+        ),
+        Option(
+            "name",
+            str,
+            "Name of the experiment and its folder: by default the preset's, or that "
+            "of the --config file.",
         ),
         Option("workers", int, "Processes; one per core by default.", minimum=1),
         options.RESUME,
@@ -95,12 +101,13 @@ def _chosen(given: Given) -> Experiment:
     over: dict[str, Any] = {}
     if given.typed("seed") is not None:
         over = {"data": {"seed": given["seed"]}, "training": {"seed": given["seed"]}}
-    name = given["preset"]
+    preset, config = given["preset"], given["config"]
+    name = given["name"] or (preset if config is None else Path(config).stem)
     return resolved(
         given,
         given_tables(given, over),
         lambda tables, source: experiment_from_tables(
-            name, merged(PRESETS[name], tables), source=source
+            name, merged(PRESETS[preset], tables), source=source
         ),
     )
 

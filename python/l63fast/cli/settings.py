@@ -87,6 +87,9 @@ def _sizes(given: Given, data: Any) -> Tables:
     if total is None or not isinstance(data, dict):
         return {}
     n_train, n_val = data.get("n_train"), data.get("n_val")
+    typed = {given.typed("train"), given.typed("val")} - {None}
+    if not typed and None not in (n_train, n_val):
+        n_train = n_val = None  # both from the file, and the flag overrules it
     if n_train is None:
         n_train = total - (max(total // 3, 1) if n_val is None else n_val)
     n_val = total - n_train if n_val is None else n_val

@@ -28,6 +28,7 @@ from l63fast.experiments.result import (
     write_estimates,
     write_text,
 )
+from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.fixed_point import fixed_point_report
 from l63fast.learning.loop import torch_threads
@@ -118,6 +119,13 @@ def run_cell(
     threads = torch_threads(settings.training.threads)
     with result_directory(directory) as folder, threads:
         working = partial_directory(directory, resume=resume)
+        if resume and listener is not None:
+            found = (working / CHECKPOINT).exists()
+            listener.say(
+                "resume      from the last epoch of the run that was stopped"
+                if found
+                else "resume      there is no stopped run: starting anew"
+            )
         twin = TwinExperiment.load(data)
         problem = _prepared(twin, settings, log)
         clock.lap("preparation")
@@ -143,6 +151,11 @@ def _prepared(twin: TwinExperiment, settings: CellSettings, log: Log) -> Problem
         f"fitted      background error {errors} in x, y, z; "
         f"3D-Var tuned to {problem.tuning.scale:.3g} B"
     )
+    if not problem.tuning.is_bracketed:
+        log.say(
+            "caution     the best scale of B is at the end of its grid: 3D-Var does "
+            "not profit from this background, or not from these observations"
+        )
     return problem
 
 
@@ -172,11 +185,23 @@ def train_cell(
     )
     write_text(folder, CONFIG, cell_to_toml(settings))
     write_text(folder, HISTORY, history_csv(result.history))
-    hashes = {name: problem.twin.hashes[name] for name in ("train", "val")}
-    save_model(
-        result.encoder, folder, {"data": hashes, "interval": _interval(settings)}
-    )
+    save_model(result.encoder, folder, _made_for(settings, problem))
     return result
+
+
+def _made_for(settings: CellSettings, problem: Problem) -> dict[str, Any]:
+    """Return what a user of the model must know: it is good for these inputs only."""
+    data = settings.data
+    return {
+        "data": {name: problem.twin.hashes[name] for name in ("train", "val")},
+        "interval": data.steps_per_cycle * data.dt,
+        "dt": data.dt,
+        "sigma": data.sigma,
+        "background": settings.background.kind,
+        "background_covariance": problem.backgrounds.B.tolist(),
+        "loss": settings.training.loss,
+        "seed": settings.training.seed,
+    }
 
 
 def _scored(
@@ -195,7 +220,10 @@ def _scored(
         "operator": settings.data.operator,
         "split": "test",
         **evaluate(estimates, settings.data.operator, settings.scores),
-        "tuning": asdict(problem.tuning),
+        "tuning": {
+            **asdict(problem.tuning),
+            "is_bracketed": problem.tuning.is_bracketed,
+        },
         "fixed_point": asdict(fixed_point_report(trained.encoder, samples)),
         "best_epoch": trained.best_epoch,
         "data": dict(problem.twin.hashes),
@@ -205,10 +233,6 @@ def _scored(
     write_text(folder, METRICS_TABLE, metrics_csv(metrics))
     write_estimates(folder, estimates, problem.times, settings)
     return metrics
-
-
-def _interval(settings: CellSettings) -> float:
-    return settings.data.steps_per_cycle * settings.data.dt
 
 
 def _timing(clock: _Clock, data: Path) -> dict[str, Any]:
@@ -222,5 +246,5 @@ def _timing(clock: _Clock, data: Path) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "backend": f"{backend.name} ({backend.instruction_set})",
-        "data": str(data),
+        "data": str(data.resolve()),
     }

@@ -85,6 +85,11 @@ class CellSettings:
                 f"model.operator: expected that of the data, {self.data.operator!r}, "
                 f"got {self.model.operator!r}"
             )
+        if self.data.sigma == 0.0:
+            raise ConfigurationError(
+                "data.sigma: expected a number above 0 (3D-Var, to compare with, needs "
+                "an observation error), got 0"
+            )
         n_observations = self.data.n_steps // self.data.steps_per_cycle
         if self.model.window > n_observations:
             raise ConfigurationError(

@@ -59,10 +59,17 @@ def refuse_other_settings(
     differences = [
         f"{name} is {have[name]}, not {value}"
         for name, value in asked.items()
-        if have[name] != value
+        if not _agrees(have[name], value)
     ]
     if differences:
         raise ConfigurationError(
             f"{path}: these data are not those asked for: {', '.join(differences)}; "
             "simulate them again, or choose another folder with --data"
         )
+
+
+def _agrees(have: Any, asked: Any) -> bool:
+    """Whether a setting is as asked; of a table, those of its keys that were given."""
+    if isinstance(have, Mapping) and isinstance(asked, Mapping):
+        return all(have.get(key) == value for key, value in asked.items())
+    return bool(have == asked)

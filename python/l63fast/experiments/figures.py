@@ -62,8 +62,9 @@ class _Scene:
     def between(self, cases: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return the truth of some trajectories at every model step, and its times.
 
-        Each interval is integrated from the stored truth at its start, which gives
-        the states that were simulated, to the bit.
+        Each interval is integrated from the stored truth at its start. Where that does
+        not end on the next stored truth to the bit, the truth is not of this model (but
+        the user's own data), and only what is stored is returned.
         """
         data = self.result.settings.data
         pieces = simulate(
@@ -71,8 +72,11 @@ class _Scene:
             data.steps_per_cycle,
             dt=data.dt,
             parameters=data.parameters,
-        )[:, :, :-1]
-        path = pieces.reshape(len(cases), -1, 3)
+            on_divergence="nan",
+        )
+        if not np.array_equal(pieces[:, :, -1], self.truth[cases, 1:]):
+            return self.truth[cases], self.times
+        path = pieces[:, :, :-1].reshape(len(cases), -1, 3)
         path = np.concatenate([path, self.truth[cases, -1:]], axis=1)
         times = self.times[0] + data.dt * np.arange(path.shape[1])
         return path, times

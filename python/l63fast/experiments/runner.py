@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from l63fast.errors import L63Error
+from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.data import open_or_make
@@ -65,6 +65,7 @@ def run_experiment(
     experiment : Experiment
     root : Path
         Folder of results; the experiment takes the folder of its name in it.
+        A result of other settings in it is never replaced.
     n_workers : int
         1 runs the cells in this process, more in as many spawned processes.
     resume : bool
@@ -74,6 +75,8 @@ def run_experiment(
         Told the name of a cell and one line about it, when it ends.
     """
     folder, cells = root / experiment.name, experiment.cells()
+    for cell in cells:
+        _refuse_another_variant(cell, folder / cell.name)
     for data in dict.fromkeys(cell.data for cell in cells):
         open_or_make(data, folder / DATA / data.operator)
     ledger = _Ledger(note)
@@ -88,6 +91,33 @@ def run_experiment(
     if results:
         write_summary(results, folder / SUMMARY)
     return Outcome(results, ledger.failures, folder / SUMMARY if results else None)
+
+
+def _refuse_another_variant(cell: CellSettings, directory: Path) -> None:
+    """Refuse to replace a result that was made with other settings.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the settings that differ.
+    """
+    try:
+        old = Result.open(directory).settings
+    except L63Error:  # none, or none that could be lost
+        return
+    differences = [
+        f"{section}.{key} is {mine[key]}, not {value}"
+        for section, theirs in asdict(cell).items()
+        for mine in (asdict(old)[section],)
+        for key, value in theirs.items()
+        if mine[key] != value
+    ]
+    if differences:
+        raise ConfigurationError(
+            f"{directory}: holds a result of other settings "
+            f"({', '.join(differences)}): give this experiment another --name or "
+            "--results"
+        )
 
 
 class _Ledger:
