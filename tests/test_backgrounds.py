@@ -19,23 +19,9 @@ from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import mirror
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import rms
+from twin_help import WithoutTest
 
 SETTINGS = TwinSettings(operator="xy", n_train=150, n_val=60, n_test=20, n_steps=300)
-
-
-class WithoutTest:
-    """A twin whose test split cannot be opened."""
-
-    def __init__(self, twin):
-        self._twin = twin
-
-    def __getattr__(self, name):
-        assert name != "test"
-        return getattr(self._twin, name)
-
-    def split(self, name):
-        assert name != "test"
-        return self._twin.split(name)
 
 
 @pytest.fixture(scope="module")

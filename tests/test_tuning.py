@@ -11,6 +11,7 @@ from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
+from twin_help import WithoutTest
 
 GRID = np.geomspace(0.1, 10.0, 13)
 
@@ -81,21 +82,6 @@ def test_mirror_aware_tuning_forgives_the_sign():
 def test_measure_has_to_be_known():
     with pytest.raises(ArgumentValueError, match="measure: expected one of rms, pool"):
         tune_b_scale(*3 * [np.zeros((1, 1, 3))], "xyz", B=0, R=0, measure="mse")
-
-
-class WithoutTest:
-    """A twin whose test split cannot be opened."""
-
-    def __init__(self, twin):
-        self._twin = twin
-
-    def __getattr__(self, name):
-        assert name != "test"
-        return getattr(self._twin, name)
-
-    def split(self, name):
-        assert name != "test"
-        return self._twin.split(name)
 
 
 def test_cycled_tuning_is_best_on_the_validation_split_and_reads_no_test_data():

@@ -1,4 +1,5 @@
 // Threads of our own per call, static blocks, cancellation; all that can throw is here.
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>

@@ -9,6 +9,7 @@ from typing import Any
 
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.settings_file import differences
 from l63fast.storage import MANIFEST
 from l63fast.twin import TwinExperiment, TwinSettings
 
@@ -56,20 +57,9 @@ def refuse_other_settings(
         Naming every difference.
     """
     have = dataclasses.asdict(twin.settings)
-    differences = [
-        f"{name} is {have[name]}, not {value}"
-        for name, value in asked.items()
-        if not _agrees(have[name], value)
-    ]
-    if differences:
+    found = differences(have, asked)
+    if found:
         raise ConfigurationError(
-            f"{path}: these data are not those asked for: {', '.join(differences)}; "
+            f"{path}: these data are not those asked for: {', '.join(found)}; "
             "simulate them again, or choose another folder with --data"
         )
-
-
-def _agrees(have: Any, asked: Any) -> bool:
-    """Whether a setting is as asked; of a table, those of its keys that were given."""
-    if isinstance(have, Mapping) and isinstance(asked, Mapping):
-        return all(have.get(key) == value for key, value in asked.items())
-    return bool(have == asked)

@@ -20,6 +20,7 @@ from l63fast.experiments.executors import executor
 from l63fast.experiments.presets import Experiment
 from l63fast.experiments.report import write_summary
 from l63fast.experiments.result import Result, versions
+from l63fast.experiments.settings_file import differences
 from l63fast.twin import TwinExperiment
 
 __all__ = ["Outcome", "run_experiment"]
@@ -102,21 +103,18 @@ def _refuse_another_variant(cell: CellSettings, directory: Path) -> None:
         Naming the settings that differ.
     """
     try:
-        old = Result.open(directory).settings
+        old = asdict(Result.open(directory).settings)
     except L63Error:  # none, or none that could be lost
         return
-    differences = [
-        f"{section}.{key} is {mine[key]}, not {value}"
-        for section, theirs in asdict(cell).items()
-        for mine in (asdict(old)[section],)
-        for key, value in theirs.items()
-        if mine[key] != value
+    found = [
+        difference
+        for section, asked in asdict(cell).items()
+        for difference in differences(old[section], asked, prefix=f"{section}.")
     ]
-    if differences:
+    if found:
         raise ConfigurationError(
-            f"{directory}: holds a result of other settings "
-            f"({', '.join(differences)}): give this experiment another --name or "
-            "--results"
+            f"{directory}: holds a result of other settings ({', '.join(found)}): "
+            "give this experiment another --name or --results"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from l63fast.errors import ConfigurationError, L63Error
 
-__all__ = ["build", "dump_tables", "read_tables", "to_table"]
+__all__ = ["build", "differences", "dump_tables", "read_tables", "to_table"]
 
 T = TypeVar("T")
 Table = dict[str, Any]
@@ -144,3 +144,21 @@ def dump_tables(tables: Mapping[str, Any]) -> str:
     import tomli_w
 
     return tomli_w.dumps(tables)
+
+
+def differences(
+    have: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: str = ""
+) -> list[str]:
+    """Return a phrase for each setting that is not as asked."""
+    return [
+        f"{prefix}{name} is {have[name]}, not {value}"
+        for name, value in asked.items()
+        if not _agrees(have[name], value)
+    ]
+
+
+def _agrees(have: Any, asked: Any) -> bool:
+    """Whether a setting is as asked; of a table, those of its keys that were given."""
+    if isinstance(have, Mapping) and isinstance(asked, Mapping):
+        return all(have.get(key) == value for key, value in asked.items())
+    return bool(have == asked)

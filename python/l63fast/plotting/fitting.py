@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -69,15 +70,8 @@ def training_curves(
     )
     ax.plot(epochs, scores, color=BLUE, marker=marker, label="validation")
     at = int(np.abs(epochs - best_epoch).argmin())
-    ax.plot(
-        epochs[at],
-        scores[at],
-        "o",
-        color=BLACK,
-        markerfacecolor="none",
-        markersize=7.0,
-        label=f"best epoch {best_epoch}: validation {scores[at]:.4g}",
-    )
+    text = f"best epoch {best_epoch}: validation {scores[at]:.4g}"
+    _ring(ax, epochs[at], scores[at], size=7.0, label=text)
     plain_log(ax, "y")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
@@ -115,17 +109,23 @@ def tuning_curve(
     fig = new_figure(COLUMN, 3.2)
     ax = fig.subplots()
     ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
-    ax.plot(
-        scales[at],
-        scores[at],
-        "o",
-        color=BLACK,
-        markerfacecolor="none",
-        markersize=8.0,
-        label=f"best scale {scales[at]:.3g}: {scores[at]:.3f}",
-    )
+    text = f"best scale {scales[at]:.3g}: {scores[at]:.3f}"
+    _ring(ax, scales[at], scores[at], size=8.0, label=text)
     plain_log(ax, "x")
     ax.set_xlabel("scale of B")
     ax.set_ylabel(label)
     fig.legend(loc="outside upper center")
     return fig
+
+
+def _ring(ax: Axes, x: float, y: float, *, size: float, label: str) -> None:
+    """Mark the chosen point of a curve."""
+    ax.plot(
+        x,
+        y,
+        "o",
+        color=BLACK,
+        markerfacecolor="none",
+        markersize=size,
+        label=label,
+    )
