@@ -1,13 +1,15 @@
 // Batched 3D-Var, compiled once per instruction set: a sample in each lane.
+#include "l63fast/squares.hpp"
 #include "l63fast/three_d_var.hpp"
 #include "levels.hpp"
+#include "samples.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr std::int64_t groups_per_look = 64;  // groups between two looks at `cancel`
-constexpr int iterations_per_look = 256;      // iterations of one group, likewise
+constexpr std::int64_t block = 512;       // samples between two looks at `cancel`
+constexpr int iterations_per_look = 256;  // iterations of one group, likewise
 
 L63FAST_INLINE bool is_set(const int* cancel) {
   return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
@@ -17,62 +19,98 @@ L63FAST_INLINE bool is_set(const int* cancel) {
 template <int M>
 inline constexpr int packs_in_flight = M == 1 ? 4 : 2;
 
-// What one pack of samples needs: the problem, the columns of B that x_b moves along,
-// and the point and ending that are found.
+// B and R of one pack of samples: the columns of B that x_b moves along, and G.
+template <class T, int M>
+struct Covariances {
+  Pack<T> columns[3][M];
+  Matrix<T, M> g, r;
+};
+
+template <class T, int M>
+L63FAST_INLINE Covariances<T, M> load_covariances(const Analysis<T>& job,
+                                                  const Lanes& lanes) {
+  Covariances<T, M> s;
+  for (int j = 0; j < M; ++j) {
+    for (int c = 0; c < 3; ++c) {
+      const int entry = 3 * c + job.components[j];
+      s.columns[c][j] = gather(job.b_matrix, 9, entry, job.each_b, lanes);
+    }
+    for (int k = 0; k < M; ++k) {
+      s.r.at[j][k] = gather(job.r_matrix, M * M, M * j + k, job.each_r, lanes);
+    }
+  }
+  for (int j = 0; j < M; ++j) {
+    for (int k = 0; k < M; ++k) s.g.at[j][k] = s.columns[job.components[j]][k];
+  }
+  return s;
+}
+
+template <class T, int M>
+L63FAST_INLINE Vector<T, M> observed(const Analysis<T>& job, const Vector<T, 3>& x) {
+  Vector<T, M> u;
+  for (int j = 0; j < M; ++j) u.at[j] = x.at[job.components[j]];
+  return u;
+}
+
+// x_b + B_{:,C} w.
+template <class T, int M>
+L63FAST_INLINE Vector<T, 3> state_of(const Vector<T, 3>& background,
+                                     const Pack<T> (&columns)[3][M],
+                                     const Vector<T, M>& w) {
+  Vector<T, 3> state;
+  for (int c = 0; c < 3; ++c) {
+    Pack<T> t = columns[c][0] * w.at[0];
+    for (int j = 1; j < M; ++j) t = fma(columns[c][j], w.at[j], t);
+    state.at[c] = background.at[c] + t;
+  }
+  return state;
+}
+
+template <class T>
+L63FAST_INLINE Mask<T> finite_state(const Vector<T, 3>& x) {
+  return finite<T>(x.at[0]) & finite<T>(x.at[1]) & finite<T>(x.at[2]);
+}
+
+template <class T, int M>
+L63FAST_INLINE void write(const Analysis<T>& job, const Lanes& lanes,
+                          const Vector<T, 3>& state, const Point<T, M>& p,
+                          Pack<T> status, Pack<T> n_iter) {
+  store_rows(job.state, lanes, state);
+  store_rows(job.residual, lanes, p.r);
+  store_rows<T, 1>(job.cost, lanes, {{p.cost}});
+  store_whole<T>(job.status, lanes, status);
+  store_whole<T>(job.n_iter, lanes, n_iter);
+}
+
+// What the careful iteration knows of one pack of samples, and what it found.
 template <class T, int M, int P>
 struct Sample {
   Problem<T, M, P> problem;
-  Pack<T> background[3];
-  Pack<T> columns[3][M];
-  Matrix<T, M> innovation_covariance;  // G + R, used where h is linear
+  Vector<T, 3> background;
+  Covariances<T, M> covariances;
   Point<T, M> best;
   Pack<T> status, n_iter;
 };
 
-// The pack whose lanes are value(0), value(1), ...
-template <class T, class F>
-L63FAST_INLINE Pack<T> lane_by_lane(F value) {
-  T lanes[width<T>];
-  for (int lane = 0; lane < width<T>; ++lane) lanes[lane] = value(lane);
-  Pack<T> pack;
-  __builtin_memcpy(&pack, lanes, sizeof pack);
-  return pack;
-}
-
-// Entry `offset` of an array of `size` entries per sample, or of the one for all.
-template <class T>
-L63FAST_INLINE Pack<T> gather(const T* values, int size, int offset, bool each,
-                              std::int64_t begin, std::int64_t count) {
-  if (!each) return broadcast(values[offset]);
-  return lane_by_lane<T>([=](int lane) __attribute__((always_inline)) {
-    return values[size * (begin + (lane < count ? lane : count - 1)) + offset];
-  });
+template <class T, int M, int P>
+L63FAST_INLINE void load_covariances(const Analysis<T>& job, const Lanes& lanes,
+                                     Sample<T, M, P>& sample) {
+  Problem<T, M, P>& s = sample.problem;
+  sample.covariances = load_covariances<T, M>(job, lanes);
+  s.g = sample.covariances.g;
+  s.r_inverse = inverse(sample.covariances.r);
+  for (int j = 0; j < M; ++j) {
+    s.powers[j] = job.powers[j];
+    s.spread.at[j] = square_root(s.g.at[j][j]);
+  }
 }
 
 template <class T, int M, int P>
-L63FAST_INLINE void load(const Analysis<T>& job, std::int64_t begin, std::int64_t count,
-                         Sample<T, M, P>& sample) {
-  Problem<T, M, P>& s = sample.problem;
-  for (int c = 0; c < 3; ++c) {
-    sample.background[c] = gather(job.background, 3, c, true, begin, count);
-    for (int j = 0; j < M; ++j) {
-      const int entry = 3 * c + job.components[j];
-      sample.columns[c][j] = gather(job.b_matrix, 9, entry, job.each_b, begin, count);
-    }
-  }
-  Matrix<T, M> r;
-  for (int j = 0; j < M; ++j) {
-    s.powers[j] = job.powers[j];
-    s.y.at[j] = gather(job.observation, M, j, true, begin, count);
-    s.u_background.at[j] = sample.background[job.components[j]];
-    for (int k = 0; k < M; ++k) {
-      r.at[j][k] = gather(job.r_matrix, M * M, M * j + k, job.each_r, begin, count);
-      s.g.at[j][k] = sample.columns[job.components[j]][k];
-      sample.innovation_covariance.at[j][k] = s.g.at[j][k] + r.at[j][k];
-    }
-    s.spread.at[j] = square_root(s.g.at[j][j]);
-  }
-  s.r_inverse = inverse(r);
+L63FAST_INLINE void load_states(const Analysis<T>& job, const Lanes& lanes,
+                                Sample<T, M, P>& sample) {
+  sample.background = load_rows<T, 3>(job.background, lanes);
+  sample.problem.u_background = observed<T, M>(job, sample.background);
+  sample.problem.y = load_rows<T, M>(job.observation, lanes);
 }
 
 template <class T, int M, int P>
@@ -88,15 +126,7 @@ L63FAST_INLINE void start_at_background(Sample<T, M, P>& sample) {
   sample.n_iter = Pack<T>{};
 }
 
-// Linear h: the minimum at once.
-template <class T, int M, int P>
-L63FAST_INLINE void solve_linear(Sample<T, M, P>& sample) {
-  solve(sample.innovation_covariance, sample.best.r, sample.best.w);
-  sample.status = number<T>(Status::converged);
-  sample.n_iter = broadcast(T(1));
-}
-
-// Nonlinear h: the lowest of the minima that the starts lead to.
+// The lowest of the minima that the starts lead to.
 template <class T, int M, int P, int K>
 L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
                              const int* cancel) {
@@ -105,11 +135,17 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
   for (int k = 0; k < K; ++k) background_cost[k] = samples[k].best.cost;
   for (int basin = 0; basin < job.n_starts; ++basin) {
     Descent<T, M> descents[K];
+    Mask<T> tried[K], active = ~Mask<T>::all();
     for (int k = 0; k < K; ++k) {
+      tried[k] = basin == 0 ? Mask<T>::all()
+                            : others_may_be_lower(samples[k].problem, samples[k].best);
       descents[k] = begin(samples[k].problem, basin, job.max_iter);
+      descents[k].active = tried[k];
+      active = active | tried[k];
     }
+    if (!any(active)) break;
     for (int n = 1; n <= job.max_iter; ++n) {
-      Mask<T> active = ~Mask<T>::all();
+      active = ~Mask<T>::all();
       for (int k = 0; k < K; ++k) {
         advance(samples[k].problem, tol * tol, n, descents[k]);
         active = active | descents[k].active;
@@ -120,7 +156,8 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
     for (int k = 0; k < K; ++k) {
       Sample<T, M, P>& sample = samples[k];
       const Mask<T> better =
-          basin == 0 ? Mask<T>::all() : less(descents[k].at.cost, sample.best.cost);
+          basin == 0 ? tried[k]
+                     : tried[k] & less(descents[k].at.cost, sample.best.cost);
       choose(better, descents[k].at, sample.best);
       sample.status = select(better, descents[k].status, sample.status);
       sample.n_iter = select(better, descents[k].n_iter, sample.n_iter);
@@ -134,78 +171,192 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
   }
 }
 
-// Writes `count` analyses from w; what is not finite becomes the canonical NaN.
+// Writes what w leads to; what is not finite becomes the canonical NaN.
 template <class T, int M, int P>
-L63FAST_INLINE void finish(const Analysis<T>& job, std::int64_t begin,
-                           std::int64_t count, Sample<T, M, P>& sample) {
+L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
+                           Sample<T, M, P>& sample) {
   Point<T, M>& p = sample.best;
-  Pack<T> state[3];
-  Mask<T> usable = ~equal(sample.status, number<T>(Status::non_finite));
-  for (int c = 0; c < 3; ++c) {
-    Pack<T> t = sample.columns[c][0] * p.w.at[0];
-    for (int j = 1; j < M; ++j) t = fma(sample.columns[c][j], p.w.at[j], t);
-    state[c] = sample.background[c] + t;
-    usable = usable & finite<T>(state[c]);
-  }
-  for (int j = 0; j < M; ++j) p.u.at[j] = state[job.components[j]];
+  Vector<T, 3> state =
+      state_of<T, M>(sample.background, sample.covariances.columns, p.w);
+  Mask<T> usable =
+      finite_state(state) & ~equal(sample.status, number<T>(Status::non_finite));
+  p.u = observed<T, M>(job, state);
   look(sample.problem, p);
   p.v = times(sample.problem.g, p.w);
   p.cost = cost_of(p);
   usable = usable & finite<T>(p.cost);
   const Pack<T> nan = broadcast(static_cast<T>(__builtin_nan("")));
-  for (int c = 0; c < 3; ++c) state[c] = select(usable, state[c], nan);
+  for (int c = 0; c < 3; ++c) state.at[c] = select(usable, state.at[c], nan);
   for (int j = 0; j < M; ++j) p.r.at[j] = select(usable, p.r.at[j], nan);
   p.cost = select(usable, p.cost, nan);
   sample.status = select(usable, sample.status, number<T>(Status::non_finite));
-  for (int lane = 0; lane < count; ++lane) {
-    const std::int64_t i = begin + lane;
-    for (int c = 0; c < 3; ++c) job.state[3 * i + c] = state[c][lane];
-    for (int j = 0; j < M; ++j) job.residual[M * i + j] = p.r.at[j][lane];
-    job.cost[i] = p.cost[lane];
-    job.status[i] = static_cast<std::int8_t>(sample.status[lane]);
-    job.n_iter[i] = static_cast<std::int32_t>(sample.n_iter[lane]);
-  }
+  write(job, lanes, state, p, sample.status, sample.n_iter);
 }
 
-// Analyses `count` samples, at most K packs of them.
-template <class T, int M, int P, int K>
-void analyse_group(const Analysis<T>& job, std::int64_t begin, std::int64_t count,
-                   const int* cancel) {
-  Sample<T, M, P> samples[K];
-  for (int k = 0; k < K; ++k) {
-    // A pack beyond the end repeats the last sample and writes nothing.
-    const std::int64_t first = k * width<T> < count ? k * width<T> : count - 1;
-    load(job, begin + first, count - first, samples[k]);
-    start_at_background(samples[k]);
-  }
-  if (job.max_iter > 0) {
-    if constexpr (P == 1) {
-      for (int k = 0; k < K; ++k) solve_linear(samples[k]);
-    } else {
-      minimise<T, M, P, K>(job, samples, cancel);
-    }
-  }
-  for (int k = 0; k < K; ++k) {
-    const std::int64_t left = count - k * width<T>;
-    finish(job, begin + k * width<T>, left < width<T> ? left : width<T>, samples[k]);
-  }
-}
-
+// The careful iteration for the samples [begin, end), or for index[begin, end).
 template <class T, int M, int P>
-void analyse_range(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
-                   const int* cancel) {
+void analyse_carefully(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                       const std::int64_t* index, const int* cancel) {
   constexpr int packs = packs_in_flight<M>;
-  constexpr std::int64_t group = packs * width<T>;
-  std::int64_t groups = 0;
-  for (std::int64_t i = begin; i < end; i += group) {
-    analyse_group<T, M, P, packs>(job, i, end - i < group ? end - i : group, cancel);
-    if (++groups % groups_per_look == 0 && is_set(cancel)) {
-      return;
+  for (std::int64_t i = begin; i < end; i += packs * width<T>) {
+    if ((i - begin) % block == 0 && is_set(cancel)) return;
+    Sample<T, M, P> samples[packs];
+    for (int k = 0; k < packs; ++k) {
+      const Lanes lanes = lanes_of<T>(i, end, index, k);
+      load_covariances(job, lanes, samples[k]);
+      load_states(job, lanes, samples[k]);
+      start_at_background(samples[k]);
+    }
+    if (job.max_iter > 0) minimise<T, M, P, packs>(job, samples, cancel);
+    for (int k = 0; k < packs; ++k) {
+      finish(job, lanes_of<T>(i, end, index, k), samples[k]);
     }
   }
 }
 
+// The inverse of G + R.
 template <class T, int M>
+L63FAST_INLINE Matrix<T, M> weights_of(const Covariances<T, M>& s) {
+  Matrix<T, M> sum;
+  for (int j = 0; j < M; ++j) {
+    for (int k = 0; k < M; ++k) sum.at[j][k] = s.g.at[j][k] + s.r.at[j][k];
+  }
+  return inverse(sum);
+}
+
+// Linear h: the minimum at once, w = (G + R)^-1 (y - h(x_b)).
+template <class T, int M, bool each>
+void analyse_linear(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                    const int* cancel) {
+  Sample<T, M, 1> sample;
+  load_covariances(job, lanes_of<T>(begin, end, nullptr, 0), sample);
+  Matrix<T, M> weights = weights_of(sample.covariances);
+  for (std::int64_t i = begin; i < end; i += width<T>) {
+    if ((i - begin) % block == 0 && is_set(cancel)) return;
+    const Lanes lanes = lanes_of<T>(i, end, nullptr, 0);
+    if (each) {
+      load_covariances(job, lanes, sample);
+      weights = weights_of(sample.covariances);
+    }
+    load_states(job, lanes, sample);
+    Vector<T, M> innovation;
+    for (int j = 0; j < M; ++j) {
+      innovation.at[j] = sample.problem.y.at[j] - sample.problem.u_background.at[j];
+    }
+    sample.best.w = times(weights, innovation);
+    sample.status = number<T>(Status::converged);
+    sample.n_iter = broadcast(T(1));
+    finish(job, lanes, sample);
+  }
+}
+
+// The lanes whose observation errors are independent.
+template <class T, int M>
+L63FAST_INLINE Mask<T> independent(const Matrix<T, M>& r) {
+  Mask<T> yes = Mask<T>::all();
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < M; ++j) {
+      if (i != j) yes = yes & equal(r.at[i][j], Pack<T>{});
+    }
+  }
+  return yes;
+}
+
+// What `analyse_squares` knows of B and R, for one pack or for all.
+template <class T, int M>
+struct SquareCovariances {
+  Covariances<T, M> covariances;
+  SquareConstants<T, M> constants;
+  Mask<T> usable;
+
+  L63FAST_INLINE void load(const Analysis<T>& job, const Lanes& lanes) {
+    const T tol = static_cast<T>(job.tol);
+    covariances = load_covariances<T, M>(job, lanes);
+    Vector<T, M> variances;
+    for (int j = 0; j < M; ++j) variances.at[j] = covariances.r.at[j][j];
+    // A tolerance whose square is zero is out of reach, as it is for the careful form.
+    constants = square_constants(covariances.g, variances, tol * tol > 0 ? tol : T(0));
+    usable = independent(covariances.r);
+  }
+};
+
+// Squares: analyses a group of K packs at once; appends to `left` the samples that the
+// careful iteration must do.
+template <class T, int M, bool each, int K>
+L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t begin,
+                                         std::int64_t end,
+                                         SquareCovariances<T, M>* known,
+                                         std::int64_t* left, const int* cancel) {
+  Fall<T, M> falls[K];
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) {
+    const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
+    if (each) known[k].load(job, lanes);
+    falls[k].u_background =
+        observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
+    falls[k].y = load_rows<T, M>(job.observation, lanes);
+    begin_fall(known[each ? k : 0].constants, falls[k]);
+  }
+  for (int n = 1; n < job.max_iter; ++n) {
+    Mask<T> active = ~Mask<T>::all();
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      fall_on(known[each ? k : 0].constants, falls[k]);
+      active = active | falls[k].active;
+    }
+    if (!any(active)) break;
+    if (n % iterations_per_look == 0 && is_set(cancel)) return 0;
+  }
+  std::int64_t n_left = 0;
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) {
+    const SquareCovariances<T, M>& s = known[each ? k : 0];
+    const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
+    Point<T, M> p;
+    Mask<T> converged;
+    Mask<T> done =
+        s.usable & settle(s.constants, falls[k], job.n_starts > 1, p, converged);
+    const Vector<T, 3> state = state_of<T, M>(
+        load_rows<T, 3>(job.background, lanes), s.covariances.columns, p.w);
+    done = done & finite_state(state);
+    const Pack<T> status =
+        select(converged, number<T>(Status::converged), number<T>(Status::max_iter));
+    const Pack<T> n_iter = select(falls[k].active, broadcast(T(job.max_iter)),
+                                  falls[k].n_steps + broadcast(T(1)));
+    write(job, lanes, state, p, status, n_iter);
+    if (!any(~done)) continue;
+    const Pack<T> open = select(done, Pack<T>{}, broadcast(T(1)));
+    for (int lane = 0; lane < lanes.count; ++lane) {
+      if (open[lane] != T(0)) left[n_left++] = lanes.first + lane;
+    }
+  }
+  return n_left;
+}
+
+template <class T, int M, bool each>
+void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                     const int* cancel) {
+  constexpr int packs = packs_in_flight<M>;
+  SquareCovariances<T, M> known[each ? packs : 1];
+  if (!each) {
+    known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
+    if (!any(known[0].usable)) {
+      return analyse_carefully<T, M, 2>(job, begin, end, nullptr, cancel);
+    }
+  }
+  for (std::int64_t first = begin; first < end; first += block) {
+    if (is_set(cancel)) return;
+    const std::int64_t last = end - first < block ? end : first + block;
+    std::int64_t left[block], n_left = 0;
+    for (std::int64_t i = first; i < last; i += packs * width<T>) {
+      n_left += square_group<T, M, each, packs>(job, i, last, known, left + n_left,
+                                                cancel);
+    }
+    if (n_left > 0) analyse_carefully<T, M, 2>(job, 0, n_left, left, cancel);
+  }
+}
+
+template <class T, int M, bool each>
 void analyse_dim(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                  const int* cancel) {
   bool linear = true, squares = true;
@@ -213,17 +364,26 @@ void analyse_dim(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
     linear = linear && job.powers[i] == 1;
     squares = squares && job.powers[i] == 2;
   }
-  if (linear) return analyse_range<T, M, 1>(job, begin, end, cancel);
-  if (squares) return analyse_range<T, M, 2>(job, begin, end, cancel);
-  return analyse_range<T, M, 0>(job, begin, end, cancel);
+  const bool iterates = job.max_iter > 0;
+  if (linear && iterates) return analyse_linear<T, M, each>(job, begin, end, cancel);
+  if (squares && iterates) return analyse_squares<T, M, each>(job, begin, end, cancel);
+  return analyse_carefully<T, M, 0>(job, begin, end, nullptr, cancel);
+}
+
+template <class T, bool each>
+void analyse_each(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                  const int* cancel) {
+  if (job.obs_dim == 1) return analyse_dim<T, 1, each>(job, begin, end, cancel);
+  if (job.obs_dim == 2) return analyse_dim<T, 2, each>(job, begin, end, cancel);
+  return analyse_dim<T, 3, each>(job, begin, end, cancel);
 }
 
 template <class T>
 void analyse_any(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                  const int* cancel) {
-  if (job.obs_dim == 1) return analyse_dim<T, 1>(job, begin, end, cancel);
-  if (job.obs_dim == 2) return analyse_dim<T, 2>(job, begin, end, cancel);
-  return analyse_dim<T, 3>(job, begin, end, cancel);
+  if (begin >= end) return;
+  if (job.each_b || job.each_r) return analyse_each<T, true>(job, begin, end, cancel);
+  return analyse_each<T, false>(job, begin, end, cancel);
 }
 
 }  // namespace

@@ -58,8 +58,8 @@ L63FAST_INLINE Pack<T> mix(const Components<T>& s, std::integer_sequence<int, I.
 template <class T>
 L63FAST_INLINE Components<T> load_states(const T* states) {
   constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
-  Pack<T> v[3];
-  __builtin_memcpy(v, states, sizeof v);
+  const Pack<T> v[3] = {load_pack(states), load_pack(states + width<T>),
+                        load_pack(states + 2 * width<T>)};
   return {pick<T, 0>(v[0], v[1], v[2], lanes), pick<T, 1>(v[0], v[1], v[2], lanes),
           pick<T, 2>(v[0], v[1], v[2], lanes)};
 }
@@ -68,8 +68,37 @@ L63FAST_INLINE Components<T> load_states(const T* states) {
 template <class T>
 L63FAST_INLINE void store_states(T* states, const Components<T>& s) {
   constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
-  const Pack<T> v[3] = {mix<T, 0>(s, lanes), mix<T, 1>(s, lanes), mix<T, 2>(s, lanes)};
-  __builtin_memcpy(states, v, sizeof v);
+  store_pack(states, mix<T, 0>(s, lanes));
+  store_pack(states + width<T>, mix<T, 1>(s, lanes));
+  store_pack(states + 2 * width<T>, mix<T, 2>(s, lanes));
+}
+
+// The same for W pairs, (W, 2), and one register per column.
+template <class T, int... I>
+L63FAST_INLINE void load_pairs(const T* pairs, Pack<T>& first, Pack<T>& second,
+                               std::integer_sequence<int, I...>) {
+  const Pack<T> a = load_pack(pairs), b = load_pack(pairs + width<T>);
+  first = __builtin_shufflevector(a, b, (2 * I)...);
+  second = __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
+template <class T, int... I>
+L63FAST_INLINE void store_pairs(T* pairs, Pack<T> first, Pack<T> second,
+                                std::integer_sequence<int, I...>) {
+  constexpr int w = width<T>;
+  store_pack(pairs, __builtin_shufflevector(first, second, (I / 2 + I % 2 * w)...));
+  store_pack(pairs + w,
+             __builtin_shufflevector(first, second, ((w + I) / 2 + I % 2 * w)...));
+}
+
+template <class T>
+L63FAST_INLINE void load_pairs(const T* pairs, Pack<T>& first, Pack<T>& second) {
+  load_pairs(pairs, first, second, std::make_integer_sequence<int, width<T>>{});
+}
+
+template <class T>
+L63FAST_INLINE void store_pairs(T* pairs, Pack<T> first, Pack<T> second) {
+  store_pairs(pairs, first, second, std::make_integer_sequence<int, width<T>>{});
 }
 
 }  // namespace L63FAST_LEVEL

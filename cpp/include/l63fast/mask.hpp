@@ -50,6 +50,18 @@ L63FAST_INLINE Mask<float> equal(Pack<float> a, Pack<float> b) {
   return {_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)};
 }
 
+// The lanes of `among` where a < b does not hold, NaN included.
+L63FAST_INLINE Mask<double> not_less(Mask<double> among, Pack<double> a,
+                                     Pack<double> b) {
+  return {_mm512_mask_cmp_pd_mask(among.bits, a, b, _CMP_NLT_UQ)};
+}
+L63FAST_INLINE Mask<float> not_less(Mask<float> among, Pack<float> a, Pack<float> b) {
+  return {_mm512_mask_cmp_ps_mask(among.bits, a, b, _CMP_NLT_UQ)};
+}
+
+L63FAST_INLINE Pack<double> magnitude(Pack<double> a) { return _mm512_abs_pd(a); }
+L63FAST_INLINE Pack<float> magnitude(Pack<float> a) { return _mm512_abs_ps(a); }
+
 // a where the mask is set, b elsewhere.
 L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
   return _mm512_mask_blend_pd(mask.bits, b, a);
@@ -92,13 +104,39 @@ L63FAST_INLINE Mask<float> at_most(Pack<float> a, Pack<float> b) { return {a <= 
 L63FAST_INLINE Mask<double> equal(Pack<double> a, Pack<double> b) { return {a == b}; }
 L63FAST_INLINE Mask<float> equal(Pack<float> a, Pack<float> b) { return {a == b}; }
 
+// The lanes of `among` where a < b does not hold, NaN included.
+L63FAST_INLINE Mask<double> not_less(Mask<double> among, Pack<double> a,
+                                     Pack<double> b) {
+  return {among.bits & ~(a < b)};
+}
+L63FAST_INLINE Mask<float> not_less(Mask<float> among, Pack<float> a, Pack<float> b) {
+  return {among.bits & ~(a < b)};
+}
+
+template <class P>
+L63FAST_INLINE P without_sign(P a) {
+  using Lanes = decltype(a < a);
+  return (P)((Lanes)a & ~(Lanes)-P{});
+}
+L63FAST_INLINE Pack<double> magnitude(Pack<double> a) { return without_sign(a); }
+L63FAST_INLINE Pack<float> magnitude(Pack<float> a) { return without_sign(a); }
+
 // a where the mask is set, b elsewhere.
+#if defined(L63FAST_AVX2)
+L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
+  return _mm256_blendv_pd(b, a, (__m256d)mask.bits);
+}
+L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b) {
+  return _mm256_blendv_ps(b, a, (__m256)mask.bits);
+}
+#else
 L63FAST_INLINE Pack<double> select(Mask<double> mask, Pack<double> a, Pack<double> b) {
   return mask.bits ? a : b;
 }
 L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b) {
   return mask.bits ? a : b;
 }
+#endif
 
 #endif
 
@@ -106,11 +144,6 @@ L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b
 template <class T>
 L63FAST_INLINE Mask<T> finite(Pack<T> a) {
   return equal(a - a, Pack<T>{});
-}
-
-template <class T>
-L63FAST_INLINE Pack<T> magnitude(Pack<T> a) {
-  return select(less(a, Pack<T>{}), -a, a);
 }
 
 }  // namespace L63FAST_LEVEL

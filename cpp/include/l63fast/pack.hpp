@@ -50,6 +50,20 @@ L63FAST_INLINE Pack<T> broadcast(T value) {
   return Pack<T>{} + value;
 }
 
+// W values side by side in memory, at any address. One at a time: GCC copies an array of
+// registers in halves, and reading such a half back at full width stalls.
+template <class T>
+L63FAST_INLINE Pack<T> load_pack(const T* values) {
+  Pack<T> pack;
+  __builtin_memcpy(&pack, values, sizeof pack);
+  return pack;
+}
+
+template <class T>
+L63FAST_INLINE void store_pack(T* values, Pack<T> pack) {
+  __builtin_memcpy(values, &pack, sizeof pack);
+}
+
 // a * b + c, rounded once; and the square root, correctly rounded.
 #if defined(L63FAST_AVX512)
 L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) {

@@ -75,8 +75,8 @@ L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M, P>& s,
   const T rounding = T(16) * (sizeof(T) == 8 ? T(0x1p-52) : T(0x1p-23));
   Pack<T> scale = p.cost;
   for (int i = 0; i < M; ++i) {
-    const Pack<T> size = magnitude<T>(s.y.at[i]) + magnitude<T>(p.r.at[i]);
-    scale = fma(magnitude<T>(p.qr.at[i]), size, scale);
+    const Pack<T> size = magnitude(s.y.at[i]) + magnitude(p.r.at[i]);
+    scale = fma(magnitude(p.qr.at[i]), size, scale);
   }
   return fma(broadcast(rounding), scale, p.cost);
 }
@@ -85,7 +85,7 @@ L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M, P>& s,
 template <class T>
 L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
   const Pack<T> zero{}, third = broadcast(T(1) / T(3)), two = broadcast(T(2));
-  const Pack<T> a = magnitude<T>(y);
+  const Pack<T> a = magnitude(y);
   Pack<T> t = square_root(square_root(a));
   for (int i = 0; i < 8; ++i) t = third * fma(two, t, a / (t * t));
   t = select(less(zero, a), t, zero);
@@ -100,17 +100,32 @@ template <class T>
 L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   const Pack<T> zero{};
   if (p == 1) return ub;
-  const Pack<T> size = magnitude<T>(ub);
+  const Pack<T> size = magnitude(ub);
   if (p == 3) {
     if (second) return ub;
     const Pack<T> t = rough_cube_root<T>(y);
-    return select(less(magnitude<T>(t), size) & at_most(zero, ub * t), ub, t);
+    return select(less(magnitude(t), size) & at_most(zero, ub * t), ub, t);
   }
   Pack<T> root = square_root(select(less(zero, y), y, zero));
   if (p == 4) root = square_root(root);
   if (second) return select(less(ub, zero), root, -root);
   const Pack<T> larger = select(less(root, size), size, root);
   return select(less(ub, zero), -larger, larger);
+}
+
+// The lanes where another basin may hold a lower minimum. With even powers it lies
+// beyond zero in some component, and getting there costs u_b^2 / (2 G_ii) at least.
+template <class T, int M, int P>
+L63FAST_INLINE Mask<T> others_may_be_lower(const Problem<T, M, P>& s,
+                                           const Point<T, M>& p) {
+  Mask<T> lowest = Mask<T>::all();
+  for (int i = 0; i < M; ++i) {
+    if (s.power(i) == 1) continue;
+    if (s.power(i) == 3) return Mask<T>::all();
+    const Pack<T> ub = s.u_background.at[i];
+    lowest = lowest & less(p.cost, (ub * ub) * (broadcast(T(0.5)) / s.g.at[i][i]));
+  }
+  return ~lowest;
 }
 
 // I + A G and A v + D R^-1 r at a point.
@@ -195,7 +210,7 @@ L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M, P>& s, const Point<T,
   for (int i = 0; i < M; ++i) {
     t.u.at[i] = s.u_background.at[i] + t.v.at[i];
     const Pack<T> step = t.v.at[i] - p.v.at[i];
-    const Pack<T> size = magnitude<T>(t.u.at[i]) + s.spread.at[i];
+    const Pack<T> size = magnitude(t.u.at[i]) + s.spread.at[i];
     small = small & less(step * step, tol2 * (size * size));
   }
   look(s, t);
