@@ -16,8 +16,7 @@ L63FAST_INLINE bool is_set(const int* cancel) {
 }
 
 // Packs of samples under way at once: one alone would wait for its divisions.
-template <int M>
-inline constexpr int packs_in_flight = M == 1 ? 4 : 2;
+constexpr int packs_in_flight = 4;
 
 // B and R of one pack of samples: the columns of B that x_b moves along, and G.
 template <class T, int M>
@@ -197,7 +196,7 @@ L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
 template <class T, int M, int P>
 void analyse_carefully(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                        const std::int64_t* index, const int* cancel) {
-  constexpr int packs = packs_in_flight<M>;
+  constexpr int packs = packs_in_flight;
   for (std::int64_t i = begin; i < end; i += packs * width<T>) {
     if ((i - begin) % block == 0 && is_set(cancel)) return;
     Sample<T, M, P> samples[packs];
@@ -292,8 +291,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
   for (int k = 0; k < K; ++k) {
     const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
     if (each) known[k].load(job, lanes);
-    falls[k].u_background =
-        observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
+    falls[k].u_background = observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
     falls[k].y = load_rows<T, M>(job.observation, lanes);
     begin_fall(known[each ? k : 0].constants, falls[k]);
   }
@@ -316,8 +314,8 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
     Mask<T> converged;
     Mask<T> done =
         s.usable & settle(s.constants, falls[k], job.n_starts > 1, p, converged);
-    const Vector<T, 3> state = state_of<T, M>(
-        load_rows<T, 3>(job.background, lanes), s.covariances.columns, p.w);
+    const Vector<T, 3> state = state_of<T, M>(load_rows<T, 3>(job.background, lanes),
+                                              s.covariances.columns, p.w);
     done = done & finite_state(state);
     const Pack<T> status =
         select(converged, number<T>(Status::converged), number<T>(Status::max_iter));
@@ -336,7 +334,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
 template <class T, int M, bool each>
 void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                      const int* cancel) {
-  constexpr int packs = packs_in_flight<M>;
+  constexpr int packs = packs_in_flight;
   SquareCovariances<T, M> known[each ? packs : 1];
   if (!each) {
     known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
@@ -349,8 +347,8 @@ void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t en
     const std::int64_t last = end - first < block ? end : first + block;
     std::int64_t left[block], n_left = 0;
     for (std::int64_t i = first; i < last; i += packs * width<T>) {
-      n_left += square_group<T, M, each, packs>(job, i, last, known, left + n_left,
-                                                cancel);
+      n_left +=
+          square_group<T, M, each, packs>(job, i, last, known, left + n_left, cancel);
     }
     if (n_left > 0) analyse_carefully<T, M, 2>(job, 0, n_left, left, cancel);
   }

@@ -8,8 +8,8 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// The samples of one pack: `count` of them, from `first` on or those that `index` names.
-// Lanes beyond them repeat the last sample and are never written.
+// The samples of one pack: `count` of them, from `first` on or those that `index`
+// names. Lanes beyond them repeat the last sample and are never written.
 struct Lanes {
   std::int64_t first;
   std::int64_t count;
@@ -77,7 +77,8 @@ L63FAST_INLINE Vector<T, C> load_rows(const T* rows, const Lanes& lanes) {
 }
 
 template <class T, int C>
-L63FAST_INLINE void store_rows(T* rows, const Lanes& lanes, const Vector<T, C>& values) {
+L63FAST_INLINE void store_rows(T* rows, const Lanes& lanes,
+                               const Vector<T, C>& values) {
   if (lanes.side_by_side<T>()) {
     T* to = rows + C * lanes.first;
     if constexpr (C == 1) {

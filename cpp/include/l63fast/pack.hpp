@@ -50,8 +50,8 @@ L63FAST_INLINE Pack<T> broadcast(T value) {
   return Pack<T>{} + value;
 }
 
-// W values side by side in memory, at any address. One at a time: GCC copies an array of
-// registers in halves, and reading such a half back at full width stalls.
+// W values side by side in memory, at any address. One at a time: GCC copies an array
+// of registers in halves, and reading such a half back at full width stalls.
 template <class T>
 L63FAST_INLINE Pack<T> load_pack(const T* values) {
   Pack<T> pack;

@@ -3,7 +3,8 @@
 //
 // With u the observed part of x, P = G^-1 and k_i = 2 / R_ii the cost has the gradient
 //   P (u - u_b) - k u (y - u^2), component by component in the second term,
-// and off the diagonal its Hessian is that of P, the same everywhere. One Newton step is
+// and off the diagonal its Hessian is that of P, the same everywhere. One Newton step
+// is
 //   (P + diag(3 k u^2 - k y)) u_new = 2 k u^3 + P u_b.
 // No cost is looked at on the way: a fall is certified afterwards. `settle` makes the
 // last step in w (three_d_var.hpp), which knows no G^-1, and `certified` says which
@@ -19,12 +20,12 @@ inline namespace L63FAST_LEVEL {
 // What follows from B, R and the tolerance alone.
 template <class T, int M>
 struct SquareConstants {
-  Matrix<T, M> g, p;            // B of the observed components, and its inverse
-  Vector<T, M> q, k, k2, k3;    // 1 / R_ii, and 2, 4 and 6 times it
-  Vector<T, M> spread, slack;   // sqrt(G_ii), and the tolerance times it
-  Vector<T, M> bound;           // 1 / (2 G_ii)
-  Vector<T, M> p_square;        // P_jk^2, jk being the pair without i; P_01^2 if M is 2
-  Vector<T, M> p_product;       // P_ij P_ik, where M is 3
+  Matrix<T, M> g, p;           // B of the observed components, and its inverse
+  Vector<T, M> q, k, k2, k3;   // 1 / R_ii, and 2, 4 and 6 times it
+  Vector<T, M> spread, slack;  // sqrt(G_ii), and the tolerance times it
+  Vector<T, M> bound;          // 1 / (2 G_ii)
+  Vector<T, M> p_square;       // P_jk^2, jk being the pair without i; P_01^2 if M is 2
+  Vector<T, M> p_product;      // P_ij P_ik, where M is 3
   Pack<T> tol;
 };
 
@@ -157,8 +158,7 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
       inner.at[i][j] = i == j ? fma(a, s.g.at[i][j], one) : a * s.g.at[i][j];
     }
     const Pack<T> innovation = fma(-ub, ub, y);
-    cost_of_background =
-        fma(s.q.at[i] * innovation, innovation, cost_of_background);
+    cost_of_background = fma(s.q.at[i] * innovation, innovation, cost_of_background);
   }
   Mask<T> good = solve(inner, right, p.w) & ~fall.unsound;
   p.v = times(s.g, p.w);

@@ -17,12 +17,32 @@ from l63fast._kernels.numba_kernels.newton import (
 )
 from l63fast._kernels.numba_kernels.small_matrix import (
     inverse,
-    solve,
     symmetric_times,
+)
+from l63fast._kernels.numba_kernels.squares import (
+    N_ROWS,
+    SQUARE_BLOCK,
+    fall,
+    is_independent,
+    settle,
+    square_constants,
 )
 from l63fast._kernels.numba_kernels.threads import in_threads
 
 DIVERGED: Final = 2
+
+
+@jit
+def _others_may_be_lower(
+    ub: Any, g: Any, powers: Any, m: int, cost: Any, half: Any
+) -> bool:
+    """Return whether another basin may hold a lower minimum; see three_d_var.hpp."""
+    for i in range(m):
+        if powers[i] == 3:
+            return True
+        if powers[i] > 1 and not cost < (ub[i] * ub[i]) * (half / g[i, i]):
+            return True
+    return False
 
 
 @jit
@@ -60,11 +80,16 @@ def _analyse_sample(
     background_cost = cost_of(zeros, zeros, r, qr, m, half)
     status, n_iter, cost = MAX_ITER, 0, background_cost
     if linear and max_iter > 0:
-        solve(inner, r, m, best, one)
+        for i in range(m):
+            r[i] = y[i] - ub[i]
+        inverse(inner, m, s[12:15], one)
+        symmetric_times(s[12:15], r, m, best)
         status, n_iter = CONVERGED, 1
     elif max_iter > 0:
         cost = c[11]
         for basin in range(n_starts):
+            if basin > 0 and not _others_may_be_lower(ub, g, powers, m, cost, half):
+                break
             ended, n, reached = iterate(ub, y, powers, m, basin, max_iter, g, q, c, s)
             if basin == 0 or reached < cost:
                 status, n_iter, cost = ended, n, reached
@@ -116,36 +141,106 @@ def _analyse_range(
     cost: Any,
     residual: Any,
 ) -> None:
+    """Analyse samples [begin, end): squares in blocks, what is left one by one."""
     s = np.zeros((28, 3), dtype=background.dtype)
-    each_b = b_matrices.shape[0] > 1
-    each_r = r_matrices.shape[0] > 1
-    for i in range(begin, end):
-        status[i], n_iter[i], cost[i] = _analyse_sample(
-            background[i],
-            observation[i],
-            b_matrices[i if each_b else 0],
-            r_matrices[i if each_r else 0],
-            components,
-            powers,
-            n_starts,
-            max_iter,
-            c,
-            s,
-            state[i],
-            residual[i],
-        )
+    k = np.zeros((16, 3), dtype=background.dtype)
+    work = np.empty((N_ROWS, SQUARE_BLOCK), dtype=background.dtype)
+    done = np.zeros(SQUARE_BLOCK, np.bool_)
+    each_b, each_r = b_matrices.shape[0] > 1, r_matrices.shape[0] > 1
+    squares = max_iter > 0
+    for power in powers:
+        squares = squares and power == 2
+    block = 1 if each_b or each_r else SQUARE_BLOCK
+    for first in range(begin, end, block):
+        n = min(block, end - first)
+        b = b_matrices[first if each_b else 0]
+        r = r_matrices[first if each_r else 0]
+        falls = squares and is_independent(r, len(powers))
+        if falls:
+            if first == begin or block == 1:
+                square_constants(b, r, components, c[16], c, k)
+            _analyse_squares(
+                background[first : first + n], observation[first : first + n], b,
+                components, n_starts > 1, max_iter, c, k, work, done,
+                state[first : first + n], status[first : first + n],
+                n_iter[first : first + n], cost[first : first + n],
+                residual[first : first + n],
+            )  # fmt: skip
+        for i in range(first, first + n):
+            if falls and done[i - first]:
+                continue
+            status[i], n_iter[i], cost[i] = _analyse_sample(
+                background[i],
+                observation[i],
+                b,
+                r,
+                components,
+                powers,
+                n_starts,
+                max_iter,
+                c,
+                s,
+                state[i],
+                residual[i],
+            )
+
+
+@jit
+def _analyse_squares(
+    background: Any,
+    observation: Any,
+    b_matrix: Any,
+    components: Any,
+    several: bool,
+    max_iter: int,
+    c: Any,
+    k: Any,
+    work: Any,
+    done: Any,
+    state: Any,
+    status: Any,
+    n_iter: Any,
+    cost: Any,
+    residual: Any,
+) -> None:
+    """Analyse a block of samples; `done` says which of them may be believed."""
+    n, m = observation.shape
+    active, unsound = np.empty(n, np.bool_), np.empty(n, np.bool_)
+    converged, steps = np.empty(n, np.bool_), np.empty(n, np.int32)
+    for i in range(m):
+        for t in range(n):
+            work[i, t] = background[t, components[i]]
+            work[3 + i, t] = observation[t, i]
+    fall(work, active, unsound, steps, n, m, max_iter, k, c)
+    settle(work, active, unsound, done, converged, n, m, several, k, c)
+    for j in range(3):
+        for t in range(n):
+            moved = b_matrix[j, components[0]] * work[26, t]
+            for i in range(1, m):
+                moved = fma(b_matrix[j, components[i]], work[26 + i, t], moved)
+            state[t, j] = background[t, j] + moved
+    for t in range(n):
+        for j in range(3):
+            done[t] &= np.isfinite(state[t, j])
+        for i in range(m):
+            residual[t, i] = work[35 + i, t]
+        cost[t] = work[38, t]
+        status[t] = CONVERGED if converged[t] else MAX_ITER
+        n_iter[t] = max_iter if active[t] else steps[t] + 1
 
 
 def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
     """Return numbers in the kernel's type: 0 to 4 are themselves, 11 + p is p(p-1)."""
     kind = dtype.type
-    c = np.zeros(16, dtype=dtype)
+    c = np.zeros(18, dtype=dtype)
     c[:5] = (0, 1, 2, 3, 4)
     c[5], c[6], c[7], c[8] = 0.5, 0.25, np.nan, kind(1) / kind(3)
     c[9] = kind(16) * np.finfo(dtype).eps
     c[10] = kind(tol) * kind(tol)
     c[11] = np.inf
     c[13:16] = (2, 6, 12)
+    c[16] = tol if c[10] > 0 else 0
+    c[17] = 2.0**-10
     return c
 
 

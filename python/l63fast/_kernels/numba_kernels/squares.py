@@ -1,0 +1,293 @@
+"""3D-Var of squares with independent errors, in blocks; the order is squares.hpp's.
+
+Loops run over the samples of a block, so that LLVM turns them into vector code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.small_matrix import inverse
+
+SQUARE_BLOCK: Final = 128  # samples per block: the rows below stay in L1
+N_ROWS: Final = 48  # of the scratch of a block, see `settle`
+
+
+@jit
+def is_independent(r_matrix: Any, m: int) -> bool:
+    """Return whether R has no covariances."""
+    for i in range(m):
+        for j in range(m):
+            if i != j and r_matrix[i, j] != 0:
+                return False
+    return True
+
+
+@jit
+def square_constants(
+    b_matrix: Any, r_matrix: Any, components: Any, tol: Any, c: Any, k: Any
+) -> None:
+    """Write what follows from B and R: see SquareConstants.
+
+    Rows of k: 0 to 2 G, 3 to 5 P, 6 to 9 q and 2, 4, 6 times it, 10 spread, 11 slack,
+    12 bound, 13 squares and 14 products of P; 15 the tolerance.
+    """
+    m = len(components)
+    for i in range(m):
+        for j in range(m):
+            k[i, j] = b_matrix[components[i], components[j]]
+    inverse(k[0:3], m, k[3:6], c[1])
+    k[15, 0] = tol
+    for i in range(m):
+        k[6, i] = c[1] / r_matrix[i, i]
+        k[7, i] = k[6, i] + k[6, i]
+        k[8, i] = k[7, i] + k[7, i]
+        k[9, i] = k[8, i] + k[7, i]
+        k[10, i] = np.sqrt(k[i, i])
+        k[11, i] = tol * k[10, i]
+        k[12, i] = c[5] / k[i, i]
+    if m == 2:
+        k[13, 0] = k[3, 1] * k[3, 1]
+    elif m == 3:
+        for i in range(3):
+            j, l = (i + 1) % 3, (i + 2) % 3  # noqa: E741
+            k[13, i] = k[3 + j, l] * k[3 + j, l]
+            k[14, i] = k[3 + i, j] * k[3 + i, l]
+
+
+@jit
+def _begin(ub: Any, y: Any, alpha: Any, cc: Any, u: Any, n: int, k: Any) -> None:
+    m = len(ub)
+    for i in range(m):
+        factor, diagonal, row = -k[7, i], k[3 + i, i], k[3 + i]
+        zero = factor - factor
+        for s in range(n):
+            alpha[i, s] = fma(factor, y[i, s], diagonal)
+            cc[i, s] = row[0] * ub[0, s]
+            root = np.sqrt(y[i, s] if zero < y[i, s] else zero)
+            size = abs(ub[i, s])
+            larger = size if root < size else root
+            u[i, s] = -larger if ub[i, s] < zero else larger
+        for j in range(1, m):
+            p = row[j]
+            for s in range(n):
+                cc[i, s] = fma(p, ub[j, s], cc[i, s])
+
+
+@jit
+def _step_1(next_u: Any, h: Any, r: Any, active: Any, unsound: Any, n: int) -> None:
+    for s in range(n):
+        next_u[0, s] = r[0, s] / h[0, s]
+        unsound[s] |= active[s] & (not h[0, s] > 0)
+
+
+@jit
+def _step_2(
+    next_u: Any, h: Any, r: Any, active: Any, unsound: Any, n: int, k: Any, one: Any
+) -> None:
+    p01, square = k[3, 1], k[13, 0]
+    for s in range(n):
+        h0, h1, r0, r1 = h[0, s], h[1, s], r[0, s], r[1, s]
+        det = fma(h0, h1, -square)
+        inv = one / det
+        next_u[0, s] = fma(h1, r0, -(p01 * r1)) * inv
+        next_u[1, s] = fma(h0, r1, -(p01 * r0)) * inv
+        unsound[s] |= active[s] & ((not h0 > 0) | (not det > 0))
+
+
+@jit
+def _step_3(
+    next_u: Any, h: Any, r: Any, active: Any, unsound: Any, n: int, k: Any, one: Any
+) -> None:
+    p01, p02, p12 = k[3, 1], k[3, 2], k[4, 2]
+    s0, s1, s2 = k[13, 0], k[13, 1], k[13, 2]
+    t0, t1, t2 = k[14, 0], k[14, 1], k[14, 2]
+    for s in range(n):
+        h0, h1, h2 = h[0, s], h[1, s], h[2, s]
+        r0, r1, r2 = r[0, s], r[1, s], r[2, s]
+        m00 = fma(h1, h2, -s0)
+        m11 = fma(h0, h2, -s1)
+        m22 = fma(h0, h1, -s2)
+        m12 = fma(-p12, h0, t0)
+        m02 = fma(-p02, h1, t1)
+        m01 = fma(-p01, h2, t2)
+        det = fma(p02, m02, fma(p01, m01, h0 * m00))
+        inv = one / det
+        next_u[0, s] = fma(m02, r2, fma(m01, r1, m00 * r0)) * inv
+        next_u[1, s] = fma(m12, r2, fma(m11, r1, m01 * r0)) * inv
+        next_u[2, s] = fma(m22, r2, fma(m12, r1, m02 * r0)) * inv
+        unsound[s] |= active[s] & ((not h0 > 0) | (not m22 > 0) | (not det > 0))
+
+
+@jit
+def _accept(
+    next_u: Any, u: Any, active: Any, large: Any, steps: Any, n: int, k: Any, one: Any
+) -> int:
+    """Take the step where active; return how many samples are so still."""
+    for s in range(n):
+        large[s] = False
+    for i in range(len(u)):
+        tol, slack = k[15, 0], k[11, i]
+        for s in range(n):
+            a, b = next_u[i, s], u[i, s]
+            small = abs(a - b) < fma(tol, abs(a), slack)
+            large[s] |= active[s] & (not small)
+            u[i, s] = a if active[s] else b
+    left = 0
+    for s in range(n):
+        active[s] = large[s]
+        steps[s] = steps[s] + 1 if large[s] else steps[s]
+        left += 1 if large[s] else 0
+    return left
+
+
+@jit
+def fall(
+    work: Any, active: Any, unsound: Any, steps: Any, n: int, m: int, max_iter: int,
+    k: Any, c: Any,
+) -> None:  # fmt: skip
+    """Newton's method in u for the n samples of a block, max_iter - 1 steps at most.
+
+    Rows of the scratch `work` that it reads: 0 u_b, 3 y; that it leaves: 6 u.
+    """
+    ub, y, u = work[0:m], work[3 : 3 + m], work[6 : 6 + m]
+    alpha, cc = work[9 : 9 + m], work[12 : 12 + m]
+    h, r, next_u = work[15 : 15 + m], work[18 : 18 + m], work[21 : 21 + m]
+    one, large = c[1], np.empty(n, np.bool_)
+    _begin(ub, y, alpha, cc, u, n, k)
+    for s in range(n):
+        active[s], unsound[s], steps[s] = True, False, 1
+    for _ in range(1, max_iter):
+        for i in range(m):
+            k2, k3 = k[8, i], k[9, i]
+            for s in range(n):
+                square = u[i, s] * u[i, s]
+                h[i, s] = fma(k3, square, alpha[i, s])
+                r[i, s] = fma(k2 * square, u[i, s], cc[i, s])
+        if m == 1:
+            _step_1(next_u, h, r, active, unsound, n)
+        elif m == 2:
+            _step_2(next_u, h, r, active, unsound, n, k, one)
+        else:
+            _step_3(next_u, h, r, active, unsound, n, k, one)
+        if _accept(next_u, u, active, large, steps, n, k, one) == 0:
+            break
+
+
+@jit
+def _linearise(work: Any, n: int, m: int, k: Any, c: Any) -> None:
+    """Rows: 9 v, 12 right-hand side, 15 to 23 I + A G, 24 twice the cost of x_b."""
+    for s in range(n):
+        work[24, s] = c[0]
+    for i in range(m):
+        q, twice = k[6, i], k[7, i]
+        u, y, ub = work[6 + i], work[3 + i], work[i]
+        v, right, a = work[9 + i], work[12 + i], work[25]
+        for s in range(n):
+            v[s] = u[s] - ub[s]
+            r = fma(-u[s], u[s], y[s])
+            d = u[s] + u[s]
+            dq = d * q
+            a[s] = fma(d, dq, -(twice * r))
+            right[s] = fma(a[s], v[s], dq * r)
+            innovation = fma(-ub[s], ub[s], y[s])
+            work[24, s] = fma(q * innovation, innovation, work[24, s])
+        for j in range(m):
+            g, inner = k[i, j], work[15 + 3 * i + j]
+            if i == j:
+                for s in range(n):
+                    inner[s] = fma(a[s], g, c[1])
+            else:
+                for s in range(n):
+                    inner[s] = a[s] * g
+
+
+@jit
+def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
+    """Row 26: w; `good` says where every eigenvalue of I + A G is positive."""
+    a, b, w = work[15:24], work[12:15], work[26:29]
+    if m == 1:
+        for s in range(n):
+            w[0, s] = b[0, s] / a[0, s]
+            good[s] = a[0, s] > 0
+    elif m == 2:
+        for s in range(n):
+            a00, a01, a10, a11 = a[0, s], a[1, s], a[3, s], a[4, s]
+            det = fma(a00, a11, -(a01 * a10))
+            inv = one / det
+            w[0, s] = fma(a11, b[0, s], -(a01 * b[1, s])) * inv
+            w[1, s] = fma(a00, b[1, s], -(a10 * b[0, s])) * inv
+            good[s] = (det > 0) & (a00 + a11 > 0)
+    else:
+        for s in range(n):
+            a00, a01, a02 = a[0, s], a[1, s], a[2, s]
+            a10, a11, a12 = a[3, s], a[4, s], a[5, s]
+            a20, a21, a22 = a[6, s], a[7, s], a[8, s]
+            b0, b1, b2 = b[0, s], b[1, s], b[2, s]
+            m00 = fma(a11, a22, -(a12 * a21))
+            m01 = fma(a02, a21, -(a01 * a22))
+            m02 = fma(a01, a12, -(a02 * a11))
+            m10 = fma(a12, a20, -(a10 * a22))
+            m11 = fma(a00, a22, -(a02 * a20))
+            m12 = fma(a02, a10, -(a00 * a12))
+            m20 = fma(a10, a21, -(a11 * a20))
+            m21 = fma(a01, a20, -(a00 * a21))
+            m22 = fma(a00, a11, -(a01 * a10))
+            det = fma(a02, m20, fma(a01, m10, a00 * m00))
+            inv = one / det
+            w[0, s] = fma(m02, b2, fma(m01, b1, m00 * b0)) * inv
+            w[1, s] = fma(m12, b2, fma(m11, b1, m10 * b0)) * inv
+            w[2, s] = fma(m22, b2, fma(m21, b1, m20 * b0)) * inv
+            trace = (a00 + a11) + a22
+            good[s] = (det > 0) & (trace > 0) & ((m00 + m11) + m22 > 0)
+
+
+@jit
+def settle(
+    work: Any, active: Any, unsound: Any, good: Any, converged: Any, n: int, m: int,
+    several: bool, k: Any, c: Any,
+) -> None:  # fmt: skip
+    """Make the last step in w and say which samples may be believed.
+
+    Rows that it leaves: 26 w, 35 residual, 38 cost.
+    """
+    half, near = c[5], c[17]
+    _linearise(work, n, m, k, c)
+    _solve(work, good, n, m, c[1])
+    w, v_new, residual, cost = work[26:29], work[29:32], work[35:38], work[38]
+    for i in range(m):
+        for s in range(n):
+            v_new[i, s] = k[i, 0] * w[0, s]
+        for j in range(1, m):
+            for s in range(n):
+                v_new[i, s] = fma(k[i, j], w[j, s], v_new[i, s])
+    close = np.ones(n, np.bool_)
+    for s in range(n):
+        good[s] = good[s] & (not unsound[s])
+        converged[s] = good[s]
+        cost[s] = w[0, s] * v_new[0, s]
+    for i in range(1, m):
+        for s in range(n):
+            cost[s] = fma(w[i, s], v_new[i, s], cost[s])
+    for i in range(m):
+        q, spread, slack, tol = k[6, i], k[10, i], k[11, i], k[15, 0]
+        ub, y, v, r = work[i], work[3 + i], work[9 + i], residual[i]
+        for s in range(n):
+            u = ub[s] + v_new[i, s]
+            step, size = abs(v_new[i, s] - v[s]), abs(u)
+            converged[s] &= step < fma(tol, size, slack)
+            close[s] &= step < near * (size + spread)
+            r[s] = fma(-u, u, y[s])
+            cost[s] = fma(r[s], q * r[s], cost[s])
+    for s in range(n):
+        cost[s] = half * cost[s]
+        good[s] &= cost[s] <= half * work[24, s]
+        good[s] &= converged[s] | (close[s] & active[s])
+    if several:
+        for i in range(m):
+            ub, bound = work[i], k[12, i]
+            for s in range(n):
+                good[s] &= cost[s] < (ub[s] * ub[s]) * bound
