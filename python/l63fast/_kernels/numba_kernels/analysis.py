@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
     CONVERGED,
     MAX_ITER,
@@ -64,14 +65,11 @@ def _analyse_sample(
     zero, one, half = c[0], c[1], c[5]
     m = len(powers)
     ub, r, qr, best, zeros = s[19], s[3], s[4], s[20], s[21]
-    g, q, inner = s[22:25], s[25:28], s[15:18]
-    linear = True
+    g, q = s[22:25], s[25:28]
     for i in range(m):
-        linear = linear and powers[i] == 1
         ub[i] = xb[components[i]]
         for j in range(m):
             g[i, j] = b_matrix[components[i], components[j]]
-            inner[i, j] = g[i, j] + r_matrix[i, j]
         s[18, i] = np.sqrt(g[i, i])
         best[i] = zero
         zeros[i] = zero
@@ -79,13 +77,7 @@ def _analyse_sample(
     residual_of(ub, y, powers, m, q, r, qr, one)
     background_cost = cost_of(zeros, zeros, r, qr, m, half)
     status, n_iter, cost = MAX_ITER, 0, background_cost
-    if linear and max_iter > 0:
-        for i in range(m):
-            r[i] = y[i] - ub[i]
-        inverse(inner, m, s[12:15], one)
-        symmetric_times(s[12:15], r, m, best)
-        status, n_iter = CONVERGED, 1
-    elif max_iter > 0:
+    if max_iter > 0:
         cost = c[11]
         for basin in range(n_starts):
             if basin > 0 and not _others_may_be_lower(ub, g, powers, m, cost, half):
@@ -141,33 +133,42 @@ def _analyse_range(
     cost: Any,
     residual: Any,
 ) -> None:
-    """Analyse samples [begin, end): squares in blocks, what is left one by one."""
+    """Analyse samples [begin, end): in blocks where possible, else one by one."""
     s = np.zeros((28, 3), dtype=background.dtype)
     k = np.zeros((16, 3), dtype=background.dtype)
     work = np.empty((N_ROWS, SQUARE_BLOCK), dtype=background.dtype)
     done = np.zeros(SQUARE_BLOCK, np.bool_)
     each_b, each_r = b_matrices.shape[0] > 1, r_matrices.shape[0] > 1
-    squares = max_iter > 0
+    linear, squares = max_iter > 0, max_iter > 0
     for power in powers:
-        squares = squares and power == 2
+        linear, squares = linear and power == 1, squares and power == 2
     block = 1 if each_b or each_r else SQUARE_BLOCK
     for first in range(begin, end, block):
-        n = min(block, end - first)
+        last = min(first + block, end)
         b = b_matrices[first if each_b else 0]
         r = r_matrices[first if each_r else 0]
-        falls = squares and is_independent(r, len(powers))
-        if falls:
-            if first == begin or block == 1:
+        new = first == begin or block == 1
+        done[:] = False
+        if linear:
+            if new:
+                linear_constants(b, r, components, c[1], k)
+            analyse_linear(
+                background[first:last], observation[first:last], b, components, c, k,
+                work, state[first:last], status[first:last], n_iter[first:last],
+                cost[first:last], residual[first:last],
+            )  # fmt: skip
+            continue
+        if squares and is_independent(r, len(powers)):
+            if new:
                 square_constants(b, r, components, c[16], c, k)
             _analyse_squares(
-                background[first : first + n], observation[first : first + n], b,
-                components, n_starts > 1, max_iter, c, k, work, done,
-                state[first : first + n], status[first : first + n],
-                n_iter[first : first + n], cost[first : first + n],
-                residual[first : first + n],
+                background[first:last], observation[first:last], b, components,
+                n_starts > 1, max_iter, c, k, work, done, state[first:last],
+                status[first:last], n_iter[first:last], cost[first:last],
+                residual[first:last],
             )  # fmt: skip
-        for i in range(first, first + n):
-            if falls and done[i - first]:
+        for i in range(first, last):
+            if done[i - first]:
                 continue
             status[i], n_iter[i], cost[i] = _analyse_sample(
                 background[i],

@@ -1,0 +1,104 @@
+"""3D-Var of linear h, in blocks: the minimum at once; the order is that of analyse.cpp.
+
+Loops run over the samples of a block, so that LLVM turns them into vector code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.newton import CONVERGED, NON_FINITE
+from l63fast._kernels.numba_kernels.small_matrix import inverse
+
+
+@jit
+def linear_constants(
+    b_matrix: Any, r_matrix: Any, components: Any, one: Any, k: Any
+) -> None:
+    """Write G to rows 0 to 2 of k, R^-1 to 3 to 5 and (G + R)^-1 to 6 to 8."""
+    m = len(components)
+    total = np.empty((3, 3), k.dtype)
+    for i in range(m):
+        for j in range(m):
+            k[i, j] = b_matrix[components[i], components[j]]
+            total[i, j] = k[i, j] + r_matrix[i, j]
+    inverse(r_matrix, m, k[3:6], one)
+    inverse(total, m, k[6:9], one)
+
+
+@jit
+def _times(matrix: Any, v: Any, out: Any, m: int, n: int) -> None:
+    for i in range(m):
+        first = matrix[i, 0]
+        for s in range(n):
+            out[i, s] = first * v[0, s]
+        for j in range(1, m):
+            a = matrix[i, j]
+            for s in range(n):
+                out[i, s] = fma(a, v[j, s], out[i, s])
+
+
+@jit
+def analyse_linear(
+    background: Any,
+    observation: Any,
+    b_matrix: Any,
+    components: Any,
+    c: Any,
+    k: Any,
+    work: Any,
+    state: Any,
+    status: Any,
+    n_iter: Any,
+    cost: Any,
+    residual: Any,
+) -> None:
+    """Analyse a block of samples.
+
+    Rows of the scratch: 0 y, 3 innovation, 6 w, 9 G w, 12 residual, 15 R^-1 times it,
+    18 state, 21 cost.
+    """
+    n, m = observation.shape
+    y, innovation, w, v = work[0:3], work[3:6], work[6:9], work[9:12]
+    r, qr, x, total = work[12:15], work[15:18], work[18:21], work[21]
+    for i in range(m):
+        for s in range(n):
+            y[i, s] = observation[s, i]
+            innovation[i, s] = y[i, s] - background[s, components[i]]
+    _times(k[6:9], innovation, w, m, n)
+    _times(k[0:3], w, v, m, n)
+    for j in range(3):
+        for s in range(n):
+            x[j, s] = b_matrix[j, components[0]] * w[0, s]
+        for i in range(1, m):
+            column = b_matrix[j, components[i]]
+            for s in range(n):
+                x[j, s] = fma(column, w[i, s], x[j, s])
+        for s in range(n):
+            x[j, s] = background[s, j] + x[j, s]
+    for i in range(m):
+        for s in range(n):
+            r[i, s] = y[i, s] - x[components[i], s]
+    _times(k[3:6], r, qr, m, n)
+    for s in range(n):
+        total[s] = w[0, s] * v[0, s]
+    for i in range(1, m):
+        for s in range(n):
+            total[s] = fma(w[i, s], v[i, s], total[s])
+    for i in range(m):
+        for s in range(n):
+            total[s] = fma(r[i, s], qr[i, s], total[s])
+    for s in range(n):
+        total[s] = c[5] * total[s]
+        finite = np.isfinite((x[0, s] - x[0, s]) + (x[1, s] - x[1, s]))
+        finite = finite & np.isfinite((x[2, s] - x[2, s]) + total[s])
+        status[s] = CONVERGED if finite else NON_FINITE
+        n_iter[s] = 1
+        cost[s] = total[s] if finite else c[7]
+        for j in range(3):
+            state[s, j] = x[j, s] if finite else c[7]
+        for i in range(m):
+            residual[s, i] = r[i, s] if finite else c[7]
