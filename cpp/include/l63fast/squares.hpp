@@ -138,13 +138,14 @@ L63FAST_INLINE void fall_on(const SquareConstants<T, M>& s, Fall<T, M>& fall) {
 }
 
 // The last step, in w, with the cost there; returns the lanes that may be believed:
-// converged, or close to it and out of steps.
+// converged, or out of steps where only rounding moves them, the tolerance being finer.
 // `several` says that the other basins count too: none of them can be lower than what
 // it costs to cross zero, min u_b^2 / (2 G_ii).
 template <class T, int M>
 L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& fall,
                               bool several, Point<T, M>& p, Mask<T>& converged) {
-  const Pack<T> one = broadcast(T(1)), near = broadcast(T(0x1p-10));
+  const Pack<T> one = broadcast(T(1));
+  const Pack<T> rounding = broadcast(sizeof(T) == 8 ? T(0x1p-46) : T(0x1p-17));
   Matrix<T, M> inner;
   Vector<T, M> right, v;
   Pack<T> cost_of_background{};
@@ -171,7 +172,7 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
     const Pack<T> step = magnitude(p.v.at[i] - v.at[i]);
     const Pack<T> size = magnitude(p.u.at[i]);
     converged = converged & less(step, fma(s.tol, size, s.slack.at[i]));
-    close = close & less(step, near * (size + s.spread.at[i]));
+    close = close & less(step, rounding * (size + s.spread.at[i]));
     p.r.at[i] = fma(-p.u.at[i], p.u.at[i], fall.y.at[i]);
     p.qr.at[i] = s.q.at[i] * p.r.at[i];
     p.cost = fma(p.r.at[i], p.qr.at[i], p.cost);

@@ -241,7 +241,7 @@ def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
     c[11] = np.inf
     c[13:16] = (2, 6, 12)
     c[16] = tol if c[10] > 0 else 0
-    c[17] = 2.0**-10
+    c[17] = 64 * np.finfo(dtype).eps
     return c
 
 

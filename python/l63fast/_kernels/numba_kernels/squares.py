@@ -254,7 +254,7 @@ def settle(
 
     Rows that it leaves: 26 w, 35 residual, 38 cost.
     """
-    half, near = c[5], c[17]
+    half, rounding = c[5], c[17]
     _linearise(work, n, m, k, c)
     _solve(work, good, n, m, c[1])
     w, v_new, residual, cost = work[26:29], work[29:32], work[35:38], work[38]
@@ -279,7 +279,7 @@ def settle(
             u = ub[s] + v_new[i, s]
             step, size = abs(v_new[i, s] - v[s]), abs(u)
             converged[s] &= step < fma(tol, size, slack)
-            close[s] &= step < near * (size + spread)
+            close[s] &= step < rounding * (size + spread)
             r[s] = fma(-u, u, y[s])
             cost[s] = fma(r[s], q * r[s], cost[s])
     for s in range(n):

@@ -1,0 +1,85 @@
+"""The fast fall of squares against the careful iteration, on hard problems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from l63fast.assimilation.scheme import Status
+from l63fast.assimilation.three_d_var import three_d_var
+from l63fast.observation import ObservationOperator
+
+N = 4000
+
+
+def problems(name: str, condition: float) -> tuple[np.ndarray, ...]:
+    """Return backgrounds, observations, and B of at most that condition number."""
+    rng = np.random.default_rng(5)
+    operator = ObservationOperator(name)
+    axes, _ = np.linalg.qr(rng.standard_normal((N, 3, 3)))
+    values = np.stack(
+        [
+            np.ones(N),
+            condition ** -rng.uniform(0, 1, N),
+            np.full(N, 1 / condition),
+        ],
+        axis=-1,
+    ) * 10.0 ** rng.uniform(-2, 2, (N, 1))
+    B = (axes * values[:, None]) @ axes.swapaxes(1, 2)
+    B = (B + B.swapaxes(1, 2)) / 2
+    background = rng.standard_normal((N, 3)) * [8, 9, 8.6] + [0, 0, 23.5]
+    background[: N // 100] = 0
+    step = (axes * np.sqrt(values)[:, None]) @ rng.standard_normal((N, 3, 1))
+    truth = background + step[..., 0]
+    variance = 10.0 ** rng.uniform(-2, 2, N)
+    noise = rng.standard_normal((N, operator.obs_dim)) * np.sqrt(variance)[:, None]
+    R = variance[:, None, None] * np.eye(operator.obs_dim)
+    return background, operator(truth) + noise, B, R
+
+
+def carefully(background, observation, name, B, R, **settings):
+    """Return what the careful iteration finds: any covariance in R, even tiny, asks it."""
+    hardly_dependent = R.copy()
+    hardly_dependent[:, 0, 1] = hardly_dependent[:, 1, 0] = 1e-300
+    return three_d_var(
+        background, observation, name, B=B, R=hardly_dependent, **settings
+    )
+
+
+@pytest.mark.parametrize("condition", [10.0, 1e4, 1e8])
+@pytest.mark.parametrize("name", ["x2y2", "x2z2", "x2y2z2"])
+def test_no_analysis_is_worse_than_the_careful_one(name: str, condition: float) -> None:
+    background, observation, B, R = problems(name, condition)
+    fast = three_d_var(background, observation, name, B=B, R=R, max_iter=50)
+    careful = carefully(background, observation, name, B, R, max_iter=50)
+    assert np.array_equal(fast.status, careful.status)
+    assert np.all(fast.cost <= careful.cost + 1e-8 * np.maximum(careful.cost, 1))
+    done = (fast.status == Status.CONVERGED) & np.isclose(fast.cost, careful.cost)
+    assert done.mean() > 0.98
+    assert np.abs(fast.state - careful.state)[done].max() < 1e-6
+
+
+def test_other_basins_are_tried_where_they_may_be_lower() -> None:
+    # x and y move together in B, and their squares agree with either sign: the
+    # background of x says plus, that of y, nearer to zero, says minus.
+    B = np.array([[4.0, 3.9, 0.0], [3.9, 4.0, 0.0], [0.0, 0.0, 1.0]])
+    background = np.array([[3.0, -0.2, 20.0]])
+    observation, R = np.array([[16.0, 16.0]]), np.eye(2)
+    args = (background, observation, "x2y2")
+    one = three_d_var(*args, B=B, R=R, multi_start=False)
+    every = three_d_var(*args, B=B, R=R)
+    assert one.state[0, 1] < 0
+    assert every.state[0, 1] > 3.5
+    assert every.cost[0] < one.cost[0] / 2
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 5])
+def test_few_iterations_end_as_the_careful_ones_do(max_iter: int) -> None:
+    background, observation, B, R = problems("x2y2", 10.0)
+    settings = {"max_iter": max_iter, "multi_start": False}
+    fast = three_d_var(background, observation, "x2y2", B=B, R=R, **settings)
+    careful = carefully(background, observation, "x2y2", B, R, **settings)
+    left = fast.status == Status.MAX_ITER
+    assert left.any()
+    assert np.all(fast.n_iter <= max_iter)
+    assert np.allclose(fast.state[left], careful.state[left], rtol=0, atol=1e-6)
