@@ -38,7 +38,7 @@ def problems(name: str, condition: float) -> tuple[np.ndarray, ...]:
 
 
 def carefully(background, observation, name, B, R, **settings):
-    """Return what the careful iteration finds: any covariance in R, even tiny, asks it."""
+    """Return what the careful iteration finds: a covariance in R makes it be used."""
     hardly_dependent = R.copy()
     hardly_dependent[:, 0, 1] = hardly_dependent[:, 1, 0] = 1e-300
     return three_d_var(
