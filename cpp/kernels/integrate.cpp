@@ -100,7 +100,7 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
       for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
-          rk4_step<T>(states[m], k);
+          states[m] = rk4_step(states[m], k);
         }
       }
       if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;

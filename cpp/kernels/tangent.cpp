@@ -72,7 +72,7 @@ bool tangent_group(const Group<T, M, K>& group, const StepConstants<T>& k,
       for (int m = 0; m < M; ++m) {
         const Stages<T> at = stages_of(states[m], k);
 #pragma GCC unroll 4
-        for (int i = 0; i < K; ++i) tangent_step(at, vectors[m][i], k);
+        for (int i = 0; i < K; ++i) vectors[m][i] = tangent_step(at, vectors[m][i], k);
         states[m] = combined(states[m], at.k1, at.k2, at.k3, at.k4, k);
       }
     }
@@ -102,7 +102,7 @@ void take_back(Components<T>* states, Components<T> (*vectors)[K], std::int64_t 
     if (stride > 1 && is_set(cancel)) return;
     for (std::int64_t step = 0; step < stride; ++step) {
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) rk4_step(states[m], k);
+      for (int m = 0; m < M; ++m) states[m] = rk4_step(states[m], k);
     }
   }
   for (std::int64_t i = n_kept - 1; i >= 0; --i) {
@@ -111,7 +111,7 @@ void take_back(Components<T>* states, Components<T> (*vectors)[K], std::int64_t 
       for (int m = 0; m < M; ++m) {
         const Stages<T> at = stages_of(scratch[M * i + m], k);
 #pragma GCC unroll 4
-        for (int j = 0; j < K; ++j) adjoint_step(at, vectors[m][j], k);
+        for (int j = 0; j < K; ++j) vectors[m][j] = adjoint_step(at, vectors[m][j], k);
       }
       continue;
     }

@@ -31,9 +31,12 @@ struct Tendency {
 };
 
 template <class T>
-L63FAST_INLINE Tendency<T> tendency(const Components<T>& s, Pack<T> rho, Pack<T> beta) {
+L63FAST_INLINE Tendency<T> tendency(Components<T> s, Pack<T> rho, Pack<T> beta) {
   return {s.y - s.x, fma(s.x, rho - s.z, -s.y), fma(s.x, s.y, -(beta * s.z))};
 }
+
+// States are passed by value: through a reference GCC would keep those of a group in
+// memory instead of in registers.
 
 // The four points of one RK4 step at which the tendency is taken, and the tendencies.
 template <class T>
@@ -43,13 +46,13 @@ struct Stages {
 };
 
 template <class T>
-L63FAST_INLINE Components<T> moved(const Components<T>& s, Pack<T> by_a, Pack<T> by,
+L63FAST_INLINE Components<T> moved(Components<T> s, Pack<T> by_a, Pack<T> by,
                                    const Tendency<T>& k) {
   return {fma(by_a, k.a, s.x), fma(by, k.b, s.y), fma(by, k.c, s.z)};
 }
 
 template <class T>
-L63FAST_INLINE Stages<T> stages_of(const Components<T>& s, const StepConstants<T>& k) {
+L63FAST_INLINE Stages<T> stages_of(Components<T> s, const StepConstants<T>& k) {
   const Pack<T> rho = broadcast(k.rho), beta = broadcast(k.beta);
   const Pack<T> h = broadcast(k.h), sh = broadcast(k.sh);
   const Pack<T> sd = broadcast(k.sd), dt = broadcast(k.dt);
@@ -67,7 +70,7 @@ L63FAST_INLINE Stages<T> stages_of(const Components<T>& s, const StepConstants<T
 
 // s + dt/6 (k1 + 2 k2 + 2 k3 + k4); a's factor sigma is in s6.
 template <class T>
-L63FAST_INLINE Components<T> combined(const Components<T>& s, const Tendency<T>& k1,
+L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
                                       const Tendency<T>& k2, const Tendency<T>& k3,
                                       const Tendency<T>& k4,
                                       const StepConstants<T>& k) {
@@ -79,9 +82,9 @@ L63FAST_INLINE Components<T> combined(const Components<T>& s, const Tendency<T>&
 
 // One step of classical RK4: 41 operations on packs.
 template <class T>
-L63FAST_INLINE void rk4_step(Components<T>& s, const StepConstants<T>& k) {
+L63FAST_INLINE Components<T> rk4_step(Components<T> s, const StepConstants<T>& k) {
   const Stages<T> at = stages_of(s, k);
-  s = combined(s, at.k1, at.k2, at.k3, at.k4, k);
+  return combined(s, at.k1, at.k2, at.k3, at.k4, k);
 }
 
 }  // namespace L63FAST_LEVEL
