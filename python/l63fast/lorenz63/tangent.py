@@ -114,7 +114,7 @@ def adjoint(
     )  # fmt: skip
     gradient = _checks.vectors_of("gradient", gradient, call.states)
     if not call.n_steps or not gradient.size:
-        return gradient.copy()
+        return np.array(gradient)
 
     def take_back(n: int, members: Any) -> tuple[np.ndarray, int]:
         start = _forecast(call, call.n_steps - n)

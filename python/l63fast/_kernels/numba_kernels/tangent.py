@@ -127,7 +127,7 @@ def _take_back_segment(
 def _take_back(
     state: np.ndarray, vectors: np.ndarray, n_steps: int, kept: np.ndarray, c: Any
 ) -> None:
-    """The same over any number of steps: by checkpoints, as in tangent.cpp."""
+    """Take gradients back over any number of steps: take_back of tangent.cpp."""
     if n_steps <= SEGMENT:
         _take_back_segment(state, vectors, n_steps, kept, c)
         return
