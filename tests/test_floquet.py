@@ -29,7 +29,7 @@ def periodic_orbit(backend: str) -> tuple[np.ndarray, float, np.ndarray]:
         jacobian = matrix - np.eye(3)
         jacobian[:, 2] = tendency(final)
         dx, dy, dt = np.linalg.solve(jacobian, state - final)
-        state, period = state + [dx, dy, 0.0], period + dt
+        state, period = state + np.array([dx, dy, 0.0]), period + dt
     assert np.abs(final - state).max() < 1e-11
     return state, period, matrix
 

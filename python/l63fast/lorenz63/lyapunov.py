@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
 from l63fast.lorenz63.tangent import tangent_linear
+
+# Along no axis or plane that the model keeps: the directions come out ordered.
+_START: Final = ((3.0, 2.0, 1.0), (1.0, 3.0, 2.0), (2.0, 1.0, 3.0))
 
 
 def lyapunov_exponents(
@@ -51,7 +54,8 @@ def lyapunov_exponents(
     n_steps = _checks.count("n_steps", n_steps, minimum=1)
     n_transient = _checks.count("n_transient", n_transient)
     steps_per_basis = _checks.count("steps_per_basis", steps_per_basis, minimum=1)
-    basis = np.broadcast_to(np.eye(3, dtype=states.dtype), (*states.shape, 3))
+    start, _ = _orthonormal(np.array(_START, dtype=states.dtype))
+    basis = np.broadcast_to(start, (*states.shape, 3))
     growth = np.zeros(states.shape)
     for counted, total in ((False, n_transient), (True, n_steps)):
         for done in range(0, total, steps_per_basis):
