@@ -17,7 +17,7 @@ from l63fast.lorenz63 import forecast, spin_up
 INTERRUPT = """
 import os, signal, sys, threading, time
 import numpy as np
-from l63fast.lorenz63 import forecast
+from l63fast.lorenz63 import adjoint, forecast, tangent_linear
 from l63fast.assimilation.three_d_var import three_d_var
 delay, kind = float(sys.argv[1]), sys.argv[2]
 states = np.tile([1.0, 2.0, 20.0], (20_000, 1))
@@ -25,6 +25,10 @@ states = np.tile([1.0, 2.0, 20.0], (20_000, 1))
 def call():
     if kind == "forecast":
         forecast(states, 10_000_000)
+    elif kind == "tangent_linear":
+        tangent_linear(states, states, 10_000_000)
+    elif kind == "adjoint":
+        adjoint(states, states, 10_000_000)
     else:
         big = np.tile(states, (100, 1))
         three_d_var(big, big[:, :1] ** 2, "x2", B=np.eye(3), R=np.eye(1),
@@ -58,7 +62,9 @@ def interrupted(kind: str, delay: float) -> tuple[float, Sequence[str]]:
     return float(first), rest
 
 
-@pytest.mark.parametrize("kind", ["forecast", "three_d_var"])
+@pytest.mark.parametrize(
+    "kind", ["forecast", "three_d_var", "tangent_linear", "adjoint"]
+)
 def test_ctrl_c_stops_a_long_call_and_the_next_works(kind: str) -> None:
     # The promise is 0.2 s; 2 s here, since a loaded machine may not even schedule us.
     seconds, rest = interrupted(kind, 0.5)

@@ -113,6 +113,41 @@ def test_three_d_var_gives_the_same_bits_everywhere(name, dtype, each) -> None:
         assert alone.tobytes() == among[-1:].tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_steps", [1, 40, 700])
+def test_tangent_and_adjoint_give_the_same_bits_everywhere(dtype, k, n_steps) -> None:
+    state = golden.states(331, dtype)
+    vectors = golden.states(331 * k, dtype).reshape(331, k, 3) * dtype(0.125)
+    args = (vectors, n_steps, 0.01, PARAMETERS)
+    hashes, among = {}, []
+    for label, (backend, level) in zip(NAMES, BACKENDS, strict=True):
+        kernels = load_kernels(backend, level=level)
+        among = [*kernels.tangent(state, *args, 2)[:2],
+                 kernels.adjoint(state, *args, 1)[0]]  # fmt: skip
+        hashes[label] = golden.digest(*among)
+    assert len(set(hashes.values())) == 1, hashes
+    for n in (1, 7, 8, 9, 40, 330):
+        args = (vectors[-n:], n_steps, 0.01, PARAMETERS)
+        kernels = load_kernels("cpp")
+        some = [*kernels.tangent(state[-n:], *args, 1)[:2],
+                kernels.adjoint(state[-n:], *args, 2)[0]]  # fmt: skip
+        for alone, all_of_them in zip(some, among, strict=True):
+            assert alone.tobytes() == all_of_them[-n:].tobytes()
+
+
+@pytest.mark.parametrize("backend", ["numba", "cpp"])
+def test_tangent_and_adjoint_in_threads_that_really_run(backend: str) -> None:
+    # 5,000 members x 300 steps: large enough that no backend runs it inline.
+    state, kernels = golden.states(5000, np.float64), load_kernels(backend)
+    args = (state[:, None] * 0.25, 300, 0.01, PARAMETERS)
+    one = golden.digest(*kernels.tangent(state, *args, 1)[:2])
+    back = golden.digest(kernels.adjoint(state, *args, 1)[0])
+    for n_threads in (2, 3, 8):
+        assert golden.digest(*kernels.tangent(state, *args, n_threads)[:2]) == one
+        assert golden.digest(kernels.adjoint(state, *args, n_threads)[0]) == back
+
+
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
 @pytest.mark.parametrize("save_every", [1, 2, 50])
 def test_out_may_have_any_strides(backend: str, save_every: int) -> None:

@@ -133,6 +133,63 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   return py::make_tuple(state, status, n_iter, cost, residual);
 }
 
+// The job that tangent and adjoint share; `out` is shaped like the vectors.
+template <class T>
+l63fast::Linearised<T> linearised(const py::array_t<T>& state,
+                                  const py::array_t<T>& vectors, py::array_t<T>& out,
+                                  std::int64_t n_steps, double dt, double sigma,
+                                  double rho, double beta) {
+  if (vectors.ndim() != 3 || vectors.shape(1) < 1 || vectors.shape(2) != 3)
+    throw std::invalid_argument("vectors: not (n, n_vectors, 3)");
+  if (n_steps < 1) throw std::invalid_argument("n_steps: below 1");
+  l63fast::Linearised<T> job{};
+  job.state = read(state, 3 * vectors.shape(0));
+  job.vectors = read(vectors, vectors.size());
+  job.n_vectors = vectors.shape(1);
+  job.n_steps = n_steps;
+  job.dt = dt;
+  job.parameters = {sigma, rho, beta};
+  out = py::array_t<T>({vectors.shape(0), vectors.shape(1), py::ssize_t{3}});
+  job.out_vectors = out.mutable_data();
+  return job;
+}
+
+template <class T>
+py::tuple tangent(const py::array_t<T>& state, const py::array_t<T>& perturbation,
+                  std::int64_t n_steps, double dt, double sigma, double rho,
+                  double beta, int n_threads, const std::string& level) {
+  py::array_t<T> carried;
+  auto job = linearised(state, perturbation, carried, n_steps, dt, sigma, rho, beta);
+  const py::ssize_t n = perturbation.shape(0);
+  py::array_t<T> final_state({n, py::ssize_t{3}});
+  job.out_state = final_state.mutable_data();
+  const KernelTable& table = table_of(level);
+  std::int64_t diverged = 0;
+  {
+    const py::gil_scoped_release release;
+    diverged = l63fast::tangent(table, job, n, n_threads, signals_pending, nullptr);
+  }
+  rethrow_python_error();
+  return py::make_tuple(final_state, carried, diverged);
+}
+
+template <class T>
+py::tuple adjoint(const py::array_t<T>& state, const py::array_t<T>& gradient,
+                  std::int64_t n_steps, double dt, double sigma, double rho,
+                  double beta, int n_threads, const std::string& level) {
+  py::array_t<T> carried;
+  const auto job = linearised(state, gradient, carried, n_steps, dt, sigma, rho, beta);
+  const py::ssize_t n = gradient.shape(0);
+  const KernelTable& table = table_of(level);
+  std::int64_t diverged = 0;
+  {
+    const py::gil_scoped_release release;
+    diverged = l63fast::adjoint(table, job, n, n_threads, signals_pending, nullptr);
+  }
+  rethrow_python_error();
+  return py::make_tuple(carried, diverged);
+}
+
 template <class T>
 void define(py::module_& module) {
   module.def("integrate", &integrate<T>, py::arg("initial").noconvert(),
@@ -144,6 +201,14 @@ void define(py::module_& module) {
              py::arg("r_matrices").noconvert(), py::arg("components"),
              py::arg("powers"), py::arg("n_starts"), py::arg("max_iter"),
              py::arg("tol"), py::arg("n_threads"), py::arg("level"));
+  module.def("tangent", &tangent<T>, py::arg("state").noconvert(),
+             py::arg("perturbation").noconvert(), py::arg("n_steps"), py::arg("dt"),
+             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
+             py::arg("level"));
+  module.def("adjoint", &adjoint<T>, py::arg("state").noconvert(),
+             py::arg("gradient").noconvert(), py::arg("n_steps"), py::arg("dt"),
+             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
+             py::arg("level"));
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 // registers across all steps between two saved states.
 #include "levels.hpp"
 
+#include "l63fast/finite.hpp"
 #include "l63fast/interleave.hpp"
 #include "l63fast/lorenz63.hpp"
-#include "l63fast/mask.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -17,19 +17,6 @@ constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `can
 // Packs in flight per component: enough to hide the latency of fma, few enough that
 // the states stay in the registers (32 of them with AVX-512, 16 before).
 constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
-
-// Reads the first `count` of W states; lanes beyond repeat the last, so that they can
-// neither diverge on their own nor be slow.
-template <class T>
-L63FAST_INLINE Components<T> load(const T* states, std::int64_t count) {
-  if (count >= width<T>) return load_states(states);
-  T padded[3 * width<T>];
-  for (int i = 0; i < width<T>; ++i) {
-    const T* state = states + 3 * (i < count ? i : count - 1);
-    for (int c = 0; c < 3; ++c) padded[3 * i + c] = state[c];
-  }
-  return load_states(padded);
-}
 
 // Writes the first `count` of W states to wherever the strides say.
 template <class T>
@@ -50,31 +37,16 @@ L63FAST_INLINE void store(T* out, const Strides& s, std::int64_t count,
   }
 }
 
-template <class T, int M>
-L63FAST_INLINE bool all_finite(const Components<T>* s) {
-  Mask<T> good = Mask<T>::all();
-  for (int m = 0; m < M; ++m) good = good & finite<T>((s[m].x + s[m].y) + s[m].z);
-  return !any(~good);
-}
-
-template <class T>
-L63FAST_INLINE bool is_finite(T value) {
-  return value - value == T(0);
-}
-
 // Non-finite values become the one canonical NaN; returns how many members have one.
 template <class T>
-std::int64_t canonicalise(T* out, const Strides& s, std::int64_t n_saved,
-                          std::int64_t count) {
+std::int64_t canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved,
+                                std::int64_t count) {
   std::int64_t diverged = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     bool finite = true;
     for (std::int64_t k = 0; k < n_saved; ++k) {
       for (int c = 0; c < 3; ++c) {
-        T& value = out[i * s.member + k * s.time + c * s.component];
-        if (is_finite(value)) continue;
-        value = static_cast<T>(__builtin_nan(""));
-        finite = false;
+        finite &= canonicalise(out[i * s.member + k * s.time + c * s.component]);
       }
     }
     diverged += !finite;
@@ -117,7 +89,7 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
   Components<T> states[M];
   for (int m = 0; m < M; ++m) {
     const std::int64_t first = m * width<T>;
-    states[m] = load(job.initial + 3 * (begin + first), count - first);
+    states[m] = load_states(job.initial + 3 * (begin + first), 3, count - first);
   }
   T* out = job.out + begin * job.strides.member;
   [[maybe_unused]] Tile<T, tiled ? M : 1> tile;
@@ -128,7 +100,7 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
       for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
-          rk4_step<T>(states[m].x, states[m].y, states[m].z, k);
+          states[m] = rk4_step(states[m], k);
         }
       }
       if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;
@@ -146,8 +118,8 @@ std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& 
       }
     }
   }
-  if (all_finite<T, M>(states)) return 0;
-  return canonicalise(out, job.strides, job.n_saved, count);
+  if (all_finite<M>(states)) return 0;
+  return canonicalise_saved(out, job.strides, job.n_saved, count);
 }
 
 template <class T>

@@ -13,6 +13,15 @@ std::int64_t integrate_f32(const Integration<float>&, std::int64_t, std::int64_t
                            const int*);
 void analyse_f64(const Analysis<double>&, std::int64_t, std::int64_t, const int*);
 void analyse_f32(const Analysis<float>&, std::int64_t, std::int64_t, const int*);
+std::int64_t tangent_f64(const Linearised<double>&, std::int64_t, std::int64_t,
+                         const int*);
+std::int64_t tangent_f32(const Linearised<float>&, std::int64_t, std::int64_t,
+                         const int*);
+std::int64_t adjoint_f64(const Linearised<double>&, std::int64_t, std::int64_t, void*,
+                         const int*);
+std::int64_t adjoint_f32(const Linearised<float>&, std::int64_t, std::int64_t, void*,
+                         const int*);
+std::int64_t adjoint_scratch(std::int64_t n_steps);
 
 }  // namespace L63FAST_LEVEL
 }  // namespace l63fast

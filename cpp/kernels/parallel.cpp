@@ -2,7 +2,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -98,6 +100,25 @@ const auto& integrate_entry(const KernelTable& k, double) { return k.integrate_f
 const auto& integrate_entry(const KernelTable& k, float) { return k.integrate_f32; }
 const auto& analyse_entry(const KernelTable& k, double) { return k.analyse_f64; }
 const auto& analyse_entry(const KernelTable& k, float) { return k.analyse_f32; }
+const auto& tangent_entry(const KernelTable& k, double) { return k.tangent_f64; }
+const auto& tangent_entry(const KernelTable& k, float) { return k.tangent_f32; }
+const auto& adjoint_entry(const KernelTable& k, double) { return k.adjoint_f64; }
+const auto& adjoint_entry(const KernelTable& k, float) { return k.adjoint_f32; }
+
+struct alignas(64) CacheLine {
+  unsigned char bytes[64];
+};
+
+// Steps of one trajectory that cost as much as all of this job.
+template <class T>
+double equivalent_steps(const Linearised<T>& job, std::int64_t n) {
+  return static_cast<double>(n) * static_cast<double>(job.n_steps) *
+         static_cast<double>(1 + job.n_vectors);
+}
+
+std::int64_t total(const std::vector<std::int64_t>& counts) {
+  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+}
 
 }  // namespace
 
@@ -113,9 +134,7 @@ std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
         diverged[static_cast<std::size_t>(worker)] =
             integrate_entry(kernels, T{})(job, begin, end, cancel);
       });
-  std::int64_t total = 0;
-  for (const std::int64_t count : diverged) total += count;
-  return total;
+  return total(diverged);
 }
 
 template <class T>
@@ -128,6 +147,36 @@ void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
                });
 }
 
+template <class T>
+std::int64_t tangent(const KernelTable& kernels, const Linearised<T>& job,
+                     std::int64_t n, int n_threads, Poll poll, void* poll_data) {
+  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
+  over_members(
+      n, equivalent_steps(job, n), n_threads, poll, poll_data,
+      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
+        diverged[static_cast<std::size_t>(worker)] =
+            tangent_entry(kernels, T{})(job, begin, end, cancel);
+      });
+  return total(diverged);
+}
+
+template <class T>
+std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
+                     std::int64_t n, int n_threads, Poll poll, void* poll_data) {
+  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
+  const std::size_t n_bytes =
+      static_cast<std::size_t>(kernels.adjoint_scratch(job.n_steps));
+  over_members(
+      n, equivalent_steps(job, n), n_threads, poll, poll_data,
+      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
+        const std::unique_ptr<CacheLine[]> scratch(
+            new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
+        diverged[static_cast<std::size_t>(worker)] =
+            adjoint_entry(kernels, T{})(job, begin, end, scratch.get(), cancel);
+      });
+  return total(diverged);
+}
+
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,
                                 std::int64_t, int, Poll, void*);
 template std::int64_t integrate(const KernelTable&, const Integration<float>&,
@@ -136,5 +185,13 @@ template void analyse(const KernelTable&, const Analysis<double>&, std::int64_t,
                       Poll, void*);
 template void analyse(const KernelTable&, const Analysis<float>&, std::int64_t, int,
                       Poll, void*);
+template std::int64_t tangent(const KernelTable&, const Linearised<double>&,
+                              std::int64_t, int, Poll, void*);
+template std::int64_t tangent(const KernelTable&, const Linearised<float>&,
+                              std::int64_t, int, Poll, void*);
+template std::int64_t adjoint(const KernelTable&, const Linearised<double>&,
+                              std::int64_t, int, Poll, void*);
+template std::int64_t adjoint(const KernelTable&, const Linearised<float>&,
+                              std::int64_t, int, Poll, void*);
 
 }  // namespace l63fast

@@ -36,14 +36,18 @@ _HOMES: Final = {
     "ThreeDVar": "assimilation.three_d_var",
     "TwinExperiment": "twin",
     "TwinSettings": "twin",
+    "adjoint": "lorenz63",
     "backend_info": "_kernels",
     "climatology": "lorenz63",
     "forecast": "lorenz63",
     "load_encoder": "learning.loading",
+    "lyapunov_exponents": "lorenz63",
     "observe": "observation",
+    "propagator": "lorenz63",
     "run_cycles": "assimilation.cycling",
     "simulate": "lorenz63",
     "spin_up": "lorenz63",
+    "tangent_linear": "lorenz63",
     "three_d_var": "assimilation.three_d_var",
     "tune_b_scale": "assimilation.tuning",
     "variational_cost": "assimilation.three_d_var",
@@ -70,10 +74,14 @@ if TYPE_CHECKING:
     from l63fast.lorenz63 import (
         Climatology,
         Lorenz63,
+        adjoint,
         climatology,
         forecast,
+        lyapunov_exponents,
+        propagator,
         simulate,
         spin_up,
+        tangent_linear,
     )
     from l63fast.observation import ObservationOperator, observe
     from l63fast.twin import TwinExperiment, TwinSettings

@@ -27,3 +27,25 @@ def analyse(
     n_threads: int,
     level: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+def tangent(
+    state: np.ndarray,
+    perturbation: np.ndarray,
+    n_steps: int,
+    dt: float,
+    sigma: float,
+    rho: float,
+    beta: float,
+    n_threads: int,
+    level: str,
+) -> tuple[np.ndarray, np.ndarray, int]: ...
+def adjoint(
+    state: np.ndarray,
+    gradient: np.ndarray,
+    n_steps: int,
+    dt: float,
+    sigma: float,
+    rho: float,
+    beta: float,
+    n_threads: int,
+    level: str,
+) -> tuple[np.ndarray, int]: ...

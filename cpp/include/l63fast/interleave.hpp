@@ -1,6 +1,7 @@
 // Between W states side by side in memory, (W, 3), and one register per component.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
 #include "l63fast/pack.hpp"
@@ -64,6 +65,20 @@ L63FAST_INLINE Components<T> load_states(const T* states) {
           pick<T, 2>(v[0], v[1], v[2], lanes)};
 }
 
+// Reads the first `count` of W states, `stride` values apart; lanes beyond repeat the
+// last, so that they can neither diverge on their own nor be slow.
+template <class T>
+L63FAST_INLINE Components<T> load_states(const T* states, std::int64_t stride,
+                                         std::int64_t count) {
+  if (stride == 3 && count >= width<T>) return load_states(states);
+  T padded[3 * width<T>];
+  for (int i = 0; i < width<T>; ++i) {
+    const T* state = states + stride * (i < count ? i : count - 1);
+    for (int c = 0; c < 3; ++c) padded[3 * i + c] = state[c];
+  }
+  return load_states(padded);
+}
+
 // Writes W states, 3 W values from `states` on.
 template <class T>
 L63FAST_INLINE void store_states(T* states, const Components<T>& s) {
@@ -99,6 +114,21 @@ L63FAST_INLINE void load_pairs(const T* pairs, Pack<T>& first, Pack<T>& second) 
 template <class T>
 L63FAST_INLINE void store_pairs(T* pairs, Pack<T> first, Pack<T> second) {
   store_pairs(pairs, first, second, std::make_integer_sequence<int, width<T>>{});
+}
+
+// Writes the first `count` of W states, `stride` values apart.
+template <class T>
+L63FAST_INLINE void store_states(T* states, std::int64_t stride, std::int64_t count,
+                                 const Components<T>& s) {
+  if (stride == 3 && count >= width<T>) {
+    store_states(states, s);
+    return;
+  }
+  T rows[3 * width<T>];
+  store_states(rows, s);
+  for (int i = 0; i < width<T> && i < count; ++i) {
+    for (int c = 0; c < 3; ++c) states[stride * i + c] = rows[3 * i + c];
+  }
 }
 
 }  // namespace L63FAST_LEVEL

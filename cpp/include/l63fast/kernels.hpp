@@ -56,6 +56,21 @@ struct Analysis {
   T* residual;           // (n, obs_dim): y - h(state)
 };
 
+// Vectors carried by the derivative of n_steps RK4 steps about the trajectory from
+// `state`; the order is that of tangent.hpp. Tangent-linear: perturbations, from the
+// start to the end. Adjoint: gradients, from the end to the start.
+template <class T>
+struct Linearised {
+  const T* state;          // (n, 3) at the start
+  const T* vectors;        // (n, n_vectors, 3)
+  std::int64_t n_vectors;  // per member, at least 1
+  std::int64_t n_steps;    // at least 1
+  double dt;               // time step (time units)
+  Parameters parameters;   // of the model
+  T* out_state;            // (n, 3) at the end; the adjoint's is null
+  T* out_vectors;          // (n, n_vectors, 3)
+};
+
 enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
 
 // Instruction sets, in rising order. `generic` is the only one off x86-64.
@@ -75,6 +90,17 @@ struct KernelTable {
                       const int* cancel);
   void (*analyse_f32)(const Analysis<float>&, std::int64_t begin, std::int64_t end,
                       const int* cancel);
+  // Return how many members have non-finite results (those values are NaN).
+  std::int64_t (*tangent_f64)(const Linearised<double>&, std::int64_t begin,
+                              std::int64_t end, const int* cancel);
+  std::int64_t (*tangent_f32)(const Linearised<float>&, std::int64_t begin,
+                              std::int64_t end, const int* cancel);
+  std::int64_t (*adjoint_f64)(const Linearised<double>&, std::int64_t begin,
+                              std::int64_t end, void* scratch, const int* cancel);
+  std::int64_t (*adjoint_f32)(const Linearised<float>&, std::int64_t begin,
+                              std::int64_t end, void* scratch, const int* cancel);
+  // Bytes of scratch, aligned to 64, that one call of an adjoint needs.
+  std::int64_t (*adjoint_scratch)(std::int64_t n_steps);
 };
 
 // The tables that were compiled in and that this processor can run, in rising order.
@@ -92,5 +118,12 @@ std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
 template <class T>
 void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
              int n_threads, Poll poll, void* poll_data);
+template <class T>
+std::int64_t tangent(const KernelTable& kernels, const Linearised<T>& job,
+                     std::int64_t n, int n_threads, Poll poll, void* poll_data);
+// Throws std::bad_alloc where there is no memory for the scratch.
+template <class T>
+std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
+                     std::int64_t n, int n_threads, Poll poll, void* poll_data);
 
 }  // namespace l63fast

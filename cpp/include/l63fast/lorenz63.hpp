@@ -1,6 +1,7 @@
 // The Lorenz-63 tendency and one RK4 step, for packs; this order is the specification.
 #pragma once
 
+#include "l63fast/interleave.hpp"
 #include "l63fast/kernels.hpp"
 #include "l63fast/pack.hpp"
 
@@ -30,29 +31,60 @@ struct Tendency {
 };
 
 template <class T>
-L63FAST_INLINE Tendency<T> tendency(Pack<T> x, Pack<T> y, Pack<T> z, Pack<T> rho,
-                                    Pack<T> beta) {
-  return {y - x, fma(x, rho - z, -y), fma(x, y, -(beta * z))};
+L63FAST_INLINE Tendency<T> tendency(Components<T> s, Pack<T> rho, Pack<T> beta) {
+  return {s.y - s.x, fma(s.x, rho - s.z, -s.y), fma(s.x, s.y, -(beta * s.z))};
+}
+
+// States are passed by value: through a reference GCC would keep those of a group in
+// memory instead of in registers.
+
+// The four points of one RK4 step at which the tendency is taken, and the tendencies.
+template <class T>
+struct Stages {
+  Components<T> at[4];
+  Tendency<T> k1, k2, k3, k4;
+};
+
+template <class T>
+L63FAST_INLINE Components<T> moved(Components<T> s, Pack<T> by_a, Pack<T> by,
+                                   const Tendency<T>& k) {
+  return {fma(by_a, k.a, s.x), fma(by, k.b, s.y), fma(by, k.c, s.z)};
+}
+
+template <class T>
+L63FAST_INLINE Stages<T> stages_of(Components<T> s, const StepConstants<T>& k) {
+  const Pack<T> rho = broadcast(k.rho), beta = broadcast(k.beta);
+  const Pack<T> h = broadcast(k.h), sh = broadcast(k.sh);
+  const Pack<T> sd = broadcast(k.sd), dt = broadcast(k.dt);
+  Stages<T> stages;
+  stages.at[0] = s;
+  stages.k1 = tendency<T>(stages.at[0], rho, beta);
+  stages.at[1] = moved<T>(s, sh, h, stages.k1);
+  stages.k2 = tendency<T>(stages.at[1], rho, beta);
+  stages.at[2] = moved<T>(s, sh, h, stages.k2);
+  stages.k3 = tendency<T>(stages.at[2], rho, beta);
+  stages.at[3] = moved<T>(s, sd, dt, stages.k3);
+  stages.k4 = tendency<T>(stages.at[3], rho, beta);
+  return stages;
+}
+
+// s + dt/6 (k1 + 2 k2 + 2 k3 + k4); a's factor sigma is in s6.
+template <class T>
+L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
+                                      const Tendency<T>& k2, const Tendency<T>& k3,
+                                      const Tendency<T>& k4,
+                                      const StepConstants<T>& k) {
+  const Pack<T> two = broadcast(T(2)), s6 = broadcast(k.s6), h6 = broadcast(k.h6);
+  return {fma(s6, fma(two, k2.a + k3.a, k1.a + k4.a), s.x),
+          fma(h6, fma(two, k2.b + k3.b, k1.b + k4.b), s.y),
+          fma(h6, fma(two, k2.c + k3.c, k1.c + k4.c), s.z)};
 }
 
 // One step of classical RK4: 41 operations on packs.
 template <class T>
-L63FAST_INLINE void rk4_step(Pack<T>& x, Pack<T>& y, Pack<T>& z,
-                             const StepConstants<T>& k) {
-  const Pack<T> rho = broadcast(k.rho), beta = broadcast(k.beta);
-  const Pack<T> h = broadcast(k.h), sh = broadcast(k.sh);
-  const Pack<T> two = broadcast(T(2)), s6 = broadcast(k.s6), h6 = broadcast(k.h6);
-  const Tendency<T> k1 = tendency<T>(x, y, z, rho, beta);
-  const Tendency<T> k2 =
-      tendency<T>(fma(sh, k1.a, x), fma(h, k1.b, y), fma(h, k1.c, z), rho, beta);
-  const Tendency<T> k3 =
-      tendency<T>(fma(sh, k2.a, x), fma(h, k2.b, y), fma(h, k2.c, z), rho, beta);
-  const Pack<T> sd = broadcast(k.sd), dt = broadcast(k.dt);
-  const Tendency<T> k4 =
-      tendency<T>(fma(sd, k3.a, x), fma(dt, k3.b, y), fma(dt, k3.c, z), rho, beta);
-  x = fma(s6, fma(two, k2.a + k3.a, k1.a + k4.a), x);
-  y = fma(h6, fma(two, k2.b + k3.b, k1.b + k4.b), y);
-  z = fma(h6, fma(two, k2.c + k3.c, k1.c + k4.c), z);
+L63FAST_INLINE Components<T> rk4_step(Components<T> s, const StepConstants<T>& k) {
+  const Stages<T> at = stages_of(s, k);
+  return combined(s, at.k1, at.k2, at.k3, at.k4, k);
 }
 
 }  // namespace L63FAST_LEVEL

@@ -11,6 +11,7 @@ from l63fast._checks.arrays import (
     output,
     states,
     vectors,
+    vectors_of,
 )
 from l63fast._checks.memory import (
     available_memory,
@@ -58,4 +59,5 @@ __all__ = [
     "threads",
     "time_step",
     "vectors",
+    "vectors_of",
 ]

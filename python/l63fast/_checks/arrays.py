@@ -56,6 +56,18 @@ def states(name: str, value: Any, *, dtype: np.dtype[Any] | None = None) -> np.n
     return vectors(name, value, size=3, dtype=dtype)
 
 
+def vectors_of(name: str, value: Any, states: np.ndarray) -> np.ndarray:
+    """Return vectors of states (..., 3): one of each, (..., 3), or k, (..., k, 3)."""
+    array = vectors(name, value, size=3, dtype=states.dtype)
+    leading = states.shape[:-1]
+    if array.shape != states.shape and array.shape[:-2] != leading:
+        raise ArgumentValueError(
+            f"{name}: expected {_shape(states.shape)}, or k of them on an axis before "
+            f"the last, for states of that shape, got {_shape(array.shape)}"
+        )
+    return array
+
+
 def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
     """Return a float64 array of this shape (`None`: any size); NaN is let through."""
     given = _as_array(name, value)

@@ -49,6 +49,36 @@ class Kernels(Protocol):
     ) -> tuple[np.ndarray, ...]:
         """Return state, status, n_iter, cost and residual of batched 3D-Var."""
 
+    def tangent(
+        self,
+        state: np.ndarray,
+        perturbation: np.ndarray,
+        n_steps: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return state (n, 3) and perturbations (n, k, 3), number of diverged members.
+
+        At least one perturbation and one step; the state and the perturbations at the
+        start are given, those after n_steps steps returned.
+        """
+
+    def adjoint(
+        self,
+        state: np.ndarray,
+        gradient: np.ndarray,
+        n_steps: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> tuple[np.ndarray, int]:
+        """Return gradients (n, k, 3) at the start, and the number of diverged members.
+
+        At least one gradient and one step; the state at the start and the gradients
+        with respect to the state after n_steps steps are given.
+        """
+
 
 @dataclass(frozen=True)
 class BackendInfo:

@@ -78,3 +78,33 @@ class CppKernels:
             n_threads,
             self.level.removeprefix(_PREFIX),
         )
+
+    def tangent(
+        self,
+        state: np.ndarray,
+        perturbation: np.ndarray,
+        n_steps: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return state and perturbations after n_steps, and the number diverged."""
+        level = self.level.removeprefix(_PREFIX)
+        return _core.tangent(
+            state, perturbation, n_steps, dt, *parameters, n_threads, level
+        )
+
+    def adjoint(
+        self,
+        state: np.ndarray,
+        gradient: np.ndarray,
+        n_steps: int,
+        dt: float,
+        parameters: tuple[float, float, float],
+        n_threads: int,
+    ) -> tuple[np.ndarray, int]:
+        """Return gradients with respect to the state given, and the number diverged."""
+        level = self.level.removeprefix(_PREFIX)
+        return _core.adjoint(
+            state, gradient, n_steps, dt, *parameters, n_threads, level
+        )

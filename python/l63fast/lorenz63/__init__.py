@@ -10,16 +10,22 @@ from l63fast.lorenz63.attractor import (
     symmetrised,
 )
 from l63fast.lorenz63.integration import forecast, simulate
+from l63fast.lorenz63.lyapunov import lyapunov_exponents
 from l63fast.lorenz63.model import Lorenz63, mirror
+from l63fast.lorenz63.tangent import adjoint, propagator, tangent_linear
 
 __all__ = [
     "Climatology",
     "Lorenz63",
+    "adjoint",
     "climatology",
     "forecast",
+    "lyapunov_exponents",
     "mirror",
+    "propagator",
     "second_moment",
     "simulate",
     "spin_up",
     "symmetrised",
+    "tangent_linear",
 ]

@@ -63,7 +63,7 @@ def simulate(
     MemoryLimitError
         If the trajectory needs more memory than there is.
     """
-    call = _Integration(
+    call = Integration(
         initial_state, "initial_state", n_steps, dt, parameters, dtype, n_threads,
         backend, on_divergence, allow_large_dt,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def forecast(
     The arguments and errors are those of `simulate`, whose last entry this is, bit
     for bit.
     """
-    call = _Integration(
+    call = Integration(
         state, "state", n_steps, dt, parameters, dtype, n_threads,
         backend, on_divergence, allow_large_dt,
     )  # fmt: skip
@@ -110,8 +110,8 @@ def forecast(
     return final
 
 
-class _Integration:
-    """The validated arguments that simulate and forecast share."""
+class Integration:
+    """The validated arguments that everything which integrates shares."""
 
     def __init__(
         self,
@@ -163,10 +163,13 @@ class _Integration:
 
     def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
         members = np.flatnonzero(~np.isfinite(final).all(axis=-1))
-        step = self._first_bad_step(initial[members])
-        time = step * self.dt
-        raise DivergenceError(
-            f"{len(members)} of {len(initial)} members left the floating-point range, "
+        raise self.divergence("", members, self._first_bad_step(initial[members]))
+
+    def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
+        """Return the error that names what diverged, of which members, and when."""
+        n, time = self.states.size // 3, step * self.dt
+        return DivergenceError(
+            f"{what}{len(members)} of {n} members left the floating-point range, "
             f"the first at step {step} (time {time:g}); members "
             f"{members[:5].tolist()}{'...' if len(members) > 5 else ''}",
             members,

@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from l63fast._kernels.numba_kernels.analysis import analyse
 from l63fast._kernels.numba_kernels.integration import integrate
+from l63fast._kernels.numba_kernels.tangent import adjoint, tangent
 
-__all__ = ["analyse", "integrate"]
+__all__ = ["adjoint", "analyse", "integrate", "tangent"]

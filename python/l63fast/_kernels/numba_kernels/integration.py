@@ -95,7 +95,7 @@ def _integrate_range(
     return diverged
 
 
-def _rk4_constants(
+def rk4_constants(
     dt: float, sigma: float, rho: float, beta: float, dtype: np.dtype[Any]
 ) -> tuple[Any, ...]:
     exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
@@ -111,7 +111,7 @@ def integrate(
     n_threads: int,
 ) -> int:
     """Fill `out` (n, n_saved, 3); return the number of diverged members."""
-    constants = _rk4_constants(dt, *parameters, initial.dtype)
+    constants = rk4_constants(dt, *parameters, initial.dtype)
     n_saved = out.shape[1]
 
     def run(begin: int, end: int) -> int:

@@ -1,0 +1,213 @@
+"""Tangent-linear and adjoint of many RK4 steps; the order is that of tangent.hpp."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.integration import rk4_constants
+from l63fast._kernels.numba_kernels.threads import BLOCK, in_threads
+
+SEGMENT: Final = 512  # states that the adjoint keeps at once, per level of checkpoints
+
+
+@jit
+def _stages(x0: Any, y0: Any, z0: Any, c: Any) -> Any:
+    """Return x, y and rho - z of the four stages of a step, and the state after it."""
+    two, h, dt, sh, sd, s6, h6, rho, beta = c
+    r0 = rho - z0
+    a1, b1, c1 = y0 - x0, fma(x0, r0, -y0), fma(x0, y0, -(beta * z0))
+    x1, y1, z1 = fma(sh, a1, x0), fma(h, b1, y0), fma(h, c1, z0)
+    r1 = rho - z1
+    a2, b2, c2 = y1 - x1, fma(x1, r1, -y1), fma(x1, y1, -(beta * z1))
+    x2, y2, z2 = fma(sh, a2, x0), fma(h, b2, y0), fma(h, c2, z0)
+    r2 = rho - z2
+    a3, b3, c3 = y2 - x2, fma(x2, r2, -y2), fma(x2, y2, -(beta * z2))
+    x3, y3, z3 = fma(sd, a3, x0), fma(dt, b3, y0), fma(dt, c3, z0)
+    r3 = rho - z3
+    a4, b4, c4 = y3 - x3, fma(x3, r3, -y3), fma(x3, y3, -(beta * z3))
+    x = fma(s6, fma(two, a2 + a3, a1 + a4), x0)
+    y = fma(h6, fma(two, b2 + b3, b1 + b4), y0)
+    z = fma(h6, fma(two, c2 + c3, c1 + c4), z0)
+    return (x0, y0, r0), (x1, y1, r1), (x2, y2, r2), (x3, y3, r3), (x, y, z)
+
+
+@jit
+def _tangent_tendency(stage: Any, u: Any, v: Any, w: Any, beta: Any) -> Any:
+    """Return the change of the tendency for a change (u, v, w) of the state."""
+    x, y, r = stage
+    b = fma(u, r, -fma(x, w, v))
+    return v - u, b, fma(x, v, fma(y, u, -(beta * w)))
+
+
+@jit
+def _adjoint_tendency(stage: Any, a: Any, b: Any, c: Any, beta: Any) -> Any:
+    """Return the transpose of `_tangent_tendency` times (a, b, c)."""
+    x, y, r = stage
+    u = fma(y, c, fma(r, b, -a))
+    return u, fma(x, c, a - b), fma(-x, b, -(beta * c))
+
+
+@jit
+def _carry(state: Any, vector: Any, n_steps: int, c: Any) -> None:
+    """Advance the state (3, n) and its perturbation (3, n)."""
+    two, h, dt, sh, sd, s6, h6, _, beta = c
+    x, y, z = state[0], state[1], state[2]
+    u, v, w = vector[0], vector[1], vector[2]
+    for _ in range(n_steps):
+        for i in range(len(x)):
+            s0, s1, s2, s3, end = _stages(x[i], y[i], z[i], c)
+            du, dv, dw = u[i], v[i], w[i]
+            a1, b1, c1 = _tangent_tendency(s0, du, dv, dw, beta)
+            a2, b2, c2 = _tangent_tendency(
+                s1, fma(sh, a1, du), fma(h, b1, dv), fma(h, c1, dw), beta
+            )
+            a3, b3, c3 = _tangent_tendency(
+                s2, fma(sh, a2, du), fma(h, b2, dv), fma(h, c2, dw), beta
+            )
+            a4, b4, c4 = _tangent_tendency(
+                s3, fma(sd, a3, du), fma(dt, b3, dv), fma(dt, c3, dw), beta
+            )
+            u[i] = fma(s6, fma(two, a2 + a3, a1 + a4), du)
+            v[i] = fma(h6, fma(two, b2 + b3, b1 + b4), dv)
+            w[i] = fma(h6, fma(two, c2 + c3, c1 + c4), dw)
+            x[i], y[i], z[i] = end
+
+
+@jit
+def _advance(state: Any, n_steps: int, kept: Any, c: Any) -> None:
+    """Advance the state (3, n); keep that before each of the first len(kept) steps."""
+    x, y, z = state[0], state[1], state[2]
+    for step in range(n_steps):
+        if step < len(kept):
+            kept[step] = state
+        for i in range(len(x)):
+            _, _, _, _, end = _stages(x[i], y[i], z[i], c)
+            x[i], y[i], z[i] = end
+
+
+@jit
+def _adjoint_step(state: Any, vector: Any, c: Any) -> None:
+    """Take a gradient (3, n) back over the step that begins at the state (3, n)."""
+    _, h, dt, sh, sd, s6, h6, _, beta = c
+    x, y, z = state[0], state[1], state[2]
+    u, v, w = vector[0], vector[1], vector[2]
+    for i in range(len(x)):
+        s0, s1, s2, s3, _ = _stages(x[i], y[i], z[i], c)
+        a, b, g = s6 * u[i], h6 * v[i], h6 * w[i]
+        a2, b2, g2 = a + a, b + b, g + g
+        u4, v4, w4 = _adjoint_tendency(s3, a, b, g, beta)
+        u3, v3, w3 = _adjoint_tendency(
+            s2, fma(sd, u4, a2), fma(dt, v4, b2), fma(dt, w4, g2), beta
+        )
+        u2, v2, w2 = _adjoint_tendency(
+            s1, fma(sh, u3, a2), fma(h, v3, b2), fma(h, w3, g2), beta
+        )
+        u1, v1, w1 = _adjoint_tendency(
+            s0, fma(sh, u2, a), fma(h, v2, b), fma(h, w2, g), beta
+        )
+        u[i] = u[i] + ((u1 + u2) + (u3 + u4))
+        v[i] = v[i] + ((v1 + v2) + (v3 + v4))
+        w[i] = w[i] + ((w1 + w2) + (w3 + w4))
+
+
+@jit
+def _take_back_segment(
+    state: Any, vectors: Any, n_steps: int, kept: Any, c: Any
+) -> None:
+    """Take gradients (k, 3, n) back over at most len(kept) steps from the state."""
+    _advance(state, n_steps, kept, c)
+    for step in range(n_steps - 1, -1, -1):
+        for j in range(len(vectors)):
+            _adjoint_step(kept[step], vectors[j], c)
+
+
+def _take_back(
+    state: np.ndarray, vectors: np.ndarray, n_steps: int, kept: np.ndarray, c: Any
+) -> None:
+    """Take gradients back over any number of steps: take_back of tangent.cpp."""
+    if n_steps <= SEGMENT:
+        _take_back_segment(state, vectors, n_steps, kept, c)
+        return
+    stride = SEGMENT
+    while stride <= (n_steps - 1) // SEGMENT:
+        stride *= SEGMENT
+    checkpoints = []
+    for done in range(0, n_steps, stride):
+        checkpoints.append((done, state.copy()))
+        if done + stride < n_steps:
+            _advance(state, stride, kept[:0], c)
+    for done, checkpoint in reversed(checkpoints):
+        _take_back(checkpoint, vectors, min(stride, n_steps - done), kept, c)
+
+
+def _over_blocks(run: Any, n: int, n_threads: int) -> None:
+    def run_range(begin: int, end: int) -> int:
+        for first in range(begin, end, BLOCK):
+            run(slice(first, min(first + BLOCK, end)))
+        return 0
+
+    in_threads(run_range, n, n_threads)
+
+
+def _n_diverged(*results: np.ndarray) -> int:
+    """Make what is not finite the canonical NaN; return how many members have one."""
+    bad = np.zeros(len(results[0]), dtype=bool)
+    for result in results:
+        rows = result.reshape(len(result), -1)
+        broken = ~np.isfinite(rows)
+        rows[broken] = np.nan
+        bad |= broken.any(axis=1)
+    return int(np.count_nonzero(bad))
+
+
+def tangent(
+    state: np.ndarray,
+    perturbation: np.ndarray,
+    n_steps: int,
+    dt: float,
+    parameters: tuple[float, float, float],
+    n_threads: int,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return state and perturbations after n_steps, and the number diverged."""
+    constants = rk4_constants(dt, *parameters, state.dtype)
+    final, carried = np.empty_like(state), np.empty_like(perturbation)
+
+    def run(block: slice) -> None:
+        states, vectors = _packed(state[block], perturbation[block])
+        for vector in vectors:
+            end = states.copy()
+            _carry(end, vector, n_steps, constants)
+        final[block], carried[block] = end.T, vectors.transpose(2, 0, 1)
+
+    _over_blocks(run, len(state), n_threads)
+    return final, carried, _n_diverged(final, carried)
+
+
+def adjoint(
+    state: np.ndarray,
+    gradient: np.ndarray,
+    n_steps: int,
+    dt: float,
+    parameters: tuple[float, float, float],
+    n_threads: int,
+) -> tuple[np.ndarray, int]:
+    """Return gradients with respect to the state given, and the number diverged."""
+    constants = rk4_constants(dt, *parameters, state.dtype)
+    carried = np.empty_like(gradient)
+
+    def run(block: slice) -> None:
+        states, vectors = _packed(state[block], gradient[block])
+        kept = np.empty((min(n_steps, SEGMENT), *states.shape), state.dtype)
+        _take_back(states, vectors, n_steps, kept, constants)
+        carried[block] = vectors.transpose(2, 0, 1)
+
+    _over_blocks(run, len(state), n_threads)
+    return carried, _n_diverged(carried)
+
+
+def _packed(state: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the state as (3, n) and the vectors as (k, 3, n), copies of their own."""
+    return state.T.copy(), vectors.transpose(1, 2, 0).copy()

@@ -1,0 +1,179 @@
+"""The derivative of the forecast: tangent-linear, adjoint, propagator."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.lorenz63.integration import Integration
+from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
+
+
+def tangent_linear(
+    state: Any,
+    perturbation: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the forecast and M times a perturbation, M being its exact derivative.
+
+    M differentiates the discrete RK4 steps, not the continuous equations. The forecast
+    is that of `forecast` to the last bit; so are the other arguments and the errors.
+
+    Parameters
+    ----------
+    state : (..., 3) float64 or float32
+        States at the start.
+    perturbation : (..., 3) or (..., k, 3)
+        One or k perturbations of each state, of any size: M is linear.
+    n_steps : int
+        Number of steps.
+
+    Returns
+    -------
+    (..., 3) and an array shaped like `perturbation`
+
+    Raises
+    ------
+    DivergenceError
+        If a state or a perturbation left the floating-point range.
+    """
+    call = Integration(
+        state, "state", n_steps, dt, parameters, None, n_threads,
+        backend, on_divergence, allow_large_dt,
+    )  # fmt: skip
+    perturbation = _checks.vectors_of("perturbation", perturbation, call.states)
+    if not call.n_steps or not perturbation.size:
+        return _forecast(call, call.n_steps), perturbation.copy()
+
+    def carry(n: int, members: Any) -> tuple[np.ndarray, np.ndarray, int]:
+        states, vectors = _rows(call.states, perturbation)
+        return call.kernels.tangent(
+            states[members], vectors[members], n, call.dt,
+            call.parameters.as_tuple(), call.n_threads,
+        )  # fmt: skip
+
+    final, carried, n_diverged = carry(call.n_steps, slice(None))
+    if n_diverged and call.policy == "raise":
+        _forecast(call, call.n_steps)  # raises where it is a state that diverged
+        members = _non_finite(carried)
+        step = _first(lambda n: carry(n, members)[2] > 0, call.n_steps)
+        raise call.divergence("perturbation: ", members, step)
+    return final.reshape(call.states.shape), carried.reshape(perturbation.shape)
+
+
+def adjoint(
+    state: Any,
+    gradient: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> np.ndarray:
+    """Return M^T times a gradient: that of J(forecast(state)) with respect to state.
+
+    M is the derivative that `tangent_linear` applies. The trajectory is computed anew,
+    and once more for every factor of 512 by which it is longer than 512 steps, so that
+    the memory needed does not grow with it. The other arguments are `forecast`'s.
+
+    Parameters
+    ----------
+    state : (..., 3) float64 or float32
+        States at the start.
+    gradient : (..., 3) or (..., k, 3)
+        One or k gradients with respect to the state after `n_steps`.
+    n_steps : int
+        Number of steps.
+
+    Returns
+    -------
+    An array shaped like `gradient`
+
+    Raises
+    ------
+    DivergenceError
+        If a state or a gradient left the floating-point range.
+    """
+    call = Integration(
+        state, "state", n_steps, dt, parameters, None, n_threads,
+        backend, on_divergence, allow_large_dt,
+    )  # fmt: skip
+    gradient = _checks.vectors_of("gradient", gradient, call.states)
+    if not call.n_steps or not gradient.size:
+        return np.array(gradient)
+
+    def take_back(n: int, members: Any) -> tuple[np.ndarray, int]:
+        start = _forecast(call, call.n_steps - n)
+        states, vectors = _rows(start, gradient)
+        return call.kernels.adjoint(
+            states[members], vectors[members], n, call.dt,
+            call.parameters.as_tuple(), call.n_threads,
+        )  # fmt: skip
+
+    carried, n_diverged = take_back(call.n_steps, slice(None))
+    if n_diverged and call.policy == "raise":
+        _forecast(call, call.n_steps)  # raises where it is a state that diverged
+        members = _non_finite(carried)
+        n_back = _first(lambda n: take_back(n, members)[1] > 0, call.n_steps)
+        raise call.divergence("gradient: ", members, call.n_steps - n_back + 1)
+    return carried.reshape(gradient.shape)
+
+
+def propagator(
+    state: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the forecast (..., 3) and its derivative M (..., 3, 3), the resolvent.
+
+    M[..., i, j] is the derivative of component i after `n_steps` with respect to
+    component j at the start. Arguments and errors are those of `tangent_linear`.
+    """
+    states = _checks.states("state", state)
+    identity = np.eye(3, dtype=states.dtype)
+    basis = np.broadcast_to(identity, (*states.shape, 3))
+    final, columns = tangent_linear(
+        states, basis, n_steps, dt=dt, parameters=parameters,
+        n_threads=n_threads, backend=backend,
+    )  # fmt: skip
+    return final, np.ascontiguousarray(np.swapaxes(columns, -1, -2))
+
+
+def _forecast(call: Integration, n_steps: int) -> np.ndarray:
+    final = call.states.copy()
+    if n_steps:
+        call.run(final.reshape(-1, 1, 3), n_steps)
+    return final
+
+
+def _rows(states: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return states as (n, 3) and their vectors as (n, k, 3), views of both."""
+    k = vectors.shape[-2] if vectors.ndim > states.ndim else 1
+    return states.reshape(-1, 3), vectors.reshape(states.size // 3, k, 3)
+
+
+def _non_finite(vectors: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2)))
+
+
+def _first(bad: Callable[[int], bool], n_steps: int) -> int:
+    """Return the least number of steps that is bad: NaN and infinity never heal."""
+    return 1 + bisect_left(range(1, n_steps + 1), True, key=bad)
