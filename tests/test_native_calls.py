@@ -89,6 +89,23 @@ def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
     assert set(results) == {expected}
 
 
+@pytest.mark.parametrize("n", [4, 5000], ids=["inline", "threads"])
+def test_a_caller_that_flushes_denormals_gets_them_all_the_same(n: int) -> None:
+    # As torch.set_flush_denormal does, and code that is linked with -ffast-math.
+    torch = pytest.importorskip("torch")
+    states = np.tile([0.0, 0.0, 1e-310], (n, 1))
+    expected = forecast(states, 400, n_threads=2)
+    assert np.all(expected[:, 2] > 0)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormal numbers")
+    try:
+        flushed = forecast(states, 400, n_threads=2)
+        assert np.all(states[:, 2] * np.float64(1) == 0), "nothing was tested"
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushed.tobytes() == expected.tobytes()
+
+
 def test_the_gil_is_released_while_a_kernel_runs() -> None:
     # A call that held the GIL would keep this counter from moving at all.
     ticks, done = [0], threading.Event()
