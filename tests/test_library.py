@@ -39,9 +39,7 @@ def expected_lines() -> list[str]:
     endings = np.stack([analysis.status, analysis.n_iter], axis=-1)
     return [
         " ".join([*map(float.hex, state), *map(str, ending)])
-        for state, ending in zip(
-            analysis.state.tolist(), endings.tolist(), strict=True
-        )
+        for state, ending in zip(analysis.state.tolist(), endings.tolist(), strict=True)
     ]
 
 
