@@ -128,6 +128,16 @@ def test_threads_that_really_run_give_the_same_bits(backend: str, dtype) -> None
         assert bits(n_threads) == one
 
 
+@pytest.mark.parametrize("chunk", [512, 1500, 2**14])
+def test_numba_gives_the_same_bits_in_chunks_of_any_size(chunk, monkeypatch) -> None:
+    from l63fast._kernels.numba_kernels import analysis, integration
+
+    monkeypatch.setattr(analysis, "CHUNK", chunk)
+    monkeypatch.setattr(integration, "CHUNK", chunk)
+    for n_threads in (1, 2):
+        assert golden.hashes(load_kernels("numba"), n_threads) == golden.HASHES
+
+
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
 def test_restart_is_exact(backend: str) -> None:
     initial = golden.states(100, np.float64)
