@@ -1,4 +1,4 @@
-"""Arrays of any layout: the same bits as contiguous ones, left as they were, no alias."""
+"""Arrays of any layout: the bits of contiguous ones, inputs unchanged, no alias."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "both": lambda a: spread_out(a, (-3,) * (a.ndim - 1) + (2,)),
     "repeated": lambda a: np.broadcast_to(a[:1], a.shape) if a.shape[0] else a,
     "masked": np.ma.masked_array,
-    "subclass": lambda a: a.view(np.recarray) if a.ndim == 0 else np.asarray(a),
 }
 
 
@@ -81,7 +80,7 @@ def test_integration_of_any_layout(data, shape, dtype, backend) -> None:
         assert not np.shares_memory(given, states)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(data=st.data(), shape=SHAPES, dtype=DTYPES, backend=BACKENDS)
 def test_analysis_of_any_layout(data, shape, dtype, backend) -> None:
     background = data.draw(laid_out((*shape, 3), dtype))
