@@ -44,7 +44,8 @@ extern "C" int undefined(int n) { return n + 2147483647; }
 
 
 def flags(kind: str) -> dict[str, str]:
-    return {"CMAKE_CXX_FLAGS": f"{SANITIZERS[kind]} -g -fno-omit-frame-pointer"}
+    chosen = f"{SANITIZERS[kind]} -O1 -fno-omit-frame-pointer"
+    return {"CMAKE_CXX_FLAGS": chosen, "CMAKE_BUILD_TYPE": "Debug"}
 
 
 def run(*command: str | Path, **environment: str) -> tuple[int, str]:
@@ -61,7 +62,7 @@ def run(*command: str | Path, **environment: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module", params=SANITIZERS)
 def exercise(request, tmp_path_factory) -> tuple[str, Path]:
-    """Return a kind of sanitizer and the program that exercises all kernels under it."""
+    """Return a kind of sanitizer and a program that runs all kernels under it."""
     folder = tmp_path_factory.mktemp(request.param)
     source = REPOSITORY / "tests" / "native"
     build = built(configured(folder, source, **flags(request.param)))
