@@ -125,9 +125,8 @@ def integrate(
     constants = _rk4_constants(dt, *parameters, initial.dtype)
     n, n_steps = initial.shape[0], out.shape[1] * save_every
     members = BLOCK * max(1, CHUNK // (BLOCK * max(1, n_steps)))
-    steps = CHUNK // max(
-        1, min(n, BLOCK)
-    )  # all of them where `members` are many blocks
+    # All steps at once where `members` are many blocks:
+    steps = CHUNK // max(1, min(n, BLOCK))
 
     def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
         work = np.empty((3, BLOCK), dtype=initial.dtype)
