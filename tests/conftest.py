@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from builds import built, configured
+
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
@@ -19,3 +21,9 @@ def memory_path() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="l63fast-test-", dir=base))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def core_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the build folder of the plain core, as `cmake` alone makes it."""
+    return built(configured(tmp_path_factory.mktemp("core")))

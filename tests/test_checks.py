@@ -40,7 +40,7 @@ def test_counts_have_bounds():
     refused(_checks.count, -1, error=ArgumentValueError, message="at least 0, got -1")
     refused(_checks.count, 0, minimum=1, error=ArgumentValueError, message="at least 1")
     refused(_checks.count, 9, maximum=8, error=ArgumentValueError, message="at most 8")
-    refused(_checks.count, 2**62 + 1, error=ArgumentValueError, message="at most")
+    refused(_checks.count, 2**63, error=ArgumentValueError, message="at most")
 
 
 @pytest.mark.parametrize("value", [-1, 2**63])
@@ -153,17 +153,52 @@ def test_memory_is_asked_for_before_work(monkeypatch):
         _checks.memory("n", 10**30)
 
 
-def test_the_memory_of_a_container_counts(monkeypatch):
+GIB = 2**30
+JOB = "/slurm/job_1"  # the limit is on the job's own group, deep below the root
+CGROUPS = {
+    "v2, container": ("0::/", "", "memory.max", "memory.current", "inactive_file"),
+    "v2, job": (
+        "0::/slurm/job_1",
+        JOB,
+        "memory.max",
+        "memory.current",
+        "inactive_file",
+    ),
+    "v1, job": (
+        "4:cpu,memory:/slurm/job_1",
+        "/memory" + JOB,
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+    "v1, parent": (
+        "4:memory:/slurm/job_1/step",
+        "/memory" + JOB,
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CGROUPS)
+def test_the_memory_of_a_container_or_job_counts(kind, monkeypatch):
+    group, folder, limit, usage, cache = CGROUPS[kind]
+    folder = "/sys/fs/cgroup" + folder
     lines = {
         "/proc/meminfo": ["MemAvailable: 8388608 kB"],
-        "/sys/fs/cgroup/memory.max": [str(3 * 2**30)],
-        "/sys/fs/cgroup/memory.current": [str(2**30)],
+        "/proc/self/cgroup": ["9:name=systemd:/", group],
+        f"{folder}/{limit}": [str(4 * GIB)],
+        f"{folder}/{usage}": [str(3 * GIB)],
+        f"{folder}/memory.stat": ["anon 5", f"{cache} {GIB}"],
     }
     module = importlib.import_module("l63fast._checks.memory")
     monkeypatch.setattr(module, "_lines", lambda path: lines.get(path, []))
-    assert _checks.available_memory() == 2 * 2**30
-    lines["/sys/fs/cgroup/memory.max"] = ["max"]
-    assert _checks.available_memory() == 8 * 2**30
+    assert _checks.available_memory() == 2 * GIB
+    lines[f"{folder}/memory.stat"] = []
+    assert _checks.available_memory() == 1 * GIB
+    lines[f"{folder}/{limit}"] = ["max"]
+    assert _checks.available_memory() == 8 * GIB
 
 
 def test_paths(monkeypatch):

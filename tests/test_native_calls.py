@@ -19,68 +19,84 @@ import os, signal, sys, threading, time
 import numpy as np
 from l63fast.lorenz63 import adjoint, forecast, tangent_linear
 from l63fast.assimilation.three_d_var import three_d_var
-delay, kind = float(sys.argv[1]), sys.argv[2]
+kind, backend, *delays = sys.argv[1:]
 states = np.tile([1.0, 2.0, 20.0], (20_000, 1))
+big = np.tile(states, (100, 1))
 
-def call():
+def call(n_steps, max_iter):
     if kind == "forecast":
-        forecast(states, 10_000_000)
+        forecast(states, n_steps, backend=backend)
     elif kind == "tangent_linear":
-        tangent_linear(states, states, 10_000_000)
+        tangent_linear(states, states, n_steps, backend=backend)
     elif kind == "adjoint":
-        adjoint(states, states, 10_000_000)
+        adjoint(states, states, n_steps, backend=backend)
     else:
-        big = np.tile(states, (100, 1))
-        three_d_var(big, big[:, :1] ** 2, "x2", B=np.eye(3), R=np.eye(1),
-                    max_iter=1_000_000, tol=1e-300)
+        n = len(big) if n_steps > 1 else 10
+        three_d_var(big[:n], big[:n, :1] ** 2, "x2", B=np.eye(3), R=np.eye(1),
+                    max_iter=max_iter, tol=1e-300, backend=backend)
 
-sent = []
-def send():
+def send(delay):
     time.sleep(delay)
     sent.append(time.perf_counter())
     os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=send).start()
-try:
-    call()
-except KeyboardInterrupt:
-    print(time.perf_counter() - sent[0])
-forecast(states[:10], 10)
-print("next call works")
+
+call(1, 1)  # Numba compiles before the first interrupt
+for delay in delays:
+    sent = []
+    sender = threading.Thread(target=send, args=(float(delay),))
+    sender.start()
+    try:
+        call(10_000_000, 100_000)
+    except KeyboardInterrupt:
+        print(time.perf_counter() - sent[0])
+    sender.join()
+    call(1, 1)
+print("every next call worked")
 """
 
 
-def interrupted(kind: str, delay: float) -> tuple[float, Sequence[str]]:
+def interrupted(kind: str, backend: str, delays: Sequence[float]) -> list[float]:
+    """Interrupt a call that would run for minutes; return how long each took to end."""
     result = subprocess.run(
-        [sys.executable, "-c", INTERRUPT, str(delay), kind],
+        [sys.executable, "-c", INTERRUPT, kind, backend, *map(str, delays)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    first, *rest = result.stdout.splitlines()
-    return float(first), rest
+    *waits, last = result.stdout.splitlines()
+    assert last == "every next call worked"
+    assert len(waits) == len(delays)
+    return [float(wait) for wait in waits]
 
 
-@pytest.mark.parametrize(
+CALLS = pytest.mark.parametrize(
     "kind", ["forecast", "three_d_var", "tangent_linear", "adjoint"]
 )
-def test_ctrl_c_stops_a_long_call_and_the_next_works(kind: str) -> None:
+BACKENDS = pytest.mark.parametrize("backend", ["cpp", "numba"])
+
+
+@CALLS
+@BACKENDS
+def test_ctrl_c_stops_a_long_call_and_the_next_works(kind: str, backend: str) -> None:
     # The promise is 0.2 s; 2 s here, since a loaded machine may not even schedule us.
-    seconds, rest = interrupted(kind, 0.5)
-    assert seconds < 2.0
-    assert rest == ["next call works"]
+    assert max(interrupted(kind, backend, [0.4])) < 2.0
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_50_random_moments_is_answered_within_a_fifth_of_a_second() -> None:
-    delays = np.random.default_rng(0).uniform(0.05, 0.6, 50)
-    waits = [interrupted("forecast", delay)[0] for delay in delays]
+@CALLS
+@BACKENDS
+def test_ctrl_c_at_50_random_moments_is_answered_in_a_fifth_of_a_second(
+    kind: str, backend: str
+) -> None:
+    delays = np.random.default_rng(0).uniform(0.02, 0.5, 50)
+    waits = interrupted(kind, backend, delays.tolist())
     assert np.median(waits) < 0.1
     assert max(waits) < 0.2
 
 
-@pytest.mark.parametrize("backend", ["cpp", "numba"])
+@BACKENDS
 def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
     states = spin_up(2000, seed=1)
     expected = forecast(states, 500, backend=backend, n_threads=1).tobytes()
@@ -93,6 +109,23 @@ def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(call, range(16), timeout=60))
     assert set(results) == {expected}
+
+
+@pytest.mark.parametrize("n", [4, 5000], ids=["inline", "threads"])
+def test_a_caller_that_flushes_denormals_gets_them_all_the_same(n: int) -> None:
+    # As torch.set_flush_denormal does, and code that is linked with -ffast-math.
+    torch = pytest.importorskip("torch")
+    states = np.tile([0.0, 0.0, 1e-310], (n, 1))
+    expected = forecast(states, 400, n_threads=2)
+    assert np.all(expected[:, 2] > 0)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormal numbers")
+    try:
+        flushed = forecast(states, 400, n_threads=2)
+        assert np.all(states[:, 2] * np.float64(1) == 0), "nothing was tested"
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushed.tobytes() == expected.tobytes()
 
 
 def test_the_gil_is_released_while_a_kernel_runs() -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
-SEARCHED: Final = os.pathsep.join(
-    [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
-)
+from builds import REPOSITORY, configured_extension, output, tool
+
 KERNELS: Final = ("integrate_f64", "integrate_f32", "analyse_f64", "analyse_f32")
 # Flags that let the compiler change a result, or tie it to the machine it runs on.
 FORBIDDEN: Final = re.compile(
@@ -28,60 +21,16 @@ FORBIDDEN: Final = re.compile(
 )
 
 
-def tool(name: str) -> str:
-    """Return the path of a build tool, or skip the test that needs it."""
-    found = shutil.which(name, path=SEARCHED)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def output(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """Return a build folder that is configured as the extension is, but not built."""
-    if shutil.which("c++") is None and "CXX" not in os.environ:
-        pytest.skip("no C++ compiler")
-    pybind11 = pytest.importorskip("pybind11")
-    folder = tmp_path_factory.mktemp("build")
-    options = {
-        "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
-        "SKBUILD": "ON",
-        "Python_EXECUTABLE": sys.executable,
-        "pybind11_DIR": pybind11.get_cmake_dir(),
+def levels(core_build):
+    """Return the object files of each x86-64 level."""
+    found = {
+        name: sorted((core_build / "CMakeFiles" / f"l63fast_{name}.dir").rglob("*.o"))
+        for name in ("v2", "v3", "v4")
     }
-    ninja = shutil.which("ninja", path=SEARCHED)
-    if ninja is not None:
-        options["CMAKE_MAKE_PROGRAM"] = ninja
-    output(
-        *(tool("cmake"), "-S", REPOSITORY, "-B", folder),
-        *(["-G", "Ninja"] if ninja else []),
-        *(f"-D{name}={value}" for name, value in options.items()),
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def levels(build):
-    """Return the object files of each x86-64 level, freshly built."""
-    names = [name for name in ("v2", "v3", "v4") if is_configured(build, name)]
-    if not names:
+    if not any(found.values()):
         pytest.skip("this machine is not x86-64: there is one level")
-    targets = [f"l63fast_{name}" for name in names]
-    output(tool("cmake"), "--build", build, "--parallel", "2", "--target", *targets)
-    return {
-        name: sorted((build / "CMakeFiles" / f"l63fast_{name}.dir").rglob("*.o"))
-        for name in names
-    }
-
-
-def is_configured(build: Path, level: str) -> bool:
-    return f"-DL63FAST_LEVEL={level} " in (build / "compile_commands.json").read_text()
+    return found
 
 
 def symbols(objects: Iterable[Path]) -> set[str]:
@@ -112,7 +61,8 @@ def test_each_level_uses_its_own_registers_and_no_wider_ones(levels):
         assert (newer_encoding is None) == (name == "v2")
 
 
-def test_no_file_is_built_with_flags_that_change_results(build):
+def test_no_file_is_built_with_flags_that_change_results(tmp_path):
+    build = configured_extension(tmp_path, CMAKE_EXPORT_COMPILE_COMMANDS="ON")
     commands = json.loads((build / "compile_commands.json").read_text())
     files = {Path(entry["file"]).name for entry in commands}
     sources = {path.name for path in (REPOSITORY / "cpp").glob("[kb]*/*.cpp")}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 import golden
+from builds import built, configured_extension, tool
 from l63fast._kernels import Kernels, cpp, load_kernels
 from l63fast.lorenz63 import Lorenz63, forecast, simulate
-from l63fast.observation import ObservationOperator
 
-PARAMETERS = Lorenz63().as_tuple()
 BACKENDS = [("numba", None), *(("cpp", level) for level in cpp.levels())]
 NAMES = ["numba", *cpp.levels()]
-DTYPES = [np.float64, np.float32]
+PARAMETERS = Lorenz63().as_tuple()
+BATCHES = [1, 2, 3, 7, 8, 9, 39, 40, 41, 320, 321, 1013]
+THREADS = (1, 2, 4, 8)
 
 
 @pytest.fixture(params=BACKENDS, ids=NAMES)
@@ -22,98 +28,129 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     return load_kernels(backend, level=level)
 
 
-def integrated(
-    kernels: Kernels, initial: np.ndarray, *, n_saved: int, save_every: int, threads=1
-) -> np.ndarray:
-    out = np.empty((len(initial), n_saved, 3), initial.dtype)
-    kernels.integrate(initial, out, save_every, 0.01, PARAMETERS, threads)
-    return out
+@pytest.mark.parametrize("dtype", golden.DTYPES)
+@pytest.mark.parametrize("case", golden.CASES)
+def test_golden_bits_from_every_backend(kernels: Kernels, case: str, dtype) -> None:
+    expected = golden.HASHES[f"{case}, {dtype.__name__}"]
+    for n_threads in THREADS:
+        assert golden.CASES[case](kernels, dtype, n_threads) == expected
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_simulate_gives_the_golden_bits_everywhere(kernels: Kernels, dtype) -> None:
-    initial = golden.states(1013, dtype)
-    out = integrated(kernels, initial, n_saved=10, save_every=100, threads=2)
-    trajectory = np.concatenate([initial[:, None], out], axis=1)
-    assert golden.digest(trajectory) == golden.SIMULATE[np.dtype(dtype).name]
+def test_no_golden_hash_is_without_a_case() -> None:
+    assert len(golden.HASHES) == len(golden.CASES) * len(golden.DTYPES)
+    assert len(set(golden.HASHES.values())) == len(golden.HASHES)
+
+
+def loaded(build: Path) -> ModuleType:
+    """Return the extension of a build folder, beside the one that is installed."""
+    (file,) = build.glob("_core.*.so")
+    loader = ExtensionFileLoader("_core", str(file))
+    module = module_from_spec(spec_from_loader("_core", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
+    build = built(configured_extension(tmp_path, L63FAST_GENERIC="ON"))
+    monkeypatch.setattr(cpp, "_core", loaded(build))
+    assert cpp._core.levels() == ["generic"]
+    assert golden.hashes(cpp.CppKernels("generic")) == golden.HASHES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generic", ["OFF", "ON"], ids=["levels", "generic"])
+def test_golden_bits_from_clang(generic: str, tmp_path, monkeypatch) -> None:
+    compiler = tool("clang++")
+    build = built(
+        configured_extension(
+            tmp_path, CMAKE_CXX_COMPILER=compiler, L63FAST_GENERIC=generic
+        )
+    )
+    monkeypatch.setattr(cpp, "_core", loaded(build))
+    for level in cpp._core.levels():
+        kernels = cpp.CppKernels(cpp._public(level))
+        for n_threads in THREADS:
+            assert golden.hashes(kernels, n_threads) == golden.HASHES, level
 
 
 def test_one_ulp_in_one_member_changes_the_hash(kernels: Kernels) -> None:
-    initial = golden.states(1013, np.float64)
+    initial = golden.states(golden.N, np.float64)
     initial[500, 1] = np.nextafter(initial[500, 1], np.inf)
-    out = integrated(kernels, initial, n_saved=10, save_every=100)
-    trajectory = np.concatenate([golden.states(1013, np.float64)[:, None], out], axis=1)
-    assert golden.digest(trajectory) != golden.SIMULATE["float64"]
+    final = golden.integrated(kernels, initial, save_every=1000)
+    assert golden.digest(final) != golden.HASHES["forecast, float64"]
 
 
-@pytest.mark.parametrize("backend", ["numba", "cpp"])
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 39, 40, 41, 320, 321, 1013])
-def test_a_member_does_not_depend_on_its_batch(backend: str, n: int) -> None:
-    everyone = forecast(golden.states(1013, np.float64), 300, backend=backend)
-    for n_threads in (1, 2, 4, 8):
-        some = forecast(
-            golden.states(n, np.float64), 300, backend=backend, n_threads=n_threads
+def batch(backend: str, kind: str, begin: int, end: int, n_threads: int) -> list:
+    """Return the outputs of members [begin, end) on their own."""
+    kernels = load_kernels(backend)
+    initial = golden.states(golden.N, np.float64)[begin:end]
+    if kind == "three_d_var":
+        some = tuple(
+            array[begin:end] for array in golden.problem("x2y", float, each=True)
         )
-        assert some.tobytes() == everyone[:n].tobytes()
+        return list(golden.analysed(kernels, "x2y", some, n_threads=n_threads))
+    shape = {"n_saved": 1, "save_every": 100}
+    if kind == "simulate":
+        shape = {"n_saved": 37, "save_every": 1}
+    return [golden.integrated(kernels, initial, **shape, n_threads=n_threads)]
+
+
+@pytest.mark.parametrize("kind", ["forecast", "simulate", "three_d_var"])
+@pytest.mark.parametrize("backend", ["numba", "cpp"])
+@pytest.mark.parametrize("n", BATCHES)
+def test_a_member_does_not_depend_on_its_batch(backend, kind, n) -> None:
+    everyone = batch(backend, kind, 0, golden.N, 1)
+    for n_threads in THREADS:
+        for begin in {0, (golden.N - n) // 2, golden.N - n}:
+            some = batch(backend, kind, begin, begin + n, n_threads)
+            for mine, theirs in zip(some, everyone, strict=True):
+                assert mine.tobytes() == theirs[begin : begin + n].tobytes()
 
 
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
-def test_threads_that_really_run_give_the_same_bits(backend: str) -> None:
-    # 5,000 members x 1,000 steps: large enough that no backend runs it inline.
-    initial = golden.states(5000, np.float64)
-    one = forecast(initial, 1000, backend=backend, n_threads=1)
+@pytest.mark.parametrize("dtype", golden.DTYPES)
+def test_threads_that_really_run_give_the_same_bits(backend: str, dtype) -> None:
+    # Large enough that no backend runs it inline.
+    kernels = load_kernels(backend)
+    initial = golden.states(5000, dtype)
+    arrays = golden.problem("x2y2", dtype, n=5000)
+
+    def bits(n_threads: int) -> tuple[str, str]:
+        final = golden.integrated(
+            kernels, initial, save_every=1000, n_threads=n_threads
+        )
+        analysis = golden.analysed(
+            kernels, "x2y2", arrays, n_threads=n_threads, max_iter=200
+        )
+        return golden.digest(final), golden.digest(*analysis)
+
+    one = bits(1)
     for n_threads in (2, 3, 8):
-        more = forecast(initial, 1000, backend=backend, n_threads=n_threads)
-        assert more.tobytes() == one.tobytes()
+        assert bits(n_threads) == one
+
+
+@pytest.mark.parametrize("chunk", [512, 1500, 2**14])
+def test_numba_gives_the_same_bits_in_chunks_of_any_size(chunk, monkeypatch) -> None:
+    from l63fast._kernels.numba_kernels import analysis, integration
+
+    monkeypatch.setattr(analysis, "CHUNK", chunk)
+    monkeypatch.setattr(integration, "CHUNK", chunk)
+    for n_threads in (1, 2):
+        assert golden.hashes(load_kernels("numba"), n_threads) == golden.HASHES
 
 
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
 def test_restart_is_exact(backend: str) -> None:
     initial = golden.states(100, np.float64)
-    first = forecast(initial, 123, backend=backend)
-    second = forecast(first, 456, backend=backend)
-    assert second.tobytes() == forecast(initial, 579, backend=backend).tobytes()
-    last = simulate(initial, 579, save_every=3, backend=backend)[:, -1]
-    assert last.tobytes() == second.tobytes()
+    whole = simulate(initial, 579, save_every=3, backend=backend)
+    first = simulate(initial, 123, save_every=3, backend=backend)
+    second = simulate(first[:, -1], 456, save_every=3, backend=backend)
+    parts = np.concatenate([first, second[:, 1:]], axis=1)
+    assert parts.tobytes() == whole.tobytes()
+    assert forecast(initial, 579, backend=backend).tobytes() == whole[:, -1].tobytes()
 
 
-@pytest.mark.parametrize("name", ["x", "xy", "xyz", "x2", "xz2", "x2y2z2", "x3", "y4z"])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("each", [False, True], ids=["shared", "per sample"])
-def test_three_d_var_gives_the_same_bits_everywhere(name, dtype, each) -> None:
-    operator = ObservationOperator(name)
-    m, n = operator.obs_dim, 517
-    background = golden.states(n, dtype)
-    background[:3] = 0
-    truth = golden.states(n + 5, dtype)[5:] * dtype(0.25) + background * dtype(0.75)
-    observation = np.ascontiguousarray(operator(truth))
-    B = np.array([[2.0, 1.5, 0.25], [1.5, 3.0, 0.5], [0.25, 0.5, 2.5]])
-    scale = (1 + np.arange(n) % 7)[:, None, None] if each else np.ones((1, 1, 1))
-    args = (
-        background,
-        observation,
-        (B * scale).astype(dtype),
-        (np.eye(m) * scale / 2 + 0.125).astype(dtype),
-        operator.components,
-        operator.powers,
-        4 if m > 1 else 1,
-        20,
-        1e-9 if dtype == np.float64 else 1e-5,
-    )
-    hashes = {
-        label: golden.digest(*load_kernels(backend, level=level).analyse(*args, 2))
-        for label, (backend, level) in zip(NAMES, BACKENDS, strict=True)
-    }
-    assert len(set(hashes.values())) == 1, hashes
-    one = load_kernels("cpp").analyse(
-        *(a[-1:] if isinstance(a, np.ndarray) and len(a) == n else a for a in args), 1
-    )
-    all_of_them = load_kernels("cpp").analyse(*args, 1)
-    for alone, among in zip(one, all_of_them, strict=True):
-        assert alone.tobytes() == among[-1:].tobytes()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", golden.DTYPES)
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("n_steps", [1, 40, 700])
 def test_tangent_and_adjoint_give_the_same_bits_everywhere(dtype, k, n_steps) -> None:

@@ -1,10 +1,11 @@
 // Threads of our own per call, static blocks, cancellation; all that can throw is here.
+#include <atomic>
+#include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -80,19 +81,38 @@ std::int64_t bound(std::int64_t n, int worker, int n_workers) {
   return worker == n_workers || edge > n ? n : edge;
 }
 
+// IEEE 754 arithmetic while it lives, also in threads started meanwhile: code built
+// with fast-math, or a caller that rounds otherwise or flushes denormal numbers to
+// zero, would change the bits.
+class DefaultArithmetic {
+ public:
+  DefaultArithmetic() {
+    std::fegetenv(&callers_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultArithmetic() { std::fesetenv(&callers_); }
+  DefaultArithmetic(const DefaultArithmetic&) = delete;
+  DefaultArithmetic& operator=(const DefaultArithmetic&) = delete;
+
+ private:
+  std::fenv_t callers_;
+};
+
 // body(begin, end, cancel) over all members; inline where the job is small.
 template <class Body>
 void over_members(std::int64_t n, double steps, int n_threads, Poll poll,
                   void* poll_data, Body body) {
+  const DefaultArithmetic arithmetic;
   int cancel = 0;
   if (steps < small_job) {
-    body(std::int64_t{0}, n, 0, &cancel);
+    body(std::int64_t{0}, n, &cancel);
     return;
   }
   const std::int64_t blocks = (n + members_per_block - 1) / members_per_block;
-  const int n_workers = static_cast<int>(blocks < n_threads ? blocks : n_threads);
+  const std::int64_t wanted = n_threads < 1 ? 1 : n_threads;
+  const int n_workers = static_cast<int>(blocks < wanted ? blocks : wanted);
   run_workers(n_workers, &cancel, poll, poll_data, [&](int i) {
-    body(bound(n, i, n_workers), bound(n, i + 1, n_workers), i, &cancel);
+    body(bound(n, i, n_workers), bound(n, i + 1, n_workers), &cancel);
   });
 }
 
@@ -116,25 +136,19 @@ double equivalent_steps(const Linearised<T>& job, std::int64_t n) {
          static_cast<double>(1 + job.n_vectors);
 }
 
-std::int64_t total(const std::vector<std::int64_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-}
-
 }  // namespace
 
 template <class T>
 std::int64_t integrate(const KernelTable& kernels, const Integration<T>& job,
                        std::int64_t n, int n_threads, Poll poll, void* poll_data) {
-  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
+  std::atomic<std::int64_t> diverged{0};
   const double steps = static_cast<double>(n) * static_cast<double>(job.n_saved) *
                        static_cast<double>(job.save_every);
-  over_members(
-      n, steps, n_threads, poll, poll_data,
-      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
-        diverged[static_cast<std::size_t>(worker)] =
-            integrate_entry(kernels, T{})(job, begin, end, cancel);
-      });
-  return total(diverged);
+  over_members(n, steps, n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
+                 diverged += integrate_entry(kernels, T{})(job, begin, end, cancel);
+               });
+  return diverged;
 }
 
 template <class T>
@@ -142,7 +156,7 @@ void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
              int n_threads, Poll poll, void* poll_data) {
   const double steps = static_cast<double>(n) * job.max_iter * job.n_starts;
   over_members(n, steps, n_threads, poll, poll_data,
-               [&](std::int64_t begin, std::int64_t end, int, const int* cancel) {
+               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
                  analyse_entry(kernels, T{})(job, begin, end, cancel);
                });
 }
@@ -150,31 +164,28 @@ void analyse(const KernelTable& kernels, const Analysis<T>& job, std::int64_t n,
 template <class T>
 std::int64_t tangent(const KernelTable& kernels, const Linearised<T>& job,
                      std::int64_t n, int n_threads, Poll poll, void* poll_data) {
-  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
-  over_members(
-      n, equivalent_steps(job, n), n_threads, poll, poll_data,
-      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
-        diverged[static_cast<std::size_t>(worker)] =
-            tangent_entry(kernels, T{})(job, begin, end, cancel);
-      });
-  return total(diverged);
+  std::atomic<std::int64_t> diverged{0};
+  over_members(n, equivalent_steps(job, n), n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
+                 diverged += tangent_entry(kernels, T{})(job, begin, end, cancel);
+               });
+  return diverged;
 }
 
 template <class T>
 std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
                      std::int64_t n, int n_threads, Poll poll, void* poll_data) {
-  std::vector<std::int64_t> diverged(static_cast<std::size_t>(n_threads), 0);
+  std::atomic<std::int64_t> diverged{0};
   const std::size_t n_bytes =
       static_cast<std::size_t>(kernels.adjoint_scratch(job.n_steps));
-  over_members(
-      n, equivalent_steps(job, n), n_threads, poll, poll_data,
-      [&](std::int64_t begin, std::int64_t end, int worker, const int* cancel) {
-        const std::unique_ptr<CacheLine[]> scratch(
-            new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
-        diverged[static_cast<std::size_t>(worker)] =
-            adjoint_entry(kernels, T{})(job, begin, end, scratch.get(), cancel);
-      });
-  return total(diverged);
+  over_members(n, equivalent_steps(job, n), n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
+                 const std::unique_ptr<CacheLine[]> scratch(
+                     new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
+                 diverged += adjoint_entry(kernels, T{})(job, begin, end, scratch.get(),
+                                                         cancel);
+               });
+  return diverged;
 }
 
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,

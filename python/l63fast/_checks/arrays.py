@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from l63fast._checks.memory import memory
 from l63fast._checks.scalars import instance, shown
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
@@ -46,9 +47,16 @@ def vectors(
         )
     if dtype is not None and wanted != dtype:
         raise ArgumentTypeError(f"{name}: expected {dtype}, got {array.dtype}")
+    memory(name, _bytes_of_copy(array, wanted))
     contiguous = np.require(array, dtype=wanted, requirements=["C", "A"])
     finite(name, contiguous)
     return contiguous
+
+
+def _bytes_of_copy(array: np.ndarray, dtype: np.dtype[Any]) -> int:
+    """Return what making it contiguous takes: a repeated axis may be huge and free."""
+    fits = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+    return 0 if fits else array.size * dtype.itemsize
 
 
 def states(name: str, value: Any, *, dtype: np.dtype[Any] | None = None) -> np.ndarray:
@@ -195,6 +203,7 @@ def covariance(
         raise ArgumentValueError(
             f"{name}: expected {one}{each}, got {_shape(array.shape)}"
         )
+    memory(name, 4 * array.size * 8)  # the copies of the checks below
     wide = array.astype(np.float64)
     finite(name, wide)
     if wide.size == 0:

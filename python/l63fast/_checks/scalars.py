@@ -22,7 +22,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**62) -> int:
+def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) -> int:
     """Return `value` as an int within [minimum, maximum]."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise ArgumentTypeError(
@@ -37,7 +37,7 @@ def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**62) -> i
 
 def seed(name: str, value: Any) -> int:
     """Return `value` as a seed: a non-negative integer."""
-    return count(name, value, minimum=0, maximum=2**63 - 1)
+    return count(name, value)
 
 
 def real(

@@ -68,6 +68,7 @@ def three_d_var(
     default_tol = 1e-9 if dtype == np.float64 else 1e-5
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
+    _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
     state, status, n_iter, cost, residual = load_kernels(backend).analyse(
         x_b.reshape(-1, 3),
         y.reshape(-1, m),

@@ -105,6 +105,7 @@ def forecast(
     )  # fmt: skip
     if not call.n_steps:
         return call.states.copy()
+    _checks.memory("state", call.states.nbytes)
     final = np.empty_like(call.states)
     call.run(final.reshape(-1, 1, 3), call.n_steps)
     return final

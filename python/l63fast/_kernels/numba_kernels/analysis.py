@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +29,7 @@ from l63fast._kernels.numba_kernels.squares import (
     settle,
     square_constants,
 )
-from l63fast._kernels.numba_kernels.threads import in_threads
+from l63fast._kernels.numba_kernels.threads import CHUNK, in_threads
 
 DIVERGED: Final = 2
 
@@ -266,25 +267,29 @@ def analyse(
     status, n_iter = np.empty(n, np.int8), np.empty(n, np.int32)
     cost = np.empty(n, dtype)
     index = (np.array(components, np.int64), np.array(powers, np.int64))
+    members = max(1, CHUNK // (4 * n_starts * max(1, max_iter)))
 
-    def run(begin: int, end: int) -> int:
-        _analyse_range(
-            background,
-            observation,
-            b_matrices,
-            r_matrices,
-            *index,
-            n_starts,
-            max_iter,
-            constants,
-            begin,
-            end,
-            state,
-            status,
-            n_iter,
-            cost,
-            residual,
-        )
+    def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
+        for first in range(begin, end, members):
+            if cancelled():
+                break
+            _analyse_range(
+                background,
+                observation,
+                b_matrices,
+                r_matrices,
+                *index,
+                n_starts,
+                max_iter,
+                constants,
+                first,
+                min(first + members, end),
+                state,
+                status,
+                n_iter,
+                cost,
+                residual,
+            )
         return 0
 
     in_threads(run, n, n_threads)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.integration import rk4_constants
-from l63fast._kernels.numba_kernels.threads import BLOCK, in_threads
+from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
 SEGMENT: Final = 512  # states that the adjoint keeps at once, per level of checkpoints
 
@@ -124,11 +125,30 @@ def _take_back_segment(
             _adjoint_step(kept[step], vectors[j], c)
 
 
+class _Cancelled(Exception):
+    """Another thread was interrupted: what this one does is not wanted any more."""
+
+
+def _chunks(n_steps: int, cancelled: Callable[[], bool]) -> Iterator[int]:
+    """Yield steps that add up to n_steps, few enough for a prompt answer to Ctrl-C."""
+    for done in range(0, n_steps, CHUNK // BLOCK):
+        if cancelled():
+            raise _Cancelled
+        yield min(CHUNK // BLOCK, n_steps - done)
+
+
 def _take_back(
-    state: np.ndarray, vectors: np.ndarray, n_steps: int, kept: np.ndarray, c: Any
+    state: np.ndarray,
+    vectors: np.ndarray,
+    n_steps: int,
+    kept: np.ndarray,
+    c: Any,
+    cancelled: Callable[[], bool],
 ) -> None:
     """Take gradients back over any number of steps: take_back of tangent.cpp."""
     if n_steps <= SEGMENT:
+        if cancelled():
+            raise _Cancelled
         _take_back_segment(state, vectors, n_steps, kept, c)
         return
     stride = SEGMENT
@@ -138,15 +158,22 @@ def _take_back(
     for done in range(0, n_steps, stride):
         checkpoints.append((done, state.copy()))
         if done + stride < n_steps:
-            _advance(state, stride, kept[:0], c)
+            for steps in _chunks(stride, cancelled):
+                _advance(state, steps, kept[:0], c)
     for done, checkpoint in reversed(checkpoints):
-        _take_back(checkpoint, vectors, min(stride, n_steps - done), kept, c)
+        steps = min(stride, n_steps - done)
+        _take_back(checkpoint, vectors, steps, kept, c, cancelled)
 
 
-def _over_blocks(run: Any, n: int, n_threads: int) -> None:
-    def run_range(begin: int, end: int) -> int:
-        for first in range(begin, end, BLOCK):
-            run(slice(first, min(first + BLOCK, end)))
+def _over_blocks(
+    run: Callable[[slice, Callable[[], bool]], None], n: int, n_threads: int
+) -> None:
+    def run_range(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
+        try:
+            for first in range(begin, end, BLOCK):
+                run(slice(first, min(first + BLOCK, end)), cancelled)
+        except _Cancelled:
+            pass
         return 0
 
     in_threads(run_range, n, n_threads)
@@ -175,11 +202,12 @@ def tangent(
     constants = rk4_constants(dt, *parameters, state.dtype)
     final, carried = np.empty_like(state), np.empty_like(perturbation)
 
-    def run(block: slice) -> None:
+    def run(block: slice, cancelled: Callable[[], bool]) -> None:
         states, vectors = _packed(state[block], perturbation[block])
         for vector in vectors:
             end = states.copy()
-            _carry(end, vector, n_steps, constants)
+            for steps in _chunks(n_steps, cancelled):
+                _carry(end, vector, steps, constants)
         final[block], carried[block] = end.T, vectors.transpose(2, 0, 1)
 
     _over_blocks(run, len(state), n_threads)
@@ -198,10 +226,10 @@ def adjoint(
     constants = rk4_constants(dt, *parameters, state.dtype)
     carried = np.empty_like(gradient)
 
-    def run(block: slice) -> None:
+    def run(block: slice, cancelled: Callable[[], bool]) -> None:
         states, vectors = _packed(state[block], gradient[block])
         kept = np.empty((min(n_steps, SEGMENT), *states.shape), state.dtype)
-        _take_back(states, vectors, n_steps, kept, constants)
+        _take_back(states, vectors, n_steps, kept, constants, cancelled)
         carried[block] = vectors.transpose(2, 0, 1)
 
     _over_blocks(run, len(state), n_threads)

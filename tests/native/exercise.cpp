@@ -1,0 +1,140 @@
+// Exercises every kernel for the sanitizers: levels, types, batch sizes and tails,
+// strides, threads, cancellation. Arrays are exactly as large as they must be. The
+// argument plants a bug of the kind that is named, which a sanitizer must find.
+#include <l63fast/kernels.hpp>
+
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+using l63fast::KernelTable;
+
+template <class T>
+std::vector<T> states(std::int64_t n) {
+  std::vector<T> all;
+  for (std::int64_t i = 0; i < n; ++i) {
+    all.push_back(static_cast<T>(i * 37 % 61 - 30) / 2);
+    all.push_back(static_cast<T>(i * 53 % 71 - 35) / 2);
+    all.push_back(static_cast<T>(i % 97 == 5 ? 1e30 : 20 + i * 29 % 83));
+  }
+  return all;
+}
+
+template <class T>
+std::vector<T> integrated(const KernelTable& kernels, std::int64_t n,
+                          std::int64_t n_saved, std::int64_t save_every, int layout,
+                          int n_threads, l63fast::Poll poll) {
+  const std::vector<T> initial = states<T>(n);
+  std::vector<T> out(static_cast<std::size_t>(3 * n * n_saved));
+  // Trajectory-major, time-major, component-major, and trajectories in reverse.
+  const l63fast::Strides strides[] = {
+      {3 * n_saved, 3, 1}, {3, 3 * n, 1}, {1, n, n * n_saved}, {-3 * n_saved, 3, 1}};
+  T* first = layout == 3 ? out.data() + 3 * n_saved * (n - 1) : out.data();
+  const l63fast::Integration<T> job{initial.data(), first, strides[layout],  n_saved,
+                                    save_every,     0.01,  {10, 28, 8.0 / 3}};
+  l63fast::integrate(kernels, job, n, n_threads, poll, nullptr);
+  return out;
+}
+
+template <class T>
+std::vector<T> analysed(const KernelTable& kernels, std::int64_t n, int m, bool each,
+                        int power, int max_iter, int n_threads) {
+  const std::vector<T> background = states<T>(n);
+  std::vector<T> y(static_cast<std::size_t>(m * n), T(9));
+  std::vector<T> b, r;
+  for (std::int64_t i = 0; i < (each ? n : 1); ++i) {
+    for (int j = 0; j < 9; ++j) b.push_back(j % 4 == 0 ? T(2) : T(0.5));
+    for (int j = 0; j < m * m; ++j) r.push_back(j % (m + 1) == 0 ? T(1) : T(0.25));
+  }
+  std::vector<T> state(static_cast<std::size_t>(3 * n)), cost(state.size() / 3),
+      left(y);
+  std::vector<std::int8_t> status(cost.size());
+  std::vector<std::int32_t> n_iter(cost.size());
+  l63fast::Analysis<T> job{};
+  job.background = background.data();
+  job.observation = y.data();
+  job.b_matrix = b.data();
+  job.r_matrix = r.data();
+  job.each_b = job.each_r = each;
+  job.obs_dim = m;
+  for (int j = 0; j < m; ++j) job.components[j] = j, job.powers[j] = power;
+  job.n_starts = power > 1 && m > 1 ? 1 << m : 1;
+  job.max_iter = max_iter;
+  job.tol = 1e-5;
+  job.state = state.data();
+  job.status = status.data();
+  job.n_iter = n_iter.data();
+  job.cost = cost.data();
+  job.residual = left.data();
+  l63fast::analyse(kernels, job, n, n_threads, nullptr, nullptr);
+  state.insert(state.end(), cost.begin(), cost.end());
+  return state;
+}
+
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+template <class T>
+bool exercised(const KernelTable& kernels, const KernelTable& reference) {
+  bool good = true;
+  for (const std::int64_t n : {0, 1, 2, 3, 7, 8, 9, 39, 40, 41, 83, 320, 321}) {
+    for (int layout = 0; layout < (n == 0 ? 1 : 4); ++layout) {
+      const auto path = [&](const KernelTable& k) {
+        return integrated<T>(k, n, 19, 2, layout, 2, nullptr);
+      };
+      good = good && same(path(kernels), path(reference));
+    }
+    for (int m = 1; m <= 3; ++m) {
+      for (int power = 1; power <= 4; ++power) {
+        const auto analysis = [&](const KernelTable& k) {
+          return analysed<T>(k, n, m, power % 2 == 0, power, 5, 2);
+        };
+        good = good && same(analysis(kernels), analysis(reference));
+      }
+    }
+  }
+  // Large enough that the threads are really started.
+  const auto many = [&](int n_threads) {
+    std::vector<T> all = integrated<T>(kernels, 1013, 1, 2500, 0, n_threads, nullptr);
+    const std::vector<T> more = analysed<T>(kernels, 1013, 2, true, 2, 500, n_threads);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  for (const int n_threads : {2, 4, 300}) good = good && same(many(n_threads), many(1));
+  const auto at_once = [](void*) { return true; };
+  integrated<T>(kernels, 2000, 1, 1'000'000'000'000, 0, 4, at_once);
+  return good;
+}
+
+void plant(const std::string& kind) {
+  if (kind == "overflow") {
+    std::vector<double> last = states<double>(1);
+    last.data()[3 + (std::thread::hardware_concurrency() > INT_MAX)] = 1;
+  } else if (kind == "undefined") {
+    volatile int largest = INT_MAX;
+    largest = largest + 1;
+  } else if (kind == "race") {
+    int shared = 0;
+    std::thread other([&] { ++shared; });
+    ++shared;
+    other.join();
+  }
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1) plant(argv[1]);
+  const KernelTable* tables[4];
+  const int count = l63fast::available_kernels(tables);
+  for (int i = 0; i < count; ++i) {
+    const bool good = exercised<double>(*tables[i], *tables[0]) &&
+                      exercised<float>(*tables[i], *tables[0]);
+    std::printf("%s %s\n", tables[i]->name, good ? "same" : "DIFFERENT");
+    if (!good) return 1;
+  }
+}
