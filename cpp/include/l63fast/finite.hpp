@@ -9,7 +9,7 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-template <int N, class T>
+template <int N, class T>  // N states
 L63FAST_INLINE bool all_finite(const Components<T>* s) {
   Mask<T> good = Mask<T>::all();
   for (int i = 0; i < N; ++i) good = good & finite<T>((s[i].x + s[i].y) + s[i].z);
