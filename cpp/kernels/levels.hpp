@@ -13,6 +13,9 @@ std::int64_t integrate_f32(const Integration<float>&, std::int64_t, std::int64_t
                            const int*);
 void analyse_f64(const Analysis<double>&, std::int64_t, std::int64_t, const int*);
 void analyse_f32(const Analysis<float>&, std::int64_t, std::int64_t, const int*);
+std::int64_t instructions_f64(Instruction, std::int64_t);
+std::int64_t instructions_f32(Instruction, std::int64_t);
+void fill(double*, std::int64_t, bool);
 
 }  // namespace L63FAST_LEVEL
 }  // namespace l63fast
