@@ -6,6 +6,7 @@ from l63fast.plotting.fitting import training_curves, tuning_curve
 from l63fast.plotting.motion import animation
 from l63fast.plotting.phase_space import attractor
 from l63fast.plotting.saving import save_animation, save_figure
+from l63fast.plotting.speed import speed_bars
 from l63fast.plotting.trajectories import panels, select_cases
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "save_animation",
     "save_figure",
     "select_cases",
+    "speed_bars",
     "training_curves",
     "tuning_curve",
 ]
