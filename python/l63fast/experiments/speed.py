@@ -20,8 +20,8 @@ _BOUNDS: Final = {
     "rk4": "arithmetic",
     "fma": "arithmetic",
     "divide": "division",
-    "stream": "memory writes",
-    "fresh_2m": "first touch of memory",
+    "stream": "writes",
+    "fresh_2m": "first touch",
 }
 
 

@@ -26,8 +26,8 @@ Measured = tuple[float, float | None, str]
 _COLORS: Final = {
     "arithmetic": BLUE,
     "division": SKY,
-    "memory writes": GREEN,
-    "first touch of memory": ORANGE,
+    "writes": GREEN,
+    "first touch": ORANGE,
 }
 
 
