@@ -3,6 +3,7 @@
 from l63fast.plotting.comparison import overview
 from l63fast.plotting.error_curves import error_against_time, error_distribution
 from l63fast.plotting.fitting import training_curves, tuning_curve
+from l63fast.plotting.growth import growth_curves
 from l63fast.plotting.motion import animation
 from l63fast.plotting.phase_space import attractor
 from l63fast.plotting.saving import save_animation, save_figure
@@ -14,6 +15,7 @@ __all__ = [
     "attractor",
     "error_against_time",
     "error_distribution",
+    "growth_curves",
     "overview",
     "panels",
     "save_animation",

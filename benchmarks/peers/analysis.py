@@ -1,33 +1,24 @@
 """Batched 3D-Var by Gauss-Newton in other libraries, each in the form that suits it.
 
 All do the same work: a fixed number of iterations from the background,
-x <- x_b + B H^T (H B H^T + R)^-1 (y - h(x) + H (x - x_b)), one B and R for all.
+x <- x_b + B H^T (H B H^T + R)^-1 (y - h(x) + H (x - x_b)), one B and R for all. None
+guards its steps or reports how a sample ended, as ours does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from l63fast.observation import ObservationOperator
+from benchmarks.peers import Peer
+from benchmarks.peers.numba_analysis import numba_closed_form
+from l63fast.experiments.speed_cases import AnalysisProblem
 
 Repeat = Callable[[int, Callable[[Any], Any], Any], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Backgrounds (n, 3), observations (n, m), and what all samples share."""
-
-    background: np.ndarray
-    observation: np.ndarray
-    operator: ObservationOperator
-    B: np.ndarray
-    R: np.ndarray
-    n_iter: int
+Solve = Callable[[], np.ndarray]
 
 
 def solve_symmetric(S: list[list[Any]], r: list[Any]) -> list[Any]:
@@ -55,7 +46,7 @@ def solve_symmetric(S: list[list[Any]], r: list[Any]) -> list[Any]:
 
 
 def closed_form(
-    problem: Problem, background: Any, observation: Any, repeat: Repeat
+    problem: AnalysisProblem, background: Any, observation: Any, repeat: Repeat
 ) -> list[Any]:
     """Return the components of the analysis; one array each, no matrix per sample.
 
@@ -98,22 +89,27 @@ def along(row: list[float], where: tuple[int, ...], weight: list[Any]) -> Any:
     return total
 
 
-def numpy_closed_form(problem: Problem, block: int = 8192) -> np.ndarray:
-    state = np.empty_like(problem.background)
-    for i in range(0, len(state), block):
-        rows = slice(i, i + block)
-        parts = closed_form(
-            problem,
-            problem.background[rows],
-            problem.observation[rows],
-            plain_repeat,
-        )
-        for c in range(3):
-            state[rows, c] = parts[c]
-    return state
+def numpy_closed_form(problem: AnalysisProblem, block: int = 8192) -> Solve:
+    def solve() -> np.ndarray:
+        state = np.empty_like(problem.background)
+        for i in range(0, len(state), block):
+            rows = slice(i, i + block)
+            parts = closed_form(
+                problem,
+                problem.background[rows],
+                problem.observation[rows],
+                plain_repeat,
+            )
+            for c in range(3):
+                state[rows, c] = parts[c]
+        return state
+
+    return solve
 
 
-def batched_solve(problem: Problem, solve: Callable[..., Any], to: Any) -> Any:
+def batched_solve(
+    problem: AnalysisProblem, solve: Callable[..., Any], to: Callable[..., Any]
+) -> Any:
     """Return the analyses by one matrix per sample and a library's batched solver."""
     where, powers = list(problem.operator.components), to(problem.operator.powers)
     x_b, y = to(problem.background), to(problem.observation)
@@ -130,35 +126,60 @@ def batched_solve(problem: Problem, solve: Callable[..., Any], to: Any) -> Any:
     return x_b + weight @ columns.T
 
 
-def numpy_batched_solve(problem: Problem) -> np.ndarray:
-    return batched_solve(problem, np.linalg.solve, np.asarray)
+def numpy_batched_solve(problem: AnalysisProblem) -> Solve:
+    return lambda: batched_solve(problem, np.linalg.solve, np.asarray)
 
 
-def torch_batched_solve(problem: Problem) -> np.ndarray:
-    torch = pytest.importorskip("torch")
-    with torch.inference_mode():
-        return batched_solve(problem, torch.linalg.solve, torch.as_tensor).numpy()
+def torch_batched_solve(problem: AnalysisProblem) -> Solve:
+    import torch
+
+    def solve() -> np.ndarray:
+        with torch.inference_mode():
+            return batched_solve(problem, torch.linalg.solve, torch.as_tensor).numpy()
+
+    return solve
 
 
-def jax_closed_form(problem: Problem) -> np.ndarray:
-    jax = pytest.importorskip("jax")
+def torch_compiled(problem: AnalysisProblem) -> Solve:
+    """All iterations in one kernel, by the compiler that torch.compile calls."""
+    import torch
+
+    compiled = torch.compile(
+        lambda x_b, y: torch.stack(closed_form(problem, x_b, y, plain_repeat), -1),
+        dynamic=False,
+    )
+    x_b, y = torch.from_numpy(problem.background), torch.from_numpy(problem.observation)
+
+    def solve() -> np.ndarray:
+        with torch.inference_mode():
+            return compiled(x_b, y).numpy()
+
+    try:
+        solve()
+    except Exception as error:  # whatever its compiler raises
+        pytest.skip(f"torch.compile fails here: {str(error).splitlines()[0]}")
+    return solve
+
+
+def jax_closed_form(problem: AnalysisProblem) -> Solve:
+    import jax
+
     jax.config.update("jax_enable_x64", True)
-    if problem not in _compiled:
 
-        def repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
-            return jax.lax.fori_loop(0, n, lambda _, w: function(w), value)
+    def repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
+        return jax.lax.fori_loop(0, n, lambda _, w: function(w), value)
 
-        _compiled[problem] = jax.jit(
-            lambda x_b, y: jax.numpy.stack(closed_form(problem, x_b, y, repeat), -1)
-        )
-    return np.asarray(_compiled[problem](problem.background, problem.observation))
+    compiled = jax.jit(
+        lambda x_b, y: jax.numpy.stack(closed_form(problem, x_b, y, repeat), -1)
+    )
+    return lambda: np.asarray(compiled(problem.background, problem.observation))
 
 
-_compiled: Final[dict[Problem, Any]] = {}
-
-PEERS: Final[dict[str, Callable[[Problem], np.ndarray]]] = {
-    "NumPy, closed form in blocks": numpy_closed_form,
-    "NumPy, batched linalg.solve": numpy_batched_solve,
-    "torch, batched linalg.solve": torch_batched_solve,
-    "jax, compiled closed form": jax_closed_form,
-}
+PEERS: Final = [
+    Peer("Numba, closed form in blocks", numba_closed_form, ("numba",)),
+    Peer("torch.compile, closed form", torch_compiled, ("torch",)),
+    Peer("jax, closed form", jax_closed_form, ("jax",)),
+    Peer("NumPy, closed form in blocks", numpy_closed_form),
+    Peer("torch, batched linalg.solve", torch_batched_solve, ("torch",)),
+    Peer("NumPy, batched linalg.solve", numpy_batched_solve),
+]
