@@ -23,6 +23,12 @@ sys.path.insert(0, str(REPOSITORY))  # run as a script, this file is in no packa
 
 from benchmarks.rows import Goal, Growth, Limit, Rival, Row, from_json  # noqa: E402
 
+_SCALES: Final = ((1e6, "M "), (1e3, "k "), (1.0, ""))
+_HOW: Final = """\
+Each row and its limit were timed in turns in one process; a figure is the lower
+quartile of the rounds. Steps are those of one trajectory. Peers do the same work with
+the same scheme and output, unless their row says otherwise, and their answers are
+compared with ours first: the ratios hold at the accuracy of RK4 with fixed steps."""
 _VERDICTS: Final = {True: "met", False: "**missed**"}
 
 
@@ -82,22 +88,15 @@ def _rivals(rows: Iterable[Rival]) -> str:
     groups: dict[str, list[Rival]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
-    parts = []
-    for group, found in groups.items():
-        lines = [
-            "",
-            f"| {group} | rate | times slower than l63fast |",
-            "|---|---:|---:|",
-        ]
-        for row in sorted(found, key=lambda row: row.times_slower):
-            times = (
-                f"{row.times_slower:.2f}"
-                if row.times_slower < 10
-                else (f"{row.times_slower:,.0f}")
-            )
-            lines.append(f"| {row.name} | {_value(row.rate, row.unit)} | {times} |")
-        parts.append("\n".join(lines[1:]))
-    return "\n\n".join(parts)
+    return "\n\n".join(_rival_table(*group) for group in groups.items())
+
+
+def _rival_table(group: str, rows: Iterable[Rival]) -> str:
+    lines = [f"| {group} | rate | times slower than l63fast |", "|---|---:|---:|"]
+    for row in sorted(rows, key=lambda row: row.times_slower):
+        times = f"{row.times_slower:,.{2 if row.times_slower < 10 else 0}f}"
+        lines.append(f"| {row.name} | {_value(row.rate, row.unit)} | {times} |")
+    return "\n".join(lines)
 
 
 def _share(ratio: float) -> str:
@@ -107,38 +106,27 @@ def _share(ratio: float) -> str:
 def _value(value: float, unit: str) -> str:
     if unit == "s":
         return f"{1e3 * value:.0f} ms"
-    for scale, prefix in ((1e8, "M "), (1e6, "M "), (1e3, "k ")):
-        if value >= scale:
-            divisor = 1e6 if prefix == "M " else 1e3
-            number = value / divisor
-            text = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
-            return f"{text} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
+    divisor, prefix = next(s for s in _SCALES if value >= s[0] or s[0] == 1.0)
+    number = value / divisor
+    text = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return f"{text} {prefix}{unit}"
 
 
 def page(run: Mapping[str, Any], figure: str) -> str:
     """Return the whole page: how it was made, the tables, the figure."""
     where = dict(run["machine"])
-    place = (
-        f"{where.pop('processor')} ({where.pop('cores')} cores), {where.pop('date')}"
-    )
+    cores, date = where.pop("cores"), where.pop("date")
+    place = f"{where.pop('processor')} ({cores} cores), {date}"
     versions = ", ".join(f"{name} {version}" for name, version in where.items())
     rows = [from_json(row) for row in run["rows"]]
-    return (
-        "\n\n".join(
-            [
-                "# Speed",
-                f"Made by `python benchmarks/report.py` on one core of {place}; {versions}.",
-                "Each row and its limit were timed in turns in one process; a figure is the "
-                "lower quartile of the rounds. Steps are trajectory-steps. Peers do the same "
-                "work with the same scheme and output at fixed-step RK4 accuracy, unless "
-                "their row says otherwise, and their answers are compared with ours first.",
-                tables(rows),
-                f"![Time per unit of work against the number of members and steps]({figure})",
-            ]
-        )
-        + "\n"
+    parts = (
+        "# Speed",
+        f"Made by `python benchmarks/report.py` on one core of {place}; {versions}.",
+        _HOW,
+        tables(rows),
+        f"![Time per unit of work against how much there is of it]({figure})",
     )
+    return "\n\n".join(parts) + "\n"
 
 
 def draw_growth(run: Mapping[str, Any], folder: Path) -> Path:

@@ -49,9 +49,8 @@ def grown(benchmark, record, axis, size, calls, amount):
 def test_members(benchmark, record, states, n):
     calls = functions(states[:n], N_STEPS)
     grown(benchmark, record, "members", n, calls, n * N_STEPS)
-    assert (
-        calls["simulate"]()[:, -1].tobytes() == forecast(states[:n], N_STEPS).tobytes()
-    )
+    final = forecast(states[:n], N_STEPS)
+    assert calls["simulate"]()[:, -1].tobytes() == final.tobytes()
 
 
 @pytest.mark.parametrize("n_steps", STEPS)

@@ -17,6 +17,8 @@ from benchmarks.peers import Peer
 from benchmarks.peers.numba_analysis import numba_closed_form
 from l63fast.experiments.speed_cases import AnalysisProblem
 
+Matrix = list[list[float]]
+Shared = tuple[tuple[int, ...], tuple[int, ...], Matrix, Matrix, int]
 Repeat = Callable[[int, Callable[[Any], Any], Any], Any]
 Solve = Callable[[], np.ndarray]
 
@@ -46,16 +48,15 @@ def solve_symmetric(S: list[list[Any]], r: list[Any]) -> list[Any]:
 
 
 def closed_form(
-    problem: AnalysisProblem, background: Any, observation: Any, repeat: Repeat
+    shared: Shared, background: Any, observation: Any, repeat: Repeat
 ) -> list[Any]:
     """Return the components of the analysis; one array each, no matrix per sample.
 
     `repeat(n, f, w)` applies f n times to w, a list of arrays: the weights of the
     observed columns of B that the state has moved along.
     """
-    where, powers = problem.operator.components, problem.operator.powers
+    where, powers, B, R, n_iter = shared
     every = range(len(where))
-    B, R = problem.B.tolist(), problem.R.tolist()
     u_b = [background[:, c] for c in where]
 
     def iterate(weight: list[Any]) -> list[Any]:
@@ -71,8 +72,15 @@ def closed_form(
         ]
         return [d[i] * v for i, v in enumerate(solve_symmetric(S, r))]
 
-    weight = repeat(problem.n_iter, iterate, [u * 0 for u in u_b])
+    weight = repeat(n_iter, iterate, [u * 0 for u in u_b])
     return [background[:, c] + along(B[c], where, weight) for c in range(3)]
+
+
+def shared_by_all(problem: AnalysisProblem) -> Shared:
+    """Return components, powers, B, R and the number of iterations as plain numbers."""
+    h = problem.operator
+    B, R = problem.B.tolist(), problem.R.tolist()
+    return h.components, h.powers, B, R, problem.n_iter
 
 
 def plain_repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
@@ -90,12 +98,14 @@ def along(row: list[float], where: tuple[int, ...], weight: list[Any]) -> Any:
 
 
 def numpy_closed_form(problem: AnalysisProblem, block: int = 8192) -> Solve:
+    shared = shared_by_all(problem)
+
     def solve() -> np.ndarray:
         state = np.empty_like(problem.background)
         for i in range(0, len(state), block):
             rows = slice(i, i + block)
             parts = closed_form(
-                problem,
+                shared,
                 problem.background[rows],
                 problem.observation[rows],
                 plain_repeat,
@@ -144,8 +154,9 @@ def torch_compiled(problem: AnalysisProblem) -> Solve:
     """All iterations in one kernel, by the compiler that torch.compile calls."""
     import torch
 
+    shared = shared_by_all(problem)
     compiled = torch.compile(
-        lambda x_b, y: torch.stack(closed_form(problem, x_b, y, plain_repeat), -1),
+        lambda x_b, y: torch.stack(closed_form(shared, x_b, y, plain_repeat), -1),
         dynamic=False,
     )
     x_b, y = torch.from_numpy(problem.background), torch.from_numpy(problem.observation)
@@ -169,8 +180,9 @@ def jax_closed_form(problem: AnalysisProblem) -> Solve:
     def repeat(n: int, function: Callable[[Any], Any], value: Any) -> Any:
         return jax.lax.fori_loop(0, n, lambda _, w: function(w), value)
 
+    shared = shared_by_all(problem)
     compiled = jax.jit(
-        lambda x_b, y: jax.numpy.stack(closed_form(problem, x_b, y, repeat), -1)
+        lambda x_b, y: jax.numpy.stack(closed_form(shared, x_b, y, repeat), -1)
     )
     return lambda: np.asarray(compiled(problem.background, problem.observation))
 

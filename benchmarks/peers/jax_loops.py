@@ -72,7 +72,7 @@ def in_blocks(n_steps: int, dt: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def stored(n_steps: int, dt: float) -> Callable[..., np.ndarray]:
-    """A scan that stacks every state, (n_steps + 1, 3, n); XLA makes the array."""
+    """Stack every state by a scan, (n_steps + 1, 3, n); XLA makes the array."""
     jax = _jax()
 
     @jax.jit

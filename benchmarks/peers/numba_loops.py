@@ -17,8 +17,8 @@ from benchmarks.peers import rk4 as formulas
 
 
 @cache
-def _compiled() -> tuple[Any, Any, Any]:
-    """Return the three loops; `saved` (n_steps or 0, 3, n) takes every state."""
+def _compiled() -> tuple[Any, Any]:
+    """Return the two loops; `saved` (n_steps or 0, 3, n) takes every state."""
     from numba import njit
 
     tendency = njit(fastmath=True, inline="always")(formulas.tendency)
@@ -35,23 +35,29 @@ def _compiled() -> tuple[Any, Any, Any]:
             s[0, i], s[1, i], s[2, i] = x, y, z
 
     @njit(fastmath=True)
-    def steps(x: Any, y: Any, z: Any, n_steps: int, dt: float, saved: Any) -> None:
-        for k in range(n_steps):
-            for i in range(len(x)):
-                x[i], y[i], z[i] = rk4(x[i], y[i], z[i], dt)
-            if saved.shape[0]:
-                for i in range(len(x)):
-                    saved[k, 0, i] = x[i]
-                    saved[k, 1, i] = y[i]
-                    saved[k, 2, i] = z[i]
+    def step(x: Any, y: Any, z: Any, dt: float) -> None:
+        for i in range(len(x)):
+            x[i], y[i], z[i] = rk4(x[i], y[i], z[i], dt)
+
+    @njit(fastmath=True)
+    def store(x: Any, y: Any, z: Any, to: Any, first: int) -> None:
+        for i in range(len(x)):
+            to[0, first + i] = x[i]
+            to[1, first + i] = y[i]
+            to[2, first + i] = z[i]
 
     @njit(fastmath=True)
     def in_blocks(s: Any, n_steps: int, dt: float, saved: Any, block: int) -> None:
-        for i in range(0, s.shape[1], block):
-            part = s[:, i : i + block]
-            steps(part[0], part[1], part[2], n_steps, dt, saved[:, :, i : i + block])
+        for first in range(0, s.shape[1], block):
+            x = s[0][first : first + block]
+            y = s[1][first : first + block]
+            z = s[2][first : first + block]
+            for k in range(n_steps):
+                step(x, y, z, dt)
+                if saved.shape[0]:
+                    store(x, y, z, saved[k], first)
 
-    return by_member, steps, in_blocks
+    return by_member, in_blocks
 
 
 def _with(function: Any, **names: Any) -> Any:
@@ -60,13 +66,11 @@ def _with(function: Any, **names: Any) -> Any:
 
 
 def _run(form: str, s: np.ndarray, n_steps: int, dt: float, saved: np.ndarray) -> None:
-    by_member, steps, in_blocks = _compiled()
+    by_member, in_blocks = _compiled()
     if form == "by member":
         by_member(s, n_steps, dt, saved)
-    elif form == "by step":
-        steps(s[0], s[1], s[2], n_steps, dt, saved)
     else:
-        in_blocks(s, n_steps, dt, saved, 512)
+        in_blocks(s, n_steps, dt, saved, 512 if form == "in blocks" else s.shape[1])
 
 
 def forecast_by(form: str) -> Callable[[int, float], Callable[[np.ndarray], Any]]:
