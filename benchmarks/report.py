@@ -1,9 +1,9 @@
 """Runs every benchmark and writes the tables of speed: limits, goals, peers, growth.
 
-python benchmarks/report.py                     into build/benchmarks/
-python benchmarks/report.py --no-peers          without the extra `peers`
-python benchmarks/report.py --docs              docs/benchmarks.md and its figure
-python benchmarks/report.py --json speed.json   tables of an earlier run
+python -m benchmarks.report                     into build/benchmarks/
+python -m benchmarks.report --no-peers          without the extra `peers`
+python -m benchmarks.report --docs              docs/benchmarks.md and its figure
+python -m benchmarks.report --json speed.json   tables of an earlier run
 
 The exit code speaks of failed answers, never of missed goals.
 """
@@ -18,10 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))  # run as a script, this file is in no package
+from benchmarks.rows import Goal, Growth, Limit, Rival, Row, from_json
 
-from benchmarks.rows import Goal, Growth, Limit, Rival, Row, from_json  # noqa: E402
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
 _SCALES: Final = ((1e6, "M "), (1e3, "k "), (1.0, ""))
 _HOW: Final = """\
@@ -121,7 +120,7 @@ def page(run: Mapping[str, Any], figure: str) -> str:
     rows = [from_json(row) for row in run["rows"]]
     parts = (
         "# Speed",
-        f"Made by `python benchmarks/report.py` on one core of {place}; {versions}.",
+        f"Made by `python -m benchmarks.report` on one core of {place}; {versions}.",
         _HOW,
         tables(rows),
         f"![Time per unit of work against how much there is of it]({figure})",

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from benchmarks.report import draw_growth, page, tables
+from benchmarks.rows import Goal, Growth, Limit, Rival, from_json, to_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.report import draw_growth, page, tables
-from benchmarks.rows import Goal, Growth, Limit, Rival, from_json, to_json
 
 ROWS = [
     Limit("x86-64-v4", "additions", 9e9, "instructions/s"),
