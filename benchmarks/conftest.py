@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ PACKAGES: Final = (
     "torchdiffeq", "torchode",
 )  # fmt: skip
 rows_key = pytest.StashKey[list[Row]]()
+clocks_key = pytest.StashKey[list[float]]()  # seconds: of the processor, of the wall
 
 
 def pytest_addoption(parser):
@@ -34,6 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[rows_key] = []
+    config.stash[clocks_key] = [0.0, 0.0]
     config.addinivalue_line("markers", "peer: another library does the same work")
 
 
@@ -56,6 +58,8 @@ def pytest_benchmark_update_json(config, benchmarks, output_json):
         if name in sys.modules
     }
     output_json["machine"] = machine() | versions
+    had, wanted = config.stash[clocks_key]
+    output_json["share_of_core"] = had / wanted if wanted else 1.0
     output_json["rows"] = [to_json(row) for row in config.stash[rows_key]]
 
 
@@ -118,7 +122,7 @@ class Timed:
 
 
 @pytest.fixture
-def timed(benchmark) -> Callable[..., Timed]:
+def timed(benchmark, pytestconfig) -> Callable[..., Timed]:
     """Return a function that times another, in turns with yardsticks.
 
     The first call of each is not timed: it compiles what is compiled at the first call.
@@ -138,10 +142,14 @@ def timed(benchmark) -> Callable[..., Timed]:
             for name, yardstick in yardsticks.items():
                 times[name].append(once(yardstick))
 
+        begun = process_time(), perf_counter()
         with collector_off():
             benchmark.pedantic(
                 function, setup=take_turns, rounds=min(max(rounds, 5), 200)
             )
+        clocks = pytestconfig.stash[clocks_key]
+        clocks[0] += process_time() - begun[0]
+        clocks[1] += perf_counter() - begun[1]
         gc.collect()
         if not benchmark.enabled:
             return Timed(result, np.nan, dict.fromkeys(yardsticks, np.nan))

@@ -121,7 +121,9 @@ def page(run: Mapping[str, Any], figure: str) -> str:
     parts = (
         "# Speed",
         f"Made by `python -m benchmarks.report` on one core of {place}; {versions}.",
-        _HOW,
+        f"{_HOW} While it measured, this process had "
+        f"{100.0 * run['share_of_core']:.0f} % of its core: well below 100 %, "
+        "neighbours were at work and the shares say little.",
         tables(rows),
         f"![Time per unit of work against how much there is of it]({figure})",
     )

@@ -26,6 +26,7 @@ ROWS = [
     Growth("forecast", "steps", 10, 1e-9),
 ]
 RUN = {
+    "share_of_core": 0.97,
     "machine": {"processor": "one", "cores": "2", "date": "2026-01-02", "numpy": "2.4"},
     "rows": [to_json(row) for row in ROWS],
 }
@@ -56,6 +57,7 @@ def test_the_page_names_machine_date_and_versions() -> None:
     text = page(RUN, "images/growth.png")
     assert "one (2 cores), 2026-01-02; numpy 2.4." in text
     assert "(images/growth.png)" in text
+    assert "had 97 % of its core" in text
     assert "| additions (instructions) | 9 |" in text
 
 
