@@ -2,85 +2,114 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 import pytest
 
-from benchmarks.integration_peers import (
-    COMPILED,
-    STEPPERS,
-    forecast_by,
-    scipy_solution,
-)
 from benchmarks.levels import levels
+from benchmarks.peers import jax_loops, numba_loops, solvers, stepwise
+from benchmarks.rows import Goal, Rival
+from l63fast._kernels.limits import instruction_work, register_lanes
+from l63fast.experiments.speed_cases import DT, STEP_INSTRUCTIONS
 from l63fast.lorenz63 import forecast
 
-N_STEPS: Final = 100
-DT: Final = 0.01
-UNIT: Final = "steps"
-N_FEW: Final = 10  # members that scipy integrates, one by one
+N_STEPS: Final = 1_000  # of the long calls
+N_SHORT: Final = 10
+N_MEMBERS_SHORT: Final = 4_096
+N_PEER_STEPS: Final = 100
+N_PEER_MEMBERS: Final = 50_000
+PEERS: Final = [
+    *numba_loops.FORECAST,
+    *solvers.FORECAST,
+    *jax_loops.FORECAST,
+    *stepwise.FORECAST,
+]
+MODERN: Final = [level for level in levels() if level.endswith(("v3", "v4"))]
 
-pytestmark = pytest.mark.benchmark(
-    group=f"forecast, 50,000 members x {N_STEPS} steps, float64, one core"
-)
-
-
-@pytest.fixture(scope="module")
-def amount(states):
-    return len(states) * N_STEPS
-
-
-@pytest.fixture(scope="module")
-def reference(states):
-    return forecast(states, N_STEPS, dt=DT, backend="numba")
+run = partial(forecast, dt=DT, n_threads=1)
 
 
-@pytest.mark.parametrize("level", levels())
-def test_cpp(measure, instruction_set, states, amount, reference, level):
+def same_bits(final: np.ndarray, states: np.ndarray, n_steps: int) -> bool:
+    """Whether the first members are what Numba makes of them, bit for bit."""
+    some = states[:500]
+    return final[:500].tobytes() == run(some, n_steps, backend="numba").tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("level", MODERN)
+def test_long_calls(timed, record, instruction_set, states, level, dtype):
     instruction_set(level)
-    final = measure(
-        f"l63fast, C++ {level}",
-        lambda: forecast(states, N_STEPS, dt=DT, n_threads=1, backend="cpp"),
-        amount=amount,
-        unit=UNIT,
+    single = dtype == np.float32
+    lanes = register_lanes(level) * (2 if single else 1)
+    members = states.astype(dtype)
+    works = {
+        kind: instruction_work(kind, level=level, single=single)
+        for kind in ("fma", "rk4")
+    }
+    done = timed(
+        lambda: run(members, N_STEPS, backend="cpp"),
+        **{kind: work.run for kind, work in works.items()},
     )
-    assert final.tobytes() == reference.tobytes()
+    assert same_bits(done.result, members, N_STEPS)
+    rate = members.shape[0] * N_STEPS / done.seconds
+    for kind, name, goal in (
+        ("fma", "41 instructions at the fma rate", 0.88),
+        ("rk4", "the same with additions in pipes of their own", 0.0),
+    ):
+        ceiling = works[kind].amount / done.against[kind] * lanes / STEP_INSTRUCTIONS
+        what = f"forecast, {np.dtype(dtype).name}, {level}"
+        record(Goal(what, rate, "steps/s", ceiling, name, goal))
 
 
-def test_numba(measure, states, amount, reference):
-    final = measure(
-        "l63fast, Numba",
-        lambda: forecast(states, N_STEPS, dt=DT, n_threads=1, backend="numba"),
-        amount=amount,
-        unit=UNIT,
+def test_short_calls(timed, record, states):
+    few = states[:N_MEMBERS_SHORT]
+    done = timed(lambda: run(few, N_SHORT), long=lambda: run(few, N_STEPS))
+    assert same_bits(done.result, few, N_SHORT)
+    short, long = (
+        len(few) * n / seconds
+        for n, seconds in ((N_SHORT, done.seconds), (N_STEPS, done.against["long"]))
     )
-    assert final.tobytes() == reference.tobytes()
+    what = f"forecast, {N_SHORT} steps a call on {N_MEMBERS_SHORT:,} members"
+    record(Goal(what, short, "steps/s", long, f"{N_STEPS:,} steps a call", 0.8))
 
 
-@pytest.mark.parametrize("name", STEPPERS)
-def test_peer(measure, states, amount, reference, name):
-    final = measure(
-        name, lambda: forecast_by(name, states, N_STEPS, DT), amount=amount, unit=UNIT
+@pytest.mark.skipif(not levels(), reason="the C++ extension is not installed")
+def test_numba_fallback(timed, record, states):
+    done = timed(
+        lambda: run(states, N_PEER_STEPS, backend="numba"),
+        cpp=lambda: run(states, N_PEER_STEPS, backend="cpp"),
     )
-    np.testing.assert_allclose(final, reference, rtol=0, atol=1e-9)
+    assert done.result.tobytes() == run(states, N_PEER_STEPS).tobytes()
+    amount = len(states) * N_PEER_STEPS
+    rates = amount / done.seconds, amount / done.against["cpp"]
+    what = "forecast, Numba fallback, defaults"
+    record(Goal(what, rates[0], "steps/s", rates[1], "C++", 0.65))
 
 
-@pytest.mark.parametrize("name", COMPILED)
-def test_compiled_peer(measure, states, amount, reference, name):
-    run = COMPILED[name](N_STEPS, DT)
-    final = measure(name, lambda: run(states), amount=amount, unit=UNIT)
-    np.testing.assert_allclose(final, reference, rtol=0, atol=1e-9)
-
-
-def test_scipy(measure, states, reference):
-    pytest.importorskip("scipy")
-    final = measure(
-        f"scipy solve_ivp, {N_FEW} members one by one, RK45 to 1e-6",
-        lambda: np.stack(
-            [scipy_solution(state, N_STEPS, DT)[-1] for state in states[:N_FEW]]
-        ),
-        amount=N_FEW * N_STEPS,
-        unit=UNIT,
+def test_two_threads(timed, record, all_cores, states):
+    if all_cores < 2:
+        pytest.skip("there is one core")
+    done = timed(
+        lambda: run(states, N_STEPS, n_threads=2), one=lambda: run(states, N_STEPS)
     )
-    np.testing.assert_allclose(final, reference[:N_FEW], rtol=0, atol=1e-2)
+    assert same_bits(done.result, states, N_STEPS)
+    amount = len(states) * N_STEPS
+    rates = amount / done.seconds, amount / done.against["one"]
+    record(Goal("forecast, two threads", rates[0], "steps/s", rates[1], "one", 1.9))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_peer(timed, record, states, peer):
+    function = peer.made(N_PEER_STEPS, DT)
+    members = states[: min(N_PEER_MEMBERS, peer.n_members)]
+    reference = run(members, N_PEER_STEPS)
+    np.testing.assert_allclose(function(members), reference, rtol=0, atol=peer.atol)
+    ours = states[:N_PEER_MEMBERS]
+    done = timed(lambda: function(members), ours=lambda: run(ours, N_PEER_STEPS))
+    rate = len(members) * N_PEER_STEPS / done.seconds
+    our_rate = len(ours) * N_PEER_STEPS / done.against["ours"]
+    group = f"Final state, {N_PEER_STEPS} steps of {N_PEER_MEMBERS:,} members"
+    record(Rival(group, peer.name, rate, "steps/s", our_rate / rate))

@@ -11,82 +11,76 @@ from typing import Final
 import numpy as np
 import pytest
 
-from benchmarks.analysis_peers import PEERS, Problem
 from benchmarks.levels import levels
-from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.lorenz63 import spin_up
-from l63fast.observation import ObservationOperator
+from benchmarks.peers.analysis import PEERS
+from benchmarks.rows import Goal, Rival
+from l63fast._kernels.limits import instruction_work, register_lanes
+from l63fast.experiments.speed_cases import (
+    ANALYSIS_INSTRUCTIONS,
+    N_ITERATIONS,
+    analysis_problem,
+)
 
 N_SAMPLES: Final = 50_000
-UNIT: Final = "analyses"
-SPREAD: Final = 0.5  # standard deviation of the background error, each component
-CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
-# Iterations of each operator: a linear h is solved by the first.
-OPERATORS: Final = {"x": 1, "xy": 1, "xyz": 1, "x2": 10, "x2y2": 10, "x2y2z2": 10}
+# Analyses per second asked for where a core issues 6.6e9 fma of eight values a second;
+# elsewhere in proportion to the values that it multiplies and adds.
+ASKED: Final = {"x2": 120e6, "x2y2": 100e6, "x2y2z2": 52e6}
+ASKED_AT: Final = 8 * 6.6e9
+LINEAR: Final = ("x", "xy", "xyz")
+MODERN: Final = [level for level in levels() if level.endswith(("v3", "v4"))]
 
 
-@pytest.fixture(scope="module")
-def truth():
-    """Return states on the attractor with |x| and |y| above 4, (n, 3)."""
-    every = spin_up(3 * N_SAMPLES, seed=1, time=5.0)
-    chosen = every[(np.abs(every[:, :2]) > 4.0).all(axis=1)]
-    return chosen[:N_SAMPLES]
-
-
-@pytest.fixture(scope="module", params=OPERATORS)
-def problem(request, truth):
-    operator, rng = ObservationOperator(request.param), np.random.default_rng(0)
-    B = SPREAD**2 * CORRELATION
-    R = np.eye(operator.obs_dim)
-    background = truth + rng.normal(size=truth.shape) @ np.linalg.cholesky(B).T
-    observation = operator(truth) + rng.normal(size=(len(truth), operator.obs_dim))
-    return Problem(background, observation, operator, B, R, OPERATORS[request.param])
-
-
-@pytest.fixture
-def timed(benchmark, measure, problem):
-    """Return a function that measures another in this problem's group."""
-    n, times = problem.n_iter, "iteration" if problem.n_iter == 1 else "iterations"
-    benchmark.group = (
-        f"3D-Var of {problem.operator.name}, {N_SAMPLES:,} analyses, {n} {times}, "
-        "float64, one core"
-    )
-    return lambda name, function: measure(name, function, amount=N_SAMPLES, unit=UNIT)
-
-
-def analyse(problem: Problem, backend: str) -> np.ndarray:
-    return three_d_var(
-        problem.background,
-        problem.observation,
-        problem.operator,
-        B=problem.B,
-        R=problem.R,
-        max_iter=problem.n_iter,
-        tol=1e-300,
-        multi_start=False,
-        n_threads=1,
-        backend=backend,
-    ).state
+@pytest.fixture(scope="module", params=ASKED)
+def problem(request):
+    return analysis_problem(N_SAMPLES, request.param)
 
 
 @pytest.fixture(scope="module")
 def reference(problem):
-    return analyse(problem, "numba")
+    return problem.solve(backend="numba")
 
 
-@pytest.mark.parametrize("level", levels())
-def test_cpp(timed, instruction_set, problem, reference, level):
+@pytest.mark.parametrize("level", MODERN)
+def test_ten_iterations(timed, record, instruction_set, problem, reference, level):
     instruction_set(level)
-    state = timed(f"l63fast, C++ {level}", lambda: analyse(problem, "cpp"))
-    assert state.tobytes() == reference.tobytes()
+    works = {kind: instruction_work(kind, level=level) for kind in ("fma", "divide")}
+    done = timed(
+        lambda: problem.solve(backend="cpp"),
+        **{kind: work.run for kind, work in works.items()},
+    )
+    assert done.result.tobytes() == reference.tobytes()
+    rate = N_SAMPLES / done.seconds
+    lanes, h = register_lanes(level), problem.operator
+    values = {k: w.amount / done.against[k] * lanes for k, w in works.items()}
+    arithmetic = values["fma"] / (N_ITERATIONS * ANALYSIS_INSTRUCTIONS[h.obs_dim])
+    asked = ASKED[h.name] * values["fma"] / ASKED_AT
+    what = f"3D-Var of {', '.join(h.labels)}, {level}"
+    ceilings = (
+        (asked, "what is asked for at this fma rate", 1.0),
+        (arithmetic, "multiply-adds of the bare iteration", 0.0),
+        (values["divide"] / N_ITERATIONS, "one division an iteration", 0.0),
+    )
+    for ceiling, name, goal in ceilings:
+        record(Goal(what, rate, "analyses/s", ceiling, name, goal))
 
 
-def test_numba(timed, problem, reference):
-    state = timed("l63fast, Numba", lambda: analyse(problem, "numba"))
-    assert state.tobytes() == reference.tobytes()
+@pytest.mark.parametrize("operator", LINEAR)
+def test_linear(timed, record, operator):
+    linear = analysis_problem(N_SAMPLES, operator, 1)
+    done = timed(linear.solve, numba=lambda: linear.solve(backend="numba"))
+    assert done.result.tobytes() == linear.solve(backend="numba").tobytes()
+    rates = N_SAMPLES / done.seconds, N_SAMPLES / done.against["numba"]
+    what = f"3D-Var of {', '.join(linear.operator.labels)}, linear"
+    record(Goal(what, rates[0], "analyses/s", rates[1], "Numba fallback", 0.0))
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_peer(timed, problem, reference, name):
-    state = timed(name, lambda: PEERS[name](problem))
-    np.testing.assert_allclose(state, reference, rtol=0, atol=1e-7)
+@pytest.mark.peer
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_peer(timed, record, problem, reference, peer):
+    function = peer.made(problem)
+    np.testing.assert_allclose(function(), reference, rtol=0, atol=1e-7)
+    done = timed(function, ours=problem.solve)
+    rate, our_rate = (N_SAMPLES / s for s in (done.seconds, done.against["ours"]))
+    observed = ", ".join(problem.operator.labels)
+    group = f"3D-Var of {observed}, {N_ITERATIONS} iterations, {N_SAMPLES:,} analyses"
+    record(Rival(group, peer.name, rate, "analyses/s", our_rate / rate))

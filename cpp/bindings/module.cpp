@@ -190,6 +190,26 @@ py::tuple adjoint(const py::array_t<T>& state, const py::array_t<T>& gradient,
   return py::make_tuple(carried, diverged);
 }
 
+std::int64_t instructions(int kind, bool single, std::int64_t rounds,
+                          const std::string& level) {
+  if (kind < 0 || kind > 3) throw std::invalid_argument("kind: 0 to 3");
+  const KernelTable& table = table_of(level);
+  const py::gil_scoped_release release;
+  const auto entry = single ? table.instructions_f32 : table.instructions_f64;
+  return entry(static_cast<l63fast::Instruction>(kind), rounds);
+}
+
+void fill(py::array_t<double>& out, bool non_temporal, const std::string& level) {
+  double* const data = out.mutable_data();
+  read(out, out.size());
+  if (out.size() % 8 != 0 || reinterpret_cast<std::uintptr_t>(data) % 64 != 0)
+    throw std::invalid_argument("out: not whole lines of 64 bytes");
+  const std::int64_t n = out.size();
+  const KernelTable& table = table_of(level);
+  const py::gil_scoped_release release;
+  table.fill(data, n, non_temporal);
+}
+
 template <class T>
 void define(py::module_& module) {
   module.def("integrate", &integrate<T>, py::arg("initial").noconvert(),
@@ -217,6 +237,14 @@ PYBIND11_MODULE(_core, module) {
   module.doc() =
       "The compiled kernels of l63fast; l63fast._kernels.cpp is their only user.";
   module.def("levels", &levels, "Instruction sets that can run here, in rising order.");
+  module.def(
+      "register_bytes",
+      [](const std::string& level) { return table_of(level).register_bytes; },
+      py::arg("level"));
+  module.def("instructions", &instructions, py::arg("kind"), py::arg("single"),
+             py::arg("rounds"), py::arg("level"));
+  module.def("fill", &fill, py::arg("out").noconvert(), py::arg("non_temporal"),
+             py::arg("level"));
   define<double>(module);
   define<float>(module);
 }

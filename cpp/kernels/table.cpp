@@ -11,12 +11,21 @@
 namespace l63fast {
 
 const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
-    Level::L63FAST_LEVEL,           L63FAST_TEXT(L63FAST_LEVEL),
-    L63FAST_LEVEL::integrate_f64,   L63FAST_LEVEL::integrate_f32,
-    L63FAST_LEVEL::analyse_f64,     L63FAST_LEVEL::analyse_f32,
-    L63FAST_LEVEL::tangent_f64,     L63FAST_LEVEL::tangent_f32,
-    L63FAST_LEVEL::adjoint_f64,     L63FAST_LEVEL::adjoint_f32,
+    Level::L63FAST_LEVEL,
+    L63FAST_TEXT(L63FAST_LEVEL),
+    L63FAST_LEVEL::integrate_f64,
+    L63FAST_LEVEL::integrate_f32,
+    L63FAST_LEVEL::analyse_f64,
+    L63FAST_LEVEL::analyse_f32,
+    L63FAST_LEVEL::tangent_f64,
+    L63FAST_LEVEL::tangent_f32,
+    L63FAST_LEVEL::adjoint_f64,
+    L63FAST_LEVEL::adjoint_f32,
     L63FAST_LEVEL::adjoint_scratch,
+    register_bytes,
+    L63FAST_LEVEL::instructions_f64,
+    L63FAST_LEVEL::instructions_f32,
+    L63FAST_LEVEL::fill,
 };
 
 }  // namespace l63fast

@@ -76,6 +76,10 @@ enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
 // Instruction sets, in rising order. `generic` is the only one off x86-64.
 enum class Level : int { generic, v2, v3, v4 };
 
+// What a ceiling counts: independent vector instructions of one kind, or those of an
+// RK4 step in their proportion.
+enum class Instruction : int { fma, add, divide, rk4_step };
+
 // The kernels of one level, over members [begin, end). `cancel` is read every few
 // hundred steps; once it is not 0 the rest is left undone.
 struct KernelTable {
@@ -101,6 +105,12 @@ struct KernelTable {
                               std::int64_t end, void* scratch, const int* cancel);
   // Bytes of scratch, aligned to 64, that one call of an adjoint needs.
   std::int64_t (*adjoint_scratch)(std::int64_t n_steps);
+  // The machine's ceilings. Both run rounds of instructions and return how many.
+  int register_bytes;
+  std::int64_t (*instructions_f64)(Instruction kind, std::int64_t rounds);
+  std::int64_t (*instructions_f32)(Instruction kind, std::int64_t rounds);
+  // Fills out[0 .. n): aligned to 64 bytes, n a multiple of 8.
+  void (*fill)(double* out, std::int64_t n, bool non_temporal);
 };
 
 // The tables that were compiled in and that this processor can run, in rising order.

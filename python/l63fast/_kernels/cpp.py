@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from l63fast import _core
 __all__ = ["CppKernels", "kernels", "levels"]
 
 _PREFIX = "x86-64-"
+INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 
 
 def _public(name: str) -> str:
@@ -108,3 +110,17 @@ class CppKernels:
         return _core.adjoint(
             state, gradient, n_steps, dt, *parameters, n_threads, level
         )
+
+    @property
+    def register_bytes(self) -> int:
+        """Width of a vector register."""
+        return _core.register_bytes(self.level.removeprefix(_PREFIX))
+
+    def instructions(self, kind: str, *, single: bool, rounds: int) -> int:
+        """Run independent vector instructions of a kind; return how many."""
+        level = self.level.removeprefix(_PREFIX)
+        return _core.instructions(INSTRUCTIONS.index(kind), single, rounds, level)
+
+    def fill(self, out: np.ndarray, *, non_temporal: bool) -> None:
+        """Fill `out`: float64, aligned to 64 bytes, a multiple of 8 values."""
+        _core.fill(out, non_temporal, self.level.removeprefix(_PREFIX))

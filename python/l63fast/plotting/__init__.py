@@ -3,9 +3,11 @@
 from l63fast.plotting.comparison import overview
 from l63fast.plotting.error_curves import error_against_time, error_distribution
 from l63fast.plotting.fitting import training_curves, tuning_curve
+from l63fast.plotting.growth import growth_curves
 from l63fast.plotting.motion import animation
 from l63fast.plotting.phase_space import attractor
 from l63fast.plotting.saving import save_animation, save_figure
+from l63fast.plotting.speed import speed_bars
 from l63fast.plotting.trajectories import panels, select_cases
 
 __all__ = [
@@ -13,11 +15,13 @@ __all__ = [
     "attractor",
     "error_against_time",
     "error_distribution",
+    "growth_curves",
     "overview",
     "panels",
     "save_animation",
     "save_figure",
     "select_cases",
+    "speed_bars",
     "training_curves",
     "tuning_curve",
 ]
