@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 
@@ -63,12 +64,14 @@ def finite_members(
     if finite.all():
         return analyse(background, observation)
     part = analyse(background[finite], observation[finite])
+    fills = {"status": Status.NON_FINITE, "n_iter": 0}
+    values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
     return Analysis(
-        state=_scattered(part.state, finite, np.nan),
-        status=_scattered(part.status, finite, Status.NON_FINITE),
-        n_iter=_scattered(part.n_iter, finite, 0),
-        cost=_scattered(part.cost, finite, np.nan),
-        residual=_scattered(part.residual, finite, np.nan),
+        **{
+            name: _scattered(value, finite, fills.get(name, np.nan))
+            for name, value in values.items()
+            if value is not None
+        }
     )
 
 
