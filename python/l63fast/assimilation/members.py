@@ -10,7 +10,7 @@ import numpy as np
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import Lorenz63, forecast
 
-__all__ = ["finite_members", "forecast_members"]
+__all__ = ["finite_members", "forecast_members", "propagate_members"]
 
 
 def forecast_members(
@@ -41,29 +41,90 @@ def forecast_members(
     return later if everyone else _scattered(later, finite, np.nan)
 
 
+def propagate_members(
+    state: np.ndarray,
+    n_steps: int,
+    *,
+    dt: float,
+    parameters: Lorenz63,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states (n, 3) `n_steps` later and their resolvents M (n, 3, 3).
+
+    As `forecast_members`: what is or becomes non-finite is NaN.
+    """
+    finite = np.isfinite(state).all(axis=-1)
+    later, M = _propagator(state[finite], n_steps, dt, parameters)
+    return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
+
+
+def _propagator(x, n_steps, dt, p):
+    """Stand in until the tangent-linear kernel is there."""
+    M = np.tile(np.eye(3), (len(x), 1, 1))
+    s, r, b = p.as_tuple()
+
+    def f(x):
+        return np.stack(
+            [
+                s * (x[:, 1] - x[:, 0]),
+                x[:, 0] * (r - x[:, 2]) - x[:, 1],
+                x[:, 0] * x[:, 1] - b * x[:, 2],
+            ],
+            1,
+        )
+
+    def J(x):
+        j = np.zeros((len(x), 3, 3))
+        j[:, 0, 0] = -s
+        j[:, 0, 1] = s
+        j[:, 1, 0] = r - x[:, 2]
+        j[:, 1, 1] = -1
+        j[:, 1, 2] = -x[:, 0]
+        j[:, 2, 0] = x[:, 1]
+        j[:, 2, 1] = x[:, 0]
+        j[:, 2, 2] = -b
+        return j
+
+    for _ in range(n_steps):
+        k1 = f(x)
+        d1 = J(x) @ M
+        y = x + dt / 2 * k1
+        k2 = f(y)
+        d2 = J(y) @ (M + dt / 2 * d1)
+        y = x + dt / 2 * k2
+        k3 = f(y)
+        d3 = J(y) @ (M + dt / 2 * d2)
+        y = x + dt * k3
+        k4 = f(y)
+        d4 = J(y) @ (M + dt * d3)
+        x = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        M = M + dt / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+    return x, M
+
+
 def finite_members(
-    analyse: Callable[[np.ndarray, np.ndarray], Analysis],
-    background: np.ndarray,
-    observation: np.ndarray,
+    analyse: Callable[..., Analysis], finite: np.ndarray, *arrays: np.ndarray
 ) -> Analysis:
-    """Return `analyse(background, observation)`, done for the finite members only.
+    """Return `analyse(*arrays)`, done for the finite members only.
 
     Parameters
     ----------
     analyse : callable
-        Takes finite backgrounds (n, 3) and their observations (n, obs_dim).
-    background : (n, 3)
-    observation : (n, obs_dim)
+        Takes as many arrays, of the finite members.
+    finite : (n,) bool
+        Which members those are.
+    *arrays : (n, ...)
+        Backgrounds, observations and what else the analysis needs.
 
     Returns
     -------
     Analysis
         NaN with `Status.NON_FINITE` for the others.
     """
-    finite = np.isfinite(background).all(axis=-1)
     if finite.all():
-        return analyse(background, observation)
-    part = analyse(background[finite], observation[finite])
+        return analyse(*arrays)
+    part = analyse(*(array[finite] for array in arrays))
     fills = {"status": Status.NON_FINITE, "n_iter": 0}
     values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
     return Analysis(

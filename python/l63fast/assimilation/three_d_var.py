@@ -224,7 +224,9 @@ class ThreeDVar:
     ) -> tuple[np.ndarray, Analysis]:
         """Return the analysis of the latest observation, as state and in full."""
         observation = obs_window[:, -1]
-        analysis = finite_members(self._analyse, state, observation)
+        analysis = finite_members(
+            self._analyse, np.isfinite(state).all(axis=-1), state, observation
+        )
         innovation, covariance = claimed_innovations(
             state, observation, as_operator(self.operator), self.B, self.R
         )
