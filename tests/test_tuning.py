@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from l63fast.assimilation.cycled_tuning import tune_cycled_b_scale
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.tuning import tune, tune_b_scale, tune_cycled_b_scale
+from l63fast.assimilation.tuning import tune, tune_b_scale
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import spin_up
 from l63fast.observation import ObservationOperator

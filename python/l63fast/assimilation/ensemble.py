@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
+from l63fast.assimilation.filter_settings import FilterSettings
 from l63fast.assimilation.members import forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
-from l63fast.lorenz63 import Lorenz63, model_errors
-from l63fast.observation import ObservationOperator, as_operator
+from l63fast.lorenz63 import model_errors
+from l63fast.observation import as_operator
 
 __all__ = ["VARIANTS", "EnKF", "Ensemble"]
 
@@ -27,35 +28,27 @@ class Ensemble(NamedTuple):
     draws: Draws
 
 
-@dataclass(frozen=True, eq=False)
-class EnKF:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EnKF(FilterSettings):
     """An ensemble Kalman filter; its state is an `Ensemble` for each trajectory.
+
+    A nonlinear operator acts on the members: the gain is made of cov(x, h(x)). The
+    first members are drawn from N(background, B); a forecast adds N(0, Q) to each.
 
     Parameters
     ----------
-    operator : ObservationOperator or its name
-        Nonlinear ones act on the members: the gain comes from cov(x, h(x)).
-    B : (3, 3)
-        Covariance of the first background's error, from which the members are drawn.
-    R : (obs_dim, obs_dim)
-        Covariance of the observation error.
+    operator, B, R, Q, dt, parameters, n_threads, backend
+        As in `FilterSettings`.
+    inflation : float
+        Factor on the anomalies of each analysis.
     n_members : int
         At least 4, so that the members span the state.
     variant : {"square_root", "stochastic", "finite_size"}
         Symmetric transform; perturbed observations; the transform with the prior
         inflation that the ensemble's own size asks for (EnKF-N).
-    inflation : float
-        Factor on the anomalies of each analysis.
     rotation : bool
         Rotate the analysed anomalies at random about their mean; not of "stochastic",
         which is random as it is.
-    Q : (3, 3), optional
-        Covariance of the model error added to each member by a forecast.
-    dt : float
-        Time step of the model (time units).
-    parameters : Lorenz63
-    n_threads, backend
-        Of the forecast, as in `forecast`.
 
     Raises
     ------
@@ -63,44 +56,17 @@ class EnKF:
         If a setting is not as described.
     """
 
-    operator: ObservationOperator | str
-    B: np.ndarray
-    R: np.ndarray
     n_members: int = 20
     variant: str = "square_root"
-    inflation: float = 1.0
     rotation: bool = True
-    Q: np.ndarray | None = None
-    dt: float = 0.01
-    parameters: Lorenz63 = field(default_factory=Lorenz63)
-    n_threads: int | None = None
-    backend: str = "auto"
 
-    def __post_init__(self) -> None:
-        operator = as_operator(self.operator)
-        float64 = np.dtype(np.float64)
-        checked = {
-            "operator": operator,
-            "B": _checks.covariance("B", self.B, size=3, dtype=float64, shape=()),
-            "R": _checks.covariance(
-                "R", self.R, size=operator.obs_dim, dtype=float64, shape=()
-            ),
+    def _checked(self) -> dict[str, Any]:
+        return {
+            **super()._checked(),
             "n_members": _checks.count("n_members", self.n_members, minimum=4),
             "variant": _checks.choice("variant", self.variant, VARIANTS),
-            "inflation": _checks.real("inflation", self.inflation, above=0.0),
             "rotation": _checks.boolean("rotation", self.rotation),
         }
-        if self.Q is not None:
-            checked["Q"] = _checks.covariance(
-                "Q", self.Q, size=3, dtype=float64, shape=(), semidefinite=True
-            )
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def window(self) -> int:
-        """One observation, the latest."""
-        return 1
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
         """Return members drawn from N(background, B)."""
@@ -111,15 +77,8 @@ class EnKF:
 
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
         """Return the members `n_steps` model steps later, model errors added."""
-        members = forecast_members(
-            state.members,
-            n_steps,
-            dt=self.dt,
-            parameters=self.parameters,
-            n_threads=self.n_threads,
-            backend=self.backend,
-        )
-        if self.Q is None or not self.Q.any():
+        members = forecast_members(state.members, n_steps, **self._model)
+        if self.Q is None:
             return state._replace(members=members)
         normals, draws = state.draws.normals(len(members), members.shape[1:])
         return Ensemble(members + model_errors(normals, self.Q), draws)

@@ -59,12 +59,12 @@ class Observed(NamedTuple):
     @property
     def cross_covariance(self) -> np.ndarray:
         """Covariance of the state with what is seen of it, (n, 3, m)."""
-        return transposed(self.anomalies) @ self.seen / (self.seen.shape[1] - 1)
+        return _products(self.anomalies, self.seen)
 
     @property
     def covariance(self) -> np.ndarray:
         """Covariance of the state, (n, 3, 3)."""
-        return transposed(self.anomalies) @ self.anomalies / (self.seen.shape[1] - 1)
+        return _products(self.anomalies, self.anomalies)
 
 
 def observe_members(
@@ -79,7 +79,7 @@ def observe_members(
     observed_mean = observed.mean(axis=1)
     whiten = np.linalg.inv(np.linalg.cholesky(R)).T
     seen = (observed - observed_mean[:, None]) @ whiten
-    covariance = transposed(seen) @ seen / (members.shape[1] - 1)
+    covariance = _products(seen, seen)
     # One that overflowed would stop the whole batch; its other numbers tell of it.
     covariance[~np.isfinite(covariance)] = 0.0
     variance, axes = np.linalg.eigh(covariance)
@@ -99,7 +99,8 @@ def analysed_mean(ensemble: Observed) -> np.ndarray:
     K = cov(x, h(x)) (cov(h(x)) + R)^-1, as in Evensen (2003), equation 46.
     """
     weights = ensemble.innovation / (1.0 + ensemble.variance)
-    return ensemble.mean + _column(ensemble.cross_covariance, weights)
+    increment = _column(ensemble.cross_covariance, weights)
+    return np.asarray(ensemble.mean + increment)
 
 
 def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
@@ -113,7 +114,9 @@ def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     centred = normals - normals.mean(axis=1, keepdims=True)
     perturbations = np.sqrt(n_members / (n_members - 1)) * centred @ ensemble.axes
     weights = (ensemble.seen + perturbations) / (1.0 + ensemble.variance[:, None])
-    return ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    return np.asarray(
+        ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    )
 
 
 def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
@@ -126,7 +129,9 @@ def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
     """
     total = 1.0 + ensemble.variance
     weights = ensemble.seen / (total + np.sqrt(total))[:, None]
-    return ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    return np.asarray(
+        ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    )
 
 
 def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
@@ -141,9 +146,10 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     explained = cross / (1.0 + ensemble.variance)[:, None] @ transposed(cross)
     covariance = ensemble.covariance - explained
     centred = normals - normals.mean(axis=1, keepdims=True)
-    drawn = np.linalg.cholesky(transposed(centred) @ centred / (normals.shape[1] - 1))
+    drawn = np.linalg.cholesky(_products(centred, centred))
     wanted = _cholesky(covariance)
-    return centred @ np.linalg.solve(transposed(drawn), transposed(wanted))
+    turned = np.linalg.solve(transposed(drawn), transposed(wanted))
+    return np.asarray(centred @ turned)
 
 
 def _cholesky(covariance: np.ndarray) -> np.ndarray:
@@ -197,6 +203,11 @@ def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
         seen=by_member * ensemble.seen,
         variance=factor[:, None] ** 2 * ensemble.variance,
     )
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the covariances of anomalies (n, n_members, r) and (n, n_members, c)."""
+    return np.asarray(transposed(left) @ right / (left.shape[1] - 1))
 
 
 def transposed(matrices: np.ndarray) -> np.ndarray:

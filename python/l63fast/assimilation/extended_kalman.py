@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast.assimilation.filter_settings import FilterSettings
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, propagate_members
 from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.lorenz63 import Lorenz63
-from l63fast.observation import ObservationOperator, as_operator
+from l63fast.observation import as_operator
 
 __all__ = ["ExtendedKalman", "Gaussian"]
 
@@ -28,7 +27,7 @@ class Gaussian(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ExtendedKalman:
+class ExtendedKalman(FilterSettings):
     """The extended Kalman filter; its state is a `Gaussian`.
 
     The forecast is P_f = inflation^2 M P_a M^T + Q, with M the resolvent of the very
@@ -36,61 +35,8 @@ class ExtendedKalman:
     B = P_f: the Kalman update for linear h, otherwise the iterated filter of Bell &
     Cathey (1993), with H at the analysis.
 
-    Parameters
-    ----------
-    operator : ObservationOperator or its name
-    B : (3, 3)
-        Covariance of the first background's error.
-    R : (obs_dim, obs_dim)
-        Covariance of the observation error.
-    inflation : float
-        Factor on the standard deviations of each forecast.
-    Q : (3, 3), optional
-        Covariance of the model error added by a forecast.
-    dt : float
-        Time step of the model (time units).
-    parameters : Lorenz63
-    n_threads, backend
-        As in `forecast`.
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If a setting is not as described.
+    Its settings are those of `FilterSettings`; the inflation is of each forecast.
     """
-
-    operator: ObservationOperator | str
-    B: np.ndarray
-    R: np.ndarray
-    inflation: float = 1.0
-    Q: np.ndarray | None = None
-    dt: float = 0.01
-    parameters: Lorenz63 = field(default_factory=Lorenz63)
-    n_threads: int | None = None
-    backend: str = "auto"
-
-    def __post_init__(self) -> None:
-        operator = as_operator(self.operator)
-        float64 = np.dtype(np.float64)
-        checked = {
-            "operator": operator,
-            "B": _checks.covariance("B", self.B, size=3, dtype=float64, shape=()),
-            "R": _checks.covariance(
-                "R", self.R, size=operator.obs_dim, dtype=float64, shape=()
-            ),
-            "inflation": _checks.real("inflation", self.inflation, above=0.0),
-        }
-        if self.Q is not None:
-            checked["Q"] = _checks.covariance(
-                "Q", self.Q, size=3, dtype=float64, shape=(), semidefinite=True
-            )
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def window(self) -> int:
-        """One observation, the latest."""
-        return 1
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Gaussian:
         """Return the background with the covariance B."""
@@ -98,14 +44,7 @@ class ExtendedKalman:
 
     def forecast(self, state: Gaussian, n_steps: int) -> Gaussian:
         """Return mean and covariance `n_steps` model steps later."""
-        mean, M = propagate_members(
-            state.mean,
-            n_steps,
-            dt=self.dt,
-            parameters=self.parameters,
-            n_threads=self.n_threads,
-            backend=self.backend,
-        )
+        mean, M = propagate_members(state.mean, n_steps, **self._model)
         with np.errstate(over="ignore", invalid="ignore"):
             P = self.inflation**2 * (M @ state.covariance @ _transposed(M))
             if self.Q is not None:
@@ -148,9 +87,9 @@ class ExtendedKalman:
 
 
 def _joseph(P: np.ndarray, H: np.ndarray, R: np.ndarray) -> np.ndarray:
-    """Return (I - K H) P (I - K H)^T + K R K^T, which stays positive as P - K H P may not.
+    """Return (I - K H) P (I - K H)^T + K R K^T (Bucy & Joseph 1968, chapter 16).
 
-    Source: Bucy & Joseph (1968), chapter 16.
+    Equal to P - K H P, but positive whatever the rounding.
     """
     HP = H @ P
     K = _transposed(np.linalg.solve(HP @ _transposed(H) + R, HP))
