@@ -107,12 +107,10 @@ def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     """Return anomalies (n, n_members, 3), each drawn to a perturbed observation.
 
     Burgers, van Leeuwen & Evensen (1998). The perturbations, made of N(0, 1) draws
-    (n, n_members, m), are centred, so that they leave the mean alone, and widened to
-    keep their variance.
+    (n, n_members, m), are centred, so that they leave the mean alone; their sample
+    covariance still is R on average.
     """
-    n_members = normals.shape[1]
-    centred = normals - normals.mean(axis=1, keepdims=True)
-    perturbations = np.sqrt(n_members / (n_members - 1)) * centred @ ensemble.axes
+    perturbations = (normals - normals.mean(axis=1, keepdims=True)) @ ensemble.axes
     weights = (ensemble.seen + perturbations) / (1.0 + ensemble.variance[:, None])
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)

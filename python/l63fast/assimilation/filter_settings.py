@@ -61,6 +61,7 @@ class FilterSettings:
         how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
         if Q is not None:
             Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
+        _checks.instance("parameters", self.parameters, Lorenz63)
         return {
             "operator": operator,
             "B": _checks.covariance("B", self.B, size=3, **how),
