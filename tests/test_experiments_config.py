@@ -18,6 +18,8 @@ def test_settings_survive_a_file(tmp_path: Path) -> None:
     for cell in (
         CellSettings(),
         tiny_cell(data={"operator": "x2z", "sigma": 0.1 + 0.2, "dt": 1e-3}),
+        tiny_cell(data={"Q": 0.1}),
+        tiny_cell(data={"Q": ((0.5, 0.2, 0.0), (0.2, 0.3, 0.0), (0.0, 0.0, 0.0))}),
     ):
         path.write_text(cell_to_toml(cell))
         assert read_cell(path) == cell
