@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from l63fast.assimilation.scheme import Analysis, Status
-from l63fast.lorenz63 import Lorenz63, forecast
+from l63fast.lorenz63 import Lorenz63, forecast, tangent_linear
 
 __all__ = ["finite_members", "forecast_members", "propagate_members"]
 
@@ -55,52 +55,19 @@ def propagate_members(
     As `forecast_members`: what is or becomes non-finite is NaN.
     """
     finite = np.isfinite(state).all(axis=-1)
-    later, M = _propagator(state[finite], n_steps, dt, parameters)
+    start = state[finite]
+    later, columns = tangent_linear(
+        start,
+        np.broadcast_to(np.eye(3), (len(start), 3, 3)),
+        n_steps,
+        dt=dt,
+        parameters=parameters,
+        n_threads=n_threads,
+        backend=backend,
+        on_divergence="nan",
+    )
+    M = np.swapaxes(columns, -1, -2)
     return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
-
-
-def _propagator(x, n_steps, dt, p):
-    """Stand in until the tangent-linear kernel is there."""
-    M = np.tile(np.eye(3), (len(x), 1, 1))
-    s, r, b = p.as_tuple()
-
-    def f(x):
-        return np.stack(
-            [
-                s * (x[:, 1] - x[:, 0]),
-                x[:, 0] * (r - x[:, 2]) - x[:, 1],
-                x[:, 0] * x[:, 1] - b * x[:, 2],
-            ],
-            1,
-        )
-
-    def J(x):
-        j = np.zeros((len(x), 3, 3))
-        j[:, 0, 0] = -s
-        j[:, 0, 1] = s
-        j[:, 1, 0] = r - x[:, 2]
-        j[:, 1, 1] = -1
-        j[:, 1, 2] = -x[:, 0]
-        j[:, 2, 0] = x[:, 1]
-        j[:, 2, 1] = x[:, 0]
-        j[:, 2, 2] = -b
-        return j
-
-    for _ in range(n_steps):
-        k1 = f(x)
-        d1 = J(x) @ M
-        y = x + dt / 2 * k1
-        k2 = f(y)
-        d2 = J(y) @ (M + dt / 2 * d1)
-        y = x + dt / 2 * k2
-        k3 = f(y)
-        d3 = J(y) @ (M + dt / 2 * d2)
-        y = x + dt * k3
-        k4 = f(y)
-        d4 = J(y) @ (M + dt * d3)
-        x = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        M = M + dt / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
-    return x, M
 
 
 def finite_members(

@@ -92,12 +92,14 @@ def crps(
 
     members, truth = _ensembles(members, truth)
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
-    each = np.array(
-        [
-            crps_ensemble(y, x, m_axis=1, estimator="pwm", backend="numpy").mean()
-            for x, y in zip(members, truth, strict=True)  # one by one: for the memory
-        ]
-    )
+    how: dict[str, Any] = {"m_axis": 1, "estimator": "pwm", "backend": "numpy"}
+    with np.errstate(over="ignore", invalid="ignore"):
+        each = np.array(
+            [
+                crps_ensemble(y, x, **how).mean()
+                for x, y in zip(members, truth, strict=True)  # one by one: for memory
+            ]
+        )
     resampled = bootstrap_means(each[:, None], n_bootstrap, seed)[:, 0]
     return (float(each.mean()), *interval(resampled))
 
