@@ -295,6 +295,8 @@ def test_methods_are_pure():
         np.testing.assert_array_equal(first[0].members, second[0].members)
         np.testing.assert_array_equal(first[1][0].members, second[1][0].members)
         np.testing.assert_array_equal(members, before)
+        drew = variant == "stochastic" or rotation
+        assert first[1][0].draws == Draws(3, 1 if drew else 0)
         assert not np.shares_memory(first[1][0].members, members)
 
 

@@ -275,6 +275,15 @@ def test_model_errors_are_a_stream_of_their_own(twin):
     assert noisy.hashes["train"] != twin.hashes["train"]
 
 
+def test_model_errors_and_observation_errors_know_nothing_of_each_other():
+    split = TwinExperiment.generate(changed(Q=0.1, operator="xyz", n_train=300)).train
+    reached = simulate(split.previous_truth, 10)[:, :, -1]
+    model = (split.truth_at_observations - reached).reshape(-1, 3)
+    seen = (split.observations - split.truth_at_observations).reshape(-1, 3)
+    correlation = np.corrcoef(model.T, seen.T)[:3, 3:]
+    assert np.abs(correlation).max() < 4 / np.sqrt(len(seen))
+
+
 # Hashes
 
 
