@@ -209,6 +209,10 @@ def test_covariances_pass():
     nearly = np.array([[1.0, 0.5 + 1e-11], [0.5, 1.0]])
     covariance(nearly)
     assert covariance(np.zeros((0, 2, 2)), shape=(0,)).shape == (0, 2, 2)
+    for flat in (np.zeros((2, 2)), [[1, 1], [1, 1]], [[0, 0], [0, 3]]):
+        covariance(flat, semidefinite=True)
+    with pytest.raises(ArgumentValueError, match="positive semidefinite matrix, got"):
+        covariance([[1, 0], [0, -1e-9]], semidefinite=True)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ def test_cycles_of_3d_var_are_those_of_a_loop_by_hand(twin):
         np.testing.assert_allclose(result.analysis[:, c], estimate, atol=1e-7)
     assert (result.status == Status.CONVERGED).all()
     assert result.spread is None
+    assert result.members is None
+    H = np.eye(3)[:2]
+    S = np.broadcast_to(H @ B @ H.T + twin.R, (6, 12, 2, 2))
+    np.testing.assert_allclose(result.innovation_covariance, S, rtol=1e-12)
+    d = split.observations - result.background[..., :2]
+    np.testing.assert_allclose(result.innovation, d, rtol=1e-12)
     assert 0.0 < result.seconds_per_analysis < 1.0
 
 

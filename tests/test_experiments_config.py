@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiment_samples import tiny_cell
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_to_toml, merged, read_cell
 from l63fast.experiments.presets import PRESETS, Axes, experiment_from_tables
+from l63fast.experiments.settings_file import differences, read_tables
 from l63fast.learning.settings import ENCODER_NAMES
+from l63fast.twin import TwinSettings
 
 
 def test_settings_survive_a_file(tmp_path: Path) -> None:
@@ -18,9 +22,20 @@ def test_settings_survive_a_file(tmp_path: Path) -> None:
     for cell in (
         CellSettings(),
         tiny_cell(data={"operator": "x2z", "sigma": 0.1 + 0.2, "dt": 1e-3}),
+        tiny_cell(data={"Q": 0.1}),
+        tiny_cell(data={"Q": ((0.5, 0.2, 0.0), (0.2, 0.3, 0.0), (0.0, 0.0, 0.0))}),
     ):
         path.write_text(cell_to_toml(cell))
         assert read_cell(path) == cell
+
+
+def test_a_matrix_in_a_file_is_the_matrix_of_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[data]\nQ = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0]]")
+    asked = read_tables(path)["data"]
+    have = dataclasses.asdict(TwinSettings(Q=np.diag([1.0, 2.0, 0.0])))
+    assert differences(have, asked) == []
+    assert len(differences({**have, "Q": 0.0}, asked)) == 1
 
 
 @pytest.mark.parametrize(

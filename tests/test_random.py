@@ -46,6 +46,18 @@ def test_every_key_is_a_stream_of_its_own():
     assert len(np.unique(values)) == len(values)
 
 
+def test_every_draw_of_a_key_is_a_stream_of_its_own():
+    streams = [
+        uniforms(seed, "scheme", "none", 4, (5,), draw=draw).ravel()
+        for seed in (0, 1, 2**62)
+        for draw in (None, 0, 1, 2, 1000, 2**32)
+    ]
+    assert len(np.unique(np.concatenate(streams))) == 18 * 20
+    part = uniforms(0, "scheme", "none", 2, (5,), draw=7, first=2)
+    everything = uniforms(0, "scheme", "none", 4, (5,), draw=7)
+    np.testing.assert_array_equal(part, everything[2:])
+
+
 def test_trajectories_do_not_overlap():
     draws = uniforms(0, "initial", "train", 2000, (5,))
     assert len(np.unique(draws)) == draws.size

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from l63fast.assimilation.cycled_tuning import (
+    tune_cycled,
+    tune_cycled_b_scale,
+    tune_inflation,
+)
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.extended_kalman import ExtendedKalman
+from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.tuning import tune, tune_b_scale, tune_cycled_b_scale
-from l63fast.errors import ArgumentValueError
+from l63fast.assimilation.tuning import tune, tune_b_scale
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -93,3 +101,62 @@ def test_cycled_tuning_is_best_on_the_validation_split_and_reads_no_test_data():
     assert 4.0 < tuning.scale < 30.0
     assert tuning.is_bracketed
     assert tuning.score == pytest.approx(0.57, abs=0.07)
+
+
+class OnlyAsTuned:
+    """A scheme whose analysis is the truth plus a bias that vanishes at `best`."""
+
+    window = 1
+
+    def __init__(self, truth, value, best):
+        self.truth, self.bias = truth, np.log(value / best)
+
+    def initial(self, background, rng):
+        return 0
+
+    def forecast(self, state, n_steps):
+        return state
+
+    def analyse(self, state, obs_window):
+        analysis = self.truth[:, state] + self.bias
+        n = len(analysis)
+        return state + 1, Analysis(
+            analysis, np.zeros(n, np.int8), np.zeros(n, np.int32), np.zeros(n),
+            obs_window[:, -1], background=analysis,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("best", "found"), [(3.0, 3.0), (40.0, 40.0), (0.2, 1.0)])
+def test_any_number_of_any_scheme_is_tuned_within_its_limits(best, found):
+    twin = WithoutTest(
+        TwinExperiment.generate(
+            TwinSettings(operator="xy", n_train=4, n_val=3, n_test=1, n_steps=50)
+        )
+    )
+    truth = twin.split("val").truth_at_observations
+    tuning = tune_cycled(
+        lambda value: OnlyAsTuned(truth, value, best),
+        twin,
+        np.geomspace(1.0, 10.0, 7),
+        limits=(1.0, 100.0),
+    )
+    assert tuning.scale == pytest.approx(found, rel=0.25)
+    assert tuning.is_bracketed == (best > 1.0)
+    assert tuning.score == pytest.approx(abs(np.log(tuning.scale / best)), abs=1e-12)
+
+
+def test_the_inflation_of_both_kalman_filters_is_found_without_test_data():
+    twin = TwinExperiment.generate(
+        TwinSettings(operator="xyz", n_train=10, n_val=20, n_test=1, sigma=2**0.5,
+                     n_steps=25 * 120, steps_per_cycle=25, save_every=25)
+    )  # fmt: skip
+    C = twin.climatology.covariance
+    guarded = WithoutTest(twin)
+    how = {"burn_in": 40, "measure": "pool"}
+    small = EnKF("xyz", C, twin.R, n_members=6)
+    ensemble = tune_inflation(small, guarded, **how)
+    assert 1.0 < ensemble.scale < 1.3
+    extended = tune_inflation(ExtendedKalman("xyz", C, twin.R), guarded, **how)
+    assert 1.7 < extended.scale < 4.1
+    with pytest.raises(ArgumentTypeError, match="scheme: expected one with an infl"):
+        tune_inflation(ThreeDVar("xyz", C, twin.R), guarded)

@@ -81,6 +81,10 @@ def test_defaults_are_those_of_the_commands():
         ({"seed": 0.5}, ArgumentTypeError, "seed"),
         ({"seed": "0"}, ArgumentTypeError, "seed"),
         ({"parameters": (10, 28, 3)}, ArgumentTypeError, "parameters"),
+        ({"Q": -0.1}, ArgumentValueError, "Q: expected at least 0"),
+        ({"Q": "0.1"}, ArgumentTypeError, "Q: expected a real number"),
+        ({"Q": np.eye(2)}, ArgumentValueError, r"Q: expected \(3, 3\), got \(2, 2\)"),
+        ({"Q": -np.eye(3)}, ArgumentValueError, "Q: expected a positive semidefinite"),
     ],
 )
 def test_bad_settings_are_refused(values, error, message):
@@ -209,6 +213,75 @@ def test_the_climatology_is_that_of_the_training_split(twin):
     np.testing.assert_array_equal(twin.climatology.covariance, wanted.covariance)
     C = twin.climatology.covariance
     assert C[0, 2] == C[1, 2] == twin.climatology.mean[0] == 0.0
+
+
+# Model error
+
+CORRELATED = ((0.5, 0.2, 0.0), (0.2, 0.3, 0.0), (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("Q", "matrix"),
+    [(0.0, np.zeros((3, 3))), (0.2, 0.2 * np.eye(3)), (CORRELATED, CORRELATED)],
+)
+def test_model_error_is_a_variance_or_a_covariance(Q, matrix):
+    settings = changed(Q=Q)
+    np.testing.assert_array_equal(settings.model_error_covariance, matrix)
+    assert TwinSettings.from_dict(settings.to_dict()) == settings
+    assert (
+        changed(Q=np.array(matrix)).model_error_covariance.tolist()
+        == np.array(matrix).tolist()
+    )
+
+
+def test_a_model_error_of_zero_changes_no_bit_and_no_hash(twin):
+    """The hashes are those that the settings without a Q had, by the recipe below."""
+    for none in (0, 0.0, np.zeros((3, 3))):
+        same = TwinExperiment.generate(changed(Q=none))
+        assert same.hashes == twin.hashes
+        assert same.settings == twin.settings
+    assert "Q" not in twin.settings.to_dict()
+
+
+@pytest.mark.parametrize("Q", [0.2, CORRELATED])
+@pytest.mark.parametrize("save_every", [1, 5])
+def test_the_truth_takes_up_errors_of_covariance_q_after_each_cycle(Q, save_every):
+    settings = changed(Q=Q, n_train=300, n_steps=205, save_every=save_every)
+    twin = TwinExperiment.generate(settings)
+    split, matrix = twin.train, twin.Q
+    reached = simulate(split.previous_truth, 10)[:, :, -1]
+    errors = (split.truth_at_observations - reached).reshape(-1, 3)
+    assert np.abs(errors.mean(axis=0)).max() < 4 * np.sqrt(0.5 / len(errors))
+    found = errors.T @ errors / len(errors)
+    assert np.abs(found - matrix).max() < 4 * 0.5 * np.sqrt(2 / len(errors))
+    normal = simulate(split.truth[:, 100 // save_every], 10, save_every=save_every)
+    inside = split.truth[:, 100 // save_every : 110 // save_every]
+    np.testing.assert_array_equal(inside, normal[:, :-1])
+    tail = simulate(split.truth[:, 200 // save_every], 5)[:, -1]
+    np.testing.assert_array_equal(split.truth[:, -1], tail)
+
+
+def test_model_errors_are_a_stream_of_their_own(twin):
+    """Observation errors stay; the first trajectories do not depend on the others."""
+    noisy = TwinExperiment.generate(changed(Q=0.1))
+    for name in SPLIT_NAMES:
+        a, b = twin.split(name), noisy.split(name)
+        np.testing.assert_array_equal(a.initial_state, b.initial_state)
+        errors = [s.observations - s.truth_at_observations[..., :2] for s in (a, b)]
+        np.testing.assert_allclose(*errors, rtol=0, atol=1e-12)
+    larger = TwinExperiment.generate(changed(Q=0.1, n_train=30, n_test=40))
+    np.testing.assert_array_equal(larger.train.truth[:12], noisy.train.truth)
+    np.testing.assert_array_equal(larger.test.truth[:5], noisy.test.truth)
+    assert noisy.hashes["train"] != twin.hashes["train"]
+
+
+def test_model_errors_and_observation_errors_know_nothing_of_each_other():
+    split = TwinExperiment.generate(changed(Q=0.1, operator="xyz", n_train=300)).train
+    reached = simulate(split.previous_truth, 10)[:, :, -1]
+    model = (split.truth_at_observations - reached).reshape(-1, 3)
+    seen = (split.observations - split.truth_at_observations).reshape(-1, 3)
+    correlation = np.corrcoef(model.T, seen.T)[:3, 3:]
+    assert np.abs(correlation).max() < 4 / np.sqrt(len(seen))
 
 
 # Hashes

@@ -77,6 +77,16 @@ def test_own_data_with_a_covariance_survive(twin, tmp_path):
     assert loaded.origin == "from arrays"
 
 
+@pytest.mark.parametrize("Q", [0.1, ((0.5, 0.2, 0.0), (0.2, 0.3, 0.0), (0.0,) * 3)])
+def test_model_error_survives(Q, tmp_path):
+    twin = TwinExperiment.generate(dataclasses.replace(SMALL, Q=Q))
+    twin.save(tmp_path / "noisy")
+    loaded = TwinExperiment.load(tmp_path / "noisy")
+    assert loaded.settings == twin.settings
+    np.testing.assert_array_equal(loaded.Q, twin.Q)
+    assert loaded.train.hash == twin.hashes["train"]
+
+
 def test_equal_experiments_are_equal_files(twin, saved, tmp_path):
     """No date and no machine: the bytes of a data set are those of its settings."""
     TwinExperiment.generate(SMALL).save(tmp_path / "again")

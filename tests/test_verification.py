@@ -231,3 +231,22 @@ def test_inputs_are_left_alone():
     score(analysis, truth)
     paired_difference(analysis, analysis, truth)
     np.testing.assert_array_equal(analysis, ANALYSIS)
+
+
+def test_intervals_of_rates_and_decibels():
+    rng = np.random.default_rng(0)
+    truth = np.tile([3.0, 3.0, 20.0], (60, 10, 1))
+    flipped = rng.random((60, 1, 1)) < 0.3
+    analysis = np.where(flipped, [-1.0, -1.0, 1.0], 1.0) * truth + 0.1
+    analysis[:6] += 50.0
+    found = score(analysis, truth)
+    assert found.divergence_rate == pytest.approx(0.1)
+    for name in ("sign_flip_rate", "divergence_rate"):
+        low, high = found.ci95[name]
+        rate = getattr(found, name)
+        assert low < rate < high
+        half = 1.96 * math.sqrt(rate * (1 - rate) / 60)
+        assert high - low == pytest.approx(2 * half, rel=0.35)
+    low, high = found.pool_decibel_ci95
+    assert low < found.pool_decibel < high
+    assert low == pytest.approx(20 * math.log10(found.ci95["pool"][0]))

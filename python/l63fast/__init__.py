@@ -28,6 +28,8 @@ _HOMES: Final = {
     "AssimilationDataset": "learning.data",
     "Backgrounds": "assimilation.backgrounds",
     "Climatology": "lorenz63",
+    "EnKF": "assimilation.ensemble",
+    "ExtendedKalman": "assimilation.extended_kalman",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.scheme",
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "tangent_linear": "lorenz63",
     "three_d_var": "assimilation.three_d_var",
     "tune_b_scale": "assimilation.tuning",
+    "tune_inflation": "assimilation.cycled_tuning",
     "variational_cost": "assimilation.three_d_var",
 }
 
@@ -59,7 +62,10 @@ if TYPE_CHECKING:
     __version__: str
     from l63fast._kernels import backend_info
     from l63fast.assimilation.backgrounds import Backgrounds
+    from l63fast.assimilation.cycled_tuning import tune_inflation
     from l63fast.assimilation.cycling import run_cycles
+    from l63fast.assimilation.ensemble import EnKF
+    from l63fast.assimilation.extended_kalman import ExtendedKalman
     from l63fast.assimilation.scheme import Analysis, Status
     from l63fast.assimilation.three_d_var import (
         ThreeDVar,

@@ -23,10 +23,13 @@ SPLITS: Final = {"none": 0, "train": 1, "val": 2, "test": 3}
 _WORDS_PER_BLOCK: Final = 4  # Philox4x64 makes four 64-bit words per counter value
 
 
-def _bit_generator(seed: int, purpose: str, split: str) -> np.random.Philox:
+def _bit_generator(
+    seed: int, purpose: str, split: str, draw: int | None = None
+) -> np.random.Philox:
     # spawn_key, not a list of entropy: SeedSequence(1) equals SeedSequence([1, 0]).
+    key = (PURPOSES[purpose], SPLITS[split])
     sequence = np.random.SeedSequence(
-        seed, spawn_key=(PURPOSES[purpose], SPLITS[split])
+        seed, spawn_key=key if draw is None else (*key, draw)
     )
     return np.random.Philox(key=sequence.generate_state(2, np.uint64))
 
@@ -44,6 +47,7 @@ def uniforms(
     shape: tuple[int, ...],
     *,
     first: int = 0,
+    draw: int | None = None,
 ) -> np.ndarray:
     """Return uniforms in (0, 1) for trajectories ``first`` to ``first + n``.
 
@@ -60,6 +64,9 @@ def uniforms(
         Shape of one trajectory's draws.
     first : int
         Index of the first trajectory.
+    draw : int, optional
+        Which of many draws for the same trajectories, such as the cycle; each is a
+        stream of its own.
 
     Returns
     -------
@@ -67,7 +74,7 @@ def uniforms(
     """
     per_trajectory = math.prod(shape)
     blocks = -(-per_trajectory // _WORDS_PER_BLOCK)
-    bits = _bit_generator(seed, purpose, split)
+    bits = _bit_generator(seed, purpose, split, draw)
     bits.advance(first * blocks)
     raw = bits.random_raw(n_trajectories * blocks * _WORDS_PER_BLOCK)
     words = raw.reshape(n_trajectories, blocks * _WORDS_PER_BLOCK)[:, :per_trajectory]
@@ -83,9 +90,12 @@ def standard_normals(
     shape: tuple[int, ...],
     *,
     first: int = 0,
+    draw: int | None = None,
 ) -> np.ndarray:
     """Return N(0, 1) draws, one per uniform (inverse normal CDF), as in `uniforms`."""
     from scipy.special import ndtri  # imported here: the package root costs NumPy only
 
-    draws = uniforms(seed, purpose, split, n_trajectories, shape, first=first)
+    draws = uniforms(
+        seed, purpose, split, n_trajectories, shape, first=first, draw=draw
+    )
     return np.asarray(ndtri(draws))

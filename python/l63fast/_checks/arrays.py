@@ -184,9 +184,17 @@ def batch(name: str, array: np.ndarray, shape: tuple[int, ...], of: str) -> None
 
 
 def covariance(
-    name: str, value: Any, *, size: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+    name: str,
+    value: Any,
+    *,
+    size: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    semidefinite: bool = False,
 ) -> np.ndarray:
     """Return a covariance, (size, size) or (*shape, size, size), in the given dtype.
+
+    With `semidefinite`, directions without any variance are let through.
 
     Raises
     ------
@@ -216,9 +224,11 @@ def covariance(
             f"transposes by up to {skew:.3g}"
         )
     smallest = float(np.linalg.eigvalsh(wide)[..., 0].min())
-    if smallest <= 0.0:
+    rounding = 1e-12 * float(np.abs(wide).max())
+    if smallest < -rounding if semidefinite else smallest <= 0.0:
+        wanted = "semidefinite" if semidefinite else "definite"
         raise ArgumentValueError(
-            f"{name}: expected a positive definite matrix, got smallest eigenvalue "
+            f"{name}: expected a positive {wanted} matrix, got smallest eigenvalue "
             f"{smallest:.3g}"
         )
     return np.ascontiguousarray(array, dtype=dtype)

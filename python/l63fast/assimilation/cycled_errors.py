@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from l63fast import _random
+from l63fast.assimilation.cycled_tuning import tune_cycled_b_scale
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.tuning import Tuning, tune_cycled_b_scale
+from l63fast.assimilation.tuning import Tuning
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import mirror, second_moment, symmetrised
 from l63fast.twin import TwinExperiment

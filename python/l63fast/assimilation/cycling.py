@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,11 @@ class CycleResult:
     background, analysis : (n_trajectories, n_cycles, 3)
     spread : (n_trajectories, n_cycles, 3) or None
         None where the scheme does not estimate its own error.
+    innovation : (n_trajectories, n_cycles, obs_dim) or None
+    innovation_covariance : (n_trajectories, n_cycles, obs_dim, obs_dim) or None
+        Of the innovations, as the scheme claims it; None where it claims nothing.
+    members : (n_trajectories, n_cycles, n_members, 3) or None
+        The analysis ensembles, where they were asked for and there are any.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
     first_cycle : int
@@ -37,6 +43,9 @@ class CycleResult:
     background: np.ndarray
     analysis: np.ndarray
     spread: np.ndarray | None
+    innovation: np.ndarray | None
+    innovation_covariance: np.ndarray | None
+    members: np.ndarray | None
     status: np.ndarray
     first_cycle: int
     seconds_per_analysis: float
@@ -57,6 +66,7 @@ def run_cycles(
     initial: np.ndarray | None = None,
     warm_up: Scheme[Any] | None = None,
     seed: int | None = None,
+    keep_members: bool = False,
 ) -> CycleResult:
     """Return backgrounds and analyses of a scheme cycled over a split.
 
@@ -77,6 +87,8 @@ def run_cycles(
         these L - 1 cycles are not scored either.
     seed : int, optional
         For schemes that draw; by default the twin's.
+    keep_members : bool
+        Keep the ensembles too, which may be large.
 
     Raises
     ------
@@ -101,7 +113,8 @@ def run_cycles(
             background = cycle.analysis.state
     cycles = range(ready, first + n_cycles)
     running = _cycles(scheme, background, split.observations, cycles, lap, rng)
-    return _recorded(running, (n, n_cycles), first)
+    keep_members = _checks.boolean("keep_members", keep_members)
+    return _recorded(running, (n, n_cycles), first, keep_members)
 
 
 def _scored_cycles(
@@ -151,30 +164,42 @@ def _cycles(
         yield _Cycle(latest, analysis, perf_counter() - start)
 
 
+_ALWAYS: Final = ("state", "background", "status")
+_WHERE_GIVEN: Final = ("spread", "innovation", "innovation_covariance")
+
+
 def _recorded(
-    running: Iterator[_Cycle], shape: tuple[int, int], first: int
+    running: Iterator[_Cycle], shape: tuple[int, int], first: int, keep_members: bool
 ) -> CycleResult:
-    status = np.empty(shape, dtype=np.int8)
-    analysed, background = np.empty((*shape, 3)), np.empty((*shape, 3))
-    spread: np.ndarray | None = None
+    names = (*_ALWAYS, *_WHERE_GIVEN, *(("members",) if keep_members else ()))
+    kept: dict[str, np.ndarray] = {}
     seconds = []
     for cycle in running:
         seconds.append(cycle.seconds)
         place = cycle.observation - first
         if place < 0:
             continue
-        analysis = cycle.analysis
-        status[:, place] = analysis.status
-        analysed[:, place] = analysis.state
-        background[:, place] = analysis.background
-        if analysis.spread is not None:
-            spread = np.empty((*shape, 3)) if spread is None else spread
-            spread[:, place] = analysis.spread
+        for name in names:
+            value = getattr(cycle.analysis, name)
+            if value is None:
+                continue
+            if name not in kept:
+                kept[name] = _room(name, shape, value)
+            kept[name][:, place] = value
     return CycleResult(
-        background=background,
-        analysis=analysed,
-        spread=spread,
-        status=status,
+        background=kept["background"],
+        analysis=kept["state"],
+        spread=kept.get("spread"),
+        innovation=kept.get("innovation"),
+        innovation_covariance=kept.get("innovation_covariance"),
+        members=kept.get("members"),
+        status=kept["status"],
         first_cycle=first,
         seconds_per_analysis=sum(seconds) / (len(seconds) * shape[0]),
     )
+
+
+def _room(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:
+    full = (*shape, *value.shape[1:])
+    _checks.memory(f"run_cycles: {name}", value.itemsize * math.prod(full))
+    return np.empty(full, dtype=np.int8 if name == "status" else np.float64)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Climatology
@@ -94,11 +95,11 @@ class OptimalInterpolation(_FromClimatology):
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the mean as the state, and the analysis of the latest observation."""
-        analysis = three_d_var(
-            state,
-            obs_window[:, -1],
-            self.operator,
-            B=self.climatology.covariance,
-            R=self.R,
+        observation, C = obs_window[:, -1], self.climatology.covariance
+        analysis = three_d_var(state, observation, self.operator, B=C, R=self.R)
+        innovation, covariance = claimed_innovations(
+            state, observation, as_operator(self.operator), C, self.R
         )
-        return state, analysis
+        return state, replace(
+            analysis, innovation=innovation, innovation_covariance=covariance
+        )

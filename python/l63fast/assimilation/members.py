@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 
 from l63fast.assimilation.scheme import Analysis, Status
-from l63fast.lorenz63 import Lorenz63, forecast
+from l63fast.lorenz63 import Lorenz63, forecast, tangent_linear
 
-__all__ = ["finite_members", "forecast_members"]
+__all__ = ["finite_members", "forecast_members", "propagate_members"]
 
 
 def forecast_members(
@@ -40,35 +41,65 @@ def forecast_members(
     return later if everyone else _scattered(later, finite, np.nan)
 
 
+def propagate_members(
+    state: np.ndarray,
+    n_steps: int,
+    *,
+    dt: float,
+    parameters: Lorenz63,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states (n, 3) `n_steps` later and their resolvents M (n, 3, 3).
+
+    As `forecast_members`: what is or becomes non-finite is NaN.
+    """
+    finite = np.isfinite(state).all(axis=-1)
+    start = state[finite]
+    later, columns = tangent_linear(
+        start,
+        np.broadcast_to(np.eye(3), (len(start), 3, 3)),
+        n_steps,
+        dt=dt,
+        parameters=parameters,
+        n_threads=n_threads,
+        backend=backend,
+        on_divergence="nan",
+    )
+    M = np.swapaxes(columns, -1, -2)
+    return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
+
+
 def finite_members(
-    analyse: Callable[[np.ndarray, np.ndarray], Analysis],
-    background: np.ndarray,
-    observation: np.ndarray,
+    analyse: Callable[..., Analysis], finite: np.ndarray, *arrays: np.ndarray
 ) -> Analysis:
-    """Return `analyse(background, observation)`, done for the finite members only.
+    """Return `analyse(*arrays)`, done for the finite members only.
 
     Parameters
     ----------
     analyse : callable
-        Takes finite backgrounds (n, 3) and their observations (n, obs_dim).
-    background : (n, 3)
-    observation : (n, obs_dim)
+        Takes as many arrays, of the finite members.
+    finite : (n,) bool
+        Which members those are.
+    *arrays : (n, ...)
+        Backgrounds, observations and what else the analysis needs.
 
     Returns
     -------
     Analysis
         NaN with `Status.NON_FINITE` for the others.
     """
-    finite = np.isfinite(background).all(axis=-1)
     if finite.all():
-        return analyse(background, observation)
-    part = analyse(background[finite], observation[finite])
+        return analyse(*arrays)
+    part = analyse(*(array[finite] for array in arrays))
+    fills = {"status": Status.NON_FINITE, "n_iter": 0}
+    values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
     return Analysis(
-        state=_scattered(part.state, finite, np.nan),
-        status=_scattered(part.status, finite, Status.NON_FINITE),
-        n_iter=_scattered(part.n_iter, finite, 0),
-        cost=_scattered(part.cost, finite, np.nan),
-        residual=_scattered(part.residual, finite, np.nan),
+        **{
+            name: _scattered(value, finite, fills.get(name, np.nan))
+            for name, value in values.items()
+            if value is not None
+        }
     )
 
 

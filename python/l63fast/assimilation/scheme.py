@@ -42,6 +42,12 @@ class Analysis:
         The background x_b as the scheme saw it; every scheme's `analyse` fills it.
     spread : (..., 3) or None
         Standard deviation of the analysis error as the scheme believes it to be.
+    innovation : (..., obs_dim) or None
+        y - h(x_b) (of an ensemble: y less the mean of its h).
+    innovation_covariance : (..., obs_dim, obs_dim) or None
+        What the scheme believes the covariance of those to be, H B H^T + R.
+    members : (..., n_members, 3) or None
+        The analysis ensemble.
     """
 
     state: np.ndarray
@@ -51,6 +57,9 @@ class Analysis:
     residual: np.ndarray
     background: np.ndarray | None = None
     spread: np.ndarray | None = None
+    innovation: np.ndarray | None = None
+    innovation_covariance: np.ndarray | None = None
+    members: np.ndarray | None = None
 
 
 class Scheme(Protocol[State]):

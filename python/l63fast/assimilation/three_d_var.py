@@ -8,6 +8,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._kernels import load_kernels
+from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis
 from l63fast.lorenz63 import Lorenz63
@@ -223,8 +224,19 @@ class ThreeDVar:
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the analysis of the latest observation, as state and in full."""
-        analysis = finite_members(self._analyse, state, obs_window[:, -1])
-        return analysis.state, replace(analysis, background=state)
+        observation = obs_window[:, -1]
+        analysis = finite_members(
+            self._analyse, np.isfinite(state).all(axis=-1), state, observation
+        )
+        innovation, covariance = claimed_innovations(
+            state, observation, as_operator(self.operator), self.B, self.R
+        )
+        return analysis.state, replace(
+            analysis,
+            background=state,
+            innovation=innovation,
+            innovation_covariance=covariance,
+        )
 
     def _analyse(self, background: np.ndarray, observation: np.ndarray) -> Analysis:
         return three_d_var(

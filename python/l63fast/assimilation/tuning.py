@@ -1,26 +1,24 @@
-"""Tune one positive number on the validation split, and keep the whole curve."""
+"""Tune one positive number: the lowest score on a log grid, and the whole curve."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.cycling import run_cycles
-from l63fast.assimilation.three_d_var import ThreeDVar, three_d_var
+from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment
 from l63fast.verification import pool, rms
 
-__all__ = ["Tuning", "tune", "tune_b_scale", "tune_cycled_b_scale"]
+__all__ = ["MEASURES", "SCALES", "Tuning", "tune", "tune_b_scale"]
 
 MEASURES: Final = {"rms": rms, "pool": pool}
 SCALES: Final = tuple(float(s) for s in np.geomspace(0.1, 10.0, 13))
-_LOWEST, _HIGHEST = 1e-6, 1e6
+LIMITS: Final = (1e-6, 1e6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +48,16 @@ class Tuning:
         return bool(self.scales[0] < self.scale < self.scales[-1])
 
 
-def tune(score: Callable[[float], float], scales: Any = SCALES) -> Tuning:
+def tune(
+    score: Callable[[float], float],
+    scales: Any = SCALES,
+    *,
+    limits: tuple[float, float] = LIMITS,
+) -> Tuning:
     """Return the scale of the lowest score, and the curve.
 
     While the lowest score is at an end of the grid, the grid goes on in the same ratio,
-    down to 1e-6 and up to 1e6 at the most.
+    down to the lower and up to the upper limit.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ def tune(score: Callable[[float], float], scales: Any = SCALES) -> Tuning:
         What a scale scores, lower is better; NaN (a scheme that diverged) never wins.
     scales : (n_scales,)
         At least three positive numbers in constant ratio.
+    limits : (float, float)
+        How far the grid may go on.
 
     Raises
     ------
@@ -77,9 +82,9 @@ def tune(score: Callable[[float], float], scales: Any = SCALES) -> Tuning:
         if np.isnan(scores).all():
             raise ArgumentValueError("score: expected one that is a number, got NaN")
         best = tried[int(np.nanargmin(scores))]
-        if best == tried[0] and best / ratio >= _LOWEST:
+        if best == tried[0] and best / ratio >= limits[0]:
             following = best / ratio
-        elif best == tried[-1] and best * ratio <= _HIGHEST:
+        elif best == tried[-1] and best * ratio <= limits[1]:
             following = best * ratio
         else:
             return Tuning(best, np.array(tried), scores)
@@ -145,56 +150,5 @@ def tune_b_scale(
             backend=backend,
         )
         return rate(analysis.state, truth, mirror_aware=mirror_aware)
-
-    return tune(score, scales)
-
-
-def tune_cycled_b_scale(
-    scheme: ThreeDVar,
-    twin: TwinExperiment,
-    *,
-    scales: Any = SCALES,
-    mirror_aware: bool | None = None,
-    measure: str = "rms",
-    n_cycles: int | None = None,
-    burn_in: int = 0,
-    initial: np.ndarray | None = None,
-) -> Tuning:
-    """Return the scale s with which the scheme scores best with s B in its cycle.
-
-    Runs on the validation split and opens no other but the training split, for the
-    climatology of the first background where `initial` (n_val, 3) is not given.
-
-    Parameters
-    ----------
-    scheme : ThreeDVar
-    twin : TwinExperiment
-    mirror_aware : bool, optional
-        By default as the operator demands: True where it is mirror-blind.
-    scales, measure
-        As in `tune_b_scale`.
-    n_cycles, burn_in, initial
-        As in `run_cycles`.
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If an argument is not as described.
-    """
-    rate = MEASURES[_checks.choice("measure", measure, MEASURES)]
-    if mirror_aware is None:
-        mirror_aware = twin.operator.is_mirror_blind
-    truth = twin.split("val").truth_at_observations
-
-    def score(scale: float) -> float:
-        result = run_cycles(
-            replace(scheme, B=scale * scheme.B),
-            twin,
-            "val",
-            n_cycles=n_cycles,
-            burn_in=burn_in,
-            initial=initial,
-        )
-        return rate(result.analysis, truth[:, result.scored], mirror_aware=mirror_aware)
 
     return tune(score, scales)

@@ -26,11 +26,13 @@ def observed(operator: str) -> str:
 def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
     """Return one sentence about a twin experiment; `what` replaces what is observed."""
     interval = data.steps_per_cycle * data.dt
+    error = "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
         f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
         f"trajectories of {data.n_steps} steps (dt {data.dt:g}); observed: "
         f"{what or observed(data.operator)} every {data.steps_per_cycle} steps "
-        f"({interval:g} time units) with sigma {data.sigma:g}; seed {data.seed}"
+        f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
+        f"{data.seed}"
     )
 
 

@@ -12,6 +12,7 @@ from l63fast.lorenz63.attractor import (
 from l63fast.lorenz63.integration import forecast, simulate
 from l63fast.lorenz63.lyapunov import lyapunov_exponents
 from l63fast.lorenz63.model import Lorenz63, mirror
+from l63fast.lorenz63.model_error import model_errors
 from l63fast.lorenz63.tangent import adjoint, propagator, tangent_linear
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "forecast",
     "lyapunov_exponents",
     "mirror",
+    "model_errors",
     "propagator",
     "second_moment",
     "simulate",

@@ -33,6 +33,8 @@ class TwinExperiment:
     operator : ObservationOperator
     R : (m, m) float64
         Covariance of the observation error.
+    Q : (3, 3) float64
+        Covariance of the model error in the truth, once a cycle; zero without one.
     origin : str
         "generated" or "from arrays".
     hashes : mapping of str to str
@@ -51,6 +53,8 @@ class TwinExperiment:
         self.operator = ObservationOperator(settings.operator)
         self.R = R
         self.R.setflags(write=False)
+        self.Q = settings.model_error_covariance
+        self.Q.setflags(write=False)
         self.origin = origin
         self.hashes = MappingProxyType(dict(hashes))
         self._openers = dict(openers)

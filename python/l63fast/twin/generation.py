@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from l63fast import _checks, _random
-from l63fast.lorenz63 import simulate, spin_up
+from l63fast.lorenz63 import model_errors, simulate, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.split import Split, make_split
@@ -20,6 +22,8 @@ def generated_splits(
     operator = ObservationOperator(settings.operator)
     n = sum(settings.n_trajectories(name) for name in SPLIT_NAMES)
     values = settings.n_saved * 3 + 3 * settings.n_obs * operator.obs_dim
+    if settings.Q != 0.0:
+        values += 9 * settings.n_obs
     _checks.memory("n_train + n_val + n_test", 8 * n * values)
     splits = {}
     for name in SPLIT_NAMES:
@@ -42,15 +46,39 @@ def _simulated(
         n_threads=n_threads,
         backend=backend,
     )
-    return simulate(
-        initial,
-        settings.n_steps,
-        dt=settings.dt,
-        save_every=settings.save_every,
-        parameters=settings.parameters,
-        n_threads=n_threads,
-        backend=backend,
+    model: dict[str, Any] = {
+        "dt": settings.dt,
+        "save_every": settings.save_every,
+        "parameters": settings.parameters,
+        "n_threads": n_threads,
+        "backend": backend,
+    }
+    if settings.Q == 0.0:
+        return simulate(initial, settings.n_steps, **model)
+    return _with_model_error(name, initial, settings, model)
+
+
+def _with_model_error(
+    name: str, initial: np.ndarray, settings: TwinSettings, model: dict[str, Any]
+) -> np.ndarray:
+    """Return trajectories that take up an error N(0, Q) at the end of each cycle."""
+    normals = _random.standard_normals(
+        settings.seed, "model_error", name, len(initial), (settings.n_obs, 3)
     )
+    errors = model_errors(normals, settings.model_error_covariance)
+    truth = np.empty((len(initial), settings.n_saved, 3))
+    state, cycle = initial, settings.steps_per_cycle
+    for k in range(settings.n_obs):
+        first = k * cycle // settings.save_every
+        last = (k + 1) * cycle // settings.save_every
+        truth[:, first : last + 1] = simulate(state, cycle, **model)
+        truth[:, last] += errors[:, k]
+        state = truth[:, last]
+    n_rest = settings.n_steps - settings.n_obs * cycle
+    truth[:, settings.n_saved - 1 - n_rest // settings.save_every :] = simulate(
+        state, n_rest, **model
+    )
+    return truth
 
 
 def _observed(

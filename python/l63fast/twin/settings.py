@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+import numpy as np
+
 from l63fast import _checks
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
@@ -41,6 +43,9 @@ class TwinSettings:
     seed : int
         Key of every random number of the experiment.
     parameters : Lorenz63
+    Q : float or (3, 3)
+        Covariance of the model error that the truth takes up at the end of each cycle;
+        a number is the variance of every component. 0: a perfect model.
     """
 
     operator: str = "xy"
@@ -55,6 +60,7 @@ class TwinSettings:
     spin_up_time: float = 20.0
     seed: int = 0
     parameters: Lorenz63 = field(default_factory=Lorenz63)
+    Q: float | tuple[tuple[float, ...], ...] = 0.0
 
     def __post_init__(self) -> None:
         ObservationOperator(self.operator)
@@ -66,6 +72,7 @@ class TwinSettings:
         for name in ("sigma", "spin_up_time"):
             checked[name] = _checks.real(name, getattr(self, name), minimum=0.0)
         _checks.instance("parameters", self.parameters, Lorenz63)
+        checked["Q"] = _model_error(self.Q)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
@@ -93,18 +100,33 @@ class TwinSettings:
         """Number of observation times of a trajectory."""
         return self.n_steps // self.steps_per_cycle
 
+    @property
+    def model_error_covariance(self) -> np.ndarray:
+        """Q as a matrix (3, 3)."""
+        Q = np.asarray(self.Q, dtype=np.float64)
+        return Q if Q.ndim else Q * np.eye(3)
+
     def n_trajectories(self, split: str) -> int:
         """Return the number of trajectories of a split."""
         split = _checks.choice("split", split, SPLIT_NAMES)
         return int(getattr(self, f"n_{split}"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, for JSON and TOML."""
-        return asdict(self)
+        """Return the settings as plain values, for JSON and TOML.
+
+        A perfect model goes without saying: such data keep the hashes and the files
+        that they had before there was a Q.
+        """
+        content = asdict(self)
+        if self.Q == 0.0:
+            del content["Q"]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TwinSettings:
         """Return the settings from plain values; unknown and missing keys are refused.
+
+        Only Q may be missing, for a perfect model.
 
         Raises
         ------
@@ -116,7 +138,7 @@ class TwinSettings:
                 f"settings: expected a table of settings, got {type(content).__name__}"
             )
         wanted = {item.name for item in fields(cls)}
-        if wrong := sorted(wanted ^ set(content)):
+        if wrong := sorted(wanted ^ {*content, "Q"}):
             raise ArgumentValueError(
                 f"settings: expected the keys {', '.join(sorted(wanted))}; missing or "
                 f"unknown: {', '.join(map(str, wrong))}"
@@ -126,3 +148,16 @@ class TwinSettings:
         except TypeError as error:
             raise ArgumentTypeError(f"parameters: {error}") from error
         return cls(**{**content, "parameters": parameters})
+
+
+def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
+    """Return a variance, or a covariance as plain numbers; 0 if there is no error."""
+    if np.ndim(Q) == 0:
+        return _checks.real("Q", Q, minimum=0.0)
+    float64 = np.dtype(np.float64)
+    matrix = _checks.covariance(
+        "Q", Q, size=3, dtype=float64, shape=(), semidefinite=True
+    )
+    if not matrix.any():
+        return 0.0
+    return tuple(tuple(row) for row in matrix.tolist())

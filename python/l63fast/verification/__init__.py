@@ -1,5 +1,16 @@
-"""Scores of analyses against the truth, with intervals over trajectories."""
+"""Scores of analyses and ensembles, with intervals over trajectories."""
 
+from l63fast.verification.ensembles import (
+    RankHistogram,
+    SpreadSkill,
+    crps,
+    rank_histogram,
+    spread_skill,
+)
+from l63fast.verification.innovations import (
+    InnovationStatistics,
+    innovation_statistics,
+)
 from l63fast.verification.measures import (
     MEASURES,
     instantaneous_rms,
@@ -17,11 +28,18 @@ from l63fast.verification.scores import (
 __all__ = [
     "CLIMATOLOGICAL_RMS",
     "MEASURES",
+    "InnovationStatistics",
+    "RankHistogram",
     "Scores",
+    "SpreadSkill",
+    "crps",
+    "innovation_statistics",
     "instantaneous_rms",
     "paired_difference",
     "pool",
+    "rank_histogram",
     "rms",
     "score",
     "skill",
+    "spread_skill",
 ]

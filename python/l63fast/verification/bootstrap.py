@@ -9,7 +9,7 @@ import numpy as np
 
 from l63fast import _checks, _random
 
-__all__ = ["Interval", "bootstrap_means", "interval"]
+__all__ = ["Interval", "bootstrap_means", "interval", "intervals"]
 
 Interval = tuple[float, float]
 
@@ -46,3 +46,9 @@ def interval(samples: np.ndarray) -> Interval:
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(samples, _LEVELS)
     return float(low), float(high)
+
+
+def intervals(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of `interval` for each column of (n_bootstrap, n_columns)."""
+    ends = np.array([interval(column) for column in samples.T])
+    return ends[:, 0], ends[:, 1]

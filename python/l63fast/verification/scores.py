@@ -48,8 +48,9 @@ class Scores:
     n_trajectories, n_analyses, n_non_finite : int
         How many there are, and how many analyses hold NaN or infinity.
     ci95 : dict of str to (float, float)
-        Bootstrap intervals of rms, pool, mirror_rms and mirror_pool; NaN for a single
-        trajectory, which says nothing about the spread.
+        Bootstrap intervals of rms, pool, mirror_rms, mirror_pool, sign_flip_rate and
+        divergence_rate; NaN for a single trajectory, which says nothing about the
+        spread.
     """
 
     rms: float
@@ -71,7 +72,17 @@ class Scores:
     @property
     def pool_decibel(self) -> float:
         """Mean squared error in dB: 10 log10 of `pool` squared."""
-        return 20.0 * math.log10(self.pool) if self.pool > 0.0 else -math.inf
+        return _decibel(self.pool)
+
+    @property
+    def pool_decibel_ci95(self) -> Interval:
+        """Bootstrap interval of `pool_decibel`."""
+        low, high = self.ci95["pool"]
+        return _decibel(low), _decibel(high)
+
+
+def _decibel(pool: float) -> float:
+    return -math.inf if pool == 0.0 else 20.0 * math.log10(pool)
 
 
 def score(
@@ -119,7 +130,12 @@ def score(
     time_mean = means[:, 2 if mirror_aware else 0]
     names = ("rms", "pool", "mirror_rms", "mirror_pool")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
-    resampled = finish(bootstrap_means(means, n_bootstrap, seed))
+    diverged = ~(time_mean <= CLIMATOLOGICAL_RMS)
+    flips = np.where(broken, np.nan, flipped).mean(axis=1)
+    rates = np.stack([flips, diverged], axis=1)
+    resampled = bootstrap_means(np.hstack([means, rates]), n_bootstrap, seed)
+    resampled[:, : len(names)] = finish(resampled[:, : len(names)])
+    columns = (*names, "sign_flip_rate", "divergence_rate")
     return Scores(
         **values,
         rms_x=float(components[0]),
@@ -127,12 +143,12 @@ def score(
         rms_z=float(components[2]),
         median=float(median),
         p95=float(p95),
-        sign_flip_rate=math.nan if broken.any() else float(flipped.mean()),
-        divergence_rate=float((~(time_mean <= CLIMATOLOGICAL_RMS)).mean()),
+        sign_flip_rate=float(flips.mean()),
+        divergence_rate=float(diverged.mean()),
         n_trajectories=analysis.shape[0],
         n_analyses=broken.size,
         n_non_finite=int(broken.sum()),
-        ci95={name: interval(resampled[:, i]) for i, name in enumerate(names)},
+        ci95={name: interval(resampled[:, i]) for i, name in enumerate(columns)},
     )
 
 

@@ -1,0 +1,153 @@
+"""Ensemble Kalman filters: stochastic, square-root and finite-size, one scheme."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.assimilation import ensemble_update as update
+from l63fast.assimilation.draws import Draws
+from l63fast.assimilation.filter_settings import FilterSettings
+from l63fast.assimilation.members import forecast_members
+from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.lorenz63 import model_errors
+from l63fast.observation import as_operator
+
+__all__ = ["VARIANTS", "EnKF", "Ensemble"]
+
+VARIANTS: Final = ("square_root", "stochastic", "finite_size")
+
+
+class Ensemble(NamedTuple):
+    """Members (n, n_members, 3), and the random numbers that come next."""
+
+    members: np.ndarray
+    draws: Draws
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EnKF(FilterSettings):
+    """An ensemble Kalman filter; its state is an `Ensemble` for each trajectory.
+
+    A nonlinear operator acts on the members: the gain is made of cov(x, h(x)). The
+    first members are drawn from N(background, B); a forecast adds N(0, Q) to each.
+
+    Parameters
+    ----------
+    operator, B, R, Q, dt, parameters, n_threads, backend
+        As in `FilterSettings`.
+    inflation : float
+        Factor on the anomalies of each analysis.
+    n_members : int
+        At least 4, so that the members span the state.
+    variant : {"square_root", "stochastic", "finite_size"}
+        Symmetric transform; perturbed observations; the transform with the prior
+        inflation that the ensemble's own size asks for (EnKF-N).
+    rotation : bool
+        Rotate the analysed anomalies at random about their mean; not of "stochastic",
+        which is random as it is.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a setting is not as described.
+    """
+
+    n_members: int = 20
+    variant: str = "square_root"
+    rotation: bool = True
+
+    def _checked(self) -> dict[str, Any]:
+        return {
+            **super()._checked(),
+            "n_members": _checks.count("n_members", self.n_members, minimum=4),
+            "variant": _checks.choice("variant", self.variant, VARIANTS),
+            "rotation": _checks.boolean("rotation", self.rotation),
+        }
+
+    def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
+        """Return members drawn from N(background, B)."""
+        shape = (self.n_members, 3)
+        normals, draws = Draws.keyed_by(rng).normals(len(background), shape)
+        errors = normals @ np.linalg.cholesky(self.B).T
+        return Ensemble(background[:, None] + errors, draws)
+
+    def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
+        """Return the members `n_steps` model steps later, model errors added."""
+        members = forecast_members(state.members, n_steps, **self._model)
+        if self.Q is None:
+            return state._replace(members=members)
+        normals, draws = state.draws.normals(len(members), members.shape[1:])
+        return Ensemble(members + model_errors(normals, self.Q), draws)
+
+    def analyse(
+        self, state: Ensemble, obs_window: np.ndarray
+    ) -> tuple[Ensemble, Analysis]:
+        """Return the ensemble after the latest observation, and its mean in full.
+
+        The spread is that of the members that go on, inflation included.
+        """
+        members, observation = state.members, obs_window[:, -1]
+        normals, draws = self._random_numbers(state)
+        analysed = np.full_like(members, np.nan)
+        finite = np.isfinite(members).all(axis=(-2, -1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            analysed[finite] = self._analysed(
+                members[finite], observation[finite], normals[finite]
+            )
+            finite = np.isfinite(analysed).all(axis=(-2, -1))
+            analysed[~finite] = np.nan
+            analysis = self._described(members, analysed, observation)
+        return Ensemble(analysed, draws), analysis
+
+    def _random_numbers(self, state: Ensemble) -> tuple[np.ndarray, Draws]:
+        n, n_members = state.members.shape[:2]
+        if self.variant == "stochastic":
+            return state.draws.normals(n, (n_members, len(self.R)))
+        if self.rotation:
+            return state.draws.normals(n, (n_members, 3))
+        return np.empty((n, 0)), state.draws
+
+    def _analysed(
+        self, members: np.ndarray, observation: np.ndarray, normals: np.ndarray
+    ) -> np.ndarray:
+        operator = as_operator(self.operator)
+        ensemble = update.observe_members(members, observation, operator, self.R)
+        if self.variant == "finite_size":
+            factor = update.adapted_inflation(ensemble)
+            ensemble = update.inflated(ensemble, factor)
+        if self.variant == "stochastic":
+            anomalies = update.perturbed_anomalies(ensemble, normals)
+        elif self.rotation:
+            anomalies = update.rotated_anomalies(ensemble, normals)
+        else:
+            anomalies = update.symmetric_anomalies(ensemble)
+        mean = update.analysed_mean(ensemble)
+        return np.asarray(mean[:, None] + self.inflation * anomalies)
+
+    def _described(
+        self, members: np.ndarray, analysed: np.ndarray, observation: np.ndarray
+    ) -> Analysis:
+        operator = as_operator(self.operator)
+        n, n_members = members.shape[:2]
+        mean = analysed.mean(axis=1)
+        observed = operator(members)
+        observed_mean = observed.mean(axis=1)
+        seen = observed - observed_mean[:, None]
+        good = np.isfinite(mean).all(axis=-1)
+        return Analysis(
+            state=mean,
+            status=np.where(good, Status.CONVERGED, Status.NON_FINITE).astype(np.int8),
+            n_iter=np.zeros(n, dtype=np.int32),
+            cost=np.full(n, np.nan),
+            residual=observation - operator(mean),
+            background=members.mean(axis=1),
+            spread=analysed.std(axis=1, ddof=1),
+            innovation=observation - observed_mean,
+            innovation_covariance=np.swapaxes(seen, 1, 2) @ seen / (n_members - 1)
+            + self.R,
+            members=analysed,
+        )

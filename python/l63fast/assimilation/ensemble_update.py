@@ -1,0 +1,221 @@
+"""What an observation does to an ensemble: gain, transforms, rotation, inflation.
+
+All of it happens in the space of the observations and of the state, at most 3 x 3:
+the N x N transforms of the literature act on the anomalies as the small matrices here
+do, exactly, whatever N is.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from l63fast.observation import ObservationOperator
+
+__all__ = [
+    "Observed",
+    "adapted_inflation",
+    "analysed_mean",
+    "inflated",
+    "observe_members",
+    "perturbed_anomalies",
+    "rotated_anomalies",
+    "symmetric_anomalies",
+]
+
+_ROUNDS: Final = 5
+_PER_ROUND: Final = 33
+_LARGEST_INFLATION: Final = 100.0
+
+
+class Observed(NamedTuple):
+    """An ensemble, and what the observations see of it, in units of their error.
+
+    Observation space is whitened by the Cholesky factor of R and turned to the axes in
+    which the observed anomalies are uncorrelated.
+
+    Attributes
+    ----------
+    mean : (n, 3)
+    anomalies : (n, n_members, 3)
+    seen : (n, n_members, m)
+        Anomalies of the observed ensemble h(E).
+    variance : (n, m)
+        Of those; 1 is the variance of the observation error.
+    innovation : (n, m)
+        y - mean of h(E).
+    axes : (n, m, m)
+        From the whitened observation space to the axes used here.
+    """
+
+    mean: np.ndarray
+    anomalies: np.ndarray
+    seen: np.ndarray
+    variance: np.ndarray
+    innovation: np.ndarray
+    axes: np.ndarray
+
+    @property
+    def cross_covariance(self) -> np.ndarray:
+        """Covariance of the state with what is seen of it, (n, 3, m)."""
+        return _products(self.anomalies, self.seen)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Covariance of the state, (n, 3, 3)."""
+        return _products(self.anomalies, self.anomalies)
+
+
+def observe_members(
+    members: np.ndarray,
+    observation: np.ndarray,
+    operator: ObservationOperator,
+    R: np.ndarray,
+) -> Observed:
+    """Return members (n, n_members, 3) beside their observation (n, m)."""
+    mean = members.mean(axis=1)
+    observed = operator(members)
+    observed_mean = observed.mean(axis=1)
+    whiten = np.linalg.inv(np.linalg.cholesky(R)).T
+    seen = (observed - observed_mean[:, None]) @ whiten
+    covariance = _products(seen, seen)
+    # One that overflowed would stop the whole batch; its other numbers tell of it.
+    covariance[~np.isfinite(covariance)] = 0.0
+    variance, axes = np.linalg.eigh(covariance)
+    return Observed(
+        mean=mean,
+        anomalies=members - mean[:, None],
+        seen=seen @ axes,
+        variance=np.maximum(variance, 0.0),
+        innovation=_row(observation - observed_mean, whiten @ axes),
+        axes=axes,
+    )
+
+
+def analysed_mean(ensemble: Observed) -> np.ndarray:
+    """Return x + K (y - mean of h(E)), (n, 3), K from the covariances of the ensemble.
+
+    K = cov(x, h(x)) (cov(h(x)) + R)^-1, as in Evensen (2003), equation 46.
+    """
+    weights = ensemble.innovation / (1.0 + ensemble.variance)
+    increment = _column(ensemble.cross_covariance, weights)
+    return np.asarray(ensemble.mean + increment)
+
+
+def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
+    """Return anomalies (n, n_members, 3), each drawn to a perturbed observation.
+
+    Burgers, van Leeuwen & Evensen (1998). The perturbations, made of N(0, 1) draws
+    (n, n_members, m), are centred, so that they leave the mean alone; their sample
+    covariance still is R on average.
+    """
+    perturbations = (normals - normals.mean(axis=1, keepdims=True)) @ ensemble.axes
+    weights = (ensemble.seen + perturbations) / (1.0 + ensemble.variance[:, None])
+    return np.asarray(
+        ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    )
+
+
+def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
+    """Return the anomalies (n, n_members, 3) after the symmetric square-root update.
+
+    T A with T = (I + Y R^-1 Y^T / (N - 1))^-1/2, N x N (Hunt, Kostelich & Szunyogh
+    2007, section 2.3). Y has m columns, so T differs from I in m directions only:
+    T A = A - Y G Y^T A / (N - 1), and in the axes of `Observed` G is diagonal with
+    entries 1 / (1 + c + sqrt(1 + c)), c the variance that is seen.
+    """
+    total = 1.0 + ensemble.variance
+    weights = ensemble.seen / (total + np.sqrt(total))[:, None]
+    return np.asarray(
+        ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
+    )
+
+
+def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
+    """Return analysed anomalies (n, n_members, 3) after a random rotation.
+
+    The rotation is uniform among those that keep the mean (Sakov & Oke 2008). It turns
+    the three columns of A into three others that are uniform among all with the same
+    A^T A, so they are made directly from the analysis covariance and N(0, 1) draws
+    (n, n_members, 3): no transform is needed before, nor an N x N rotation.
+    """
+    cross = ensemble.cross_covariance
+    explained = cross / (1.0 + ensemble.variance)[:, None] @ transposed(cross)
+    covariance = ensemble.covariance - explained
+    centred = normals - normals.mean(axis=1, keepdims=True)
+    drawn = np.linalg.cholesky(_products(centred, centred))
+    wanted = _cholesky(covariance)
+    turned = np.linalg.solve(transposed(drawn), transposed(wanted))
+    return np.asarray(centred @ turned)
+
+
+def _cholesky(covariance: np.ndarray) -> np.ndarray:
+    """Return lower factors of (n, 3, 3); a direction without variance gets zeros.
+
+    An ensemble collapses onto the attractor: its smallest variance can be below the
+    rounding of the largest.
+    """
+    factor = np.zeros_like(covariance)
+    for j in range(3):
+        left = covariance[:, j:, j] - _column(factor[:, j:, :j], factor[:, j, :j])
+        pivot = np.sqrt(np.maximum(left[:, 0], 0.0))
+        safe = np.where(pivot > 0.0, pivot, 1.0)
+        factor[:, j:, j] = np.where(pivot[:, None] > 0.0, left / safe[:, None], 0.0)
+    return factor
+
+
+def adapted_inflation(ensemble: Observed) -> np.ndarray:
+    """Return the prior inflation (n,) that the finite-size filter EnKF-N finds.
+
+    Bocquet, Raanes & Hannart (2015), the dual form: zeta minimises D =
+    d^T (R + Y^T Y / zeta)^-1 d + eps zeta - (N + 1) log(zeta), eps = 1 + 1/N, and the
+    prior anomalies grow by sqrt((N - 1) / zeta). D can have two minima, so the lowest
+    is sought on a grid in log(zeta), then on finer ones around it.
+    """
+    n_members = ensemble.seen.shape[1]
+    squares = ensemble.innovation[:, None] ** 2
+    spread = (n_members - 1) * ensemble.variance[:, None]
+    eps = 1.0 + 1.0 / n_members
+    # Above (N + 1) / eps = N every term grows.
+    high = np.full(len(squares), np.log(n_members))
+    low = np.full(len(squares), np.log((n_members - 1) / _LARGEST_INFLATION**2))
+    places = np.linspace(0.0, 1.0, _PER_ROUND)
+    for _ in range(_ROUNDS):
+        log_zeta = low[:, None] + (high - low)[:, None] * places
+        zeta = np.exp(log_zeta)[..., None]
+        misfit = (squares * zeta / (zeta + spread)).sum(axis=-1)
+        cost = misfit + eps * zeta[..., 0] - (n_members + 1) * log_zeta
+        best = np.argmin(cost, axis=1)
+        rows = np.arange(len(best))
+        low = log_zeta[rows, np.maximum(best - 1, 0)]
+        high = log_zeta[rows, np.minimum(best + 1, _PER_ROUND - 1)]
+    return np.asarray(np.sqrt((n_members - 1) * np.exp(-0.5 * (low + high))))
+
+
+def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
+    """Return the ensemble with its anomalies grown by a factor (n,) each."""
+    by_member = factor[:, None, None]
+    return ensemble._replace(
+        anomalies=by_member * ensemble.anomalies,
+        seen=by_member * ensemble.seen,
+        variance=factor[:, None] ** 2 * ensemble.variance,
+    )
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the covariances of anomalies (n, n_members, r) and (n, n_members, c)."""
+    return np.asarray(transposed(left) @ right / (left.shape[1] - 1))
+
+
+def transposed(matrices: np.ndarray) -> np.ndarray:
+    """Return the transposes of (..., r, c) matrices."""
+    return np.swapaxes(matrices, -1, -2)
+
+
+def _column(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
+
+
+def _row(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    return np.asarray((vectors[..., None, :] @ matrices)[..., 0, :])

@@ -1,0 +1,85 @@
+"""The settings that the Kalman filters share, and what they must be."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.lorenz63 import Lorenz63
+from l63fast.observation import ObservationOperator, as_operator
+
+__all__ = ["FilterSettings"]
+
+
+@dataclass(frozen=True, eq=False)
+class FilterSettings:
+    """Settings of a Kalman filter with a covariance of its own.
+
+    Parameters
+    ----------
+    operator : ObservationOperator or its name
+    B : (3, 3)
+        Covariance of the first background's error.
+    R : (obs_dim, obs_dim)
+        Covariance of the observation error.
+    inflation : float
+        Factor on standard deviations, once a cycle.
+    Q : (3, 3), optional
+        Covariance of the model error that a forecast adds; zeros are none.
+    dt : float
+        Time step of the model (time units).
+    parameters : Lorenz63
+    n_threads, backend
+        Of the forecast, as in `forecast`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a covariance is none, of the wrong size, or the inflation not above 0.
+    """
+
+    operator: ObservationOperator | str
+    B: np.ndarray
+    R: np.ndarray
+    _: KW_ONLY
+    inflation: float = 1.0
+    Q: np.ndarray | None = None
+    dt: float = 0.01
+    parameters: Lorenz63 = field(default_factory=Lorenz63)
+    n_threads: int | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, value in self._checked().items():
+            object.__setattr__(self, name, value)
+
+    def _checked(self) -> dict[str, Any]:
+        operator, Q = as_operator(self.operator), self.Q
+        how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+        if Q is not None:
+            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
+        _checks.instance("parameters", self.parameters, Lorenz63)
+        return {
+            "operator": operator,
+            "B": _checks.covariance("B", self.B, size=3, **how),
+            "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
+            "inflation": _checks.real("inflation", self.inflation, above=0.0),
+            "Q": Q if Q is not None and Q.any() else None,
+        }
+
+    @property
+    def window(self) -> int:
+        """One observation, the latest."""
+        return 1
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        return {
+            "dt": self.dt,
+            "parameters": self.parameters,
+            "n_threads": self.n_threads,
+            "backend": self.backend,
+        }
