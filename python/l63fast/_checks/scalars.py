@@ -24,7 +24,10 @@ def shown(value: Any) -> str:
 
 def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) -> int:
     """Return `value` as an int within [minimum, maximum]."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    # The exact type first: the abstract classes take longer than a small kernel.
+    if type(value) is not int and (
+        isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)
+    ):
         raise ArgumentTypeError(
             f"{name}: expected an integer, got {shown(value)} ({type(value).__name__})"
         )
@@ -49,7 +52,9 @@ def real(
     maximum: float | None = None,
 ) -> float:
     """Return `value` as a finite float within the bounds (`above` is exclusive)."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if type(value) is not float and (
+        isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)
+    ):
         raise ArgumentTypeError(
             f"{name}: expected a real number, got {shown(value)} "
             f"({type(value).__name__})"
