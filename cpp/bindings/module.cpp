@@ -65,7 +65,8 @@ py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
 template <class T>
 std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
                        std::int64_t save_every, double dt, double sigma, double rho,
-                       double beta, int n_threads, const std::string& level) {
+                       double beta, bool streamed, int n_threads,
+                       const std::string& level) {
   if (out.ndim() != 3 || out.shape(2) != 3)
     throw std::invalid_argument("out: not (n, n_saved, 3)");
   const std::int64_t n = out.shape(0);
@@ -78,6 +79,7 @@ std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
   job.save_every = save_every;
   job.dt = dt;
   job.parameters = {sigma, rho, beta};
+  job.streamed = streamed;
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
   {
@@ -214,8 +216,8 @@ template <class T>
 void define(py::module_& module) {
   module.def("integrate", &integrate<T>, py::arg("initial").noconvert(),
              py::arg("out").noconvert(), py::arg("save_every"), py::arg("dt"),
-             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
-             py::arg("level"));
+             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("streamed"),
+             py::arg("n_threads"), py::arg("level"));
   module.def("analyse", &analyse<T>, py::arg("background").noconvert(),
              py::arg("observation").noconvert(), py::arg("b_matrices").noconvert(),
              py::arg("r_matrices").noconvert(), py::arg("components"),

@@ -1,158 +1,172 @@
 // Ensemble integration, compiled once per instruction set: M packs of members stay in
 // registers across all steps between two saved states.
+#include <algorithm>
+
 #include "levels.hpp"
 
 #include "l63fast/finite.hpp"
-#include "l63fast/interleave.hpp"
 #include "l63fast/lorenz63.hpp"
+#include "l63fast/trajectory_writer.hpp"
+#include "l63fast/writers.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr int tile_steps = 16;                // saved states written together
-constexpr int lines_open = 16;                // trajectories written at once
 constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
 
 // Packs in flight per component: enough to hide the latency of fma, few enough that
 // the states stay in the registers (32 of them with AVX-512, 16 before).
 constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
 
-// Writes the first `count` of W states to wherever the strides say.
+// The same where every trajectory is written by lines: a divisor of line<T>.
+constexpr int packs_by_lines = 4;
+
 template <class T>
-L63FAST_INLINE void store(T* out, const Strides& s, std::int64_t count,
-                          const Components<T>& states) {
-  if (s.member == 3 && s.component == 1 && count >= width<T>) {
-    store_states(out, states);
-    return;
-  }
-  // Lane by lane from the registers: a detour through memory costs more than it saves.
-#pragma GCC unroll 16
-  for (int i = 0; i < width<T>; ++i) {
-    if (i >= count) return;
-    T* state = out + i * s.member;
-    state[0] = states.x[i];
-    state[s.component] = states.y[i];
-    state[2 * s.component] = states.z[i];
-  }
+L63FAST_INLINE Components<T> load(const T* initial, const Members& members, int pack) {
+  const int count = members.count(pack, width<T>);
+  const std::int64_t first = count == 0 ? members.end - 1 : members.at(pack, 0);
+  return load_states(initial + 3 * first, 3 * members.lanes, count == 0 ? 1 : count);
 }
 
-// Non-finite values become the one canonical NaN; returns how many members have one.
+// Non-finite values of a member become the one canonical NaN; returns whether it has
+// any.
 template <class T>
-std::int64_t canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved,
-                                std::int64_t count) {
-  std::int64_t diverged = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    bool finite = true;
-    for (std::int64_t k = 0; k < n_saved; ++k) {
-      for (int c = 0; c < 3; ++c) {
-        finite &= canonicalise(out[i * s.member + k * s.time + c * s.component]);
-      }
-    }
-    diverged += !finite;
+bool canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved) {
+  bool finite = true;
+  for (std::int64_t k = 0; k < n_saved; ++k) {
+    for (int c = 0; c < 3; ++c)
+      finite &= canonicalise(out[k * s.time + c * s.component]);
   }
-  return diverged;
+  return !finite;
 }
 
-// Saved states of M packs of members on their way to trajectories that are contiguous
-// in time: they leave `tile_steps` at a time, since writing state by state would keep a
-// cache line of every member's trajectory open at once.
-template <class T, int M>
-struct Tile {
-  T rows[tile_steps][3 * M * width<T>];
-  int filled = 0;
+// One call's work: groups of M packs of members, which stay in registers across all
+// steps between two saved states.
+template <class T>
+class Range {
+ public:
+  Range(const Integration<T>& job, const int* cancel)
+      : job_(job), k_(job.dt, job.parameters), cancel_(cancel) {}
 
-  L63FAST_INLINE void add(const Components<T>* states) {
-    for (int m = 0; m < M; ++m)
-      store_states(&rows[filled][3 * m * width<T>], states[m]);
-    ++filled;
-  }
-
-  // Writes the states that are held, those just before `end`.
-  L63FAST_INLINE void empty_into(T* end, std::int64_t stride) {
-    for (std::int64_t i = 0; i < M * width<T>; ++i) {
-      T* to = end + i * stride - 3 * filled;
-      for (int k = 0; k < filled; ++k) {
-        for (int c = 0; c < 3; ++c) to[3 * k + c] = rows[k][3 * i + c];
-      }
+  std::int64_t run(std::int64_t begin, std::int64_t end) {
+    const Strides& s = job_.strides;
+    if (s.component == 1 && s.time == 3 && job_.n_saved >= line<T>) {
+      by_trajectories(begin, end);
+    } else if (s.component == 1 && s.member == 3 && job_.n_saved > 1 && job_.streamed) {
+      by_rows(begin, end);
+    } else {
+      contiguous<AnyWriter>(begin, end);
     }
-    filled = 0;
+    if (job_.streamed) stream_fence();
+    return diverged_;
   }
-};
 
-// Integrates `count` members, at most M packs of them, and returns how many diverged.
-// With a tile, the packs are full and trajectories contiguous in time.
-template <class T, int M, bool tiled>
-std::int64_t integrate_group(const Integration<T>& job, const StepConstants<T>& k,
-                             std::int64_t begin, std::int64_t count,
-                             const int* cancel) {
-  Components<T> states[M];
-  for (int m = 0; m < M; ++m) {
-    const std::int64_t first = m * width<T>;
-    states[m] = load_states(job.initial + 3 * (begin + first), 3, count - first);
-  }
-  T* out = job.out + begin * job.strides.member;
-  [[maybe_unused]] Tile<T, tiled ? M : 1> tile;
-  for (std::int64_t saved = 0; saved < job.n_saved; ++saved) {
-    for (std::int64_t done = 0; done < job.save_every; done += steps_per_look) {
-      const std::int64_t left = job.save_every - done;
-      const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
-      for (std::int64_t step = 0; step < steps; ++step) {
-#pragma GCC unroll 8
-        for (int m = 0; m < M; ++m) {
-          states[m] = rk4_step(states[m], k);
+ private:
+  static constexpr int w = width<T>;
+  static constexpr std::int64_t group_size = packs_in_flight * w;
+
+  void by_trajectories(std::int64_t begin, std::int64_t end) {
+    constexpr std::int64_t block = line<T> * w;
+    for (; end - begin > 2 * w; begin += block) {
+      for (int pack = 0; pack < line<T> && begin + pack < end; pack += packs_by_lines) {
+        const Members members{begin + pack, 1, line<T>, std::min(end, begin + block)};
+        if (job_.streamed) {
+          group<TrajectoryWriter<T, packs_by_lines, true>, packs_by_lines>(members);
+        } else {
+          group<TrajectoryWriter<T, packs_by_lines, false>, packs_by_lines>(members);
         }
       }
-      if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;
     }
-    if constexpr (tiled) {
-      tile.add(states);
-      if (tile.filled == tile_steps || saved + 1 == job.n_saved) {
-        tile.empty_into(out + 3 * (saved + 1), job.strides.member);
-      }
-    } else {
-      for (int m = 0; m < M; ++m) {
-        const std::int64_t first = m * width<T>;
-        store(out + saved * job.strides.time + first * job.strides.member, job.strides,
-              count - first, states[m]);
-      }
-    }
+    contiguous<AnyWriter>(begin, end);
   }
-  if (all_finite<M>(states)) return 0;
-  return canonicalise_saved(out, job.strides, job.n_saved, count);
-}
 
-template <class T>
-std::int64_t integrate_range(const Integration<T>& job, std::int64_t begin,
-                             std::int64_t end, const int* cancel) {
-  constexpr std::int64_t group = packs_in_flight * width<T>;
-  const StepConstants<T> k(job.dt, job.parameters);
-  std::int64_t diverged = 0;
-  std::int64_t i = begin;
-  const bool tiled = group > lines_open && job.strides.component == 1 &&
-                     job.strides.time == 3 && job.n_saved >= tile_steps;
-  for (; i + group <= end; i += group) {
-    diverged +=
-        tiled ? integrate_group<T, packs_in_flight, true>(job, k, i, group, cancel)
-              : integrate_group<T, packs_in_flight, false>(job, k, i, group, cancel);
+  void by_rows(std::int64_t begin, std::int64_t end) {
+    if (job_.strides.time % line<T> == 0) {
+      std::int64_t first = begin;
+      while (first < end && place_in_line(job_.out + 3 * first) != 0) ++first;
+      contiguous<RowWriter>(begin, first);
+      for (begin = first; end - begin >= group_size; begin += group_size) {
+        group<LineRowWriter<T, packs_in_flight>, packs_in_flight>({begin, w, 1, end});
+      }
+    }
+    contiguous<RowWriter>(begin, end);
   }
-  for (; i < end; i += width<T>) {
-    const std::int64_t count = end - i < width<T> ? end - i : width<T>;
-    diverged += integrate_group<T, 1, false>(job, k, i, count, cancel);
+
+  template <template <class, int> class Writer>
+  void contiguous(std::int64_t begin, std::int64_t end) {
+    for (; end - begin > w; begin += group_size) {
+      group<Writer<T, packs_in_flight>, packs_in_flight>({begin, w, 1, end});
+    }
+    if (begin < end) group<Writer<T, 1>, 1>({begin, w, 1, end});
   }
-  return diverged;
-}
+
+  template <class Writer, int M>
+  void group(const Members& members) {
+    Components<T> states[M];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) states[m] = load(job_.initial, members, m);
+    Writer writer(job_, members);
+    if (!integrate<Writer, M>(states, writer)) return;
+    bool fine[M];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) fine[m] = all_finite<1>(&states[m]);
+    for (int m = 0; m < M; ++m) {
+      if (fine[m]) continue;
+      for (int i = 0; i < members.count(m, w); ++i) {
+        T* out = job_.out + members.at(m, i) * job_.strides.member;
+        diverged_ += canonicalise_saved(out, job_.strides, job_.n_saved);
+      }
+    }
+  }
+
+  // Returns false where it was cancelled. Where every step is saved there is one loop
+  // only: the states would leave their registers between two.
+  template <class Writer, int M>
+  L63FAST_INLINE bool integrate(Components<T>* states, Writer& writer) {
+    const StepConstants<T> k = k_;  // a copy that no store can touch
+    for (std::int64_t saved = 0; saved < job_.n_saved; ++saved) {
+      for (std::int64_t done = 1; done < job_.save_every; done += steps_per_look) {
+        const std::int64_t left = job_.save_every - done;
+        const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
+        for (std::int64_t step = 0; step < steps; ++step) step_all<M>(states, k);
+        if (cancelled()) return false;
+      }
+      step_all<M>(states, k);
+      writer.add(states);
+      if (saved % steps_per_look == 0 && cancelled()) return false;
+    }
+    writer.finish();
+    return true;
+  }
+
+  template <int M>
+  L63FAST_INLINE static void step_all(Components<T>* states,
+                                      const StepConstants<T>& k) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) states[m] = rk4_step(states[m], k);
+  }
+
+  L63FAST_INLINE bool cancelled() const {
+    return __atomic_load_n(cancel_, __ATOMIC_RELAXED) != 0;
+  }
+
+  const Integration<T>& job_;
+  const StepConstants<T> k_;
+  const int* cancel_;
+  std::int64_t diverged_ = 0;
+};
 
 }  // namespace
 
 std::int64_t integrate_f64(const Integration<double>& job, std::int64_t begin,
                            std::int64_t end, const int* cancel) {
-  return integrate_range(job, begin, end, cancel);
+  return Range<double>(job, cancel).run(begin, end);
 }
 
 std::int64_t integrate_f32(const Integration<float>& job, std::int64_t begin,
                            std::int64_t end, const int* cancel) {
-  return integrate_range(job, begin, end, cancel);
+  return Range<float>(job, cancel).run(begin, end);
 }
 
 }  // namespace L63FAST_LEVEL

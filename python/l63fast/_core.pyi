@@ -14,6 +14,7 @@ def integrate(
     sigma: float,
     rho: float,
     beta: float,
+    streamed: bool,
     n_threads: int,
     level: str,
 ) -> int: ...

@@ -1,10 +1,10 @@
 // Between W states side by side in memory, (W, 3), and one register per component.
 #pragma once
 
-#include <cstdint>
 #include <utility>
 
 #include "l63fast/pack.hpp"
+#include "l63fast/stream.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -14,45 +14,61 @@ struct Components {
   Pack<T> x, y, z;
 };
 
-// Where value `position` of the stream x0 y0 z0 x1 ... comes from, as the lane of a
-// shuffle. A value that the first shuffle of two cannot reach takes any lane.
+// Value `position` of the stream x0 y0 z0 x1 ... lies in lane position % W of vector
+// position / W. Since 3 and W have no common divisor, each component fills every lane
+// once over the three vectors: two blends and one permutation bring it together.
 namespace lane {
 
-constexpr int first_of_two(int component, int i, int w) {
-  const int position = 3 * i + component;
-  return position < 2 * w ? position : 0;
+constexpr int component(int vector, int lane, int w) { return (vector * w + lane) % 3; }
+
+// The vector that holds a value of `component` in `lane`.
+constexpr int vector(int component, int lane, int w) {
+  for (int v = 0; v < 2; ++v) {
+    if ((v * w + lane) % 3 == component) return v;
+  }
+  return 2;
 }
 
-constexpr int with_third(int component, int i, int w) {
-  const int position = 3 * i + component;
-  return position < 2 * w ? i : position - w;
-}
+// The lane of state i's component, and the state whose component is in `lane`.
+constexpr int of_state(int component, int i, int w) { return (3 * i + component) % w; }
 
-constexpr int of_x_and_y(int vector, int i, int w) {
-  const int position = vector * w + i;
-  return position % 3 == 2 ? 0 : position % 3 * w + position / 3;
-}
-
-constexpr int and_z(int vector, int i, int w) {
-  const int position = vector * w + i;
-  return position % 3 == 2 ? w + position / 3 : i;
+constexpr int state(int component, int lane, int w) {
+  int i = 0;
+  while (of_state(component, i, w) != lane) ++i;
+  return i;
 }
 
 }  // namespace lane
 
-template <class T, int C, int... I>
-L63FAST_INLINE Pack<T> pick(Pack<T> a, Pack<T> b, Pack<T> c,
-                            std::integer_sequence<int, I...>) {
+// Lane by lane one of three packs, by number.
+template <class T, int... Choice, int... I>
+L63FAST_INLINE Pack<T> blend(Pack<T> a, Pack<T> b, Pack<T> c,
+                             std::integer_sequence<int, Choice...>,
+                             std::integer_sequence<int, I...>) {
   constexpr int w = width<T>;
-  const Pack<T> two = __builtin_shufflevector(a, b, lane::first_of_two(C, I, w)...);
-  return __builtin_shufflevector(two, c, lane::with_third(C, I, w)...);
+  const Pack<T> two = __builtin_shufflevector(a, b, (Choice == 1 ? w + I : I)...);
+  return __builtin_shufflevector(two, c, (Choice == 2 ? w + I : I)...);
+}
+
+template <class T, int C, int... I>
+L63FAST_INLINE Pack<T> component_of(const Pack<T>* v,
+                                    std::integer_sequence<int, I...> lanes) {
+  constexpr int w = width<T>;
+  using Vectors = std::integer_sequence<int, lane::vector(C, I, w)...>;
+  const Pack<T> values = blend<T>(v[0], v[1], v[2], Vectors{}, lanes);
+  return __builtin_shufflevector(values, values, lane::of_state(C, I, w)...);
+}
+
+template <class T, int C, int... I>
+L63FAST_INLINE Pack<T> in_place(Pack<T> values, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(values, values, lane::state(C, I, width<T>)...);
 }
 
 template <class T, int V, int... I>
-L63FAST_INLINE Pack<T> mix(const Components<T>& s, std::integer_sequence<int, I...>) {
-  constexpr int w = width<T>;
-  const Pack<T> two = __builtin_shufflevector(s.x, s.y, lane::of_x_and_y(V, I, w)...);
-  return __builtin_shufflevector(two, s.z, lane::and_z(V, I, w)...);
+L63FAST_INLINE Pack<T> vector_of(const Components<T>& placed,
+                                 std::integer_sequence<int, I...> lanes) {
+  using Chosen = std::integer_sequence<int, lane::component(V, I, width<T>)...>;
+  return blend<T>(placed.x, placed.y, placed.z, Chosen{}, lanes);
 }
 
 // Reads W states, 3 W values from `states` on.
@@ -61,8 +77,8 @@ L63FAST_INLINE Components<T> load_states(const T* states) {
   constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
   const Pack<T> v[3] = {load_pack(states), load_pack(states + width<T>),
                         load_pack(states + 2 * width<T>)};
-  return {pick<T, 0>(v[0], v[1], v[2], lanes), pick<T, 1>(v[0], v[1], v[2], lanes),
-          pick<T, 2>(v[0], v[1], v[2], lanes)};
+  return {component_of<T, 0>(v, lanes), component_of<T, 1>(v, lanes),
+          component_of<T, 2>(v, lanes)};
 }
 
 // Reads the first `count` of W states, `stride` values apart; lanes beyond repeat the
@@ -79,13 +95,15 @@ L63FAST_INLINE Components<T> load_states(const T* states, std::int64_t stride,
   return load_states(padded);
 }
 
-// Writes W states, 3 W values from `states` on.
-template <class T>
+// Writes W states, 3 W values from `states` on; streamed to an aligned place only.
+template <class T, bool streamed = false>
 L63FAST_INLINE void store_states(T* states, const Components<T>& s) {
   constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};
-  store_pack(states, mix<T, 0>(s, lanes));
-  store_pack(states + width<T>, mix<T, 1>(s, lanes));
-  store_pack(states + 2 * width<T>, mix<T, 2>(s, lanes));
+  const Components<T> placed{in_place<T, 0>(s.x, lanes), in_place<T, 1>(s.y, lanes),
+                             in_place<T, 2>(s.z, lanes)};
+  put<streamed>(states, vector_of<T, 0>(placed, lanes));
+  put<streamed>(states + width<T>, vector_of<T, 1>(placed, lanes));
+  put<streamed>(states + 2 * width<T>, vector_of<T, 2>(placed, lanes));
 }
 
 // The same for W pairs, (W, 2), and one register per column.

@@ -32,6 +32,8 @@ struct Integration {
   std::int64_t save_every;  // steps between saved states
   double dt;                // time step (time units)
   Parameters parameters;    // of the model
+  bool streamed;            // write past the caches: worth it for outputs larger than
+                            // they are, in memory that has been written before
 };
 
 // Batched 3D-Var, x_a = argmin J; the order is that of three_d_var.hpp.

@@ -15,6 +15,11 @@ __all__ = ["CppKernels", "kernels", "levels"]
 _PREFIX = "x86-64-"
 INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 
+# Bytes from which outputs are written past the caches. Writing alone is faster so from
+# 0.5 MiB on; writing and then reading once, from between 8 and 16 MiB on (measured with
+# an L3 cache of 32 MiB, which others share).
+_STREAMED_FROM: Final = 4 * 2**20
+
 
 def _public(name: str) -> str:
     return name if name == "generic" else _PREFIX + name
@@ -34,9 +39,19 @@ def kernels(level: str) -> CppKernels:
 
 @dataclass(frozen=True)
 class CppKernels:
-    """The kernels of one instruction set."""
+    """The kernels of one instruction set.
+
+    Attributes
+    ----------
+    level : str
+        "x86-64-v2", "-v3", "-v4" or "generic".
+    streamed_from : int
+        Size in bytes from which outputs are written past the caches; never changes a
+        result.
+    """
 
     level: str
+    streamed_from: int = _STREAMED_FROM
 
     def integrate(
         self,
@@ -49,8 +64,9 @@ class CppKernels:
     ) -> int:
         """Fill `out` (n, n_saved, 3); return the number of diverged members."""
         level = self.level.removeprefix(_PREFIX)
+        streamed = out.nbytes >= self.streamed_from
         return _core.integrate(
-            initial, out, save_every, dt, *parameters, n_threads, level
+            initial, out, save_every, dt, *parameters, streamed, n_threads, level
         )
 
     def analyse(

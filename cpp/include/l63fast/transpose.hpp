@@ -1,0 +1,35 @@
+// W packs as a square of W x W values, turned over in registers.
+#pragma once
+
+#include <utility>
+
+#include "l63fast/pack.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+// The lanes whose number has bit D set, and those that have not, change places between
+// two rows that lie D apart.
+template <class T, int D, int... I>
+L63FAST_INLINE void exchange(Pack<T>& a, Pack<T>& b, std::integer_sequence<int, I...>) {
+  constexpr int w = width<T>;
+  const Pack<T> first = __builtin_shufflevector(a, b, ((I & D) ? w + I - D : I)...);
+  b = __builtin_shufflevector(a, b, ((I & D) ? w + I : I + D)...);
+  a = first;
+}
+
+template <class T, int D = 1>
+L63FAST_INLINE void transpose(Pack<T>* rows) {
+  constexpr int w = width<T>;
+  if constexpr (D < w) {
+#pragma GCC unroll 16
+    for (int i = 0; i < w; ++i) {
+      if ((i & D) == 0)
+        exchange<T, D>(rows[i], rows[i + D], std::make_integer_sequence<int, w>{});
+    }
+    transpose<T, 2 * D>(rows);
+  }
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
