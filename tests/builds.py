@@ -49,11 +49,14 @@ def configured(folder: Path, source: Path = REPOSITORY, **options: str) -> Path:
     return folder
 
 
-def configured_extension(folder: Path, **options: str) -> Path:
+def configured_extension(
+    folder: Path, source: Path = REPOSITORY, **options: str
+) -> Path:
     """Return a build folder that is configured as pip configures it."""
     pybind11 = pytest.importorskip("pybind11")
     return configured(
         folder,
+        source,
         SKBUILD="ON",
         Python_EXECUTABLE=sys.executable,
         pybind11_DIR=pybind11.get_cmake_dir(),

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import golden
-from l63fast.lorenz63 import forecast, spin_up
+from l63fast.lorenz63 import forecast
 
 INTERRUPT = """
 import os, signal, sys, threading, time
@@ -96,19 +96,88 @@ def test_ctrl_c_at_50_random_moments_is_answered_in_a_fifth_of_a_second(
     assert max(waits) < 0.2
 
 
+SIXTEEN = """
+import faulthandler, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import golden
+import numpy as np
+from l63fast.lorenz63 import forecast
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+states = golden.states(2000, np.float64)
+expected = forecast(states, 1500, backend=sys.argv[1], n_threads=1).tobytes()
+barrier = threading.Barrier(16)
+kept = threading.Lock()
+
+def call(i):
+    barrier.wait()
+    if sys.argv[3:] == ["deadlock"] and i in (3, 4):
+        kept.acquire()
+    return forecast(states, 1500, backend=sys.argv[1], n_threads=1 + i % 3).tobytes()
+
+with ThreadPoolExecutor(16) as pool:
+    results = set(pool.map(call, range(16)))
+print(results == {expected})
+"""
+
+
+def sixteen(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SIXTEEN, *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @BACKENDS
 def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
-    states = spin_up(2000, seed=1)
-    expected = forecast(states, 500, backend=backend, n_threads=1).tobytes()
-    barrier = threading.Barrier(16)
+    done = sixteen(backend, "60")
+    assert done.stdout == "True\n", done.stderr
 
-    def call(i: int) -> bytes:
-        barrier.wait(timeout=30)
-        return forecast(states, 500, backend=backend, n_threads=1 + i % 3).tobytes()
 
-    with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(call, range(16), timeout=60))
-    assert set(results) == {expected}
+def test_a_deadlock_would_be_seen() -> None:
+    done = sixteen("cpp", "3", "deadlock")
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert done.stdout == ""
+
+
+# So little address space that a thread gets no stack; then as much as before.
+NO_THREADS = """
+import resource, sys
+import numpy as np
+from l63fast.lorenz63 import forecast
+backend, states = sys.argv[1], np.tile([1.0, 2.0, 20.0], (100_000, 1))
+expected = forecast(states, 50, backend=backend, n_threads=1).tobytes()
+with open("/proc/self/statm") as statm:
+    used = int(statm.read().split()[0]) * resource.getpagesize()
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, unlimited[1]))
+try:
+    forecast(states, 50, backend=backend, n_threads=16)
+except Exception as error:
+    print(type(error).__mro__[-4:-1], str(error)[:60])
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(forecast(states, 50, backend=backend, n_threads=16).tobytes() == expected)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+@BACKENDS
+def test_a_thread_that_cannot_start_is_an_exception_in_python(backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_THREADS, backend],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    raised, next_call = done.stdout.splitlines()
+    assert "RuntimeError" in raised
+    assert next_call == "True"
 
 
 @pytest.mark.parametrize("n", [4, 5000], ids=["inline", "threads"])
@@ -180,3 +249,37 @@ def test_a_child_process_finishes_with_the_same_bits(method: str, tmp_path) -> N
         check=False,
     )
     assert result.stdout.split() == ["True", "0"], result.stderr
+
+
+LOADER = """
+import numpy as np
+import torch
+from l63fast.lorenz63 import forecast
+
+class Forecasts(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return forecast(np.full((5000, 3), 1.0 + i), 1000, n_threads=2)
+
+if __name__ == "__main__":
+    data = Forecasts()
+    mine = [data[i] for i in range(4)]
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=2)
+    print(all(np.array_equal(a, b) for a, b in zip(mine, loader, strict=True)))
+"""
+
+
+def test_the_workers_of_a_data_loader_get_the_same_bits(tmp_path) -> None:
+    pytest.importorskip("torch")
+    script = tmp_path / "loader.py"
+    script.write_text(LOADER)
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout == "True\n", result.stderr

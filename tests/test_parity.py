@@ -50,6 +50,7 @@ def loaded(build: Path) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
     build = built(configured_extension(tmp_path, L63FAST_GENERIC="ON"))
     monkeypatch.setattr(cpp, "_core", loaded(build))

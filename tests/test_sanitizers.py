@@ -1,4 +1,4 @@
-"""No memory error, undefined behaviour or race in the kernels; minutes, so run it so.
+"""No memory error, undefined behaviour or race in the kernels. Minutes; run it so.
 
 python -m pytest -m slow tests/test_sanitizers.py
 """
@@ -18,6 +18,7 @@ from builds import REPOSITORY, built, configured, configured_extension, output, 
 
 pytestmark = pytest.mark.slow
 
+NATIVE: Final = REPOSITORY / "tests" / "native"
 SANITIZERS: Final = {
     "memory": "-fsanitize=address,undefined -fno-sanitize-recover=undefined",
     "threads": "-fsanitize=thread",
@@ -60,43 +61,39 @@ def run(*command: str | Path, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.fixture(scope="module", params=SANITIZERS)
-def exercise(request, tmp_path_factory) -> tuple[str, Path]:
-    """Return a kind of sanitizer and a program that runs all kernels under it."""
-    folder = tmp_path_factory.mktemp(request.param)
-    source = REPOSITORY / "tests" / "native"
-    build = built(configured(folder, source, **flags(request.param)))
-    return request.param, build / "exercise"
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory) -> dict[str, Path]:
+    """Return a build folder per kind of sanitizer; the extension too is in `memory`."""
+    memory, threads = (tmp_path_factory.mktemp(kind) for kind in SANITIZERS)
+    return {
+        "memory": built(configured_extension(memory, NATIVE, **flags("memory"))),
+        "threads": built(configured(threads, NATIVE, **flags("threads"))),
+    }
 
 
-def test_the_kernels_give_no_report(exercise) -> None:
-    _, program = exercise
-    status, said = run(program)
+@pytest.mark.parametrize("kind", SANITIZERS)
+def test_the_kernels_give_no_report(kind: str, builds: dict[str, Path]) -> None:
+    status, said = run(builds[kind] / "exercise")
     assert status == 0, said
     assert "Sanitizer" not in said
     assert "runtime error" not in said
 
 
 @pytest.mark.parametrize("bug", PLANTED)
-def test_a_planted_bug_is_found(exercise, bug: str) -> None:
-    kind, program = exercise
-    finder, report = PLANTED[bug]
-    if kind != finder:
-        pytest.skip(f"a bug for the other sanitizer: {finder}")
-    status, said = run(program, bug)
+def test_a_planted_bug_is_found(bug: str, builds: dict[str, Path]) -> None:
+    kind, report = PLANTED[bug]
+    status, said = run(builds[kind] / "exercise", bug)
     assert status != 0
     assert report in said
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory) -> Path:
+def package(tmp_path_factory, builds: dict[str, Path]) -> Path:
     """Return a folder with the package, its extension built with ASan and UBSan."""
     site = tmp_path_factory.mktemp("site")
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(REPOSITORY / "python", site, dirs_exist_ok=True, ignore=ignored)
-    folder = tmp_path_factory.mktemp("extension")
-    build = built(configured_extension(folder, **flags("memory")))
-    (extension,) = build.glob("_core.*.so")
+    (extension,) = builds["memory"].rglob("_core.*.so")
     shutil.copy(extension, site / "l63fast")
     return site
 
