@@ -15,8 +15,10 @@ L63FAST_INLINE bool is_set(const int* cancel) {
   return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
 }
 
-// Packs of samples under way at once: one alone would wait for its divisions.
+// Packs of samples under way at once: one alone would wait for its divisions. Where
+// they are rare, or their covariances fill the registers, fewer keep the code small.
 constexpr int packs_in_flight = 4;
+constexpr int careful_packs = 2;
 
 // B and R of one pack of samples: the columns of B that x_b moves along, and G.
 template <class T, int M>
@@ -196,7 +198,7 @@ L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
 template <class T, int M, int P>
 void analyse_carefully(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                        const std::int64_t* index, const int* cancel) {
-  constexpr int packs = packs_in_flight;
+  constexpr int packs = careful_packs;
   for (std::int64_t i = begin; i < end; i += packs * width<T>) {
     if ((i - begin) % block == 0 && is_set(cancel)) return;
     Sample<T, M, P> samples[packs];
@@ -334,7 +336,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
 template <class T, int M, bool each>
 void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                      const int* cancel) {
-  constexpr int packs = packs_in_flight;
+  constexpr int packs = each ? 1 : packs_in_flight;
   SquareCovariances<T, M> known[each ? packs : 1];
   if (!each) {
     known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
