@@ -28,12 +28,18 @@ def float_dtype(name: str, value: Any) -> np.dtype[Any]:
 
 
 def vectors(
-    name: str, value: Any, *, size: int, dtype: np.dtype[Any] | None = None
+    name: str,
+    value: Any,
+    *,
+    size: int,
+    dtype: np.dtype[Any] | None = None,
+    only_finite: bool = True,
 ) -> np.ndarray:
     """Return a C-contiguous, native-endian (..., size) array of finite floats.
 
     Only the layout is ever changed; an array of another dtype is refused. Torch CPU
-    tensors are taken through the array protocol.
+    tensors are taken through the array protocol. A caller whose result shows it where
+    a value was not finite asks `finite` then, and saves a pass over all of them.
     """
     array = _as_array(name, value)
     if array.ndim < 1 or array.shape[-1] != size:
@@ -49,7 +55,8 @@ def vectors(
         raise ArgumentTypeError(f"{name}: expected {dtype}, got {array.dtype}")
     memory(name, _bytes_of_copy(array, wanted))
     contiguous = np.require(array, dtype=wanted, requirements=["C", "A"])
-    finite(name, contiguous)
+    if only_finite:
+        finite(name, contiguous)
     return contiguous
 
 
@@ -59,9 +66,15 @@ def _bytes_of_copy(array: np.ndarray, dtype: np.dtype[Any]) -> int:
     return 0 if fits else array.size * dtype.itemsize
 
 
-def states(name: str, value: Any, *, dtype: np.dtype[Any] | None = None) -> np.ndarray:
-    """Return states as a C-contiguous (..., 3) array of finite floats."""
-    return vectors(name, value, size=3, dtype=dtype)
+def states(
+    name: str,
+    value: Any,
+    *,
+    dtype: np.dtype[Any] | None = None,
+    only_finite: bool = True,
+) -> np.ndarray:
+    """Return states as a C-contiguous (..., 3) array of finite floats, as `vectors`."""
+    return vectors(name, value, size=3, dtype=dtype, only_finite=only_finite)
 
 
 def vectors_of(name: str, value: Any, states: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from l63fast import _checks
 from l63fast._kernels import load_kernels
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
-from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
@@ -59,9 +59,11 @@ def three_d_var(
     """
     operator = as_operator(operator)
     m = operator.obs_dim
-    x_b = _checks.states("background", background)
+    x_b = _checks.states("background", background, only_finite=False)
     shape, dtype = x_b.shape[:-1], x_b.dtype
-    y = _checks.vectors("observation", observation, size=m, dtype=dtype)
+    y = _checks.vectors(
+        "observation", observation, size=m, dtype=dtype, only_finite=False
+    )
     _checks.batch("observation", y, shape, "background")
     B = _checks.covariance("B", B, size=3, dtype=dtype, shape=shape)
     R = _checks.covariance("R", R, size=m, dtype=dtype, shape=shape)
@@ -82,6 +84,9 @@ def three_d_var(
         tol,
         _checks.threads("n_threads", n_threads),
     )
+    if status.size and status.max() == Status.NON_FINITE:
+        _checks.finite("background", x_b)
+        _checks.finite("observation", y)
     return Analysis(
         state=state.reshape(*shape, 3),
         status=status.reshape(shape),

@@ -101,9 +101,10 @@ def forecast(
     """
     call = Integration(
         state, "state", n_steps, dt, parameters, dtype, n_threads,
-        backend, on_divergence, allow_large_dt,
+        backend, on_divergence, allow_large_dt, only_finite=False,
     )  # fmt: skip
     if not call.n_steps:
+        _checks.finite("state", call.states)
         return call.states.copy()
     _checks.memory("state", call.states.nbytes)
     final = np.empty_like(call.states)
@@ -126,6 +127,7 @@ class Integration:
         backend: str,
         on_divergence: str,
         allow_large_dt: bool,
+        only_finite: bool = True,
     ) -> None:
         self.n_steps = _checks.count("n_steps", n_steps)
         large = _checks.boolean("allow_large_dt", allow_large_dt)
@@ -137,7 +139,10 @@ class Integration:
             "on_divergence", on_divergence, DIVERGENCE_POLICIES
         )
         wanted = None if dtype is None else _checks.float_dtype("dtype", dtype)
-        self.states = _checks.states(name, states, dtype=wanted)
+        self.states = _checks.states(
+            name, states, dtype=wanted, only_finite=only_finite
+        )
+        self.name = name
         self.kernels = load_kernels(backend)
         if is_large:
             warnings.warn(
@@ -153,6 +158,8 @@ class Integration:
         if not initial.size:
             return
         n_diverged = self._integrate(initial, saved, save_every)
+        if n_diverged:
+            _checks.finite(self.name, self.states)
         if n_diverged and self.policy == "raise":
             self._raise_divergence(initial, saved[:, -1])
 
