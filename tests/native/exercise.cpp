@@ -12,13 +12,14 @@
 
 using l63fast::KernelTable;
 
+// Sized at once: a vector that grew would have room behind its end.
 template <class T>
 std::vector<T> states(std::int64_t n) {
-  std::vector<T> all;
+  std::vector<T> all(static_cast<std::size_t>(3 * n));
   for (std::int64_t i = 0; i < n; ++i) {
-    all.push_back(static_cast<T>(i * 37 % 61 - 30) / 2);
-    all.push_back(static_cast<T>(i * 53 % 71 - 35) / 2);
-    all.push_back(static_cast<T>(i % 97 == 5 ? 1e30 : 20 + i * 29 % 83));
+    all[3 * i] = static_cast<T>(i * 37 % 61 - 30) / 2;
+    all[3 * i + 1] = static_cast<T>(i * 53 % 71 - 35) / 2;
+    all[3 * i + 2] = static_cast<T>(i % 97 == 5 ? 1e30 : 20 + i * 29 % 83);
   }
   return all;
 }
@@ -44,10 +45,12 @@ std::vector<T> analysed(const KernelTable& kernels, std::int64_t n, int m, bool 
                         int power, int max_iter, int n_threads) {
   const std::vector<T> background = states<T>(n);
   std::vector<T> y(static_cast<std::size_t>(m * n), T(9));
-  std::vector<T> b, r;
-  for (std::int64_t i = 0; i < (each ? n : 1); ++i) {
-    for (int j = 0; j < 9; ++j) b.push_back(j % 4 == 0 ? T(2) : T(0.5));
-    for (int j = 0; j < m * m; ++j) r.push_back(j % (m + 1) == 0 ? T(1) : T(0.25));
+  const std::int64_t n_matrices = each ? n : 1;
+  std::vector<T> b(static_cast<std::size_t>(9 * n_matrices), T(0.5));
+  std::vector<T> r(static_cast<std::size_t>(m * m * n_matrices), T(0.25));
+  for (std::int64_t i = 0; i < n_matrices; ++i) {
+    for (int j = 0; j < 3; ++j) b[9 * i + 4 * j] = T(2);
+    for (int j = 0; j < m; ++j) r[m * m * i + (m + 1) * j] = T(1);
   }
   std::vector<T> state(static_cast<std::size_t>(3 * n)), cost(state.size() / 3),
       left(y);
