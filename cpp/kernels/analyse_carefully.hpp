@@ -1,0 +1,144 @@
+// The careful iteration over a batch: any operator, any covariances, every basin.
+#pragma once
+
+#include "analysis_parts.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+constexpr int careful_packs = 2;  // of samples under way at once
+
+// What the careful iteration knows of one pack of samples, and what it found.
+template <class T, int M, int P>
+struct Sample {
+  Problem<T, M, P> problem;
+  Vector<T, 3> background;
+  Covariances<T, M> covariances;
+  Point<T, M> best;
+  Pack<T> status, n_iter;
+};
+
+template <class T, int M, int P>
+L63FAST_INLINE void load_covariances(const Analysis<T>& job, const Lanes& lanes,
+                                     Sample<T, M, P>& sample) {
+  Problem<T, M, P>& s = sample.problem;
+  sample.covariances = load_covariances<T, M>(job, lanes);
+  s.g = sample.covariances.g;
+  s.r_inverse = inverse(sample.covariances.r);
+  for (int j = 0; j < M; ++j) {
+    s.powers[j] = job.powers[j];
+    s.spread.at[j] = square_root(s.g.at[j][j]);
+  }
+}
+
+template <class T, int M, int P>
+L63FAST_INLINE void load_states(const Analysis<T>& job, const Lanes& lanes,
+                                Sample<T, M, P>& sample) {
+  sample.background = load_rows<T, 3>(job.background, lanes);
+  sample.problem.u_background = observed<T, M>(job, sample.background);
+  sample.problem.y = load_rows<T, M>(job.observation, lanes);
+}
+
+template <class T, int M, int P>
+L63FAST_INLINE void start_at_background(Sample<T, M, P>& sample) {
+  Point<T, M>& p = sample.best;
+  for (int i = 0; i < M; ++i) {
+    p.w.at[i] = p.v.at[i] = Pack<T>{};
+    p.u.at[i] = sample.problem.u_background.at[i];
+  }
+  look(sample.problem, p);
+  p.cost = cost_of(p);
+  sample.status = number<T>(Status::max_iter);
+  sample.n_iter = Pack<T>{};
+}
+
+// The lowest of the minima that the starts lead to.
+template <class T, int M, int P, int K>
+L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
+                             const int* cancel) {
+  const T tol = static_cast<T>(job.tol);
+  Pack<T> background_cost[K];
+  for (int k = 0; k < K; ++k) background_cost[k] = samples[k].best.cost;
+  for (int basin = 0; basin < job.n_starts; ++basin) {
+    Descent<T, M> descents[K];
+    Mask<T> tried[K], active = ~Mask<T>::all();
+    for (int k = 0; k < K; ++k) {
+      tried[k] = basin == 0 ? Mask<T>::all()
+                            : others_may_be_lower(samples[k].problem, samples[k].best);
+      descents[k] = begin(samples[k].problem, basin, job.max_iter);
+      descents[k].active = tried[k];
+      active = active | tried[k];
+    }
+    if (!any(active)) break;
+    for (int n = 1; n <= job.max_iter; ++n) {
+      active = ~Mask<T>::all();
+      for (int k = 0; k < K; ++k) {
+        advance(samples[k].problem, tol * tol, n, descents[k]);
+        active = active | descents[k].active;
+      }
+      if (!any(active)) break;
+      if (n % iterations_per_look == 0 && is_set(cancel)) return;
+    }
+    for (int k = 0; k < K; ++k) {
+      Sample<T, M, P>& sample = samples[k];
+      const Mask<T> better =
+          basin == 0 ? tried[k]
+                     : tried[k] & less(descents[k].at.cost, sample.best.cost);
+      choose(better, descents[k].at, sample.best);
+      sample.status = select(better, descents[k].status, sample.status);
+      sample.n_iter = select(better, descents[k].n_iter, sample.n_iter);
+    }
+  }
+  for (int k = 0; k < K; ++k) {
+    Sample<T, M, P>& sample = samples[k];
+    const Mask<T> worse = equal(sample.status, number<T>(Status::max_iter)) &
+                          ~at_most(sample.best.cost, background_cost[k]);
+    sample.status = select(worse, number<T>(Status::diverged), sample.status);
+  }
+}
+
+// Writes what w leads to; what is not finite becomes the canonical NaN.
+template <class T, int M, int P>
+L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
+                           Sample<T, M, P>& sample) {
+  Point<T, M>& p = sample.best;
+  Vector<T, 3> state =
+      state_of<T, M>(sample.background, sample.covariances.columns, p.w);
+  Mask<T> usable =
+      finite_state(state) & ~equal(sample.status, number<T>(Status::non_finite));
+  p.u = observed<T, M>(job, state);
+  look(sample.problem, p);
+  p.v = times(sample.problem.g, p.w);
+  p.cost = cost_of(p);
+  usable = usable & finite<T>(p.cost);
+  const Pack<T> nan = broadcast(static_cast<T>(__builtin_nan("")));
+  for (int c = 0; c < 3; ++c) state.at[c] = select(usable, state.at[c], nan);
+  for (int j = 0; j < M; ++j) p.r.at[j] = select(usable, p.r.at[j], nan);
+  p.cost = select(usable, p.cost, nan);
+  sample.status = select(usable, sample.status, number<T>(Status::non_finite));
+  write(job, lanes, state, p, sample.status, sample.n_iter);
+}
+
+// The careful iteration for the samples [begin, end), or for index[begin, end).
+template <class T, int M, int P>
+void analyse_carefully(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                       const std::int64_t* index, const int* cancel) {
+  constexpr int packs = careful_packs;
+  for (std::int64_t i = begin; i < end; i += packs * width<T>) {
+    if ((i - begin) % block == 0 && is_set(cancel)) return;
+    Sample<T, M, P> samples[packs];
+    for (int k = 0; k < packs; ++k) {
+      const Lanes lanes = lanes_of<T>(i, end, index, k);
+      load_covariances(job, lanes, samples[k]);
+      load_states(job, lanes, samples[k]);
+      start_at_background(samples[k]);
+    }
+    if (job.max_iter > 0) minimise<T, M, P, packs>(job, samples, cancel);
+    for (int k = 0; k < packs; ++k) {
+      finish(job, lanes_of<T>(i, end, index, k), samples[k]);
+    }
+  }
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast

@@ -1,0 +1,120 @@
+// Squares with independent errors over a batch: the fall, and the careful iteration for
+// the samples that it leaves.
+#pragma once
+
+#include "analyse_carefully.hpp"
+#include "l63fast/squares.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+// Packs of samples under way at once: one alone would wait for its divisions.
+constexpr int packs_in_flight = 4;
+
+// The lanes whose observation errors are independent.
+template <class T, int M>
+L63FAST_INLINE Mask<T> independent(const Matrix<T, M>& r) {
+  Mask<T> yes = Mask<T>::all();
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < M; ++j) {
+      if (i != j) yes = yes & equal(r.at[i][j], Pack<T>{});
+    }
+  }
+  return yes;
+}
+
+// What `analyse_squares` knows of B and R, for one pack or for all.
+template <class T, int M>
+struct SquareCovariances {
+  Covariances<T, M> covariances;
+  SquareConstants<T, M> constants;
+  Mask<T> usable;
+
+  L63FAST_INLINE void load(const Analysis<T>& job, const Lanes& lanes) {
+    const T tol = static_cast<T>(job.tol);
+    covariances = load_covariances<T, M>(job, lanes);
+    Vector<T, M> variances;
+    for (int j = 0; j < M; ++j) variances.at[j] = covariances.r.at[j][j];
+    // A tolerance whose square is zero is out of reach, as it is for the careful form.
+    constants = square_constants(covariances.g, variances, tol * tol > 0 ? tol : T(0));
+    usable = independent(covariances.r);
+  }
+};
+
+// Squares: analyses a group of K packs at once; appends to `left` the samples that the
+// careful iteration must do.
+template <class T, int M, bool each, int K>
+L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t begin,
+                                         std::int64_t end,
+                                         SquareCovariances<T, M>* known,
+                                         std::int64_t* left, const int* cancel) {
+  Fall<T, M> falls[K];
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) {
+    const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
+    if (each) known[k].load(job, lanes);
+    falls[k].u_background = observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
+    falls[k].y = load_rows<T, M>(job.observation, lanes);
+    begin_fall(known[each ? k : 0].constants, falls[k]);
+  }
+  for (int n = 1; n < job.max_iter; ++n) {
+    Mask<T> active = ~Mask<T>::all();
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      fall_on(known[each ? k : 0].constants, falls[k]);
+      active = active | falls[k].active;
+    }
+    if (!any(active)) break;
+    if (n % iterations_per_look == 0 && is_set(cancel)) return 0;
+  }
+  std::int64_t n_left = 0;
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) {
+    const SquareCovariances<T, M>& s = known[each ? k : 0];
+    const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
+    Point<T, M> p;
+    Mask<T> converged;
+    Mask<T> done =
+        s.usable & settle(s.constants, falls[k], job.n_starts > 1, p, converged);
+    const Vector<T, 3> state = state_of<T, M>(load_rows<T, 3>(job.background, lanes),
+                                              s.covariances.columns, p.w);
+    done = done & finite_state(state);
+    const Pack<T> status =
+        select(converged, number<T>(Status::converged), number<T>(Status::max_iter));
+    const Pack<T> n_iter = select(falls[k].active, broadcast(T(job.max_iter)),
+                                  falls[k].n_steps + broadcast(T(1)));
+    write(job, lanes, state, p, status, n_iter);
+    if (!any(~done)) continue;
+    const Pack<T> open = select(done, Pack<T>{}, broadcast(T(1)));
+    for (int lane = 0; lane < lanes.count; ++lane) {
+      if (open[lane] != T(0)) left[n_left++] = lanes.first + lane;
+    }
+  }
+  return n_left;
+}
+
+template <class T, int M, bool each>
+void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                     const int* cancel) {
+  constexpr int packs = each ? 1 : packs_in_flight;
+  SquareCovariances<T, M> known[each ? packs : 1];
+  if (!each) {
+    known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
+    if (!any(known[0].usable)) {
+      return analyse_carefully<T, M, 2>(job, begin, end, nullptr, cancel);
+    }
+  }
+  for (std::int64_t first = begin; first < end; first += block) {
+    if (is_set(cancel)) return;
+    const std::int64_t last = end - first < block ? end : first + block;
+    std::int64_t left[block], n_left = 0;
+    for (std::int64_t i = first; i < last; i += packs * width<T>) {
+      n_left +=
+          square_group<T, M, each, packs>(job, i, last, known, left + n_left, cancel);
+    }
+    if (n_left > 0) analyse_carefully<T, M, 2>(job, 0, n_left, left, cancel);
+  }
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
