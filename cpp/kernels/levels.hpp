@@ -25,6 +25,9 @@ std::int64_t adjoint_scratch(std::int64_t n_steps);
 std::int64_t instructions_f64(Instruction, std::int64_t);
 std::int64_t instructions_f32(Instruction, std::int64_t);
 void fill(double*, std::int64_t, bool);
+void filter_particles(const ParticleFilter&, std::int64_t, std::int64_t, void*,
+                      const int*);
+std::int64_t particle_scratch(std::int64_t n_particles);
 
 }  // namespace L63FAST_LEVEL
 }  // namespace l63fast

@@ -188,6 +188,31 @@ std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
   return diverged;
 }
 
+void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
+                      std::int64_t n, int n_threads, Poll poll, void* poll_data) {
+  const std::size_t n_bytes =
+      static_cast<std::size_t>(kernels.particle_scratch(job.n_particles));
+  std::atomic<std::int64_t> next{0};
+  int cancel = 0;
+  const auto work = [&](int) {
+    const std::unique_ptr<CacheLine[]> scratch(
+        new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
+    for (std::int64_t i = next++; i < n; i = next++) {
+      kernels.filter_particles(job, i, i + 1, scratch.get(), &cancel);
+    }
+  };
+  // A particle's analysis costs as much as some ten steps of it.
+  const double steps = static_cast<double>(n) * static_cast<double>(job.n_particles) *
+                       static_cast<double>(job.n_cycles) *
+                       (static_cast<double>(job.n_steps) + 10);
+  if (steps < small_job) {
+    work(0);
+  } else {
+    run_workers(static_cast<int>(n < n_threads ? n : n_threads), &cancel, poll,
+                poll_data, work);
+  }
+}
+
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,
                                 std::int64_t, int, Poll, void*);
 template std::int64_t integrate(const KernelTable&, const Integration<float>&,

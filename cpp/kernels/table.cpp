@@ -26,6 +26,8 @@ const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
     L63FAST_LEVEL::instructions_f64,
     L63FAST_LEVEL::instructions_f32,
     L63FAST_LEVEL::fill,
+    L63FAST_LEVEL::filter_particles,
+    L63FAST_LEVEL::particle_scratch,
 };
 
 }  // namespace l63fast

@@ -73,6 +73,40 @@ struct Linearised {
   T* out_vectors;          // (n, n_vectors, 3)
 };
 
+// Bootstrap particle filter: for each trajectory n_cycles times a forecast, an
+// analysis, or both. Each of these is a stage; random numbers depend on the key, the
+// stage, the trajectory and the particle alone.
+struct ParticleFilter {
+  std::int64_t n_particles;      // of each trajectory
+  const double* states;          // (n, n_particles, 3)
+  const double* log_weights;     // (n, n_particles), up to a constant; -inf: none
+  std::int64_t n_cycles;         // times that the following is done
+  bool forecasts;                // n_steps of the model, then noise
+  bool analyses;                 // weights by the observation, resampling
+  std::int64_t n_steps;          // 0 and more
+  double dt;                     // time step (time units)
+  Parameters parameters;         // of the model
+  const double* noise_root;      // (3, 3): noise is root * N(0, I); null: none
+  const double* observation;     // (n, n_cycles, obs_dim)
+  const double* whitening;       // (obs_dim, obs_dim), lower, W with R^-1 = W^T W
+  int obs_dim;                   // 1 to 3
+  int components[3], powers[3];  // as in Analysis
+  double threshold;              // resample where the effective size is at most this
+  double bandwidth;              // of what is added to copies, in standard deviations
+  bool folded;                   // mean and covariance of one of each mirrored pair
+  std::uint32_t key[2];          // of the random numbers
+  std::uint32_t first_stage;     // of the first forecast or analysis
+  double* out_states;            // (n, n_particles, 3)
+  double* out_log_weights;       // (n, n_particles), the largest 0
+  double* background;            // (n, n_cycles, 3): means before the observation
+  double* innovation;            // (n, n_cycles, obs_dim): y - mean of h
+  double* observed_covariance;   // (n, n_cycles, obs_dim, obs_dim): of h
+  double* mean;                  // (n, n_cycles, 3)
+  double* spread;                // (n, n_cycles, 3)
+  double* effective_size;        // (n, n_cycles): (sum w)^2 / sum w^2
+  std::int8_t* status;           // (n, n_cycles): Status
+};
+
 enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
 
 // Instruction sets, in rising order. `generic` is the only one off x86-64.
@@ -113,6 +147,10 @@ struct KernelTable {
   std::int64_t (*instructions_f32)(Instruction kind, std::int64_t rounds);
   // Fills out[0 .. n): aligned to 64 bytes, n a multiple of 8.
   void (*fill)(double* out, std::int64_t n, bool non_temporal);
+  void (*filter_particles)(const ParticleFilter&, std::int64_t begin, std::int64_t end,
+                           void* scratch, const int* cancel);
+  // Bytes of scratch, aligned to 64, that one call of filter_particles needs.
+  std::int64_t (*particle_scratch)(std::int64_t n_particles);
 };
 
 // The tables that were compiled in and that this processor can run, in rising order.
@@ -137,5 +175,8 @@ std::int64_t tangent(const KernelTable& kernels, const Linearised<T>& job,
 template <class T>
 std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
                      std::int64_t n, int n_threads, Poll poll, void* poll_data);
+// Trajectories go to threads one by one. Throws std::bad_alloc likewise.
+void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
+                      std::int64_t n, int n_threads, Poll poll, void* poll_data);
 
 }  // namespace l63fast

@@ -1,0 +1,150 @@
+// Mean and covariance of weighted particles, and the noise that keeps copies apart.
+#pragma once
+
+#include "l63fast/cloud.hpp"
+#include "l63fast/elementary.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+// A direction in the (x, y) plane. A particle p on its negative side is seen as its
+// mirror image (-x, -y, z); (0, 0) leaves all as they are.
+struct Axis {
+  double x, y;
+
+  // 1, or -1 on the negative side.
+  L63FAST_INLINE Pack<double> side(Pack<double> px, Pack<double> py) const {
+    const Pack<double> along = fma(broadcast(x), px, broadcast(y) * py);
+    return select(less(along, Pack<double>{}), broadcast(-1.0), broadcast(1.0));
+  }
+};
+
+// The principal axis of the (x, y) of particles whose weighted sums these are, towards
+// their mean: the eigenvector of the larger eigenvalue of [[xx, xy], [xy, yy]].
+inline Axis principal_axis(double x, double y, double xx, double xy, double yy) {
+  const double difference = xx - yy, twice = 2 * xy;
+  const double root = __builtin_sqrt(difference * difference + twice * twice);
+  Axis axis =
+      difference >= 0 ? Axis{difference + root, twice} : Axis{twice, root - difference};
+  if (axis.x * x + axis.y * y < 0) axis = {-axis.x, -axis.y};
+  return axis;
+}
+
+struct Moments {
+  double mean[3];
+  double covariance[6];   // xx, xy, xz, yy, yz, zz
+  double effective_size;  // (sum w)^2 / sum w^2
+  Axis axis;
+};
+
+// Of the particles under these weights; `folded` takes one of each mirrored pair.
+inline Moments weighted_moments(const Cloud& cloud, const double* weights,
+                                bool folded) {
+  double sums[8];
+  sum_particles(cloud.padded, sums, [&](std::int64_t i, Pack<double>(&v)[8]) {
+    const Pack<double> w = load_pack(weights + i), x = load_pack(cloud.x + i),
+                       y = load_pack(cloud.y + i), wx = w * x, wy = w * y;
+    v[0] = w, v[1] = w * w, v[2] = wx, v[3] = wy, v[4] = w * load_pack(cloud.z + i);
+    v[5] = wx * x, v[6] = wx * y, v[7] = wy * y;
+  });
+  const double total = sums[0];
+  Moments m{{sums[2] / total, sums[3] / total, sums[4] / total},
+            {},
+            total * total / sums[1],
+            {0, 0}};
+  if (folded) {
+    m.axis = principal_axis(sums[2], sums[3], sums[5], sums[6], sums[7]);
+    double folds[2];
+    sum_particles(cloud.padded, folds, [&](std::int64_t i, Pack<double>(&v)[2]) {
+      const Pack<double> x = load_pack(cloud.x + i), y = load_pack(cloud.y + i),
+                         w = load_pack(weights + i) * m.axis.side(x, y);
+      v[0] = w * x, v[1] = w * y;
+    });
+    m.mean[0] = folds[0] / total, m.mean[1] = folds[1] / total;
+  }
+  sum_particles(cloud.padded, m.covariance, [&](std::int64_t i, Pack<double>(&v)[6]) {
+    const Pack<double> x = load_pack(cloud.x + i), y = load_pack(cloud.y + i),
+                       w = load_pack(weights + i), side = m.axis.side(x, y),
+                       dx = fma(side, x, broadcast(-m.mean[0])),
+                       dy = fma(side, y, broadcast(-m.mean[1])),
+                       dz = load_pack(cloud.z + i) - broadcast(m.mean[2]), wx = w * dx,
+                       wy = w * dy;
+    v[0] = wx * dx, v[1] = wx * dy, v[2] = wx * dz;
+    v[3] = wy * dy, v[4] = wy * dz, v[5] = w * dz * dz;
+  });
+  for (double& entry : m.covariance) entry = entry / total;
+  return m;
+}
+
+// A lower triangular root of a covariance; directions without variance get none.
+struct Root {
+  double xx, yx, yy, zx, zy, zz;
+};
+
+inline Root lower_root(const double (&c)[6], double factor) {
+  const auto pivot = [](double value) {
+    return value > 0 ? __builtin_sqrt(value) : 0.0;
+  };
+  const auto ratio = [](double value, double by) { return by > 0 ? value / by : 0.0; };
+  Root root{};
+  root.xx = pivot(c[0]);
+  root.yx = ratio(c[1], root.xx);
+  root.zx = ratio(c[2], root.xx);
+  root.yy = pivot(c[3] - root.yx * root.yx);
+  root.zy = ratio(c[4] - root.yx * root.zx, root.yy);
+  root.zz = pivot(c[5] - root.zx * root.zx - root.zy * root.zy);
+  for (double* entry : {&root.xx, &root.yx, &root.yy, &root.zx, &root.zy, &root.zz}) {
+    *entry = *entry * factor;
+  }
+  return root;
+}
+
+// What a random number is for; with the particle, trajectory and stage its counter.
+enum class Use : std::uint32_t { noise, jitter, offset };
+
+struct Stream {
+  PhiloxKey key;
+  std::uint64_t trajectory, stage;
+
+  // Of the particles of one register, from `first` on.
+  L63FAST_INLINE void uniforms_of(std::int64_t first, Use use,
+                                  Pack<double> (&u)[3]) const {
+    const Words particles =
+        lane_numbers() + broadcast_word(static_cast<std::uint64_t>(first));
+    uniforms(philox({particles, broadcast_word(trajectory), broadcast_word(stage),
+                     broadcast_word(static_cast<std::uint64_t>(use))},
+                    key),
+             u);
+  }
+
+  L63FAST_INLINE void normals_of(std::int64_t first, Use use,
+                                 Pack<double> (&normals)[3]) const {
+    uniforms_of(first, use, normals);
+    for (Pack<double>& value : normals) value = normal_quantile(value);
+  }
+};
+
+// Adds root * N(0, I) to the copies among what has been drawn; mirrored for those that
+// are seen as their mirror images.
+inline void jitter_copies(Cloud& cloud, const Stream& stream, const Root& root,
+                          const Axis& axis) {
+  for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
+    Pack<double> n[3];
+    stream.normals_of(i, Use::jitter, n);
+    const Pack<double> x = load_pack(cloud.next_x + i), y = load_pack(cloud.next_y + i),
+                       z = load_pack(cloud.next_z + i),
+                       moves = load_pack(cloud.is_copy + i),
+                       moves_xy = moves * axis.side(x, y);
+    const Pack<double> dx = broadcast(root.xx) * n[0],
+                       dy = fma(broadcast(root.yx), n[0], broadcast(root.yy) * n[1]),
+                       dz = fma(
+                           broadcast(root.zx), n[0],
+                           fma(broadcast(root.zy), n[1], broadcast(root.zz) * n[2]));
+    store_pack(cloud.next_x + i, fma(moves_xy, dx, x));
+    store_pack(cloud.next_y + i, fma(moves_xy, dy, y));
+    store_pack(cloud.next_z + i, fma(moves, dz, z));
+  }
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast

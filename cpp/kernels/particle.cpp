@@ -1,0 +1,245 @@
+// The bootstrap particle filter, compiled once per instruction set. One trajectory's
+// particles stay in the caches of one core through all its cycles.
+#include "levels.hpp"
+
+#include "l63fast/cloud.hpp"
+#include "l63fast/finite.hpp"
+#include "l63fast/lorenz63.hpp"
+#include "l63fast/observation.hpp"
+#include "l63fast/posterior.hpp"
+#include "l63fast/weights.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+namespace {
+
+constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
+constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
+
+L63FAST_INLINE bool is_set(const int* cancel) {
+  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
+
+// Moves M packs of particles, from the first on; returns whether it was let finish.
+template <int M>
+bool step_group(Cloud& cloud, std::int64_t first, std::int64_t n_steps,
+                const StepConstants<double>& k, const int* cancel) {
+  constexpr std::int64_t w = width<double>;
+  Components<double> s[M];
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t i = first + m * w;
+    s[m] = {load_pack(cloud.x + i), load_pack(cloud.y + i), load_pack(cloud.z + i)};
+  }
+  for (std::int64_t left = n_steps; left > 0; left -= steps_per_look) {
+    if (is_set(cancel)) return false;
+    const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
+    for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) s[m] = rk4_step<double>(s[m], k);
+    }
+  }
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t i = first + m * w;
+    store_pack(cloud.x + i, s[m].x);
+    store_pack(cloud.y + i, s[m].y);
+    store_pack(cloud.z + i, s[m].z);
+  }
+  return true;
+}
+
+// Adds root * N(0, I) to every particle; `root` is (3, 3).
+void add_noise(Cloud& cloud, const Stream& stream, const double* root) {
+  for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
+    Pack<double> n[3];
+    stream.normals_of(i, Use::noise, n);
+    double* const states[3] = {cloud.x + i, cloud.y + i, cloud.z + i};
+    for (int c = 0; c < 3; ++c) {
+      Pack<double> state = load_pack(states[c]);
+      for (int j = 0; j < 3; ++j) state = fma(broadcast(root[3 * c + j]), n[j], state);
+      store_pack(states[c], state);
+    }
+  }
+  for (std::int64_t i = cloud.n; i < cloud.padded; ++i) {
+    cloud.x[i] = cloud.y[i] = cloud.z[i] = 0.0;
+  }
+}
+
+void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& cloud,
+              const Stream& stream, const int* cancel) {
+  constexpr std::int64_t w = width<double>, group = packs_in_flight * w;
+  std::int64_t i = 0;
+  bool whole = true;
+  for (; whole && i + group <= cloud.padded; i += group) {
+    whole = step_group<packs_in_flight>(cloud, i, job.n_steps, k, cancel);
+  }
+  for (; whole && i + 2 * w <= cloud.padded; i += 2 * w) {
+    whole = step_group<2>(cloud, i, job.n_steps, k, cancel);
+  }
+  if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
+  if (whole && job.noise_root != nullptr) add_noise(cloud, stream, job.noise_root);
+}
+
+// Where the results of one analysis go.
+struct Results {
+  double *background, *innovation, *observed_covariance, *mean, *spread;
+  double* effective_size;
+  std::int8_t* status;
+
+  Results(const ParticleFilter& job, std::int64_t at)
+      : background(job.background + 3 * at),
+        innovation(job.innovation + job.obs_dim * at),
+        observed_covariance(job.observed_covariance + job.obs_dim * job.obs_dim * at),
+        mean(job.mean + 3 * at),
+        spread(job.spread + 3 * at),
+        effective_size(job.effective_size + at),
+        status(job.status + at) {}
+};
+
+// Bayes' rule for D observed values: log_weight = log_prior + log likelihood, up to a
+// constant. Writes what the weights before it say of the state and of h.
+template <int D>
+void weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
+           const Results& out) {
+  constexpr int n_pairs = D * (D + 1) / 2;
+  const double* const states[3] = {cloud.x, cloud.y, cloud.z};
+  const Pack<double> zero{}, none = broadcast(-__builtin_inf());
+  double sums[4 + D + n_pairs];
+  sum_particles(cloud.padded, sums, [&](std::int64_t i, auto& v) {
+    const Pack<double> w = load_pack(cloud.prior + i);
+    Pack<double> d[D];
+    v[0] = w;
+    for (int c = 0; c < 3; ++c) v[1 + c] = w * load_pack(states[c] + i);
+    Pack<double> square{};
+    for (int a = 0, pair = 4 + D; a < D; ++a) {
+      const Pack<double> u = load_pack(states[job.components[a]] + i);
+      d[a] = misfit<double>(u, broadcast(y[a]), job.powers[a]);
+      v[4 + a] = w * d[a];
+      Pack<double> scaled{};
+      for (int b = 0; b <= a; ++b, ++pair) {
+        v[pair] = w * d[a] * d[b];
+        scaled = fma(broadcast(job.whitening[D * a + b]), d[b], scaled);
+      }
+      square = fma(scaled, scaled, square);
+    }
+    const Pack<double> likelihood = fma(broadcast(-0.5), square, zero);
+    const Pack<double> log_w = load_pack(cloud.log_prior + i) + likelihood;
+    // Not where it is not a number.
+    store_pack(cloud.log_weight + i, select(at_most(likelihood, zero), log_w, none));
+  });
+  for (int c = 0; c < 3; ++c) out.background[c] = sums[1 + c] / sums[0];
+  for (int a = 0, pair = 4 + D; a < D; ++a) {
+    out.innovation[a] = sums[4 + a] / sums[0];
+    for (int b = 0; b <= a; ++b, ++pair) {
+      const double product = out.innovation[a] * out.innovation[b];
+      out.observed_covariance[D * a + b] = out.observed_covariance[D * b + a] =
+          sums[pair] / sums[0] - product;
+    }
+  }
+}
+
+// The covariance that copies are scattered with: that of the particles, unbiased; or of
+// those before the observation, where one particle has all the weight after it.
+Root jitter_root(const Moments& after, const Moments& before, double bandwidth) {
+  const double all_but_one = 1 - 1 / after.effective_size;
+  if (all_but_one > 1e-10) {
+    return lower_root(after.covariance, bandwidth / __builtin_sqrt(all_but_one));
+  }
+  return lower_root(before.covariance, bandwidth);
+}
+
+template <int D>
+void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
+             const double* y, const Results& out) {
+  bury_the_dead(cloud);
+  if (!normalise(cloud, cloud.log_prior, cloud.log_prior, cloud.prior)) {
+    *out.status = static_cast<std::int8_t>(Status::non_finite);
+    return;
+  }
+  weigh<D>(job, cloud, y, out);
+  Status status = Status::converged;
+  if (!normalise(cloud, cloud.log_weight, cloud.log_weight, cloud.weight)) {
+    normalise(cloud, cloud.log_prior, cloud.log_weight, cloud.weight);
+    status = Status::diverged;
+  }
+  *out.status = static_cast<std::int8_t>(status);
+  const Moments after = weighted_moments(cloud, cloud.weight, job.folded);
+  constexpr int diagonal[3] = {0, 3, 5};
+  for (int c = 0; c < 3; ++c) {
+    const double variance = after.covariance[diagonal[c]];
+    out.mean[c] = after.mean[c];
+    out.spread[c] = __builtin_sqrt(variance);
+  }
+  *out.effective_size = after.effective_size;
+  if (!(after.effective_size <= job.threshold * static_cast<double>(cloud.n))) return;
+  Root root{};
+  if (job.bandwidth > 0) {
+    const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
+    root = jitter_root(after, before, job.bandwidth);
+  }
+  Pack<double> offset[3];
+  stream.uniforms_of(0, Use::offset, offset);
+  resample(cloud, offset[0][0]);
+  if (job.bandwidth > 0) jitter_copies(cloud, stream, root, after.axis);
+  cloud.take_drawn();
+}
+
+// One analysis, in full or as NaN; what is not finite is the canonical NaN.
+void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
+                   std::int64_t at) {
+  const Results out(job, at);
+  const int d = job.obs_dim;
+  const double* y = job.observation + d * at;
+  struct {
+    double* values;
+    int n;
+  } const results[] = {
+      {out.background, 3}, {out.innovation, d}, {out.observed_covariance, d * d},
+      {out.mean, 3},       {out.spread, 3},     {out.effective_size, 1}};
+  for (const auto& result : results) {
+    for (int i = 0; i < result.n; ++i) result.values[i] = __builtin_nan("");
+  }
+  if (d == 1) {
+    analyse<1>(job, cloud, stream, y, out);
+  } else if (d == 2) {
+    analyse<2>(job, cloud, stream, y, out);
+  } else {
+    analyse<3>(job, cloud, stream, y, out);
+  }
+  for (const auto& result : results) {
+    for (int i = 0; i < result.n; ++i) canonicalise(result.values[i]);
+  }
+}
+
+}  // namespace
+
+void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_t end,
+                      void* scratch, const int* cancel) {
+  const StepConstants<double> k(job.dt, job.parameters);
+  Cloud cloud(job.n_particles, static_cast<double*>(scratch));
+  for (std::int64_t t = begin; t < end; ++t) {
+    const std::int64_t first = t * cloud.n;
+    load_cloud(cloud, job.states + 3 * first, job.log_weights + first);
+    Stream stream{
+        {job.key[0], job.key[1]}, static_cast<std::uint64_t>(t), job.first_stage};
+    for (std::int64_t cycle = 0; cycle < job.n_cycles; ++cycle) {
+      if (is_set(cancel)) return;
+      if (job.forecasts) {
+        forecast(job, k, cloud, stream, cancel);
+        ++stream.stage;
+      }
+      if (job.analyses) {
+        analyse_cycle(job, cloud, stream, t * job.n_cycles + cycle);
+        ++stream.stage;
+      }
+    }
+    store_cloud(cloud, job.out_states + 3 * first, job.out_log_weights + first);
+  }
+}
+
+std::int64_t particle_scratch(std::int64_t n_particles) {
+  return Cloud::n_arrays * Cloud::rows(n_particles) *
+         static_cast<std::int64_t>(sizeof(double));
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
