@@ -77,6 +77,7 @@ void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& 
   }
   if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
   if (whole && job.noise_root != nullptr) add_noise(cloud, stream, job.noise_root);
+  bury_the_dead(cloud);
 }
 
 // Where the results of one analysis go.
@@ -150,8 +151,7 @@ Root jitter_root(const Moments& after, const Moments& before, double bandwidth) 
 template <int D>
 void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
              const double* y, const Results& out) {
-  bury_the_dead(cloud);
-  if (!normalise(cloud, cloud.log_prior, cloud.log_prior, cloud.prior)) {
+  if (!normalise(cloud, cloud.log_weight, cloud.log_prior, cloud.prior)) {
     *out.status = static_cast<std::int8_t>(Status::non_finite);
     return;
   }
@@ -219,6 +219,7 @@ void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_
   for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t first = t * cloud.n;
     load_cloud(cloud, job.states + 3 * first, job.log_weights + first);
+    bury_the_dead(cloud);
     Stream stream{
         {job.key[0], job.key[1]}, static_cast<std::uint64_t>(t), job.first_stage};
     for (std::int64_t cycle = 0; cycle < job.n_cycles; ++cycle) {

@@ -34,6 +34,7 @@ _HOMES: Final = {
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.scheme",
     "ObservationOperator": "observation",
+    "ParticleFilter": "assimilation.particle",
     "Status": "assimilation.scheme",
     "ThreeDVar": "assimilation.three_d_var",
     "TwinExperiment": "twin",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from l63fast.assimilation.cycling import run_cycles
     from l63fast.assimilation.ensemble import EnKF
     from l63fast.assimilation.extended_kalman import ExtendedKalman
+    from l63fast.assimilation.particle import ParticleFilter
     from l63fast.assimilation.scheme import Analysis, Status
     from l63fast.assimilation.three_d_var import (
         ThreeDVar,

@@ -7,7 +7,14 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["PURPOSES", "SPLITS", "generator", "standard_normals", "uniforms"]
+__all__ = [
+    "PURPOSES",
+    "SPLITS",
+    "generator",
+    "kernel_key",
+    "standard_normals",
+    "uniforms",
+]
 
 PURPOSES: Final = {
     "initial": 0,
@@ -23,15 +30,25 @@ SPLITS: Final = {"none": 0, "train": 1, "val": 2, "test": 3}
 _WORDS_PER_BLOCK: Final = 4  # Philox4x64 makes four 64-bit words per counter value
 
 
+def _sequence(
+    seed: int, purpose: str, split: str, draw: int | None = None
+) -> np.random.SeedSequence:
+    # spawn_key, not a list of entropy: SeedSequence(1) equals SeedSequence([1, 0]).
+    key = (PURPOSES[purpose], SPLITS[split])
+    return np.random.SeedSequence(seed, spawn_key=key if draw is None else (*key, draw))
+
+
 def _bit_generator(
     seed: int, purpose: str, split: str, draw: int | None = None
 ) -> np.random.Philox:
-    # spawn_key, not a list of entropy: SeedSequence(1) equals SeedSequence([1, 0]).
-    key = (PURPOSES[purpose], SPLITS[split])
-    sequence = np.random.SeedSequence(
-        seed, spawn_key=key if draw is None else (*key, draw)
-    )
+    sequence = _sequence(seed, purpose, split, draw)
     return np.random.Philox(key=sequence.generate_state(2, np.uint64))
+
+
+def kernel_key(seed: int, purpose: str, split: str) -> tuple[int, int]:
+    """Return the two 32-bit words that key the Philox 4x32-10 of the compiled core."""
+    first, second = _sequence(seed, purpose, split).generate_state(2, np.uint32)
+    return int(first), int(second)
 
 
 def generator(seed: int, purpose: str, split: str = "none") -> np.random.Generator:

@@ -32,7 +32,7 @@ inline bool normalise(const Cloud& cloud, const double* from, double* log_weight
   return true;
 }
 
-// Particles that are not finite, or have no weight, stand at the origin without any.
+// Particles that are not finite stand at the origin from now on and have no weight.
 inline void bury_the_dead(Cloud& cloud) {
   const Pack<double> none = broadcast(-__builtin_inf()), zero{};
   for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
@@ -44,7 +44,7 @@ inline void bury_the_dead(Cloud& cloud) {
     store_pack(cloud.x + i, select(alive, x, zero));
     store_pack(cloud.y + i, select(alive, y, zero));
     store_pack(cloud.z + i, select(alive, z, zero));
-    store_pack(cloud.log_prior + i, select(alive, log_w, none));
+    store_pack(cloud.log_weight + i, select(alive, log_w, none));
   }
 }
 

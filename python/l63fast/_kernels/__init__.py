@@ -12,9 +12,18 @@ from typing import Final, Protocol
 import numpy as np
 
 from l63fast import _checks
+from l63fast._kernels.particles import FilteredParticles, FilterJob
 from l63fast.errors import BackendError, BackendWarning
 
-__all__ = ["BACKENDS", "BackendInfo", "Kernels", "backend_info", "load_kernels"]
+__all__ = [
+    "BACKENDS",
+    "BackendInfo",
+    "FilterJob",
+    "FilteredParticles",
+    "Kernels",
+    "backend_info",
+    "load_kernels",
+]
 
 BACKENDS: Final = ("auto", "cpp", "numba")
 LEVEL_VARIABLE: Final = "L63FAST_INSTRUCTION_SET"
@@ -77,6 +86,19 @@ class Kernels(Protocol):
 
         At least one gradient and one step; the state at the start and the gradients
         with respect to the state after n_steps steps are given.
+        """
+
+    def filter_particles(
+        self,
+        states: np.ndarray,
+        log_weights: np.ndarray,
+        job: FilterJob,
+        n_threads: int,
+    ) -> FilteredParticles:
+        """Return particles (n, n_particles, 3) after the job, and its analyses.
+
+        The backends agree in distribution, not in bits; C++ gives the same bits at
+        every instruction set and from any number of threads.
         """
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from l63fast import _core
+from l63fast._kernels.particles import FilteredParticles, FilterJob
 
 __all__ = ["CppKernels", "kernels", "levels"]
 
@@ -19,6 +20,8 @@ INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers the
 # 0.5 MiB on; writing and then reading once, from between 8 and 16 MiB on (measured with
 # an L3 cache of 32 MiB, which others share).
 _STREAMED_FROM: Final = 4 * 2**20
+
+_EMPTY = np.empty(0)
 
 
 def _public(name: str) -> str:
@@ -140,3 +143,37 @@ class CppKernels:
     def fill(self, out: np.ndarray, *, non_temporal: bool) -> None:
         """Fill `out`: float64, aligned to 64 bytes, a multiple of 8 values."""
         _core.fill(out, non_temporal, self.level.removeprefix(_PREFIX))
+
+    def filter_particles(
+        self,
+        states: np.ndarray,
+        log_weights: np.ndarray,
+        job: FilterJob,
+        n_threads: int,
+    ) -> FilteredParticles:
+        """Return the particles after the job, and its analyses."""
+        observation = _EMPTY if job.observation is None else job.observation
+        return FilteredParticles(
+            *_core.filter_particles(
+                states,
+                log_weights,
+                observation,
+                1 if job.observation is None else observation.shape[1],
+                job.n_steps is not None,
+                job.observation is not None,
+                job.n_steps or 0,
+                job.dt,
+                *job.parameters,
+                _EMPTY if job.noise_root is None else job.noise_root,
+                job.whitening,
+                job.components,
+                job.powers,
+                job.threshold,
+                job.bandwidth,
+                job.folded,
+                *job.key,
+                job.first_stage,
+                n_threads,
+                self.level.removeprefix(_PREFIX),
+            )
+        )

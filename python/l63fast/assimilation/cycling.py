@@ -32,6 +32,8 @@ class CycleResult:
         Of the innovations, as the scheme claims it; None where it claims nothing.
     members : (n_trajectories, n_cycles, n_members, 3) or None
         The analysis ensembles, where they were asked for and there are any.
+    effective_size : (n_trajectories, n_cycles) or None
+        Of weighted particles.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
     first_cycle : int
@@ -46,6 +48,7 @@ class CycleResult:
     innovation: np.ndarray | None
     innovation_covariance: np.ndarray | None
     members: np.ndarray | None
+    effective_size: np.ndarray | None
     status: np.ndarray
     first_cycle: int
     seconds_per_analysis: float
@@ -165,7 +168,12 @@ def _cycles(
 
 
 _ALWAYS: Final = ("state", "background", "status")
-_WHERE_GIVEN: Final = ("spread", "innovation", "innovation_covariance")
+_WHERE_GIVEN: Final = (
+    "spread",
+    "innovation",
+    "innovation_covariance",
+    "effective_size",
+)
 
 
 def _recorded(
@@ -193,6 +201,7 @@ def _recorded(
         innovation=kept.get("innovation"),
         innovation_covariance=kept.get("innovation_covariance"),
         members=kept.get("members"),
+        effective_size=kept.get("effective_size"),
         status=kept["status"],
         first_cycle=first,
         seconds_per_analysis=sum(seconds) / (len(seconds) * shape[0]),

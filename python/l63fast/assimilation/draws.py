@@ -34,6 +34,11 @@ class Draws(NamedTuple):
         """Return the start of a stream whose key is one number of a generator."""
         return cls(int(rng.integers(2**63)))
 
+    @property
+    def kernel_key(self) -> tuple[int, int]:
+        """The key of the numbers that a kernel draws for itself, by position."""
+        return _random.kernel_key(self.key, "scheme", "none")
+
     def normals(
         self, n_trajectories: int, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, Draws]:

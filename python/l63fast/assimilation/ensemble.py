@@ -10,7 +10,7 @@ import numpy as np
 from l63fast import _checks
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
-from l63fast.assimilation.filter_settings import FilterSettings
+from l63fast.assimilation.filter_settings import KalmanSettings
 from l63fast.assimilation.members import forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import model_errors
@@ -29,7 +29,7 @@ class Ensemble(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class EnKF(FilterSettings):
+class EnKF(KalmanSettings):
     """An ensemble Kalman filter; its state is an `Ensemble` for each trajectory.
 
     A nonlinear operator acts on the members: the gain is made of cov(x, h(x)). The
@@ -38,7 +38,7 @@ class EnKF(FilterSettings):
     Parameters
     ----------
     operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `FilterSettings`.
+        As in `KalmanSettings`.
     inflation : float
         Factor on the anomalies of each analysis.
     n_members : int

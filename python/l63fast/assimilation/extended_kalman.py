@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from l63fast.assimilation.filter_settings import FilterSettings
+from l63fast.assimilation.filter_settings import KalmanSettings
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, propagate_members
 from l63fast.assimilation.scheme import Analysis
@@ -27,7 +27,7 @@ class Gaussian(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ExtendedKalman(FilterSettings):
+class ExtendedKalman(KalmanSettings):
     """The extended Kalman filter; its state is a `Gaussian`.
 
     The forecast is P_f = inflation^2 M P_a M^T + Q, with M the resolvent of the very
@@ -35,7 +35,7 @@ class ExtendedKalman(FilterSettings):
     B = P_f: the Kalman update for linear h, otherwise the iterated filter of Bell &
     Cathey (1993), with H at the analysis.
 
-    Its settings are those of `FilterSettings`; the inflation is of each forecast.
+    Its settings are those of `KalmanSettings`; the inflation is of each forecast.
     """
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Gaussian:

@@ -1,4 +1,4 @@
-"""The settings that the Kalman filters share, and what they must be."""
+"""The settings that filters share, and what they must be."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from l63fast import _checks
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = ["FilterSettings"]
+__all__ = ["FilterSettings", "KalmanSettings"]
 
 
 @dataclass(frozen=True, eq=False)
 class FilterSettings:
-    """Settings of a Kalman filter with a covariance of its own.
+    """Settings of a filter that knows the error of its own state.
 
     Parameters
     ----------
@@ -25,8 +25,6 @@ class FilterSettings:
         Covariance of the first background's error.
     R : (obs_dim, obs_dim)
         Covariance of the observation error.
-    inflation : float
-        Factor on standard deviations, once a cycle.
     Q : (3, 3), optional
         Covariance of the model error that a forecast adds; zeros are none.
     dt : float
@@ -38,14 +36,13 @@ class FilterSettings:
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If a covariance is none, of the wrong size, or the inflation not above 0.
+        If a covariance is none or of the wrong size.
     """
 
     operator: ObservationOperator | str
     B: np.ndarray
     R: np.ndarray
     _: KW_ONLY
-    inflation: float = 1.0
     Q: np.ndarray | None = None
     dt: float = 0.01
     parameters: Lorenz63 = field(default_factory=Lorenz63)
@@ -66,7 +63,6 @@ class FilterSettings:
             "operator": operator,
             "B": _checks.covariance("B", self.B, size=3, **how),
             "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
-            "inflation": _checks.real("inflation", self.inflation, above=0.0),
             "Q": Q if Q is not None and Q.any() else None,
         }
 
@@ -83,3 +79,28 @@ class FilterSettings:
             "n_threads": self.n_threads,
             "backend": self.backend,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class KalmanSettings(FilterSettings):
+    """Settings of a Kalman filter.
+
+    Parameters
+    ----------
+    operator, B, R, Q, dt, parameters, n_threads, backend
+        As in `FilterSettings`.
+    inflation : float
+        Factor on standard deviations, once a cycle.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        As `FilterSettings`, and if the inflation is not above 0.
+    """
+
+    _: KW_ONLY
+    inflation: float = 1.0
+
+    def _checked(self) -> dict[str, Any]:
+        inflation = _checks.real("inflation", self.inflation, above=0.0)
+        return {**super()._checked(), "inflation": inflation}

@@ -48,6 +48,8 @@ class Analysis:
         What the scheme believes the covariance of those to be, H B H^T + R.
     members : (..., n_members, 3) or None
         The analysis ensemble.
+    effective_size : (...,) or None
+        How many equally weighted particles the analysis is worth.
     """
 
     state: np.ndarray
@@ -60,6 +62,7 @@ class Analysis:
     innovation: np.ndarray | None = None
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
+    effective_size: np.ndarray | None = None
 
 
 class Scheme(Protocol[State]):

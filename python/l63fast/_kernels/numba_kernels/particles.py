@@ -1,0 +1,205 @@
+"""The particle filter in NumPy, around the integration kernel.
+
+Equal to the C++ core in distribution: the same algorithm with other random numbers. A
+trajectory's do not depend on how many follow it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.integration import integrate
+from l63fast._kernels.particles import FilteredParticles, FilterJob
+
+_DIVERGED: Final = 2
+_NON_FINITE: Final = 3
+_NOISE, _JITTER, _OFFSET = range(3)  # what random numbers are for
+
+
+class _Moments(NamedTuple):
+    mean: np.ndarray
+    covariance: np.ndarray
+    effective_size: np.ndarray
+    side: np.ndarray  # (n, n_particles): -1 for particles seen as their mirror image
+
+
+def filter_particles(
+    states: np.ndarray, log_weights: np.ndarray, job: FilterJob, n_threads: int
+) -> FilteredParticles:
+    """Return the particles after the job, and its analyses."""
+    states, log_weights = _without_the_dead(states, log_weights)
+    stage = job.first_stage
+    analyses = []
+    for cycle in range(1 if job.observation is None else job.observation.shape[1]):
+        if job.n_steps is not None:
+            states = _forecast(states, job, stage, n_threads)
+            states, log_weights = _without_the_dead(states, log_weights)
+            stage += 1
+        if job.observation is not None:
+            y = job.observation[:, cycle]
+            states, log_weights, analysis = _analysed(
+                states, log_weights, y, job, stage
+            )
+            analyses.append(analysis)
+            stage += 1
+    if analyses:
+        results = [np.stack(values, axis=1) for values in zip(*analyses, strict=True)]
+    else:
+        results = _no_analyses(len(states), len(job.components))
+    return FilteredParticles(states, log_weights, *results)
+
+
+def _no_analyses(n: int, m: int) -> list[np.ndarray]:
+    shapes = [(3,), (m,), (m, m), (3,), (3,), ()]
+    none = [np.empty((n, 0, *shape)) for shape in shapes]
+    return [*none, np.empty((n, 0), dtype=np.int8)]
+
+
+def _generator(job: FilterJob, stage: int, use: int) -> np.random.Generator:
+    low, high = job.key
+    counter = np.array([0, 0, use, stage], dtype=np.uint64)  # numbers count from below
+    return np.random.Generator(np.random.Philox(counter=counter, key=low | high << 32))
+
+
+def _forecast(
+    states: np.ndarray, job: FilterJob, stage: int, n_threads: int
+) -> np.ndarray:
+    later = states.copy()
+    if job.n_steps and states.size:
+        flat = later.reshape(-1, 1, 3)
+        initial = states.reshape(-1, 3)
+        integrate(initial, flat, job.n_steps, job.dt, job.parameters, n_threads)
+    if job.noise_root is not None:
+        normals = _generator(job, stage, _NOISE).standard_normal(states.shape)
+        later += normals @ job.noise_root.T
+    return later
+
+
+def _without_the_dead(
+    states: np.ndarray, log_weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    alive = np.isfinite(states).all(axis=-1) & np.isfinite(log_weights)
+    return np.where(alive[..., None], states, 0.0), np.where(
+        alive, log_weights, -np.inf
+    )
+
+
+def _normalised(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log weights whose largest is 0, the weights, and where there are any."""
+    top = log_weights.max(axis=1)
+    good = np.isfinite(top)
+    log_weights = log_weights - np.where(good, top, 0.0)[:, None]
+    return log_weights, np.exp(log_weights), good
+
+
+def _analysed(
+    states: np.ndarray,
+    log_weights: np.ndarray,
+    y: np.ndarray,
+    job: FilterJob,
+    stage: int,
+) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
+    with np.errstate(all="ignore"):
+        log_prior, prior, any_finite = _normalised(log_weights)
+        misfit = y[:, None] - _observed(states, job)
+        likelihood = -0.5 * ((misfit @ job.whitening.T) ** 2).sum(axis=-1)
+        likelihood[np.isnan(likelihood)] = -np.inf
+        log_after, weights, likely = _normalised(log_prior + likelihood)
+        log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
+        after = _moments(states, weights, job.folded)
+        status = np.where(likely, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
+        analysis = (
+            *_before(states, prior, misfit),
+            after.mean,
+            np.sqrt(np.diagonal(after.covariance, axis1=1, axis2=2)),
+            after.effective_size,
+            status.astype(np.int8),
+        )
+        few = after.effective_size <= job.threshold * states.shape[1]
+    if few.any():
+        before = _moments(states, prior, job.folded)
+        drawn = _redrawn(states, weights, after, before, job, stage)
+        states = np.where(few[:, None, None], drawn, states)
+        log_after = np.where(few[:, None], 0.0, log_after)
+    return states, log_after, analysis
+
+
+def _observed(states: np.ndarray, job: FilterJob) -> np.ndarray:
+    return np.asarray(states[..., list(job.components)] ** np.array(job.powers))
+
+
+def _before(
+    states: np.ndarray, prior: np.ndarray, misfit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    share = (prior / prior.sum(axis=1, keepdims=True))[:, None]
+    innovation = (share @ misfit)[:, 0]
+    around = misfit - innovation[:, None]
+    covariance = np.swapaxes(around, 1, 2) @ (around * share[:, 0, :, None])
+    return (share @ states)[:, 0], innovation, covariance
+
+
+def _moments(states: np.ndarray, weights: np.ndarray, folded: bool) -> _Moments:
+    total = weights.sum(axis=1)
+    share = weights / total[:, None]
+    side = np.ones_like(weights)
+    if folded:
+        plane = states[..., :2]
+        second = np.swapaxes(plane, 1, 2) @ (plane * share[..., None])
+        finite = np.isfinite(second).all(axis=(1, 2))
+        second[~finite] = 0.0
+        axis = np.linalg.eigh(second)[1][..., -1]
+        mean = (share[:, None] @ plane)[:, 0]
+        axis *= np.where((axis * mean).sum(axis=1) < 0, -1.0, 1.0)[:, None]
+        side = np.where((plane @ axis[..., None])[..., 0] < 0, -1.0, 1.0)
+    seen = _seen(states, side)
+    mean = (share[:, None] @ seen)[:, 0]
+    around = seen - mean[:, None]
+    covariance = np.swapaxes(around, 1, 2) @ (around * share[..., None])
+    return _Moments(mean, covariance, total**2 / (weights**2).sum(axis=1), side)
+
+
+def _seen(vectors: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return vectors, or their mirror images where the side is -1."""
+    return np.asarray(vectors * np.stack([side, side, np.ones_like(side)], axis=-1))
+
+
+def _redrawn(
+    states: np.ndarray,
+    weights: np.ndarray,
+    after: _Moments,
+    before: _Moments,
+    job: FilterJob,
+    stage: int,
+) -> np.ndarray:
+    """Return systematic draws, those drawn more than once scattered."""
+    n, n_particles = weights.shape
+    offset = _generator(job, stage, _OFFSET).random((n, 1))
+    parents = np.zeros((n, n_particles), dtype=np.int64)
+    for one, share, shift in zip(parents, weights, offset, strict=True):
+        edges = np.cumsum(share)
+        if edges[-1] > 0.0:
+            levels = (np.arange(n_particles) + shift) * (edges[-1] / n_particles)
+            one[:] = np.minimum(np.searchsorted(edges, levels), n_particles - 1)
+    drawn = np.take_along_axis(states, parents[..., None], axis=1)
+    if job.bandwidth == 0.0:
+        return drawn
+    side = np.take_along_axis(after.side, parents, axis=1)
+    same = parents[:, 1:] == parents[:, :-1]
+    copies = np.zeros(parents.shape, dtype=bool)
+    copies[:, 1:] |= same
+    copies[:, :-1] |= same
+    normals = _generator(job, stage, _JITTER).standard_normal(states.shape)
+    scatter = normals @ np.swapaxes(_jitter_root(after, before), 1, 2)
+    return np.asarray(drawn + job.bandwidth * copies[..., None] * _seen(scatter, side))
+
+
+def _jitter_root(after: _Moments, before: _Moments) -> np.ndarray:
+    others = 1 - 1 / after.effective_size
+    alone = ~(others > 1e-10)
+    unbiased = after.covariance / np.where(alone, 1.0, others)[:, None, None]
+    covariance = np.where(alone[:, None, None], before.covariance, unbiased)
+    covariance[~np.isfinite(covariance).all(axis=(1, 2))] = 0.0
+    variances, axes = np.linalg.eigh(covariance)
+    return np.asarray(axes * np.sqrt(np.maximum(variances, 0.0))[:, None])

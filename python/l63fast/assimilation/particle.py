@@ -1,0 +1,210 @@
+"""The bootstrap particle filter: the optimum that other schemes are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
+from l63fast.assimilation.draws import Draws
+from l63fast.assimilation.filter_settings import FilterSettings
+from l63fast.assimilation.scheme import Analysis
+from l63fast.lorenz63 import model_errors
+from l63fast.observation import as_operator
+
+__all__ = ["ParticleFilter", "Particles"]
+
+_MAX_PARTICLES: Final = 2**31
+_SCRATCH_ARRAYS: Final = 4  # states and weights, before and after
+
+
+class Particles(NamedTuple):
+    """Weighted states, and the random numbers that come next.
+
+    Attributes
+    ----------
+    states : (n, n_particles, 3)
+    log_weights : (n, n_particles)
+        Up to a constant; -inf for particles that are no longer finite, which stand at
+        the origin.
+    draws : Draws
+    """
+
+    states: np.ndarray
+    log_weights: np.ndarray
+    draws: Draws
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ParticleFilter(FilterSettings):
+    """Sequential importance resampling, Gordon, Salmond & Smith (1993), regularised.
+
+    Particles are weighted by the likelihood of the observation; where few of them have
+    most of the weight, they are drawn anew in proportion to it (systematically), and
+    those drawn more than once are scattered: N(0, b^2 C) with C their covariance and
+    b = regularisation * n_particles^(-1/7), Scott's rule (Doucet et al. 2001, 12.2).
+
+    Parameters
+    ----------
+    operator, B, R, Q, dt, parameters, n_threads, backend
+        As in `FilterSettings`; the first particles are drawn from N(background, B).
+    n_particles : int
+    regularisation : float
+        Larger where there are fewer particles; 0: copies part only by model error.
+    threshold : float
+        Draw anew where the effective size is at most this share of n_particles.
+    folded : bool, optional
+        Give the mean over one of each mirrored pair of states, and its covariance, for
+        the mirror-aware score. By default where h cannot tell a state from its mirror.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a setting is not as described.
+    """
+
+    n_particles: int = 1000
+    regularisation: float = 1.0
+    threshold: float = 0.2
+    folded: bool | None = None
+
+    def _checked(self) -> dict[str, Any]:
+        checked = super()._checked()
+        folded = self.folded
+        if folded is None:
+            folded = checked["operator"].is_mirror_blind
+        count, real = _checks.count, _checks.real
+        return {
+            **checked,
+            "dt": _checks.time_step("dt", self.dt, allow_large=False)[0],
+            "n_particles": count(
+                "n_particles", self.n_particles, minimum=2, maximum=_MAX_PARTICLES
+            ),
+            "regularisation": real("regularisation", self.regularisation, minimum=0.0),
+            "threshold": real("threshold", self.threshold, minimum=0.0, maximum=1.0),
+            "folded": _checks.boolean("folded", folded),
+        }
+
+    def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
+        """Return particles drawn from N(background, B)."""
+        shape = (len(background), self.n_particles)
+        n_bytes = 8 * 4 * _SCRATCH_ARRAYS * shape[0] * shape[1]
+        _checks.memory("n_particles", n_bytes)
+        states = np.repeat(background[:, None], self.n_particles, axis=1)
+        state = Particles(states, np.zeros(shape), Draws.keyed_by(rng))
+        root = np.linalg.cholesky(self.B)
+        return self._done(state, n_steps=0, noise_root=root)[0]
+
+    def forecast(self, state: Particles, n_steps: int) -> Particles:
+        """Return the particles `n_steps` model steps later, model errors added."""
+        n_steps = _checks.count("n_steps", n_steps)
+        return self._done(state, n_steps=n_steps, noise_root=self._model_noise)[0]
+
+    def analyse(
+        self, state: Particles, obs_window: np.ndarray
+    ) -> tuple[Particles, Analysis]:
+        """Return the particles after the latest observation, and their mean in full.
+
+        The status is DIVERGED where no particle has any likelihood, the weights
+        staying as they were, and NON_FINITE where no particle is finite.
+        """
+        observation = self._observation(state, obs_window[:, -1:])
+        state, done = self._done(state, observation=observation)
+        first = FilteredParticles(*done[:2], *(values[:, 0] for values in done[2:]))
+        return state, self._described(first, observation[:, 0])
+
+    def run(
+        self, state: Particles, observations: np.ndarray, n_steps: int
+    ) -> tuple[Particles, Analysis]:
+        """Return what `forecast` and `analyse` in turn would, in one native call.
+
+        Parameters
+        ----------
+        state : Particles
+        observations : (n, n_cycles, obs_dim)
+            One after each forecast.
+        n_steps : int
+            Model steps of each forecast.
+
+        Returns
+        -------
+        Particles
+            After the last observation.
+        Analysis
+            With leading axes (n, n_cycles).
+        """
+        n_steps = _checks.count("n_steps", n_steps)
+        observations = self._observation(state, observations)
+        state, done = self._done(
+            state,
+            n_steps=n_steps,
+            noise_root=self._model_noise,
+            observation=observations,
+        )
+        return state, self._described(done, observations)
+
+    def _observation(self, state: Particles, observation: np.ndarray) -> np.ndarray:
+        observation = _checks.vectors(
+            "observations", observation, size=len(self.R), dtype=np.dtype(np.float64)
+        )
+        shape = (len(state.states), observation.shape[1])
+        _checks.batch("observations", observation, shape, "the particles")
+        return observation
+
+    @property
+    def _model_noise(self) -> np.ndarray | None:
+        return None if self.Q is None else model_errors(np.eye(3), self.Q)
+
+    def _done(
+        self,
+        state: Particles,
+        *,
+        n_steps: int | None = None,
+        noise_root: np.ndarray | None = None,
+        observation: np.ndarray | None = None,
+    ) -> tuple[Particles, FilteredParticles]:
+        """Return the particles after forecast, analysis or cycles of both."""
+        operator, draws = as_operator(self.operator), state.draws
+        n_cycles = 1 if observation is None else observation.shape[1]
+        n_stages = n_cycles * ((n_steps is not None) + (observation is not None))
+        job = FilterJob(
+            n_steps=n_steps,
+            observation=observation,
+            noise_root=noise_root,
+            whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
+            components=operator.components,
+            powers=operator.powers,
+            threshold=self.threshold,
+            bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
+            folded=bool(self.folded),
+            key=draws.kernel_key,
+            first_stage=draws.position,
+            dt=self.dt,
+            parameters=self.parameters.as_tuple(),
+        )
+        done = load_kernels(self.backend).filter_particles(
+            np.ascontiguousarray(state.states),
+            np.ascontiguousarray(state.log_weights),
+            job,
+            _checks.threads("n_threads", self.n_threads),
+        )
+        later = draws._replace(position=draws.position + n_stages)
+        return Particles(done.states, done.log_weights, later), done
+
+    def _described(self, done: FilteredParticles, observation: np.ndarray) -> Analysis:
+        operator = as_operator(self.operator)
+        return Analysis(
+            state=done.mean,
+            status=done.status,
+            n_iter=np.zeros(done.status.shape, dtype=np.int32),
+            cost=np.full(done.status.shape, np.nan),
+            residual=observation - operator(done.mean),
+            background=done.background,
+            spread=done.spread,
+            innovation=done.innovation,
+            innovation_covariance=done.observed_covariance + self.R,
+            effective_size=done.effective_size,
+        )
