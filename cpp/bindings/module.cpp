@@ -241,8 +241,9 @@ py::tuple filter_particles(
     bool analyses, std::int64_t n_steps, double dt, double sigma, double rho,
     double beta, const py::array_t<double>& noise_root,
     const py::array_t<double>& whitening, const std::vector<int>& components,
-    const std::vector<int>& powers, double threshold, double bandwidth, bool folded,
-    std::uint32_t key_0, std::uint32_t key_1, std::uint32_t first_stage, int n_threads,
+    const std::vector<int>& powers, double threshold, double bandwidth, double lost,
+    const py::array_t<double>& rescue_root, bool folded, std::uint32_t key_0,
+    std::uint32_t key_1, std::uint32_t first_stage, int n_threads,
     const std::string& level) {
   if (states.ndim() != 3 || states.shape(1) < 1 || states.shape(2) != 3)
     throw std::invalid_argument("states: not (n, n_particles, 3)");
@@ -274,6 +275,8 @@ py::tuple filter_particles(
   job.whitening = read(whitening, dim * dim);
   job.threshold = threshold;
   job.bandwidth = bandwidth;
+  job.lost = lost;
+  job.rescue_root = rescue_root.size() == 0 ? nullptr : read(rescue_root, 9);
   job.folded = folded;
   job.key[0] = key_0;
   job.key[1] = key_1;
@@ -299,9 +302,10 @@ void define_filter(py::module_& module) {
              py::arg("n_steps"), py::arg("dt"), py::arg("sigma"), py::arg("rho"),
              py::arg("beta"), py::arg("noise_root").noconvert(),
              py::arg("whitening").noconvert(), py::arg("components"), py::arg("powers"),
-             py::arg("threshold"), py::arg("bandwidth"), py::arg("folded"),
-             py::arg("key_0"), py::arg("key_1"), py::arg("first_stage"),
-             py::arg("n_threads"), py::arg("level"));
+             py::arg("threshold"), py::arg("bandwidth"), py::arg("lost"),
+             py::arg("rescue_root").noconvert(), py::arg("folded"), py::arg("key_0"),
+             py::arg("key_1"), py::arg("first_stage"), py::arg("n_threads"),
+             py::arg("level"));
 }
 
 template <class T>

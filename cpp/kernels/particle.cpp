@@ -48,10 +48,10 @@ bool step_group(Cloud& cloud, std::int64_t first, std::int64_t n_steps,
 }
 
 // Adds root * N(0, I) to every particle; `root` is (3, 3).
-void add_noise(Cloud& cloud, const Stream& stream, const double* root) {
+void add_noise(Cloud& cloud, const Stream& stream, Use use, const double* root) {
   for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
     Pack<double> n[3];
-    stream.normals_of(i, Use::noise, n);
+    stream.normals_of(i, use, n);
     double* const states[3] = {cloud.x + i, cloud.y + i, cloud.z + i};
     for (int c = 0; c < 3; ++c) {
       Pack<double> state = load_pack(states[c]);
@@ -76,7 +76,8 @@ void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& 
     whole = step_group<2>(cloud, i, job.n_steps, k, cancel);
   }
   if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
-  if (whole && job.noise_root != nullptr) add_noise(cloud, stream, job.noise_root);
+  if (whole && job.noise_root != nullptr)
+    add_noise(cloud, stream, Use::noise, job.noise_root);
   bury_the_dead(cloud);
 }
 
@@ -97,13 +98,15 @@ struct Results {
 };
 
 // Bayes' rule for D observed values: log_weight = log_prior + log likelihood, up to a
-// constant. Writes what the weights before it say of the state and of h.
+// constant. Writes what the weights before it say of the state and of h; returns the
+// largest log likelihood.
 template <int D>
-void weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
-           const Results& out) {
+double weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
+             const Results& out) {
   constexpr int n_pairs = D * (D + 1) / 2;
   const double* const states[3] = {cloud.x, cloud.y, cloud.z};
   const Pack<double> zero{}, none = broadcast(-__builtin_inf());
+  Pack<double> best = none;
   double sums[4 + D + n_pairs];
   sum_particles(cloud.padded, sums, [&](std::int64_t i, auto& v) {
     const Pack<double> w = load_pack(cloud.prior + i);
@@ -124,8 +127,9 @@ void weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
     }
     const Pack<double> likelihood = fma(broadcast(-0.5), square, zero);
     const Pack<double> log_w = load_pack(cloud.log_prior + i) + likelihood;
-    // Not where it is not a number.
-    store_pack(cloud.log_weight + i, select(at_most(likelihood, zero), log_w, none));
+    const Mask<double> known = at_most(likelihood, zero) & less(none, log_w);
+    store_pack(cloud.log_weight + i, select(known, log_w, none));
+    best = select(less(best, likelihood) & known, likelihood, best);
   });
   for (int c = 0; c < 3; ++c) out.background[c] = sums[1 + c] / sums[0];
   for (int a = 0, pair = 4 + D; a < D; ++a) {
@@ -136,6 +140,7 @@ void weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
           sums[pair] / sums[0] - product;
     }
   }
+  return largest(best);
 }
 
 // The covariance that copies are scattered with: that of the particles, unbiased; or of
@@ -148,6 +153,23 @@ Root jitter_root(const Moments& after, const Moments& before, double bandwidth) 
   return lower_root(before.covariance, bandwidth);
 }
 
+// Particles drawn anew by weight, those drawn more than once scattered; all of them and
+// widely where they have lost the truth.
+void draw(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
+          const Moments& after, bool lost) {
+  Root root{};
+  if (job.bandwidth > 0 && !lost) {
+    const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
+    root = jitter_root(after, before, job.bandwidth);
+  }
+  Pack<double> offset[3];
+  stream.uniforms_of(0, Use::offset, offset);
+  resample(cloud, offset[0][0]);
+  if (job.bandwidth > 0 && !lost) jitter_copies(cloud, stream, root, after.axis);
+  cloud.take_drawn();
+  if (lost) add_noise(cloud, stream, Use::jitter, job.rescue_root);
+}
+
 template <int D>
 void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
              const double* y, const Results& out) {
@@ -155,32 +177,22 @@ void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
     *out.status = static_cast<std::int8_t>(Status::non_finite);
     return;
   }
-  weigh<D>(job, cloud, y, out);
-  Status status = Status::converged;
-  if (!normalise(cloud, cloud.log_weight, cloud.log_weight, cloud.weight)) {
-    normalise(cloud, cloud.log_prior, cloud.log_weight, cloud.weight);
-    status = Status::diverged;
-  }
+  const double best = weigh<D>(job, cloud, y, out);
+  const bool explained =
+      normalise(cloud, cloud.log_weight, cloud.log_weight, cloud.weight);
+  if (!explained) normalise(cloud, cloud.log_prior, cloud.log_weight, cloud.weight);
+  const bool lost = explained && job.rescue_root != nullptr && -2 * best > job.lost;
+  const Status status = explained && !lost ? Status::converged : Status::diverged;
   *out.status = static_cast<std::int8_t>(status);
   const Moments after = weighted_moments(cloud, cloud.weight, job.folded);
   constexpr int diagonal[3] = {0, 3, 5};
   for (int c = 0; c < 3; ++c) {
-    const double variance = after.covariance[diagonal[c]];
     out.mean[c] = after.mean[c];
-    out.spread[c] = __builtin_sqrt(variance);
+    out.spread[c] = __builtin_sqrt(after.covariance[diagonal[c]]);
   }
   *out.effective_size = after.effective_size;
-  if (!(after.effective_size <= job.threshold * static_cast<double>(cloud.n))) return;
-  Root root{};
-  if (job.bandwidth > 0) {
-    const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
-    root = jitter_root(after, before, job.bandwidth);
-  }
-  Pack<double> offset[3];
-  stream.uniforms_of(0, Use::offset, offset);
-  resample(cloud, offset[0][0]);
-  if (job.bandwidth > 0) jitter_copies(cloud, stream, root, after.axis);
-  cloud.take_drawn();
+  const double fewest = job.threshold * static_cast<double>(cloud.n);
+  if (lost || after.effective_size <= fewest) draw(job, cloud, stream, after, lost);
 }
 
 // One analysis, in full or as NaN; what is not finite is the canonical NaN.

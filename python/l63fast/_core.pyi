@@ -71,6 +71,8 @@ def filter_particles(
     powers: Sequence[int],
     threshold: float,
     bandwidth: float,
+    lost: float,
+    rescue_root: np.ndarray,
     folded: bool,
     key_0: int,
     key_1: int,

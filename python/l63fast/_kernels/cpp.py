@@ -170,6 +170,8 @@ class CppKernels:
                 job.powers,
                 job.threshold,
                 job.bandwidth,
+                job.lost,
+                _EMPTY if job.rescue_root is None else job.rescue_root,
                 job.folded,
                 *job.key,
                 job.first_stage,

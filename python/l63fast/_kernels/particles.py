@@ -32,6 +32,10 @@ class FilterJob:
         Particles are drawn anew where the effective size is at most this share.
     bandwidth : float
         Noise added to particles drawn more than once, in standard deviations.
+    lost : float
+        |W (y - h)|^2 of the best particle beyond which they have lost the truth.
+    rescue_root : (3, 3) or None
+        Root of the covariance that lost particles are drawn anew with.
     folded : bool
         Mean and covariance are of one of each mirrored pair of states.
     key : tuple of int
@@ -47,6 +51,8 @@ class FilterJob:
     powers: tuple[int, ...]
     threshold: float
     bandwidth: float
+    lost: float
+    rescue_root: np.ndarray | None
     folded: bool
     key: tuple[int, int]
     first_stage: int
@@ -70,8 +76,8 @@ class FilteredParticles(NamedTuple):
     effective_size : (n, n_cycles)
         (sum w)^2 / sum w^2 after it.
     status : (n, n_cycles) int8
-        0, 2 where no particle has any likelihood (weights stay as they were), 3 where
-        no particle is finite.
+        0; 2 where the particles had lost the truth, or none has any likelihood and the
+        weights stay as they were; 3 where none is finite.
     """
 
     states: np.ndarray

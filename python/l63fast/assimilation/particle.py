@@ -17,6 +17,7 @@ from l63fast.observation import as_operator
 
 __all__ = ["ParticleFilter", "Particles"]
 
+_LOST: Final = 1e-9  # probability that the truth itself is as far from an observation
 _MAX_PARTICLES: Final = 2**31
 _SCRATCH_ARRAYS: Final = 4  # states and weights, before and after
 
@@ -56,6 +57,10 @@ class ParticleFilter(FilterSettings):
         Larger where there are fewer particles; 0: copies part only by model error.
     threshold : float
         Draw anew where the effective size is at most this share of n_particles.
+    rescue : bool
+        Where even the best particle is further from the observation than the truth is
+        once in 1e9, scatter all of them with N(0, B) (sensor resetting, Lenser &
+        Veloso 2000), the status being DIVERGED.
     folded : bool, optional
         Give the mean over one of each mirrored pair of states, and its covariance, for
         the mirror-aware score. By default where h cannot tell a state from its mirror.
@@ -69,6 +74,7 @@ class ParticleFilter(FilterSettings):
     n_particles: int = 1000
     regularisation: float = 1.0
     threshold: float = 0.2
+    rescue: bool = True
     folded: bool | None = None
 
     def _checked(self) -> dict[str, Any]:
@@ -85,6 +91,7 @@ class ParticleFilter(FilterSettings):
             ),
             "regularisation": real("regularisation", self.regularisation, minimum=0.0),
             "threshold": real("threshold", self.threshold, minimum=0.0, maximum=1.0),
+            "rescue": _checks.boolean("rescue", self.rescue),
             "folded": _checks.boolean("folded", folded),
         }
 
@@ -108,8 +115,8 @@ class ParticleFilter(FilterSettings):
     ) -> tuple[Particles, Analysis]:
         """Return the particles after the latest observation, and their mean in full.
 
-        The status is DIVERGED where no particle has any likelihood, the weights
-        staying as they were, and NON_FINITE where no particle is finite.
+        The status is DIVERGED where the particles had lost the truth, or none has any
+        likelihood and the weights stay as they were; NON_FINITE where none is finite.
         """
         observation = self._observation(state, obs_window[:, -1:])
         state, done = self._done(state, observation=observation)
@@ -167,6 +174,8 @@ class ParticleFilter(FilterSettings):
         observation: np.ndarray | None = None,
     ) -> tuple[Particles, FilteredParticles]:
         """Return the particles after forecast, analysis or cycles of both."""
+        from scipy.special import chdtri  # imported here, as in _random
+
         operator, draws = as_operator(self.operator), state.draws
         n_cycles = 1 if observation is None else observation.shape[1]
         n_stages = n_cycles * ((n_steps is not None) + (observation is not None))
@@ -179,6 +188,8 @@ class ParticleFilter(FilterSettings):
             powers=operator.powers,
             threshold=self.threshold,
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
+            lost=float(chdtri(len(self.R), _LOST)),
+            rescue_root=np.linalg.cholesky(self.B) if self.rescue else None,
             folded=bool(self.folded),
             key=draws.kernel_key,
             first_stage=draws.position,

@@ -105,11 +105,15 @@ def _analysed(
         log_prior, prior, any_finite = _normalised(log_weights)
         misfit = y[:, None] - _observed(states, job)
         likelihood = -0.5 * ((misfit @ job.whitening.T) ** 2).sum(axis=-1)
-        likelihood[np.isnan(likelihood)] = -np.inf
+        likelihood[np.isnan(likelihood) | (prior == 0.0)] = -np.inf
         log_after, weights, likely = _normalised(log_prior + likelihood)
         log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
         after = _moments(states, weights, job.folded)
-        status = np.where(likely, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
+        lost = likely & (-2 * likelihood.max(axis=1) > job.lost)
+        if job.rescue_root is None:
+            lost[:] = False
+        good = likely & ~lost
+        status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
         analysis = (
             *_before(states, prior, misfit),
             after.mean,
@@ -117,10 +121,12 @@ def _analysed(
             after.effective_size,
             status.astype(np.int8),
         )
-        few = after.effective_size <= job.threshold * states.shape[1]
+        few = lost | (after.effective_size <= job.threshold * states.shape[1])
     if few.any():
         before = _moments(states, prior, job.folded)
         drawn = _redrawn(states, weights, after, before, job, stage)
+        if lost.any():
+            drawn = np.where(lost[:, None, None], _rescued(drawn, job, stage), drawn)
         states = np.where(few[:, None, None], drawn, states)
         log_after = np.where(few[:, None], 0.0, log_after)
     return states, log_after, analysis
@@ -193,6 +199,12 @@ def _redrawn(
     normals = _generator(job, stage, _JITTER).standard_normal(states.shape)
     scatter = normals @ np.swapaxes(_jitter_root(after, before), 1, 2)
     return np.asarray(drawn + job.bandwidth * copies[..., None] * _seen(scatter, side))
+
+
+def _rescued(drawn: np.ndarray, job: FilterJob, stage: int) -> np.ndarray:
+    assert job.rescue_root is not None
+    normals = _generator(job, stage, _JITTER).standard_normal(drawn.shape)
+    return np.asarray(drawn + normals @ job.rescue_root.T)
 
 
 def _jitter_root(after: _Moments, before: _Moments) -> np.ndarray:
