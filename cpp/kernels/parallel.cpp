@@ -192,6 +192,7 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
                       std::int64_t n, int n_threads, Poll poll, void* poll_data) {
   const std::size_t n_bytes =
       static_cast<std::size_t>(kernels.particle_scratch(job.n_particles));
+  const DefaultArithmetic arithmetic;
   std::atomic<std::int64_t> next{0};
   int cancel = 0;
   const auto work = [&](int) {
@@ -208,8 +209,9 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
   if (steps < small_job) {
     work(0);
   } else {
-    run_workers(static_cast<int>(n < n_threads ? n : n_threads), &cancel, poll,
-                poll_data, work);
+    const std::int64_t wanted = n_threads < 1 ? 1 : n_threads;
+    run_workers(static_cast<int>(n < wanted ? n : wanted), &cancel, poll, poll_data,
+                work);
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include "l63fast/cloud.hpp"
 #include "l63fast/finite.hpp"
-#include "l63fast/lorenz63.hpp"
+#include "l63fast/motion.hpp"
 #include "l63fast/observation.hpp"
 #include "l63fast/posterior.hpp"
 #include "l63fast/weights.hpp"
@@ -13,59 +13,11 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
+constexpr double widest_rescue = 10;  // times the root that is given for it
 constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
 
-L63FAST_INLINE bool is_set(const int* cancel) {
-  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
-}
-
-// Moves M packs of particles, from the first on; returns whether it was let finish.
-template <int M>
-bool step_group(Cloud& cloud, std::int64_t first, std::int64_t n_steps,
-                const StepConstants<double>& k, const int* cancel) {
-  constexpr std::int64_t w = width<double>;
-  Components<double> s[M];
-  for (int m = 0; m < M; ++m) {
-    const std::int64_t i = first + m * w;
-    s[m] = {load_pack(cloud.x + i), load_pack(cloud.y + i), load_pack(cloud.z + i)};
-  }
-  for (std::int64_t left = n_steps; left > 0; left -= steps_per_look) {
-    if (is_set(cancel)) return false;
-    const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
-    for (std::int64_t step = 0; step < steps; ++step) {
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) s[m] = rk4_step<double>(s[m], k);
-    }
-  }
-  for (int m = 0; m < M; ++m) {
-    const std::int64_t i = first + m * w;
-    store_pack(cloud.x + i, s[m].x);
-    store_pack(cloud.y + i, s[m].y);
-    store_pack(cloud.z + i, s[m].z);
-  }
-  return true;
-}
-
-// Adds root * N(0, I) to every particle; `root` is (3, 3).
-void add_noise(Cloud& cloud, const Stream& stream, Use use, const double* root) {
-  for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
-    Pack<double> n[3];
-    stream.normals_of(i, use, n);
-    double* const states[3] = {cloud.x + i, cloud.y + i, cloud.z + i};
-    for (int c = 0; c < 3; ++c) {
-      Pack<double> state = load_pack(states[c]);
-      for (int j = 0; j < 3; ++j) state = fma(broadcast(root[3 * c + j]), n[j], state);
-      store_pack(states[c], state);
-    }
-  }
-  for (std::int64_t i = cloud.n; i < cloud.padded; ++i) {
-    cloud.x[i] = cloud.y[i] = cloud.z[i] = 0.0;
-  }
-}
-
 void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& cloud,
-              const Stream& stream, const int* cancel) {
+              const Draws& draws, const int* cancel) {
   constexpr std::int64_t w = width<double>, group = packs_in_flight * w;
   std::int64_t i = 0;
   bool whole = true;
@@ -77,7 +29,7 @@ void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& 
   }
   if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
   if (whole && job.noise_root != nullptr)
-    add_noise(cloud, stream, Use::noise, job.noise_root);
+    add_noise(cloud, draws, Use::noise, job.noise_root, 1.0);
   bury_the_dead(cloud);
 }
 
@@ -153,25 +105,26 @@ Root jitter_root(const Moments& after, const Moments& before, double bandwidth) 
   return lower_root(before.covariance, bandwidth);
 }
 
-// Particles drawn anew by weight, those drawn more than once scattered; all of them and
-// widely where they have lost the truth.
-void draw(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
-          const Moments& after, bool lost) {
+// Particles drawn anew by weight, those drawn more than once scattered. Where the truth
+// is lost, all of them are, with `rescue` times the root for that; 0: it is not lost.
+void draw(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
+          const Moments& after, double rescue) {
+  const bool lost = rescue > 0;
   Root root{};
   if (job.bandwidth > 0 && !lost) {
     const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
     root = jitter_root(after, before, job.bandwidth);
   }
   Pack<double> offset[3];
-  stream.uniforms_of(0, Use::offset, offset);
+  draws.uniforms_of(0, Use::offset, offset);
   resample(cloud, offset[0][0]);
-  if (job.bandwidth > 0 && !lost) jitter_copies(cloud, stream, root, after.axis);
+  if (job.bandwidth > 0 && !lost) jitter_copies(cloud, draws, root, after.axis);
   cloud.take_drawn();
-  if (lost) add_noise(cloud, stream, Use::jitter, job.rescue_root);
+  if (lost) add_noise(cloud, draws, Use::rescue, job.rescue_root, rescue);
 }
 
 template <int D>
-void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
+void analyse(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
              const double* y, const Results& out) {
   if (!normalise(cloud, cloud.log_weight, cloud.log_prior, cloud.prior)) {
     *out.status = static_cast<std::int8_t>(Status::non_finite);
@@ -192,11 +145,14 @@ void analyse(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
   }
   *out.effective_size = after.effective_size;
   const double fewest = job.threshold * static_cast<double>(cloud.n);
-  if (lost || after.effective_size <= fewest) draw(job, cloud, stream, after, lost);
+  if (!lost && !(after.effective_size <= fewest)) return;
+  const double rescue = __builtin_sqrt(-2 * best / D);
+  draw(job, cloud, draws, after,
+       lost ? (rescue < widest_rescue ? rescue : widest_rescue) : 0.0);
 }
 
 // One analysis, in full or as NaN; what is not finite is the canonical NaN.
-void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Stream& stream,
+void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
                    std::int64_t at) {
   const Results out(job, at);
   const int d = job.obs_dim;
@@ -211,11 +167,11 @@ void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Stream& stream
     for (int i = 0; i < result.n; ++i) result.values[i] = __builtin_nan("");
   }
   if (d == 1) {
-    analyse<1>(job, cloud, stream, y, out);
+    analyse<1>(job, cloud, draws, y, out);
   } else if (d == 2) {
-    analyse<2>(job, cloud, stream, y, out);
+    analyse<2>(job, cloud, draws, y, out);
   } else {
-    analyse<3>(job, cloud, stream, y, out);
+    analyse<3>(job, cloud, draws, y, out);
   }
   for (const auto& result : results) {
     for (int i = 0; i < result.n; ++i) canonicalise(result.values[i]);
@@ -232,17 +188,17 @@ void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_
     const std::int64_t first = t * cloud.n;
     load_cloud(cloud, job.states + 3 * first, job.log_weights + first);
     bury_the_dead(cloud);
-    Stream stream{
+    Draws draws{
         {job.key[0], job.key[1]}, static_cast<std::uint64_t>(t), job.first_stage};
     for (std::int64_t cycle = 0; cycle < job.n_cycles; ++cycle) {
       if (is_set(cancel)) return;
       if (job.forecasts) {
-        forecast(job, k, cloud, stream, cancel);
-        ++stream.stage;
+        forecast(job, k, cloud, draws, cancel);
+        ++draws.stage;
       }
       if (job.analyses) {
-        analyse_cycle(job, cloud, stream, t * job.n_cycles + cycle);
-        ++stream.stage;
+        analyse_cycle(job, cloud, draws, t * job.n_cycles + cycle);
+        ++draws.stage;
       }
     }
     store_cloud(cloud, job.out_states + 3 * first, job.out_log_weights + first);

@@ -93,10 +93,10 @@ struct ParticleFilter {
   int components[3], powers[3];  // as in Analysis
   double threshold;              // resample where the effective size is at most this
   double bandwidth;              // of what is added to copies, in standard deviations
-  double lost;                   // |W (y - h)|^2 of the best particle beyond which
-                                 // the particles are held to have lost the truth
-  const double* rescue_root;     // (3, 3): these are drawn anew and scattered with
-                                 // root * N(0, I), status diverged; null: never
+  double lost;                   // |W (y - h)|^2 of the best particle, beyond which
+                                 // they have lost the truth: status diverged
+  const double* rescue_root;     // (3, 3): they are drawn anew and scattered with it,
+                                 // the wider the larger that misfit; null: never
   bool folded;                   // mean and covariance of one of each mirrored pair
   std::uint32_t key[2];          // of the random numbers
   std::uint32_t first_stage;     // of the first forecast or analysis

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "l63fast/cloud.hpp"
-#include "l63fast/elementary.hpp"
+#include "l63fast/draws.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -99,38 +99,13 @@ inline Root lower_root(const double (&c)[6], double factor) {
   return root;
 }
 
-// What a random number is for; with the particle, trajectory and stage its counter.
-enum class Use : std::uint32_t { noise, jitter, offset };
-
-struct Stream {
-  PhiloxKey key;
-  std::uint64_t trajectory, stage;
-
-  // Of the particles of one register, from `first` on.
-  L63FAST_INLINE void uniforms_of(std::int64_t first, Use use,
-                                  Pack<double> (&u)[3]) const {
-    const Words particles =
-        lane_numbers() + broadcast_word(static_cast<std::uint64_t>(first));
-    uniforms(philox({particles, broadcast_word(trajectory), broadcast_word(stage),
-                     broadcast_word(static_cast<std::uint64_t>(use))},
-                    key),
-             u);
-  }
-
-  L63FAST_INLINE void normals_of(std::int64_t first, Use use,
-                                 Pack<double> (&normals)[3]) const {
-    uniforms_of(first, use, normals);
-    for (Pack<double>& value : normals) value = normal_quantile(value);
-  }
-};
-
 // Adds root * N(0, I) to the copies among what has been drawn; mirrored for those that
 // are seen as their mirror images.
-inline void jitter_copies(Cloud& cloud, const Stream& stream, const Root& root,
+inline void jitter_copies(Cloud& cloud, const Draws& draws, const Root& root,
                           const Axis& axis) {
   for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
     Pack<double> n[3];
-    stream.normals_of(i, Use::jitter, n);
+    draws.normals_of(i, Use::jitter, n);
     const Pack<double> x = load_pack(cloud.next_x + i), y = load_pack(cloud.next_y + i),
                        z = load_pack(cloud.next_z + i),
                        moves = load_pack(cloud.is_copy + i),

@@ -59,8 +59,8 @@ class ParticleFilter(FilterSettings):
         Draw anew where the effective size is at most this share of n_particles.
     rescue : bool
         Where even the best particle is further from the observation than the truth is
-        once in 1e9, scatter all of them with N(0, B) (sensor resetting, Lenser &
-        Veloso 2000), the status being DIVERGED.
+        once in 1e9, scatter all of them, with B scaled so that it explains the misfit
+        (at most 100 B), the status being DIVERGED.
     folded : bool, optional
         Give the mean over one of each mirrored pair of states, and its covariance, for
         the mirror-aware score. By default where h cannot tell a state from its mirror.

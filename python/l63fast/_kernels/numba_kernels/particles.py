@@ -15,7 +15,8 @@ from l63fast._kernels.particles import FilteredParticles, FilterJob
 
 _DIVERGED: Final = 2
 _NON_FINITE: Final = 3
-_NOISE, _JITTER, _OFFSET = range(3)  # what random numbers are for
+_WIDEST_RESCUE: Final = 10.0  # times the root that is given for it
+_NOISE, _JITTER, _OFFSET, _RESCUE = range(4)  # what random numbers are for
 
 
 class _Moments(NamedTuple):
@@ -109,9 +110,8 @@ def _analysed(
         log_after, weights, likely = _normalised(log_prior + likelihood)
         log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
         after = _moments(states, weights, job.folded)
-        lost = likely & (-2 * likelihood.max(axis=1) > job.lost)
-        if job.rescue_root is None:
-            lost[:] = False
+        misfit_of_best = -2 * likelihood.max(axis=1)
+        lost = likely & (misfit_of_best > job.lost) & (job.rescue_root is not None)
         good = likely & ~lost
         status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
         analysis = (
@@ -124,9 +124,9 @@ def _analysed(
         few = lost | (after.effective_size <= job.threshold * states.shape[1])
     if few.any():
         before = _moments(states, prior, job.folded)
+        width = np.minimum(np.sqrt(misfit_of_best / y.shape[-1]), _WIDEST_RESCUE)
         drawn = _redrawn(states, weights, after, before, job, stage)
-        if lost.any():
-            drawn = np.where(lost[:, None, None], _rescued(drawn, job, stage), drawn)
+        drawn = _rescued(drawn, np.where(lost, width, 0.0), job, stage)
         states = np.where(few[:, None, None], drawn, states)
         log_after = np.where(few[:, None], 0.0, log_after)
     return states, log_after, analysis
@@ -201,10 +201,13 @@ def _redrawn(
     return np.asarray(drawn + job.bandwidth * copies[..., None] * _seen(scatter, side))
 
 
-def _rescued(drawn: np.ndarray, job: FilterJob, stage: int) -> np.ndarray:
-    assert job.rescue_root is not None
-    normals = _generator(job, stage, _JITTER).standard_normal(drawn.shape)
-    return np.asarray(drawn + normals @ job.rescue_root.T)
+def _rescued(
+    drawn: np.ndarray, width: np.ndarray, job: FilterJob, stage: int
+) -> np.ndarray:
+    if job.rescue_root is None or not width.any():
+        return drawn
+    normals = _generator(job, stage, _RESCUE).standard_normal(drawn.shape)
+    return np.asarray(drawn + width[:, None, None] * (normals @ job.rescue_root.T))
 
 
 def _jitter_root(after: _Moments, before: _Moments) -> np.ndarray:

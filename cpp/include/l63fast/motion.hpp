@@ -1,0 +1,65 @@
+// How the particles of a trajectory move: steps of the model, and noise.
+#pragma once
+
+#include "l63fast/cloud.hpp"
+#include "l63fast/draws.hpp"
+#include "l63fast/lorenz63.hpp"
+
+namespace l63fast {
+inline namespace L63FAST_LEVEL {
+
+constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
+
+L63FAST_INLINE bool is_set(const int* cancel) {
+  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
+
+// Moves M packs of particles, from the first on; returns whether it was let finish.
+template <int M>
+bool step_group(Cloud& cloud, std::int64_t first, std::int64_t n_steps,
+                const StepConstants<double>& k, const int* cancel) {
+  constexpr std::int64_t w = width<double>;
+  Components<double> s[M];
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t i = first + m * w;
+    s[m] = {load_pack(cloud.x + i), load_pack(cloud.y + i), load_pack(cloud.z + i)};
+  }
+  for (std::int64_t left = n_steps; left > 0; left -= steps_per_look) {
+    if (is_set(cancel)) return false;
+    const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
+    for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) s[m] = rk4_step<double>(s[m], k);
+    }
+  }
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t i = first + m * w;
+    store_pack(cloud.x + i, s[m].x);
+    store_pack(cloud.y + i, s[m].y);
+    store_pack(cloud.z + i, s[m].z);
+  }
+  return true;
+}
+
+// Adds factor * root * N(0, I) to every particle; `root` is (3, 3).
+inline void add_noise(Cloud& cloud, const Draws& draws, Use use, const double* root,
+                      double factor) {
+  for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
+    Pack<double> n[3];
+    draws.normals_of(i, use, n);
+    double* const states[3] = {cloud.x + i, cloud.y + i, cloud.z + i};
+    for (int c = 0; c < 3; ++c) {
+      Pack<double> state = load_pack(states[c]);
+      for (int j = 0; j < 3; ++j) {
+        state = fma(broadcast(factor * root[3 * c + j]), n[j], state);
+      }
+      store_pack(states[c], state);
+    }
+  }
+  for (std::int64_t i = cloud.n; i < cloud.padded; ++i) {
+    cloud.x[i] = cloud.y[i] = cloud.z[i] = 0.0;
+  }
+}
+
+}  // namespace L63FAST_LEVEL
+}  // namespace l63fast
