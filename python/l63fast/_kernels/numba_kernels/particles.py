@@ -26,6 +26,7 @@ class _Moments(NamedTuple):
     side: np.ndarray  # (n, n_particles): -1 for particles seen as their mirror image
 
 
+@np.errstate(all="ignore")  # what has no weight left is NaN, and reported by status
 def filter_particles(
     states: np.ndarray, log_weights: np.ndarray, job: FilterJob, n_threads: int
 ) -> FilteredParticles:
@@ -102,26 +103,25 @@ def _analysed(
     job: FilterJob,
     stage: int,
 ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
-    with np.errstate(all="ignore"):
-        log_prior, prior, any_finite = _normalised(log_weights)
-        misfit = y[:, None] - _observed(states, job)
-        likelihood = -0.5 * ((misfit @ job.whitening.T) ** 2).sum(axis=-1)
-        likelihood[np.isnan(likelihood) | (prior == 0.0)] = -np.inf
-        log_after, weights, likely = _normalised(log_prior + likelihood)
-        log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
-        after = _moments(states, weights, job.folded)
-        misfit_of_best = -2 * likelihood.max(axis=1)
-        lost = likely & (misfit_of_best > job.lost) & (job.rescue_root is not None)
-        good = likely & ~lost
-        status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
-        analysis = (
-            *_before(states, prior, misfit),
-            after.mean,
-            np.sqrt(np.diagonal(after.covariance, axis1=1, axis2=2)),
-            after.effective_size,
-            status.astype(np.int8),
-        )
-        few = lost | (after.effective_size <= job.threshold * states.shape[1])
+    log_prior, prior, any_finite = _normalised(log_weights)
+    misfit = y[:, None] - _observed(states, job)
+    likelihood = -0.5 * ((misfit @ job.whitening.T) ** 2).sum(axis=-1)
+    likelihood[np.isnan(likelihood) | (prior == 0.0)] = -np.inf
+    log_after, weights, likely = _normalised(log_prior + likelihood)
+    log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
+    after = _moments(states, weights, job.folded)
+    misfit_of_best = -2 * likelihood.max(axis=1)
+    lost = likely & (misfit_of_best > job.lost) & (job.rescue_root is not None)
+    good = likely & ~lost
+    status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
+    analysis = (
+        *_before(states, prior, misfit),
+        after.mean,
+        np.sqrt(np.diagonal(after.covariance, axis1=1, axis2=2)),
+        after.effective_size,
+        status.astype(np.int8),
+    )
+    few = lost | (after.effective_size <= job.threshold * states.shape[1])
     if few.any():
         before = _moments(states, prior, job.folded)
         width = np.minimum(np.sqrt(misfit_of_best / y.shape[-1]), _WIDEST_RESCUE)
