@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
-from l63fast._kernels import FilterJob
+import golden
+from l63fast._kernels import FilterJob, Kernels
 from l63fast.lorenz63 import Lorenz63, simulate, spin_up
 
 MASK = 0xFFFFFFFF
+
+# The hash of what `golden_bits` does; a new one goes here after an intended change.
+GOLDEN: Final = "796ca197c6943cbfc395abfa293511ea58a91795c1fcb5460ee09289dc35804e"
 
 JOB = FilterJob(
     n_steps=None,
@@ -64,3 +69,26 @@ def cycled_problem(n: int, n_particles: int, n_cycles: int, **settings):
         **settings,
     )
     return states, np.zeros((n, n_particles)), job
+
+
+def golden_bits(kernels: Kernels, n_threads: int) -> str:
+    """Hash runs of every kind, from states and observations made of integers."""
+    n, n_particles, n_cycles = 7, 333, 12
+    states = golden.states(n * n_particles, np.float64).reshape(n, n_particles, 3)
+    y = golden.states(n * n_cycles, np.float64).reshape(n, n_cycles, 3)
+    y[0, 5] = 1e154  # no particle has any likelihood
+    states[1, ::3], states[2] = 1e200, np.nan  # some are not finite; none is
+    job = replace(JOB, n_steps=11, whitening=np.tril(np.full((3, 3), 0.25)))
+    plain = replace(job, observation=y, threshold=0.5)
+    noisy = replace(job, observation=y, noise_root=np.diag([1.0, 0.5, 0.25]))
+    square = np.ascontiguousarray(y[..., :1] ** 2)
+    folded = replace(
+        job, observation=square, whitening=np.array([[0.125]]), components=(0,),
+        powers=(2,), folded=True, threshold=1.0,
+    )  # fmt: skip
+    results = [
+        kernels.filter_particles(states, np.zeros(states.shape[:2]), one, n_threads)
+        for one in (plain, noisy, folded)
+    ]
+    assert set(np.unique(results[0].status)) == {0, 2, 3}
+    return golden.digest(*(array for result in results for array in result))

@@ -18,10 +18,13 @@ INTERRUPT = """
 import os, signal, sys, threading, time
 import numpy as np
 from l63fast.lorenz63 import adjoint, forecast, tangent_linear
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.three_d_var import three_d_var
 kind, backend, *delays = sys.argv[1:]
 states = np.tile([1.0, 2.0, 20.0], (20_000, 1))
 big = np.tile(states, (100, 1))
+scheme = ParticleFilter(operator="x", B=np.eye(3), R=np.eye(1), n_particles=10_000,
+                        backend=backend)
 
 def call(n_steps, max_iter):
     if kind == "forecast":
@@ -30,6 +33,9 @@ def call(n_steps, max_iter):
         tangent_linear(states, states, n_steps, backend=backend)
     elif kind == "adjoint":
         adjoint(states, states, n_steps, backend=backend)
+    elif kind == "particles":
+        particles = scheme.initial(states[:2], np.random.default_rng(0))
+        scheme.forecast(particles, n_steps)
     else:
         n = len(big) if n_steps > 1 else 10
         three_d_var(big[:n], big[:n, :1] ** 2, "x2", B=np.eye(3), R=np.eye(1),
@@ -72,7 +78,7 @@ def interrupted(kind: str, backend: str, delays: Sequence[float]) -> list[float]
 
 
 CALLS = pytest.mark.parametrize(
-    "kind", ["forecast", "three_d_var", "tangent_linear", "adjoint"]
+    "kind", ["forecast", "three_d_var", "tangent_linear", "adjoint", "particles"]
 )
 BACKENDS = pytest.mark.parametrize("backend", ["cpp", "numba"])
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import golden
+import particle_help
 from builds import built, configured_extension, tool
 from l63fast._kernels import Kernels, cpp, load_kernels
 from l63fast.lorenz63 import Lorenz63, forecast, simulate
@@ -55,7 +56,9 @@ def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
     build = built(configured_extension(tmp_path, L63FAST_GENERIC="ON"))
     monkeypatch.setattr(cpp, "_core", loaded(build))
     assert cpp._core.levels() == ["generic"]
-    assert golden.hashes(cpp.CppKernels("generic")) == golden.HASHES
+    kernels = cpp.CppKernels("generic")
+    assert golden.hashes(kernels) == golden.HASHES
+    assert particle_help.golden_bits(kernels, 1) == particle_help.GOLDEN
 
 
 @pytest.mark.slow
@@ -72,6 +75,7 @@ def test_golden_bits_from_clang(generic: str, tmp_path, monkeypatch) -> None:
         kernels = cpp.CppKernels(cpp._public(level))
         for n_threads in THREADS:
             assert golden.hashes(kernels, n_threads) == golden.HASHES, level
+        assert particle_help.golden_bits(kernels, 2) == particle_help.GOLDEN, level
 
 
 def test_one_ulp_in_one_member_changes_the_hash(kernels: Kernels) -> None:

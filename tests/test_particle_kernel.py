@@ -11,7 +11,14 @@ from scipy.special import ndtri
 
 from l63fast._kernels import cpp, load_kernels
 from l63fast.lorenz63 import forecast
-from particle_help import JOB, cycled_problem, philox, uniforms
+from particle_help import (
+    GOLDEN,
+    JOB,
+    cycled_problem,
+    golden_bits,
+    philox,
+    uniforms,
+)
 
 LEVELS = cpp.levels()
 
@@ -103,6 +110,13 @@ def test_a_forecast_is_that_of_each_particle():
         done = kernels.filter_particles(states, weights, job, 1)
         assert done.states.tobytes() == forecast(states, 300).tobytes()
         assert not done.log_weights.any()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_golden_bits_from_every_level(level):
+    kernels = load_kernels("cpp", level=level)
+    for n_threads in (1, 2, 8):
+        assert golden_bits(kernels, n_threads) == GOLDEN
 
 
 PROBLEMS = [

@@ -77,6 +77,56 @@ std::vector<T> analysed(const KernelTable& kernels, std::int64_t n, int m, bool 
   return state;
 }
 
+// Cycles of forecast and analysis, drawn anew each time; states and scores.
+std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particles,
+                             int m, int n_threads, l63fast::Poll poll) {
+  const std::int64_t n = 3, n_cycles = 4;
+  const std::vector<double> particles = states<double>(n * n_particles);
+  const std::vector<double> log_weights(static_cast<std::size_t>(n * n_particles));
+  const std::vector<double> y(static_cast<std::size_t>(n * n_cycles * m), 9.0);
+  const std::vector<double> root = {1, 0, 0, 0.5, 1, 0, 0, 0, 1};
+  std::vector<double> whitening;
+  for (int j = 0; j < m * m; ++j) whitening.push_back(j % (m + 1) == 0 ? 0.5 : 0);
+  std::vector<double> out(particles), out_weights(log_weights);
+  const std::size_t cycles = static_cast<std::size_t>(n * n_cycles);
+  const std::size_t d = static_cast<std::size_t>(m);
+  std::vector<double> mean(3 * cycles), background(mean), spread(mean), size(cycles);
+  std::vector<double> innovation(d * cycles), covariance(d * d * cycles);
+  std::vector<std::int8_t> status(cycles);
+  l63fast::ParticleFilter job{};
+  job.n_particles = n_particles;
+  job.states = particles.data();
+  job.log_weights = log_weights.data();
+  job.n_cycles = n_cycles;
+  job.forecasts = job.analyses = true;
+  job.n_steps = poll == nullptr ? 7 : 1'000'000'000'000;
+  job.dt = 0.01;
+  job.parameters = {10, 28, 8.0 / 3};
+  job.noise_root = job.rescue_root = root.data();
+  job.observation = y.data();
+  job.whitening = whitening.data();
+  job.obs_dim = m;
+  for (int j = 0; j < m; ++j) job.components[j] = j, job.powers[j] = 1 + j;
+  job.threshold = 1;
+  job.bandwidth = 0.2;
+  job.lost = 30;
+  job.folded = m == 2;
+  job.out_states = out.data();
+  job.out_log_weights = out_weights.data();
+  job.background = background.data();
+  job.innovation = innovation.data();
+  job.observed_covariance = covariance.data();
+  job.mean = mean.data();
+  job.spread = spread.data();
+  job.effective_size = size.data();
+  job.status = status.data();
+  l63fast::filter_particles(kernels, job, n, n_threads, poll, nullptr);
+  for (const auto* more : {&out_weights, &mean, &spread, &covariance, &size}) {
+    out.insert(out.end(), more->begin(), more->end());
+  }
+  return out;
+}
+
 template <class T>
 bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() &&
@@ -115,6 +165,22 @@ bool exercised(const KernelTable& kernels, const KernelTable& reference) {
   return good;
 }
 
+bool filters(const KernelTable& kernels, const KernelTable& reference) {
+  bool good = true;
+  for (const std::int64_t n : {1, 2, 7, 8, 9, 39, 41, 321}) {
+    for (int m = 1; m <= 3; ++m) {
+      good = good && same(filtered(kernels, n, m, 1, nullptr),
+                          filtered(reference, n, m, 1, nullptr));
+    }
+  }
+  const auto many = [&](int threads) {
+    return filtered(kernels, 20'003, 3, threads, nullptr);
+  };
+  for (const int n_threads : {2, 4, 300}) good = good && same(many(n_threads), many(1));
+  filtered(kernels, 100, 3, 2, [](void*) { return true; });
+  return good;
+}
+
 void plant(const std::string& kind) {
   if (kind == "overflow") {
     std::vector<double> last = states<double>(1);
@@ -136,7 +202,8 @@ int main(int argc, char** argv) {
   const int count = l63fast::available_kernels(tables);
   for (int i = 0; i < count; ++i) {
     const bool good = exercised<double>(*tables[i], *tables[0]) &&
-                      exercised<float>(*tables[i], *tables[0]);
+                      exercised<float>(*tables[i], *tables[0]) &&
+                      filters(*tables[i], *tables[0]);
     std::printf("%s %s\n", tables[i]->name, good ? "same" : "DIFFERENT");
     if (!good) return 1;
   }
