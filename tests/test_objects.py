@@ -12,7 +12,13 @@ import pytest
 
 from builds import REPOSITORY, configured_extension, output, tool
 
-KERNELS: Final = ("integrate_f64", "integrate_f32", "analyse_f64", "analyse_f32")
+KERNELS: Final = (
+    "integrate_f64",
+    "integrate_f32",
+    "analyse_f64",
+    "analyse_f32",
+    "filter_particles",
+)
 # Flags that let the compiler change a result, or tie it to the machine it runs on.
 FORBIDDEN: Final = re.compile(
     r"-ffast-math|-Ofast|-funsafe-math\S*|-fassociative-math|-freciprocal-math|"

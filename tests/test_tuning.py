@@ -9,9 +9,11 @@ from l63fast.assimilation.cycled_tuning import (
     tune_cycled,
     tune_cycled_b_scale,
     tune_inflation,
+    tune_regularisation,
 )
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.extended_kalman import ExtendedKalman
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import tune, tune_b_scale
@@ -160,3 +162,23 @@ def test_the_inflation_of_both_kalman_filters_is_found_without_test_data():
     assert 1.7 < extended.scale < 4.1
     with pytest.raises(ArgumentTypeError, match="scheme: expected one with an infl"):
         tune_inflation(ThreeDVar("xyz", C, twin.R), guarded)
+
+
+def test_few_particles_ask_for_more_regularisation_than_many():
+    twin = TwinExperiment.generate(
+        TwinSettings(operator="xyz", n_train=10, n_val=30, n_test=1, sigma=2**0.5,
+                     n_steps=25 * 120, steps_per_cycle=25, save_every=25)
+    )  # fmt: skip
+    guarded = WithoutTest(twin)
+    best = {
+        n_particles: tune_regularisation(
+            ParticleFilter("xyz", 2 * np.eye(3), twin.R, n_particles=n_particles),
+            guarded,
+            burn_in=20,
+        )
+        for n_particles in (50, 1000)
+    }
+    assert 0.25 < best[1000].scale < best[50].scale < 4.1
+    assert best[1000].score < best[50].score
+    with pytest.raises(ArgumentTypeError, match="scheme: expected ParticleFilter"):
+        tune_regularisation(EnKF("xyz", np.eye(3), twin.R), guarded)

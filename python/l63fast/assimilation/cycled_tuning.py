@@ -12,13 +12,21 @@ from l63fast import _checks
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.extended_kalman import ExtendedKalman
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
 from l63fast.errors import ArgumentTypeError
 from l63fast.twin import TwinExperiment
 
-__all__ = ["INFLATIONS", "tune_cycled", "tune_cycled_b_scale", "tune_inflation"]
+__all__ = [
+    "INFLATIONS",
+    "REGULARISATIONS",
+    "tune_cycled",
+    "tune_cycled_b_scale",
+    "tune_inflation",
+    "tune_regularisation",
+]
 
 # An ensemble needs a few per cent where a linearised covariance is too small by half.
 INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
@@ -26,6 +34,7 @@ INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
     ExtendedKalman: tuple(float(factor) for factor in np.geomspace(1.0, 4.0, 9)),
 }
 _INFLATION_LIMITS: Final = (1.0, 10.0)
+REGULARISATIONS: Final = tuple(float(value) for value in np.geomspace(0.25, 4.0, 9))
 
 
 def tune_cycled(
@@ -148,3 +157,34 @@ def tune_inflation(
         return replace(scheme, inflation=inflation)
 
     return tune_cycled(inflated, twin, values, limits=_INFLATION_LIMITS, **options)
+
+
+def tune_regularisation(
+    scheme: ParticleFilter,
+    twin: TwinExperiment,
+    *,
+    regularisations: Any = REGULARISATIONS,
+    **options: Any,
+) -> Tuning:
+    """Return the regularisation with which a particle filter scores best.
+
+    Parameters
+    ----------
+    scheme : ParticleFilter
+    twin : TwinExperiment
+    regularisations : (n_values,)
+        A log grid, extended where the minimum is at its end.
+    **options
+        As in `tune_cycled`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
+    """
+    _checks.instance("scheme", scheme, ParticleFilter)
+
+    def regularised(value: float) -> ParticleFilter:
+        return replace(scheme, regularisation=value)
+
+    return tune_cycled(regularised, twin, regularisations, **options)
