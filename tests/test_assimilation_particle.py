@@ -80,6 +80,23 @@ def test_the_particles_after_drawing_have_the_analysis_covariance(backend):
         np.testing.assert_allclose(members.std(axis=0) / spread, scattered, rtol=0.05)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_members_are_drawn_by_weight(threshold):
+    scheme = filter_of("xy", n_particles=5000, threshold=threshold, n_members=500)
+    background = spin_up(20, seed=1)
+    y = observations("xy", background)
+    state, analysis = scheme.analyse(started(scheme, background), y[:, None])
+    assert analysis.members.shape == (20, 500, 3)
+    z = (analysis.members.mean(axis=1) - analysis.state) / analysis.spread
+    assert np.abs(z).max() < 0.25
+    ratio = analysis.members.std(axis=1) / analysis.spread
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    again = scheme.analyse(started(scheme, background), y[:, None])[1]
+    np.testing.assert_array_equal(again.members, analysis.members)
+    none = replace(scheme, n_members=0).analyse(state, y[:, None])[1]
+    assert none.members is None
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_first_particles_and_model_errors_have_their_covariances(backend):
     background = spin_up(20, seed=0)
@@ -217,15 +234,16 @@ def test_particles_that_have_lost_the_truth_find_it_again_and_say_so(twin, backe
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_trajectory_that_diverges_is_kept_and_marked(twin, backend):
     scheme = ParticleFilter(
-        operator="xyz", B=B, R=twin.R, n_particles=50, backend=backend
+        operator="xyz", B=B, R=twin.R, n_particles=50, n_members=5, backend=backend
     )
     initial = twin.test.initial_state.copy()
     healthy = run_cycles(scheme, twin, initial=initial, n_cycles=5)
     initial[3] = 1e200
-    result = run_cycles(scheme, twin, initial=initial, n_cycles=5)
+    result = run_cycles(scheme, twin, initial=initial, n_cycles=5, keep_members=True)
     assert (result.status[3] == Status.NON_FINITE).all()
     assert np.isnan(result.analysis[3]).all()
     assert np.isnan(result.effective_size[3]).all()
+    assert np.isnan(result.members[3]).all()
     others = np.arange(20) != 3
     np.testing.assert_array_equal(result.analysis[others], healthy.analysis[others])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast import _checks, _random
 from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import FilterSettings
@@ -61,6 +61,9 @@ class ParticleFilter(FilterSettings):
         Where even the best particle is further from the observation than the truth is
         once in 1e9, scatter all of them, with B scaled so that it explains the misfit
         (at most 100 B), the status being DIVERGED.
+    n_members : int
+        So many equally weighted particles, drawn from all, are the members of each
+        analysis, for rank histograms and the like; 0: none.
     folded : bool, optional
         Give the mean over one of each mirrored pair of states, and its covariance, for
         the mirror-aware score. By default where h cannot tell a state from its mirror.
@@ -75,6 +78,7 @@ class ParticleFilter(FilterSettings):
     regularisation: float = 1.0
     threshold: float = 0.2
     rescue: bool = True
+    n_members: int = 0
     folded: bool | None = None
 
     def _checked(self) -> dict[str, Any]:
@@ -91,6 +95,7 @@ class ParticleFilter(FilterSettings):
             ),
             "regularisation": real("regularisation", self.regularisation, minimum=0.0),
             "threshold": real("threshold", self.threshold, minimum=0.0, maximum=1.0),
+            "n_members": count("n_members", self.n_members),
             "rescue": _checks.boolean("rescue", self.rescue),
             "folded": _checks.boolean("folded", folded),
         }
@@ -121,7 +126,10 @@ class ParticleFilter(FilterSettings):
         observation = self._observation(state, obs_window[:, -1:])
         state, done = self._done(state, observation=observation)
         first = FilteredParticles(*done[:2], *(values[:, 0] for values in done[2:]))
-        return state, self._described(first, observation[:, 0])
+        analysis = self._described(first, observation[:, 0])
+        if self.n_members:
+            analysis = replace(analysis, members=_drawn(state, self.n_members))
+        return state, analysis
 
     def run(
         self, state: Particles, observations: np.ndarray, n_steps: int
@@ -141,7 +149,7 @@ class ParticleFilter(FilterSettings):
         Particles
             After the last observation.
         Analysis
-            With leading axes (n, n_cycles).
+            With leading axes (n, n_cycles) and without members.
         """
         n_steps = _checks.count("n_steps", n_steps)
         observations = self._observation(state, observations)
@@ -219,3 +227,19 @@ class ParticleFilter(FilterSettings):
             innovation_covariance=done.observed_covariance + self.R,
             effective_size=done.effective_size,
         )
+
+
+def _drawn(state: Particles, n_members: int) -> np.ndarray:
+    """Return systematic draws (n, n_members, 3); NaN where nothing has weight."""
+    key, place = state.draws
+    n = len(state.states)
+    offsets = _random.uniforms(key, "scheme", "none", n, (1,), draw=place)
+    members = np.full((n, n_members, 3), np.nan)
+    for one, states, log_weights, offset in zip(
+        members, state.states, state.log_weights, offsets, strict=True
+    ):
+        edges = np.cumsum(np.exp(log_weights))
+        if edges[-1] > 0.0:
+            levels = (np.arange(n_members) + offset) * (edges[-1] / n_members)
+            one[:] = states[np.searchsorted(edges, levels)]
+    return members
