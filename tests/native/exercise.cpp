@@ -85,8 +85,8 @@ std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particle
   const std::vector<double> log_weights(static_cast<std::size_t>(n * n_particles));
   const std::vector<double> y(static_cast<std::size_t>(n * n_cycles * m), 9.0);
   const std::vector<double> root = {1, 0, 0, 0.5, 1, 0, 0, 0, 1};
-  std::vector<double> whitening;
-  for (int j = 0; j < m * m; ++j) whitening.push_back(j % (m + 1) == 0 ? 0.5 : 0);
+  std::vector<double> whitening(static_cast<std::size_t>(m * m));
+  for (int j = 0; j < m; ++j) whitening[static_cast<std::size_t>((m + 1) * j)] = 0.5;
   std::vector<double> out(particles), out_weights(log_weights);
   const std::size_t cycles = static_cast<std::size_t>(n * n_cycles);
   const std::size_t d = static_cast<std::size_t>(m);
