@@ -133,6 +133,9 @@ def test_a_whole_run_is_its_cycles_one_by_one(twin, backend, settings):
     np.testing.assert_array_equal(analysis.state, cycled.analysis)
     for name in ("background", "spread", "innovation", "status", "effective_size"):
         np.testing.assert_array_equal(getattr(analysis, name), getattr(cycled, name))
+    halfway, _ = scheme.run(state, twin.test.observations[:, :15], 25)
+    _, rest = scheme.run(halfway, twin.test.observations[:, 15:], 25)
+    np.testing.assert_array_equal(rest.state, cycled.analysis[:, 15:])
 
 
 def test_trajectories_know_neither_each_other_nor_the_threads(twin):
