@@ -100,9 +100,17 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   if (m < 1 || m > 3 || powers.size() != m)
     throw std::invalid_argument("components: 1 to 3");
   const py::ssize_t n = background.shape(0), dim = static_cast<py::ssize_t>(m);
-  py::array_t<T> state({n, py::ssize_t{3}}), cost(n), residual({n, dim});
-  py::array_t<std::int8_t> status(n);
-  py::array_t<std::int32_t> n_iter(n);
+  // One block for all results: freed in parts, as much memory as this would go back to
+  // the system after every call, and the next call would fault its pages in again.
+  const py::ssize_t n_values = n * (4 + dim);
+  py::array_t<std::uint8_t> block(n_values * py::ssize_t{sizeof(T)} + 5 * n);
+  T* const values = reinterpret_cast<T*>(block.mutable_data());
+  auto* const whole = reinterpret_cast<std::int32_t*>(values + n_values);
+  py::array_t<T> state({n, py::ssize_t{3}}, values, block);
+  py::array_t<T> residual({n, dim}, values + 3 * n, block);
+  py::array_t<T> cost(n, values + (3 + dim) * n, block);
+  py::array_t<std::int32_t> n_iter(n, whole, block);
+  py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(whole + n), block);
   l63fast::Analysis<T> job{};
   job.background = read(background, 3 * n);
   job.observation = read(observation, dim * n);
