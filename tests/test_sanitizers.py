@@ -30,10 +30,11 @@ PLANTED: Final = {
     "undefined": ("memory", "runtime error: signed integer overflow"),
     "race": ("threads", "ThreadSanitizer: data race"),
 }
-# The kernel tests, without what builds, needs torch or starts other interpreters.
+# The kernel tests, without what builds or starts another interpreter.
 KERNEL_TESTS: Final = {
-    "test_parity.py": "(x86 or generic-level or cpp) and not clang and not from_the",
-    "test_native_calls.py": "sixteen and cpp",
+    "test_parity.py": "(x86 or cpp) and not clang and not from_the",
+    "test_lorenz63.py": "cpp",
+    "test_three_d_var_kernel.py": "cpp",
 }
 PLANT: Final = """
 #include <cstdlib>
