@@ -54,6 +54,32 @@ const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
   return array.data();
 }
 
+// Calls a kernel without the GIL; a signal handler that raised meanwhile is heard of
+// afterwards.
+template <class Call>
+void without_gil(Call call) {
+  {
+    const py::gil_scoped_release release;
+    call();
+  }
+  rethrow_python_error();
+}
+
+// The observation operator of a job, as components and powers.
+template <class Job>
+void read_operator(const std::vector<int>& components, const std::vector<int>& powers,
+                   Job& job) {
+  if (components.empty() || components.size() > 3 || powers.size() != components.size())
+    throw std::invalid_argument("components: 1 to 3");
+  job.obs_dim = static_cast<int>(components.size());
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    if (components[i] < 0 || components[i] > 2 || powers[i] < 1 || powers[i] > 4)
+      throw std::invalid_argument("components, powers: out of range");
+    job.components[i] = components[i];
+    job.powers[i] = powers[i];
+  }
+}
+
 template <class T>
 py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
   if (array.strides(axis) % static_cast<py::ssize_t>(sizeof(T)) != 0) {
@@ -82,11 +108,9 @@ std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
   job.streamed = streamed;
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  {
-    const py::gil_scoped_release release;
+  without_gil([&] {
     diverged = l63fast::integrate(table, job, n, n_threads, signals_pending, nullptr);
-  }
-  rethrow_python_error();
+  });
   return diverged;
 }
 
@@ -96,10 +120,9 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
                   const std::vector<int>& components, const std::vector<int>& powers,
                   int n_starts, int max_iter, double tol, int n_threads,
                   const std::string& level) {
-  const std::size_t m = components.size();
-  if (m < 1 || m > 3 || powers.size() != m)
-    throw std::invalid_argument("components: 1 to 3");
-  const py::ssize_t n = background.shape(0), dim = static_cast<py::ssize_t>(m);
+  l63fast::Analysis<T> job{};
+  read_operator(components, powers, job);
+  const py::ssize_t n = background.shape(0), dim = job.obs_dim;
   // One block for all results: freed in parts, as much memory as this would go back to
   // the system after every call, and the next call would fault its pages in again.
   const py::ssize_t n_values = n * (4 + dim);
@@ -111,21 +134,12 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   py::array_t<T> cost(n, values + (3 + dim) * n, block);
   py::array_t<std::int32_t> n_iter(n, whole, block);
   py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(whole + n), block);
-  l63fast::Analysis<T> job{};
   job.background = read(background, 3 * n);
   job.observation = read(observation, dim * n);
   job.each_b = b_matrices.size() != 9;
   job.each_r = r_matrices.size() != dim * dim;
   job.b_matrix = read(b_matrices, job.each_b ? 9 * n : 9);
   job.r_matrix = read(r_matrices, job.each_r ? dim * dim * n : dim * dim);
-  job.obs_dim = static_cast<int>(m);
-  for (std::size_t i = 0; i < m; ++i) {
-    if (components[i] < 0 || components[i] > 2 || powers[i] < 1 || powers[i] > 4) {
-      throw std::invalid_argument("components, powers: out of range");
-    }
-    job.components[i] = components[i];
-    job.powers[i] = powers[i];
-  }
   job.n_starts = n_starts;
   job.max_iter = max_iter;
   job.tol = tol;
@@ -135,11 +149,8 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   job.cost = cost.mutable_data();
   job.residual = residual.mutable_data();
   const KernelTable& table = table_of(level);
-  {
-    const py::gil_scoped_release release;
-    l63fast::analyse(table, job, n, n_threads, signals_pending, nullptr);
-  }
-  rethrow_python_error();
+  without_gil(
+      [&] { l63fast::analyse(table, job, n, n_threads, signals_pending, nullptr); });
   return py::make_tuple(state, status, n_iter, cost, residual);
 }
 
@@ -175,11 +186,9 @@ py::tuple tangent(const py::array_t<T>& state, const py::array_t<T>& perturbatio
   job.out_state = final_state.mutable_data();
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  {
-    const py::gil_scoped_release release;
+  without_gil([&] {
     diverged = l63fast::tangent(table, job, n, n_threads, signals_pending, nullptr);
-  }
-  rethrow_python_error();
+  });
   return py::make_tuple(final_state, carried, diverged);
 }
 
@@ -192,11 +201,9 @@ py::tuple adjoint(const py::array_t<T>& state, const py::array_t<T>& gradient,
   const py::ssize_t n = gradient.shape(0);
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  {
-    const py::gil_scoped_release release;
+  without_gil([&] {
     diverged = l63fast::adjoint(table, job, n, n_threads, signals_pending, nullptr);
-  }
-  rethrow_python_error();
+  });
   return py::make_tuple(carried, diverged);
 }
 
@@ -218,29 +225,6 @@ void fill(py::array_t<double>& out, bool non_temporal, const std::string& level)
   const KernelTable& table = table_of(level);
   const py::gil_scoped_release release;
   table.fill(data, n, non_temporal);
-}
-
-void read_operator(const std::vector<int>& components, const std::vector<int>& powers,
-                   l63fast::ParticleFilter& job) {
-  if (components.empty() || components.size() > 3 || powers.size() != components.size())
-    throw std::invalid_argument("components: 1 to 3");
-  job.obs_dim = static_cast<int>(components.size());
-  for (std::size_t i = 0; i < components.size(); ++i) {
-    if (components[i] < 0 || components[i] > 2 || powers[i] < 1 || powers[i] > 4)
-      throw std::invalid_argument("components, powers: out of range");
-    job.components[i] = components[i];
-    job.powers[i] = powers[i];
-  }
-}
-
-void run_filter(const l63fast::ParticleFilter& job, std::int64_t n, int n_threads,
-                const std::string& level) {
-  const KernelTable& table = table_of(level);
-  {
-    const py::gil_scoped_release release;
-    l63fast::filter_particles(table, job, n, n_threads, signals_pending, nullptr);
-  }
-  rethrow_python_error();
 }
 
 py::tuple filter_particles(
@@ -298,7 +282,10 @@ py::tuple filter_particles(
   job.spread = spread.mutable_data();
   job.effective_size = effective_size.mutable_data();
   job.status = status.mutable_data();
-  run_filter(job, n, n_threads, level);
+  const KernelTable& table = table_of(level);
+  without_gil([&] {
+    l63fast::filter_particles(table, job, n, n_threads, signals_pending, nullptr);
+  });
   return py::make_tuple(out_states, out_log_weights, background, innovation,
                         observed_covariance, mean, spread, effective_size, status);
 }

@@ -1,6 +1,7 @@
 // What every form of the batched analysis shares: covariances in, analyses out.
 #pragma once
 
+#include "l63fast/cancel.hpp"
 #include "l63fast/three_d_var.hpp"
 #include "samples.hpp"
 
@@ -9,10 +10,6 @@ inline namespace L63FAST_LEVEL {
 
 constexpr std::int64_t block = 512;       // samples between two looks at `cancel`
 constexpr int iterations_per_look = 256;  // iterations of one group, likewise
-
-L63FAST_INLINE bool is_set(const int* cancel) {
-  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
-}
 
 // B and R of one pack of samples: the columns of B that x_b moves along, and G.
 template <class T, int M>

@@ -4,6 +4,7 @@
 
 #include "levels.hpp"
 
+#include "l63fast/cancel.hpp"
 #include "l63fast/finite.hpp"
 #include "l63fast/lorenz63.hpp"
 #include "l63fast/trajectory_writer.hpp"
@@ -13,13 +14,7 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
-
-// Packs in flight per component: enough to hide the latency of fma, few enough that
-// the states stay in the registers (32 of them with AVX-512, 16 before).
-constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
-
-// The same where every trajectory is written by lines: a divisor of line<T>.
+// Packs in flight where every trajectory is written by lines: a divisor of line<T>.
 constexpr int packs_by_lines = 4;
 
 template <class T>
@@ -64,7 +59,7 @@ class Range {
 
  private:
   static constexpr int w = width<T>;
-  static constexpr std::int64_t group_size = packs_in_flight * w;
+  static constexpr std::int64_t group_size = step_packs * w;
 
   void by_trajectories(std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t block = line<T> * w;
@@ -87,7 +82,7 @@ class Range {
       while (first < end && place_in_line(job_.out + 3 * first) != 0) ++first;
       contiguous<RowWriter>(begin, first);
       for (begin = first; end - begin >= group_size; begin += group_size) {
-        group<LineRowWriter<T, packs_in_flight>, packs_in_flight>({begin, w, 1, end});
+        group<LineRowWriter<T, step_packs>, step_packs>({begin, w, 1, end});
       }
     }
     contiguous<RowWriter>(begin, end);
@@ -96,7 +91,7 @@ class Range {
   template <template <class, int> class Writer>
   void contiguous(std::int64_t begin, std::int64_t end) {
     for (; end - begin > w; begin += group_size) {
-      group<Writer<T, packs_in_flight>, packs_in_flight>({begin, w, 1, end});
+      group<Writer<T, step_packs>, step_packs>({begin, w, 1, end});
     }
     if (begin < end) group<Writer<T, 1>, 1>({begin, w, 1, end});
   }
@@ -130,11 +125,11 @@ class Range {
         const std::int64_t left = job_.save_every - done;
         const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
         for (std::int64_t step = 0; step < steps; ++step) step_all<M>(states, k);
-        if (cancelled()) return false;
+        if (is_set(cancel_)) return false;
       }
       step_all<M>(states, k);
       writer.add(states);
-      if (saved % steps_per_look == 0 && cancelled()) return false;
+      if (saved % steps_per_look == 0 && is_set(cancel_)) return false;
     }
     writer.finish();
     return true;
@@ -145,10 +140,6 @@ class Range {
                                       const StepConstants<T>& k) {
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) states[m] = rk4_step(states[m], k);
-  }
-
-  L63FAST_INLINE bool cancelled() const {
-    return __atomic_load_n(cancel_, __ATOMIC_RELAXED) != 0;
   }
 
   const Integration<T>& job_;

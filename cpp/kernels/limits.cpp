@@ -1,10 +1,7 @@
 // The machine's ceilings: loops that do nothing but one kind of instruction or write,
 // compiled once per instruction set like the kernels that are compared with them.
+#include "l63fast/stream.hpp"
 #include "levels.hpp"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
@@ -105,18 +102,6 @@ std::int64_t instructions(Instruction kind, std::int64_t rounds) {
   return 0;
 }
 
-L63FAST_INLINE void stream(double* to, Pack<double> value) {
-#if defined(L63FAST_AVX512)
-  _mm512_stream_pd(to, value);
-#elif defined(L63FAST_AVX2)
-  _mm256_stream_pd(to, value);
-#elif defined(__x86_64__)
-  _mm_stream_pd(to, value);
-#else
-  *reinterpret_cast<Pack<double>*>(to) = value;
-#endif
-}
-
 }  // namespace
 
 std::int64_t instructions_f64(Instruction kind, std::int64_t rounds) {
@@ -130,14 +115,11 @@ std::int64_t instructions_f32(Instruction kind, std::int64_t rounds) {
 void fill(double* out, std::int64_t n, bool non_temporal) {
   const Pack<double> value = unknown<double>(1.5);
   if (!non_temporal) {
-    for (std::int64_t i = 0; i < n; i += width<double>)
-      *reinterpret_cast<Pack<double>*>(out + i) = value;
+    for (std::int64_t i = 0; i < n; i += width<double>) store_pack(out + i, value);
     return;
   }
   for (std::int64_t i = 0; i < n; i += width<double>) stream(out + i, value);
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
+  stream_fence();
 }
 
 }  // namespace L63FAST_LEVEL

@@ -14,15 +14,14 @@ inline namespace L63FAST_LEVEL {
 namespace {
 
 constexpr double widest_rescue = 10;  // times the root that is given for it
-constexpr int packs_in_flight = register_bytes == 64 ? 5 : 4;
 
 void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& cloud,
               const Draws& draws, const int* cancel) {
-  constexpr std::int64_t w = width<double>, group = packs_in_flight * w;
+  constexpr std::int64_t w = width<double>, group = step_packs * w;
   std::int64_t i = 0;
   bool whole = true;
   for (; whole && i + group <= cloud.padded; i += group) {
-    whole = step_group<packs_in_flight>(cloud, i, job.n_steps, k, cancel);
+    whole = step_group<step_packs>(cloud, i, job.n_steps, k, cancel);
   }
   for (; whole && i + 2 * w <= cloud.padded; i += 2 * w) {
     whole = step_group<2>(cloud, i, job.n_steps, k, cancel);

@@ -3,6 +3,7 @@
 
 #include "levels.hpp"
 
+#include "l63fast/cancel.hpp"
 #include "l63fast/finite.hpp"
 #include "l63fast/interleave.hpp"
 
@@ -10,18 +11,12 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
-
 // States of the trajectory that the adjoint keeps at once, per level of checkpoints.
 constexpr std::int64_t segment = 512;
 
 // Packs of members in flight: their chains of dependent operations overlap.
 constexpr int tangent_packs = 3;
 constexpr int adjoint_packs = 4;
-
-L63FAST_INLINE bool is_set(const int* cancel) {
-  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
-}
 
 // M packs of members with K vectors each, beginning with member `begin` and vector
 // `first_vector`: where they stand in the arrays of a job.

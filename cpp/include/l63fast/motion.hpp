@@ -1,18 +1,13 @@
 // How the particles of a trajectory move: steps of the model, and noise.
 #pragma once
 
+#include "l63fast/cancel.hpp"
 #include "l63fast/cloud.hpp"
 #include "l63fast/draws.hpp"
 #include "l63fast/lorenz63.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
-
-constexpr std::int64_t steps_per_look = 256;  // steps between two looks at `cancel`
-
-L63FAST_INLINE bool is_set(const int* cancel) {
-  return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
-}
 
 // Moves M packs of particles, from the first on; returns whether it was let finish.
 template <int M>
