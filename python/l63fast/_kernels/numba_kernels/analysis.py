@@ -10,13 +10,13 @@ import numpy as np
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
-    CONVERGED,
     MAX_ITER,
     NON_FINITE,
     cost_of,
     iterate,
     residual_of,
 )
+from l63fast._kernels.numba_kernels.settling import analyse_squares
 from l63fast._kernels.numba_kernels.small_matrix import (
     inverse,
     symmetric_times,
@@ -24,9 +24,7 @@ from l63fast._kernels.numba_kernels.small_matrix import (
 from l63fast._kernels.numba_kernels.squares import (
     N_ROWS,
     SQUARE_BLOCK,
-    fall,
     is_independent,
-    settle,
     square_constants,
 )
 from l63fast._kernels.numba_kernels.threads import CHUNK, in_threads
@@ -162,7 +160,7 @@ def _analyse_range(
         if squares and is_independent(r, len(powers)):
             if new:
                 square_constants(b, r, components, c[16], c, k)
-            _analyse_squares(
+            analyse_squares(
                 background[first:last], observation[first:last], b, components,
                 n_starts > 1, max_iter, c, k, work, done, state[first:last],
                 status[first:last], n_iter[first:last], cost[first:last],
@@ -185,50 +183,6 @@ def _analyse_range(
                 state[i],
                 residual[i],
             )
-
-
-@jit
-def _analyse_squares(
-    background: Any,
-    observation: Any,
-    b_matrix: Any,
-    components: Any,
-    several: bool,
-    max_iter: int,
-    c: Any,
-    k: Any,
-    work: Any,
-    done: Any,
-    state: Any,
-    status: Any,
-    n_iter: Any,
-    cost: Any,
-    residual: Any,
-) -> None:
-    """Analyse a block of samples; `done` says which of them may be believed."""
-    n, m = observation.shape
-    active, unsound = np.empty(n, np.bool_), np.empty(n, np.bool_)
-    converged, steps = np.empty(n, np.bool_), np.empty(n, np.int32)
-    for i in range(m):
-        for t in range(n):
-            work[i, t] = background[t, components[i]]
-            work[3 + i, t] = observation[t, i]
-    fall(work, active, unsound, steps, n, m, max_iter, k, c)
-    settle(work, active, unsound, done, converged, n, m, several, k, c)
-    for j in range(3):
-        for t in range(n):
-            moved = b_matrix[j, components[0]] * work[26, t]
-            for i in range(1, m):
-                moved = fma(b_matrix[j, components[i]], work[26 + i, t], moved)
-            state[t, j] = background[t, j] + moved
-    for t in range(n):
-        for j in range(3):
-            done[t] &= np.isfinite(state[t, j])
-        for i in range(m):
-            residual[t, i] = work[35 + i, t]
-        cost[t] = work[38, t]
-        status[t] = CONVERGED if converged[t] else MAX_ITER
-        n_iter[t] = max_iter if active[t] else steps[t] + 1
 
 
 def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.compile import jit
+from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
 
@@ -26,9 +27,7 @@ def _integrate_block(
     """Take members [begin, end), at most BLOCK of them, from one step to another.
 
     Returns how many ended non-finite. Between two calls the states stay in `work`.
-    constants: 2, h, dt, sh, sd, s6, h6, rho, beta in the kernel's type.
     """
-    two, h, dt, sh, sd, s6, h6, rho, beta = constants
     n = end - begin
     x, y, z = work[0], work[1], work[2]
     if first_step == 0:
@@ -42,31 +41,8 @@ def _integrate_block(
         stop = min((k + 1) * save_every, last_step)
         for _ in range(step, stop):
             for i in range(n):
-                x0, y0, z0 = x[i], y[i], z[i]
-                a1 = y0 - x0
-                b1 = fma(x0, rho - z0, -y0)
-                c1 = fma(x0, y0, -(beta * z0))
-                xs = fma(sh, a1, x0)
-                ys = fma(h, b1, y0)
-                zs = fma(h, c1, z0)
-                a2 = ys - xs
-                b2 = fma(xs, rho - zs, -ys)
-                c2 = fma(xs, ys, -(beta * zs))
-                xs = fma(sh, a2, x0)
-                ys = fma(h, b2, y0)
-                zs = fma(h, c2, z0)
-                a3 = ys - xs
-                b3 = fma(xs, rho - zs, -ys)
-                c3 = fma(xs, ys, -(beta * zs))
-                xs = fma(sd, a3, x0)
-                ys = fma(dt, b3, y0)
-                zs = fma(dt, c3, z0)
-                a4 = ys - xs
-                b4 = fma(xs, rho - zs, -ys)
-                c4 = fma(xs, ys, -(beta * zs))
-                x[i] = fma(s6, fma(two, a2 + a3, a1 + a4), x0)
-                y[i] = fma(h6, fma(two, b2 + b3, b1 + b4), y0)
-                z[i] = fma(h6, fma(two, c2 + c3, c1 + c4), z0)
+                _, _, _, _, after = stages(x[i], y[i], z[i], constants)
+                x[i], y[i], z[i] = after
         step = stop
         if step == (k + 1) * save_every:
             for i in range(n):
@@ -104,13 +80,6 @@ def _integrate_range(
             initial, out, i, j, first_step, last_step, save_every, constants, work
         )
     return diverged
-
-
-def rk4_constants(
-    dt: float, sigma: float, rho: float, beta: float, dtype: np.dtype[Any]
-) -> tuple[Any, ...]:
-    exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
-    return tuple(dtype.type(v) for v in (*exact, dt / 6, rho, beta))
 
 
 def integrate(

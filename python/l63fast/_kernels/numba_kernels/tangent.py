@@ -8,31 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
-from l63fast._kernels.numba_kernels.integration import rk4_constants
+from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
 SEGMENT: Final = 512  # states that the adjoint keeps at once, per level of checkpoints
-
-
-@jit
-def _stages(x0: Any, y0: Any, z0: Any, c: Any) -> Any:
-    """Return x, y and rho - z of the four stages of a step, and the state after it."""
-    two, h, dt, sh, sd, s6, h6, rho, beta = c
-    r0 = rho - z0
-    a1, b1, c1 = y0 - x0, fma(x0, r0, -y0), fma(x0, y0, -(beta * z0))
-    x1, y1, z1 = fma(sh, a1, x0), fma(h, b1, y0), fma(h, c1, z0)
-    r1 = rho - z1
-    a2, b2, c2 = y1 - x1, fma(x1, r1, -y1), fma(x1, y1, -(beta * z1))
-    x2, y2, z2 = fma(sh, a2, x0), fma(h, b2, y0), fma(h, c2, z0)
-    r2 = rho - z2
-    a3, b3, c3 = y2 - x2, fma(x2, r2, -y2), fma(x2, y2, -(beta * z2))
-    x3, y3, z3 = fma(sd, a3, x0), fma(dt, b3, y0), fma(dt, c3, z0)
-    r3 = rho - z3
-    a4, b4, c4 = y3 - x3, fma(x3, r3, -y3), fma(x3, y3, -(beta * z3))
-    x = fma(s6, fma(two, a2 + a3, a1 + a4), x0)
-    y = fma(h6, fma(two, b2 + b3, b1 + b4), y0)
-    z = fma(h6, fma(two, c2 + c3, c1 + c4), z0)
-    return (x0, y0, r0), (x1, y1, r1), (x2, y2, r2), (x3, y3, r3), (x, y, z)
 
 
 @jit
@@ -59,7 +38,7 @@ def _carry(state: Any, vector: Any, n_steps: int, c: Any) -> None:
     u, v, w = vector[0], vector[1], vector[2]
     for _ in range(n_steps):
         for i in range(len(x)):
-            s0, s1, s2, s3, end = _stages(x[i], y[i], z[i], c)
+            s0, s1, s2, s3, end = stages(x[i], y[i], z[i], c)
             du, dv, dw = u[i], v[i], w[i]
             a1, b1, c1 = _tangent_tendency(s0, du, dv, dw, beta)
             a2, b2, c2 = _tangent_tendency(
@@ -85,7 +64,7 @@ def _advance(state: Any, n_steps: int, kept: Any, c: Any) -> None:
         if step < len(kept):
             kept[step] = state
         for i in range(len(x)):
-            _, _, _, _, end = _stages(x[i], y[i], z[i], c)
+            _, _, _, _, end = stages(x[i], y[i], z[i], c)
             x[i], y[i], z[i] = end
 
 
@@ -96,7 +75,7 @@ def _adjoint_step(state: Any, vector: Any, c: Any) -> None:
     x, y, z = state[0], state[1], state[2]
     u, v, w = vector[0], vector[1], vector[2]
     for i in range(len(x)):
-        s0, s1, s2, s3, _ = _stages(x[i], y[i], z[i], c)
+        s0, s1, s2, s3, _ = stages(x[i], y[i], z[i], c)
         a, b, g = s6 * u[i], h6 * v[i], h6 * w[i]
         a2, b2, g2 = a + a, b + b, g + g
         u4, v4, w4 = _adjoint_tendency(s3, a, b, g, beta)

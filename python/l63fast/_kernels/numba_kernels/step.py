@@ -1,0 +1,38 @@
+"""One RK4 step, stage by stage; the order is that of lorenz63.hpp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from l63fast._kernels.numba_kernels.compile import fma, jit
+
+
+def rk4_constants(
+    dt: float, sigma: float, rho: float, beta: float, dtype: np.dtype[Any]
+) -> tuple[Any, ...]:
+    """Return 2, h, dt, sh, sd, s6, h6, rho and beta in the kernel's type."""
+    exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
+    return tuple(dtype.type(v) for v in (*exact, dt / 6, rho, beta))
+
+
+@jit
+def stages(x0: Any, y0: Any, z0: Any, c: Any) -> Any:
+    """Return x, y and rho - z of the four stages of a step, and the state after it."""
+    two, h, dt, sh, sd, s6, h6, rho, beta = c
+    r0 = rho - z0
+    a1, b1, c1 = y0 - x0, fma(x0, r0, -y0), fma(x0, y0, -(beta * z0))
+    x1, y1, z1 = fma(sh, a1, x0), fma(h, b1, y0), fma(h, c1, z0)
+    r1 = rho - z1
+    a2, b2, c2 = y1 - x1, fma(x1, r1, -y1), fma(x1, y1, -(beta * z1))
+    x2, y2, z2 = fma(sh, a2, x0), fma(h, b2, y0), fma(h, c2, z0)
+    r2 = rho - z2
+    a3, b3, c3 = y2 - x2, fma(x2, r2, -y2), fma(x2, y2, -(beta * z2))
+    x3, y3, z3 = fma(sd, a3, x0), fma(dt, b3, y0), fma(dt, c3, z0)
+    r3 = rho - z3
+    a4, b4, c4 = y3 - x3, fma(x3, r3, -y3), fma(x3, y3, -(beta * z3))
+    x = fma(s6, fma(two, a2 + a3, a1 + a4), x0)
+    y = fma(h6, fma(two, b2 + b3, b1 + b4), y0)
+    z = fma(h6, fma(two, c2 + c3, c1 + c4), z0)
+    return (x0, y0, r0), (x1, y1, r1), (x2, y2, r2), (x3, y3, r3), (x, y, z)
