@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from l63fast.assimilation.scheme import Analysis, Status
-from l63fast.lorenz63 import Lorenz63, forecast, tangent_linear
+from l63fast.lorenz63 import Lorenz63, forecast, propagator
 
 __all__ = ["finite_members", "forecast_members", "propagate_members"]
 
@@ -55,10 +55,8 @@ def propagate_members(
     As `forecast_members`: what is or becomes non-finite is NaN.
     """
     finite = np.isfinite(state).all(axis=-1)
-    start = state[finite]
-    later, columns = tangent_linear(
-        start,
-        np.broadcast_to(np.eye(3), (len(start), 3, 3)),
+    later, M = propagator(
+        state[finite],
         n_steps,
         dt=dt,
         parameters=parameters,
@@ -66,7 +64,6 @@ def propagate_members(
         backend=backend,
         on_divergence="nan",
     )
-    M = np.swapaxes(columns, -1, -2)
     return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
 
 

@@ -141,6 +141,7 @@ def propagator(
     parameters: Lorenz63 = DEFAULT_PARAMETERS,
     n_threads: int | None = None,
     backend: str = "auto",
+    on_divergence: str = "raise",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the forecast (..., 3) and its derivative M (..., 3, 3), the resolvent.
 
@@ -152,7 +153,7 @@ def propagator(
     basis = np.broadcast_to(identity, (*states.shape, 3))
     final, columns = tangent_linear(
         states, basis, n_steps, dt=dt, parameters=parameters,
-        n_threads=n_threads, backend=backend,
+        n_threads=n_threads, backend=backend, on_divergence=on_divergence,
     )  # fmt: skip
     return final, np.ascontiguousarray(np.swapaxes(columns, -1, -2))
 
