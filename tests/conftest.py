@@ -27,3 +27,8 @@ def memory_path() -> Iterator[Path]:
 def core_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the build folder of the plain core, as `cmake` alone makes it."""
     return built(configured(tmp_path_factory.mktemp("core")))
+
+
+@pytest.fixture(params=["cpp", "numba"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

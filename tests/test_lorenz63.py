@@ -27,11 +27,6 @@ REFERENCE = {
 }
 
 
-@pytest.fixture(params=["cpp", "numba"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def test_reference_trajectory(backend: str) -> None:
     path = simulate(np.array([1.0, 0, 0]), 200_000, dt=1e-4, save_every=10_000,
                     backend=backend)  # fmt: skip

@@ -17,11 +17,6 @@ from l63fast.lorenz63 import (
 )
 
 
-@pytest.fixture(params=["cpp", "numba"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def random_vectors(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 

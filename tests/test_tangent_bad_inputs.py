@@ -14,11 +14,6 @@ from l63fast.errors import (
 from l63fast.lorenz63 import adjoint, forecast, spin_up, tangent_linear
 
 
-@pytest.fixture(params=["cpp", "numba"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def random_vectors(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 

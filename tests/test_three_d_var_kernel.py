@@ -14,11 +14,6 @@ N = 10_000
 CLIMATE = np.array([[62.8, 62.8, 0.0], [62.8, 81.2, 0.0], [0.0, 0.0, 74.3]])
 
 
-@pytest.fixture(params=["cpp", "numba"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def covariances(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
     """Return n random covariances over four decades of scale."""
     root = rng.standard_normal((n, size, size))
