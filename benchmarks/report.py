@@ -32,7 +32,11 @@ _VERDICTS: Final = {True: "met", False: "**missed**"}
 
 
 def run_benchmarks(file: Path, *, peers: bool) -> int:
-    """Run them all in a process of their own, with results into a file."""
+    """Run them all in a process of their own, with results into a file.
+
+    One of an earlier run is removed first: it must not pass for this one.
+    """
+    file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-rs"]
     command += [f"--benchmark-json={file}", "--benchmark-columns=median,rounds"]
     command += [] if peers else ["--no-peers"]
@@ -156,6 +160,13 @@ def main() -> int:
     file, code = given.json or folder / "speed.json", 0
     if given.json is None:
         code = run_benchmarks(file, peers=not given.no_peers)
+        if not file.exists():
+            print(
+                f"benchmarks.report: pytest ended with {code} and no results; it needs "
+                "pip install '.[test]', or '.[peers]' for the peers too",
+                file=sys.stderr,
+            )
+            return code or 1
     run = json.loads(file.read_text(encoding="utf-8"))
     target = REPOSITORY / "docs" if given.docs else folder
     png = draw_growth(run, target / "images" if given.docs else folder)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
+from benchmarks import report
 from benchmarks.report import draw_growth, page, tables
 from benchmarks.rows import Goal, Growth, Limit, Rival, from_json, to_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -82,3 +85,20 @@ def test_growth_is_drawn_one_panel_per_axis(tmp_path) -> None:
 def test_no_curves_are_refused() -> None:
     with pytest.raises(ArgumentValueError, match="panels: expected at least one"):
         plotting.growth_curves({"members": {}})
+
+
+def test_a_run_that_wrote_nothing_does_not_show_an_earlier_one(
+    monkeypatch, tmp_path, capsys
+) -> None:
+    earlier = tmp_path / "build" / "benchmarks" / "speed.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text(json.dumps(RUN))
+    monkeypatch.setattr(report, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(
+        report.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1)
+    )
+    monkeypatch.setattr(sys, "argv", ["report"])
+    assert report.main() == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "pytest ended with 1 and no results; it needs pip install" in err
