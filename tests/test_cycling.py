@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
@@ -151,3 +152,16 @@ def test_what_cannot_be_run_is_refused(twin):
         run_cycles(Diary(window=3), twin, warm_up=Diary(window=2))
     with pytest.raises(ArgumentValueError, match="initial: expected leading shape"):
         run_cycles(scheme, twin, initial=np.zeros((5, 3)))
+
+
+def test_a_scheme_that_does_whole_runs_gives_what_its_cycles_do(twin):
+    particles = ParticleFilter("xy", B, twin.R, n_particles=50, n_members=5)
+    whole = run_cycles(particles, twin, burn_in=3, n_cycles=5)
+    steps = run_cycles(particles, twin, burn_in=3, n_cycles=5, keep_members=True)
+    assert steps.members.shape == (6, 5, 5, 3)
+    assert whole.members is None
+    for name in ("analysis", "background", "spread", "status", "effective_size"):
+        assert np.array_equal(getattr(whole, name), getattr(steps, name)), name
+    assert whole.scored == steps.scored == slice(3, 8)
+    assert whole.seconds_per_analysis is None
+    assert steps.seconds_per_analysis < steps.seconds_per_cycle

@@ -38,8 +38,10 @@ class CycleResult:
         A `Status` per analysis.
     first_cycle : int
         The observation that the first of these cycles assimilated.
-    seconds_per_analysis : float
-        Time inside `analyse`, per trajectory and cycle, burn-in included.
+    seconds_per_cycle : float
+        Time of forecast and analysis, per trajectory and cycle, burn-in included.
+    seconds_per_analysis : float or None
+        The part of it inside `analyse`; None where the scheme does whole runs itself.
     """
 
     background: np.ndarray
@@ -51,7 +53,8 @@ class CycleResult:
     effective_size: np.ndarray | None
     status: np.ndarray
     first_cycle: int
-    seconds_per_analysis: float
+    seconds_per_cycle: float
+    seconds_per_analysis: float | None
 
     @property
     def scored(self) -> slice:
@@ -72,6 +75,9 @@ def run_cycles(
     keep_members: bool = False,
 ) -> CycleResult:
     """Return backgrounds and analyses of a scheme cycled over a split.
+
+    A scheme that has a method `run` for many cycles at once, with the same results, is
+    left to it, except where the members are to be kept.
 
     Parameters
     ----------
@@ -115,8 +121,10 @@ def run_cycles(
         for cycle in _cycles(warm_up, background, split.observations, before, lap, rng):
             background = cycle.analysis.state
     cycles = range(ready, first + n_cycles)
+    if hasattr(scheme, "run") and not _checks.boolean("keep_members", keep_members):
+        observations = split.observations[:, : cycles.stop]
+        return _run_whole(scheme, background, observations, first, lap, rng)
     running = _cycles(scheme, background, split.observations, cycles, lap, rng)
-    keep_members = _checks.boolean("keep_members", keep_members)
     return _recorded(running, (n, n_cycles), first, keep_members)
 
 
@@ -147,7 +155,8 @@ def _checked_warm_up(warm_up: Scheme[Any] | None, window: int) -> Scheme[Any]:
 class _Cycle(NamedTuple):
     observation: int
     analysis: Analysis
-    seconds: float
+    seconds: float  # of forecast and analysis
+    seconds_of_analysis: float
 
 
 def _cycles(
@@ -160,11 +169,13 @@ def _cycles(
 ) -> Iterator[_Cycle]:
     state = scheme.initial(background, rng)
     for latest in cycles:
+        begun = perf_counter()
         state = scheme.forecast(state, steps_per_cycle)
         obs_window = observations[:, latest + 1 - scheme.window : latest + 1]
-        start = perf_counter()
+        forecast = perf_counter()
         state, analysis = scheme.analyse(state, obs_window)
-        yield _Cycle(latest, analysis, perf_counter() - start)
+        ended = perf_counter()
+        yield _Cycle(latest, analysis, ended - begun, ended - forecast)
 
 
 _ALWAYS: Final = ("state", "background", "status")
@@ -183,7 +194,7 @@ def _recorded(
     kept: dict[str, np.ndarray] = {}
     seconds = []
     for cycle in running:
-        seconds.append(cycle.seconds)
+        seconds.append((cycle.seconds, cycle.seconds_of_analysis))
         place = cycle.observation - first
         if place < 0:
             continue
@@ -194,6 +205,36 @@ def _recorded(
             if name not in kept:
                 kept[name] = _room(name, shape, value)
             kept[name][:, place] = value
+    per_cycle, per_analysis = np.mean(seconds, axis=0) / shape[0]
+    return _result(kept, first, float(per_cycle), float(per_analysis))
+
+
+def _run_whole(
+    scheme: Any,
+    background: np.ndarray,
+    observations: np.ndarray,
+    first: int,
+    steps_per_cycle: int,
+    rng: np.random.Generator,
+) -> CycleResult:
+    start = perf_counter()
+    state = scheme.initial(background, rng)
+    _, analysis = scheme.run(state, observations, steps_per_cycle)
+    seconds = perf_counter() - start
+    kept = {
+        name: getattr(analysis, name)[:, first:]
+        for name in (*_ALWAYS, *_WHERE_GIVEN)
+        if getattr(analysis, name) is not None
+    }
+    return _result(kept, first, seconds / analysis.status.size, None)
+
+
+def _result(
+    kept: dict[str, np.ndarray],
+    first: int,
+    seconds_per_cycle: float,
+    seconds_per_analysis: float | None,
+) -> CycleResult:
     return CycleResult(
         background=kept["background"],
         analysis=kept["state"],
@@ -204,7 +245,8 @@ def _recorded(
         effective_size=kept.get("effective_size"),
         status=kept["status"],
         first_cycle=first,
-        seconds_per_analysis=sum(seconds) / (len(seconds) * shape[0]),
+        seconds_per_cycle=seconds_per_cycle,
+        seconds_per_analysis=seconds_per_analysis,
     )
 
 
