@@ -42,6 +42,8 @@ class Option:
     target : str or None
         The setting it sets ("data.sigma"), if it sets one.
     minimum, maximum : float or None
+    positional : bool
+        An argument, given without its name.
     panel : str
         The heading under which `--help` shows it.
     read : callable
@@ -55,18 +57,22 @@ class Option:
     target: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    positional: bool = False
     panel: str = "Run"
     read: Callable[[Any], Any] = _as_is
 
     def parameter(self) -> inspect.Parameter:
         """Return the option as the parameter that typer reads."""
-        info = typer.Option(
-            f"--{self.name}",
-            help=self.help,
-            min=self.minimum,
-            max=self.maximum,
-            rich_help_panel=self.panel,
-        )
+        if self.positional:
+            info: Any = typer.Argument(help=self.help, metavar=self.name.upper())
+        else:
+            info = typer.Option(
+                f"--{self.name}",
+                help=self.help,
+                min=self.minimum,
+                max=self.maximum,
+                rich_help_panel=self.panel,
+            )
         kind = self.kind | None if self.default is None else self.kind
         return inspect.Parameter(
             self.name,

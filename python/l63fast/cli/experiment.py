@@ -1,4 +1,4 @@
-"""`l63fast experiment`: train and compare many encoders on the same data."""
+"""`l63fast experiment`: compare many encoders, or many schemes, on the same data."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
 from l63fast.cli.output import cell_progress, say
 from l63fast.cli.settings import given_tables, resolved
+from l63fast.experiments.presets import DEFAULT, PRESETS
 
 if TYPE_CHECKING:
-    from l63fast.experiments.presets import Experiment
+    from l63fast.experiments.kind import Experiment
     from l63fast.experiments.runner import Outcome
 
-__all__ = ["experiment"]
+__all__ = ["chosen_experiment", "experiment"]
 
 
 def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _numbers(text: str) -> list[int | str]:
+def _integers(text: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in _names(text)]
+
+
+def _reals(text: str) -> list[float | str]:
+    found: list[float | str] = []
+    for part in _names(text):
+        try:
+            found.append(float(part))
+        except ValueError:
+            found.append(part)
+    return found
 
 
 def _axis(name: str, help: str, read: Callable[[str], Any]) -> Option:
@@ -34,95 +45,147 @@ def _axis(name: str, help: str, read: Callable[[str], Any]) -> Option:
     return Option(name, str, help, target=target, panel="Compared", read=read)
 
 
-_AXES: Final = (
-    Option("preset", choices(["quick"]), "Named experiment to start from.", "quick"),
-    _axis("models", "Encoders, separated by commas, such as mlp,gru.", _names),
+def _cycle(name: str, kind: Any, help: str) -> Option:
+    return Option(name, kind, help, target=f"cycle.{name}", panel="Cycled")
+
+
+PRESET: Final = Option(
+    "preset",
+    choices(PRESETS),
+    "Named experiment to start from: quick trains encoders, the others cycle schemes.",
+    DEFAULT,
+    positional=True,
+)
+METHODS: Final = Option(
+    "methods",
+    str,
+    "Those of a cycled experiment to run, separated by commas; all by default.",
+    panel="Cycled",
+)
+CYCLED: Final = (
+    METHODS,
     _axis("operators", "Observation operators, such as x,xy,x2.", _names),
-    _axis("n_iterations", "Iterations K of the fixed point, such as 3,1.", _numbers),
+    _axis("sigmas", "Observation errors of cycled schemes, such as 0.1,1.", _reals),
+    _axis("intervals", "Its model steps between observations: 10,25.", _integers),
+    _cycle("n_cycles", int, "Scored cycles of each trajectory."),
+    _cycle("burn_in", float, "Time before those, not scored (time units)."),
+    _cycle("initial_spread", float, "Standard deviation of the first background."),
+)
+_ENCODERS: Final = (
+    _axis("models", "Encoders, separated by commas, such as mlp,gru.", _names),
+    _axis("n_iterations", "Iterations K of the fixed point, such as 3,1.", _integers),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
+)
+PLACE: Final = (
+    Option(
+        "results",
+        Path,
+        "Root of results; the experiment has its folder in it.",
+        "results",
+    ),
+    Option(
+        "name",
+        str,
+        "Name of the experiment and its folder: by default the preset's, or that "
+        "of the --config file.",
+    ),
 )
 
 
 @command(
     app,
     (
-        *_AXES,
-        *options.SIZES,
+        PRESET,
+        *CYCLED,
+        *_ENCODERS,
+        *options.DATA,
         *_FIXED,
         *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
-        Option(
-            "results",
-            Path,
-            "Root of results; the experiment has its folder in it.",
-            "results",
-        ),
-        Option(
-            "name",
-            str,
-            "Name of the experiment and its folder: by default the preset's, or that "
-            "of the --config file.",
-        ),
+        *PLACE,
         Option("workers", int, "Processes; one per core by default.", minimum=1),
         options.RESUME,
         *options.RUN,
     ),
 )
 def experiment(given: Given) -> None:
-    """Train every encoder on every operator, and compare them in one table.
+    """Compare encoders, or cycled schemes, on the same data in one table.
 
-    Each cell has a result folder of its own; table and overview figure are in the
-    folder `summary`. Cells that fail are named at the end and the rest is kept.
+    Each cell has a result folder of its own; tables and figures are in the folder
+    `summary`. Cells that fail are named at the end and the rest is kept.
     """
     from l63fast.experiments.executors import default_workers
 
-    chosen = _chosen(given)
+    chosen = chosen_experiment(given)
     if given["print_config"]:
         print(chosen.to_toml(), end="")
         return
-    cells = chosen.cells()
     folder = Path(given["results"]).expanduser() / chosen.name
-    n_workers = given["workers"] or default_workers(len(cells))
+    n_workers = given["workers"] or default_workers(len(chosen.cells()))
     _announce(chosen, folder, n_workers, quiet=given["quiet"])
     if given["dry_run"]:
         return
     outcome = _run(chosen, folder.parent, n_workers, given)
-    _show(outcome, quiet=given["quiet"])
+    _show(chosen, outcome, quiet=given["quiet"])
     if outcome.failures:
         raise typer.Exit(1)
 
 
-def _chosen(given: Given) -> Experiment:
-    from l63fast.experiments.config import merged
-    from l63fast.experiments.presets import PRESETS, experiment_from_tables
+def chosen_experiment(given: Given) -> Experiment:
+    """Return the experiment that preset, file and flags describe.
 
-    over: dict[str, Any] = {}
-    if given.typed("seed") is not None:
-        over = {"data": {"seed": given["seed"]}, "training": {"seed": given["seed"]}}
+    Raises
+    ------
+    ConfigurationError
+        If they make no sense.
+    """
+    from l63fast.experiments.presets import experiment_from_tables, with_preset
+
     preset, config = given["preset"], given["config"]
-    name = given["name"] or (preset if config is None else Path(config).stem)
-    return resolved(
+    tables = given_tables(given)
+    if config is not None and given.typed("preset") is None and "methods" in tables:
+        preset = None  # a whole experiment of its own
+    if given.typed("seed") is not None:
+        seeds = {"data": {"seed": given["seed"]}}
+        if "methods" not in _laid(preset, tables):
+            seeds["training"] = {"seed": given["seed"]}
+        tables = given_tables(given, seeds)
+    name = given["name"] or (given["preset"] if config is None else Path(config).stem)
+    chosen = resolved(
         given,
-        given_tables(given, over),
-        lambda tables, source: experiment_from_tables(
-            name, merged(PRESETS[preset], tables), source=source
+        tables,
+        lambda t, source: experiment_from_tables(
+            name, t if preset is None else with_preset(preset, t), source=source
         ),
     )
+    if given["methods"] is None:
+        return chosen
+    return _with_methods(chosen, given["methods"])
+
+
+def _laid(preset: str | None, tables: dict[str, Any]) -> dict[str, Any]:
+    from l63fast.experiments.presets import with_preset
+
+    return tables if preset is None else with_preset(preset, tables)
+
+
+def _with_methods(chosen: Experiment, methods: str) -> Experiment:
+    from l63fast.errors import ConfigurationError
+    from l63fast.experiments.cycled.settings import CycledExperiment
+
+    if not isinstance(chosen, CycledExperiment):
+        raise ConfigurationError(
+            f"--methods: expected a cycled experiment, got {chosen.name}, which "
+            "compares encoders (--models)"
+        )
+    return chosen.only(_names(methods))
 
 
 def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) -> None:
-    from l63fast.experiments.describe import describe_data, observed
-
-    axes, cells = chosen.axes, chosen.cells()
-    what = " | ".join(observed(name) for name in axes.operators)
-    say(
-        f"experiment  {chosen.name}: {', '.join(axes.models)} on {what} with K = "
-        f"{', '.join(str(n) for n in axes.n_iterations)}: {len(cells)} cells",
-        quiet=quiet,
-    )
-    say(f"data        {describe_data(cells[0].data, what=what)}", quiet=quiet)
+    for line in chosen.kind.announce(chosen):
+        say(line, quiet=quiet)
     say(
         f"results     {folder} ({n_workers} worker{'s' if n_workers > 1 else ''})",
         quiet=quiet,
@@ -142,15 +205,13 @@ def _run(chosen: Experiment, root: Path, n_workers: int, given: Given) -> Outcom
             raise
 
 
-def _show(outcome: Outcome, *, quiet: bool) -> None:
+def _show(chosen: Experiment, outcome: Outcome, *, quiet: bool) -> None:
     import sys
 
     if outcome.summary is not None and not quiet:
         from rich.console import Console
 
-        from l63fast.experiments.table import rich_table
-
-        Console().print(rich_table(outcome.results))
-        say(f"table and overview figure in {outcome.summary}")
+        Console().print(chosen.kind.table(outcome.results))
+        say(f"tables and figures in {outcome.summary}")
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)

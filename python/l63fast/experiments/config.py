@@ -103,6 +103,17 @@ class CellSettings:
         model = self.model
         return f"{model.model}_{model.operator}_k{model.n_iterations}"
 
+    @property
+    def data_name(self) -> str:
+        """The folder of the data in a results tree."""
+        return self.data.operator
+
+    def to_tables(self) -> dict[str, Any]:
+        """Return the settings as the tables of a `config.toml`."""
+        tables = {name: to_table(getattr(self, name)) for name in SECTIONS}
+        del tables["model"]["operator"]
+        return tables
+
 
 SECTIONS: Final[dict[str, type[Any]]] = {
     "data": TwinSettings,
@@ -166,9 +177,7 @@ def cell_from_tables(tables: Mapping[str, Any], *, source: str) -> CellSettings:
 
 def cell_to_toml(settings: CellSettings) -> str:
     """Return the settings as the text of a `config.toml`."""
-    tables = {name: to_table(getattr(settings, name)) for name in SECTIONS}
-    del tables["model"]["operator"]
-    return dump_tables(tables)
+    return dump_tables(settings.to_tables())
 
 
 def read_cell(path: str | Path) -> CellSettings:

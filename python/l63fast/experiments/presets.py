@@ -1,106 +1,190 @@
-"""Named experiments: which cells are compared, on which data, with which recipe."""
+"""Named experiments, as the tables of a TOML file; nothing about them is special."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Final
 
-from l63fast import _checks
-from l63fast.errors import ConfigurationError
-from l63fast.experiments.config import CellSettings, cell_from_tables
-from l63fast.experiments.settings_file import build, dump_tables, to_table
-from l63fast.learning.settings import ENCODER_NAMES
-from l63fast.observation import ObservationOperator
+from l63fast.experiments.config import merged
+from l63fast.experiments.kind import Experiment
 
-__all__ = ["PRESETS", "Axes", "Experiment", "experiment_from_tables"]
+__all__ = ["DEFAULT", "PRESETS", "experiment_from_tables", "with_preset"]
+
+Tables = dict[str, Any]
+
+DEFAULT: Final = "quick"
+_REFERENCES: Final[Tables] = {
+    "climatology": {"scheme": "climatology"},
+    "oi": {"scheme": "oi"},
+    "3dvar-c": {"scheme": "3dvar", "B": "climatology"},
+    "3dvar": {"scheme": "3dvar"},
+}
+_DATA: Final[Tables] = {"n_train": 100, "n_val": 50, "n_test": 200}
+
+PRESETS: Final[dict[str, Tables]] = {
+    # The encoders of this package in one table, a few minutes on two cores.
+    "quick": {"training": {"epochs": 10}},
+    # DAPPER, mods/Lorenz63/sakov2012.py, after Sakov, Oliver & Bertino (2012).
+    "sakov2012": {
+        "data": {
+            **_DATA,
+            "operator": "xyz",
+            "sigma": math.sqrt(2.0),
+            "steps_per_cycle": 25,
+        },
+        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
+        "methods": {
+            **_REFERENCES,
+            "extkf": {"scheme": "extkf"},
+            "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
+            "enkf-100": {
+                "scheme": "enkf",
+                "n_members": 100,
+                "variant": "stochastic",
+                "inflation": 1.0,
+            },
+            "enkf-n-10": {
+                "scheme": "enkf",
+                "n_members": 10,
+                "variant": "finite_size",
+                "inflation": 1.0,
+            },
+            "pf-100": {
+                "scheme": "pf",
+                "n_particles": 100,
+                "regularisation": 2.4,
+                "threshold": 0.3,
+            },
+            "pf-800": {
+                "scheme": "pf",
+                "n_particles": 800,
+                "regularisation": 0.9,
+            },
+            "pf-4000": {
+                "scheme": "pf",
+                "n_particles": 4000,
+                "regularisation": 0.7,
+                "threshold": 0.05,
+            },
+        },
+    },
+    # DAPPER, mods/Lorenz63/wiljes2017.py, after de Wiljes, Reich & Stannat (2018).
+    "wiljes2017": {
+        "data": {
+            **_DATA,
+            "operator": "x",
+            "sigma": math.sqrt(8.0),
+            "steps_per_cycle": 12,
+        },
+        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
+        "methods": {
+            **_REFERENCES,
+            "extkf": {"scheme": "extkf"},
+            "enkf-30": {"scheme": "enkf", "n_members": 30, "inflation": 1.04},
+            "enkf-n-30": {
+                "scheme": "enkf",
+                "n_members": 30,
+                "variant": "finite_size",
+                "inflation": 1.0,
+            },
+            "pf-1000": {
+                "scheme": "pf",
+                "n_particles": 1000,
+                "regularisation": 0.7,
+            },
+            "pf-4000": {
+                "scheme": "pf",
+                "n_particles": 4000,
+                "regularisation": 0.5,
+            },
+        },
+    },
+    # Revach et al. (2022), KalmanNet, section IV.D: linear observations, noisy model.
+    "knet": {
+        "experiment": {
+            "sigmas": [1.0, 10**-0.5, 0.1, 10**-1.5, 0.01],
+            "model_error": 0.01,
+            "measure": "decibel",
+        },
+        "data": {
+            "n_train": 20,
+            "n_val": 20,
+            "n_test": 100,
+            "operator": "xyz",
+            "steps_per_cycle": 2,
+        },
+        "cycle": {"n_cycles": 2000, "burn_in": 4.0, "initial_spread": 1.0},
+        "methods": {
+            "extkf": {"scheme": "extkf", "inflation": 1.0},
+            "enkf-20": {"scheme": "enkf", "n_members": 20},
+            "pf-10000": {
+                "scheme": "pf",
+                "n_particles": 10_000,
+                "regularisation": 0.0,
+            },
+        },
+    },
+    # The study that this package starts from: an observation at every step.
+    "seed": {
+        "experiment": {
+            "operators": ["x", "xy"],
+            "sigmas": [0.05, 0.1, 0.5, 1.0],
+        },
+        "data": {
+            **_DATA,
+            "steps_per_cycle": 1,
+        },
+        "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 1.0},
+        "methods": {
+            "3dvar": {"scheme": "3dvar"},
+            "extkf": {"scheme": "extkf"},
+            "enkf-20": {"scheme": "enkf", "n_members": 20},
+        },
+    },
+    # Operators, errors and intervals, each with the distance to the optimum.
+    "grid": {
+        "experiment": {
+            "operators": ["x", "xy", "xyz", "x2"],
+            "sigmas": [0.1, 0.5, 1.0],
+            "intervals": [10, 25],
+        },
+        "data": {**_DATA, "n_test": 100},
+        "cycle": {"n_cycles": 500, "burn_in": 16.0, "initial_spread": 1.0},
+        "methods": {
+            "3dvar": {"scheme": "3dvar"},
+            "enkf-20": {"scheme": "enkf", "n_members": 20},
+            "optimum": {"scheme": "optimum"},
+        },
+    },
+}
 
 
-@dataclass(frozen=True)
-class Axes:
-    """What varies between the cells of an experiment.
+def with_preset(name: str, tables: Mapping[str, Any]) -> Tables:
+    """Return tables laid over those of a preset.
 
-    Attributes
-    ----------
-    models : tuple of str
-        Encoders.
-    operators : tuple of str
-        Observation operators; they share one truth.
-    n_iterations : tuple of int
-        Iterations K of the learned fixed point.
+    Tables that say `[methods]` themselves are whole: they replace those of the preset.
     """
-
-    models: tuple[str, ...] = ("mlp", "gru", "lstm")
-    operators: tuple[str, ...] = ("x", "xy", "x2")
-    n_iterations: tuple[int, ...] = (3, 1)
-
-    def __post_init__(self) -> None:
-        for name in ("models", "operators", "n_iterations"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise ConfigurationError(
-                    f"{name}: expected at least one, each once, got {list(values)}"
-                )
-        for model in self.models:
-            _checks.choice("models", model, ENCODER_NAMES)
-        for operator in self.operators:
-            ObservationOperator(operator)
-        for n in self.n_iterations:
-            _checks.count("n_iterations", n, minimum=1)
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A list of cells: every combination of the axes, the rest as in `base`.
-
-    Attributes
-    ----------
-    name : str
-        Also the folder of its results.
-    axes : Axes
-    base : CellSettings
-    """
-
-    name: str
-    axes: Axes = field(default_factory=Axes)
-    base: CellSettings = field(default_factory=CellSettings)
-
-    def cells(self) -> list[CellSettings]:
-        """Return the cells, all models of one operator together."""
-        combinations = product(
-            self.axes.operators, self.axes.n_iterations, self.axes.models
-        )
-        return [self._cell(*combination) for combination in combinations]
-
-    def _cell(self, operator: str, n_iterations: int, model: str) -> CellSettings:
-        encoder = dataclasses.replace(
-            self.base.model, model=model, operator=operator, n_iterations=n_iterations
-        )
-        data = dataclasses.replace(self.base.data, operator=operator)
-        return dataclasses.replace(self.base, data=data, model=encoder)
-
-    def to_toml(self) -> str:
-        """Return the experiment as TOML that `experiment_from_tables` reads."""
-        return dump_tables({"experiment": to_table(self.axes), **to_table(self.base)})
-
-
-# The published comparison of this package: one table, a few minutes on two cores.
-PRESETS: Final[dict[str, dict[str, Any]]] = {"quick": {"training": {"epochs": 10}}}
+    preset = dict(PRESETS[name])
+    if "methods" in tables:
+        preset.pop("methods", None)
+    return merged(preset, tables)
 
 
 def experiment_from_tables(
     name: str, tables: Mapping[str, Any], *, source: str
 ) -> Experiment:
-    """Return an experiment from tables: [experiment] for the axes, the rest for cells.
+    """Return an experiment: a cycled one if there are `[methods]`, else of encoders.
 
     Raises
     ------
     ConfigurationError
         If a table or key is unknown, or a value has the wrong type or makes no sense.
     """
-    _checks.file_name("name", name)
-    rest = dict(tables)
-    axes = build(Axes, rest.pop("experiment", {}), source=source, key="experiment")
-    return Experiment(name, axes, cell_from_tables(rest, source=source))
+    if "methods" in tables:
+        from l63fast.experiments.cycled import settings
+
+        return settings.experiment_from_tables(name, tables, source=source)
+    from l63fast.experiments.encoder_experiment import encoders_from_tables
+
+    return encoders_from_tables(name, tables, source=source)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from l63fast.errors import ConfigurationError, L63Error
-from l63fast.experiments.cell import run_cell
-from l63fast.experiments.config import CellSettings
 from l63fast.experiments.data import open_or_make
-from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.executors import executor
-from l63fast.experiments.presets import Experiment
-from l63fast.experiments.report import write_summary
-from l63fast.experiments.result import Result, versions
+from l63fast.experiments.kind import Cell, CellResult, Experiment, Kind
+from l63fast.experiments.result import versions
 from l63fast.experiments.settings_file import differences
 from l63fast.twin import TwinExperiment
 
@@ -35,7 +31,7 @@ class Outcome:
 
     Attributes
     ----------
-    results : list of Result
+    results : list of CellResult
         The finished cells, in the order of the experiment.
     failures : dict of str
         Reason of each failed cell, by the cell's name.
@@ -43,7 +39,7 @@ class Outcome:
         Folder of the table and the overview figure, if any cell finished.
     """
 
-    results: list[Result]
+    results: list[Any]
     failures: dict[str, str]
     summary: Path | None
 
@@ -75,12 +71,12 @@ def run_experiment(
     note : callable
         Told the name of a cell and one line about it, when it ends.
     """
-    folder, cells = root / experiment.name, experiment.cells()
+    folder, cells, kind = root / experiment.name, experiment.cells(), experiment.kind
     for cell in cells:
-        _refuse_another_variant(cell, folder / cell.name)
-    for data in dict.fromkeys(cell.data for cell in cells):
-        open_or_make(data, folder / DATA / data.operator)
-    ledger = _Ledger(note)
+        _refuse_another_variant(kind, cell, folder / cell.name)
+    for name, data in {cell.data_name: cell.data for cell in cells}.items():
+        open_or_make(data, folder / DATA / name)
+    ledger = _Ledger(kind, note)
     with executor(n_workers) as pool:
         try:
             wait([ledger.submit(pool, cell, folder, resume) for cell in cells])
@@ -88,13 +84,13 @@ def run_experiment(
             ledger.closed = True
             raise
     done = [cell for cell in cells if cell.name not in ledger.failures]
-    results = [Result.open(folder / cell.name) for cell in done]
+    results = [kind.open(folder / cell.name) for cell in done]
     if results:
-        write_summary(results, folder / SUMMARY)
+        kind.summarise(results, folder / SUMMARY)
     return Outcome(results, ledger.failures, folder / SUMMARY if results else None)
 
 
-def _refuse_another_variant(cell: CellSettings, directory: Path) -> None:
+def _refuse_another_variant(kind: Kind, cell: Cell, directory: Path) -> None:
     """Refuse to replace a result that was made with other settings.
 
     Raises
@@ -103,12 +99,12 @@ def _refuse_another_variant(cell: CellSettings, directory: Path) -> None:
         Naming the settings that differ.
     """
     try:
-        old = asdict(Result.open(directory).settings)
+        old = kind.open(directory).settings.to_tables()
     except L63Error:  # none, or none that could be lost
         return
     found = [
         difference
-        for section, asked in asdict(cell).items()
+        for section, asked in cell.to_tables().items()
         for difference in differences(old[section], asked, prefix=f"{section}.")
     ]
     if found:
@@ -121,16 +117,17 @@ def _refuse_another_variant(cell: CellSettings, directory: Path) -> None:
 class _Ledger:
     """Who was sent to work and who came back how; closed when the run is stopped."""
 
-    def __init__(self, note: Callable[[str, str], None]) -> None:
+    def __init__(self, kind: Kind, note: Callable[[str, str], None]) -> None:
+        self.kind = kind
         self.note = note
         self.failures: dict[str, str] = {}
         self.closed = False
 
     def submit(
-        self, pool: Executor, cell: CellSettings, folder: Path, resume: bool
+        self, pool: Executor, cell: Cell, folder: Path, resume: bool
     ) -> Future[str]:
         try:
-            future = pool.submit(_task, cell, folder, resume)
+            future = pool.submit(_task, self.kind, cell, folder, resume)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)
@@ -148,21 +145,23 @@ class _Ledger:
         )
 
 
-def _task(cell: CellSettings, folder: Path, resume: bool) -> str:
+def _task(kind: Kind, cell: Cell, folder: Path, resume: bool) -> str:
     """Run one cell, or keep it if it is finished; return one line about it."""
-    data, directory = folder / DATA / cell.data.operator, folder / cell.name
+    data, directory = folder / DATA / cell.data_name, folder / cell.name
     start = perf_counter()
-    kept = _kept(cell, data, directory) if resume else None
+    kept = _kept(kind, cell, data, directory) if resume else None
     if kept is not None:
-        return f"{describe_outcome(kept)}, kept"
-    metrics = run_cell(cell, data, directory, resume=resume)
-    return f"{describe_outcome(metrics)}, {perf_counter() - start:.0f} s"
+        return f"{kind.describe(kept)}, kept"
+    metrics = kind.run(cell, data, directory, resume=resume)
+    return f"{kind.describe(metrics)}, {perf_counter() - start:.0f} s"
 
 
-def _kept(cell: CellSettings, data: Path, directory: Path) -> Mapping[str, Any] | None:
+def _kept(
+    kind: Kind, cell: Cell, data: Path, directory: Path
+) -> Mapping[str, Any] | None:
     """Return the metrics of a finished cell that need not be made again."""
     try:
-        result = Result.open(directory)
+        result: CellResult = kind.open(directory)
     except L63Error:
         return None
     metrics = result.metrics

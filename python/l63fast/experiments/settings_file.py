@@ -151,9 +151,9 @@ def differences(
 ) -> list[str]:
     """Return a phrase for each setting that is not as asked."""
     return [
-        f"{prefix}{name} is {have[name]}, not {value}"
+        f"{prefix}{name} is {have.get(name)}, not {value}"
         for name, value in asked.items()
-        if not _agrees(have[name], value)
+        if not _agrees(have.get(name), value)
     ]
 
 

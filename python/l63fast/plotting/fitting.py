@@ -1,4 +1,4 @@
-"""How a method was fitted: losses per epoch, score against the scale of B."""
+"""How a method was fitted: losses per epoch, score against the number tuned."""
 
 from __future__ import annotations
 
@@ -86,15 +86,20 @@ def tuning_curve(
     scores: np.ndarray,
     best: float,
     *,
+    parameter: str = "scale of B",
     label: str = "validation rmse",
 ) -> Figure:
-    """Return the score of 3D-Var against the scale of B, the chosen one marked.
+    """Return the score against the number that was tuned, the chosen one marked.
 
     Parameters
     ----------
-    scales, scores : (n,) factors on B, and the score with each
+    scales, scores : (n,) values of it, and the score with each
     best : float
-        The chosen scale.
+        The chosen value.
+    parameter : str
+        What the number is.
+    label : str
+        What the score is.
 
     Raises
     ------
@@ -109,10 +114,10 @@ def tuning_curve(
     fig = new_figure(COLUMN, 3.2)
     ax = fig.subplots()
     ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
-    text = f"best scale {scales[at]:.3g}: {scores[at]:.3f}"
+    text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
     _ring(ax, scales[at], scores[at], size=8.0, label=text)
     plain_log(ax, "x")
-    ax.set_xlabel("scale of B")
+    ax.set_xlabel(parameter)
     ax.set_ylabel(label)
     fig.legend(loc="outside upper center")
     return fig

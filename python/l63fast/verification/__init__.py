@@ -1,5 +1,10 @@
 """Scores of analyses and ensembles, with intervals over trajectories."""
 
+from l63fast.verification.comparison import (
+    Comparison,
+    compare,
+    paired_difference,
+)
 from l63fast.verification.ensembles import (
     RankHistogram,
     SpreadSkill,
@@ -21,17 +26,19 @@ from l63fast.verification.measures import (
 from l63fast.verification.scores import (
     CLIMATOLOGICAL_RMS,
     Scores,
-    paired_difference,
     score,
+    trajectory_means,
 )
 
 __all__ = [
     "CLIMATOLOGICAL_RMS",
     "MEASURES",
+    "Comparison",
     "InnovationStatistics",
     "RankHistogram",
     "Scores",
     "SpreadSkill",
+    "compare",
     "crps",
     "innovation_statistics",
     "instantaneous_rms",
@@ -42,4 +49,5 @@ __all__ = [
     "score",
     "skill",
     "spread_skill",
+    "trajectory_means",
 ]

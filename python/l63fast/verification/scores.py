@@ -1,4 +1,4 @@
-"""The scores of a set of analyses, and paired differences between two sets."""
+"""The scores of a set of analyses, and the time means that they are made of."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import numpy as np
 from l63fast import _checks
 from l63fast.lorenz63 import mirror
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
-from l63fast.verification.measures import (
-    MEASURES,
-    by_trajectory,
-    finish,
-    mean_squares,
-    pair,
-    squared_errors,
-)
+from l63fast.verification.measures import by_trajectory, finish, mean_squares, pair
 
-__all__ = ["CLIMATOLOGICAL_RMS", "Scores", "paired_difference", "score"]
+__all__ = [
+    "CLIMATOLOGICAL_RMS",
+    "Scores",
+    "score",
+    "trajectory_means",
+]
 
 CLIMATOLOGICAL_RMS: Final = 7.6  # what the climatological mean scores (DAPPER)
 
@@ -126,7 +124,7 @@ def score(
         components = np.sqrt((errors**2).mean(axis=(0, 1)))
         each = np.sqrt(folded if mirror_aware else plain)
         median, p95 = np.quantile(each, (0.5, 0.95))
-    means = by_trajectory(plain, folded)
+    means = by_trajectory(plain, folded)  # as `trajectory_means`
     time_mean = means[:, 2 if mirror_aware else 0]
     names = ("rms", "pool", "mirror_rms", "mirror_pool")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
@@ -152,43 +150,19 @@ def score(
     )
 
 
-def paired_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    truth: np.ndarray,
-    *,
-    measure: str = "pool",
-    mirror_aware: bool = False,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return the score of `a` minus that of `b`, and its 95 % interval.
-
-    Both are resampled with the same trajectories, so what is hard for both cancels.
+def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the time means that scores are made of, (n_trajectories, 4).
 
     Parameters
     ----------
-    a, b, truth : (n_trajectories, n_times, 3)
-    measure : "rms" or "pool"
-    mirror_aware : bool
-    n_bootstrap, seed : int
+    analysis, truth : (n_trajectories, n_times, 3)
 
     Returns
     -------
-    difference, low, high : float
-        Negative where `a` is better.
+    (n_trajectories, 4)
+        Of the instantaneous root mean square and of its square, plain, then
+        mirror-aware: rms and mirror_rms are means of columns 0 and 2, pool and
+        mirror_pool roots of means of columns 1 and 3.
     """
-    measure = _checks.choice("measure", measure, MEASURES)
-    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
-    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
-    columns = []
-    for name, analysis in (("a", a), ("b", b)):
-        squares = squared_errors(*pair(analysis, truth, name), mirror_aware)
-        columns.append(by_trajectory(squares)[:, MEASURES.index(measure)])
-    means = np.stack(columns, axis=1)
-    resampled = bootstrap_means(means, n_bootstrap, seed)
-    both = np.concatenate([means.mean(axis=0)[None], resampled])
-    scores = np.sqrt(both) if measure == "pool" else both
-    with np.errstate(invalid="ignore"):
-        difference = scores[:, 0] - scores[:, 1]
-    return (float(difference[0]), *interval(difference[1:]))
+    plain, mirrored = mean_squares(*pair(analysis, truth))
+    return by_trajectory(plain, np.minimum(plain, mirrored))

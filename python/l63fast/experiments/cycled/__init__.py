@@ -1,0 +1,1 @@
+"""Cycled experiments: schemes beside published scores and beside the optimum."""

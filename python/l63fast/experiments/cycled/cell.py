@@ -1,0 +1,180 @@
+"""A cycled cell: one method tuned, cycled and scored; a function of its settings."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast.assimilation.cycling import CycleResult
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.scheme import Status
+from l63fast.experiments.cycled.methods import Prepared
+from l63fast.experiments.cycled.problem import CycledProblem
+from l63fast.experiments.cycled.result import TRAJECTORIES, trajectories_csv
+from l63fast.experiments.cycled.settings import CycledCell
+from l63fast.experiments.result import CONFIG, METRICS, TIMING, versions, write_text
+from l63fast.experiments.settings_file import dump_tables
+from l63fast.storage import result_directory, write_json
+from l63fast.twin import TwinExperiment
+from l63fast.verification import (
+    innovation_statistics,
+    rank_histogram,
+    score,
+    spread_skill,
+    trajectory_means,
+)
+
+__all__ = ["problem_of", "run_cycled_cell"]
+
+_LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for a rank histogram
+
+
+def run_cycled_cell(
+    cell: CycledCell, data: Path, directory: Path, *, resume: bool = False
+) -> dict[str, Any]:
+    """Tune, cycle and score a method; return the metrics of its result folder.
+
+    The folder at `directory` appears, or is replaced, as a whole at the end. There is
+    no half-done state to `resume` from.
+
+    Raises
+    ------
+    ResultError, LockedError
+        If the folder may not be replaced, or another run is writing it.
+    DataFileError
+        If the data are missing or damaged.
+    """
+    started, start = datetime.now(UTC), perf_counter()
+    with result_directory(directory) as folder:
+        problem = problem_of(cell, TwinExperiment.load(data))
+        prepared = cell.method.prepare(problem, measure=cell.measure)
+        tuned = perf_counter()
+        result = problem.run(
+            prepared.scheme, "test", keep_members=_keeps_members(cell, prepared)
+        )
+        cycled = perf_counter()
+        truth = problem.twin.split("test").truth_at_observations[:, result.scored]
+        metrics = _metrics(cell, problem, prepared, result, truth)
+        write_text(folder, CONFIG, dump_tables(cell.to_tables()))
+        write_json(folder / METRICS, metrics)
+        means = trajectory_means(result.analysis, truth)
+        write_text(folder, TRAJECTORIES, trajectories_csv(means))
+        seconds = {
+            "tuning": tuned - start,
+            "cycles": cycled - tuned,
+            "scores": perf_counter() - cycled,
+            "per_cycle": result.seconds_per_cycle,
+            "per_analysis": result.seconds_per_analysis,
+        }
+        write_json(folder / TIMING, _timing(started, seconds))
+    return metrics
+
+
+def problem_of(cell: CycledCell, twin: TwinExperiment) -> CycledProblem:
+    """Return what the method of a cell is given."""
+    return CycledProblem(
+        twin,
+        burn_in=cell.cycle.burn_in_cycles(cell.data),
+        n_cycles=cell.cycle.n_cycles,
+        initial_spread=cell.cycle.initial_spread,
+    )
+
+
+def _keeps_members(cell: CycledCell, prepared: Prepared) -> bool:
+    if not isinstance(prepared.scheme, EnKF):
+        return False
+    n_analyses = cell.data.n_test * cell.cycle.n_cycles
+    return 24 * n_analyses * prepared.scheme.n_members <= _LARGEST_ENSEMBLES
+
+
+def _metrics(
+    cell: CycledCell,
+    problem: CycledProblem,
+    prepared: Prepared,
+    result: CycleResult,
+    truth: np.ndarray,
+) -> dict[str, Any]:
+    blind = problem.twin.operator.is_mirror_blind
+    how = {"n_bootstrap": cell.scores.n_bootstrap, "seed": cell.scores.seed}
+    scores = score(result.analysis, truth, mirror_aware=blind, **how)
+    decibel = {"decibel": scores.pool_decibel, "ci95": scores.pool_decibel_ci95}
+    return {
+        "cell": cell.name,
+        "label": prepared.label,
+        "operator": cell.data.operator,
+        "measure": measure_name(cell.measure, blind=blind),
+        "n_trajectories": truth.shape[0],
+        "n_cycles": truth.shape[1],
+        "scores": asdict(scores),
+        "pool_decibel": decibel,
+        "status": {
+            status.name.lower(): int((result.status == status).sum())
+            for status in Status
+        },
+        **_claims(result, truth, how),
+        **_tuned(prepared),
+        "data": dict(problem.twin.hashes),
+        "versions": versions(),
+    }
+
+
+def measure_name(measure: str, *, blind: bool) -> str:
+    """Return the name of a measure in the scores, mirror-aware where it must be."""
+    name = "pool" if measure == "decibel" else measure
+    return f"mirror_{name}" if blind else name
+
+
+def _claims(
+    result: CycleResult, truth: np.ndarray, how: dict[str, int]
+) -> dict[str, Any]:
+    """Return what the scheme says of its own errors, beside what they are."""
+    claims: dict[str, Any] = {}
+    if result.spread is not None:
+        skill = spread_skill(result.analysis, result.spread, truth, **how)
+        claims["spread"] = asdict(skill)
+    if result.innovation is not None and result.innovation_covariance is not None:
+        statistics = innovation_statistics(
+            result.innovation, result.innovation_covariance, **how
+        )
+        claims["innovation"] = asdict(statistics)
+    if result.members is not None:
+        claims["ranks"] = asdict(rank_histogram(result.members, truth, **how))
+    if result.effective_size is not None:
+        claims["effective_size"] = float(result.effective_size.mean())
+    return claims
+
+
+def _tuned(prepared: Prepared) -> dict[str, Any]:
+    if not prepared.parameter:
+        return {}
+    found: dict[str, Any] = {
+        "parameter": {"name": prepared.parameter, "value": prepared.value}
+    }
+    if prepared.tuning is not None:
+        found["tuning"] = {
+            **asdict(prepared.tuning),
+            "is_bracketed": prepared.tuning.is_bracketed,
+        }
+    if prepared.convergence is not None:
+        found["convergence"] = asdict(prepared.convergence)
+    return found
+
+
+def _timing(started: datetime, seconds: dict[str, float | None]) -> dict[str, Any]:
+    from l63fast._kernels import backend_info
+
+    backend = backend_info()
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "machine": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "backend": f"{backend.name} ({backend.instruction_set})",
+    }

@@ -1,0 +1,49 @@
+"""How the cells of cycled experiments are run, read and summarised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from l63fast.experiments.cycled.cell import run_cycled_cell
+from l63fast.experiments.cycled.report import write_cycled_summary
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.settings import CycledExperiment
+from l63fast.experiments.cycled.table import rich_blocks
+from l63fast.experiments.describe import describe_data
+from l63fast.experiments.kind import Kind
+
+__all__ = ["CYCLED"]
+
+
+def _described(metrics: Mapping[str, Any]) -> str:
+    measure = metrics["measure"]
+    value = float(metrics["scores"][measure])
+    name = measure.replace("mirror_", "mirror-aware ")
+    return f"{metrics['label']}: {name} {value:.4g}"
+
+
+def _announced(experiment: CycledExperiment) -> list[str]:
+    cases, cycle = experiment.cases(), experiment.cycle
+    n_cells = len(cases) * len(experiment.methods)
+    first = next(iter(cases.values()))
+    data = describe_data(first)
+    if len(cases) > 1:
+        data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
+    return [
+        f"experiment  {experiment.name}: {', '.join(experiment.methods)}: {n_cells} "
+        f"cells",
+        f"data        {data}",
+        f"cycles      {cycle.n_cycles} scored after {cycle.burn_in:g} time units, from "
+        f"truth + N(0, {cycle.initial_spread**2:.3g} I)",
+    ]
+
+
+CYCLED: Final = Kind(
+    run=run_cycled_cell,
+    open=CycledResult.open,
+    describe=_described,
+    announce=_announced,
+    summarise=write_cycled_summary,
+    table=rich_blocks,
+)

@@ -1,0 +1,107 @@
+"""The optimum by a particle filter whose size is doubled until its score settles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.tuning import MEASURES
+from l63fast.experiments.cycled.problem import CycledProblem
+
+__all__ = ["Convergence", "Stage", "converged"]
+
+_NARROWER: Final = 2.0**-0.5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A particle filter of one size on the validation split.
+
+    Attributes
+    ----------
+    n_particles : int
+    regularisation : float
+        The better of two.
+    score : float
+        By the measure that decides, mirror-aware where it must be.
+    effective_size : float
+        Mean over all analyses.
+    """
+
+    n_particles: int
+    regularisation: float
+    score: float
+    effective_size: float
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """The stages of rising size, and whether the last step changed next to nothing."""
+
+    stages: tuple[Stage, ...]
+    settled: bool
+
+
+def converged(
+    scheme: ParticleFilter,
+    problem: CycledProblem,
+    *,
+    measure: str,
+    max_particles: int,
+    tolerance: float,
+) -> tuple[ParticleFilter, Convergence]:
+    """Return the filter at the size where the score has settled, and how it got there.
+
+    At each size the regularisation of the size before and one smaller by sqrt(2) are
+    tried: more particles need less of it.
+
+    Parameters
+    ----------
+    scheme : ParticleFilter
+        Of the first size.
+    problem : CycledProblem
+    measure : {"rms", "pool", "decibel"}
+    max_particles : int
+        The last size at most.
+    tolerance : float
+        Relative change of the score that counts as none.
+    """
+    stages = [_better(scheme, problem, measure)]
+    while 2 * stages[-1].n_particles <= max_particles:
+        last = stages[-1]
+        scheme = replace(
+            scheme,
+            n_particles=2 * last.n_particles,
+            regularisation=last.regularisation,
+        )
+        stages.append(_better(scheme, problem, measure))
+        if abs(stages[-1].score / last.score - 1.0) < tolerance:
+            return _at(scheme, stages[-1]), Convergence(tuple(stages), settled=True)
+    return _at(scheme, stages[-1]), Convergence(tuple(stages), settled=False)
+
+
+def _at(scheme: ParticleFilter, stage: Stage) -> ParticleFilter:
+    return replace(scheme, regularisation=stage.regularisation)
+
+
+def _better(scheme: ParticleFilter, problem: CycledProblem, measure: str) -> Stage:
+    narrower = replace(scheme, regularisation=_NARROWER * scheme.regularisation)
+    stages = [_stage(one, problem, measure) for one in (scheme, narrower)]
+    return min(stages, key=lambda s: np.nan_to_num(s.score, nan=np.inf))
+
+
+def _stage(scheme: ParticleFilter, problem: CycledProblem, measure: str) -> Stage:
+    result = problem.run(scheme, "val")
+    truth = problem.twin.split("val").truth_at_observations[:, result.scored]
+    rate = MEASURES["rms" if measure == "rms" else "pool"]
+    blind = problem.twin.operator.is_mirror_blind
+    assert result.effective_size is not None
+    return Stage(
+        scheme.n_particles,
+        scheme.regularisation,
+        rate(result.analysis, truth, mirror_aware=blind),
+        float(result.effective_size.mean()),
+    )

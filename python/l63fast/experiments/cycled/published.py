@@ -1,0 +1,150 @@
+"""Published scores: of which method, on which data, by whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from l63fast.experiments.cycled.methods import method_table
+from l63fast.experiments.cycled.settings import CycledCell
+
+__all__ = ["PUBLISHED", "Published", "published_for", "verdict"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published score, for any cell that is the same experiment.
+
+    Attributes
+    ----------
+    source : str
+    data : mapping
+        Settings of the data that must be equal, "interval" (time units) among them.
+    method : mapping
+        Keys of the method's table that must be equal.
+    low, high : float
+        The range given; one value twice where there is one.
+    measure : {"rms", "decibel"}
+    tolerance : float
+        How far outside a score may be, besides its own uncertainty.
+    """
+
+    source: str
+    data: Mapping[str, Any]
+    method: Mapping[str, Any]
+    low: float
+    high: float
+    measure: str = "rms"
+    tolerance: float = 0.0
+
+
+_SAKOV: Final = {"operator": "xyz", "variance": 2.0, "interval": 0.25, "Q": 0.0}
+_WILJES: Final = {"operator": "x", "variance": 8.0, "interval": 0.12, "Q": 0.0}
+_DAPPER: Final = "DAPPER, mods/Lorenz63/{}.py (Raanes et al. 2024)"
+_ROOT: Final = {"scheme": "enkf", "variant": "square_root", "rotation": True}
+_STOCHASTIC: Final = {"scheme": "enkf", "variant": "stochastic"}
+
+
+def _dapper(
+    file: str, data: Mapping[str, Any], rows: list[tuple[Mapping[str, Any], Any]]
+) -> list[Published]:
+    source = _DAPPER.format(file)
+    return [Published(source, data, method, *scores) for method, scores in rows]
+
+
+def _knet() -> list[Published]:
+    """KalmanNet, Revach et al. (2022), linear observations of Lorenz-63, table III."""
+    scores = {0: -10.45, 10: -20.37, 20: -30.40, 30: -40.39, 40: -49.89}
+    found = []
+    for level, value in scores.items():
+        variance = 10.0 ** (-level / 10)
+        data = {
+            "operator": "xyz",
+            "variance": variance,
+            "interval": 0.02,
+            "Q": variance / 100,
+        }
+        found.append(
+            Published(
+                "KalmanNet (Revach et al. 2022), extended Kalman filter",
+                data,
+                {"scheme": "extkf"},
+                value,
+                value,
+                measure="decibel",
+                tolerance=0.2,
+            )
+        )
+    return found
+
+
+PUBLISHED: Final[tuple[Published, ...]] = (
+    *_dapper(
+        "sakov2012",
+        _SAKOV,
+        [
+            ({"scheme": "climatology"}, (7.55, 7.65)),
+            ({"scheme": "oi"}, (1.23, 1.25)),
+            ({"scheme": "3dvar"}, (1.03, 1.04)),
+            ({"scheme": "extkf"}, (0.87, 0.92)),
+            ({**_ROOT, "n_members": 10}, (0.54, 0.60)),
+            ({**_STOCHASTIC, "n_members": 100}, (0.53, 0.56)),
+            ({"scheme": "pf", "n_particles": 100}, (0.35, 0.38)),
+            ({"scheme": "pf", "n_particles": 800}, (0.25, 0.28)),
+            ({"scheme": "pf", "n_particles": 4000}, (0.27, 0.27)),
+        ],
+    ),
+    *_dapper(
+        "wiljes2017",
+        _WILJES,
+        [
+            ({"scheme": "oi"}, (5.3, 5.4)),
+            ({"scheme": "3dvar"}, (3.0, 3.3)),
+            ({"scheme": "enkf", "variant": "finite_size", "n_members": 30}, (2.4, 2.5)),
+            ({**_ROOT, "n_members": 30}, (2.4, 2.5)),
+            ({"scheme": "pf"}, (1.75, 2.05)),
+        ],
+    ),
+    *_knet(),
+)
+
+
+def published_for(cell: CycledCell) -> Published | None:
+    """Return the published score of the same method on the same data, if there is one.
+
+    The number of trajectories and cycles and the seed may differ.
+    """
+    data, table = cell.data, method_table(cell.method)
+    if data.parameters != type(data.parameters)():
+        return None
+    ours: dict[str, Any] = {
+        "operator": data.operator,
+        "variance": data.sigma**2,
+        "interval": data.steps_per_cycle * data.dt,
+        "Q": data.Q,
+    }
+    for one in PUBLISHED:
+        same = all(_equal(ours[key], value) for key, value in one.data.items())
+        if same and all(table.get(key) == v for key, v in one.method.items()):
+            return one
+    return None
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, float) and isinstance(ours, float):
+        return math.isclose(ours, theirs, rel_tol=1e-6)
+    return bool(ours == theirs)
+
+
+def verdict(published: Published, value: float, low: float, high: float) -> str:
+    """Return whether a score is "within" what was published, "lower" or "higher".
+
+    The published range is widened by twice the half-width of the score's own interval,
+    low to high, and by the tolerance.
+    """
+    slack = (high - low) + published.tolerance
+    if value > published.high + slack:
+        return "higher"
+    return "lower" if value < published.low - slack else "within"

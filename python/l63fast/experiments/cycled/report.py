@@ -1,0 +1,127 @@
+"""The summary of a cycled experiment: tables in three formats, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l63fast import plotting
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, rows_csv
+from l63fast.experiments.cycled.table import caption, case_title, markdown_blocks
+from l63fast.experiments.describe import observed
+from l63fast.experiments.result import write_text
+from l63fast.plotting import MethodScore
+from l63fast.storage import result_directory, write_json
+
+__all__ = ["write_cycled_summary"]
+
+
+def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> None:
+    """Write tables and figures of finished results into a folder."""
+    rows = cycled_rows(results)
+    with result_directory(directory, kind="summary") as folder:
+        write_text(folder, "summary.csv", rows_csv(rows))
+        write_text(folder, "table.md", markdown_blocks(results))
+        summary = {
+            "caption": caption(results),
+            "rows": [asdict(row) for row in rows],
+            "data": {r.settings.data_name: r.metrics["data"] for r in results},
+            "cells": [result.settings.name for result in results],
+        }
+        write_json(folder / "summary.json", summary)
+        for name, figure in _figures(results, rows).items():
+            plotting.save_figure(figure, folder, name)
+
+
+def _figures(
+    results: Sequence[CycledResult], rows: Sequence[CycledRow]
+) -> dict[str, Any]:
+    one_case = len({row.case for row in rows}) == 1
+    figures = _of_one_case(results, rows) if one_case else _of_cases(rows)
+    curves = {
+        _titled(result): _curve(result)
+        for result in results
+        if "convergence" in result.metrics
+    }
+    if curves:
+        figures["convergence"] = plotting.convergence(curves, label=rows[0].measure)
+    for result in results if one_case else ():
+        if "tuning" in result.metrics:
+            figures[f"tuning_{result.settings.key}"] = tuning_figure(result)
+    return figures
+
+
+def _of_one_case(
+    results: Sequence[CycledResult], rows: Sequence[CycledRow]
+) -> dict[str, Any]:
+    title = case_title(rows[0])
+    scores = {
+        row.method: MethodScore(
+            row.score, (row.low, row.high), (row.published_low, row.published_high)
+        )
+        for row in rows
+    }
+    label = rows[0].measure
+    figures = {"scores": plotting.method_scores(scores, label=label, title=title)}
+    claims = {
+        row.method: MethodScore(
+            row.innovation, (row.innovation_low, row.innovation_high)
+        )
+        for row in rows
+        if np.isfinite(row.innovation)
+    }
+    if claims:
+        figures["claims"] = plotting.method_claims(claims, title=title)
+    ranks = {
+        _titled(result): np.asarray(result.metrics["ranks"]["shares"], dtype=float)
+        for result in results
+        if "ranks" in result.metrics
+    }
+    if ranks:
+        figures["ranks"] = plotting.rank_histograms(ranks)
+    return figures
+
+
+def _of_cases(rows: Sequence[CycledRow]) -> dict[str, Any]:
+    panels: dict[tuple[str, str], dict[str, dict[float, MethodScore]]] = {}
+    for row in rows:
+        place = (f"observed: {observed(row.operator)}", f"every {row.interval:g}")
+        of_method = panels.setdefault(place, {}).setdefault(_family(row), {})
+        of_method[row.sigma] = MethodScore(row.score, (row.low, row.high))
+    return {"scores": plotting.scores_by_sigma(panels, label=rows[0].measure)}
+
+
+def _family(row: CycledRow) -> str:
+    """Return what a method is called whatever its size in this case."""
+    return row.method.split(" (")[0]
+
+
+def _titled(result: CycledResult) -> str:
+    return result.settings.case or str(result.metrics["label"])
+
+
+def _curve(result: CycledResult) -> list[tuple[int, float, float]]:
+    stages = result.metrics["convergence"]["stages"]
+    return [
+        (s["n_particles"], float(s["score"]), float(s["effective_size"]))
+        for s in stages
+    ]
+
+
+def tuning_figure(result: CycledResult) -> Any:
+    """Return the curve by which a method was tuned on the validation split."""
+    tuning, name = result.metrics["tuning"], result.metrics["parameter"]["name"]
+    blind = result.metrics["measure"].startswith("mirror_")
+    return plotting.tuning_curve(
+        np.asarray(tuning["scales"], dtype=float),
+        np.asarray(tuning["scores"], dtype=float),
+        float(tuning["scale"]),
+        parameter={"b": "scale of B"}.get(name, name),
+        label=f"{'mirror-aware ' if blind else ''}"
+        f"{'rms' if result.settings.measure == 'rms' else 'pool'}, validation",
+    )

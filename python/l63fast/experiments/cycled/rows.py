@@ -1,0 +1,194 @@
+"""One row per method and case: everything that tables and figures are made of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from l63fast.experiments.cycled.published import published_for, verdict
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.verification import compare
+
+__all__ = ["CycledRow", "cycled_rows", "reference_of", "rows_csv"]
+
+NAN: Final = math.nan
+_NO_INNOVATION: Final = {"ratio": NAN, "ci95": {"ratio": (NAN, NAN)}}
+_COLUMN: Final = {
+    "rms": "rms",
+    "pool": "square",
+    "mirror_rms": "mirror_rms",
+    "mirror_pool": "mirror_square",
+}
+
+
+@dataclass(frozen=True)
+class CycledRow:
+    """One method on one case.
+
+    Attributes
+    ----------
+    case, key, method : str
+    operator : str
+    sigma, interval : float
+    measure : str
+        The one that decides: "rms", "pool", "dB", or "mirror-aware" and one of them.
+    score, low, high : float
+        By that measure, with its 95 % interval.
+    rms, pool, decibel : float
+        Mirror-aware where the measure is; decibel is 20 log10 of pool.
+    parameter : str
+    value : float
+        Of the number that was tuned or given; NaN without one.
+    tuned : bool
+    published_low, published_high : float
+    verdict : str
+        "within", "lower", "higher", or empty.
+    over_optimum, over_optimum_low, over_optimum_high : float
+        Ratio of `pool` to that of the best reference of the case, paired.
+    spread : float
+        Claimed spread over the error made; 1 if it can be trusted.
+    innovation, innovation_low, innovation_high : float
+        Mean of d^T S^-1 d / m, 1 if innovations d have the covariance S claimed.
+    effective_size : float
+    sign_flips, diverged : float
+        Shares of analyses, of trajectories.
+    seconds_per_cycle, seconds_per_analysis : float
+    """
+
+    case: str
+    key: str
+    method: str
+    operator: str
+    sigma: float
+    interval: float
+    measure: str
+    score: float
+    low: float
+    high: float
+    rms: float
+    pool: float
+    decibel: float
+    parameter: str
+    value: float
+    tuned: bool
+    published_low: float
+    published_high: float
+    verdict: str
+    over_optimum: float
+    over_optimum_low: float
+    over_optimum_high: float
+    spread: float
+    innovation: float
+    innovation_low: float
+    innovation_high: float
+    effective_size: float
+    sign_flips: float
+    diverged: float
+    seconds_per_cycle: float
+    seconds_per_analysis: float
+
+
+def reference_of(results: Sequence[CycledResult]) -> CycledResult | None:
+    """Return the result that others are measured against: the optimum of their case.
+
+    Without one it is the particle filter with most particles, if there is any.
+    """
+    best, size = None, 0.0
+    for result in results:
+        method = result.settings.method
+        if method.scheme == "optimum":
+            return result
+        particles = getattr(method, "n_particles", 0)
+        if particles > size:
+            best, size = result, particles
+    return best
+
+
+def cycled_rows(results: Sequence[CycledResult]) -> list[CycledRow]:
+    """Return one row per result, case by case."""
+    rows = []
+    for case in dict.fromkeys(result.settings.case for result in results):
+        those = [result for result in results if result.settings.case == case]
+        reference = reference_of(those)
+        rows += [_row(result, reference) for result in those]
+    return rows
+
+
+def _row(result: CycledResult, reference: CycledResult | None) -> CycledRow:
+    cell, metrics = result.settings, result.metrics
+    scores, measure = metrics["scores"], metrics["measure"]
+    prefix = "mirror_" if measure.startswith("mirror_") else ""
+    score = float(scores[measure])
+    low, high = map(float, scores["ci95"][measure])
+    pool = float(scores[f"{prefix}pool"])
+    if cell.measure == "decibel":
+        score, low, high = (_decibel(value) for value in (score, low, high))
+    published = published_for(cell)
+    ratio = (NAN, NAN, NAN)
+    if reference is not None:
+        found = compare(
+            result.trajectories[_COLUMN[f"{prefix}pool"]],
+            reference.trajectories[_COLUMN[f"{prefix}pool"]],
+            n_bootstrap=cell.scores.n_bootstrap,
+            seed=cell.scores.seed,
+        )
+        ratio = (found.ratio, *found.ratio_ci95)
+    innovation = metrics.get("innovation", _NO_INNOVATION)
+    parameter = metrics.get("parameter", {"name": "", "value": NAN})
+    seconds = result.timing["seconds"]
+    return CycledRow(
+        case=cell.case,
+        key=cell.key,
+        method=metrics["label"],
+        operator=cell.data.operator,
+        sigma=cell.data.sigma,
+        interval=cell.data.steps_per_cycle * cell.data.dt,
+        measure=_shown(measure, decibel=cell.measure == "decibel"),
+        score=score,
+        low=low,
+        high=high,
+        rms=float(scores[f"{prefix}rms"]),
+        pool=pool,
+        decibel=_decibel(pool),
+        parameter=parameter["name"],
+        value=float(parameter["value"]),
+        tuned="tuning" in metrics or "convergence" in metrics,
+        published_low=NAN if published is None else published.low,
+        published_high=NAN if published is None else published.high,
+        verdict="" if published is None else verdict(published, score, low, high),
+        over_optimum=ratio[0],
+        over_optimum_low=ratio[1],
+        over_optimum_high=ratio[2],
+        spread=float(metrics.get("spread", {"ratio": NAN})["ratio"]),
+        innovation=float(innovation["ratio"]),
+        innovation_low=float(innovation["ci95"]["ratio"][0]),
+        innovation_high=float(innovation["ci95"]["ratio"][1]),
+        effective_size=float(metrics.get("effective_size", NAN)),
+        sign_flips=float(scores["sign_flip_rate"]),
+        diverged=float(scores["divergence_rate"]),
+        seconds_per_cycle=float(seconds["per_cycle"]),
+        seconds_per_analysis=float(seconds["per_analysis"] or NAN),
+    )
+
+
+def _shown(measure: str, *, decibel: bool) -> str:
+    name = measure.replace("mirror_", "mirror-aware ")
+    return name.replace("pool", "dB") if decibel else name
+
+
+def _decibel(pool: float) -> float:
+    return 20.0 * math.log10(pool) if pool > 0.0 else -math.inf
+
+
+def rows_csv(rows: Sequence[CycledRow]) -> str:
+    """Return the rows as CSV text."""
+    out = io.StringIO()
+    names = [field.name for field in fields(CycledRow)]
+    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return out.getvalue()

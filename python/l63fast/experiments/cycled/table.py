@@ -1,0 +1,200 @@
+"""The tables of a cycled experiment: measured beside published, and what is claimed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
+from l63fast.experiments.describe import observed
+
+__all__ = [
+    "Block",
+    "blocks",
+    "caption",
+    "case_title",
+    "markdown_blocks",
+    "rich_blocks",
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table as text: its title, its header, its rows."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def blocks(rows: Sequence[CycledRow]) -> list[Block]:
+    """Return the tables: of one case in detail, of several as method against case."""
+    cases = dict.fromkeys(row.case for row in rows)
+    if len(cases) > 1:
+        return [_matrix(rows), _ratios(rows)]
+    return [_scores(rows), _claims(rows)]
+
+
+def _scores(rows: Sequence[CycledRow]) -> Block:
+    measure = rows[0].measure
+    header = ("method", measure, "95 %", "published", "", "pool", "/ optimum")
+    return Block(
+        case_title(rows[0]),
+        header,
+        [
+            (
+                row.method,
+                f"{row.score:.3f}",
+                f"{row.low:.3f}–{row.high:.3f}",
+                _range(row.published_low, row.published_high),
+                row.verdict,
+                f"{row.pool:.3f}",
+                _number(row.over_optimum, ".2f"),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _claims(rows: Sequence[CycledRow]) -> Block:
+    header = (*("method", "spread", "innov.", "95 %", "diverged", "µs/cycle", "tuned"),)
+    return Block(
+        "what they claim, and what they cost",
+        header,
+        [
+            (
+                row.method,
+                _number(row.spread, ".2f"),
+                _number(row.innovation, ".2f"),
+                _range(row.innovation_low, row.innovation_high, ".2f"),
+                f"{100.0 * row.diverged:.0f} %",
+                f"{1e6 * row.seconds_per_cycle:.3g}",
+                f"{row.parameter} {row.value:.3g}" if row.tuned else "",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _matrix(rows: Sequence[CycledRow]) -> Block:
+    keys = list(dict.fromkeys(row.key for row in rows))
+    published = any(not math.isnan(row.published_low) for row in rows)
+    header = (
+        "observed",
+        "sigma",
+        "every",
+        *keys,
+        *(("published",) if published else ()),
+    )
+    lines = []
+    for case in dict.fromkeys(row.case for row in rows):
+        found = {row.key: row for row in rows if row.case == case}
+        first = next(iter(found.values()))
+        cells = [f"{found[k].score:.4g}" if k in found else "" for k in keys]
+        beside = [
+            f"{key} {_range(row.published_low, row.published_high)} {row.verdict}"
+            for key, row in found.items()
+            if row.verdict
+        ]
+        lines.append(
+            (*_where(first), *cells, *((", ".join(beside),) if published else ()))
+        )
+    return Block(rows[0].measure, header, lines)
+
+
+def _ratios(rows: Sequence[CycledRow]) -> Block:
+    keys = list(dict.fromkeys(row.key for row in rows))
+    lines = []
+    for case in dict.fromkeys(row.case for row in rows):
+        found = {row.key: row for row in rows if row.case == case}
+        cells = [
+            f"{found[k].pool:.4g} (×{_number(found[k].over_optimum, '.2f')})"
+            if k in found
+            else ""
+            for k in keys
+        ]
+        lines.append((*_where(next(iter(found.values()))), *cells))
+    return Block(
+        "pool, and over that of the optimum",
+        ("observed", "sigma", "every", *keys),
+        lines,
+    )
+
+
+def _where(row: CycledRow) -> tuple[str, str, str]:
+    blind = row.measure.startswith("mirror")
+    what = observed(row.operator) + (" (mirror-aware)" if blind else "")
+    return what, f"{row.sigma:.3g}", f"{row.interval:g}"
+
+
+def case_title(row: CycledRow) -> str:
+    """Return what the data of a row are."""
+    return (
+        f"observed: {observed(row.operator)}, sigma² {row.sigma**2:.3g}, "
+        f"every {row.interval:g} time units"
+    )
+
+
+def _number(value: float, style: str) -> str:
+    return "" if math.isnan(value) else format(value, style)
+
+
+def _range(low: float, high: float, style: str = ".4g") -> str:
+    if math.isnan(low):
+        return ""
+    if low == high:
+        return format(low, style)
+    return f"{low:{style}}–{high:{style}}"
+
+
+def caption(results: Sequence[CycledResult]) -> str:
+    """Return what the tables show and on how many samples."""
+    cell, metrics = results[0].settings, results[0].metrics
+    references = {
+        found.metrics["label"]
+        for case in dict.fromkeys(r.settings.case for r in results)
+        if (found := reference_of([r for r in results if r.settings.case == case]))
+    }
+    against = " or ".join(sorted(references)) if len(references) < 3 else "the optimum"
+    return (
+        f"{metrics['n_trajectories']} test trajectories, {metrics['n_cycles']} cycles "
+        f"each after {cell.cycle.burn_in:g} time units. rms: time mean of the "
+        "instantaneous root mean square; pool: root of the mean square over everything"
+        f"{f'; / optimum: pool over that of {against}, paired' if references else ''}. "
+        "Intervals: 95 %, bootstrap over trajectories. within: inside the published "
+        "range widened by twice the half-width of the interval. spread: the claimed "
+        "over the error made. innov.: mean of d' S^-1 d / m, 1 where the innovations d "
+        "have the covariance S that is claimed. Tuned on the validation split."
+    )
+
+
+def rich_blocks(results: Sequence[CycledResult]) -> Any:
+    """Return the tables for a terminal, 80 columns wide or more."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    tables = []
+    for block in blocks(cycled_rows(results)):
+        table = Table(title=block.title, title_justify="left", box=box.SIMPLE_HEAD)
+        table.padding = (0, 1, 0, 0)
+        for i, name in enumerate(block.header):
+            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
+        for row in block.rows:
+            table.add_row(*row)
+        tables.append(table)
+    return Group(*tables, caption(results))
+
+
+def markdown_blocks(results: Sequence[CycledResult]) -> str:
+    """Return the tables as Markdown."""
+    lines: list[str] = []
+    for block in blocks(cycled_rows(results)):
+        lines += [f"**{block.title}**", "", f"| {' | '.join(block.header)} |"]
+        lines.append(f"|---|{'--:|' * (len(block.header) - 1)}")
+        lines += [f"| {' | '.join(row)} |" for row in block.rows]
+        lines.append("")
+    return "\n".join([*lines, caption(results), ""])

@@ -1,0 +1,112 @@
+"""Two sets of analyses on the same trajectories: paired differences and ratios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast.verification.measures import (
+    MEASURES,
+    by_trajectory,
+    pair,
+    squared_errors,
+)
+
+__all__ = ["Comparison", "compare", "paired_difference"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods on the same trajectories, resampled together.
+
+    Attributes
+    ----------
+    difference : float
+        Score of a minus that of b; negative where a is better.
+    difference_ci95 : (float, float)
+    ratio : float
+        Score of a over that of b.
+    ratio_ci95 : (float, float)
+    """
+
+    difference: float
+    difference_ci95: Interval
+    ratio: float
+    ratio_ci95: Interval
+
+
+def compare(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    measure: str = "pool",
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Return difference and ratio of two scores, with paired 95 % intervals.
+
+    Both are resampled with the same trajectories, so what is hard for both cancels.
+
+    Parameters
+    ----------
+    a, b : (n_trajectories,)
+        Time means of the instantaneous root mean square for "rms", of its square for
+        "pool", as `trajectory_means` gives them.
+    measure : {"rms", "pool"}
+    n_bootstrap, seed : int
+    """
+    measure = _checks.choice("measure", measure, MEASURES)
+    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
+    a = _checks.array("a", a, shape=(None,))
+    means = np.stack([a, _checks.array("b", b, shape=a.shape)], axis=1)
+    resampled = bootstrap_means(means, n_bootstrap, seed)
+    both = np.concatenate([means.mean(axis=0)[None], resampled])
+    scores = np.sqrt(both) if measure == "pool" else both
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = scores[:, 0] - scores[:, 1]
+        ratio = scores[:, 0] / scores[:, 1]
+    return Comparison(
+        float(difference[0]),
+        interval(difference[1:]),
+        float(ratio[0]),
+        interval(ratio[1:]),
+    )
+
+
+def paired_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    truth: np.ndarray,
+    *,
+    measure: str = "pool",
+    mirror_aware: bool = False,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return the score of `a` minus that of `b`, and its 95 % interval.
+
+    Both are resampled with the same trajectories, so what is hard for both cancels.
+
+    Parameters
+    ----------
+    a, b, truth : (n_trajectories, n_times, 3)
+    measure : "rms" or "pool"
+    mirror_aware : bool
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    difference, low, high : float
+        Negative where `a` is better.
+    """
+    measure = _checks.choice("measure", measure, MEASURES)
+    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
+    columns = []
+    for name, analysis in (("a", a), ("b", b)):
+        squares = squared_errors(*pair(analysis, truth, name), mirror_aware)
+        columns.append(by_trajectory(squares)[:, MEASURES.index(measure)])
+    found = compare(*columns, measure=measure, n_bootstrap=n_bootstrap, seed=seed)
+    return (found.difference, *found.difference_ci95)
