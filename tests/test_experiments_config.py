@@ -11,7 +11,8 @@ import pytest
 from experiment_samples import tiny_cell
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_to_toml, merged, read_cell
-from l63fast.experiments.presets import PRESETS, Axes, experiment_from_tables
+from l63fast.experiments.encoder_experiment import Axes
+from l63fast.experiments.presets import PRESETS, experiment_from_tables
 from l63fast.experiments.settings_file import differences, read_tables
 from l63fast.learning.settings import ENCODER_NAMES
 from l63fast.twin import TwinSettings

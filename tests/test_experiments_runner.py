@@ -17,15 +17,16 @@ import pytest
 from experiment_samples import TINY, contents
 from l63fast.errors import ConfigurationError, ResultError
 from l63fast.experiments.config import merged
+from l63fast.experiments.encoder_experiment import EncoderExperiment
 from l63fast.experiments.executors import InProcess, default_workers, executor
-from l63fast.experiments.presets import Experiment, experiment_from_tables
+from l63fast.experiments.presets import experiment_from_tables
 from l63fast.experiments.result import Result
 from l63fast.experiments.runner import reason, run_experiment
 from l63fast.experiments.table import table_rows
 from l63fast.storage import verify_directory
 
 
-def tiny(**axes: Any) -> Experiment:
+def tiny(**axes: Any) -> EncoderExperiment:
     """Return an experiment of a few small cells."""
     return experiment_from_tables(
         "tiny", merged(TINY, {"experiment": axes}), source="a test"

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from l63fast.experiments.kind import Experiment
     from l63fast.experiments.runner import Outcome
 
-__all__ = ["chosen_experiment", "experiment"]
+__all__ = [
+    "CYCLED",
+    "PLACE",
+    "PRESET",
+    "chosen_experiment",
+    "experiment",
+    "run_chosen",
+]
 
 
 def _names(text: str) -> list[str]:
@@ -100,12 +107,12 @@ PLACE: Final = (
         PRESET,
         *CYCLED,
         *_ENCODERS,
-        *options.DATA,
+        *options.SIZES,
         *_FIXED,
         *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
         *PLACE,
-        Option("workers", int, "Processes; one per core by default.", minimum=1),
+        options.WORKERS,
         options.RESUME,
         *options.RUN,
     ),
@@ -116,21 +123,25 @@ def experiment(given: Given) -> None:
     Each cell has a result folder of its own; tables and figures are in the folder
     `summary`. Cells that fail are named at the end and the rest is kept.
     """
+    if run_chosen(chosen_experiment(given), given):
+        raise typer.Exit(1)
+
+
+def run_chosen(chosen: Experiment, given: Given) -> bool:
+    """Run an experiment, or print what would be run; return whether a cell failed."""
     from l63fast.experiments.executors import default_workers
 
-    chosen = chosen_experiment(given)
     if given["print_config"]:
         print(chosen.to_toml(), end="")
-        return
+        return False
     folder = Path(given["results"]).expanduser() / chosen.name
     n_workers = given["workers"] or default_workers(len(chosen.cells()))
     _announce(chosen, folder, n_workers, quiet=given["quiet"])
     if given["dry_run"]:
-        return
+        return False
     outcome = _run(chosen, folder.parent, n_workers, given)
     _show(chosen, outcome, quiet=given["quiet"])
-    if outcome.failures:
-        raise typer.Exit(1)
+    return bool(outcome.failures)
 
 
 def chosen_experiment(given: Given) -> Experiment:
@@ -173,7 +184,7 @@ def _laid(preset: str | None, tables: dict[str, Any]) -> dict[str, Any]:
 
 def _with_methods(chosen: Experiment, methods: str) -> Experiment:
     from l63fast.errors import ConfigurationError
-    from l63fast.experiments.cycled.settings import CycledExperiment
+    from l63fast.experiments.cycled.experiment import CycledExperiment
 
     if not isinstance(chosen, CycledExperiment):
         raise ConfigurationError(
@@ -212,6 +223,6 @@ def _show(chosen: Experiment, outcome: Outcome, *, quiet: bool) -> None:
         from rich.console import Console
 
         Console().print(chosen.kind.table(outcome.results))
-        say(f"tables and figures in {outcome.summary}")
+        say(f"written to {outcome.summary}")
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)

@@ -24,6 +24,7 @@ __all__ = [
     "RUN",
     "SIZES",
     "TRAINING",
+    "WORKERS",
     "data_folder",
     "seed",
 ]
@@ -125,6 +126,10 @@ PRINT_CONFIG: Final = Option(
 DRY_RUN: Final = Option("dry_run", bool, "Say what would be done, do nothing.", False)
 QUIET: Final = Option("quiet", bool, "Print errors only.", False)
 RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
+
+WORKERS: Final = Option(
+    "workers", int, "Processes; one per core by default.", minimum=1
+)
 
 RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
 

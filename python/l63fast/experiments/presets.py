@@ -114,7 +114,7 @@ PRESETS: Final[dict[str, Tables]] = {
             "operator": "xyz",
             "steps_per_cycle": 2,
         },
-        "cycle": {"n_cycles": 2000, "burn_in": 4.0, "initial_spread": 1.0},
+        "cycle": {"n_cycles": 2000, "burn_in": 4.0, "initial_spread": 0.05},
         "methods": {
             "extkf": {"scheme": "extkf", "inflation": 1.0},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
@@ -135,11 +135,11 @@ PRESETS: Final[dict[str, Tables]] = {
             **_DATA,
             "steps_per_cycle": 1,
         },
-        "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 1.0},
+        "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 0.5},
         "methods": {
             "3dvar": {"scheme": "3dvar"},
-            "extkf": {"scheme": "extkf"},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
+            "optimum": {"scheme": "optimum"},
         },
     },
     # Operators, errors and intervals, each with the distance to the optimum.
@@ -182,9 +182,9 @@ def experiment_from_tables(
         If a table or key is unknown, or a value has the wrong type or makes no sense.
     """
     if "methods" in tables:
-        from l63fast.experiments.cycled import settings
+        from l63fast.experiments.cycled import experiment
 
-        return settings.experiment_from_tables(name, tables, source=source)
+        return experiment.experiment_from_tables(name, tables, source=source)
     from l63fast.experiments.encoder_experiment import encoders_from_tables
 
     return encoders_from_tables(name, tables, source=source)

@@ -14,7 +14,7 @@ import numpy as np
 from l63fast.assimilation.cycling import CycleResult
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.scheme import Status
-from l63fast.experiments.cycled.methods import Prepared
+from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.result import TRAJECTORIES, trajectories_csv
 from l63fast.experiments.cycled.settings import CycledCell
@@ -30,7 +30,7 @@ from l63fast.verification import (
     trajectory_means,
 )
 
-__all__ = ["problem_of", "run_cycled_cell"]
+__all__ = ["measure_name", "problem_of", "run_cycled_cell", "timing"]
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for a rank histogram
 
@@ -72,7 +72,7 @@ def run_cycled_cell(
             "per_cycle": result.seconds_per_cycle,
             "per_analysis": result.seconds_per_analysis,
         }
-        write_json(folder / TIMING, _timing(started, seconds))
+        write_json(folder / TIMING, timing(started, seconds))
     return metrics
 
 
@@ -166,7 +166,8 @@ def _tuned(prepared: Prepared) -> dict[str, Any]:
     return found
 
 
-def _timing(started: datetime, seconds: dict[str, float | None]) -> dict[str, Any]:
+def timing(started: datetime, seconds: dict[str, Any]) -> dict[str, Any]:
+    """Return when and where a cell ran and how long; apart from all else it made."""
     from l63fast._kernels import backend_info
 
     backend = backend_info()

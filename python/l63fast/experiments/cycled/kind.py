@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from l63fast.experiments.cycled.cell import run_cycled_cell
+from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.report import write_cycled_summary
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.settings import CycledExperiment
 from l63fast.experiments.cycled.table import rich_blocks
 from l63fast.experiments.describe import describe_data
 from l63fast.experiments.kind import Kind
 
-__all__ = ["CYCLED"]
+__all__ = ["CYCLED", "announced"]
 
 
 def _described(metrics: Mapping[str, Any]) -> str:
     measure = metrics["measure"]
-    value = float(metrics["scores"][measure])
     name = measure.replace("mirror_", "mirror-aware ")
-    return f"{metrics['label']}: {name} {value:.4g}"
+    value = float(metrics["scores"][measure])
+    found = f"{value:.4g}" if math.isfinite(value) else "diverged"
+    return f"{metrics['label']}: {name} {found}"
 
 
-def _announced(experiment: CycledExperiment) -> list[str]:
+def announced(experiment: CycledExperiment) -> list[str]:
+    """Return the lines that say what will be done."""
     cases, cycle = experiment.cases(), experiment.cycle
     n_cells = len(cases) * len(experiment.methods)
     first = next(iter(cases.values()))
@@ -43,7 +46,7 @@ CYCLED: Final = Kind(
     run=run_cycled_cell,
     open=CycledResult.open,
     describe=_described,
-    announce=_announced,
+    announce=announced,
     summarise=write_cycled_summary,
     table=rich_blocks,
 )

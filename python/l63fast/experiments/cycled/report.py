@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,9 @@ def _figures(
         figures["convergence"] = plotting.convergence(curves, label=rows[0].measure)
     for result in results if one_case else ():
         if "tuning" in result.metrics:
-            figures[f"tuning_{result.settings.key}"] = tuning_figure(result)
+            figures[f"tuning_{result.settings.key}"] = tuning_figure(
+                result.metrics, result.settings.measure
+            )
     return figures
 
 
@@ -113,15 +115,15 @@ def _curve(result: CycledResult) -> list[tuple[int, float, float]]:
     ]
 
 
-def tuning_figure(result: CycledResult) -> Any:
+def tuning_figure(metrics: Mapping[str, Any], measure: str) -> Any:
     """Return the curve by which a method was tuned on the validation split."""
-    tuning, name = result.metrics["tuning"], result.metrics["parameter"]["name"]
-    blind = result.metrics["measure"].startswith("mirror_")
+    tuning, name = metrics["tuning"], metrics["parameter"]["name"]
+    blind = metrics["measure"].startswith("mirror_")
     return plotting.tuning_curve(
         np.asarray(tuning["scales"], dtype=float),
         np.asarray(tuning["scores"], dtype=float),
         float(tuning["scale"]),
         parameter={"b": "scale of B"}.get(name, name),
         label=f"{'mirror-aware ' if blind else ''}"
-        f"{'rms' if result.settings.measure == 'rms' else 'pool'}, validation",
+        f"{'rms' if measure == 'rms' else 'pool'}, validation",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
@@ -30,11 +30,15 @@ class Block:
     rows: list[tuple[str, ...]]
 
 
+_SHORT: Final = {"inflation": "infl.", "regularisation": "reg."}
+
+
 def blocks(rows: Sequence[CycledRow]) -> list[Block]:
     """Return the tables: of one case in detail, of several as method against case."""
     cases = dict.fromkeys(row.case for row in rows)
     if len(cases) > 1:
-        return [_matrix(rows), _ratios(rows)]
+        known = any(math.isfinite(row.over_optimum) for row in rows)
+        return [_matrix(rows), *([_ratios(rows)] if known else [])]
     return [_scores(rows), _claims(rows)]
 
 
@@ -47,11 +51,11 @@ def _scores(rows: Sequence[CycledRow]) -> Block:
         [
             (
                 row.method,
-                f"{row.score:.3f}",
-                f"{row.low:.3f}–{row.high:.3f}",
+                _score(row),
+                _range(row.low, row.high, _style(row)),
                 _range(row.published_low, row.published_high),
                 row.verdict,
-                f"{row.pool:.3f}",
+                _number(row.pool, ".3f"),
                 _number(row.over_optimum, ".2f"),
             )
             for row in rows
@@ -60,7 +64,7 @@ def _scores(rows: Sequence[CycledRow]) -> Block:
 
 
 def _claims(rows: Sequence[CycledRow]) -> Block:
-    header = (*("method", "spread", "innov.", "95 %", "diverged", "µs/cycle", "tuned"),)
+    header = (*("method", "spread", "innov.", "95 %", "lost", "µs/cycle", "tuned"),)
     return Block(
         "what they claim, and what they cost",
         header,
@@ -72,7 +76,9 @@ def _claims(rows: Sequence[CycledRow]) -> Block:
                 _range(row.innovation_low, row.innovation_high, ".2f"),
                 f"{100.0 * row.diverged:.0f} %",
                 f"{1e6 * row.seconds_per_cycle:.3g}",
-                f"{row.parameter} {row.value:.3g}" if row.tuned else "",
+                f"{_SHORT.get(row.parameter, row.parameter)} {row.value:.3g}"
+                if row.tuned
+                else "",
             )
             for row in rows
         ],
@@ -93,7 +99,7 @@ def _matrix(rows: Sequence[CycledRow]) -> Block:
     for case in dict.fromkeys(row.case for row in rows):
         found = {row.key: row for row in rows if row.case == case}
         first = next(iter(found.values()))
-        cells = [f"{found[k].score:.4g}" if k in found else "" for k in keys]
+        cells = [_score(found[k]) if k in found else "" for k in keys]
         beside = [
             f"{key} {_range(row.published_low, row.published_high)} {row.verdict}"
             for key, row in found.items()
@@ -111,14 +117,11 @@ def _ratios(rows: Sequence[CycledRow]) -> Block:
     for case in dict.fromkeys(row.case for row in rows):
         found = {row.key: row for row in rows if row.case == case}
         cells = [
-            f"{found[k].pool:.4g} (×{_number(found[k].over_optimum, '.2f')})"
-            if k in found
-            else ""
-            for k in keys
+            _number(found[k].over_optimum, ".2f") if k in found else "" for k in keys
         ]
         lines.append((*_where(next(iter(found.values()))), *cells))
     return Block(
-        "pool, and over that of the optimum",
+        "pool over that of the optimum",
         ("observed", "sigma", "every", *keys),
         lines,
     )
@@ -138,12 +141,23 @@ def case_title(row: CycledRow) -> str:
     )
 
 
+def _style(row: CycledRow) -> str:
+    return ".2f" if row.measure.endswith("dB") else ".3f"
+
+
+def _score(row: CycledRow) -> str:
+    if not math.isfinite(row.score):
+        return "diverged"
+    small = abs(row.score) < 0.1 and not row.measure.endswith("dB")
+    return f"{row.score:.3g}" if small else format(row.score, _style(row))
+
+
 def _number(value: float, style: str) -> str:
     return "" if math.isnan(value) else format(value, style)
 
 
 def _range(low: float, high: float, style: str = ".4g") -> str:
-    if math.isnan(low):
+    if not math.isfinite(low):
         return ""
     if low == high:
         return format(low, style)
@@ -182,7 +196,7 @@ def rich_blocks(results: Sequence[CycledResult]) -> Any:
         table = Table(title=block.title, title_justify="left", box=box.SIMPLE_HEAD)
         table.padding = (0, 1, 0, 0)
         for i, name in enumerate(block.header):
-            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
+            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
         for row in block.rows:
             table.add_row(*row)
         tables.append(table)

@@ -1,0 +1,46 @@
+"""`l63fast tune`: find the best scale of B, inflation or regularisation."""
+
+from __future__ import annotations
+
+import typer
+
+from l63fast.cli import options
+from l63fast.cli.app import app
+from l63fast.cli.declare import Given, command
+from l63fast.cli.experiment import CYCLED, PLACE, PRESET, chosen_experiment, run_chosen
+from l63fast.errors import ConfigurationError
+
+__all__ = ["tune"]
+
+
+@command(
+    app,
+    (
+        PRESET,
+        *CYCLED,
+        *options.SIZES,
+        options.seed("Seed of the data.", target=None),
+        *PLACE,
+        options.WORKERS,
+        options.RESUME,
+        *options.RUN,
+    ),
+)
+def tune(given: Given) -> None:
+    """Tune the schemes of a cycled experiment on its validation split, and draw how.
+
+    Every method that has a number to tune (the scale of B, the inflation, the
+    regularisation) is tuned, whether the experiment gives that number or not. The test
+    split is not opened.
+    """
+    from l63fast.experiments.cycled.experiment import CycledExperiment
+    from l63fast.experiments.cycled.tuning import tuning_of
+
+    chosen = chosen_experiment(given)
+    if not isinstance(chosen, CycledExperiment):
+        raise ConfigurationError(
+            "preset: expected a cycled experiment, such as sakov2012, got "
+            f"{chosen.name}, which trains encoders"
+        )
+    if run_chosen(tuning_of(chosen), given):
+        raise typer.Exit(1)

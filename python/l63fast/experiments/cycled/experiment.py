@@ -1,0 +1,236 @@
+"""Cycled experiments: every method on every case, and what varies between cases."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+from l63fast import _checks
+from l63fast.errors import ConfigurationError
+from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.cycled.methods import method_from_table, method_table
+from l63fast.experiments.cycled.prepared import Method
+from l63fast.experiments.cycled.settings import (
+    MEASURES,
+    CycledCell,
+    CycleSettings,
+    data_from_table,
+    data_table,
+    with_cycles,
+)
+from l63fast.experiments.settings_file import build, dump_tables, to_table
+from l63fast.observation import ObservationOperator
+from l63fast.twin import TwinSettings
+
+if TYPE_CHECKING:
+    from l63fast.experiments.kind import Kind
+
+__all__ = ["CycledAxes", "CycledExperiment", "experiment_from_tables"]
+
+
+@dataclass(frozen=True)
+class CycledAxes:
+    """What varies between the cases of an experiment; an empty axis does not.
+
+    Attributes
+    ----------
+    operators : tuple of str
+    sigmas : tuple of float
+        Standard deviations of the observation error.
+    intervals : tuple of int
+        Model steps between observations.
+    model_error : float
+        Variance of the model error over that of the observation error, in each case;
+        0 leaves Q as the data have it.
+    measure : {"rms", "pool", "decibel"}
+        The score that the table compares: time mean of the instantaneous root mean
+        square, root of the mean square over everything, or the latter in dB.
+    """
+
+    operators: tuple[str, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    intervals: tuple[int, ...] = ()
+    model_error: float = 0.0
+    measure: str = "rms"
+
+    def __post_init__(self) -> None:
+        for name in ("operators", "sigmas", "intervals"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ConfigurationError(
+                    f"{name}: expected each once, got {list(values)}"
+                )
+        for operator in self.operators:
+            ObservationOperator(operator)
+        for sigma in self.sigmas:
+            _checks.real("sigmas", sigma, above=0.0)
+        for interval in self.intervals:
+            _checks.count("intervals", interval, minimum=1)
+        _checks.real("model_error", self.model_error, minimum=0.0)
+        _checks.choice("measure", self.measure, MEASURES)
+
+
+@dataclass(frozen=True)
+class CycledExperiment:
+    """Every method on every case.
+
+    Attributes
+    ----------
+    name : str
+        Also the folder of its results.
+    axes : CycledAxes
+    data : TwinSettings
+        Of which the axes replace what they vary.
+    cycle : CycleSettings
+    methods : dict of str to Method
+    scores : ScoreSettings
+    """
+
+    name: str
+    axes: CycledAxes
+    data: TwinSettings
+    cycle: CycleSettings
+    methods: Mapping[str, Method]
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+
+    @property
+    def kind(self) -> Kind:
+        """How its cells are run and read."""
+        from l63fast.experiments.cycled.kind import CYCLED
+
+        return CYCLED
+
+    def cases(self) -> dict[str, TwinSettings]:
+        """Return the data of each case, by a name made of what varies."""
+        axes, data = self.axes, self.data
+        found = {}
+        for operator, sigma, interval in product(
+            axes.operators or (data.operator,),
+            axes.sigmas or (data.sigma,),
+            axes.intervals or (data.steps_per_cycle,),
+        ):
+            changes: dict[str, Any] = {
+                "operator": operator,
+                "sigma": sigma,
+                "steps_per_cycle": interval,
+            }
+            if axes.model_error:
+                changes["Q"] = axes.model_error * sigma**2
+            parts = (
+                (axes.operators, operator),
+                (axes.sigmas, f"s{sigma:.4g}"),
+                (axes.intervals, f"i{interval}"),
+            )
+            name = "_".join(part for values, part in parts if values)
+            found[name] = with_cycles(data, self.cycle, **changes)
+        return found
+
+    def cells(self) -> list[CycledCell]:
+        """Return the cells, all methods of one case together."""
+        return [
+            CycledCell(
+                key, case, data, self.cycle, method, self.scores, self.axes.measure
+            )
+            for case, data in self.cases().items()
+            for key, method in self.methods.items()
+        ]
+
+    def only(self, keys: list[str]) -> CycledExperiment:
+        """Return the experiment with some of its methods, in the order given.
+
+        Raises
+        ------
+        ConfigurationError
+            If it has no such method.
+        """
+        for key in keys:
+            if key not in self.methods:
+                raise ConfigurationError(
+                    f"methods: {self.name} has no method {key!r} (it has "
+                    f"{', '.join(self.methods)})"
+                )
+        chosen = {key: self.methods[key] for key in keys}
+        return dataclasses.replace(self, methods=chosen)
+
+    def to_toml(self) -> str:
+        """Return the experiment as TOML that `experiment_from_tables` reads."""
+        return dump_tables(
+            {
+                "experiment": to_table(self.axes),
+                "data": _without(data_table(self.data), _varied(self.axes)),
+                "cycle": to_table(self.cycle),
+                "scores": to_table(self.scores),
+                "methods": {k: method_table(m) for k, m in self.methods.items()},
+            }
+        )
+
+
+def _varied(axes: CycledAxes) -> dict[str, str]:
+    """Return which settings of the data an experiment varies, and by which axis."""
+    named = {
+        "operator": "operators",
+        "sigma": "sigmas",
+        "steps_per_cycle": "intervals",
+        "Q": "model_error",
+    }
+    return {key: axis for key, axis in named.items() if getattr(axes, axis)}
+
+
+def _without(table: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+_SECTIONS: Final = ("experiment", "data", "cycle", "scores", "methods")
+
+
+def experiment_from_tables(
+    name: str, tables: Mapping[str, Any], *, source: str
+) -> CycledExperiment:
+    """Return an experiment from its tables.
+
+    Raises
+    ------
+    ConfigurationError
+        If a table or key is unknown, or a value has the wrong type or makes no sense.
+    """
+    _checks.file_name("name", name)
+    for table, content in tables.items():
+        if table not in _SECTIONS:
+            key = next(iter(content), "") if isinstance(content, Mapping) else ""
+            raise ConfigurationError(
+                f"{source}: {table}.{key}: a cycled experiment has no such setting "
+                f"(its tables are {', '.join(_SECTIONS)})"
+            )
+    methods = tables.get("methods", {})
+    if not isinstance(methods, Mapping) or not methods:
+        raise ConfigurationError(f"{source}: methods: expected at least one table")
+    for key in methods:
+        _checks.file_name("methods", key)
+    cycle = build(CycleSettings, tables.get("cycle", {}), source=source, key="cycle")
+    axes = build(
+        CycledAxes, tables.get("experiment", {}), source=source, key="experiment"
+    )
+    for key, axis in _varied(axes).items():
+        if key in tables.get("data", {}):
+            raise ConfigurationError(
+                f"{source}: data.{key}: is varied by experiment.{axis}: give that one"
+            )
+    experiment = CycledExperiment(
+        name,
+        axes,
+        data_from_table(tables.get("data", {}), cycle, source),
+        cycle,
+        {
+            key: method_from_table(table, source=source, key=f"methods.{key}")
+            for key, table in methods.items()
+        },
+        build(ScoreSettings, tables.get("scores", {}), source=source, key="scores"),
+    )
+    try:
+        experiment.cells()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    return experiment

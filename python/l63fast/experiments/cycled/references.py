@@ -1,0 +1,90 @@
+"""Methods without an ensemble: climatology, optimal interpolation, variational."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+from l63fast import _checks
+from l63fast.assimilation.cycled_tuning import tune_cycled_b_scale
+from l63fast.assimilation.kalman import ClimatologicalMean, OptimalInterpolation
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.experiments.cycled.prepared import (
+    Prepared,
+    optional_real,
+    tuning_options,
+)
+from l63fast.experiments.cycled.problem import CycledProblem
+
+__all__ = ["Climatology", "Interpolation", "Variational"]
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """The climatological mean, always."""
+
+    scheme: ClassVar[str] = "climatology"
+
+    def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
+        """Return the scheme; there is nothing to tune."""
+        twin = problem.twin
+        return Prepared(
+            ClimatologicalMean(twin.operator, twin.climatology), "climatology"
+        )
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Optimal interpolation: the climatological mean corrected by the observation."""
+
+    scheme: ClassVar[str] = "oi"
+
+    def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
+        """Return the scheme; there is nothing to tune."""
+        twin = problem.twin
+        return Prepared(
+            OptimalInterpolation(twin.operator, twin.climatology, twin.R),
+            "optimal interp.",
+        )
+
+
+@dataclass(frozen=True)
+class Variational:
+    """3D-Var with a constant B.
+
+    Attributes
+    ----------
+    B : {"climatology", "forecast"}
+        The climatological covariance C, or the error covariance of the scheme's own
+        forecasts.
+    b_scale : float, optional
+        Factor on it; tuned if not given.
+    """
+
+    scheme: ClassVar[str] = "3dvar"
+    B: str = "forecast"
+    b_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        _checks.choice("B", self.B, ("climatology", "forecast"))
+        optional_real("b_scale", self.b_scale, above=0.0)
+
+    def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
+        """Return 3D-Var; the scale of B is tuned where it is not given."""
+        twin, scale, tuning = problem.twin, self.b_scale, None
+        if self.B == "climatology":
+            B, label = twin.climatology.covariance, "3D-Var, b C"
+        else:
+            errors = problem.three_d_var
+            B, label = errors.scheme.B / errors.tuning.scale, "3D-Var"
+        base = ThreeDVar(twin.operator, B, twin.R, **problem.model)
+        if scale is None and self.B == "forecast":
+            tuning = errors.tuning
+        elif scale is None:
+            tuning = tune_cycled_b_scale(base, twin, **tuning_options(problem, measure))
+        if scale is None:
+            assert tuning is not None
+            scale = tuning.scale
+        scheme = dataclasses.replace(base, B=scale * B)
+        return Prepared(scheme, label, "b", scale, tuning)
