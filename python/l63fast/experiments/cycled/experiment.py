@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
-from l63fast.errors import ConfigurationError
+from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.config import ScoreSettings
 from l63fast.experiments.cycled.methods import method_from_table, method_table
 from l63fast.experiments.cycled.prepared import Method
@@ -208,7 +208,10 @@ def experiment_from_tables(
     if not isinstance(methods, Mapping) or not methods:
         raise ConfigurationError(f"{source}: methods: expected at least one table")
     for key in methods:
-        _checks.file_name("methods", key)
+        try:
+            _checks.file_name("methods", key)
+        except ArgumentValueError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
     cycle = build(CycleSettings, tables.get("cycle", {}), source=source, key="cycle")
     axes = build(
         CycledAxes, tables.get("experiment", {}), source=source, key="experiment"

@@ -155,8 +155,8 @@ class Optimum:
     """
 
     scheme: ClassVar[str] = "optimum"
-    n_particles: int = 1000
-    max_particles: int = 64_000
+    n_particles: int = 2000
+    max_particles: int = 32_000
     tolerance: float = 0.005
     regularisation: float = 0.7
     threshold: float = 0.2

@@ -149,11 +149,13 @@ def _equal(ours: Any, theirs: Any) -> bool:
 
 
 def verdict(published: Published, value: float, low: float, high: float) -> str:
-    """Return whether a score is "within" what was published, "lower" or "higher".
+    """Return how a score compares: "within", "lower", "higher" or "diverged".
 
     The published range is widened by twice the half-width of the score's own interval,
     low to high, and by the tolerance.
     """
+    if not math.isfinite(value):
+        return "diverged"
     slack = (high - low) + published.tolerance
     if value > published.high + slack:
         return "higher"

@@ -46,7 +46,7 @@ class CycledRow:
     tuned : bool
     published_low, published_high : float
     verdict : str
-        "within", "lower", "higher", or empty.
+        "within", "lower", "higher", "diverged", or empty.
     over_optimum, over_optimum_low, over_optimum_high : float
         Ratio of `pool` to that of the best reference of the case, paired.
     spread : float

@@ -1,0 +1,361 @@
+"""Cycled experiments: methods on shared data, scored, beside published scores."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cycled_samples import tiny_cycled
+from experiment_samples import contents
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.errors import ConfigurationError, DataFileError
+from l63fast.experiments.cycled.cell import problem_of
+from l63fast.experiments.cycled.experiment import experiment_from_tables
+from l63fast.experiments.cycled.methods import METHODS, method_from_table
+from l63fast.experiments.cycled.published import PUBLISHED, published_for, verdict
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.rows import cycled_rows
+from l63fast.experiments.cycled.table import blocks, caption, markdown_blocks
+from l63fast.experiments.cycled.tuning import TunedResult, tuning_of
+from l63fast.experiments.presets import PRESETS, with_preset
+from l63fast.experiments.runner import run_experiment
+from l63fast.twin import TwinExperiment
+from l63fast.verification import score
+
+CYCLED = [name for name, tables in PRESETS.items() if "methods" in tables]
+
+
+def preset(name: str, **tables: dict[str, Any]) -> Any:
+    return experiment_from_tables(name, with_preset(name, tables), source="the preset")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[CycledResult]]:
+    root = tmp_path_factory.mktemp("cycled")
+    outcome = run_experiment(tiny_cycled(), root)
+    assert outcome.failures == {}
+    return root / "tiny", outcome.results
+
+
+@pytest.mark.parametrize("name", CYCLED)
+def test_a_preset_is_nothing_but_a_toml_file(name: str) -> None:
+    experiment = preset(name)
+    tables = tomllib.loads(experiment.to_toml())
+    again = experiment_from_tables(name, tables, source="its own TOML")
+    assert again == experiment
+    assert {m.scheme for m in experiment.methods.values()} <= set(METHODS)
+    cells = experiment.cells()
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert len({cell.data for cell in cells}) == len(experiment.cases())
+
+
+def test_grid_is_what_the_issue_asks_for() -> None:
+    cases = preset("grid").cases().values()
+    assert {data.operator for data in cases} == {"x", "xy", "xyz", "x2"}
+    assert {data.sigma for data in cases} == {0.1, 0.5, 1.0}
+    assert {data.steps_per_cycle * data.dt for data in cases} == {0.1, 0.25}
+    assert len(cases) == 24
+
+
+def test_model_error_follows_the_observation_error() -> None:
+    cases = preset("knet").cases().values()
+    assert [data.Q / data.sigma**2 for data in cases] == pytest.approx([0.01] * 5)
+
+
+def test_trajectories_are_as_long_as_the_cycles() -> None:
+    cell = tiny_cycled(cycle={"burn_in": 0.51, "n_cycles": 7}).cells()[0]
+    assert cell.cycle.burn_in_cycles(cell.data) == 6  # 0.51 is more than 5 of 0.1
+    assert cell.data.n_steps == (6 + 7) * 10
+    assert cell.data.save_every == 10
+
+
+def test_every_method_of_the_published_presets_has_its_score_beside_it() -> None:
+    found = {
+        cell.key: published_for(cell)
+        for name in ("sakov2012", "wiljes2017")
+        for cell in preset(name).cells()
+    }
+    without = {key for key, published in found.items() if published is None}
+    assert without == {"extkf", "climatology", "enkf-n-10"}  # of wiljes2017; EnKF-N
+    knet = [cell for cell in preset("knet").cells() if cell.key == "extkf"]
+    values = [p.low for cell in knet if (p := published_for(cell))]
+    assert values == [-10.45, -20.37, -30.40, -40.39, -49.89]
+    assert all(p.low <= p.high for p in PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"sigma": 1.0}},
+        {"data": {"operator": "xy"}},
+        {"data": {"steps_per_cycle": 10}},
+        {"data": {"Q": 0.1}},
+        {"data": {"parameters": {"rho": 30.0}}},
+        {"methods": {"enkf": {"scheme": "enkf", "n_members": 11, "inflation": 1.02}}},
+        {"methods": {"enkf": {"scheme": "enkf", "n_members": 10, "rotation": False}}},
+    ],
+)
+def test_other_settings_have_no_published_score(change: dict[str, Any]) -> None:
+    [same] = preset("sakov2012").only(["enkf-10"]).cells()
+    assert published_for(same) is not None
+    # More or longer trajectories of another seed are the same experiment.
+    more = dataclasses.replace(same.data, n_test=7, seed=9)
+    assert published_for(dataclasses.replace(same, data=more)) is not None
+    other = preset("sakov2012", **change)
+    keys = ["enkf"] if "methods" in change else ["enkf-10"]
+    assert published_for(other.only(keys).cells()[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        *((0.54, "within"), (0.51, "within"), (0.49, "lower"), (0.63, "within")),
+        *((0.65, "higher"), (math.nan, "diverged")),
+    ],
+)
+def test_the_published_range_widens_by_twice_the_half_width(
+    value: float, word: str
+) -> None:
+    published = next(p for p in PUBLISHED if p.low == 0.54)
+    assert published.tolerance == pytest.approx(0.005)
+    assert verdict(published, value, value - 0.015, value + 0.015) == word
+
+
+def test_a_cell_is_scored_as_its_cycles_are(
+    done: tuple[Path, list[CycledResult]],
+) -> None:
+    folder, results = done
+    twin = TwinExperiment.load(folder / "data" / "xyz")
+    for result in results:
+        problem = problem_of(result.settings, twin)
+        prepared = result.settings.method.prepare(problem, measure="rms")
+        cycles = problem.run(prepared.scheme, "test")
+        truth = twin.test.truth_at_observations[:, 5:]
+        expected = score(cycles.analysis, truth, n_bootstrap=50)
+        scores = result.metrics["scores"]
+        assert scores["rms"] == expected.rms
+        assert scores["pool"] == expected.pool
+        assert scores["ci95"]["rms"] == list(expected.ci95["rms"])
+        assert result.trajectories["rms"].mean() == pytest.approx(expected.rms)
+        assert math.sqrt(result.trajectories["square"].mean()) == pytest.approx(
+            expected.pool
+        )
+        assert sum(result.metrics["status"].values()) == 5 * 20
+    ranks = np.array(results[1].metrics["ranks"]["counts"])
+    assert ranks.shape == (3, 6)
+    assert (ranks.sum(axis=1) == 5 * 20).all()
+    assert "ranks" not in results[2].metrics  # a particle filter does whole runs
+
+
+def test_every_method_starts_from_the_same_backgrounds(
+    done: tuple[Path, list[CycledResult]],
+) -> None:
+    twin = TwinExperiment.load(done[0] / "data" / "xyz")
+    starts = [problem_of(r.settings, twin).start("test")["initial"] for r in done[1]]
+    assert all(np.array_equal(start, starts[0]) for start in starts)
+    error = starts[0] - twin.test.initial_state
+    assert 0.5 < error.std() / 1.5 < 1.7
+
+
+def test_results_do_not_depend_on_the_run_or_the_workers(
+    done: tuple[Path, list[CycledResult]], tmp_path: Path
+) -> None:
+    outcome = run_experiment(tiny_cycled(), tmp_path, n_workers=2)
+    assert outcome.failures == {}
+    for key in ("oi", "enkf", "pf"):
+        assert contents(tmp_path / "tiny" / key) == contents(done[0] / key)
+
+
+def test_a_finished_cell_is_kept_on_resume_and_others_are_refused(
+    tmp_path: Path,
+) -> None:
+    few = tiny_cycled("pf", "enkf")
+    run_experiment(few, tmp_path)
+    notes: list[str] = []
+    run_experiment(few, tmp_path, resume=True, note=lambda _, line: notes.append(line))
+    assert notes[0].endswith("kept")
+    with pytest.raises(ConfigurationError, match="n_cycles is 20, not 21"):
+        run_experiment(tiny_cycled(cycle={"n_cycles": 21}), tmp_path)
+    other = tiny_cycled(methods={"oi": {"scheme": "climatology"}})
+    with pytest.raises(ConfigurationError, match="scheme is oi, not climatology"):
+        run_experiment(other, tmp_path)
+
+
+def test_one_case_has_two_tables_with_all_methods(
+    done: tuple[Path, list[CycledResult]],
+) -> None:
+    rows = cycled_rows(done[1])
+    scores, claims = blocks(rows)
+    assert [row[0] for row in scores.rows] == [row.method for row in rows]
+    assert scores.rows[2][-1] == "1.00"  # the particle filter is the reference
+    assert claims.rows[0][1] == ""  # optimal interpolation claims no spread
+    ratio = rows[0].pool / rows[2].pool
+    assert rows[0].over_optimum == pytest.approx(ratio)
+    assert rows[0].over_optimum_low < ratio < rows[0].over_optimum_high
+    assert "particles, N=30" in caption(done[1])
+    text = markdown_blocks(done[1])
+    assert all(f"| {row.method} |" in text for row in rows)
+
+
+def test_several_cases_stand_in_rows(tmp_path: Path) -> None:
+    axes = {"operators": ["x", "x2"], "sigmas": [1.0, 0.5]}
+    outcome = run_experiment(tiny_cycled("enkf", experiment=axes), tmp_path)
+    assert outcome.summary is not None
+    scores, ratios = blocks(cycled_rows(outcome.results))
+    assert scores.header == ("observed", "sigma", "every", "oi", "pf")
+    assert [row[:2] for row in scores.rows] == [
+        ("x", "1"),
+        ("x", "0.5"),
+        ("x² (mirror-aware)", "1"),
+        ("x² (mirror-aware)", "0.5"),
+    ]
+    assert all(row[-1] == "1.00" for row in ratios.rows)
+    rows = list(
+        csv.DictReader(io.StringIO((outcome.summary / "summary.csv").read_text()))
+    )
+    assert len(rows) == 8
+    assert {row["measure"] for row in rows} == {"rms", "mirror-aware rms"}
+    assert (outcome.summary / "scores.png").stat().st_size > 10_000
+
+
+def test_a_scheme_that_diverges_says_so(tmp_path: Path) -> None:
+    lost = {"enkf": {"scheme": "enkf", "n_members": 4, "inflation": 1e200}}
+    experiment = tiny_cycled("pf", "oi", methods=lost)
+    [result] = run_experiment(experiment, tmp_path).results
+    [row] = cycled_rows([result])
+    assert math.isnan(row.score)
+    assert row.diverged == 1.0
+    scores, _ = blocks([row])
+    assert scores.rows[0][1:3] == ("diverged", "")
+
+
+def test_decibels_are_of_the_pool(tmp_path: Path) -> None:
+    experiment = tiny_cycled("pf", "enkf", experiment={"measure": "decibel"})
+    [result] = run_experiment(experiment, tmp_path).results
+    [row] = cycled_rows([result])
+    pool = result.metrics["scores"]["pool"]
+    assert row.score == pytest.approx(20.0 * math.log10(pool))
+    low, high = result.metrics["scores"]["ci95"]["pool"]
+    assert (row.low, row.high) == pytest.approx(
+        (20.0 * math.log10(low), 20.0 * math.log10(high))
+    )
+    assert row.measure == "dB"
+
+
+def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
+    def stages(**settings: Any) -> Any:
+        table = {"scheme": "optimum", "n_particles": 20, **settings}
+        experiment = tiny_cycled("oi", "enkf", "pf", methods={"optimum": table})
+        [result] = run_experiment(experiment, tmp_path / str(len(settings))).results
+        return result.metrics
+
+    metrics = stages(max_particles=80, tolerance=1e-9)
+    found = metrics["convergence"]
+    assert [s["n_particles"] for s in found["stages"]] == [20, 40, 80]
+    assert found["settled"] is False
+    assert metrics["label"] == "optimum (N=80)"
+    widths = [s["regularisation"] for s in found["stages"]]
+    assert widths == sorted(widths, reverse=True)
+    assert metrics["parameter"]["value"] == widths[-1]
+    metrics = stages(tolerance=10.0)
+    assert [s["n_particles"] for s in metrics["convergence"]["stages"]] == [20, 40]
+    assert metrics["convergence"]["settled"] is True
+
+
+def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> None:
+    given = {"3dvar-c": {"scheme": "3dvar", "B": "climatology", "b_scale": 9.0}}
+    experiment = tiny_cycled(methods=given)
+    tuning = tuning_of(experiment)
+    assert list(tuning.methods) == ["enkf", "pf", "3dvar-c"]  # oi has nothing to tune
+    outcome = run_experiment(tuning, tmp_path)
+    folder = tmp_path / "tiny-tuning"
+    (folder / "data" / "xyz" / "test.nc").unlink()
+    for result in outcome.results:
+        assert isinstance(result, TunedResult)
+        cell, metrics = result.settings, result.metrics
+        curve = {
+            float(row["value"]): float(row["score"])
+            for row in csv.DictReader(
+                io.StringIO((folder / cell.key / "tuning.csv").read_text())
+            )
+        }
+        best = float(metrics["parameter"]["value"])
+        assert curve[best] == min(curve.values()) == metrics["tuning"]["score"]
+        assert "test" not in metrics["data"]
+    assert tuning.kind.run(tuning.cells()[0], folder / "data" / "xyz", tmp_path / "new")
+    table = (folder / "summary" / "table.md").read_text()
+    assert "particles, N=30" in table
+    # The experiment itself, with the number left open, finds the same one.
+    opened = dataclasses.replace(experiment.methods["enkf"], inflation=None)
+    whole = dataclasses.replace(experiment, methods={"enkf": opened})
+    [result] = run_experiment(whole, tmp_path).results
+    tuned = json.loads((folder / "enkf" / "metrics.json").read_text())
+    assert result.metrics["parameter"] == tuned["parameter"]
+    assert result.metrics["tuning"]["scores"] == tuned["tuning"]["scores"]
+
+
+def test_a_result_of_another_kind_is_not_opened(
+    done: tuple[Path, list[CycledResult]],
+) -> None:
+    with pytest.raises(DataFileError, match=r"without trajectories.csv"):
+        CycledResult.open(done[0] / "data" / "xyz")
+    with pytest.raises(DataFileError, match=r"expected a tuning"):
+        TunedResult.open(done[0] / "oi")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"methods": {"a": {"scheme": "enfk"}}}, r"methods.a.scheme: expected one of"),
+        ({"methods": {"a": {"scheme": "oi", "n": 1}}}, r"methods.a.n: unknown key"),
+        (
+            {"methods": {"a": {"scheme": "pf", "n_particles": 1}}},
+            "n_particles: expected",
+        ),
+        ({"methods": {"a": 3}}, r"methods.a: expected a table"),
+        ({"methods": {"../a": {"scheme": "oi"}}}, r"methods: expected"),
+        ({"data": {"n_steps": 100}}, r"data.n_steps: a cycled experiment decides it"),
+        ({"data": {"sigma": 0.0}}, r"data.sigma: expected a number above 0"),
+        (
+            {"data": {"sigma": 2.0}, "experiment": {"sigmas": [1.0]}},
+            r"data.sigma: is varied by experiment.sigmas",
+        ),
+        ({"experiment": {"sigmas": [1.0, 1.0]}}, r"sigmas: expected each once"),
+        ({"experiment": {"measure": "crps"}}, r"measure: expected one of rms, pool"),
+        ({"training": {"epochs": 3}}, r"training.epochs: a cycled experiment has no"),
+        ({"cycle": {"burn_in": -1.0}}, r"burn_in: expected"),
+    ],
+)
+def test_settings_that_make_no_sense(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        tiny_cycled(**tables)
+
+
+def test_methods_that_an_experiment_lacks() -> None:
+    with pytest.raises(ConfigurationError, match=r"no method 'pff' \(it has oi, enkf"):
+        tiny_cycled().only(["oi", "pff"])
+    with pytest.raises(ConfigurationError, match="expected one with a number to tune"):
+        tuning_of(tiny_cycled("enkf", "pf"))
+
+
+def test_variants_of_a_method_are_told_apart() -> None:
+    twin = TwinExperiment.generate(tiny_cycled().cells()[0].data)
+    problem = problem_of(tiny_cycled().cells()[0], twin)
+    labels = set()
+    for variant in ("square_root", "stochastic", "finite_size"):
+        table = {"scheme": "enkf", "n_members": 6, "variant": variant, "inflation": 1.0}
+        method = method_from_table(table, source="a test", key="m")
+        prepared = method.prepare(problem, measure="rms")
+        assert isinstance(prepared.scheme, EnKF)
+        assert (prepared.scheme.variant, prepared.scheme.n_members) == (variant, 6)
+        labels.add(prepared.label)
+    assert len(labels) == 3
