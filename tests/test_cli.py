@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,23 @@ def test_a_slip_is_answered_with_what_was_meant(
         (("experiment", "--models", "gru,gur"), "--models: expected one of mlp, gru"),
         (("experiment", "--operators", "x,x"), "--operators: expected"),
         (("experiment", "--n_iterations", "3,a"), "--n_iterations: expected"),
+        (("experiment", "--operators", "zx"), "--operators: expected x, y, z"),
+        (("experiment", "--n_cycles", "3"), "--n_cycles: unknown table"),
+        (("experiment", "--methods", "oi"), "--methods: expected a cycled experiment"),
+        (("experiment", "nosuch"), "'sakov2012'"),
+        (("experiment", "sakov2012", "--methods", "no"), "--methods: sakov2012 has no"),
+        (("experiment", "sakov2012", "--epochs", "3"), "--epochs: a cycled experiment"),
+        (("experiment", "sakov2012", "--models", "gru"), "--models: unknown key"),
+        (("experiment", "sakov2012", "--n_steps", "9"), "--n_steps: a cycled exp"),
+        (("experiment", "sakov2012", "--operators", "zx"), "--operators: expected x"),
+        (("experiment", "grid", "--sigma", "1", "--sigmas", "1"), "--sigma: is varied"),
+        (("experiment", "grid", "--sigmas", "0.3,a"), "--sigmas: expected number"),
+        (
+            ("experiment", "grid", "--intervals", "0"),
+            "--intervals: expected at least 1",
+        ),
+        (("tune", "--methods", "oi"), "expected one with a number to tune"),
+        (("tune", "quick"), "'sakov2012'"),
         (("visualize",), "--result_dir: expected"),
     ],
 )
@@ -145,6 +163,37 @@ def test_n_traj_is_training_and_validation(
     data = tomllib.loads(l63fast("simulate", *words, "--print_config").out)["data"]
     assert (data["n_train"], data["n_val"]) == sizes
     assert data["n_test"] == 500
+
+
+def cycled(l63fast: Command, *words: object) -> dict[str, Any]:
+    run = l63fast("experiment", *words, "--print_config")
+    assert run.code == 0, run.err
+    return tomllib.loads(run.out)
+
+
+def test_one_value_and_an_axis_overrule_each_other(l63fast: Command) -> None:
+    settings = cycled(l63fast, "grid", "--sigma", 0.3)
+    assert settings["data"]["sigma"] == 0.3
+    assert settings["experiment"]["sigmas"] == []
+    assert settings["experiment"]["intervals"] == [10, 25]
+    settings = cycled(l63fast, "sakov2012", "--operators", "x,xy", "--seed", 4)
+    assert settings["experiment"]["operators"] == ["x", "xy"]
+    assert "operator" not in settings["data"]
+    assert settings["data"]["seed"] == 4
+
+
+def test_a_printed_experiment_is_a_whole_one(l63fast: Command) -> None:
+    printed = l63fast("experiment", "wiljes2017", "--print_config").out
+    Path("mine.toml").write_text(printed)
+    run = l63fast("experiment", "--config", "mine.toml", "--dry_run")
+    assert run.code == 0, run.err
+    assert "experiment  mine: climatology, oi" in run.out
+    assert (
+        l63fast("experiment", "--config", "mine.toml", "--print_config").out == printed
+    )
+    few = ("--methods", "oi,pf-1000")
+    out = l63fast("experiment", "--config", "mine.toml", *few, "--dry_run").out
+    assert "experiment  mine: oi, pf-1000: 2 cells" in out
 
 
 def test_defaults_below_file_below_flags(l63fast: Command) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cli_runs import Command, make_command
 from experiment_samples import FLAGS, SIZES, contents
 from l63fast.experiments.result import Result
+from l63fast.storage import verify_directory
 
 
 @pytest.fixture
@@ -176,3 +177,29 @@ def test_an_experiment_never_replaces_one_of_other_settings(l63fast: Command) ->
 def test_resume_says_what_it_found(l63fast: Command) -> None:
     run = l63fast("train", *FLAGS, "--resume")
     assert "there is no stopped run: starting anew" in run.out
+
+
+CYCLED = ("--train", 6, "--val", 4, "--test", 5, "--n_cycles", 12, "--burn_in", 1)
+
+
+def test_a_cycled_experiment_ends_with_measured_beside_published(
+    l63fast: Command,
+) -> None:
+    words = ("sakov2012", "--methods", "oi,pf-100", *CYCLED, "--workers", 1)
+    run = l63fast("experiment", *words)
+    assert run.code == 0, run.err
+    assert "[ 2/2] pf-100" in run.out
+    assert "1.23–1.25" in run.out
+    assert "0.35–0.38" in run.out
+    assert "pool over that of particles, N=100" in " ".join(run.out.split())
+    files = set(verify_directory(Path("results/sakov2012/summary")).files)
+    assert {"table.md", "summary.csv", "scores.png", "claims.svg"} <= files
+
+
+def test_tune_prints_the_best_number_and_draws_its_curve(l63fast: Command) -> None:
+    run = l63fast("tune", "--methods", "enkf-10,oi", *CYCLED, "--workers", 1)
+    assert run.code == 0, run.err
+    assert "inflation" in run.out
+    assert "the test split was not opened" in " ".join(run.out.split())
+    folder = Path("results/sakov2012-tuning/enkf-10")
+    assert {"tuning.png", "tuning.csv"} <= set(verify_directory(folder).files)

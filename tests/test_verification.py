@@ -10,7 +10,15 @@ import pytest
 
 from l63fast import verification
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
-from l63fast.verification import paired_difference, pool, rms, score, skill
+from l63fast.verification import (
+    compare,
+    paired_difference,
+    pool,
+    rms,
+    score,
+    skill,
+    trajectory_means,
+)
 
 # Two trajectories of two times each.
 TRUTH = np.array([[[1.0, 2.0, 20.0]] * 2] * 2)
@@ -250,3 +258,32 @@ def test_intervals_of_rates_and_decibels():
     low, high = found.pool_decibel_ci95
     assert low < found.pool_decibel < high
     assert low == pytest.approx(20 * math.log10(found.ci95["pool"][0]))
+
+
+def test_a_comparison_is_of_paired_trajectories():
+    rng = np.random.default_rng(0)
+    truth = np.zeros((40, 25, 3))
+    hard = rng.uniform(0.5, 5.0, (40, 1, 1))  # the same trajectories for both
+    a = hard * rng.standard_normal(truth.shape)
+    b = 1.1 * hard * rng.standard_normal(truth.shape)
+    means_a, means_b = trajectory_means(a, truth), trajectory_means(b, truth)
+    scores = score(a, truth), score(b, truth)
+    for measure, column in (("rms", 0), ("pool", 1)):
+        one, other = (getattr(s, measure) for s in scores)
+        found = compare(means_a[:, column], means_b[:, column], measure=measure)
+        assert found.difference == pytest.approx(one - other)
+        assert found.ratio == pytest.approx(one / other)
+        expected = paired_difference(a, b, truth, measure=measure)
+        assert (found.difference, *found.difference_ci95) == expected
+        low, high = found.ratio_ci95
+        assert low < 1 / 1.1 < high
+        assert high - low < 0.05  # unpaired it would be 0.3
+    same = compare(means_a[:, 0], means_a[:, 0], measure="rms")
+    assert (same.ratio, *same.ratio_ci95) == (1.0, 1.0, 1.0)
+
+
+def test_means_of_trajectories_are_what_scores_are_made_of():
+    means = trajectory_means(ANALYSIS, TRUTH)
+    found = score(ANALYSIS, TRUTH)
+    expected = [found.rms, found.pool**2, found.mirror_rms, found.mirror_pool**2]
+    np.testing.assert_allclose(means.mean(axis=0), expected, rtol=1e-12)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CYCLED",
     "PLACE",
-    "PRESET",
     "chosen_experiment",
     "experiment",
+    "preset_argument",
     "run_chosen",
 ]
 
@@ -56,13 +56,11 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     return Option(name, kind, help, target=f"cycle.{name}", panel="Cycled")
 
 
-PRESET: Final = Option(
-    "preset",
-    choices(PRESETS),
-    "Named experiment to start from: quick trains encoders, the others cycle schemes.",
-    DEFAULT,
-    positional=True,
-)
+def preset_argument(names: Iterable[str], default: str, help: str) -> Option:
+    """Return the argument that names an experiment."""
+    return Option("preset", choices(names), help, default, positional=True)
+
+
 METHODS: Final = Option(
     "methods",
     str,
@@ -73,7 +71,14 @@ CYCLED: Final = (
     METHODS,
     _axis("operators", "Observation operators, such as x,xy,x2.", _names),
     _axis("sigmas", "Observation errors of cycled schemes, such as 0.1,1.", _reals),
-    _axis("intervals", "Its model steps between observations: 10,25.", _integers),
+    _axis("intervals", "Their model steps between observations: 10,25.", _integers),
+    Option(
+        "model_error",
+        float,
+        "Variance of the model error over that of the observation error.",
+        target="experiment.model_error",
+        panel="Cycled",
+    ),
     _cycle("n_cycles", int, "Scored cycles of each trajectory."),
     _cycle("burn_in", float, "Time before those, not scored (time units)."),
     _cycle("initial_spread", float, "Standard deviation of the first background."),
@@ -104,7 +109,12 @@ PLACE: Final = (
 @command(
     app,
     (
-        PRESET,
+        preset_argument(
+            PRESETS,
+            DEFAULT,
+            "Named experiment to start from: quick trains encoders, the others cycle "
+            "schemes.",
+        ),
         *CYCLED,
         *_ENCODERS,
         *options.SIZES,
@@ -156,30 +166,36 @@ def chosen_experiment(given: Given) -> Experiment:
 
     preset, config = given["preset"], given["config"]
     tables = given_tables(given)
-    if config is not None and given.typed("preset") is None and "methods" in tables:
-        preset = None  # a whole experiment of its own
-    if given.typed("seed") is not None:
-        seeds = {"data": {"seed": given["seed"]}}
-        if "methods" not in _laid(preset, tables):
-            seeds["training"] = {"seed": given["seed"]}
-        tables = given_tables(given, seeds)
-    name = given["name"] or (given["preset"] if config is None else Path(config).stem)
+    if config is None or given.typed("preset") or "methods" not in tables:
+        tables = with_preset(preset, tables)  # else the file is a whole experiment
+    _overrule(given, tables)
+    _set_seed(given, tables)
+    name = given["name"] or (preset if config is None else Path(config).stem)
     chosen = resolved(
-        given,
-        tables,
-        lambda t, source: experiment_from_tables(
-            name, t if preset is None else with_preset(preset, t), source=source
-        ),
+        given, tables, lambda t, source: experiment_from_tables(name, t, source=source)
     )
     if given["methods"] is None:
         return chosen
     return _with_methods(chosen, given["methods"])
 
 
-def _laid(preset: str | None, tables: dict[str, Any]) -> dict[str, Any]:
-    from l63fast.experiments.presets import with_preset
+def _overrule(given: Given, tables: dict[str, Any]) -> None:
+    """Let a typed axis replace the one value of a file or preset, and the reverse."""
+    from l63fast.experiments.cycled.experiment import VARIED
 
-    return tables if preset is None else with_preset(preset, tables)
+    for key, axis in VARIED.items():
+        fixed, varied = given.flag("data", key), given.flag("experiment", axis)
+        if varied and not fixed:
+            tables.get("data", {}).pop(key, None)
+        elif fixed and not varied:
+            tables.get("experiment", {}).pop(axis, None)
+
+
+def _set_seed(given: Given, tables: dict[str, Any]) -> None:
+    if given.typed("seed") is not None:
+        trained = () if "methods" in tables else ("training",)
+        for section in ("data", *trained):
+            tables[section] = {**tables.get(section, {}), "seed": given["seed"]}
 
 
 def _with_methods(chosen: Experiment, methods: str) -> Experiment:

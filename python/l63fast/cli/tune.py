@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Final
+
 import typer
 
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, command
-from l63fast.cli.experiment import CYCLED, PLACE, PRESET, chosen_experiment, run_chosen
+from l63fast.cli.experiment import (
+    CYCLED,
+    PLACE,
+    chosen_experiment,
+    preset_argument,
+    run_chosen,
+)
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.presets import PRESETS
 
 __all__ = ["tune"]
+
+
+# Without defaults, as those are the preset's; the cycles decide the other two.
+_DATA: Final = tuple(
+    dataclasses.replace(option, default=None)
+    for option in options.SIZES
+    if option.name not in ("n_steps", "save_every")
+)
 
 
 @command(
     app,
     (
-        PRESET,
+        preset_argument(
+            [name for name, tables in PRESETS.items() if "methods" in tables],
+            "sakov2012",
+            "Named experiment whose schemes are tuned.",
+        ),
         *CYCLED,
-        *options.SIZES,
+        *_DATA,
         options.seed("Seed of the data.", target=None),
         *PLACE,
         options.WORKERS,

@@ -25,6 +25,7 @@ __all__ = [
     "ScoreSettings",
     "cell_from_tables",
     "cell_to_toml",
+    "first_key",
     "merged",
     "read_cell",
     "sections_from_tables",
@@ -134,6 +135,12 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def first_key(name: str, table: Any) -> str:
+    """Return the place of a table's first key, so that a flag that set it is found."""
+    keys = list(table) if isinstance(table, Mapping) else []
+    return f"{name}.{keys[0]}" if keys else name
+
+
 def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Return the settings of each section, by its name; they may not fit together.
 
@@ -147,7 +154,8 @@ def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str,
     for name, table in tables.items():
         if name not in SECTIONS:
             raise ConfigurationError(
-                f"{source}: {name}: unknown table (known: {', '.join(SECTIONS)})"
+                f"{source}: {first_key(name, table)}: unknown table (known: "
+                f"{', '.join(SECTIONS)})"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")

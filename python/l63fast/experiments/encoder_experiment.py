@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from l63fast import _checks
-from l63fast.errors import ConfigurationError
+from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_from_tables
 from l63fast.experiments.settings_file import build, dump_tables, to_table
 from l63fast.learning.settings import ENCODER_NAMES
@@ -18,7 +18,28 @@ from l63fast.observation import ObservationOperator
 if TYPE_CHECKING:
     from l63fast.experiments.kind import Kind
 
-__all__ = ["Axes", "EncoderExperiment", "encoders_from_tables"]
+__all__ = [
+    "Axes",
+    "EncoderExperiment",
+    "checked_operators",
+    "encoders_from_tables",
+]
+
+
+def checked_operators(operators: tuple[str, ...]) -> None:
+    """Check the names of several observation operators.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is not valid.
+    """
+    for operator in operators:
+        try:
+            ObservationOperator(operator)
+        except ArgumentValueError as error:
+            why = str(error).removeprefix("operator: ")
+            raise ConfigurationError(f"operators: {why}") from None
 
 
 @dataclass(frozen=True)
@@ -48,8 +69,7 @@ class Axes:
                 )
         for model in self.models:
             _checks.choice("models", model, ENCODER_NAMES)
-        for operator in self.operators:
-            ObservationOperator(operator)
+        checked_operators(self.operators)
         for n in self.n_iterations:
             _checks.count("n_iterations", n, minimum=1)
 

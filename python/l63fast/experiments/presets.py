@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from l63fast.experiments.config import merged
@@ -165,7 +166,7 @@ def with_preset(name: str, tables: Mapping[str, Any]) -> Tables:
 
     Tables that say `[methods]` themselves are whole: they replace those of the preset.
     """
-    preset = dict(PRESETS[name])
+    preset = deepcopy(PRESETS[name])
     if "methods" in tables:
         preset.pop("methods", None)
     return merged(preset, tables)

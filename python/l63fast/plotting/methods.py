@@ -62,7 +62,7 @@ def method_scores(
         if math.isfinite(low):
             ax.barh(y, high - low, 0.62, left=low, color=GREY, alpha=0.35, **_EDGE)
         _draw(ax, y, method, score)
-        _beside(ax, y, shown(score.value) if label == "dB" else f"{score.value:.3f}")
+        _beside(ax, y, _written(score.value, label))
     if label != "dB":
         plain_log(ax, "x")
     ax.set_xlabel(label)
@@ -156,6 +156,12 @@ def _draw_line(ax: Axes, method: str, points: Mapping[float, MethodScore]) -> Ar
         sigmas, values, color=drawn.color, linestyle=drawn.linestyle,
         marker=drawn.marker, markersize=4.5,
     )[0]  # fmt: skip
+
+
+def _written(value: float, label: str) -> str:
+    if not math.isfinite(value) or label == "dB":
+        return shown(value)
+    return f"{value:.3g}" if value < 0.1 else f"{value:.3f}"
 
 
 def _rows(scores: Mapping[str, MethodScore], title: str) -> tuple[Figure, Axes]:

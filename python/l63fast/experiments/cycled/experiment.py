@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError, ConfigurationError
-from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.config import ScoreSettings, first_key
 from l63fast.experiments.cycled.methods import method_from_table, method_table
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.cycled.settings import (
@@ -21,14 +21,23 @@ from l63fast.experiments.cycled.settings import (
     data_table,
     with_cycles,
 )
+from l63fast.experiments.encoder_experiment import checked_operators
 from l63fast.experiments.settings_file import build, dump_tables, to_table
-from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
     from l63fast.experiments.kind import Kind
 
-__all__ = ["CycledAxes", "CycledExperiment", "experiment_from_tables"]
+__all__ = ["VARIED", "CycledAxes", "CycledExperiment", "experiment_from_tables"]
+
+
+# Settings of the data that an axis replaces.
+VARIED: Final = {
+    "operator": "operators",
+    "sigma": "sigmas",
+    "steps_per_cycle": "intervals",
+    "Q": "model_error",
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,7 @@ class CycledAxes:
                 raise ConfigurationError(
                     f"{name}: expected each once, got {list(values)}"
                 )
-        for operator in self.operators:
-            ObservationOperator(operator)
+        checked_operators(self.operators)
         for sigma in self.sigmas:
             _checks.real("sigmas", sigma, above=0.0)
         for interval in self.intervals:
@@ -149,7 +157,7 @@ class CycledExperiment:
         for key in keys:
             if key not in self.methods:
                 raise ConfigurationError(
-                    f"methods: {self.name} has no method {key!r} (it has "
+                    f"--methods: {self.name} has no method {key!r} (it has "
                     f"{', '.join(self.methods)})"
                 )
         chosen = {key: self.methods[key] for key in keys}
@@ -169,14 +177,7 @@ class CycledExperiment:
 
 
 def _varied(axes: CycledAxes) -> dict[str, str]:
-    """Return which settings of the data an experiment varies, and by which axis."""
-    named = {
-        "operator": "operators",
-        "sigma": "sigmas",
-        "steps_per_cycle": "intervals",
-        "Q": "model_error",
-    }
-    return {key: axis for key, axis in named.items() if getattr(axes, axis)}
+    return {key: axis for key, axis in VARIED.items() if getattr(axes, axis)}
 
 
 def _without(table: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -199,10 +200,9 @@ def experiment_from_tables(
     _checks.file_name("name", name)
     for table, content in tables.items():
         if table not in _SECTIONS:
-            key = next(iter(content), "") if isinstance(content, Mapping) else ""
             raise ConfigurationError(
-                f"{source}: {table}.{key}: a cycled experiment has no such setting "
-                f"(its tables are {', '.join(_SECTIONS)})"
+                f"{source}: {first_key(table, content)}: a cycled experiment has no "
+                f"such setting (its tables are {', '.join(_SECTIONS)})"
             )
     methods = tables.get("methods", {})
     if not isinstance(methods, Mapping) or not methods:
