@@ -35,7 +35,7 @@ def announced(experiment: CycledExperiment) -> list[str]:
         data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
     return [
         f"experiment  {experiment.name}: {', '.join(experiment.methods)}: {n_cells} "
-        f"cells",
+        f"cell{'s' if n_cells > 1 else ''}",
         f"data        {data}",
         f"cycles      {cycle.n_cycles} scored after {cycle.burn_in:g} time units, from "
         f"truth + N(0, {cycle.initial_spread**2:.3g} I)",
