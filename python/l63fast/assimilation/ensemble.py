@@ -11,7 +11,7 @@ from l63fast import _checks
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.members import forecast_members
+from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import model_errors
 from l63fast.observation import as_operator
@@ -90,18 +90,15 @@ class EnKF(KalmanSettings):
 
         The spread is that of the members that go on, inflation included.
         """
-        members, observation = state.members, obs_window[:, -1]
         normals, draws = self._random_numbers(state)
-        analysed = np.full_like(members, np.nan)
-        finite = np.isfinite(members).all(axis=(-2, -1))
+        members = state.members
         with np.errstate(over="ignore", invalid="ignore"):
-            analysed[finite] = self._analysed(
-                members[finite], observation[finite], normals[finite]
+            finite = np.isfinite(members).all(axis=(-2, -1))
+            analysis = finite_members(
+                self._analysis, finite, members, obs_window[:, -1], normals
             )
-            finite = np.isfinite(analysed).all(axis=(-2, -1))
-            analysed[~finite] = np.nan
-            analysis = self._described(members, analysed, observation)
-        return Ensemble(analysed, draws), analysis
+        assert analysis.members is not None
+        return Ensemble(analysis.members, draws), analysis
 
     def _random_numbers(self, state: Ensemble) -> tuple[np.ndarray, Draws]:
         n, n_members = state.members.shape[:2]
@@ -111,11 +108,34 @@ class EnKF(KalmanSettings):
             return state.draws.normals(n, (n_members, 3))
         return np.empty((n, 0)), state.draws
 
-    def _analysed(
+    def _analysis(
         self, members: np.ndarray, observation: np.ndarray, normals: np.ndarray
-    ) -> np.ndarray:
+    ) -> Analysis:
         operator = as_operator(self.operator)
         ensemble = update.observe_members(members, observation, operator, self.R)
+        analysed = self._analysed(ensemble, normals)
+        good = np.isfinite(analysed).all(axis=(-2, -1))
+        analysed[~good] = np.nan
+        mean = update.ensemble_mean(analysed)
+        anomalies = analysed - mean[:, None]
+        n, n_members = analysed.shape[:2]
+        squares = update.ensemble_mean(anomalies * anomalies)
+        root = ensemble.root
+        return Analysis(
+            state=mean,
+            status=np.where(good, Status.CONVERGED, Status.NON_FINITE).astype(np.int8),
+            n_iter=np.zeros(n, dtype=np.int32),
+            cost=np.full(n, np.nan),
+            residual=observation - operator(mean),
+            background=ensemble.mean,
+            spread=np.sqrt(squares * (n_members / (n_members - 1))),
+            innovation=ensemble.innovation @ root.T,
+            innovation_covariance=root @ ensemble.seen_covariance @ root.T + self.R,
+            members=analysed,
+        )
+
+    def _analysed(self, ensemble: update.Observed, normals: np.ndarray) -> np.ndarray:
+        """Return the members after the observation, as the variant has it."""
         if self.variant == "finite_size":
             factor = update.adapted_inflation(ensemble)
             ensemble = update.inflated(ensemble, factor)
@@ -127,27 +147,3 @@ class EnKF(KalmanSettings):
             anomalies = update.symmetric_anomalies(ensemble)
         mean = update.analysed_mean(ensemble)
         return np.asarray(mean[:, None] + self.inflation * anomalies)
-
-    def _described(
-        self, members: np.ndarray, analysed: np.ndarray, observation: np.ndarray
-    ) -> Analysis:
-        operator = as_operator(self.operator)
-        n, n_members = members.shape[:2]
-        mean = analysed.mean(axis=1)
-        observed = operator(members)
-        observed_mean = observed.mean(axis=1)
-        seen = observed - observed_mean[:, None]
-        good = np.isfinite(mean).all(axis=-1)
-        return Analysis(
-            state=mean,
-            status=np.where(good, Status.CONVERGED, Status.NON_FINITE).astype(np.int8),
-            n_iter=np.zeros(n, dtype=np.int32),
-            cost=np.full(n, np.nan),
-            residual=observation - operator(mean),
-            background=members.mean(axis=1),
-            spread=analysed.std(axis=1, ddof=1),
-            innovation=observation - observed_mean,
-            innovation_covariance=np.swapaxes(seen, 1, 2) @ seen / (n_members - 1)
-            + self.R,
-            members=analysed,
-        )

@@ -17,6 +17,7 @@ __all__ = [
     "Observed",
     "adapted_inflation",
     "analysed_mean",
+    "ensemble_mean",
     "inflated",
     "observe_members",
     "perturbed_anomalies",
@@ -32,8 +33,7 @@ _LARGEST_INFLATION: Final = 100.0
 class Observed(NamedTuple):
     """An ensemble, and what the observations see of it, in units of their error.
 
-    Observation space is whitened by the Cholesky factor of R and turned to the axes in
-    which the observed anomalies are uncorrelated.
+    Observation space is whitened by the Cholesky factor of R.
 
     Attributes
     ----------
@@ -41,30 +41,38 @@ class Observed(NamedTuple):
     anomalies : (n, n_members, 3)
     seen : (n, n_members, m)
         Anomalies of the observed ensemble h(E).
-    variance : (n, m)
-        Of those; 1 is the variance of the observation error.
+    seen_covariance : (n, m, m)
+        Of those; I is the covariance of the observation error.
+    cross_covariance : (n, 3, m)
+        Of the state with what is seen of it.
+    weights : (n, m, m)
+        Inverse of the covariance claimed for innovations, (seen_covariance + I)^-1.
     innovation : (n, m)
         y - mean of h(E).
-    axes : (n, m, m)
-        From the whitened observation space to the axes used here.
+    root : (m, m)
+        The lower Cholesky factor of R, from here back to the observations.
     """
 
     mean: np.ndarray
     anomalies: np.ndarray
     seen: np.ndarray
-    variance: np.ndarray
+    seen_covariance: np.ndarray
+    cross_covariance: np.ndarray
+    weights: np.ndarray
     innovation: np.ndarray
-    axes: np.ndarray
-
-    @property
-    def cross_covariance(self) -> np.ndarray:
-        """Covariance of the state with what is seen of it, (n, 3, m)."""
-        return _products(self.anomalies, self.seen)
+    root: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
         """Covariance of the state, (n, 3, 3)."""
         return _products(self.anomalies, self.anomalies)
+
+
+def ensemble_mean(members: np.ndarray) -> np.ndarray:
+    """Return the mean (n, r) of members (n, n_members, r)."""
+    n_members = members.shape[1]
+    # A product is ten times faster than `mean` along an axis that is not the last.
+    return np.asarray((np.full((1, n_members), 1.0 / n_members) @ members)[:, 0])
 
 
 def observe_members(
@@ -74,22 +82,25 @@ def observe_members(
     R: np.ndarray,
 ) -> Observed:
     """Return members (n, n_members, 3) beside their observation (n, m)."""
-    mean = members.mean(axis=1)
+    mean = ensemble_mean(members)
     observed = operator(members)
-    observed_mean = observed.mean(axis=1)
-    whiten = np.linalg.inv(np.linalg.cholesky(R)).T
+    observed_mean = ensemble_mean(observed)
+    root = np.linalg.cholesky(R)
+    whiten = np.linalg.inv(root).T
     seen = (observed - observed_mean[:, None]) @ whiten
+    anomalies = members - mean[:, None]
     covariance = _products(seen, seen)
     # One that overflowed would stop the whole batch; its other numbers tell of it.
     covariance[~np.isfinite(covariance)] = 0.0
-    variance, axes = np.linalg.eigh(covariance)
     return Observed(
         mean=mean,
-        anomalies=members - mean[:, None],
-        seen=seen @ axes,
-        variance=np.maximum(variance, 0.0),
-        innovation=_row(observation - observed_mean, whiten @ axes),
-        axes=axes,
+        anomalies=anomalies,
+        seen=seen,
+        seen_covariance=covariance,
+        cross_covariance=_products(anomalies, seen),
+        weights=_weights(covariance),
+        innovation=(observation - observed_mean) @ whiten,
+        root=root,
     )
 
 
@@ -98,7 +109,7 @@ def analysed_mean(ensemble: Observed) -> np.ndarray:
 
     K = cov(x, h(x)) (cov(h(x)) + R)^-1, as in Evensen (2003), equation 46.
     """
-    weights = ensemble.innovation / (1.0 + ensemble.variance)
+    weights = _column(ensemble.weights, ensemble.innovation)
     increment = _column(ensemble.cross_covariance, weights)
     return np.asarray(ensemble.mean + increment)
 
@@ -110,8 +121,8 @@ def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     (n, n_members, m), are centred, so that they leave the mean alone; their sample
     covariance still is R on average.
     """
-    perturbations = (normals - normals.mean(axis=1, keepdims=True)) @ ensemble.axes
-    weights = (ensemble.seen + perturbations) / (1.0 + ensemble.variance[:, None])
+    perturbations = normals - ensemble_mean(normals)[:, None]
+    weights = (ensemble.seen + perturbations) @ ensemble.weights
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
     )
@@ -122,11 +133,13 @@ def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
 
     T A with T = (I + Y R^-1 Y^T / (N - 1))^-1/2, N x N (Hunt, Kostelich & Szunyogh
     2007, section 2.3). Y has m columns, so T differs from I in m directions only:
-    T A = A - Y G Y^T A / (N - 1), and in the axes of `Observed` G is diagonal with
-    entries 1 / (1 + c + sqrt(1 + c)), c the variance that is seen.
+    T A = A - Y G Y^T A / (N - 1), and in the axes in which Y is uncorrelated G is
+    diagonal with entries 1 / (1 + c + sqrt(1 + c)), c the variance that is seen.
     """
-    total = 1.0 + ensemble.variance
-    weights = ensemble.seen / (total + np.sqrt(total))[:, None]
+    variance, axes = _principal(ensemble.seen_covariance)
+    total = 1.0 + variance
+    scaled = (ensemble.seen @ axes) / (total + np.sqrt(total))[:, None]
+    weights = scaled @ transposed(axes)
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
     )
@@ -141,9 +154,9 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     (n, n_members, 3): no transform is needed before, nor an N x N rotation.
     """
     cross = ensemble.cross_covariance
-    explained = cross / (1.0 + ensemble.variance)[:, None] @ transposed(cross)
+    explained = cross @ ensemble.weights @ transposed(cross)
     covariance = ensemble.covariance - explained
-    centred = normals - normals.mean(axis=1, keepdims=True)
+    centred = normals - ensemble_mean(normals)[:, None]
     drawn = np.linalg.cholesky(_products(centred, centred))
     wanted = _cholesky(covariance)
     turned = np.linalg.solve(transposed(drawn), transposed(wanted))
@@ -174,8 +187,9 @@ def adapted_inflation(ensemble: Observed) -> np.ndarray:
     is sought on a grid in log(zeta), then on finer ones around it.
     """
     n_members = ensemble.seen.shape[1]
-    squares = ensemble.innovation[:, None] ** 2
-    spread = (n_members - 1) * ensemble.variance[:, None]
+    variance, axes = _principal(ensemble.seen_covariance)
+    squares = _row(ensemble.innovation, axes)[:, None] ** 2
+    spread = (n_members - 1) * variance[:, None]
     eps = 1.0 + 1.0 / n_members
     # Above (N + 1) / eps = N every term grows.
     high = np.full(len(squares), np.log(n_members))
@@ -196,11 +210,24 @@ def adapted_inflation(ensemble: Observed) -> np.ndarray:
 def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
     """Return the ensemble with its anomalies grown by a factor (n,) each."""
     by_member = factor[:, None, None]
+    covariance = by_member**2 * ensemble.seen_covariance
     return ensemble._replace(
         anomalies=by_member * ensemble.anomalies,
         seen=by_member * ensemble.seen,
-        variance=factor[:, None] ** 2 * ensemble.variance,
+        seen_covariance=covariance,
+        cross_covariance=by_member**2 * ensemble.cross_covariance,
+        weights=_weights(covariance),
     )
+
+
+def _weights(seen_covariance: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(seen_covariance + np.eye(seen_covariance.shape[-1]))
+
+
+def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return variances (n, m), none below 0, and axes (n, m, m) of covariances."""
+    variance, axes = np.linalg.eigh(covariance)
+    return np.maximum(variance, 0.0), axes
 
 
 def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
