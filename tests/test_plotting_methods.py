@@ -82,12 +82,14 @@ def test_cases_are_panels_of_operators_and_intervals():
 
 def test_convergence_is_relative_to_the_last_size():
     curve = [(100, 0.3, 40.0), (200, 0.27, 90.0), (400, 0.25, 200.0)]
-    left, right = drawn(plotting.convergence({"xyz": curve}, label="rms")).axes
-    [line] = left.lines
-    np.testing.assert_allclose(line.get_ydata(), [1.2, 1.08, 1.0])
-    [line] = right.lines
-    np.testing.assert_allclose(line.get_ydata(), [0.4, 0.45, 0.5])
+    figure = drawn(plotting.convergence({"xyz": [curve, curve[1:]]}))
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[0].get_ydata(), [20.0, 8.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [40.0, 45.0, 50.0])
+    np.testing.assert_allclose(right.lines[1].get_ydata(), [45.0, 50.0])
     assert left.get_xscale() == right.get_xscale() == "log"
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["xyz"]
 
 
 def test_rank_histograms_have_a_bar_for_each_place():
@@ -107,7 +109,7 @@ def test_rank_histograms_have_a_bar_for_each_place():
         (lambda: plotting.method_scores({}, label="rms"), "scores"),
         (lambda: plotting.method_claims({}), "scores"),
         (lambda: plotting.scores_by_sigma({}, label="rms"), "panels"),
-        (lambda: plotting.convergence({}, label="rms"), "curves"),
+        (lambda: plotting.convergence({}), "groups"),
         (lambda: plotting.rank_histograms({}), "shares"),
     ],
 )

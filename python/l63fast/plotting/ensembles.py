@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
@@ -19,54 +20,54 @@ from l63fast.plotting._style import (
     RED,
     SKY,
     new_figure,
-    plain_log,
     styled,
 )
 
 __all__ = ["convergence", "rank_histograms"]
 
-_COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
-_STYLES = ("-", "--", "-.", ":")
+_COLORS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 Curve = Sequence[tuple[int, float, float]]
 
 
 @styled
-def convergence(curves: Mapping[str, Curve], *, label: str) -> Figure:
+def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     """Return score and effective size against the number of particles.
 
     Parameters
     ----------
-    curves : name -> [(n_particles, score, effective size), ...]
-        Scores are drawn relative to the last of each curve.
-    label : str
-        What the score is.
+    groups : name -> curves, each [(n_particles, score, effective size), ...]
+        Curves of a group look alike. Scores are drawn relative to the last of a curve.
 
     Raises
     ------
     ArgumentValueError
         If there is nothing to draw.
     """
-    if not curves:
-        raise ArgumentValueError("curves: expected at least one, got none")
-    fig = new_figure(COLUMN, 3.0 + 0.18 * (len(curves) // 4))
+    if not groups:
+        raise ArgumentValueError("groups: expected at least one, got none")
+    fig = new_figure(COLUMN, 3.2)
     left, right = fig.subplots(1, 2)
-    for i, (name, curve) in enumerate(curves.items()):
-        sizes, scores, effective = np.array(curve, dtype=float).T
-        how = {
+    for i, (name, curves) in enumerate(groups.items()):
+        how: dict[str, Any] = {
             "color": _COLORS[i % len(_COLORS)],
-            "linestyle": _STYLES[i // len(_COLORS) % len(_STYLES)],
             "marker": "o",
-            "markersize": 3.5,
+            "markersize": 3.0,
+            "linewidth": 1.0,
         }
-        left.plot(sizes, scores / scores[-1], label=name, **how)
-        right.plot(sizes, effective / sizes, **how)
-    left.set_ylabel(f"{label}, over that of the last")
-    right.set_ylabel("effective share of the particles")
+        for k, curve in enumerate(curves):
+            sizes, scores, effective = np.array(curve, dtype=float).T
+            excess = 100.0 * (scores / scores[-1] - 1.0)
+            left.plot(sizes, excess, label=None if k else name, **how)
+            right.plot(sizes, 100.0 * effective / sizes, **how)
+    left.set_yscale("symlog", linthresh=1.0)
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    left.set_ylabel("score above that of the last size (%)")
+    right.set_ylabel("effective particles (%)")
+    right.set_ylim(0.0, 100.0)
     for ax in (left, right):
         ax.set_xscale("log")
         ax.set_xlabel("particles")
-    plain_log(right, "y")
-    fig.legend(loc="outside lower center", ncols=3)
+    fig.legend(loc="outside upper center", ncols=4)
     return fig
 
 

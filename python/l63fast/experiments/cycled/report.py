@@ -43,13 +43,13 @@ def _figures(
 ) -> dict[str, Any]:
     one_case = len({row.case for row in rows}) == 1
     figures = _of_one_case(results, rows) if one_case else _of_cases(rows)
-    curves = {
-        _titled(result): _curve(result)
-        for result in results
-        if "convergence" in result.metrics
-    }
-    if curves:
-        figures["convergence"] = plotting.convergence(curves, label=rows[0].measure)
+    groups: dict[str, list[list[tuple[int, float, float]]]] = {}
+    for result in results:
+        if "convergence" in result.metrics:
+            group = f"observed: {observed(result.settings.data.operator)}"
+            groups.setdefault(group, []).append(_curve(result))
+    if groups:
+        figures["convergence"] = plotting.convergence(groups)
     for result in results if one_case else ():
         if "tuning" in result.metrics:
             figures[f"tuning_{result.settings.key}"] = tuning_figure(
