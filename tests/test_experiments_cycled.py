@@ -153,6 +153,9 @@ def test_a_cell_is_scored_as_its_cycles_are(
     ranks = np.array(results[1].metrics["ranks"]["counts"])
     assert ranks.shape == (3, 6)
     assert (ranks.sum(axis=1) == 5 * 20).all()
+    members = results[1].metrics["crps"]
+    low, high = members["ci95"]
+    assert 0.0 < low < members["crps"] < high < results[1].metrics["scores"]["pool"]
     assert "ranks" not in results[2].metrics  # a particle filter does whole runs
 
 

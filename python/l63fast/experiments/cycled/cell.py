@@ -23,6 +23,7 @@ from l63fast.experiments.settings_file import dump_tables
 from l63fast.storage import result_directory, write_json
 from l63fast.twin import TwinExperiment
 from l63fast.verification import (
+    crps,
     innovation_statistics,
     rank_histogram,
     score,
@@ -145,6 +146,8 @@ def _claims(
         claims["innovation"] = asdict(statistics)
     if result.members is not None:
         claims["ranks"] = asdict(rank_histogram(result.members, truth, **how))
+        value, low, high = crps(result.members, truth, **how)
+        claims["crps"] = {"crps": value, "ci95": (low, high)}
     if result.effective_size is not None:
         claims["effective_size"] = float(result.effective_size.mean())
     return claims

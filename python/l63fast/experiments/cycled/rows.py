@@ -53,6 +53,8 @@ class CycledRow:
         Claimed spread over the error made; 1 if it can be trusted.
     innovation, innovation_low, innovation_high : float
         Mean of d^T S^-1 d / m, 1 if innovations d have the covariance S claimed.
+    crps : float
+        Of the ensemble, where it was kept.
     effective_size : float
     sign_flips, diverged : float
         Shares of analyses, of trajectories.
@@ -85,6 +87,7 @@ class CycledRow:
     innovation: float
     innovation_low: float
     innovation_high: float
+    crps: float
     effective_size: float
     sign_flips: float
     diverged: float
@@ -167,6 +170,7 @@ def _row(result: CycledResult, reference: CycledResult | None) -> CycledRow:
         innovation=float(innovation["ratio"]),
         innovation_low=float(innovation["ci95"]["ratio"][0]),
         innovation_high=float(innovation["ci95"]["ratio"][1]),
+        crps=float(metrics.get("crps", {"crps": NAN})["crps"]),
         effective_size=float(metrics.get("effective_size", NAN)),
         sign_flips=float(scores["sign_flip_rate"]),
         diverged=float(scores["divergence_rate"]),
