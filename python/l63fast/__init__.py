@@ -30,6 +30,7 @@ _HOMES: Final = {
     "Climatology": "lorenz63",
     "EnKF": "assimilation.ensemble",
     "ExtendedKalman": "assimilation.extended_kalman",
+    "FourDVar": "assimilation.window",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.scheme",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         variational_cost,
     )
     from l63fast.assimilation.tuning import tune_b_scale
+    from l63fast.assimilation.window import FourDVar
     from l63fast.errors import L63Error
     from l63fast.learning.data import AssimilationDataset
     from l63fast.learning.loading import load_encoder
