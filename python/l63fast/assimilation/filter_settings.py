@@ -1,4 +1,4 @@
-"""The settings that filters share, and what they must be."""
+"""The settings that schemes share, and what they must be."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from l63fast import _checks
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = ["FilterSettings", "KalmanSettings"]
+__all__ = ["FilterSettings", "KalmanSettings", "SchemeSettings"]
 
 
 @dataclass(frozen=True, eq=False)
-class FilterSettings:
-    """Settings of a filter that knows the error of its own state.
+class SchemeSettings:
+    """Settings of a scheme that weighs a forecast against observations.
 
     Parameters
     ----------
     operator : ObservationOperator or its name
     B : (3, 3)
-        Covariance of the first background's error.
+        Covariance of the background's error.
     R : (obs_dim, obs_dim)
         Covariance of the observation error.
-    Q : (3, 3), optional
-        Covariance of the model error that a forecast adds; zeros are none.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
@@ -43,7 +41,6 @@ class FilterSettings:
     B: np.ndarray
     R: np.ndarray
     _: KW_ONLY
-    Q: np.ndarray | None = None
     dt: float = 0.01
     parameters: Lorenz63 = field(default_factory=Lorenz63)
     n_threads: int | None = None
@@ -54,22 +51,14 @@ class FilterSettings:
             object.__setattr__(self, name, value)
 
     def _checked(self) -> dict[str, Any]:
-        operator, Q = as_operator(self.operator), self.Q
+        operator = as_operator(self.operator)
         how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
-        if Q is not None:
-            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
         _checks.instance("parameters", self.parameters, Lorenz63)
         return {
             "operator": operator,
             "B": _checks.covariance("B", self.B, size=3, **how),
             "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
-            "Q": Q if Q is not None and Q.any() else None,
         }
-
-    @property
-    def window(self) -> int:
-        """One observation, the latest."""
-        return 1
 
     @property
     def _model(self) -> dict[str, Any]:
@@ -79,6 +68,41 @@ class FilterSettings:
             "n_threads": self.n_threads,
             "backend": self.backend,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class FilterSettings(SchemeSettings):
+    """Settings of a filter that knows the error of its own state.
+
+    Parameters
+    ----------
+    operator, R, dt, parameters, n_threads, backend
+        As in `SchemeSettings`.
+    B : (3, 3)
+        Covariance of the first background's error.
+    Q : (3, 3), optional
+        Covariance of the model error that a forecast adds; zeros are none.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a covariance is none or of the wrong size.
+    """
+
+    _: KW_ONLY
+    Q: np.ndarray | None = None
+
+    def _checked(self) -> dict[str, Any]:
+        Q = self.Q
+        if Q is not None:
+            how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
+        return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
+
+    @property
+    def window(self) -> int:
+        """One observation, the latest."""
+        return 1
 
 
 @dataclass(frozen=True, eq=False)

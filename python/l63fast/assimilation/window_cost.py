@@ -11,15 +11,15 @@ from l63fast.assimilation.scheme import Status
 from l63fast.lorenz63 import tangent_linear
 from l63fast.observation import ObservationOperator
 
-__all__ = ["Linearisation", "Minimum", "WindowCost", "minimise"]
+__all__ = ["Expansion", "Minimum", "WindowCost", "minimise"]
 
 _ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
 _FIRST_DAMPING: Final = 1e-2
 _LAST_DAMPING: Final = 1e8
 
 
-class Linearisation(NamedTuple):
-    """The cost of each sample, with what a Gauss-Newton step needs.
+class Expansion(NamedTuple):
+    """The cost near a control, to the second order of Gauss-Newton.
 
     Attributes
     ----------
@@ -28,11 +28,12 @@ class Linearisation(NamedTuple):
     gradient : (n, 3)
         With respect to the control v.
     hessian : (n, 3, 3)
-        Of Gauss-Newton, I + sum of G^T G: its eigenvalues are 1 or more.
+        I + G^T G, without the second derivatives of h and of the model: its
+        eigenvalues are 1 or more.
     state : (n, 3)
-        At the window's end.
+        At the window's end; NaN where the cost is infinite.
     tangent : (n, 3, 3)
-        M times the root of B: the derivative of `state` with respect to v.
+        The derivative of `state` with respect to v.
     """
 
     cost: np.ndarray
@@ -54,22 +55,23 @@ class WindowCost:
     background : (n, 3)
         At the time of the first observation.
     observations : (n, L, obs_dim)
+    steps : tuple of L - 1 int
+        Model steps from each observation to the next.
     operator : ObservationOperator
     root : (3, 3)
         The lower Cholesky factor U of B.
-    R : (obs_dim, obs_dim)
-    steps_per_cycle : int
-        Model steps between two observations.
+    whitening : (obs_dim, obs_dim)
+        The inverse of the lower Cholesky factor of R.
     model : dict
         What `tangent_linear` needs to know of the model.
     """
 
     background: np.ndarray
     observations: np.ndarray
+    steps: tuple[int, ...]
     operator: ObservationOperator
     root: np.ndarray
-    R: np.ndarray
-    steps_per_cycle: int
+    whitening: np.ndarray
     model: dict[str, Any]
 
     def state(self, control: np.ndarray) -> np.ndarray:
@@ -88,46 +90,55 @@ class WindowCost:
             observations=self.observations[samples],
         )
 
-    def of_first(self, n_observations: int) -> WindowCost:
+    def of_first(self, length: int) -> WindowCost:
         """Return the cost of the window's first observations."""
-        return replace(self, observations=self.observations[:, :n_observations])
-
-    def linearised(self, control: np.ndarray) -> Linearisation:
-        """Return the cost at v (n, 3), its gradient and its Gauss-Newton Hessian."""
-        state = self.state(control)
-        columns = np.tile(self.root.T, (len(state), 1, 1))  # one of M U a row
-        lost = np.zeros(len(state), dtype=bool)
-        cost = 0.5 * np.sum(control**2, axis=-1)
-        gradient, hessian = control.copy(), np.tile(np.eye(3), (len(state), 1, 1))
-        whitening = np.linalg.inv(np.linalg.cholesky(self.R))
-        with np.errstate(over="ignore", invalid="ignore"):
-            for i in range(self.observations.shape[1]):
-                if i:
-                    state, columns = self._advanced(state, columns, lost)
-                residual = self.observations[:, i] - self.operator(state)
-                residual = residual @ whitening.T
-                slopes = self.operator.jacobian(state) @ np.swapaxes(columns, 1, 2)
-                G = whitening @ slopes
-                cost += 0.5 * np.sum(residual**2, axis=-1)
-                gradient -= np.einsum("nmk,nm->nk", G, residual)
-                hessian += np.swapaxes(G, 1, 2) @ G
-        cost[lost | ~np.isfinite(cost)] = np.inf
-        return Linearisation(cost, gradient, hessian, state, np.swapaxes(columns, 1, 2))
-
-    def _advanced(
-        self, state: np.ndarray, columns: np.ndarray, lost: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return states and columns one interval later; mark what is lost, set to 0.
-
-        The model refuses what is not finite, and a try that goes too far is no error.
-        """
-        state, columns = tangent_linear(
-            state, columns, self.steps_per_cycle, on_divergence="nan", **self.model
+        return replace(
+            self,
+            observations=self.observations[:, :length],
+            steps=self.steps[: length - 1],
         )
-        finite = np.isfinite(state).all(axis=-1) & np.isfinite(columns).all(axis=(1, 2))
-        lost |= ~finite
-        state[lost], columns[lost] = 0.0, 0.0
-        return state, columns
+
+    def expanded(self, control: np.ndarray) -> Expansion:
+        """Return the cost at v (n, 3), its gradient and its Gauss-Newton Hessian."""
+        states, tangents, lost = self._trajectory(control)
+        n, L, m = self.observations.shape
+        with np.errstate(over="ignore", invalid="ignore"):
+            residuals = (self.observations - self.operator(states)) @ self.whitening.T
+            slopes = self.operator.jacobian_diagonal(states)[..., None]
+            G = slopes * tangents[:, :, self.operator.components]
+            G = (self.whitening @ G).reshape(n, L * m, 3)
+            r = residuals.reshape(n, L * m, 1)
+            transposed = np.swapaxes(G, 1, 2)
+            gradient = control - (transposed @ r)[..., 0]
+            hessian = np.eye(3) + transposed @ G
+            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=(1, 2)))
+        cost[lost | ~np.isfinite(cost)] = np.inf
+        states[lost] = np.nan
+        return Expansion(cost, gradient, hessian, states[:, -1], tangents[:, -1])
+
+    def _trajectory(
+        self, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return states (n, L, 3), their derivatives (n, L, 3, 3), and who is lost.
+
+        The model refuses what is not finite, and a try that goes too far is no error:
+        its samples go on from 0 and are marked as lost.
+        """
+        n, L, _ = self.observations.shape
+        states, tangents = np.empty((n, L, 3)), np.empty((n, L, 3, 3))
+        state, rows = self.state(control), np.tile(self.root.T, (n, 1, 1))
+        lost = np.zeros(n, dtype=bool)
+        for i in range(L):
+            if i:
+                state, rows = tangent_linear(
+                    state, rows, self.steps[i - 1], on_divergence="nan", **self.model
+                )
+            finite = np.isfinite(state).all(axis=1) & np.isfinite(rows).all(axis=(1, 2))
+            if not finite.all():
+                lost |= ~finite
+                state[~finite], rows[~finite] = 0.0, 0.0
+            states[:, i], tangents[:, i] = state, np.swapaxes(rows, 1, 2)
+        return states, tangents, lost
 
 
 class Minimum(NamedTuple):
@@ -136,7 +147,7 @@ class Minimum(NamedTuple):
     control: np.ndarray
     status: np.ndarray
     n_iter: np.ndarray
-    at: Linearisation
+    at: Expansion
 
 
 def minimise(
@@ -148,38 +159,36 @@ def minimise(
     the step does not raise the cost. A sample has converged when its undamped step is
     no longer than `tol` times 1 + |v|; it has diverged when no damping helps.
     """
-    v, n = control.copy(), len(control)
-    now = cost.linearised(v)
-    damping = np.zeros(n)
+    v, now = control.copy(), cost.expanded(control)
+    damping, n_iter = np.zeros(len(v)), np.zeros(len(v), dtype=np.int32)
     status = np.where(np.isfinite(now.cost), Status.MAX_ITER, Status.DIVERGED)
-    n_iter = np.zeros(n, dtype=np.int32)
-    for _ in range(max_iter + 1):
-        active = np.flatnonzero(status == Status.MAX_ITER)
-        there = Linearisation(*(values[active] for values in now))
-        full = np.linalg.norm(_step(there, np.zeros(len(active))), axis=-1)
-        done = full <= tol * (1.0 + np.linalg.norm(v[active], axis=-1))
-        status[active[done]] = Status.CONVERGED
-        active = active[~done & (n_iter[active] < max_iter)]
-        if not active.size:
+    for iteration in range(max_iter + 1):
+        going = np.flatnonzero(status == Status.MAX_ITER)
+        full = _step(now, going, np.zeros(len(going)))
+        near = np.linalg.norm(full, axis=1) <= tol * (
+            1.0 + np.linalg.norm(v[going], axis=1)
+        )
+        status[going[near]] = Status.CONVERGED
+        going, full = going[~near], full[~near]
+        if not going.size or iteration == max_iter:
             break
-        there = Linearisation(*(values[active] for values in now))
-        tried = v[active] + _step(there, damping[active])
-        then = cost.of(active).linearised(tried)
-        n_iter[active] += 1
-        better = then.cost <= there.cost + _ROUNDING * (1.0 + there.cost)
-        v[active[better]] = tried[better]
+        damped = damping[going].any()
+        tried = v[going] + (_step(now, going, damping[going]) if damped else full)
+        then = cost.of(going).expanded(tried)
+        n_iter[going] += 1
+        before = now.cost[going]
+        better = then.cost <= before + _ROUNDING * (1.0 + before)
+        v[going[better]] = tried[better]
         for values, new in zip(now, then, strict=True):
-            values[active[better]] = new[better]
-        damping[active] = _damping(damping[active], better)
-        status[active[damping[active] > _LAST_DAMPING]] = Status.DIVERGED
+            values[going[better]] = new[better]
+        damping[going] = _damping(damping[going], better)
+        status[going[damping[going] > _LAST_DAMPING]] = Status.DIVERGED
     return Minimum(v, status.astype(np.int8), n_iter, now)
 
 
-def _step(there: Linearisation, damping: np.ndarray) -> np.ndarray:
-    raised = there.hessian.copy()
-    for i in range(3):
-        raised[:, i, i] *= 1.0 + damping
-    return np.asarray(-np.linalg.solve(raised, there.gradient[..., None])[..., 0])
+def _step(at: Expansion, samples: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    raised = at.hessian[samples] * (1.0 + damping[:, None, None] * np.eye(3))
+    return np.asarray(-np.linalg.solve(raised, at.gradient[samples, :, None])[..., 0])
 
 
 def _damping(damping: np.ndarray, better: np.ndarray) -> np.ndarray:
