@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
+from l63fast.assimilation.window import FourDVar
 from l63fast.errors import ArgumentTypeError
 from l63fast.twin import TwinExperiment
 
@@ -27,6 +28,8 @@ __all__ = [
     "tune_inflation",
     "tune_regularisation",
 ]
+
+Variational = TypeVar("Variational", ThreeDVar, FourDVar)
 
 # An ensemble needs a few per cent where a linearised covariance is too small by half.
 INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
@@ -95,13 +98,13 @@ def tune_cycled(
 
 
 def tune_cycled_b_scale(
-    scheme: ThreeDVar, twin: TwinExperiment, *, scales: Any = SCALES, **options: Any
+    scheme: Variational, twin: TwinExperiment, *, scales: Any = SCALES, **options: Any
 ) -> Tuning:
-    """Return the scale s with which 3D-Var scores best with s B in its cycle.
+    """Return the scale s with which 3D-Var or 4D-Var scores best with s B in its cycle.
 
     Parameters
     ----------
-    scheme : ThreeDVar
+    scheme : ThreeDVar or FourDVar
     twin : TwinExperiment
     scales : (n_scales,)
         A log grid, extended where the minimum is at its end.
@@ -114,7 +117,7 @@ def tune_cycled_b_scale(
         If an argument is not as described.
     """
 
-    def scaled(scale: float) -> ThreeDVar:
+    def scaled(scale: float) -> Variational:
         return replace(scheme, B=scale * scheme.B)
 
     return tune_cycled(scaled, twin, scales, **options)

@@ -19,7 +19,7 @@ from l63fast.observation import as_operator
 
 __all__ = ["FourDVar", "WindowState"]
 
-_COARSE_TOL: Final = 1e-2  # of the shorter windows, whose minimum is only a start
+_COARSE_TOL: Final = 1e-3  # of the shorter windows, whose minimum is only a start
 
 
 class WindowState(NamedTuple):
@@ -69,7 +69,7 @@ class FourDVar(SchemeSettings):
     _: KW_ONLY
     window: int
     max_iter: int = 50
-    tol: float = 1e-8
+    tol: float = 1e-6
     quasi_static: bool = True
 
     def _checked(self) -> dict[str, Any]:
@@ -110,9 +110,7 @@ class FourDVar(SchemeSettings):
             self.R,
         )  # fmt: skip
         over = max(length + 1 - self.window, 0)
-        after = WindowState(
-            analysis.state, starts[:, over:], (*state.steps, 0)[over:]
-        )
+        after = WindowState(analysis.state, starts[:, over:], (*state.steps, 0)[over:])
         return after, replace(
             analysis,
             background=state.estimate,

@@ -14,8 +14,9 @@ from l63fast.observation import ObservationOperator
 __all__ = ["Expansion", "Minimum", "WindowCost", "minimise"]
 
 _ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
-_FIRST_DAMPING: Final = 1e-2
+_FIRST_DAMPING: Final = 1e-3
 _LAST_DAMPING: Final = 1e8
+_IDENTITY: Final = np.eye(3)
 
 
 class Expansion(NamedTuple):
@@ -110,7 +111,7 @@ class WindowCost:
             r = residuals.reshape(n, L * m, 1)
             transposed = np.swapaxes(G, 1, 2)
             gradient = control - (transposed @ r)[..., 0]
-            hessian = np.eye(3) + transposed @ G
+            hessian = _IDENTITY + transposed @ G
             cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=(1, 2)))
         cost[lost | ~np.isfinite(cost)] = np.inf
         states[lost] = np.nan
@@ -126,17 +127,19 @@ class WindowCost:
         """
         n, L, _ = self.observations.shape
         states, tangents = np.empty((n, L, 3)), np.empty((n, L, 3, 3))
-        state, rows = self.state(control), np.tile(self.root.T, (n, 1, 1))
+        state = self.state(control)
+        rows = np.array(np.broadcast_to(self.root.T, (n, 3, 3)))
         lost = np.zeros(n, dtype=bool)
         for i in range(L):
             if i:
                 state, rows = tangent_linear(
                     state, rows, self.steps[i - 1], on_divergence="nan", **self.model
                 )
-            finite = np.isfinite(state).all(axis=1) & np.isfinite(rows).all(axis=(1, 2))
-            if not finite.all():
-                lost |= ~finite
-                state[~finite], rows[~finite] = 0.0, 0.0
+            if not (np.isfinite(state).all() and np.isfinite(rows).all()):
+                lost |= ~(np.isfinite(state) & np.isfinite(rows).all(axis=1)).all(
+                    axis=1
+                )
+                state[lost], rows[lost] = 0.0, 0.0
             states[:, i], tangents[:, i] = state, np.swapaxes(rows, 1, 2)
         return states, tangents, lost
 
@@ -172,8 +175,8 @@ def minimise(
         going, full = going[~near], full[~near]
         if not going.size or iteration == max_iter:
             break
-        damped = damping[going].any()
-        tried = v[going] + (_step(now, going, damping[going]) if damped else full)
+        undamped = not damping[going].any()
+        tried = v[going] + (full if undamped else _step(now, going, damping[going]))
         then = cost.of(going).expanded(tried)
         n_iter[going] += 1
         before = now.cost[going]
@@ -187,10 +190,9 @@ def minimise(
 
 
 def _step(at: Expansion, samples: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    raised = at.hessian[samples] * (1.0 + damping[:, None, None] * np.eye(3))
+    raised = at.hessian[samples] * (1.0 + damping[:, None, None] * _IDENTITY)
     return np.asarray(-np.linalg.solve(raised, at.gradient[samples, :, None])[..., 0])
 
 
 def _damping(damping: np.ndarray, better: np.ndarray) -> np.ndarray:
-    eased = np.where(damping > _FIRST_DAMPING, 0.1 * damping, 0.0)
-    return np.where(better, eased, np.maximum(10.0 * damping, _FIRST_DAMPING))
+    return np.where(better, 0.1 * damping, np.maximum(10.0 * damping, _FIRST_DAMPING))
