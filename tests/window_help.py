@@ -9,7 +9,9 @@ from l63fast.lorenz63 import adjoint, forecast, spin_up
 from l63fast.observation import ObservationOperator
 
 
-def observed_window(name: str, steps, *, n: int = 60, noise: float = 1.0, seed: int = 0):
+def observed_window(
+    name: str, steps, *, n: int = 60, noise: float = 1.0, seed: int = 0
+):
     """Return backgrounds (n, 3) with errors of B, truths and observations (n, L, .)."""
     rng, operator = np.random.default_rng(seed), ObservationOperator(name)
     truth = [spin_up(n, seed=seed)]
