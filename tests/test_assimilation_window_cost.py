@@ -1,4 +1,4 @@
-"""The cost of a window against forecasts and adjoints; its minimum, and who has none."""
+"""A window's cost against forecasts and adjoints; its minimum, and who has none."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ class WindowCost:
     """J(v) = |v|^2 / 2 + sum over l of |y_l - h(M_l(x_b + U v))|^2 / 2, U U^T = B.
 
     The norm of the observations is that of R^-1. M_l is the model from the first
-    observation of the window to observation l; M_0 changes nothing.
+    observation of the window to observation l; M_0 changes nothing. Products are one
+    per sample, so that no sample's bits depend on its neighbours.
 
     Parameters
     ----------
@@ -77,11 +78,11 @@ class WindowCost:
 
     def state(self, control: np.ndarray) -> np.ndarray:
         """Return x_0 = x_b + U v, the states (n, 3) at the window's start."""
-        return np.asarray(self.background + control @ self.root.T)
+        return np.asarray(self.background + (self.root @ control[..., None])[..., 0])
 
     def control(self, state: np.ndarray) -> np.ndarray:
         """Return v (n, 3) of states at the window's start."""
-        return np.linalg.solve(self.root, (state - self.background).T).T
+        return np.linalg.solve(self.root, (state - self.background)[..., None])[..., 0]
 
     def of(self, samples: np.ndarray) -> WindowCost:
         """Return the cost of some of the samples."""
@@ -112,7 +113,7 @@ class WindowCost:
             transposed = np.swapaxes(G, 1, 2)
             gradient = control - (transposed @ r)[..., 0]
             hessian = _IDENTITY + transposed @ G
-            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=(1, 2)))
+            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r[..., 0] ** 2, axis=1))
         cost[lost | ~np.isfinite(cost)] = np.inf
         states[lost] = np.nan
         return Expansion(cost, gradient, hessian, states[:, -1], tangents[:, -1])
