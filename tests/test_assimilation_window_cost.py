@@ -7,21 +7,21 @@ import pytest
 
 from filter_help import B, error_covariance
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.window_cost import WindowCost, minimise
-from l63fast.lorenz63 import forecast, propagator
+from l63fast.assimilation.window_cost import WindowCost, carrier, minimise
+from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator
 from window_help import long_cost, observed_window
 
 ROOT = np.linalg.cholesky(B)
 STEPS = (7, 12, 3)
-MODEL = {"dt": 0.01, "n_threads": 1}
+CARRY = carrier(dt=0.01, parameters=Lorenz63(), n_threads=1, backend="auto")
 
 
 def cost_of(name: str, background, y, steps=STEPS) -> WindowCost:
     operator = ObservationOperator(name)
     R = error_covariance(operator)
     whitening = np.linalg.inv(np.linalg.cholesky(R))
-    return WindowCost(background, y, steps, operator, ROOT, whitening, MODEL)
+    return WindowCost(background, y, steps, operator, ROOT, whitening, CARRY)
 
 
 @pytest.mark.parametrize("name", ["x", "xy", "xyz", "x2", "x2z3"])

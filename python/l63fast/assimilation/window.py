@@ -14,7 +14,7 @@ from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.assimilation.window_cost import Minimum, WindowCost, minimise
+from l63fast.assimilation.window_cost import Minimum, WindowCost, carrier, minimise
 from l63fast.observation import as_operator
 
 __all__ = ["FourDVar", "WindowState"]
@@ -132,7 +132,7 @@ class FourDVar(SchemeSettings):
                 operator,
                 root=np.linalg.cholesky(self.B),
                 whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
-                model=self._model,
+                carry=carrier(**self._model),
             )
         )
         end = minimum.at

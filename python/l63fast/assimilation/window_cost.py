@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from l63fast import _checks
+from l63fast._kernels import load_kernels
 from l63fast.assimilation.scheme import Status
-from l63fast.lorenz63 import tangent_linear
+from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator
 
-__all__ = ["Expansion", "Minimum", "WindowCost", "minimise"]
+__all__ = ["Carry", "Expansion", "Minimum", "WindowCost", "carrier", "minimise"]
+
+# Takes states (n, 3), k perturbations of each (n, k, 3) and a number of steps; gives
+# both so much later.
+Carry = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 _ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
 _FIRST_DAMPING: Final = 1e-3
 _LAST_DAMPING: Final = 1e8
 _IDENTITY: Final = np.eye(3)
+
+
+def carrier(
+    *, dt: float, parameters: Lorenz63, n_threads: int | None, backend: str
+) -> Carry:
+    """Return the model with its tangent, as `tangent_linear` without its refusals.
+
+    A minimiser's try may leave the floating-point range, which is no error; and its
+    calls are many and short, where checks would take half of the time.
+    """
+    kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
+    dt, _ = _checks.time_step("dt", dt, allow_large=False)
+
+    def carry(
+        state: np.ndarray, perturbations: np.ndarray, n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        later, carried, _ = kernels.tangent(
+            state, perturbations, n_steps, dt, parameters.as_tuple(), threads
+        )
+        return later, carried
+
+    return carry
 
 
 class Expansion(NamedTuple):
@@ -64,8 +93,8 @@ class WindowCost:
         The lower Cholesky factor U of B.
     whitening : (obs_dim, obs_dim)
         The inverse of the lower Cholesky factor of R.
-    model : dict
-        What `tangent_linear` needs to know of the model.
+    carry : Carry
+        The model and its tangent.
     """
 
     background: np.ndarray
@@ -74,7 +103,7 @@ class WindowCost:
     operator: ObservationOperator
     root: np.ndarray
     whitening: np.ndarray
-    model: dict[str, Any]
+    carry: Carry
 
     def state(self, control: np.ndarray) -> np.ndarray:
         """Return x_0 = x_b + U v, the states (n, 3) at the window's start."""
@@ -102,47 +131,32 @@ class WindowCost:
 
     def expanded(self, control: np.ndarray) -> Expansion:
         """Return the cost at v (n, 3), its gradient and its Gauss-Newton Hessian."""
-        states, tangents, lost = self._trajectory(control)
+        states, tangents = self._trajectory(control)
         n, L, m = self.observations.shape
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = (self.observations - self.operator(states)) @ self.whitening.T
             slopes = self.operator.jacobian_diagonal(states)[..., None]
-            G = slopes * tangents[:, :, self.operator.components]
+            G = slopes * np.take(tangents, self.operator.components, axis=2)
             G = (self.whitening @ G).reshape(n, L * m, 3)
-            r = residuals.reshape(n, L * m, 1)
+            r = residuals.reshape(n, L * m)
             transposed = np.swapaxes(G, 1, 2)
-            gradient = control - (transposed @ r)[..., 0]
+            gradient = control - (transposed @ r[..., None])[..., 0]
             hessian = _IDENTITY + transposed @ G
-            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r[..., 0] ** 2, axis=1))
-        cost[lost | ~np.isfinite(cost)] = np.inf
-        states[lost] = np.nan
-        return Expansion(cost, gradient, hessian, states[:, -1], tangents[:, -1])
+            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=1))
+        state, lost = states[:, -1], ~np.isfinite(cost)
+        cost[lost], state[lost], hessian[lost] = np.inf, np.nan, _IDENTITY
+        return Expansion(cost, gradient, hessian, state, tangents[:, -1])
 
-    def _trajectory(
-        self, control: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return states (n, L, 3), their derivatives (n, L, 3, 3), and who is lost.
-
-        The model refuses what is not finite, and a try that goes too far is no error:
-        its samples go on from 0 and are marked as lost.
-        """
+    def _trajectory(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by control."""
         n, L, _ = self.observations.shape
         states, tangents = np.empty((n, L, 3)), np.empty((n, L, 3, 3))
-        state = self.state(control)
-        rows = np.array(np.broadcast_to(self.root.T, (n, 3, 3)))
-        lost = np.zeros(n, dtype=bool)
-        for i in range(L):
-            if i:
-                state, rows = tangent_linear(
-                    state, rows, self.steps[i - 1], on_divergence="nan", **self.model
-                )
-            if not (np.isfinite(state).all() and np.isfinite(rows).all()):
-                lost |= ~(np.isfinite(state) & np.isfinite(rows).all(axis=1)).all(
-                    axis=1
-                )
-                state[lost], rows[lost] = 0.0, 0.0
+        state, rows = self.state(control), np.repeat(self.root.T[None], n, axis=0)
+        states[:, 0], tangents[:, 0] = state, self.root
+        for i, n_steps in enumerate(self.steps, start=1):
+            state, rows = self.carry(state, rows, n_steps)
             states[:, i], tangents[:, i] = state, np.swapaxes(rows, 1, 2)
-        return states, tangents, lost
+        return states, tangents
 
 
 class Minimum(NamedTuple):
