@@ -22,7 +22,6 @@ Carry = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 _ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
 _FIRST_DAMPING: Final = 1e-3
-_LAST_DAMPING: Final = 1e8
 _IDENTITY: Final = np.eye(3)
 
 
@@ -175,7 +174,8 @@ def minimise(
 
     Levenberg (1944) and Marquardt (1963): the diagonal of the Hessian is raised until
     the step does not raise the cost. A sample has converged when its undamped step is
-    no longer than `tol` times 1 + |v|; it has diverged when no damping helps.
+    no longer than `tol` times 1 + |v|, and has diverged if it starts where the model
+    leaves the floating-point range.
     """
     v, now = control.copy(), cost.expanded(control)
     damping, n_iter = np.zeros(len(v)), np.zeros(len(v), dtype=np.int32)
@@ -200,7 +200,6 @@ def minimise(
         for values, new in zip(now, then, strict=True):
             values[going[better]] = new[better]
         damping[going] = _damping(damping[going], better)
-        status[going[damping[going] > _LAST_DAMPING]] = Status.DIVERGED
     return Minimum(v, status.astype(np.int8), n_iter, now)
 
 
