@@ -11,7 +11,7 @@ from filter_help import MIRROR, B, error_covariance
 from l63fast.assimilation.cycled_tuning import tune_cycled_b_scale
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.three_d_var import ThreeDVar, three_d_var
+from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.window import FourDVar, WindowState
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast, propagator
@@ -211,19 +211,22 @@ def twin():
     )  # fmt: skip
 
 
-def cycle(twin, scheme: FourDVar, **options):
-    three = ThreeDVar("xyz", 0.1 * twin.climatology.covariance, twin.R)
-    return run_cycles(scheme, twin, warm_up=three, burn_in=30, **options)
-
-
 def cycled_scheme(twin, window: int, scale: float) -> FourDVar:
     B = scale * twin.climatology.covariance
     return FourDVar("xyz", B, twin.R, window=window, n_threads=1)
 
 
+def test_its_cycle_begins_with_the_first_observation_and_no_other_scheme(twin):
+    scheme, initial = cycled_scheme(twin, 3, 0.1), twin.test.initial_state
+    result = run_cycles(scheme, twin, n_cycles=6, initial=initial)
+    assert result.first_cycle == 0
+    _, analyses = cycled(scheme, initial, twin.test.observations[:, :6], 25)
+    np.testing.assert_array_equal(result.analysis, np.stack(analyses, axis=1))
+
+
 def test_two_and_four_observations_beat_3d_var_in_the_cycle(twin):
     def score(window: int, scale: float) -> float:
-        result = cycle(twin, cycled_scheme(twin, window, scale))
+        result = run_cycles(cycled_scheme(twin, window, scale), twin, burn_in=30)
         return rms(result.analysis, twin.test.truth_at_observations[:, result.scored])
 
     three, two, four = score(1, 0.1), score(2, 0.1), score(4, 0.05)
@@ -233,11 +236,10 @@ def test_two_and_four_observations_beat_3d_var_in_the_cycle(twin):
 
 
 def test_a_trajectory_that_diverges_is_kept_and_marked(twin):
-    scheme, initial = cycled_scheme(twin, 1, 0.1), twin.test.initial_state.copy()
-    scheme = replace(scheme, window=3)
-    healthy = cycle(twin, scheme, n_cycles=5, initial=initial)
+    scheme, initial = cycled_scheme(twin, 3, 0.1), twin.test.initial_state.copy()
+    healthy = run_cycles(scheme, twin, n_cycles=5, initial=initial)
     initial[3] = 1e200
-    result = cycle(twin, scheme, n_cycles=5, initial=initial)
+    result = run_cycles(scheme, twin, n_cycles=5, initial=initial)
     assert (result.status[3] == Status.NON_FINITE).all()
     assert np.isnan(result.analysis[3]).all()
     others = np.arange(40) != 3
@@ -255,9 +257,8 @@ def test_nobody_finite_is_no_error():
 
 def test_its_scale_of_b_is_tuned_on_the_validation_split(twin):
     scheme = cycled_scheme(twin, 2, 1.0)
-    three = ThreeDVar("xyz", 0.1 * twin.climatology.covariance, twin.R)
     tuning = tune_cycled_b_scale(
-        scheme, twin, scales=[0.01, 0.1, 1.0], burn_in=10, n_cycles=40, warm_up=three
+        scheme, twin, scales=[0.01, 0.1, 1.0], burn_in=10, n_cycles=40
     )
     assert tuning.scale == pytest.approx(0.1)
     assert tuning.is_bracketed

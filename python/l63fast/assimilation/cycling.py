@@ -93,7 +93,8 @@ def run_cycles(
         First background, valid at step 0; by default the climatological mean.
     warm_up : Scheme, optional
         Does the cycles of a scheme with a window of L observations until L exist;
-        these L - 1 cycles are not scored either.
+        these L - 1 cycles are not scored either. A scheme with `window_grows` does
+        them itself, with the observations that there are.
     seed : int, optional
         For schemes that draw; by default the twin's.
     keep_members : bool
@@ -106,7 +107,7 @@ def run_cycles(
     """
     split = twin.split(split_name)
     n, n_obs = split.observations.shape[:2]
-    ready = scheme.window - 1
+    ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
     first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
     if initial is None:
         initial = np.tile(twin.climatology.mean, (n, 1))
@@ -171,7 +172,8 @@ def _cycles(
     for latest in cycles:
         begun = perf_counter()
         state = scheme.forecast(state, steps_per_cycle)
-        obs_window = observations[:, latest + 1 - scheme.window : latest + 1]
+        oldest = max(latest + 1 - scheme.window, 0)
+        obs_window = observations[:, oldest : latest + 1]
         forecast = perf_counter()
         state, analysis = scheme.analyse(state, obs_window)
         ended = perf_counter()

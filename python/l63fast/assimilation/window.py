@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class FourDVar(SchemeSettings):
         Start with one observation and let the window grow, each minimum the start of
         the next (Pires, Vautard & Talagrand 1996); otherwise start at the background.
     """
+
+    window_grows: ClassVar[bool] = True
 
     _: KW_ONLY
     window: int
