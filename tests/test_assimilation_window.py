@@ -14,7 +14,7 @@ from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.window import FourDVar, WindowState
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
-from l63fast.lorenz63 import forecast, propagator
+from l63fast.lorenz63 import Lorenz63, forecast, propagator, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import rms
@@ -158,6 +158,31 @@ def test_a_window_begins_with_a_forecast_that_has_seen_none_of_it():
         assert np.array_equal(changed[latest], analyses[latest]) == (latest < 4)
 
 
+def test_background_and_innovation_are_of_the_latest_observation():
+    background, _, y = observed_window("xy", STEPS)
+    scheme, state = scheme_of("xy", 4), begun(background, STEPS)
+    _, analysis = scheme.analyse(state, y)
+    np.testing.assert_array_equal(analysis.background, forecast(background, 22))
+    innovation = y[:, -1] - analysis.background[:, :2]
+    np.testing.assert_array_equal(analysis.innovation, innovation)
+    np.testing.assert_array_equal(analysis.residual, y[:, -1] - analysis.state[:, :2])
+
+
+def test_the_model_of_the_window_is_that_of_the_forecast():
+    """Observations without error of another Lorenz-63 are fitted by that one alone."""
+    model = {"dt": 0.004, "parameters": Lorenz63(rho=35.0)}
+    start = spin_up(20, seed=0, parameters=model["parameters"])
+    truth = np.stack([forecast(start, 10 * i, **model) for i in range(4)], axis=1)
+    scheme = replace(scheme_of("xyz", 4), R=1e-8 * np.eye(3), **model)
+    state = scheme.initial(start + 0.1, np.random.default_rng(0))
+    for i in range(3):
+        state, _ = scheme.analyse(state, truth[:, : i + 1])
+        state = scheme.forecast(state, 10)
+    _, analysis = scheme.analyse(state, truth)
+    np.testing.assert_allclose(analysis.state, truth[:, -1], atol=1e-4)
+    assert analysis.cost.max() < 1.0
+
+
 def test_a_forecast_in_two_parts_is_a_forecast():
     background, _, y = observed_window("xy", (10, 10))
     scheme = scheme_of("xy", 3)
@@ -245,6 +270,21 @@ def test_a_trajectory_that_diverges_is_kept_and_marked(twin):
     others = np.arange(40) != 3
     np.testing.assert_array_equal(result.analysis[others], healthy.analysis[others])
     assert (result.status[others] == Status.CONVERGED).all()
+
+
+def test_a_window_that_leaves_the_model_has_diverged_and_stops_nobody():
+    background, _, y = observed_window("x", (10, 10))
+    state = begun(background, (10, 10))
+    _, healthy = scheme_of("x", 3).analyse(state, y)
+    state.backgrounds[5, 0] = 1e150
+    after, analysis = scheme_of("x", 3).analyse(state, y)
+    others = np.arange(60) != 5
+    assert analysis.status[5] == Status.DIVERGED
+    assert analysis.cost[5] == np.inf
+    assert np.isnan(after.estimate[5]).all()
+    assert np.isnan(analysis.spread[5]).all()
+    np.testing.assert_array_equal(analysis.state[others], healthy.state[others])
+    np.testing.assert_array_equal(analysis.spread[others], healthy.spread[others])
 
 
 def test_nobody_finite_is_no_error():

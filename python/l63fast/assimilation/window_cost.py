@@ -53,14 +53,14 @@ class Expansion(NamedTuple):
     Attributes
     ----------
     cost : (n,)
-        Infinite where the model leaves the floating-point range.
+        Infinite where the model leaves the floating-point range; the rest is NaN there.
     gradient : (n, 3)
         With respect to the control v.
     hessian : (n, 3, 3)
         I + G^T G, without the second derivatives of h and of the model: its
         eigenvalues are 1 or more.
     state : (n, 3)
-        At the window's end; NaN where the cost is infinite.
+        At the window's end.
     tangent : (n, 3, 3)
         The derivative of `state` with respect to v.
     """
@@ -142,9 +142,12 @@ class WindowCost:
             gradient = control - (transposed @ r[..., None])[..., 0]
             hessian = _IDENTITY + transposed @ G
             cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=1))
-        state, lost = states[:, -1], ~np.isfinite(cost)
-        cost[lost], state[lost], hessian[lost] = np.inf, np.nan, _IDENTITY
-        return Expansion(cost, gradient, hessian, state, tangents[:, -1])
+        at = Expansion(cost, gradient, hessian, states[:, -1], tangents[:, -1])
+        lost = ~np.isfinite(cost)
+        for values in at:
+            values[lost] = np.nan
+        cost[lost] = np.inf
+        return at
 
     def _trajectory(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by control."""
