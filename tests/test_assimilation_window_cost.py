@@ -10,10 +10,9 @@ from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.window_cost import WindowCost, carrier, minimise
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator
-from window_help import long_cost, observed_window
+from window_help import STEPS, long_cost, observed_window
 
 ROOT = np.linalg.cholesky(B)
-STEPS = (7, 12, 3)
 CARRY = carrier(dt=0.01, parameters=Lorenz63(), n_threads=1, backend="auto")
 
 
@@ -100,18 +99,19 @@ def test_a_step_that_would_leave_the_model_is_shortened():
     assert np.isfinite(last).all()
 
 
-def test_who_starts_beyond_the_model_has_diverged_and_stops_nobody():
-    background, _, y = observed_window("xyz", STEPS)
-    healthy = minimise(
-        cost_of("xyz", background, y), np.zeros((60, 3)), max_iter=50, tol=1e-8
-    )
+@pytest.mark.parametrize("steps", [STEPS, ()])
+def test_who_starts_beyond_the_model_has_diverged_and_stops_nobody(steps):
+    background, _, y = observed_window("xyz", steps)
+
+    def found():
+        cost = cost_of("xyz", background, y, steps)
+        return minimise(cost, np.zeros((60, 3)), max_iter=50, tol=1e-8)
+
+    healthy = found()
     background[7] = 1e200
-    minimum = minimise(
-        cost_of("xyz", background, y), np.zeros((60, 3)), max_iter=50, tol=1e-8
-    )
+    minimum, others = found(), np.arange(60) != 7
     assert minimum.status[7] == Status.DIVERGED
     assert minimum.at.cost[7] == np.inf
     assert np.isnan(minimum.at.state[7]).all()
-    others = np.arange(60) != 7
     np.testing.assert_array_equal(minimum.at.state[others], healthy.at.state[others])
     np.testing.assert_array_equal(minimum.status[others], healthy.status[others])

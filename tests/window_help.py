@@ -5,8 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from filter_help import B, error_covariance
+from l63fast.assimilation.window import FourDVar, WindowState
 from l63fast.lorenz63 import adjoint, forecast, spin_up
 from l63fast.observation import ObservationOperator
+
+STEPS = (7, 12, 3)
+
+
+def scheme_of(name: str, window: int, **settings) -> FourDVar:
+    R = error_covariance(ObservationOperator(name))
+    return FourDVar(name, B, R, window=window, n_threads=1, **settings)
+
+
+def begun(background, steps=()) -> WindowState:
+    """Return the state whose window begins with this background."""
+    starts = [background]
+    for n_steps in steps:
+        starts.append(forecast(starts[-1], n_steps))
+    return WindowState(starts[-1], np.stack(starts, axis=1)[:, :-1], tuple(steps))
 
 
 def observed_window(
