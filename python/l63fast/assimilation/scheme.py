@@ -76,7 +76,10 @@ class Scheme(Protocol[State]):
 
     @property
     def window(self) -> int:
-        """How many observations `analyse` is given, L; the last is at analysis time."""
+        """How many observations `analyse` is given, L; the last is at analysis time.
+
+        A scheme that sets `window_grows` is given fewer until L exist.
+        """
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> State:
         """Return the state that knows nothing but the background (n, 3)."""
