@@ -64,6 +64,11 @@ class FourDVar(SchemeSettings):
     quasi_static : bool
         Start with one observation and let the window grow, each minimum the start of
         the next (Pires, Vautard & Talagrand 1996); otherwise start at the background.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a setting is not as described.
     """
 
     window_grows: ClassVar[bool] = True
