@@ -85,7 +85,7 @@ def test_every_method_of_the_published_presets_has_its_score_beside_it() -> None
         for cell in preset(name).cells()
     }
     without = {key for key, published in found.items() if published is None}
-    assert without == {"extkf", "climatology", "enkf-n-10"}  # of wiljes2017; EnKF-N
+    assert without == {"extkf", "climatology", "enkf-n-10", "4dvar-4", "4dvar-8"}
     knet = [cell for cell in preset("knet").cells() if cell.key == "extkf"]
     values = [p.low for cell in knet if (p := published_for(cell))]
     assert values == [-10.45, -20.37, -30.40, -40.39, -49.89]

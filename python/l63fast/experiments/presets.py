@@ -37,6 +37,8 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
         "methods": {
             **_REFERENCES,
+            "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
+            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.5},
             "extkf": {"scheme": "extkf"},
             "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
             "enkf-100": {
@@ -81,6 +83,8 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
         "methods": {
             **_REFERENCES,
+            "4dvar-4": {"scheme": "4dvar", "window": 4},
+            "4dvar-8": {"scheme": "4dvar", "window": 8},
             "extkf": {"scheme": "extkf"},
             "enkf-30": {"scheme": "enkf", "n_members": 30, "inflation": 1.04},
             "enkf-n-30": {
@@ -139,6 +143,7 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 0.5},
         "methods": {
             "3dvar": {"scheme": "3dvar"},
+            "4dvar-4": {"scheme": "4dvar", "window": 4},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
             "optimum": {"scheme": "optimum"},
         },
@@ -154,6 +159,7 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 500, "burn_in": 16.0, "initial_spread": 1.0},
         "methods": {
             "3dvar": {"scheme": "3dvar"},
+            "4dvar-4": {"scheme": "4dvar", "window": 4},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
             "optimum": {"scheme": "optimum"},
         },

@@ -15,6 +15,7 @@ from l63fast.experiments.cycled.filters import (
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.cycled.references import (
     Climatology,
+    FourDimensional,
     Interpolation,
     Variational,
 )
@@ -25,8 +26,8 @@ __all__ = ["METHODS", "method_from_table", "method_table"]
 METHODS: Final[dict[str, type[Any]]] = {
     method.scheme: method
     for method in (
-        *(Climatology, Interpolation, Variational, ExtendedKalmanFilter),
-        *(EnsembleKalmanFilter, BootstrapFilter, Optimum),
+        *(Climatology, Interpolation, Variational, FourDimensional),
+        *(ExtendedKalmanFilter, EnsembleKalmanFilter, BootstrapFilter, Optimum),
     )
 }
 
