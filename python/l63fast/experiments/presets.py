@@ -83,8 +83,8 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
         "methods": {
             **_REFERENCES,
-            "4dvar-4": {"scheme": "4dvar", "window": 4},
-            "4dvar-8": {"scheme": "4dvar", "window": 8},
+            "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
+            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.25},
             "extkf": {"scheme": "extkf"},
             "enkf-30": {"scheme": "enkf", "n_members": 30, "inflation": 1.04},
             "enkf-n-30": {
