@@ -63,6 +63,8 @@ def method_scores(
             ax.barh(y, high - low, 0.62, left=low, color=GREY, alpha=0.35, **_EDGE)
         _draw(ax, y, method, score)
         _beside(ax, y, _written(score.value, label))
+    ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
+    ax.autoscale_view()
     if label != "dB":
         plain_log(ax, "x")
     ax.set_xlabel(label)
