@@ -6,14 +6,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from l63fast import _checks
+from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
 
-__all__ = ["ENCODER_NAMES", "LOSS_NAMES", "EncoderSettings", "TrainSettings"]
+__all__ = [
+    "CARRIED_NAMES",
+    "ENCODER_NAMES",
+    "LOSS_NAMES",
+    "MEMORIES",
+    "EncoderSettings",
+    "TrainSettings",
+]
 
-# The names of the classes in `readers.ENCODERS` and `losses.LOSSES`, for those who
-# must know them without importing torch; a test holds both lists together.
+# The names of the classes in `readers.ENCODERS`, `memories.CARRIED` and
+# `losses.LOSSES`, for those who must know them without importing torch; a test holds
+# the lists together.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
+CARRIED_NAMES: Final = ("gru", "lstm")
 LOSS_NAMES: Final = ("mse", "var3d")
+MEMORIES: Final = ("window", "carried")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -37,6 +48,10 @@ class EncoderSettings:
         them the parameters of that GRU.
     n_iterations : int
         Iterations of the learned fixed point, K.
+    memory : str
+        "window": each analysis starts afresh and knows no more than its window.
+        "carried": a GRU or LSTM keeps its hidden state from one cycle to the next;
+        the window may then be 1.
 
     Raises
     ------
@@ -49,6 +64,7 @@ class EncoderSettings:
     window: int = 10
     hidden: int = 64
     n_iterations: int = 3
+    memory: str = "window"
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, ENCODER_NAMES)
@@ -58,6 +74,12 @@ class EncoderSettings:
         _checks.count(
             "n_iterations", self.n_iterations, minimum=1, maximum=MAX_ITERATIONS
         )
+        _checks.choice("memory", self.memory, MEMORIES)
+        if self.memory == "carried" and self.model not in CARRIED_NAMES:
+            raise ArgumentValueError(
+                f"memory: expected 'window' for model {self.model!r}, got 'carried': "
+                f"only {' and '.join(CARRIED_NAMES)} have a memory to carry"
+            )
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,11 @@ def _identity(
 def _check_data(
     name: str, data: AssimilationDataset, settings: EncoderSettings
 ) -> None:
+    if settings.memory != "window":
+        raise ArgumentValueError(
+            f"memory: expected 'window' for a dataset, whose samples have no past, got "
+            f"{settings.memory!r}; a memory is learned in cycles"
+        )
     expected = (settings.window, ObservationOperator(settings.operator).obs_dim)
     if (data.window, data.obs_dim) != expected:
         raise ArgumentValueError(
