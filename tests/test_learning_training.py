@@ -182,7 +182,8 @@ def test_an_epoch_sees_every_sample_once_in_an_order_of_its_own() -> None:
     data = samples("xy", 103)
     source = FixedBatches(data, 10, seed=0)
     first, second, again = (
-        torch.cat([batch.truth for batch in source.epoch(epoch)]) for epoch in (0, 1, 0)
+        torch.cat([batch.truth for batch in source.batches(epoch)])
+        for epoch in (0, 1, 0)
     )
     assert source.n_batches == 10
     assert len({tuple(row) for row in first.tolist()}) == 100

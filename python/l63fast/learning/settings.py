@@ -14,6 +14,7 @@ __all__ = [
     "ENCODER_NAMES",
     "LOSS_NAMES",
     "MEMORIES",
+    "CycleSettings",
     "EncoderSettings",
     "TrainSettings",
 ]
@@ -93,16 +94,23 @@ class TrainSettings:
     epochs : int
         Passes over the training samples; the cosine schedule ends with the last.
     batch_size : int
+        Samples of a step; of training in cycles: trajectories that run side by side.
     learning_rate : float
         The largest one, reached after the warm-up.
     warm_up : float
         Share of all steps in which the learning rate grows from zero.
+    warm_restarts : int
+        How often the cosine begins anew, from half of where it began before.
+    averaging : float
+        Decay per step of the moving average of the weights that is validated and
+        kept; 0: the weights themselves.
     clip : float
         Largest norm of the gradient of the loss relative to the background's.
     patience : int
         Epochs without a better validation loss after which training stops.
     mirror : bool
-        Whether each sample is replaced by its mirror image with probability 1/2.
+        Whether each sample of a fixed set is replaced by its mirror image with
+        probability 1/2.
     seed : int
         Of the initial weights and of the order of the samples.
     threads : int
@@ -124,6 +132,8 @@ class TrainSettings:
     mirror: bool = True
     seed: int = 0
     threads: int = 1
+    warm_restarts: int = 0
+    averaging: float = 0.0
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -136,3 +146,50 @@ class TrainSettings:
         _checks.boolean("mirror", self.mirror)
         _checks.seed("seed", self.seed)
         _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)
+        _checks.count("warm_restarts", self.warm_restarts, maximum=100)
+        _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
+
+
+@dataclass(frozen=True)
+class CycleSettings:
+    """How an encoder learns in cycles: from forecasts of its own analyses.
+
+    Attributes
+    ----------
+    updates : int
+        Steps of the optimiser in an epoch.
+    unroll : int
+        Cycles between two of them, through which gradients pass.
+    first_unroll : int
+        The same at the start; it grows evenly to `unroll`.
+    growth : float
+        Share of all updates in which it grows.
+    through_model : float
+        Share of all updates after which gradients pass through the forecasts as well
+        as through the memory; 1: never.
+    restarts : float
+        Probability that a trajectory begins anew, at each update.
+    start_sigma : float
+        Standard deviation of the estimate's error where it begins.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a value is not as described.
+    """
+
+    updates: int = 250
+    unroll: int = 16
+    first_unroll: int = 4
+    growth: float = 0.3
+    through_model: float = 0.25
+    restarts: float = 0.02
+    start_sigma: float = 1.5
+
+    def __post_init__(self) -> None:
+        _checks.count("updates", self.updates, minimum=1, maximum=10**6)
+        _checks.count("unroll", self.unroll, minimum=1, maximum=4096)
+        _checks.count("first_unroll", self.first_unroll, minimum=1, maximum=self.unroll)
+        for name in ("growth", "through_model", "restarts"):
+            _checks.real(name, getattr(self, name), minimum=0.0, maximum=1.0)
+        _checks.real("start_sigma", self.start_sigma, minimum=0.0)

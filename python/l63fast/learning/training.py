@@ -1,4 +1,4 @@
-"""Training: one plain loop, repeatable to the bit and resumable at every epoch."""
+"""Training on a fixed set: repeatable to the bit and resumable at every epoch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from l63fast.learning.batches import FixedBatches, as_batch
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.loop import Record, TrainingRun, mean_over, torch_threads
-from l63fast.learning.losses import build_loss
+from l63fast.learning.loop import (
+    Record,
+    TrainingRun,
+    evaluate,
+    mean_over,
+    torch_threads,
+)
+from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "completed", "loss_of_background", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +92,51 @@ def train(
     ArgumentValueError
         If data and settings do not agree.
     """
-    start = perf_counter()
     _check_data("train_data", train_data, encoder_settings)
     _check_data("val_data", val_data, encoder_settings)
     identity = _identity(encoder_settings, train_settings, train_data, val_data, B, R)
-    validation = as_batch(val_data)
-    with torch_threads(train_settings.threads):
-        run = _begin(encoder_settings, train_settings, train_data, B, R, directory)
+    return completed(
+        lambda: _begin(
+            encoder_settings, train_settings, train_data, val_data, B, R, directory
+        ),
+        train_settings,
+        identity,
+        directory=directory,
+        resume=resume,
+        report=report,
+    )
+
+
+def completed(
+    begin: Callable[[], TrainingRun],
+    settings: TrainSettings,
+    identity: dict[str, Any],
+    *,
+    directory: Path | None,
+    resume: bool,
+    report: Callable[[Record], None] | None,
+) -> TrainResult:
+    """Return the result of a run that `begin` gives, wherever its batches come from.
+
+    Parameters
+    ----------
+    begin : callable
+        Returns the run, not yet trained; called with the threads of the settings.
+    settings : TrainSettings
+    identity : dict
+        Everything that decides the weights, for a checkpoint to compare.
+    directory, resume, report
+        As in `train`.
+    """
+    start = perf_counter()
+    with torch_threads(settings.threads):
+        run = begin()
         if resume and directory is not None:
             progress = read_checkpoint(directory, identity)
             if progress is not None:
                 run.restore(progress)
         while not run.finished:
-            record = run.epoch(validation)
+            record = run.epoch()
             if directory is not None:
                 write_checkpoint(directory, identity, run.progress())
             if report is not None:
@@ -116,6 +154,7 @@ def _begin(
     encoder_settings: EncoderSettings,
     settings: TrainSettings,
     data: AssimilationDataset,
+    val_data: AssimilationDataset,
     B: np.ndarray | None,
     R: np.ndarray | None,
     directory: Path | None,
@@ -130,15 +169,21 @@ def _begin(
         mirror=operator if settings.mirror else None,
     )
     samples = as_batch(data)
-    of_background = mean_over(samples, lambda part: loss(part.background, part))
+    validation = as_batch(val_data)
     return TrainingRun(
         build_encoder(encoder_settings, normaliser, seed=settings.seed),
         settings,
         loss,
         batches,
-        reference=float(of_background),
+        lambda encoder: evaluate(encoder, loss, validation),
+        reference=loss_of_background(loss, samples),
         directory=directory,
     )
+
+
+def loss_of_background(loss: Loss, samples: Batch) -> float:
+    """Return the mean loss of backgrounds that are left as they are."""
+    return float(mean_over(samples, lambda part: loss(part.background, part)))
 
 
 def _identity(
