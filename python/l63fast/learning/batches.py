@@ -1,8 +1,8 @@
-"""Where training gets its batches from: what a source is, and the fixed set."""
+"""Where training gets its batches from: what a source is; fixed and fresh samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,17 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
 from l63fast.observation import ObservationOperator
 
-__all__ = ["BatchSource", "FixedBatches", "as_batch", "mirrored"]
+__all__ = [
+    "BatchSource",
+    "FixedBatches",
+    "FreshBatches",
+    "Simulation",
+    "as_batch",
+    "mirrored",
+    "sampled",
+]
+
+Simulation = Callable[[int], AssimilationDataset]
 
 
 class BatchSource(Protocol):
@@ -113,6 +123,53 @@ class FixedBatches(Samples):
             if self._mirror is not None:
                 batch = mirrored(batch, sign[chosen], self._mirror)
             yield batch
+
+
+class FreshBatches(Samples):
+    """Batches of a dataset that is simulated anew for every epoch.
+
+    Parameters
+    ----------
+    simulate : callable
+        Gives the dataset of an epoch, counted from 0; always of the same size.
+    batch_size, seed, mirror
+        As in `FixedBatches`.
+    """
+
+    def __init__(
+        self,
+        simulate: Simulation,
+        batch_size: int,
+        *,
+        seed: int,
+        mirror: ObservationOperator | None = None,
+    ):
+        self._simulate = simulate
+        self._size = batch_size
+        self._seed = seed
+        self._mirror = mirror
+        self.n_batches = self._of(0).n_batches
+
+    def _of(self, epoch: int) -> FixedBatches:
+        data = self._simulate(epoch)
+        return FixedBatches(data, self._size, seed=self._seed, mirror=self._mirror)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0."""
+        return self._of(epoch).batches(epoch)
+
+
+def sampled(
+    data: AssimilationDataset | Simulation,
+    batch_size: int,
+    *,
+    seed: int,
+    mirror: ObservationOperator | None,
+) -> FixedBatches | FreshBatches:
+    """Return the batches of a dataset, or of one that is simulated for every epoch."""
+    if isinstance(data, AssimilationDataset):
+        return FixedBatches(data, batch_size, seed=seed, mirror=mirror)
+    return FreshBatches(data, batch_size, seed=seed, mirror=mirror)
 
 
 def as_batch(data: AssimilationDataset) -> Batch:

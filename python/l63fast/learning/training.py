@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import FixedBatches, as_batch
+from l63fast.learning.batches import Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder, build_encoder
@@ -59,7 +59,7 @@ class TrainResult:
 def train(
     encoder_settings: EncoderSettings,
     train_settings: TrainSettings,
-    train_data: AssimilationDataset,
+    train_data: AssimilationDataset | Simulation,
     val_data: AssimilationDataset,
     *,
     B: np.ndarray | None = None,
@@ -74,6 +74,8 @@ def train(
     ----------
     encoder_settings, train_settings : EncoderSettings, TrainSettings
     train_data, val_data : AssimilationDataset
+        For samples that are never seen twice, give instead of the first a function of
+        the epoch, counted from 0, that simulates a dataset of always the same size.
     B, R : (3, 3) and (obs_dim, obs_dim), optional
         Error covariances, for the losses that need them.
     directory : Path, optional
@@ -92,13 +94,37 @@ def train(
     ArgumentValueError
         If data and settings do not agree.
     """
-    _check_data("train_data", train_data, encoder_settings)
+    first = train_data(0) if callable(train_data) else train_data
+    _check_data("train_data", first, encoder_settings)
     _check_data("val_data", val_data, encoder_settings)
-    identity = _identity(encoder_settings, train_settings, train_data, val_data, B, R)
+    identity = _identity(encoder_settings, train_settings, first, val_data, B, R)
+    identity["fresh"] = callable(train_data)
+
+    def begin() -> TrainingRun:
+        operator = ObservationOperator(encoder_settings.operator)
+        loss = build_loss(train_settings.loss, operator, B=B, R=R)
+        validation = as_batch(val_data)
+        return TrainingRun(
+            build_encoder(
+                encoder_settings,
+                Normaliser.fit(first, operator),
+                seed=train_settings.seed,
+            ),
+            train_settings,
+            loss,
+            sampled(
+                train_data,
+                train_settings.batch_size,
+                seed=train_settings.seed,
+                mirror=operator if train_settings.mirror else None,
+            ),
+            lambda encoder: evaluate(encoder, loss, validation),
+            reference=loss_of_background(loss, as_batch(first)),
+            directory=directory,
+        )
+
     return completed(
-        lambda: _begin(
-            encoder_settings, train_settings, train_data, val_data, B, R, directory
-        ),
+        begin,
         train_settings,
         identity,
         directory=directory,
@@ -147,37 +173,6 @@ def completed(
         history=run.history,
         best_epoch=run.best_epoch,
         seconds=perf_counter() - start,
-    )
-
-
-def _begin(
-    encoder_settings: EncoderSettings,
-    settings: TrainSettings,
-    data: AssimilationDataset,
-    val_data: AssimilationDataset,
-    B: np.ndarray | None,
-    R: np.ndarray | None,
-    directory: Path | None,
-) -> TrainingRun:
-    operator = ObservationOperator(encoder_settings.operator)
-    loss = build_loss(settings.loss, operator, B=B, R=R)
-    normaliser = Normaliser.fit(data, operator)
-    batches = FixedBatches(
-        data,
-        settings.batch_size,
-        seed=settings.seed,
-        mirror=operator if settings.mirror else None,
-    )
-    samples = as_batch(data)
-    validation = as_batch(val_data)
-    return TrainingRun(
-        build_encoder(encoder_settings, normaliser, seed=settings.seed),
-        settings,
-        loss,
-        batches,
-        lambda encoder: evaluate(encoder, loss, validation),
-        reference=loss_of_background(loss, samples),
-        directory=directory,
     )
 
 
