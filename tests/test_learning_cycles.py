@@ -29,7 +29,12 @@ GRU = EncoderSettings("gru", "xy", window=1, hidden=8, n_iterations=1, memory="c
 LSTM = dataclasses.replace(GRU, model="lstm")
 MLP = EncoderSettings("mlp", "xy", window=2, hidden=8, n_iterations=1)
 RECIPE = TrainSettings(
-    epochs=3, batch_size=16, learning_rate=1e-2, averaging=0.9, warm_restarts=1
+    epochs=3,
+    batch_size=16,
+    learning_rate=3e-3,
+    averaging=0.9,
+    warm_restarts=1,
+    optimiser="muon",
 )
 CYCLES = CycleSettings(updates=5, unroll=4, first_unroll=2, through_model=0.4)
 

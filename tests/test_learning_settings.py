@@ -42,6 +42,8 @@ def test_names_are_those_of_the_classes() -> None:
         (TrainSettings, "threads", 0),
         (TrainSettings, "warm_restarts", -1),
         (TrainSettings, "averaging", 1.0),
+        (TrainSettings, "optimiser", "sgd"),
+        (TrainSettings, "matrix_rate", 0.0),
         (CycleSettings, "updates", 0),
         (CycleSettings, "unroll", 0),
         (CycleSettings, "first_unroll", 17),

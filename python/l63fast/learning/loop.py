@@ -17,6 +17,7 @@ from l63fast.learning.batches import BatchSource
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch, Loss, squared_error
+from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
 
 __all__ = ["Exam", "Record", "TrainingRun", "evaluate", "mean_over", "torch_threads"]
@@ -68,9 +69,7 @@ class TrainingRun:
         self._exam = exam
         self._reference = reference if reference > 0.0 else 1.0
         self._directory = directory
-        self._optimiser = torch.optim.Adam(
-            self._trained.parameters(), lr=settings.learning_rate, fused=True
-        )
+        self._optimiser = Optimiser(self._trained, settings)
 
     @property
     def finished(self) -> bool:
@@ -112,20 +111,18 @@ class TrainingRun:
     def _step(
         self, epoch: int, step: int, analysis: Tensor, batch: Batch
     ) -> tuple[float, float]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate(epoch, step)
         loss = self._loss(analysis, batch).mean() / self._reference
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(epoch, step, "training loss")
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
             self._trained.parameters(), self._settings.clip, foreach=True
         ).item()
         if not math.isfinite(norm):
             raise self._diverged(epoch, step, "gradient")
-        self._optimiser.step()
+        self._optimiser.step(self._rate(epoch, step))
         if self._settings.averaging:
             self._average(epoch * self._batches.n_batches + step + 1)
         return value, norm

@@ -26,6 +26,7 @@ ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
 CARRIED_NAMES: Final = ("gru", "lstm")
 LOSS_NAMES: Final = ("mse", "var3d")
 MEMORIES: Final = ("window", "carried")
+OPTIMISERS: Final = ("adam", "muon")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -104,6 +105,10 @@ class TrainSettings:
     averaging : float
         Decay per step of the moving average of the weights that is validated and
         kept; 0: the weights themselves.
+    optimiser : str
+        "adam", or "muon": orthogonal steps for the weight matrices, Adam for the rest.
+    matrix_rate : float
+        Learning rate of those steps relative to Adam's.
     clip : float
         Largest norm of the gradient of the loss relative to the background's.
     patience : int
@@ -134,6 +139,8 @@ class TrainSettings:
     threads: int = 1
     warm_restarts: int = 0
     averaging: float = 0.0
+    optimiser: str = "adam"
+    matrix_rate: float = 10.0
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -148,6 +155,8 @@ class TrainSettings:
         _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)
         _checks.count("warm_restarts", self.warm_restarts, maximum=100)
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
+        _checks.choice("optimiser", self.optimiser, OPTIMISERS)
+        _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
 
 
 @dataclass(frozen=True)
