@@ -24,7 +24,7 @@ __all__ = [
 # the lists together.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
 CARRIED_NAMES: Final = ("gru", "lstm")
-LOSS_NAMES: Final = ("mse", "var3d")
+LOSS_NAMES: Final = ("mse", "distance", "var3d")
 MEMORIES: Final = ("window", "carried")
 OPTIMISERS: Final = ("adam", "muon")
 
@@ -91,7 +91,8 @@ class TrainSettings:
     Attributes
     ----------
     loss : str
-        "mse" (mirror-aware where the operator cannot see the sign) or "var3d".
+        "mse", "distance" (both mirror-aware where the operator cannot see the sign) or
+        "var3d".
     epochs : int
         Passes over the training samples; the cosine schedule ends with the last.
     batch_size : int
