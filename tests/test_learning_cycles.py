@@ -254,3 +254,25 @@ def test_a_gradient_that_is_not_finite_stops_training(
 def test_an_encoder_of_another_operator_is_refused(twin: TwinExperiment) -> None:
     with pytest.raises(ArgumentValueError, match="operator: expected that of the twin"):
         run(twin, dataclasses.replace(GRU, operator="x"))
+
+
+def test_no_two_draws_have_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from l63fast import _random
+
+    keys: list[tuple[Any, ...]] = []
+    drawn = _random.standard_normals
+
+    def watched(*args: Any, draw: int, **kw: Any) -> np.ndarray:
+        keys.append((*args[:3], draw))
+        return drawn(*args, draw=draw, **kw)
+
+    monkeypatch.setattr(_random, "standard_normals", watched)
+    built = encoder(GRU)
+    batches = source(built)
+    for epoch in range(3):
+        for _ in batches.epoch(epoch, built):
+            pass
+    assert len(keys) == 1 + 2 * 15
+    assert len(set(keys)) == len(keys)
+    scales = (0, "training", "train", 0)
+    assert scales not in keys
