@@ -15,8 +15,9 @@ from l63fast.errors import (
     ModelFileError,
     TrainingDiverged,
 )
-from l63fast.learning.batches import FixedBatches, as_batch, mirrored
+from l63fast.learning.batches import FixedBatches, FreshBatches, as_batch, mirrored
 from l63fast.learning.checkpoint import CHECKPOINT
+from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.losses import Batch, MeanSquaredError
 from l63fast.learning.settings import ENCODER_NAMES, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult, train
@@ -182,7 +183,8 @@ def test_an_epoch_sees_every_sample_once_in_an_order_of_its_own() -> None:
     data = samples("xy", 103)
     source = FixedBatches(data, 10, seed=0)
     first, second, again = (
-        torch.cat([batch.truth for batch in source.epoch(epoch)]) for epoch in (0, 1, 0)
+        torch.cat([batch.truth for batch in source.batches(epoch)])
+        for epoch in (0, 1, 0)
     )
     assert source.n_batches == 10
     assert len({tuple(row) for row in first.tolist()}) == 100
@@ -203,6 +205,37 @@ def test_mirrored_samples_are_samples_of_the_mirrored_truth(operator: str) -> No
     assert torch.equal(result.background[::2], batch.background[::2] * S)
     assert torch.equal(result.truth[1::2], batch.truth[1::2])
     assert torch.equal(result.obs_window[:, -1], h(result.truth))
+
+
+def fresh(epoch: int) -> AssimilationDataset:
+    return samples("xy", 300, seed=100 + epoch)
+
+
+def test_fresh_samples_are_never_seen_twice_and_resume_to_the_bit(
+    tmp_path: Path,
+) -> None:
+    source = FreshBatches(fresh, 64, seed=0)
+    seen = {
+        tuple(row)
+        for epoch in range(3)
+        for batch in source.batches(epoch)
+        for row in batch.truth.tolist()
+    }
+    assert len(seen) == 3 * 4 * 64
+    whole = run(train_data=fresh)
+    assert digest(run(train_data=fresh(0))) != digest(whole)
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(train_data=fresh, directory=tmp_path, report=interrupt)
+    assert digest(run(train_data=fresh, directory=tmp_path, resume=True)) == digest(
+        whole
+    )
+    with pytest.raises(ModelFileError, match="fresh True, not False"):
+        run(train_data=fresh(0), directory=tmp_path, resume=True)
 
 
 def test_var3d_trains_from_its_covariances() -> None:

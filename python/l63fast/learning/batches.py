@@ -1,9 +1,9 @@
-"""Where training gets its batches from: a fixed set of samples, held as tensors."""
+"""Where training gets its batches from: what a source is; fixed and fresh samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,24 +11,71 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
 from l63fast.observation import ObservationOperator
 
-__all__ = ["BatchSource", "FixedBatches", "as_batch", "mirrored"]
+__all__ = [
+    "BatchSource",
+    "FixedBatches",
+    "FreshBatches",
+    "Simulation",
+    "as_batch",
+    "mirrored",
+    "sampled",
+]
+
+Simulation = Callable[[int], AssimilationDataset]
 
 
 class BatchSource(Protocol):
-    """Gives the batches of an epoch, the same ones whenever it is asked."""
+    """Gives the batches of an epoch, with what the encoder in training makes of them.
+
+    An encoder in a cycle decides what it meets next; so a source does not only draw
+    the batch but also has it analysed.
+    """
 
     @property
     def n_batches(self) -> int:
         """Batches in an epoch."""
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield the analyses (n, 3) of each batch of one epoch, and the batch.
+
+        The weights may change between one batch and the next. The same epoch, counted
+        from 0, gives the same batches to the same encoder.
+        """
+
+    def progress(self) -> dict[str, Any]:
+        """Return what `restore` needs between epochs, plain values and tensors."""
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Go back to where `progress` was taken."""
+
+
+class Samples:
+    """A source whose batches do not depend on the encoder, nor on what came before."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
+        raise NotImplementedError
+
+    def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield the analyses of each batch, and the batch."""
+        for batch in self.batches(epoch):
+            hidden = encoder.initial_hidden(len(batch.background))
+            analysis, _ = encoder(batch.background, batch.obs_window, hidden)
+            yield analysis, batch
+
+    def progress(self) -> dict[str, Any]:
+        """Return nothing: the epoch says it all."""
+        return {}
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Do nothing."""
 
 
-class FixedBatches:
+class FixedBatches(Samples):
     """Batches of a dataset, in an order that depends on (seed, epoch) alone.
 
     Parameters
@@ -60,7 +107,7 @@ class FixedBatches:
         """Whole batches in an epoch."""
         return len(self._all.truth) // self._size
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
         n = len(self._all.truth)
         # The epoch is the counter of the stream: no state to save, so a resumed run
@@ -76,6 +123,53 @@ class FixedBatches:
             if self._mirror is not None:
                 batch = mirrored(batch, sign[chosen], self._mirror)
             yield batch
+
+
+class FreshBatches(Samples):
+    """Batches of a dataset that is simulated anew for every epoch.
+
+    Parameters
+    ----------
+    simulate : callable
+        Gives the dataset of an epoch, counted from 0; always of the same size.
+    batch_size, seed, mirror
+        As in `FixedBatches`.
+    """
+
+    def __init__(
+        self,
+        simulate: Simulation,
+        batch_size: int,
+        *,
+        seed: int,
+        mirror: ObservationOperator | None = None,
+    ):
+        self._simulate = simulate
+        self._size = batch_size
+        self._seed = seed
+        self._mirror = mirror
+        self.n_batches = self._of(0).n_batches
+
+    def _of(self, epoch: int) -> FixedBatches:
+        data = self._simulate(epoch)
+        return FixedBatches(data, self._size, seed=self._seed, mirror=self._mirror)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0."""
+        return self._of(epoch).batches(epoch)
+
+
+def sampled(
+    data: AssimilationDataset | Simulation,
+    batch_size: int,
+    *,
+    seed: int,
+    mirror: ObservationOperator | None,
+) -> FixedBatches | FreshBatches:
+    """Return the batches of a dataset, or of one that is simulated for every epoch."""
+    if isinstance(data, AssimilationDataset):
+        return FixedBatches(data, batch_size, seed=seed, mirror=mirror)
+    return FreshBatches(data, batch_size, seed=seed, mirror=mirror)
 
 
 def as_batch(data: AssimilationDataset) -> Batch:

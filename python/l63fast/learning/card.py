@@ -35,6 +35,7 @@ _KEYS: Final = {
     "files": dict,
     "notes": list,
 }
+_ADDED_SINCE: Final = {"memory": "window"}  # settings that older cards do not name
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
     "States and increments are in the units of the Lorenz-63 variables; observations "
@@ -113,9 +114,10 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
                 f"got {entry['name']!r}"
             )
     kinds = {f.name: type(f.default) for f in dataclasses.fields(EncoderSettings)}
-    _check_keys(card["encoder"], kinds, f"{source}: encoder")
+    encoder = _ADDED_SINCE | card["encoder"]
+    _check_keys(encoder, kinds, f"{source}: encoder")
     try:
-        return EncoderSettings(**card["encoder"])
+        return EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from l63fast import _random
+from l63fast.learning.memories import CARRIED
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.readers import ENCODERS, Reader
 from l63fast.learning.settings import EncoderSettings
@@ -53,7 +54,8 @@ class Encoder(nn.Module):
     delta_{k+1} = g(x_b, x_b + delta_k, window, y - h(x_b + delta_k)); y is the last
     observation of the window. States, observations and increments are in physical
     units; the scales are buffers. The last layer starts at zero, so that training
-    starts from the background.
+    starts from the background. With a carried memory the window is read together with
+    x_b and y - h(x_b), in one step of the recurrent cell.
 
     Parameters
     ----------
@@ -78,6 +80,7 @@ class Encoder(nn.Module):
         self.data_hash = normaliser.data_hash
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
+        self.carries = settings.memory == "carried"
         self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
@@ -111,9 +114,13 @@ class Encoder(nn.Module):
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return what the iterations start from, and the next hidden state."""
-        window = (obs_window - self.obs_mean) / self.obs_std
-        context, hidden = self.reader(window, hidden)
+        seen = (obs_window - self.obs_mean) / self.obs_std
         state = (background - self.state_mean) / self.state_std
+        if self.carries:
+            innovation = obs_window[:, -1] - self.observe(background)
+            scaled = innovation / self.innovation_std
+            seen = torch.cat([seen.flatten(1), state, scaled], 1)
+        context, hidden = self.reader(seen, hidden)
         return self.head.anchor(state, context), hidden
 
     def correct(
@@ -195,7 +202,8 @@ def _parts(
     settings: EncoderSettings, width: int, model: str | None = None
 ) -> tuple[Reader, Head]:
     obs_dim = ObservationOperator(settings.operator).obs_dim
-    kind = ENCODERS[model or settings.model]
+    kinds = CARRIED if settings.memory == "carried" else ENCODERS
+    kind = kinds[model or settings.model]
     reader = kind(obs_dim, settings.window, width, settings.hidden)
     return reader, Head(obs_dim, reader.context_size, settings.hidden)
 

@@ -73,30 +73,30 @@ def parity_error(encoder: Encoder, program: Analyse) -> float:
     """Return the largest difference between two analyses, in climatological units.
 
     Compared are batches of several sizes, drawn with the mean and standard deviation
-    of the training data.
+    of the training data, and the hidden states after them, which have no unit.
     """
     scale = encoder.state_std.numpy()
     worst = 0.0
     for n in _BATCHES:
         background, obs_window, hidden = _examples(encoder, n)
         with torch.inference_mode():
-            ours, _ = encoder(background, obs_window, hidden)
-            theirs, _ = program(background, obs_window, hidden)
+            ours, kept = encoder(background, obs_window, hidden)
+            theirs, kept_too = program(background, obs_window, hidden)
         difference = np.abs(theirs.numpy() - ours.numpy()) / scale
-        worst = max(worst, float(difference.max()))
+        memory = np.abs(kept_too.numpy() - kept.numpy())
+        worst = max(worst, float(difference.max()), float(memory.max(initial=0.0)))
     return worst
 
 
 def _examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     window = encoder.settings.window
-    draws = _random.standard_normals(
-        0, "training", "test", n, (3 + window * len(encoder.obs_mean),)
-    )
+    sizes = [3, window * len(encoder.obs_mean), encoder.hidden_size]
+    draws = _random.standard_normals(0, "training", "test", n, (sum(sizes),))
     normals = torch.from_numpy(draws.astype(np.float32))
-    background = encoder.state_mean + encoder.state_std * normals[:, :3]
-    seen = normals[:, 3:].reshape(n, window, -1)
-    obs_window = encoder.obs_mean + encoder.obs_std * seen
-    return background, obs_window, encoder.initial_hidden(n)
+    state, seen, memory = torch.split(normals, sizes, dim=1)
+    background = encoder.state_mean + encoder.state_std * state
+    obs_window = encoder.obs_mean + encoder.obs_std * seen.reshape(n, window, -1)
+    return background, obs_window, memory.tanh()
 
 
 def _weights(encoder: Encoder) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from l63fast.learning.batches import BatchSource
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch, Loss, squared_error
+from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
 
-__all__ = ["Record", "TrainingRun", "torch_threads"]
+__all__ = ["Exam", "Record", "TrainingRun", "evaluate", "mean_over", "torch_threads"]
 
 Record = dict[str, Any]
+Exam = Callable[[Encoder], Record]
 _CHUNK = 512  # samples per evaluation call; keeps the intermediates in cache
 
 
@@ -30,9 +33,13 @@ class TrainingRun:
     Parameters
     ----------
     encoder : Encoder
+        What is validated; with averaging a copy of it is what is trained.
     settings : TrainSettings
     loss : Loss
     batches : BatchSource
+    exam : Exam
+        Called with the encoder after each epoch, gives the entries of its record that
+        begin with "val_"; "val_loss" decides which epoch is the best.
     reference : float
         Mean loss of the background; the optimiser sees the loss in units of it, so
         that learning rate and clipping mean the same for every noise level.
@@ -46,6 +53,7 @@ class TrainingRun:
         settings: TrainSettings,
         loss: Loss,
         batches: BatchSource,
+        exam: Exam,
         *,
         reference: float,
         directory: Path | None,
@@ -54,14 +62,14 @@ class TrainingRun:
         self.history: list[Record] = []
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
+        self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
         self._settings = settings
         self._loss = loss
         self._batches = batches
+        self._exam = exam
         self._reference = reference if reference > 0.0 else 1.0
         self._directory = directory
-        self._optimiser = torch.optim.Adam(
-            encoder.parameters(), lr=settings.learning_rate, fused=True
-        )
+        self._optimiser = Optimiser(self._trained, settings)
 
     @property
     def finished(self) -> bool:
@@ -70,24 +78,23 @@ class TrainingRun:
         waited = done - self.best_epoch
         return done >= self._settings.epochs or waited >= self._settings.patience
 
-    def epoch(self, validation: Batch) -> Record:
+    def epoch(self) -> Record:
         """Train for one epoch, validate, and return the epoch's record."""
         done = len(self.history)
-        self.encoder.train()
+        self._trained.train()
         losses, norms = [], []
-        for step, batch in enumerate(self._batches.epoch(done)):
-            loss, norm = self._step(done, step, batch)
+        lessons = self._batches.epoch(done, self._trained)
+        for step, (analysis, batch) in enumerate(lessons):
+            loss, norm = self._step(done, step, analysis, batch)
             losses.append(loss)
             norms.append(norm)
-        self.encoder.eval()
-        val_loss, val_rmse = evaluate(self.encoder, self._loss, validation)
-        if not math.isfinite(val_loss):
-            raise self._diverged(done, len(losses), "validation")
+        found = self._exam(self.encoder.eval())
+        if not math.isfinite(found["val_loss"]):
+            raise self._diverged(done, len(losses), "validation loss")
         record = {
             "epoch": done + 1,
             "train_loss": sum(losses) / len(losses) * self._reference,
-            "val_loss": val_loss,
-            "val_rmse": val_rmse,
+            **found,
             "learning_rate": self._rate(done, len(losses) - 1),
             "gradient_norm": sum(norms) / len(norms),
         }
@@ -101,38 +108,50 @@ class TrainingRun:
             self.best_epoch = record["epoch"]
             self.best_weights = _copied(self.encoder.state_dict())
 
-    def _step(self, epoch: int, step: int, batch: Batch) -> tuple[float, float]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate(epoch, step)
-        hidden = self.encoder.initial_hidden(len(batch.background))
-        analysis, _ = self.encoder(batch.background, batch.obs_window, hidden)
+    def _step(
+        self, epoch: int, step: int, analysis: Tensor, batch: Batch
+    ) -> tuple[float, float]:
         loss = self._loss(analysis, batch).mean() / self._reference
         value = loss.item()
         if not math.isfinite(value):
-            raise self._diverged(epoch, step, "training")
-        self._optimiser.zero_grad(set_to_none=True)
+            raise self._diverged(epoch, step, "training loss")
+        self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
-            self.encoder.parameters(), self._settings.clip, foreach=True
-        )
-        self._optimiser.step()
-        return value, norm.item()
+            self._trained.parameters(), self._settings.clip, foreach=True
+        ).item()
+        if not math.isfinite(norm):
+            raise self._diverged(epoch, step, "gradient")
+        self._optimiser.step(self._rate(epoch, step))
+        if self._settings.averaging:
+            self._average(epoch * self._batches.n_batches + step + 1)
+        return value, norm
+
+    @torch.no_grad()
+    def _average(self, n_steps: int) -> None:
+        # The mean of all weights so far, until that remembers longer than it should.
+        share = max(1.0 - self._settings.averaging, 1.0 / n_steps)
+        mean, latest = (tuple(e.parameters()) for e in (self.encoder, self._trained))
+        torch._foreach_lerp_(mean, latest, share)
 
     def _rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate: linear warm-up, then half a cosine to zero."""
+        """Return the learning rate: linear warm-up, then half cosines to zero."""
         per_epoch, settings = self._batches.n_batches, self._settings
         done = (epoch * per_epoch + step + 1) / (settings.epochs * per_epoch)
         if done <= settings.warm_up:
             return settings.learning_rate * done / settings.warm_up
-        left = (1.0 - done) / (1.0 - settings.warm_up)
-        return settings.learning_rate * 0.5 * (1.0 - math.cos(math.pi * left))
+        falls = settings.warm_restarts + 1
+        left = (1.0 - done) / (1.0 - settings.warm_up) * falls
+        to_come = max(math.ceil(left) - 1, 0)
+        highest = settings.learning_rate * 0.5 ** (falls - 1 - to_come)
+        return highest * 0.5 * (1.0 - math.cos(math.pi * (left - to_come)))
 
     def _diverged(self, epoch: int, step: int, which: str) -> TrainingDiverged:
         checkpoint = None
         if self._directory is not None and self.history:
             checkpoint = str(self._directory / CHECKPOINT)
         return TrainingDiverged(
-            f"training: the {which} loss became non-finite in epoch {epoch + 1}, "
+            f"training: the {which} became non-finite in epoch {epoch + 1}, "
             f"step {step}; last good checkpoint: {checkpoint or 'none'}",
             epoch + 1,
             step,
@@ -142,7 +161,9 @@ class TrainingRun:
     def progress(self) -> dict[str, Any]:
         """Return all that `restore` needs, as plain values and tensors."""
         return {
-            "weights": self.encoder.state_dict(),
+            "weights": self._trained.state_dict(),
+            "shown": self.encoder.state_dict(),
+            "batches": self._batches.progress(),
             "best_weights": self.best_weights,
             "best_epoch": self.best_epoch,
             "optimiser": self._optimiser.state_dict(),
@@ -151,14 +172,16 @@ class TrainingRun:
 
     def restore(self, progress: dict[str, Any]) -> None:
         """Go back to where `progress` was taken."""
-        self.encoder.load_state_dict(progress["weights"])
+        self._trained.load_state_dict(progress["weights"])
+        self.encoder.load_state_dict(progress["shown"])
+        self._batches.restore(progress["batches"])
         self.best_weights = progress["best_weights"]
         self.best_epoch = progress["best_epoch"]
         self._optimiser.load_state_dict(progress["optimiser"])
         self.history = progress["history"]
 
 
-def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> tuple[float, float]:
+def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:
     """Return the mean loss and the root mean square error over all components."""
     blind = loss.operator.is_mirror_blind
 
@@ -170,7 +193,7 @@ def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> tuple[float, float]:
 
     with torch.inference_mode():
         cost, square = mean_over(batch, measure).tolist()
-    return cost, math.sqrt(square / 3.0)
+    return {"val_loss": cost, "val_rmse": math.sqrt(square / 3.0)}
 
 
 def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:

@@ -16,7 +16,8 @@ from l63fast.learning.encoders import Encoder
 
 __all__ = ["READ", "WRITE", "Analyse"]
 
-Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Pair = tuple[Tensor, Tensor]
+Analyse = Callable[[Tensor, Tensor, Tensor], Pair]
 
 
 def torchscript_bytes(encoder: Encoder) -> bytes:

@@ -83,6 +83,4 @@ class LSTM(Reader):
         return outputs[-1], hidden
 
 
-ENCODERS: dict[str, type[Reader]] = {
-    reader.name: reader for reader in Reader.__subclasses__()
-}
+ENCODERS: dict[str, type[Reader]] = {reader.name: reader for reader in (MLP, GRU, LSTM)}

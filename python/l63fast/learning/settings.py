@@ -6,14 +6,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from l63fast import _checks
+from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
 
-__all__ = ["ENCODER_NAMES", "LOSS_NAMES", "EncoderSettings", "TrainSettings"]
+__all__ = [
+    "CARRIED_NAMES",
+    "ENCODER_NAMES",
+    "LOSS_NAMES",
+    "MEMORIES",
+    "CycleSettings",
+    "EncoderSettings",
+    "TrainSettings",
+]
 
-# The names of the classes in `readers.ENCODERS` and `losses.LOSSES`, for those who
-# must know them without importing torch; a test holds both lists together.
+# The names of the classes in `readers.ENCODERS`, `memories.CARRIED` and
+# `losses.LOSSES`, for those who must know them without importing torch; a test holds
+# the lists together.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
-LOSS_NAMES: Final = ("mse", "var3d")
+CARRIED_NAMES: Final = ("gru", "lstm")
+LOSS_NAMES: Final = ("mse", "distance", "var3d")
+MEMORIES: Final = ("window", "carried")
+OPTIMISERS: Final = ("adam", "muon")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -37,6 +50,10 @@ class EncoderSettings:
         them the parameters of that GRU.
     n_iterations : int
         Iterations of the learned fixed point, K.
+    memory : str
+        "window": each analysis starts afresh and knows no more than its window.
+        "carried": a GRU or LSTM keeps its hidden state from one cycle to the next;
+        the window may then be 1.
 
     Raises
     ------
@@ -49,6 +66,7 @@ class EncoderSettings:
     window: int = 10
     hidden: int = 64
     n_iterations: int = 3
+    memory: str = "window"
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, ENCODER_NAMES)
@@ -58,6 +76,12 @@ class EncoderSettings:
         _checks.count(
             "n_iterations", self.n_iterations, minimum=1, maximum=MAX_ITERATIONS
         )
+        _checks.choice("memory", self.memory, MEMORIES)
+        if self.memory == "carried" and self.model not in CARRIED_NAMES:
+            raise ArgumentValueError(
+                f"memory: expected 'window' for model {self.model!r}, got 'carried': "
+                f"only {' and '.join(CARRIED_NAMES)} have a memory to carry"
+            )
 
 
 @dataclass(frozen=True)
@@ -67,20 +91,32 @@ class TrainSettings:
     Attributes
     ----------
     loss : str
-        "mse" (mirror-aware where the operator cannot see the sign) or "var3d".
+        "mse", "distance" (both mirror-aware where the operator cannot see the sign) or
+        "var3d".
     epochs : int
         Passes over the training samples; the cosine schedule ends with the last.
     batch_size : int
+        Samples of a step; of training in cycles: trajectories that run side by side.
     learning_rate : float
         The largest one, reached after the warm-up.
     warm_up : float
         Share of all steps in which the learning rate grows from zero.
+    warm_restarts : int
+        How often the cosine begins anew, from half of where it began before.
+    averaging : float
+        Decay per step of the moving average of the weights that is validated and
+        kept; 0: the weights themselves.
+    optimiser : str
+        "adam", or "muon": orthogonal steps for the weight matrices, Adam for the rest.
+    matrix_rate : float
+        Learning rate of those steps relative to Adam's.
     clip : float
         Largest norm of the gradient of the loss relative to the background's.
     patience : int
         Epochs without a better validation loss after which training stops.
     mirror : bool
-        Whether each sample is replaced by its mirror image with probability 1/2.
+        Whether each sample of a fixed set is replaced by its mirror image with
+        probability 1/2.
     seed : int
         Of the initial weights and of the order of the samples.
     threads : int
@@ -102,6 +138,10 @@ class TrainSettings:
     mirror: bool = True
     seed: int = 0
     threads: int = 1
+    warm_restarts: int = 0
+    averaging: float = 0.0
+    optimiser: str = "adam"
+    matrix_rate: float = 10.0
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -114,3 +154,52 @@ class TrainSettings:
         _checks.boolean("mirror", self.mirror)
         _checks.seed("seed", self.seed)
         _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)
+        _checks.count("warm_restarts", self.warm_restarts, maximum=100)
+        _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
+        _checks.choice("optimiser", self.optimiser, OPTIMISERS)
+        _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
+
+
+@dataclass(frozen=True)
+class CycleSettings:
+    """How an encoder learns in cycles: from forecasts of its own analyses.
+
+    Attributes
+    ----------
+    updates : int
+        Steps of the optimiser in an epoch.
+    unroll : int
+        Cycles between two of them, through which gradients pass.
+    first_unroll : int
+        The same at the start; it grows evenly to `unroll`.
+    growth : float
+        Share of all updates in which it grows.
+    through_model : float
+        Share of all updates after which gradients pass through the forecasts as well
+        as through the memory; 1: never.
+    restarts : float
+        Probability that a trajectory begins anew, at each update.
+    start_sigma : float
+        Standard deviation of the estimate's error where it begins.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a value is not as described.
+    """
+
+    updates: int = 250
+    unroll: int = 16
+    first_unroll: int = 4
+    growth: float = 0.3
+    through_model: float = 0.25
+    restarts: float = 0.02
+    start_sigma: float = 1.5
+
+    def __post_init__(self) -> None:
+        _checks.count("updates", self.updates, minimum=1, maximum=10**6)
+        _checks.count("unroll", self.unroll, minimum=1, maximum=4096)
+        _checks.count("first_unroll", self.first_unroll, minimum=1, maximum=self.unroll)
+        for name in ("growth", "through_model", "restarts"):
+            _checks.real(name, getattr(self, name), minimum=0.0, maximum=1.0)
+        _checks.real("start_sigma", self.start_sigma, minimum=0.0)

@@ -1,4 +1,4 @@
-"""Training: one plain loop, repeatable to the bit and resumable at every epoch."""
+"""Training on a fixed set: repeatable to the bit and resumable at every epoch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ import numpy as np
 import torch
 
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import FixedBatches, as_batch
+from l63fast.learning.batches import Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.loop import Record, TrainingRun, mean_over, torch_threads
-from l63fast.learning.losses import build_loss
+from l63fast.learning.loop import (
+    Record,
+    TrainingRun,
+    evaluate,
+    mean_over,
+    torch_threads,
+)
+from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "completed", "loss_of_background", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,7 @@ class TrainResult:
 def train(
     encoder_settings: EncoderSettings,
     train_settings: TrainSettings,
-    train_data: AssimilationDataset,
+    train_data: AssimilationDataset | Simulation,
     val_data: AssimilationDataset,
     *,
     B: np.ndarray | None = None,
@@ -68,6 +74,8 @@ def train(
     ----------
     encoder_settings, train_settings : EncoderSettings, TrainSettings
     train_data, val_data : AssimilationDataset
+        For samples that are never seen twice, give instead of the first a function of
+        the epoch, counted from 0, that simulates a dataset of always the same size.
     B, R : (3, 3) and (obs_dim, obs_dim), optional
         Error covariances, for the losses that need them.
     directory : Path, optional
@@ -86,19 +94,75 @@ def train(
     ArgumentValueError
         If data and settings do not agree.
     """
-    start = perf_counter()
-    _check_data("train_data", train_data, encoder_settings)
+    first = train_data(0) if callable(train_data) else train_data
+    _check_data("train_data", first, encoder_settings)
     _check_data("val_data", val_data, encoder_settings)
-    identity = _identity(encoder_settings, train_settings, train_data, val_data, B, R)
-    validation = as_batch(val_data)
-    with torch_threads(train_settings.threads):
-        run = _begin(encoder_settings, train_settings, train_data, B, R, directory)
+    identity = _identity(encoder_settings, train_settings, first, val_data, B, R)
+    identity["fresh"] = callable(train_data)
+
+    def begin() -> TrainingRun:
+        operator = ObservationOperator(encoder_settings.operator)
+        loss = build_loss(train_settings.loss, operator, B=B, R=R)
+        validation = as_batch(val_data)
+        return TrainingRun(
+            build_encoder(
+                encoder_settings,
+                Normaliser.fit(first, operator),
+                seed=train_settings.seed,
+            ),
+            train_settings,
+            loss,
+            sampled(
+                train_data,
+                train_settings.batch_size,
+                seed=train_settings.seed,
+                mirror=operator if train_settings.mirror else None,
+            ),
+            lambda encoder: evaluate(encoder, loss, validation),
+            reference=loss_of_background(loss, as_batch(first)),
+            directory=directory,
+        )
+
+    return completed(
+        begin,
+        train_settings,
+        identity,
+        directory=directory,
+        resume=resume,
+        report=report,
+    )
+
+
+def completed(
+    begin: Callable[[], TrainingRun],
+    settings: TrainSettings,
+    identity: dict[str, Any],
+    *,
+    directory: Path | None,
+    resume: bool,
+    report: Callable[[Record], None] | None,
+) -> TrainResult:
+    """Return the result of a run that `begin` gives, wherever its batches come from.
+
+    Parameters
+    ----------
+    begin : callable
+        Returns the run, not yet trained; called with the threads of the settings.
+    settings : TrainSettings
+    identity : dict
+        Everything that decides the weights, for a checkpoint to compare.
+    directory, resume, report
+        As in `train`.
+    """
+    start = perf_counter()
+    with torch_threads(settings.threads):
+        run = begin()
         if resume and directory is not None:
             progress = read_checkpoint(directory, identity)
             if progress is not None:
                 run.restore(progress)
         while not run.finished:
-            record = run.epoch(validation)
+            record = run.epoch()
             if directory is not None:
                 write_checkpoint(directory, identity, run.progress())
             if report is not None:
@@ -112,33 +176,9 @@ def train(
     )
 
 
-def _begin(
-    encoder_settings: EncoderSettings,
-    settings: TrainSettings,
-    data: AssimilationDataset,
-    B: np.ndarray | None,
-    R: np.ndarray | None,
-    directory: Path | None,
-) -> TrainingRun:
-    operator = ObservationOperator(encoder_settings.operator)
-    loss = build_loss(settings.loss, operator, B=B, R=R)
-    normaliser = Normaliser.fit(data, operator)
-    batches = FixedBatches(
-        data,
-        settings.batch_size,
-        seed=settings.seed,
-        mirror=operator if settings.mirror else None,
-    )
-    samples = as_batch(data)
-    of_background = mean_over(samples, lambda part: loss(part.background, part))
-    return TrainingRun(
-        build_encoder(encoder_settings, normaliser, seed=settings.seed),
-        settings,
-        loss,
-        batches,
-        reference=float(of_background),
-        directory=directory,
-    )
+def loss_of_background(loss: Loss, samples: Batch) -> float:
+    """Return the mean loss of backgrounds that are left as they are."""
+    return float(mean_over(samples, lambda part: loss(part.background, part)))
 
 
 def _identity(
@@ -164,6 +204,11 @@ def _identity(
 def _check_data(
     name: str, data: AssimilationDataset, settings: EncoderSettings
 ) -> None:
+    if settings.memory != "window":
+        raise ArgumentValueError(
+            f"memory: expected 'window' for a dataset, whose samples have no past, got "
+            f"{settings.memory!r}; a memory is learned in cycles"
+        )
     expected = (settings.window, ObservationOperator(settings.operator).obs_dim)
     if (data.window, data.obs_dim) != expected:
         raise ArgumentValueError(

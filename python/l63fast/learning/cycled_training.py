@@ -1,0 +1,219 @@
+"""Training in cycles: on fresh simulations, from the encoder's own forecasts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from l63fast.assimilation.cycled_errors import perturbed
+from l63fast.assimilation.cycling import CycleResult, run_cycles
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.errors import ArgumentValueError
+from l63fast.learning.batches import as_batch
+from l63fast.learning.chains import TruthChains
+from l63fast.learning.cycles import CycledBatches
+from l63fast.learning.data import AssimilationDataset, windows
+from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.loop import Record, TrainingRun
+from l63fast.learning.losses import Batch, Loss, build_loss
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.scheme import NeuralAnalysis
+from l63fast.learning.settings import CycleSettings, EncoderSettings, TrainSettings
+from l63fast.learning.training import TrainResult, completed, loss_of_background
+from l63fast.lorenz63 import climatology, spin_up
+from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.verification import pool, rms
+
+__all__ = ["train_cycled"]
+
+_BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
+_SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
+_LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
+_SHARE_OF_CLIMATE: Final = 0.1  # B of 3D-Var in units of the climatological C
+
+
+def train_cycled(
+    encoder_settings: EncoderSettings,
+    train_settings: TrainSettings,
+    cycle_settings: CycleSettings,
+    twin: TwinExperiment,
+    *,
+    B: np.ndarray | None = None,
+    directory: Path | None = None,
+    resume: bool = False,
+    report: Callable[[Record], None] | None = None,
+) -> TrainResult:
+    """Return an encoder that learned in cycles like those of a twin experiment.
+
+    Truth and observations are simulated while it learns, by the model and the settings
+    of the twin, of which the validation split alone is read: the records' entries
+    val_loss, val_rmse and val_rms (the time mean of the instantaneous root mean square
+    error) are of the encoder cycled over it.
+
+    Parameters
+    ----------
+    encoder_settings, train_settings, cycle_settings
+    twin : TwinExperiment
+    B : (3, 3), optional
+        Background error covariance, for the losses that need it.
+    directory, resume, report
+        As in `train`.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss or its gradient becomes non-finite, as when an estimate is lost.
+    ModelFileError
+        If the checkpoint is damaged or of another run.
+    ArgumentValueError
+        If settings and twin do not agree.
+    """
+    if encoder_settings.operator != twin.operator.name:
+        raise ArgumentValueError(
+            f"operator: expected that of the twin, {twin.operator.name!r}, got "
+            f"{encoder_settings.operator!r}"
+        )
+
+    identity = {
+        **dataclasses.asdict(encoder_settings),
+        **dataclasses.asdict(train_settings),
+        **dataclasses.asdict(cycle_settings),
+        "twin": twin.settings.to_dict(),
+        "val_data": twin.hashes["val"],
+        "B": None if B is None else np.asarray(B).tolist(),
+        "torch": str(torch.__version__),
+    }
+    return completed(
+        lambda: _begin(
+            encoder_settings, train_settings, cycle_settings, twin, B, directory
+        ),
+        train_settings,
+        identity,
+        directory=directory,
+        resume=resume,
+        report=report,
+    )
+
+
+def _begin(
+    encoder_settings: EncoderSettings,
+    settings: TrainSettings,
+    cycle_settings: CycleSettings,
+    twin: TwinExperiment,
+    B: np.ndarray | None,
+    directory: Path | None,
+) -> TrainingRun:
+    loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
+    warm_up = _three_d_var(twin, settings.seed)
+    samples = _samples(warm_up, twin.settings, encoder_settings.window, settings.seed)
+    normaliser = Normaliser.fit(samples, twin.operator)
+    encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed)
+    source = CycledBatches(
+        encoder,
+        cycle_settings,
+        twin.settings,
+        n=settings.batch_size,
+        n_epochs=settings.epochs,
+        seed=settings.seed,
+        n_threads=settings.threads,
+    )
+    return TrainingRun(
+        encoder,
+        settings,
+        loss,
+        source,
+        _Exam(loss, twin, warm_up, cycle_settings.start_sigma),
+        reference=loss_of_background(loss, as_batch(samples)),
+        directory=directory,
+    )
+
+
+def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
+    """Return the scheme that sets the scales, and warms up encoders with a window."""
+    settings = twin.settings
+    model: dict[str, Any] = {"dt": settings.dt, "parameters": settings.parameters}
+    climate = climatology(spin_up(4096, seed=seed, split="train", **model))
+    B = _SHARE_OF_CLIMATE * climate.covariance
+    return ThreeDVar(twin.operator, B, twin.R, **model)
+
+
+def _samples(
+    scheme: ThreeDVar, twin: TwinSettings, window: int, seed: int
+) -> AssimilationDataset:
+    """Return what 3D-Var meets in its cycle: the scales of an encoder come from it."""
+    n, n_before, n_scored = _SCALES
+    chains = TruthChains(twin, n, seed=seed, n_threads=1)
+    state = chains.truth
+    n_cycles = n_before + max(n_scored, window)
+    truth, observations = (a.swapaxes(0, 1) for a in chains.advance(n_cycles, 0))
+    backgrounds = np.empty_like(truth)
+    for k in range(n_cycles):
+        backgrounds[:, k] = state = scheme.forecast(state, twin.steps_per_cycle)
+        seen = np.ascontiguousarray(observations[:, k : k + 1])
+        state, _ = scheme.analyse(state, seen)
+    last = slice(n_cycles - n_scored, n_cycles)
+    read = windows(observations, window)[:, -n_scored:]
+    return AssimilationDataset(
+        background=backgrounds[:, last].reshape(-1, 3),
+        obs_window=np.ascontiguousarray(read).reshape(-1, *read.shape[2:]),
+        truth=np.ascontiguousarray(truth[:, last]).reshape(-1, 3),
+        trajectory=np.repeat(np.arange(n), n_scored),
+        time_index=np.tile(np.arange(last.start, last.stop), n),
+    )
+
+
+class _Exam:
+    """Cycles an encoder over the validation split and scores it."""
+
+    def __init__(
+        self, loss: Loss, twin: TwinExperiment, warm_up: ThreeDVar, start_sigma: float
+    ):
+        self._loss = loss
+        self._twin = twin
+        self._warm_up = warm_up
+        self._start = perturbed(
+            twin.val.initial_state,
+            max(start_sigma, _LEAST_START) ** 2 * np.eye(3),
+            seed=twin.settings.seed,
+            split_name="val",
+        )
+
+    def __call__(self, encoder: Encoder) -> Record:
+        """Return the record's entries val_loss, val_rmse and val_rms."""
+        settings = self._twin.settings
+        result = run_cycles(
+            NeuralAnalysis(
+                EncoderFunction.of(encoder), settings.dt, settings.parameters
+            ),
+            self._twin,
+            "val",
+            burn_in=min(_BURN_IN, settings.n_obs // 2),
+            initial=self._start,
+            warm_up=self._warm_up,
+        )
+        truth = self._twin.val.truth_at_observations[:, result.scored]
+        if not np.isfinite(result.analysis).all():
+            return {"val_loss": math.inf, "val_rmse": math.inf, "val_rms": math.inf}
+        blind = self._twin.operator.is_mirror_blind
+        return {
+            "val_loss": self._cost(result, truth),
+            "val_rmse": pool(result.analysis, truth, blind),
+            "val_rms": rms(result.analysis, truth, blind),
+        }
+
+    def _cost(self, result: CycleResult, truth: np.ndarray) -> float:
+        latest = self._twin.val.observations[:, result.scored]
+        met = (result.background, latest[:, :, None], truth)
+        analysis, *batch = (
+            torch.from_numpy(a.astype(np.float32)).flatten(0, 1)
+            for a in (result.analysis, *met)
+        )
+        cost = self._loss(analysis, Batch(*batch))
+        return float(cost.mean(dtype=torch.float64))

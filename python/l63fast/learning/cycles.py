@@ -1,0 +1,161 @@
+"""Batches from cycles: the encoder meets the forecasts of its own analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l63fast import _random
+from l63fast.learning.chains import Course, TruthChains
+from l63fast.learning.data import windows
+from l63fast.learning.dynamics import DifferentiableForecast
+from l63fast.learning.encoders import Encoder
+from l63fast.learning.losses import Batch
+from l63fast.learning.settings import CycleSettings
+from l63fast.twin import TwinSettings
+
+__all__ = ["CycledBatches"]
+
+
+class CycledBatches:
+    """Trajectories that are forecast and analysed on and on while the encoder learns.
+
+    An epoch's batch is what they all meet in the next few cycles. Between batches
+    estimates and memories are kept, without their gradients; a few trajectories begin
+    anew, from an estimate near the truth and no memory.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        For its window and the size of its memory only.
+    cycles : CycleSettings
+    twin : TwinSettings
+        Of the model, the cycle and the observations.
+    n : int
+        Trajectories, side by side.
+    n_epochs : int
+    seed : int
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        cycles: CycleSettings,
+        twin: TwinSettings,
+        *,
+        n: int,
+        n_epochs: int,
+        seed: int,
+        n_threads: int,
+    ):
+        self._window = encoder.settings.window
+        self._cycles = cycles
+        self._n_updates = n_epochs * cycles.updates
+        self._seed = seed
+        self._chains = TruthChains(twin, n, seed=seed, n_threads=n_threads)
+        self._forecast = DifferentiableForecast(
+            twin.steps_per_cycle,
+            twin.dt,
+            twin.parameters,
+            n_threads,
+            on_divergence="nan",
+        )
+        # Keys of draws: 0 the scales', 1 what was seen before, 2 u + 2 and 2 u + 3.
+        self._seen = self._chains.advance(self._window, 1).observations[1:]
+        self._estimate = torch.full((n, 3), torch.nan, dtype=torch.float64)
+        self._hidden = encoder.initial_hidden(n)
+
+    @property
+    def n_batches(self) -> int:
+        """Updates in an epoch."""
+        return self._cycles.updates
+
+    def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield the analyses of some cycles of all trajectories, and their batch."""
+        for step in range(self.n_batches):
+            update = epoch * self.n_batches + step
+            self._begin_anew(update)
+            course = self._chains.advance(self._unroll(update), 2 * update + 3)
+            share = update / self._n_updates
+            through = share >= self._cycles.through_model
+            yield self._analysed(course, encoder, through=through)
+
+    def _unroll(self, update: int) -> int:
+        last, first = self._cycles.unroll, self._cycles.first_unroll
+        growing = self._cycles.growth * self._n_updates
+        share = min(1.0, update / growing) if growing else 1.0
+        return round(first + share * (last - first))
+
+    def _begin_anew(self, update: int) -> None:
+        """Put truth + noise where no estimate is yet, and in a few other ones."""
+        n = len(self._estimate)
+        draws = _random.standard_normals(
+            self._seed, "training", "train", n, (4,), draw=2 * update + 2
+        )
+        begins = ~torch.isfinite(self._estimate).all(1)
+        begins |= torch.from_numpy(draws[:, 3] < _quantile(self._cycles.restarts))
+        start = self._chains.truth + self._cycles.start_sigma * draws[:, :3]
+        self._estimate = torch.where(
+            begins[:, None], torch.from_numpy(start), self._estimate
+        )
+        self._hidden = torch.where(begins[:, None], 0.0, self._hidden)
+
+    def _analysed(
+        self, course: Course, encoder: Encoder, *, through: bool
+    ) -> tuple[Tensor, Batch]:
+        seen = np.concatenate([self._seen, course.observations])
+        self._seen = seen[len(course.truth) :]
+        state, hidden = self._estimate, self._hidden
+        backgrounds, analyses, read = [], [], []
+        for obs_window in _float32(_time_first(seen, self._window)):
+            background = self._forecast(state if through else state.detach()).float()
+            analysis, hidden = encoder(background, obs_window, hidden)
+            state = analysis.double()
+            backgrounds.append(background)
+            analyses.append(analysis)
+            read.append(obs_window)
+            if not torch.isfinite(state).all():
+                break  # the loss of these is not finite, and training ends
+        self._estimate, self._hidden = state.detach(), hidden.detach()
+        batch = Batch(
+            background=torch.cat(backgrounds),
+            obs_window=torch.cat(read),
+            truth=_float32(course.truth[: len(analyses)]).flatten(0, 1),
+        )
+        return torch.cat(analyses), batch
+
+    def progress(self) -> dict[str, Any]:
+        """Return where all trajectories are."""
+        return {
+            "truth": torch.from_numpy(self._chains.truth),
+            "seen": torch.from_numpy(self._seen),
+            "estimate": self._estimate,
+            "hidden": self._hidden,
+        }
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Go back to where `progress` was taken."""
+        self._chains.truth = progress["truth"].numpy()
+        self._seen = progress["seen"].numpy()
+        self._estimate = progress["estimate"]
+        self._hidden = progress["hidden"]
+
+
+def _time_first(observations: np.ndarray, length: int) -> np.ndarray:
+    """Return the windows (n_cycles, n, L, obs_dim) of observations, both time first."""
+    return windows(observations.swapaxes(0, 1), length).swapaxes(0, 1)
+
+
+def _float32(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _quantile(probability: float) -> float:
+    from scipy.special import ndtri  # imported here, as in _random
+
+    return float(ndtri(probability))
