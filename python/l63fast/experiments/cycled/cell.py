@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +16,14 @@ import numpy as np
 from l63fast.assimilation.cycling import CycleResult
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.scheme import Status
+from l63fast.experiments.cycled.encoders import TrainedEncoder
 from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.result import TRAJECTORIES, trajectories_csv
 from l63fast.experiments.cycled.settings import CycledCell
 from l63fast.experiments.result import CONFIG, METRICS, TIMING, versions, write_text
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.storage import result_directory, write_json
+from l63fast.storage import partial_directory, result_directory, write_json
 from l63fast.twin import TwinExperiment
 from l63fast.verification import (
     crps,
@@ -41,8 +44,8 @@ def run_cycled_cell(
 ) -> dict[str, Any]:
     """Tune, cycle and score a method; return the metrics of its result folder.
 
-    The folder at `directory` appears, or is replaced, as a whole at the end. There is
-    no half-done state to `resume` from.
+    The folder at `directory` appears, or is replaced, as a whole at the end. Training
+    is all that there can be to `resume`.
 
     Raises
     ------
@@ -52,8 +55,11 @@ def run_cycled_cell(
         If the data are missing or damaged.
     """
     started, start = datetime.now(UTC), perf_counter()
-    with result_directory(directory) as folder:
-        problem = problem_of(cell, TwinExperiment.load(data))
+    with result_directory(directory) as folder, _threads(cell):
+        working = partial_directory(directory, resume=resume)
+        problem = dataclasses.replace(
+            problem_of(cell, TwinExperiment.load(data)), working=working, resume=resume
+        )
         prepared = cell.method.prepare(problem, measure=cell.measure)
         tuned = perf_counter()
         result = problem.run(
@@ -64,6 +70,8 @@ def run_cycled_cell(
         metrics = _metrics(cell, problem, prepared, result, truth)
         write_text(folder, CONFIG, dump_tables(cell.to_tables()))
         write_json(folder / METRICS, metrics)
+        if prepared.export is not None:
+            prepared.export(folder)
         means = trajectory_means(result.analysis, truth)
         write_text(folder, TRAJECTORIES, trajectories_csv(means))
         seconds = {
@@ -75,6 +83,12 @@ def run_cycled_cell(
         }
         write_json(folder / TIMING, timing(started, seconds))
     return metrics
+
+
+def _threads(cell: CycledCell) -> AbstractContextManager[None]:
+    if isinstance(cell.method, TrainedEncoder):
+        return cell.method.threads()
+    return nullcontext()
 
 
 def problem_of(cell: CycledCell, twin: TwinExperiment) -> CycledProblem:
@@ -154,6 +168,8 @@ def _claims(
 
 
 def _tuned(prepared: Prepared) -> dict[str, Any]:
+    if prepared.training is not None:
+        return {"training": prepared.training}
     if not prepared.parameter:
         return {}
     found: dict[str, Any] = {

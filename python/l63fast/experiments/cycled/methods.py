@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.cycled.encoders import TrainedEncoder
 from l63fast.experiments.cycled.filters import (
     BootstrapFilter,
     EnsembleKalmanFilter,
@@ -28,6 +29,7 @@ METHODS: Final[dict[str, type[Any]]] = {
     for method in (
         *(Climatology, Interpolation, Variational, FourDimensional),
         *(ExtendedKalmanFilter, EnsembleKalmanFilter, BootstrapFilter, Optimum),
+        TrainedEncoder,
     )
 }
 

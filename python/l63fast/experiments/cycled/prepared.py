@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from l63fast import _checks
@@ -31,6 +33,10 @@ class Prepared:
         None where the number was given.
     convergence : Convergence or None
         How the score of a particle filter settled as its size was doubled.
+    training : dict or None
+        How an encoder was trained, as plain values.
+    export : callable or None
+        Writes what should be kept of the scheme into a folder.
     """
 
     scheme: Scheme[Any]
@@ -39,6 +45,8 @@ class Prepared:
     value: float = float("nan")
     tuning: Tuning | None = None
     convergence: Convergence | None = None
+    training: dict[str, int] | None = None
+    export: Callable[[Path], None] | None = None
 
 
 class Method(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,18 @@ class CycledProblem:
     burn_in, n_cycles : int
     initial_spread : float
         Standard deviation of the first background's error, in every component.
+    working : Path or None
+        Folder for what a training that is stopped can go on from.
+    resume : bool
+        Whether it should.
     """
 
     twin: TwinExperiment
     burn_in: int
     n_cycles: int
     initial_spread: float
+    working: Path | None = None
+    resume: bool = False
 
     @property
     def model(self) -> dict[str, Any]:
@@ -82,4 +89,6 @@ class CycledProblem:
     def run(self, scheme: Scheme[Any], split_name: str, **how: Any) -> CycleResult:
         """Return the scored cycles of a scheme on a split."""
         how = {**self.start(split_name), **how}
+        if scheme.window > 1 and not getattr(scheme, "window_grows", False):
+            how["warm_up"] = self.three_d_var.scheme
         return run_cycles(scheme, self.twin, split_name, **how)

@@ -58,6 +58,8 @@ class CycledRow:
     effective_size : float
     sign_flips, diverged : float
         Shares of analyses, of trajectories.
+    training_seconds : float
+        Of an encoder.
     seconds_per_cycle, seconds_per_analysis : float
     """
 
@@ -91,6 +93,7 @@ class CycledRow:
     effective_size: float
     sign_flips: float
     diverged: float
+    training_seconds: float
     seconds_per_cycle: float
     seconds_per_analysis: float
 
@@ -174,6 +177,7 @@ def _row(result: CycledResult, reference: CycledResult | None) -> CycledRow:
         effective_size=float(metrics.get("effective_size", NAN)),
         sign_flips=float(scores["sign_flip_rate"]),
         diverged=float(scores["divergence_rate"]),
+        training_seconds=float(seconds["tuning"]) if "training" in metrics else NAN,
         seconds_per_cycle=float(seconds["per_cycle"]),
         seconds_per_analysis=float(seconds["per_analysis"] or NAN),
     )
