@@ -45,6 +45,12 @@ def test_scores_stand_beside_what_was_published():
     assert [line.get_xdata()[0] for line in markers] == [1.0, 0.6, 0.25]
 
 
+def test_a_figure_of_nothing_but_divergence_is_drawn():
+    lost = {"EnKF": MethodScore(math.nan, (math.nan, math.nan))}
+    [ax] = drawn(plotting.method_scores(lost, label="rms")).axes
+    assert beside(ax) == ["diverged"]
+
+
 def test_decibels_are_on_a_linear_axis_without_a_legend_of_nothing():
     scores = {"EnKF": MethodScore(-10.5, (-10.6, -10.4))}
     figure = drawn(plotting.method_scores(scores, label="dB"))

@@ -65,7 +65,7 @@ def method_scores(
         _beside(ax, y, _written(score.value, label))
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
-    if label != "dB":
+    if label != "dB" and any(math.isfinite(score.value) for score in scores.values()):
         plain_log(ax, "x")
     ax.set_xlabel(label)
     if any(math.isfinite(score.published[0]) for score in scores.values()):
