@@ -38,6 +38,10 @@ def preset(name: str, **tables: dict[str, Any]) -> Any:
     return experiment_from_tables(name, with_preset(name, tables), source="the preset")
 
 
+def tiny_twin() -> TwinExperiment:
+    return TwinExperiment.generate(tiny_cycled().cells()[0].data)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[CycledResult]]:
     root = tmp_path_factory.mktemp("cycled")
@@ -269,6 +273,11 @@ def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
     widths = [s["regularisation"] for s in found["stages"]]
     assert widths == sorted(widths, reverse=True)
     assert metrics["parameter"]["value"] == widths[-1]
+    few = stages(max_particles=80, tolerance=1e-9, n_trajectories=2)
+    problem = problem_of(tiny_cycled().cells()[0], twin := tiny_twin())
+    fewer = problem.with_validation(2).twin
+    assert np.array_equal(fewer.val.observations, twin.val.observations[:2])
+    assert few["convergence"]["stages"][0]["score"] != found["stages"][0]["score"]
     metrics = stages(tolerance=10.0)
     assert [s["n_particles"] for s in metrics["convergence"]["stages"]] == [20, 40]
     assert metrics["convergence"]["settled"] is True
@@ -351,8 +360,7 @@ def test_methods_that_an_experiment_lacks() -> None:
 
 
 def test_variants_of_a_method_are_told_apart() -> None:
-    twin = TwinExperiment.generate(tiny_cycled().cells()[0].data)
-    problem = problem_of(tiny_cycled().cells()[0], twin)
+    problem = problem_of(tiny_cycled().cells()[0], tiny_twin())
     labels = set()
     for variant in ("square_root", "stochastic", "finite_size"):
         table = {"scheme": "enkf", "n_members": 6, "variant": variant, "inflation": 1.0}

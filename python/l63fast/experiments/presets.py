@@ -206,7 +206,7 @@ PRESETS: Final[dict[str, Tables]] = {
             "sigmas": [0.1, 0.5, 1.0],
             "intervals": [10, 25],
         },
-        "data": {"n_train": 100, "n_val": 30, "n_test": 100},
+        "data": {"n_train": 100, "n_val": 200, "n_test": 100},
         "cycle": {"n_cycles": 500, "burn_in": 16.0, "initial_spread": 1.0},
         "methods": {
             "3dvar": {"scheme": "3dvar"},

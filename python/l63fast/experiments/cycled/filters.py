@@ -152,6 +152,8 @@ class Optimum:
         Relative change of the score that counts as none.
     regularisation, threshold : float
         Of the first size, as in `ParticleFilter`.
+    n_trajectories : int
+        Of the validation split, the first so many at most, on which sizes are compared.
     """
 
     scheme: ClassVar[str] = "optimum"
@@ -160,8 +162,10 @@ class Optimum:
     tolerance: float = 0.005
     regularisation: float = 0.7
     threshold: float = 0.2
+    n_trajectories: int = 30
 
     def __post_init__(self) -> None:
+        _checks.count("n_trajectories", self.n_trajectories, minimum=1)
         smallest = _checks.count("n_particles", self.n_particles, minimum=2)
         _checks.count("max_particles", self.max_particles, minimum=smallest)
         _checks.real("tolerance", self.tolerance, above=0.0)
@@ -178,7 +182,7 @@ class Optimum:
         )
         scheme, convergence = converged(
             base,
-            problem,
+            problem.with_validation(self.n_trajectories),
             measure=measure,
             max_particles=self.max_particles,
             tolerance=self.tolerance,

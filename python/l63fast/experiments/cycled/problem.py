@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,17 @@ class CycledProblem:
     def three_d_var(self) -> CycledErrors:
         """3D-Var with the error covariance of its own forecasts, tuned."""
         return estimate_cycled_errors(self.twin)
+
+    def with_validation(self, n_trajectories: int) -> CycledProblem:
+        """Return the problem with the first trajectories of its validation split.
+
+        They are simulated again: a trajectory does not depend on how many there are.
+        """
+        settings = self.twin.settings
+        if n_trajectories >= settings.n_val:
+            return self
+        few = replace(settings, n_train=1, n_val=n_trajectories, n_test=1)
+        return replace(self, twin=TwinExperiment.generate(few))
 
     def start(self, split_name: str) -> dict[str, Any]:
         """Return how runs over a split begin, as `run_cycles` takes it."""
