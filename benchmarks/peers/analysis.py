@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import Peer
+from benchmarks.peers.dapper_analysis import dapper_var
 from benchmarks.peers.numba_analysis import numba_closed_form
 from l63fast.experiments.speed_cases import AnalysisProblem
 
@@ -194,4 +195,7 @@ PEERS: Final = [
     Peer("NumPy, closed form in blocks", numpy_closed_form),
     Peer("torch, batched linalg.solve", torch_batched_solve, ("torch",)),
     Peer("NumPy, batched linalg.solve", numpy_batched_solve),
+    Peer(
+        "DAPPER, Var4D on a window without time", dapper_var, ("dapper.da_methods",), 50
+    ),
 ]
