@@ -16,6 +16,8 @@ from benchmarks.levels import levels
 from benchmarks.peers.analysis import PEERS
 from benchmarks.rows import Goal, Rival
 from l63fast._kernels.limits import instruction_work, register_lanes
+from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.three_d_var import variational_cost
 from l63fast.experiments.speed_cases import (
     ANALYSIS_INSTRUCTIONS,
     N_ITERATIONS,
@@ -41,6 +43,21 @@ def first(problem, n):
     return replace(
         problem, background=problem.background[:n], observation=problem.observation[:n]
     )
+
+
+def check(answer, problem, state):
+    """Compare a peer's answer with ours, and what it says of it with what it is."""
+    if not isinstance(answer, Analysis):
+        np.testing.assert_allclose(answer, state, rtol=0, atol=1e-7)
+        return
+    check(answer.state, problem, state)
+    y, h, x_b = problem.observation, problem.operator, problem.background
+    cost = variational_cost(answer.state, x_b, y, h, B=problem.B, R=problem.R)
+    np.testing.assert_allclose(answer.cost, cost, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(answer.residual, y - h(answer.state), atol=1e-7)
+    assert set(answer.status) <= {Status.CONVERGED, Status.MAX_ITER}
+    assert (answer.n_iter[answer.status == Status.MAX_ITER] == N_ITERATIONS).all()
+    assert (answer.n_iter > 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +104,7 @@ def test_linear(timed, record, operator):
 def test_peer(timed, record, problem, reference, peer):
     n = min(N_SAMPLES, peer.n_members)
     function = peer.made(first(problem, n))
-    np.testing.assert_allclose(function(), reference[:n], rtol=0, atol=1e-7)
+    check(function(), first(problem, n), reference[:n])
     done = timed(function, ours=problem.solve)
     rate, our_rate = n / done.seconds, N_SAMPLES / done.against["ours"]
     observed = ", ".join(problem.operator.labels)

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.peers import Peer
 from benchmarks.peers.dapper_analysis import dapper_var
-from benchmarks.peers.numba_analysis import numba_closed_form
+from benchmarks.peers.numba_analysis import numba_bare, numba_whole
 from l63fast.experiments.speed_cases import AnalysisProblem
 
 Matrix = list[list[float]]
@@ -189,7 +189,8 @@ def jax_closed_form(problem: AnalysisProblem) -> Solve:
 
 
 PEERS: Final = [
-    Peer("Numba, closed form in blocks", numba_closed_form, ("numba",)),
+    Peer("Numba, closed form in blocks, same output", numba_whole, ("numba",)),
+    Peer("Numba, closed form in blocks, state alone", numba_bare, ("numba",)),
     Peer("torch.compile, closed form", torch_compiled, ("torch",)),
     Peer("jax, closed form", jax_closed_form, ("jax",)),
     Peer("NumPy, closed form in blocks", numpy_closed_form),
