@@ -41,6 +41,10 @@ def vectors(
     tensors are taken through the array protocol. A caller whose result shows it where
     a value was not finite asks `finite` then, and saves a pass over all of them.
     """
+    if _is_ready(value, size, dtype):
+        if only_finite:
+            finite(name, value)
+        return value  # type: ignore[no-any-return]
     array = _as_array(name, value)
     if array.ndim < 1 or array.shape[-1] != size:
         raise ArgumentValueError(
@@ -58,6 +62,19 @@ def vectors(
     if only_finite:
         finite(name, contiguous)
     return contiguous
+
+
+def _is_ready(value: Any, size: int, dtype: np.dtype[Any] | None) -> bool:
+    # The usual case, told in a third of a microsecond: a short call notices the rest.
+    if type(value) is not np.ndarray or value.shape[-1:] != (size,):
+        return False
+    found, flags = value.dtype, value.flags
+    return (
+        found in FLOATS
+        and (dtype is None or found == dtype)
+        and flags.c_contiguous
+        and flags.aligned
+    )
 
 
 def _bytes_of_copy(array: np.ndarray, dtype: np.dtype[Any]) -> int:
