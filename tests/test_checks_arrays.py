@@ -232,3 +232,26 @@ def test_covariances_pass():
 def test_bad_covariances_are_refused(value, error, message):
     with pytest.raises(error, match=message):
         covariance(value)
+
+
+@given(st.lists(st.floats(-1.0, 1.0), min_size=9, max_size=9), st.integers(-8, 8))
+@settings(max_examples=200, deadline=None)
+def test_only_positive_definite_matrices_pass(entries, exponent):
+    matrix = np.reshape(entries, (3, 3))
+    matrix = (matrix + matrix.T) * 10.0**exponent
+    smallest = np.linalg.eigvalsh(matrix)[0]
+    try:
+        covariance(matrix, size=3)
+    except ArgumentValueError:
+        assert smallest <= 0
+    else:
+        assert smallest > 0
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("where", [(0, 0), (1, 1), (2, 2), (0, 2)])
+def test_a_covariance_is_finite_wherever_one_looks(value, where):
+    matrix = np.eye(3)
+    matrix[where] = matrix[where[::-1]] = value
+    with pytest.raises(ArgumentValueError, match="finite"):
+        covariance(matrix, size=3)

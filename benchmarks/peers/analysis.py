@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import Peer
-from benchmarks.peers.numba_analysis import numba_closed_form
+from benchmarks.peers.dapper_analysis import dapper_var
+from benchmarks.peers.numba_analysis import numba_bare, numba_whole
 from l63fast.experiments.speed_cases import AnalysisProblem
 
 Matrix = list[list[float]]
@@ -188,10 +189,14 @@ def jax_closed_form(problem: AnalysisProblem) -> Solve:
 
 
 PEERS: Final = [
-    Peer("Numba, closed form in blocks", numba_closed_form, ("numba",)),
+    Peer("Numba, closed form in blocks, same output", numba_whole, ("numba",)),
+    Peer("Numba, closed form in blocks, state alone", numba_bare, ("numba",)),
     Peer("torch.compile, closed form", torch_compiled, ("torch",)),
     Peer("jax, closed form", jax_closed_form, ("jax",)),
     Peer("NumPy, closed form in blocks", numpy_closed_form),
     Peer("torch, batched linalg.solve", torch_batched_solve, ("torch",)),
     Peer("NumPy, batched linalg.solve", numpy_batched_solve),
+    Peer(
+        "DAPPER, Var4D on a window without time", dapper_var, ("dapper.da_methods",), 50
+    ),
 ]

@@ -8,8 +8,10 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// Packs of samples under way at once: one alone would wait for its divisions.
-constexpr int packs_in_flight = 4;
+// Packs of samples under way at once: one alone would wait for its divisions, the more
+// so the less there is to do between them.
+template <int M>
+constexpr int packs_in_flight = M == 1 ? 8 : 4;
 
 // The lanes whose observation errors are independent.
 template <class T, int M>
@@ -96,7 +98,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
 template <class T, int M, bool each>
 void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                      const int* cancel) {
-  constexpr int packs = each ? 1 : packs_in_flight;
+  constexpr int packs = each ? 1 : packs_in_flight<M>;
   SquareCovariances<T, M> known[each ? packs : 1];
   if (!each) {
     known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));

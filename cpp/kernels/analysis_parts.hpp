@@ -40,7 +40,11 @@ L63FAST_INLINE Covariances<T, M> load_covariances(const Analysis<T>& job,
 template <class T, int M>
 L63FAST_INLINE Vector<T, M> observed(const Analysis<T>& job, const Vector<T, 3>& x) {
   Vector<T, M> u;
-  for (int j = 0; j < M; ++j) u.at[j] = x.at[job.components[j]];
+  for (int j = 0; j < M; ++j) {
+    // By branches, which are foretold: an index would send x through memory.
+    const int c = job.components[j];
+    u.at[j] = c == 0 ? x.at[0] : c == 1 ? x.at[1] : x.at[2];
+  }
   return u;
 }
 

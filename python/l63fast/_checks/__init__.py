@@ -5,7 +5,6 @@ from __future__ import annotations
 from l63fast._checks.arrays import (
     array,
     batch,
-    covariance,
     finite,
     float_dtype,
     output,
@@ -13,6 +12,7 @@ from l63fast._checks.arrays import (
     vectors,
     vectors_of,
 )
+from l63fast._checks.covariances import covariance
 from l63fast._checks.memory import (
     available_memory,
     memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -81,8 +81,10 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     """Return `value` if it is one of the allowed names."""
+    if type(value) is str and value in allowed:
+        return value
     names = list(allowed)
     if not isinstance(value, str):
         raise ArgumentTypeError(

@@ -127,7 +127,9 @@ def analysis_problem(
     h, rng = ObservationOperator(operator), np.random.default_rng(0)
     B = _SPREAD**2 * _CORRELATION
     background = truth + rng.normal(size=truth.shape) @ np.linalg.cholesky(B).T
-    observation = h(truth) + rng.normal(size=(len(truth), h.obs_dim))
+    observation = np.ascontiguousarray(h(truth)) + rng.normal(
+        size=(len(truth), h.obs_dim)
+    )
     return AnalysisProblem(background, observation, h, B, np.eye(h.obs_dim), n_iter)
 
 
