@@ -198,3 +198,10 @@ def test_bad_arguments_are_refused(change, error, message):
             sigma=arguments["sigma"],
             rng=arguments["rng"],
         )
+
+
+@pytest.mark.parametrize("name", ["x", "xz", "xyz", "x2y2z"])
+def test_observations_lie_side_by_side(name):
+    states = np.random.default_rng(0).normal(size=(7, 5, 3))
+    for view in (states, states[::2], states.swapaxes(0, 1)):
+        assert ObservationOperator(name)(view).flags.c_contiguous

@@ -102,12 +102,19 @@ class ObservationOperator:
         -------
         (..., obs_dim) of the same kind and dtype
         """
-        observed = states[..., list(self.components)]
+        observed = self._components_of(states)
         value = observed * 1
         for i, power in enumerate(self.powers):
             for _ in range(power - 1):
                 value[..., i] *= observed[..., i]
         return value
+
+    def _components_of(self, states: Any) -> Any:
+        # An index gives arrays whose components are not side by side, and every kernel
+        # would have to copy them.
+        if isinstance(states, np.ndarray):
+            return states.take(self.components, axis=-1)
+        return states[..., list(self.components)]
 
     def jacobian_diagonal(self, states: Any) -> Any:
         """Return dh_i / dx_{c_i}, the only non-zero entry of each row of H.
@@ -120,7 +127,7 @@ class ObservationOperator:
         -------
         (..., obs_dim) of the same kind and dtype
         """
-        observed = states[..., list(self.components)]
+        observed = self._components_of(states)
         slope = observed * 0 + 1
         for i, power in enumerate(self.powers):
             for _ in range(power - 1):
