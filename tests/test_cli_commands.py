@@ -8,7 +8,9 @@ import pytest
 
 from cli_runs import Command, make_command
 from experiment_samples import FLAGS, SIZES, contents
+from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.result import Result
+from l63fast.learning.loading import load_encoder
 from l63fast.storage import verify_directory
 
 
@@ -203,3 +205,44 @@ def test_tune_prints_the_best_number_and_draws_its_curve(l63fast: Command) -> No
     assert "the test split was not opened" in " ".join(run.out.split())
     folder = Path("results/sakov2012-tuning/enkf-10")
     assert {"tuning.png", "tuning.csv"} <= set(verify_directory(folder).files)
+
+
+RECIPE = ("--recipe", "cycled-gru", "--train", 2, "--val", 3, "--test", 4)
+
+
+def test_a_recipe_trains_in_cycles_and_scores_in_cycles(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l63fast.learning import export
+
+    monkeypatch.setattr(export, "_WRITE", {"safetensors": export._WRITE["safetensors"]})
+    small = ("--epochs", 1, "--batch_size", 4, "--hidden", 4, "--obs_mode", "xy")
+    run = l63fast("train", *RECIPE, *small, "--n_bootstrap", 20, "--save_dir", "out")
+    assert run.code == 0, run.err
+    assert "epoch   1/1" in run.out
+    assert "pool        " in run.out
+    assert load_encoder("out").settings.operator == "xy"
+    result = CycledResult.open("out")
+    assert result.settings.data.n_test == 4
+    assert result.settings.method.training.loss == "distance"
+    assert f"rms         {result.metrics['scores']['rms']:.4f}" in run.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "gru"), "--model: expected none with --recipe"),
+        (("--n_steps", 100), "--n_steps: expected none with --recipe"),
+        (("--config", "mine.toml"), "--config: expected none with --recipe"),
+        (("--epochs", 0), "--epochs"),
+        (("--sigma", 0), "--sigma: expected a number above 0"),
+    ],
+)
+def test_what_a_recipe_decides_is_not_asked_for(
+    l63fast: Command, words: tuple[object, ...], message: str
+) -> None:
+    Path("mine.toml").write_text("")
+    run = l63fast("train", *RECIPE, *words)
+    assert run.code == 2
+    assert message in run.err
+    assert not Path("data").exists()

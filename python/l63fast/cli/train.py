@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from l63fast.cli import options
 from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, command
+from l63fast.cli.declare import Given, Option, choices, command
 from l63fast.cli.output import epoch_listener, say
+from l63fast.cli.recipe import train_recipe
 from l63fast.cli.settings import cell_settings, default_data, given_tables
+from l63fast.experiments.presets import RECIPES
 
 if TYPE_CHECKING:
     from l63fast.experiments.config import CellSettings
@@ -31,12 +33,22 @@ _DATA_SEED = Option(
 )
 
 
+_RECIPE = Option(
+    "recipe",
+    choices(RECIPES),
+    "Train in cycles on fresh simulations, as this recipe says, and score the encoder "
+    "in its cycle; by default on the data of sakov2012.",
+    panel="Encoder",
+)
+
+
 @command(
     app,
     (
         *options.DATA,
         _DATA_SEED,
         options.data_folder("Folder of the data; data/<obs_mode> by default."),
+        _RECIPE,
         *options.MODEL,
         *options.TRAINING,
         options.seed("Seed of weights and sample order.", target="training.seed"),
@@ -48,10 +60,15 @@ _DATA_SEED = Option(
 def train(given: Given) -> None:
     """Train an encoder, export it, and score it on the test split.
 
+    Without a recipe it is trained on windows of the training split.
+
     The data are those in the data folder, made there if it does not exist; data
     options that contradict what is there are refused. An old result in the folder is
     replaced as a whole when the new one is complete.
     """
+    if given["recipe"] is not None:
+        train_recipe(given)
+        return
     from l63fast.experiments.config import cell_to_toml
     from l63fast.storage.paths import checked_target
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from l63fast.experiments.config import merged
 from l63fast.experiments.kind import Experiment
 
-__all__ = ["DEFAULT", "PRESETS", "experiment_from_tables", "with_preset"]
+__all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_preset"]
 
 Tables = dict[str, Any]
 
@@ -215,6 +215,12 @@ PRESETS: Final[dict[str, Tables]] = {
             "optimum": {"scheme": "optimum"},
         },
     },
+}
+
+
+# What `l63fast train --recipe` trains: methods of the preset `encoders`.
+RECIPES: Final[dict[str, str]] = {
+    f"cycled-{name}": name for name in ("gru", "lstm", "mlp")
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -40,12 +41,17 @@ _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for a rank histogram
 
 
 def run_cycled_cell(
-    cell: CycledCell, data: Path, directory: Path, *, resume: bool = False
+    cell: CycledCell,
+    data: Path,
+    directory: Path,
+    *,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Tune, cycle and score a method; return the metrics of its result folder.
 
     The folder at `directory` appears, or is replaced, as a whole at the end. Training
-    is all that there can be to `resume`.
+    is all that there can be to `resume`; `report` is told each of its epochs.
 
     Raises
     ------
@@ -58,7 +64,10 @@ def run_cycled_cell(
     with result_directory(directory) as folder, _threads(cell):
         working = partial_directory(directory, resume=resume)
         problem = dataclasses.replace(
-            problem_of(cell, TwinExperiment.load(data)), working=working, resume=resume
+            problem_of(cell, TwinExperiment.load(data)),
+            working=working,
+            resume=resume,
+            report=report,
         )
         prepared = cell.method.prepare(problem, measure=cell.measure)
         tuned = perf_counter()

@@ -73,6 +73,7 @@ class TrainedEncoder:
             B=problem.three_d_var.background,
             directory=problem.working,
             resume=problem.resume,
+            report=problem.report,
         )
         memory = "carried" if self.memory == "carried" else f"L={self.window}"
         return Prepared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,8 @@ class CycledProblem:
         Folder for what a training that is stopped can go on from.
     resume : bool
         Whether it should.
+    report : callable or None
+        Takes the record of each epoch of a training.
     """
 
     twin: TwinExperiment
@@ -43,6 +46,7 @@ class CycledProblem:
     initial_spread: float
     working: Path | None = None
     resume: bool = False
+    report: Callable[[dict[str, Any]], None] | None = None
 
     @property
     def model(self) -> dict[str, Any]:
