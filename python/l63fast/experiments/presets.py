@@ -194,7 +194,6 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 0.5},
         "methods": {
             "3dvar": {"scheme": "3dvar"},
-            "4dvar-4": {"scheme": "4dvar", "window": 4},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
             "optimum": {"scheme": "optimum"},
         },
@@ -210,7 +209,6 @@ PRESETS: Final[dict[str, Tables]] = {
         "cycle": {"n_cycles": 500, "burn_in": 16.0, "initial_spread": 1.0},
         "methods": {
             "3dvar": {"scheme": "3dvar"},
-            "4dvar-4": {"scheme": "4dvar", "window": 4},
             "enkf-20": {"scheme": "enkf", "n_members": 20},
             "optimum": {"scheme": "optimum"},
         },
