@@ -181,7 +181,7 @@ def test_resume_says_what_it_found(l63fast: Command) -> None:
     assert "there is no stopped run: starting anew" in run.out
 
 
-CYCLED = ("--train", 6, "--val", 4, "--test", 5, "--n_cycles", 12, "--burn_in", 1)
+CYCLED = ("--train", 6, "--val", 4, "--test", 5, "--n_cycles", 12, "--burn_in", 4)
 
 
 def test_a_cycled_experiment_ends_with_measured_beside_published(

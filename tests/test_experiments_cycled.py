@@ -269,7 +269,7 @@ def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
     found = metrics["convergence"]
     assert [s["n_particles"] for s in found["stages"]] == [20, 40, 80]
     assert found["settled"] is False
-    assert metrics["label"] == "optimum (N=80)"
+    assert metrics["label"] == "optimum (N>80)"  # not settled
     widths = [s["regularisation"] for s in found["stages"]]
     assert widths == sorted(widths, reverse=True)
     assert metrics["parameter"]["value"] == widths[-1]

@@ -13,6 +13,7 @@ from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
 from l63fast.cli.output import cell_progress, say
 from l63fast.cli.settings import given_tables, resolved
+from l63fast.errors import ConfigurationError
 from l63fast.experiments.presets import DEFAULT, PRESETS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _names(text: str) -> list[str]:
 
 
 def _integers(text: str) -> list[int | str]:
-    return [int(part) if part.isdigit() else part for part in _names(text)]
+    return [int(part) if part.isdecimal() else part for part in _names(text)]
 
 
 def _reals(text: str) -> list[float | str]:
@@ -166,6 +167,9 @@ def chosen_experiment(given: Given) -> Experiment:
 
     preset, config = given["preset"], given["config"]
     tables = given_tables(given)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{config}: {name}: expected a table [{name}]")
     if config is None or given.typed("preset") or "methods" not in tables:
         tables = with_preset(preset, tables)  # else the file is a whole experiment
     _overrule(given, tables)
@@ -185,6 +189,9 @@ def _overrule(given: Given, tables: dict[str, Any]) -> None:
 
     for key, axis in VARIED.items():
         fixed, varied = given.flag("data", key), given.flag("experiment", axis)
+        if varied and tables["experiment"][axis] == []:
+            raise ConfigurationError(f"--{varied}: expected at least one, got none")
+        varied = varied if tables.get("experiment", {}).get(axis) else None
         if varied and not fixed:
             tables.get("data", {}).pop(key, None)
         elif fixed and not varied:
@@ -192,14 +199,22 @@ def _overrule(given: Given, tables: dict[str, Any]) -> None:
 
 
 def _set_seed(given: Given, tables: dict[str, Any]) -> None:
-    if given.typed("seed") is not None:
-        trained = () if "methods" in tables else ("training",)
-        for section in ("data", *trained):
-            tables[section] = {**tables.get(section, {}), "seed": given["seed"]}
+    if given.typed("seed") is None:
+        return
+    seed = {"seed": given["seed"]}
+    tables["data"] = {**tables.get("data", {}), **seed}
+    if "methods" not in tables:
+        tables["training"] = {**tables.get("training", {}), **seed}
+        return
+    tables["methods"] = {
+        key: {**method, "training": {**method.get("training", {}), **seed}}
+        if method.get("scheme") == "encoder"
+        else method
+        for key, method in tables["methods"].items()
+    }
 
 
 def _with_methods(chosen: Experiment, methods: str) -> Experiment:
-    from l63fast.errors import ConfigurationError
     from l63fast.experiments.cycled.experiment import CycledExperiment
 
     if not isinstance(chosen, CycledExperiment):

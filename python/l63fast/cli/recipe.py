@@ -13,23 +13,24 @@ from l63fast.errors import ConfigurationError
 from l63fast.experiments.presets import PRESETS, RECIPES
 
 if TYPE_CHECKING:
+    from l63fast.experiments.cycled.experiment import CycledExperiment
     from l63fast.experiments.cycled.settings import CycledCell
 
 __all__ = ["train_recipe"]
 
-_OF_CYCLES = ("n_steps", "save_every", "data", "model", "background", "data_seed")
+_OF_CYCLES = ("n_steps", "save_every", "data", "model", "background")
 
 
 def train_recipe(given: Given) -> None:
     """Train the encoder of a recipe for the data that flags describe."""
-    from l63fast.experiments.settings_file import dump_tables
     from l63fast.storage.paths import checked_target
 
-    cell = _cell(given)
+    experiment = _experiment(given)
+    [cell] = experiment.cells()
     if given["print_config"]:
-        print(dump_tables(cell.to_tables()), end="")
+        print(experiment.to_toml(), end="")
         return
-    save_dir = given["save_dir"] or Path("results") / f"{given['recipe']}"
+    save_dir = given["save_dir"] or Path("results") / given["recipe"]
     data = Path("data") / f"{given['recipe']}_{cell.data.operator}"
     checked_target(save_dir)
     quiet = given["quiet"]
@@ -40,14 +41,14 @@ def train_recipe(given: Given) -> None:
     _run(cell, data, save_dir, given)
 
 
-def _cell(given: Given) -> CycledCell:
+def _experiment(given: Given) -> CycledExperiment:
     from l63fast.experiments.cycled.experiment import experiment_from_tables
 
     for name in _OF_CYCLES:
         if given.typed(name) is not None:
             raise ConfigurationError(
                 f"--{name}: expected none with --recipe, which decides it, got "
-                f"{given[name]!r}"
+                f"{str(given[name])!r}"
             )
     if given["config"] is not None:
         raise ConfigurationError(
@@ -64,12 +65,11 @@ def _cell(given: Given) -> CycledCell:
         "scores": typed.get("scores", {}),
         "methods": {key: {**method, **typed.get("model", {}), "training": training}},
     }
-    experiment = resolved(
+    return resolved(
         given,
         tables,
         lambda t, source: experiment_from_tables("recipe", t, source=source),
     )
-    return experiment.cells()[0]
 
 
 def _lines(cell: CycledCell, data: Path, save_dir: Path) -> list[str]:
@@ -111,11 +111,13 @@ def _run(cell: CycledCell, data: Path, save_dir: Path, given: Given) -> None:
 
 
 def _show(metrics: dict[str, Any], save_dir: Path, *, quiet: bool) -> None:
+    from l63fast.experiments.describe import shown_measure
+
     scores, measure = metrics["scores"], metrics["measure"]
     for name in (measure, measure.replace("rms", "pool")):
         low, high = scores["ci95"][name]
         say(
-            f"{name.replace('mirror_', 'mirror-aware '):12s}{scores[name]:.4f} "
+            f"{shown_measure(name):12s}{scores[name]:.4f} "
             f"(95 % {low:.4f} to {high:.4f})",
             quiet=quiet,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
-from l63fast.experiments.settings_file import differences
+from l63fast.experiments.settings_file import differences, to_table
 from l63fast.storage import MANIFEST
 from l63fast.twin import TwinExperiment, TwinSettings
 
@@ -38,12 +38,23 @@ def make_data(settings: TwinSettings, path: str | Path) -> TwinExperiment:
 
 
 def open_or_make(settings: TwinSettings, path: Path) -> TwinExperiment:
-    """Return the data of these settings in a folder of ours, simulated if need be."""
-    if (path / MANIFEST).exists():
-        twin = TwinExperiment.load(path)
-        if twin.settings == settings:
-            return twin
-    return make_data(settings, path)
+    """Return the data of these settings in a folder of ours, simulated if need be.
+
+    Raises
+    ------
+    ConfigurationError
+        If it holds data of other settings, which results may be of.
+    """
+    if not (path / MANIFEST).exists():
+        return make_data(settings, path)
+    twin = TwinExperiment.load(path)
+    found = differences(to_table(twin.settings), to_table(settings))
+    if found:
+        raise ConfigurationError(
+            f"{path}: holds data of other settings ({', '.join(found)}): give this "
+            "experiment another --name or --results, or remove the folder"
+        )
+    return twin
 
 
 def refuse_other_settings(

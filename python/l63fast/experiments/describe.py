@@ -15,12 +15,18 @@ __all__ = [
     "describe_epoch",
     "describe_outcome",
     "observed",
+    "shown_measure",
 ]
 
 
 def observed(operator: str) -> str:
     """Return what an operator observes, such as "x, y" or "x²"."""
     return ", ".join(ObservationOperator(operator).labels)
+
+
+def shown_measure(measure: str) -> str:
+    """Return a measure as tables and figures call it, such as "mirror-aware rms"."""
+    return measure.replace("mirror_", "mirror-aware ")
 
 
 def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
@@ -65,5 +71,4 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
         float(metrics["scores"][name][measure]) for name in ("analysis", "3D-Var")
     )
     change = 100.0 * (ours / theirs - 1.0)
-    name = measure.replace("mirror_", "mirror-aware ")
-    return f"{name} {ours:.3f}, 3D-Var {theirs:.3f} ({change:+.0f} %)"
+    return f"{shown_measure(measure)} {ours:.3f}, 3D-Var {theirs:.3f} ({change:+.0f} %)"

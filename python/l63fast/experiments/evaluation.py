@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.describe import shown_measure
 from l63fast.observation import ObservationOperator
 from l63fast.verification import MEASURES as PLAIN_MEASURES
 from l63fast.verification import paired_difference, score, skill
@@ -134,7 +135,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Any:
     table = Table(caption=_caption(metrics), caption_justify="left")
     table.add_column("method")
     for measure in measures:
-        table.add_column(measure.replace("mirror_", "mirror-aware "), justify="right")
+        table.add_column(shown_measure(measure), justify="right")
     table.add_column("x, y, z", justify="right")
     table.add_column("95th percentile", justify="right")
     for name in METHODS:
@@ -149,7 +150,7 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     measure = metrics["headline"]
     found = metrics["paired_difference"][measure]
     difference, low, high = (float(found[k]) for k in ("difference", "low", "high"))
-    name = measure.replace("mirror_", "mirror-aware ")
+    name = shown_measure(measure)
     return (
         f"{metrics['split']} split: {metrics['n_trajectories']} trajectories, "
         f"{metrics['n_times']} analyses each.\nAnalysis minus 3D-Var, {name}: "

@@ -165,9 +165,10 @@ def _kept(
     except L63Error:
         return None
     metrics = result.metrics
-    hashes = dict(TwinExperiment.load(data).hashes)
-    same = (result.settings, metrics["data"], metrics["versions"])
-    return metrics if same == (cell, hashes, versions()) else None
+    hashes = TwinExperiment.load(data).hashes
+    same_data = all(hashes[name] == h for name, h in metrics["data"].items())
+    same = (result.settings, metrics["versions"]) == (cell, versions())
+    return metrics if same and same_data else None
 
 
 def reason(error: BaseException) -> str:

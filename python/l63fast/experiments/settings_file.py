@@ -161,4 +161,4 @@ def _agrees(have: Any, asked: Any) -> bool:
     """Whether a setting is as asked; of a table, those of its keys that were given."""
     if isinstance(have, Mapping) and isinstance(asked, Mapping):
         return all(have.get(key) == value for key, value in asked.items())
-    return bool(have == _tuples(asked))
+    return bool(_tuples(have) == _tuples(asked))

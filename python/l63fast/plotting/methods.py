@@ -65,7 +65,8 @@ def method_scores(
         _beside(ax, y, _written(score.value, label))
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
-    if label != "dB" and any(math.isfinite(score.value) for score in scores.values()):
+    found = any(math.isfinite(score.value) for score in scores.values())
+    if found and not label.endswith("dB"):
         plain_log(ax, "x")
     ax.set_xlabel(label)
     if any(math.isfinite(score.published[0]) for score in scores.values()):
@@ -138,7 +139,7 @@ def scores_by_sigma(
         ax.set_title(f"{column}, {row}", fontsize=8.5)
     for ax in axes.flat:
         plain_log(ax, "x")
-        if label != "dB":
+        if not label.endswith("dB"):
             plain_log(ax, "y")
     fig.supxlabel("standard deviation of the observation error", fontsize=9.0)
     fig.supylabel(label, fontsize=9.0)
@@ -161,7 +162,7 @@ def _draw_line(ax: Axes, method: str, points: Mapping[float, MethodScore]) -> Ar
 
 
 def _written(value: float, label: str) -> str:
-    if not math.isfinite(value) or label == "dB":
+    if not math.isfinite(value) or label.endswith("dB"):
         return shown(value)
     return f"{value:.3g}" if value < 0.1 else f"{value:.3f}"
 

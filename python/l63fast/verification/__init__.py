@@ -19,6 +19,7 @@ from l63fast.verification.innovations import (
 from l63fast.verification.measures import (
     MEASURES,
     instantaneous_rms,
+    nearer,
     pool,
     rms,
     skill,
@@ -26,6 +27,7 @@ from l63fast.verification.measures import (
 from l63fast.verification.scores import (
     CLIMATOLOGICAL_RMS,
     Scores,
+    decibel,
     score,
     trajectory_means,
 )
@@ -40,8 +42,10 @@ __all__ = [
     "SpreadSkill",
     "compare",
     "crps",
+    "decibel",
     "innovation_statistics",
     "instantaneous_rms",
+    "nearer",
     "paired_difference",
     "pool",
     "rank_histogram",

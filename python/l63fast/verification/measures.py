@@ -16,6 +16,7 @@ __all__ = [
     "finish",
     "instantaneous_rms",
     "mean_squares",
+    "nearer",
     "pair",
     "pool",
     "rms",
@@ -104,6 +105,12 @@ def mean_squares(
         plain = ((analysis - truth) ** 2).mean(axis=-1)
         mirrored = ((mirror(analysis) - truth) ** 2).mean(axis=-1)
     return plain, mirrored
+
+
+def nearer(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return each analysis (..., 3) or its mirror image, if nearer to the truth."""
+    plain, mirrored = mean_squares(analysis, truth)
+    return np.where((mirrored < plain)[..., None], mirror(analysis), analysis)
 
 
 def squared_errors(

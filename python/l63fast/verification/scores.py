@@ -9,13 +9,19 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.lorenz63 import mirror
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
-from l63fast.verification.measures import by_trajectory, finish, mean_squares, pair
+from l63fast.verification.measures import (
+    by_trajectory,
+    finish,
+    mean_squares,
+    nearer,
+    pair,
+)
 
 __all__ = [
     "CLIMATOLOGICAL_RMS",
     "Scores",
+    "decibel",
     "score",
     "trajectory_means",
 ]
@@ -70,16 +76,17 @@ class Scores:
     @property
     def pool_decibel(self) -> float:
         """Mean squared error in dB: 10 log10 of `pool` squared."""
-        return _decibel(self.pool)
+        return decibel(self.pool)
 
     @property
     def pool_decibel_ci95(self) -> Interval:
         """Bootstrap interval of `pool_decibel`."""
         low, high = self.ci95["pool"]
-        return _decibel(low), _decibel(high)
+        return decibel(low), decibel(high)
 
 
-def _decibel(pool: float) -> float:
+def decibel(pool: float) -> float:
+    """Return the mean squared error in dB, 10 log10 of the square of `pool`."""
     return -math.inf if pool == 0.0 else 20.0 * math.log10(pool)
 
 
@@ -118,7 +125,7 @@ def score(
     folded = np.minimum(plain, mirrored)
     flipped = mirrored < plain
     broken = ~np.isfinite(analysis).all(axis=-1)
-    judged = np.where(flipped[..., None], mirror(analysis), analysis)
+    judged = nearer(analysis, truth)
     with np.errstate(over="ignore", invalid="ignore"):
         errors = (judged if mirror_aware else analysis) - truth
         components = np.sqrt((errors**2).mean(axis=(0, 1)))

@@ -29,6 +29,7 @@ from l63fast.twin import TwinExperiment
 from l63fast.verification import (
     crps,
     innovation_statistics,
+    nearer,
     rank_histogram,
     score,
     spread_skill,
@@ -127,7 +128,6 @@ def _metrics(
     blind = problem.twin.operator.is_mirror_blind
     how = {"n_bootstrap": cell.scores.n_bootstrap, "seed": cell.scores.seed}
     scores = score(result.analysis, truth, mirror_aware=blind, **how)
-    decibel = {"decibel": scores.pool_decibel, "ci95": scores.pool_decibel_ci95}
     return {
         "cell": cell.name,
         "label": prepared.label,
@@ -136,12 +136,11 @@ def _metrics(
         "n_trajectories": truth.shape[0],
         "n_cycles": truth.shape[1],
         "scores": asdict(scores),
-        "pool_decibel": decibel,
         "status": {
             status.name.lower(): int((result.status == status).sum())
             for status in Status
         },
-        **_claims(result, truth, how),
+        **_claims(result, truth, how, mirror_aware=blind),
         **_tuned(prepared),
         "data": dict(problem.twin.hashes),
         "versions": versions(),
@@ -155,19 +154,24 @@ def measure_name(measure: str, *, blind: bool) -> str:
 
 
 def _claims(
-    result: CycleResult, truth: np.ndarray, how: dict[str, int]
+    result: CycleResult, truth: np.ndarray, how: dict[str, int], *, mirror_aware: bool
 ) -> dict[str, Any]:
-    """Return what the scheme says of its own errors, beside what they are."""
+    """Return what the scheme says of its own errors, beside what they are.
+
+    Where the scores are mirror-aware, so are the errors here; members are of both
+    signs then, and have no place among which the truth could be.
+    """
     claims: dict[str, Any] = {}
     if result.spread is not None:
-        skill = spread_skill(result.analysis, result.spread, truth, **how)
+        judged = nearer(result.analysis, truth) if mirror_aware else result.analysis
+        skill = spread_skill(judged, result.spread, truth, **how)
         claims["spread"] = asdict(skill)
     if result.innovation is not None and result.innovation_covariance is not None:
         statistics = innovation_statistics(
             result.innovation, result.innovation_covariance, **how
         )
         claims["innovation"] = asdict(statistics)
-    if result.members is not None:
+    if result.members is not None and not mirror_aware:
         claims["ranks"] = asdict(rank_histogram(result.members, truth, **how))
         value, low, high = crps(result.members, truth, **how)
         claims["crps"] = {"crps": value, "ci95": (low, high)}

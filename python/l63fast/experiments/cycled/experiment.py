@@ -129,10 +129,15 @@ class CycledExperiment:
                 changes["Q"] = axes.model_error * sigma**2
             parts = (
                 (axes.operators, operator),
-                (axes.sigmas, f"s{sigma:.4g}"),
+                (axes.sigmas, f"s{sigma:.6g}"),
                 (axes.intervals, f"i{interval}"),
             )
             name = "_".join(part for values, part in parts if values)
+            if name in found:
+                raise ConfigurationError(
+                    f"sigmas: expected errors that differ in their first 6 digits, got "
+                    f"{list(axes.sigmas)}"
+                )
             found[name] = with_cycles(data, self.cycle, **changes)
         return found
 
@@ -154,6 +159,8 @@ class CycledExperiment:
         ConfigurationError
             If it has no such method.
         """
+        if not keys:
+            raise ConfigurationError("--methods: expected at least one, got none")
         for key in keys:
             if key not in self.methods:
                 raise ConfigurationError(
@@ -184,7 +191,20 @@ def _without(table: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in keys}
 
 
+_OUR_FOLDERS: Final = ("data", "summary")
 _SECTIONS: Final = ("experiment", "data", "cycle", "scores", "methods")
+
+
+def _check_key(key: str, source: str) -> None:
+    try:
+        _checks.file_name("methods", key)
+    except ArgumentValueError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    if key in _OUR_FOLDERS:
+        raise ConfigurationError(
+            f"{source}: methods.{key}: expected another name: the experiment has a "
+            "folder of its own of that name"
+        )
 
 
 def experiment_from_tables(
@@ -208,10 +228,7 @@ def experiment_from_tables(
     if not isinstance(methods, Mapping) or not methods:
         raise ConfigurationError(f"{source}: methods: expected at least one table")
     for key in methods:
-        try:
-            _checks.file_name("methods", key)
-        except ArgumentValueError as error:
-            raise ConfigurationError(f"{source}: {error}") from None
+        _check_key(key, source)
     cycle = build(CycleSettings, tables.get("cycle", {}), source=source, key="cycle")
     axes = build(
         CycledAxes, tables.get("experiment", {}), source=source, key="experiment"

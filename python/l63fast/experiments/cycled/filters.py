@@ -189,7 +189,7 @@ class Optimum:
         )
         return Prepared(
             scheme,
-            f"optimum (N={scheme.n_particles})",
+            f"optimum (N{'=' if convergence.settled else '>'}{scheme.n_particles})",
             "regularisation",
             scheme.regularisation,
             convergence=convergence,

@@ -11,7 +11,7 @@ from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.report import write_cycled_summary
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.table import rich_blocks
-from l63fast.experiments.describe import describe_data
+from l63fast.experiments.describe import describe_data, shown_measure
 from l63fast.experiments.kind import Kind
 
 __all__ = ["CYCLED", "announced"]
@@ -19,10 +19,9 @@ __all__ = ["CYCLED", "announced"]
 
 def _described(metrics: Mapping[str, Any]) -> str:
     measure = metrics["measure"]
-    name = measure.replace("mirror_", "mirror-aware ")
     value = float(metrics["scores"][measure])
     found = f"{value:.4g}" if math.isfinite(value) else "diverged"
-    return f"{metrics['label']}: {name} {found}"
+    return f"{metrics['label']}: {shown_measure(measure)} {found}"
 
 
 def announced(experiment: CycledExperiment) -> list[str]:

@@ -45,7 +45,7 @@ def method_from_table(table: Any, *, source: str, key: str) -> Method:
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
     name = table.get("scheme")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ConfigurationError(
             f"{source}: {key}.scheme: expected one of {', '.join(METHODS)}, got "
             f"{name!r}"

@@ -84,12 +84,8 @@ class Variational:
             errors = problem.three_d_var
             B, label = errors.scheme.B / errors.tuning.scale, "3D-Var"
         base = ThreeDVar(twin.operator, B, twin.R, **problem.model)
-        if scale is None and self.B == "forecast":
-            tuning = errors.tuning
-        elif scale is None:
-            tuning = tune_cycled_b_scale(base, twin, **tuning_options(problem, measure))
         if scale is None:
-            assert tuning is not None
+            tuning = tune_cycled_b_scale(base, twin, **tuning_options(problem, measure))
             scale = tuning.scale
         scheme = dataclasses.replace(base, B=scale * B)
         return Prepared(scheme, label, "b", scale, tuning)

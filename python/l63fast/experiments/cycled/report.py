@@ -100,7 +100,7 @@ def _of_cases(rows: Sequence[CycledRow]) -> dict[str, Any]:
 
 def _family(row: CycledRow) -> str:
     """Return what a method is called whatever its size in this case."""
-    return row.method.split(" (")[0]
+    return "optimum" if row.key == "optimum" else row.method
 
 
 def _titled(result: CycledResult) -> str:

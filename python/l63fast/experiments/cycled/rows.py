@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from l63fast.experiments.cycled.published import published_for, verdict
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.verification import compare
+from l63fast.experiments.describe import shown_measure
+from l63fast.verification import compare, decibel
 
 __all__ = ["CycledRow", "cycled_rows", "reference_of", "rows_csv"]
 
@@ -115,81 +117,110 @@ def reference_of(results: Sequence[CycledResult]) -> CycledResult | None:
 
 
 def cycled_rows(results: Sequence[CycledResult]) -> list[CycledRow]:
-    """Return one row per result, case by case."""
+    """Return one row per result, case by case.
+
+    Methods of one label are told apart by what the experiment calls them.
+    """
     rows = []
     for case in dict.fromkeys(result.settings.case for result in results):
         those = [result for result in results if result.settings.case == case]
         reference = reference_of(those)
-        rows += [_row(result, reference) for result in those]
+        labels = Counter(result.metrics["label"] for result in those)
+        for result in those:
+            label = result.metrics["label"]
+            if labels[label] > 1:
+                label = f"{label} [{result.settings.key}]"
+            rows.append(_row(result, label, reference))
     return rows
 
 
-def _row(result: CycledResult, reference: CycledResult | None) -> CycledRow:
+def _row(result: CycledResult, label: str, reference: CycledResult | None) -> CycledRow:
     cell, metrics = result.settings, result.metrics
-    scores, measure = metrics["scores"], metrics["measure"]
-    prefix = "mirror_" if measure.startswith("mirror_") else ""
-    score = float(scores[measure])
-    low, high = map(float, scores["ci95"][measure])
-    pool = float(scores[f"{prefix}pool"])
-    if cell.measure == "decibel":
-        score, low, high = (_decibel(value) for value in (score, low, high))
-    published = published_for(cell)
-    ratio = (NAN, NAN, NAN)
-    if reference is not None:
-        found = compare(
-            result.trajectories[_COLUMN[f"{prefix}pool"]],
-            reference.trajectories[_COLUMN[f"{prefix}pool"]],
-            n_bootstrap=cell.scores.n_bootstrap,
-            seed=cell.scores.seed,
-        )
-        ratio = (found.ratio, *found.ratio_ci95)
-    innovation = metrics.get("innovation", _NO_INNOVATION)
     parameter = metrics.get("parameter", {"name": "", "value": NAN})
     seconds = result.timing["seconds"]
     return CycledRow(
         case=cell.case,
         key=cell.key,
-        method=metrics["label"],
+        method=label,
         operator=cell.data.operator,
         sigma=cell.data.sigma,
         interval=cell.data.steps_per_cycle * cell.data.dt,
-        measure=_shown(measure, decibel=cell.measure == "decibel"),
-        score=score,
-        low=low,
-        high=high,
-        rms=float(scores[f"{prefix}rms"]),
-        pool=pool,
-        decibel=_decibel(pool),
         parameter=parameter["name"],
         value=float(parameter["value"]),
         tuned="tuning" in metrics or "convergence" in metrics,
-        published_low=NAN if published is None else published.low,
-        published_high=NAN if published is None else published.high,
-        verdict="" if published is None else verdict(published, score, low, high),
-        over_optimum=ratio[0],
-        over_optimum_low=ratio[1],
-        over_optimum_high=ratio[2],
-        spread=float(metrics.get("spread", {"ratio": NAN})["ratio"]),
-        innovation=float(innovation["ratio"]),
-        innovation_low=float(innovation["ci95"]["ratio"][0]),
-        innovation_high=float(innovation["ci95"]["ratio"][1]),
-        crps=float(metrics.get("crps", {"crps": NAN})["crps"]),
-        effective_size=float(metrics.get("effective_size", NAN)),
-        sign_flips=float(scores["sign_flip_rate"]),
-        diverged=float(scores["divergence_rate"]),
         training_seconds=float(seconds["tuning"]) if "training" in metrics else NAN,
         seconds_per_cycle=float(seconds["per_cycle"]),
         seconds_per_analysis=float(seconds["per_analysis"] or NAN),
+        **_scored(result),
+        **_beside(result, reference),
+        **_claimed(metrics),
     )
 
 
-def _shown(measure: str, *, decibel: bool) -> str:
-    name = measure.replace("mirror_", "mirror-aware ")
-    return name.replace("pool", "dB") if decibel else name
+def _scored(result: CycledResult) -> dict[str, Any]:
+    """Return the scores of a result, and what was published of the same."""
+    cell, metrics = result.settings, result.metrics
+    scores, measure = metrics["scores"], metrics["measure"]
+    prefix = _prefix(measure)
+    score = float(scores[measure])
+    low, high = map(float, scores["ci95"][measure])
+    pool = float(scores[f"{prefix}pool"])
+    shown = shown_measure(measure)
+    if cell.measure == "decibel":
+        score, low, high = (decibel(value) for value in (score, low, high))
+        shown = shown.replace("pool", "dB")
+    published = published_for(cell)
+    return {
+        "measure": shown,
+        "score": score,
+        "low": low,
+        "high": high,
+        "rms": float(scores[f"{prefix}rms"]),
+        "pool": pool,
+        "decibel": decibel(pool),
+        "published_low": NAN if published is None else published.low,
+        "published_high": NAN if published is None else published.high,
+        "verdict": "" if published is None else verdict(published, score, low, high),
+        "sign_flips": float(scores["sign_flip_rate"]),
+        "diverged": float(scores["divergence_rate"]),
+    }
 
 
-def _decibel(pool: float) -> float:
-    return 20.0 * math.log10(pool) if pool > 0.0 else -math.inf
+def _beside(result: CycledResult, reference: CycledResult | None) -> dict[str, Any]:
+    """Return the ratio of `pool` to that of the reference."""
+    ratio, low, high = NAN, NAN, NAN
+    if reference is not None:
+        column = _COLUMN[f"{_prefix(result.metrics['measure'])}pool"]
+        found = compare(
+            result.trajectories[column],
+            reference.trajectories[column],
+            n_bootstrap=result.settings.scores.n_bootstrap,
+            seed=result.settings.scores.seed,
+        )
+        ratio, (low, high) = found.ratio, found.ratio_ci95
+    return {
+        "over_optimum": ratio,
+        "over_optimum_low": low,
+        "over_optimum_high": high,
+    }
+
+
+def _claimed(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the scheme says of its own errors."""
+    innovation = metrics.get("innovation", _NO_INNOVATION)
+    low, high = innovation["ci95"]["ratio"]
+    return {
+        "spread": float(metrics.get("spread", {"ratio": NAN})["ratio"]),
+        "innovation": float(innovation["ratio"]),
+        "innovation_low": float(low),
+        "innovation_high": float(high),
+        "crps": float(metrics.get("crps", {"crps": NAN})["crps"]),
+        "effective_size": float(metrics.get("effective_size", NAN)),
+    }
+
+
+def _prefix(measure: str) -> str:
+    return "mirror_" if measure.startswith("mirror_") else ""
 
 
 def rows_csv(rows: Sequence[CycledRow]) -> str:

@@ -22,6 +22,7 @@ from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.kind import announced
 from l63fast.experiments.cycled.report import tuning_figure
 from l63fast.experiments.cycled.settings import CycledCell, cell_from_tables
+from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.kind import Kind
 from l63fast.experiments.result import CONFIG, METRICS, TIMING, versions, write_text
 from l63fast.experiments.settings_file import dump_tables
@@ -156,7 +157,7 @@ def _described(metrics: Mapping[str, Any]) -> str:
     end = "" if tuning["is_bracketed"] else " (at the end of what was tried)"
     return (
         f"{metrics['label']}: {parameter['name']} {float(parameter['value']):.4g}{end}"
-        f", {metrics['measure'].replace('mirror_', 'mirror-aware ')} "
+        f", {shown_measure(metrics['measure'])} "
         f"{float(tuning['score']):.4g}"
     )
 
@@ -189,7 +190,7 @@ def _rows(results: Sequence[TunedResult]) -> list[tuple[str, ...]]:
 
 def _caption(results: Sequence[TunedResult]) -> str:
     data = results[0].settings.data
-    measure = results[0].metrics["measure"].replace("mirror_", "mirror-aware ")
+    measure = shown_measure(results[0].metrics["measure"])
     return (
         f"Score: {measure} on {data.n_val} validation trajectories; the test split was "
         "not opened."
