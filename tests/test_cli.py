@@ -115,6 +115,9 @@ def test_a_slip_is_answered_with_what_was_meant(
             "--intervals: expected at least 1",
         ),
         (("tune", "--methods", "oi"), "expected one with a number to tune"),
+        (("experiment", "sakov2012", "--sigmas", ""), "--sigmas: expected at least"),
+        (("experiment", "sakov2012", "--methods", ","), "--methods: expected at least"),
+        (("experiment", "grid", "--intervals", "10,²"), "--intervals: expected"),
         (("tune", "quick"), "'sakov2012'"),
         (("visualize",), "--result_dir: expected"),
     ],
@@ -176,6 +179,11 @@ def test_one_value_and_an_axis_overrule_each_other(l63fast: Command) -> None:
     assert settings["data"]["sigma"] == 0.3
     assert settings["experiment"]["sigmas"] == []
     assert settings["experiment"]["intervals"] == [10, 25]
+    settings = cycled(l63fast, "encoders", "--seed", 7)
+    assert settings["methods"]["gru"]["training"]["seed"] == 7
+    assert "training" not in settings["methods"]["3dvar"]
+    settings = cycled(l63fast, "sakov2012", "--model_error", 0)
+    assert settings["data"]["sigma"] == pytest.approx(2**0.5)
     settings = cycled(l63fast, "sakov2012", "--operators", "x,xy", "--seed", 4)
     assert settings["experiment"]["operators"] == ["x", "xy"]
     assert "operator" not in settings["data"]

@@ -104,6 +104,10 @@ def test_every_method_of_the_published_presets_has_its_score_beside_it() -> None
         {"data": {"steps_per_cycle": 10}},
         {"data": {"Q": 0.1}},
         {"data": {"parameters": {"rho": 30.0}}},
+        {"data": {"dt": 0.005, "steps_per_cycle": 50}},
+        {"experiment": {"measure": "pool"}},
+        {"cycle": {"burn_in": 1.0}},
+        {"methods": {"enkf": {"scheme": "enkf", "n_members": 10, "inflation": 5.0}}},
         {"methods": {"enkf": {"scheme": "enkf", "n_members": 11, "inflation": 1.02}}},
         {"methods": {"enkf": {"scheme": "enkf", "n_members": 10, "rotation": False}}},
     ],
@@ -132,6 +136,10 @@ def test_the_published_range_widens_by_twice_the_half_width(
     published = next(p for p in PUBLISHED if p.low == 0.54)
     assert published.tolerance == pytest.approx(0.005)
     assert verdict(published, value, value - 0.015, value + 0.015) == word
+
+
+def test_without_an_interval_there_is_no_verdict() -> None:
+    assert verdict(PUBLISHED[1], 4.0, math.nan, math.nan) == ""
 
 
 def test_a_cell_is_scored_as_its_cycles_are(
