@@ -141,3 +141,13 @@ def test_a_gradient_that_is_not_finite_stops_training(
 def test_an_encoder_of_another_operator_is_refused(twin: TwinExperiment) -> None:
     with pytest.raises(ArgumentValueError, match="operator: expected that of the twin"):
         run(twin, dataclasses.replace(GRU, operator="x"))
+
+
+def test_a_twin_whose_noise_cannot_be_simulated_is_refused(
+    twin: TwinExperiment,
+) -> None:
+    openers = {name: lambda: twin.val for name in twin.hashes}
+    R = np.array([[1.0, 0.5], [0.5, 1.0]])
+    other = TwinExperiment(twin.settings, R, "from arrays", twin.hashes, openers)
+    with pytest.raises(ArgumentValueError, match="twin: expected independent obs"):
+        run(other)

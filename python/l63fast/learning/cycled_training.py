@@ -75,12 +75,7 @@ def train_cycled(
     ArgumentValueError
         If settings and twin do not agree.
     """
-    if encoder_settings.operator != twin.operator.name:
-        raise ArgumentValueError(
-            f"operator: expected that of the twin, {twin.operator.name!r}, got "
-            f"{encoder_settings.operator!r}"
-        )
-
+    _check_twin(twin, encoder_settings)
     identity = {
         **dataclasses.asdict(encoder_settings),
         **dataclasses.asdict(train_settings),
@@ -100,6 +95,21 @@ def train_cycled(
         resume=resume,
         report=report,
     )
+
+
+def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
+    if settings.operator != twin.operator.name:
+        raise ArgumentValueError(
+            f"operator: expected that of the twin, {twin.operator.name!r}, got "
+            f"{settings.operator!r}"
+        )
+    simulated = twin.settings.sigma**2 * np.eye(twin.operator.obs_dim)
+    if not np.allclose(twin.R, simulated):
+        raise ArgumentValueError(
+            f"twin: expected independent observation errors of sigma = "
+            f"{twin.settings.sigma:g}, as more of them are simulated, got R = "
+            f"{twin.R.tolist()}"
+        )
 
 
 def _begin(
