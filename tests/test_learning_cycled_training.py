@@ -12,6 +12,7 @@ import torch
 from l63fast.errors import ArgumentValueError, ModelFileError, TrainingDiverged
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder
+from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.settings import CycleSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult
 from l63fast.twin import TwinExperiment
@@ -112,8 +113,12 @@ def test_weights_are_averaged(twin: TwinExperiment) -> None:
     )
 
 
-def test_a_lost_estimate_stops_training(
-    twin: TwinExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("n_lost", [3, 12])
+def test_lost_estimates_begin_anew_unless_they_are_most(
+    n_lost: int,
+    twin: TwinExperiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     analysed, calls = Encoder.forward, 0
 
@@ -121,11 +126,36 @@ def test_a_lost_estimate_stops_training(
         nonlocal calls
         calls += 1
         analysis, hidden = analysed(self, *given)
-        return (analysis + 1e6 if calls == 60 else analysis), hidden
+        if calls == 60:  # in epoch 2
+            far = (torch.arange(len(analysis)) < n_lost).float()[:, None]
+            analysis = analysis + 1e6 * far
+        return analysis, hidden
 
     monkeypatch.setattr(Encoder, "forward", astray)
-    with pytest.raises(TrainingDiverged, match=r"epoch 2, step \d; last good .*\.pt"):
+    if n_lost == 3:
+        assert np.isfinite(run(twin).history[-1]["val_loss"])
+        return
+    with pytest.raises(TrainingDiverged, match=r"epoch 2, step \d: 12 of 16 .*\.pt"):
         run(twin, directory=tmp_path)
+
+
+def test_a_lost_validation_trajectory_counts_and_ends_nothing(
+    twin: TwinExperiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(twin).history[0]
+    step = EncoderFunction.step
+
+    def astray(self: EncoderFunction, *given: Any) -> Any:
+        analysis, hidden = step(self, *given)
+        if len(analysis) == 20:
+            analysis[3] = np.nan
+        return analysis, hidden
+
+    monkeypatch.setattr(EncoderFunction, "step", astray)
+    lost = run(twin).history[0]
+    assert lost["val_rms"] != whole["val_rms"]
+    assert np.isfinite([lost["val_rms"], lost["val_rmse"], lost["val_loss"]]).all()
+    assert lost["train_loss"] == whole["train_loss"]
 
 
 def test_a_gradient_that_is_not_finite_stops_training(
@@ -134,7 +164,7 @@ def test_a_gradient_that_is_not_finite_stops_training(
     from l63fast.learning import dynamics
 
     monkeypatch.setattr(dynamics, "adjoint", lambda s, g, n, **kw: g * np.inf)
-    with pytest.raises(TrainingDiverged, match="the gradient became non-finite"):
+    with pytest.raises(TrainingDiverged, match=r"the gradient diverged .*non-finite"):
         run(twin)
 
 
