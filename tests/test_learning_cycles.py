@@ -25,7 +25,12 @@ def source(
 
 
 def encoder(settings: EncoderSettings) -> Encoder:
-    built = build_encoder(settings, Normaliser.identity("xy"))
+    scales = dataclasses.replace(
+        Normaliser.identity("xy"),
+        state_mean=np.array([0.0, 0.0, 23.5]),
+        state_std=np.array([8.0, 9.0, 8.6]),
+    )
+    built = build_encoder(settings, scales)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         built.head.outer.weight.normal_(std=0.02)
