@@ -1,14 +1,26 @@
-"""Small datasets for the tests of learning, without a simulation."""
+"""Small datasets and settings for the tests of learning."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.settings import CycleSettings, EncoderSettings
 from l63fast.observation import ObservationOperator
+from l63fast.twin import TwinSettings
 
 B = np.array([[0.5, 0.3, 0.0], [0.3, 0.9, 0.0], [0.0, 0.0, 0.7]])
 R_SIGMA = 1.0
+
+TWIN = TwinSettings(
+    "xy", n_train=1, n_val=20, n_test=1, n_steps=400, spin_up_time=2.0, save_every=10
+)
+GRU = EncoderSettings("gru", "xy", window=1, hidden=8, n_iterations=1, memory="carried")
+LSTM = dataclasses.replace(GRU, model="lstm")
+MLP = EncoderSettings("mlp", "xy", window=2, hidden=8, n_iterations=1)
+CYCLES = CycleSettings(updates=5, unroll=4, first_unroll=2, through_model=0.4)
 
 
 def samples(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from l63fast.assimilation.cycled_errors import perturbed
-from l63fast.assimilation.cycling import CycleResult, run_cycles
+from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch
@@ -75,12 +74,7 @@ def train_cycled(
     ArgumentValueError
         If settings and twin do not agree.
     """
-    if encoder_settings.operator != twin.operator.name:
-        raise ArgumentValueError(
-            f"operator: expected that of the twin, {twin.operator.name!r}, got "
-            f"{encoder_settings.operator!r}"
-        )
-
+    _check_twin(twin, encoder_settings)
     identity = {
         **dataclasses.asdict(encoder_settings),
         **dataclasses.asdict(train_settings),
@@ -100,6 +94,21 @@ def train_cycled(
         resume=resume,
         report=report,
     )
+
+
+def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
+    if settings.operator != twin.operator.name:
+        raise ArgumentValueError(
+            f"operator: expected that of the twin, {twin.operator.name!r}, got "
+            f"{settings.operator!r}"
+        )
+    simulated = twin.settings.sigma**2 * np.eye(twin.operator.obs_dim)
+    if not np.allclose(twin.R, simulated):
+        raise ArgumentValueError(
+            f"twin: expected independent observation errors of sigma = "
+            f"{twin.settings.sigma:g}, as more of them are simulated, got R = "
+            f"{twin.R.tolist()}"
+        )
 
 
 def _begin(
@@ -199,21 +208,23 @@ class _Exam:
             warm_up=self._warm_up,
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
-        if not np.isfinite(result.analysis).all():
-            return {"val_loss": math.inf, "val_rmse": math.inf, "val_rms": math.inf}
+        # A lost trajectory counts as one that is not assimilated, and ends no training.
+        mean = encoder.state_mean.numpy()
+        background, analysis = (
+            np.where(np.isfinite(states), states, mean)
+            for states in (result.background, result.analysis)
+        )
+        latest = self._twin.val.observations[:, result.scored, None]
         blind = self._twin.operator.is_mirror_blind
         return {
-            "val_loss": self._cost(result, truth),
-            "val_rmse": pool(result.analysis, truth, blind),
-            "val_rms": rms(result.analysis, truth, blind),
+            "val_loss": self._cost(analysis, background, latest, truth),
+            "val_rmse": pool(analysis, truth, blind),
+            "val_rms": rms(analysis, truth, blind),
         }
 
-    def _cost(self, result: CycleResult, truth: np.ndarray) -> float:
-        latest = self._twin.val.observations[:, result.scored]
-        met = (result.background, latest[:, :, None], truth)
+    def _cost(self, *arrays: np.ndarray) -> float:
+        """Return the mean loss of analyses, and the backgrounds, windows, truths."""
         analysis, *batch = (
-            torch.from_numpy(a.astype(np.float32)).flatten(0, 1)
-            for a in (result.analysis, *met)
+            torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays
         )
-        cost = self._loss(analysis, Batch(*batch))
-        return float(cost.mean(dtype=torch.float64))
+        return float(self._loss(analysis, Batch(*batch)).mean(dtype=torch.float64))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from l63fast import _random
+from l63fast.errors import DivergenceError
 from l63fast.learning.chains import Course, TruthChains
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
@@ -19,6 +20,8 @@ from l63fast.learning.settings import CycleSettings
 from l63fast.twin import TwinSettings
 
 __all__ = ["CycledBatches"]
+
+_FAR: Final = 6.0  # climatological standard deviations; the attractor ends at 3.3
 
 
 class CycledBatches:
@@ -63,8 +66,9 @@ class CycledBatches:
             twin.dt,
             twin.parameters,
             n_threads,
-            on_divergence="nan",
         )
+        self._centre = encoder.state_mean.double()
+        self._reach = _FAR * encoder.state_std.double()
         # Keys of draws: 0 the scales', 1 what was seen before, 2 u + 2 and 2 u + 3.
         self._seen = self._chains.advance(self._window, 1).observations[1:]
         self._estimate = torch.full((n, 3), torch.nan, dtype=torch.float64)
@@ -110,24 +114,47 @@ class CycledBatches:
     ) -> tuple[Tensor, Batch]:
         seen = np.concatenate([self._seen, course.observations])
         self._seen = seen[len(course.truth) :]
+        obs_windows = _float32(_time_first(seen, self._window))
+        truth = torch.from_numpy(course.truth)
         state, hidden = self._estimate, self._hidden
-        backgrounds, analyses, read = [], [], []
-        for obs_window in _float32(_time_first(seen, self._window)):
+        backgrounds, analyses = [], []
+        for obs_window, latest in zip(obs_windows, truth, strict=True):
             background = self._forecast(state if through else state.detach()).float()
             analysis, hidden = encoder(background, obs_window, hidden)
-            state = analysis.double()
+            state, hidden = self._found(analysis.double(), hidden, latest)
             backgrounds.append(background)
             analyses.append(analysis)
-            read.append(obs_window)
-            if not torch.isfinite(state).all():
-                break  # the loss of these is not finite, and training ends
         self._estimate, self._hidden = state.detach(), hidden.detach()
         batch = Batch(
             background=torch.cat(backgrounds),
-            obs_window=torch.cat(read),
-            truth=_float32(course.truth[: len(analyses)]).flatten(0, 1),
+            obs_window=obs_windows.flatten(0, 1),
+            truth=truth.float().flatten(0, 1),
         )
         return torch.cat(analyses), batch
+
+    def _found(
+        self, state: Tensor, hidden: Tensor, truth: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Put those that have left the attractor far behind back to their truth.
+
+        Their forecasts would leave the floating-point range, and the gradients of all.
+
+        Raises
+        ------
+        DivergenceError
+            If these are more than half of all.
+        """
+        lost = ~((state.detach() - self._centre).abs() <= self._reach).all(1)
+        n_lost, n = int(lost.sum()), len(lost)
+        if not n_lost:
+            return state, hidden
+        if n_lost > n / 2:
+            members = lost.nonzero()[:, 0].numpy()
+            raise DivergenceError(
+                f"{n_lost} of {n} estimates are far from the attractor", members, 0, 0.0
+            )
+        anew = lost[:, None]
+        return torch.where(anew, truth, state), torch.where(anew, 0.0, hidden)
 
     def progress(self) -> dict[str, Any]:
         """Return where all trajectories are."""

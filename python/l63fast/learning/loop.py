@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from l63fast.errors import TrainingDiverged
+from l63fast.errors import DivergenceError, TrainingDiverged
 from l63fast.learning.batches import BatchSource
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.encoders import Encoder
@@ -84,10 +84,13 @@ class TrainingRun:
         self._trained.train()
         losses, norms = [], []
         lessons = self._batches.epoch(done, self._trained)
-        for step, (analysis, batch) in enumerate(lessons):
-            loss, norm = self._step(done, step, analysis, batch)
-            losses.append(loss)
-            norms.append(norm)
+        try:
+            for step, (analysis, batch) in enumerate(lessons):
+                loss, norm = self._step(done, step, analysis, batch)
+                losses.append(loss)
+                norms.append(norm)
+        except DivergenceError as error:
+            raise self._diverged(done, len(losses), "estimate", str(error)) from error
         found = self._exam(self.encoder.eval())
         if not math.isfinite(found["val_loss"]):
             raise self._diverged(done, len(losses), "validation loss")
@@ -146,13 +149,15 @@ class TrainingRun:
         highest = settings.learning_rate * 0.5 ** (falls - 1 - to_come)
         return highest * 0.5 * (1.0 - math.cos(math.pi * (left - to_come)))
 
-    def _diverged(self, epoch: int, step: int, which: str) -> TrainingDiverged:
+    def _diverged(
+        self, epoch: int, step: int, which: str, why: str = "it became non-finite"
+    ) -> TrainingDiverged:
         checkpoint = None
         if self._directory is not None and self.history:
             checkpoint = str(self._directory / CHECKPOINT)
         return TrainingDiverged(
-            f"training: the {which} became non-finite in epoch {epoch + 1}, "
-            f"step {step}; last good checkpoint: {checkpoint or 'none'}",
+            f"training: the {which} diverged in epoch {epoch + 1}, step {step}: {why}; "
+            f"last good checkpoint: {checkpoint or 'none'}",
             epoch + 1,
             step,
             checkpoint,

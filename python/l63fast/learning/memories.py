@@ -14,9 +14,9 @@ class _Carried(Reader):
     """A cell that takes one step per analysis.
 
     It reads ``(n, n_inputs)``: the flattened window, the background and the
-    innovation, each in its own scale; and besides a layer's worth of features of
-    those and of the memory. Without these the gates see nothing but linear functions
-    of them, and it takes twice the training to become as good.
+    innovation, each in its own scale; and besides them a layer of features of those
+    and of the memory. With linear functions alone in its gates a cell learns slower:
+    how uncertain a forecast is follows from both in no linear way.
     """
 
     def __init__(self, obs_dim: int, window: int, width: int, hidden: int):

@@ -141,7 +141,7 @@ class TrainSettings:
     warm_restarts: int = 0
     averaging: float = 0.0
     optimiser: str = "adam"
-    matrix_rate: float = 10.0
+    matrix_rate: float = 6.0
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
