@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from l63fast.learning.data import AssimilationDataset
-from l63fast.learning.settings import CycleSettings, EncoderSettings
+from l63fast.learning.settings import ChainSettings, EncoderSettings
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
@@ -20,7 +20,7 @@ TWIN = TwinSettings(
 GRU = EncoderSettings("gru", "xy", window=1, hidden=8, n_iterations=1, memory="carried")
 LSTM = dataclasses.replace(GRU, model="lstm")
 MLP = EncoderSettings("mlp", "xy", window=2, hidden=8, n_iterations=1)
-CYCLES = CycleSettings(updates=5, unroll=4, first_unroll=2, through_model=0.4)
+CYCLES = ChainSettings(updates=5, unroll=4, first_unroll=2, through_model=0.4)
 
 
 def samples(

@@ -13,7 +13,7 @@ from l63fast.errors import ArgumentValueError, ModelFileError, TrainingDiverged
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.settings import CycleSettings, EncoderSettings, TrainSettings
+from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult
 from l63fast.twin import TwinExperiment
 from learning_samples import CYCLES, GRU, LSTM, MLP, TWIN
@@ -37,7 +37,7 @@ def run(
     twin: TwinExperiment,
     settings: EncoderSettings = GRU,
     recipe: TrainSettings = RECIPE,
-    cycles: CycleSettings = CYCLES,
+    cycles: ChainSettings = CYCLES,
     **kw: Any,
 ) -> TrainResult:
     return train_cycled(settings, recipe, cycles, twin, **kw)

@@ -12,14 +12,14 @@ from l63fast import _random
 from l63fast.learning.cycles import CycledBatches
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.settings import CycleSettings, EncoderSettings
+from l63fast.learning.settings import ChainSettings, EncoderSettings
 from l63fast.lorenz63 import forecast
 from l63fast.twin import TwinSettings
 from learning_samples import CYCLES, GRU, MLP, TWIN
 
 
 def source(
-    encoder: Encoder, cycles: CycleSettings = CYCLES, twin: TwinSettings = TWIN
+    encoder: Encoder, cycles: ChainSettings = CYCLES, twin: TwinSettings = TWIN
 ) -> CycledBatches:
     return CycledBatches(encoder, cycles, twin, n=16, n_epochs=3, seed=0, n_threads=1)
 
@@ -88,7 +88,7 @@ def test_trajectories_begin_anew_near_their_truth_and_without_memory() -> None:
 @pytest.mark.parametrize("rate", [0.02, 0.3])
 def test_so_many_begin_anew_as_were_asked_for(rate: float) -> None:
     built = encoder(GRU)
-    cycles = CycleSettings(updates=1000, unroll=1, first_unroll=1, restarts=rate)
+    cycles = ChainSettings(updates=1000, unroll=1, first_unroll=1, restarts=rate)
     batches = source(built, cycles)
     n_begun = 0
     for update in range(1000):

@@ -10,7 +10,7 @@ from l63fast.learning.readers import ENCODERS
 from l63fast.learning.settings import (
     ENCODER_NAMES,
     LOSS_NAMES,
-    CycleSettings,
+    ChainSettings,
     EncoderSettings,
     TrainSettings,
 )
@@ -44,13 +44,13 @@ def test_names_are_those_of_the_classes() -> None:
         (TrainSettings, "averaging", 1.0),
         (TrainSettings, "optimiser", "sgd"),
         (TrainSettings, "matrix_rate", 0.0),
-        (CycleSettings, "updates", 0),
-        (CycleSettings, "unroll", 0),
-        (CycleSettings, "first_unroll", 17),
-        (CycleSettings, "growth", 1.1),
-        (CycleSettings, "through_model", -0.1),
-        (CycleSettings, "restarts", float("nan")),
-        (CycleSettings, "start_sigma", -1.0),
+        (ChainSettings, "updates", 0),
+        (ChainSettings, "unroll", 0),
+        (ChainSettings, "first_unroll", 17),
+        (ChainSettings, "growth", 1.1),
+        (ChainSettings, "through_model", -0.1),
+        (ChainSettings, "restarts", float("nan")),
+        (ChainSettings, "start_sigma", -1.0),
     ],
 )
 def test_bad_values_are_refused_by_name(settings: Any, name: str, value: Any) -> None:

@@ -24,7 +24,7 @@ from l63fast.learning.loop import Record, TrainingRun
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.scheme import NeuralAnalysis
-from l63fast.learning.settings import CycleSettings, EncoderSettings, TrainSettings
+from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult, completed, loss_of_background
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -41,7 +41,7 @@ _SHARE_OF_CLIMATE: Final = 0.1  # B of 3D-Var in units of the climatological C
 def train_cycled(
     encoder_settings: EncoderSettings,
     train_settings: TrainSettings,
-    cycle_settings: CycleSettings,
+    cycle_settings: ChainSettings,
     twin: TwinExperiment,
     *,
     B: np.ndarray | None = None,
@@ -114,7 +114,7 @@ def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
 def _begin(
     encoder_settings: EncoderSettings,
     settings: TrainSettings,
-    cycle_settings: CycleSettings,
+    cycle_settings: ChainSettings,
     twin: TwinExperiment,
     B: np.ndarray | None,
     directory: Path | None,

@@ -16,7 +16,7 @@ from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
-from l63fast.learning.settings import CycleSettings
+from l63fast.learning.settings import ChainSettings
 from l63fast.twin import TwinSettings
 
 __all__ = ["CycledBatches"]
@@ -35,7 +35,7 @@ class CycledBatches:
     ----------
     encoder : Encoder
         For its window and the size of its memory only.
-    cycles : CycleSettings
+    cycles : ChainSettings
     twin : TwinSettings
         Of the model, the cycle and the observations.
     n : int
@@ -48,7 +48,7 @@ class CycledBatches:
     def __init__(
         self,
         encoder: Encoder,
-        cycles: CycleSettings,
+        cycles: ChainSettings,
         twin: TwinSettings,
         *,
         n: int,

@@ -14,7 +14,7 @@ __all__ = [
     "ENCODER_NAMES",
     "LOSS_NAMES",
     "MEMORIES",
-    "CycleSettings",
+    "ChainSettings",
     "EncoderSettings",
     "TrainSettings",
 ]
@@ -161,7 +161,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class CycleSettings:
+class ChainSettings:
     """How an encoder learns in cycles: from forecasts of its own analyses.
 
     Attributes

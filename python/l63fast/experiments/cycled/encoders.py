@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
-from l63fast.learning.settings import CycleSettings, EncoderSettings, TrainSettings
+from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 
 if TYPE_CHECKING:
     from l63fast.learning.training import TrainResult
@@ -26,7 +26,7 @@ class TrainedEncoder:
     model, window, hidden, n_iterations, memory
         As in `EncoderSettings`; the operator is that of the data.
     training : TrainSettings
-    cycles : CycleSettings
+    cycles : ChainSettings
         How it learns from the forecasts of its own analyses.
     """
 
@@ -37,7 +37,7 @@ class TrainedEncoder:
     n_iterations: int = 1
     memory: str = "carried"
     training: TrainSettings = field(default_factory=TrainSettings)
-    cycles: CycleSettings = field(default_factory=CycleSettings)
+    cycles: ChainSettings = field(default_factory=ChainSettings)
 
     def __post_init__(self) -> None:
         self._encoder("x")
