@@ -100,7 +100,7 @@ def test_a_slip_is_answered_with_what_was_meant(
         (("experiment", "--operators", "x,x"), "--operators: expected"),
         (("experiment", "--n_iterations", "3,a"), "--n_iterations: expected"),
         (("experiment", "--operators", "zx"), "--operators: expected x, y, z"),
-        (("experiment", "--n_cycles", "3"), "--n_cycles: unknown table"),
+        (("experiment", "--n_cycles", "3"), "--n_cycles: unknown table [cycle] in"),
         (("experiment", "--methods", "oi"), "--methods: expected a cycled experiment"),
         (("experiment", "nosuch"), "'sakov2012'"),
         (("experiment", "sakov2012", "--methods", "no"), "--methods: sakov2012 has no"),

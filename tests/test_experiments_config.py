@@ -52,7 +52,10 @@ def test_a_matrix_in_a_file_is_the_matrix_of_the_data(tmp_path: Path) -> None:
         ("[data]\nsigma=1\nsigma=2", "line 3: the key 'sigma' stands twice"),
         ("[data]\n[data]", "line 2: the table [data] stands twice"),
         ("[data\n", "not valid TOML"),
-        ("[dada]\nsigma = 1", "dada: unknown table (known: data, background"),
+        (
+            "[dada]\nsigma = 1",
+            "dada.sigma: unknown table [dada] in the training of an encoder (known: data",
+        ),
         ("data = 3", "data: expected a table [data]"),
         ("[model]\nwindow = 101", "model.window: expected at most the 100"),
         ("[model]\noperator = 'x'", "model.operator: expected that of the data"),

@@ -115,17 +115,22 @@ def run_cycles(
     _checks.batch("initial", background, (n,), f"split {split_name!r}")
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
     rng = _random.generator(seed, "scheme", split_name)
-    lap = twin.settings.steps_per_cycle
+    steps_per_cycle = twin.settings.steps_per_cycle
     if ready:
         warm_up = _checked_warm_up(warm_up, scheme.window)
         before = range(ready)
-        for cycle in _cycles(warm_up, background, split.observations, before, lap, rng):
+        for cycle in _cycles(
+            warm_up, background, split.observations, before, steps_per_cycle, rng
+        ):
             background = cycle.analysis.state
     cycles = range(ready, first + n_cycles)
-    if hasattr(scheme, "run") and not _checks.boolean("keep_members", keep_members):
+    keep_members = _checks.boolean("keep_members", keep_members)
+    if hasattr(scheme, "run") and not keep_members and not ready:
         observations = split.observations[:, : cycles.stop]
-        return _run_whole(scheme, background, observations, first, lap, rng)
-    running = _cycles(scheme, background, split.observations, cycles, lap, rng)
+        return _run_whole(scheme, background, observations, first, steps_per_cycle, rng)
+    running = _cycles(
+        scheme, background, split.observations, cycles, steps_per_cycle, rng
+    )
     return _recorded(running, (n, n_cycles), first, keep_members)
 
 

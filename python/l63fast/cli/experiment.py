@@ -118,7 +118,7 @@ PLACE: Final = (
         ),
         *CYCLED,
         *_ENCODERS,
-        *options.SIZES,
+        *options.SIZES_OF_PRESETS,
         *_FIXED,
         *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
@@ -141,11 +141,13 @@ def experiment(given: Given) -> None:
 def run_chosen(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or print what would be run; return whether a cell failed."""
     from l63fast.experiments.executors import default_workers
+    from l63fast.storage.paths import checked_target
 
     if given["print_config"]:
         print(chosen.to_toml(), end="")
         return False
     folder = Path(given["results"]).expanduser() / chosen.name
+    checked_target(folder)  # refused before anything is made
     n_workers = given["workers"] or default_workers(len(chosen.cells()))
     _announce(chosen, folder, n_workers, quiet=given["quiet"])
     if given["dry_run"]:

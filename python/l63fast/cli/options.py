@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ __all__ = [
     "RESUME",
     "RUN",
     "SIZES",
+    "SIZES_OF_PRESETS",
     "TRAINING",
     "WORKERS",
     "data_folder",
@@ -83,6 +85,9 @@ SIZES: Final = (
 )
 
 DATA: Final = (OBS_MODE, *SIZES)
+
+# Where a preset decides what is not typed: no defaults to show.
+SIZES_OF_PRESETS: Final = tuple(replace(option, default=None) for option in SIZES)
 
 BACKGROUND: Final = Option(
     "background",

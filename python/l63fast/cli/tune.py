@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import typer
@@ -23,10 +22,10 @@ from l63fast.experiments.presets import PRESETS
 __all__ = ["tune"]
 
 
-# Without defaults, as those are the preset's; the cycles decide the other two.
+# The cycles decide the other two.
 _DATA: Final = tuple(
-    dataclasses.replace(option, default=None)
-    for option in options.SIZES
+    option
+    for option in options.SIZES_OF_PRESETS
     if option.name not in ("n_steps", "save_every")
 )
 

@@ -154,8 +154,8 @@ def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str,
     for name, table in tables.items():
         if name not in SECTIONS:
             raise ConfigurationError(
-                f"{source}: {first_key(name, table)}: unknown table (known: "
-                f"{', '.join(SECTIONS)})"
+                f"{source}: {first_key(name, table)}: unknown table [{name}] in the "
+                f"training of an encoder (known: {', '.join(SECTIONS)})"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")

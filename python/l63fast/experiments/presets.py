@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
 
 from l63fast.experiments.config import merged
+from l63fast.experiments.cycled.presets import CYCLED, RECIPES
 from l63fast.experiments.kind import Experiment
 
 __all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_preset"]
@@ -15,215 +15,10 @@ __all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_pres
 Tables = dict[str, Any]
 
 DEFAULT: Final = "quick"
-_REFERENCES: Final[Tables] = {
-    "climatology": {"scheme": "climatology"},
-    "oi": {"scheme": "oi"},
-    "3dvar-c": {"scheme": "3dvar", "B": "climatology"},
-    "3dvar": {"scheme": "3dvar"},
-}
-_DATA: Final[Tables] = {"n_train": 100, "n_val": 50, "n_test": 200}
-
-# What brings a GRU to within a few per cent of the optimum in some minutes on a core.
-_TRAINING: Final[Tables] = {
-    "loss": "distance",
-    "epochs": 32,
-    "batch_size": 192,
-    "learning_rate": 0.004,
-    "warm_up": 0.02,
-    "clip": 0.1,
-    "patience": 1000,
-    "averaging": 0.998,
-    "optimiser": "muon",
-    "matrix_rate": 6.0,
-}
-_CYCLES: Final[Tables] = {
-    "updates": 400,
-    "unroll": 24,
-    "first_unroll": 8,
-    "growth": 0.1,
-    "through_model": 0.1,
-}
-
-
-def _encoder(model: str, **settings: Any) -> Tables:
-    return {
-        "scheme": "encoder",
-        "model": model,
-        **settings,
-        "training": _TRAINING,
-        "cycles": _CYCLES,
-    }
-
-
 PRESETS: Final[dict[str, Tables]] = {
     # The encoders of this package in one table, a few minutes on two cores.
     "quick": {"training": {"epochs": 10}},
-    # DAPPER, mods/Lorenz63/sakov2012.py, after Sakov, Oliver & Bertino (2012).
-    "sakov2012": {
-        "data": {
-            **_DATA,
-            "operator": "xyz",
-            "sigma": math.sqrt(2.0),
-            "steps_per_cycle": 25,
-        },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
-        "methods": {
-            **_REFERENCES,
-            "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
-            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.5},
-            "extkf": {"scheme": "extkf"},
-            "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
-            "enkf-100": {
-                "scheme": "enkf",
-                "n_members": 100,
-                "variant": "stochastic",
-                "inflation": 1.0,
-            },
-            "enkf-n-10": {
-                "scheme": "enkf",
-                "n_members": 10,
-                "variant": "finite_size",
-                "inflation": 1.0,
-            },
-            "pf-100": {
-                "scheme": "pf",
-                "n_particles": 100,
-                "regularisation": 2.4,
-                "threshold": 0.3,
-            },
-            "pf-800": {
-                "scheme": "pf",
-                "n_particles": 800,
-                "regularisation": 0.9,
-            },
-            "pf-4000": {
-                "scheme": "pf",
-                "n_particles": 4000,
-                "regularisation": 0.7,
-                "threshold": 0.05,
-            },
-        },
-    },
-    # Encoders trained in their own cycles on sakov2012, beside their classical rivals.
-    "encoders": {
-        "data": {
-            **_DATA,
-            "operator": "xyz",
-            "sigma": math.sqrt(2.0),
-            "steps_per_cycle": 25,
-        },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
-        "methods": {
-            "gru": _encoder("gru"),
-            "lstm": _encoder("lstm"),
-            "mlp": _encoder("mlp", memory="window", window=1),
-            "3dvar": {"scheme": "3dvar"},
-            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.5},
-            "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
-            "optimum": {
-                "scheme": "optimum",
-                "n_particles": 8000,
-                "max_particles": 64_000,
-                "regularisation": 0.5,
-            },
-        },
-    },
-    # DAPPER, mods/Lorenz63/wiljes2017.py, after de Wiljes, Reich & Stannat (2018).
-    "wiljes2017": {
-        "data": {
-            **_DATA,
-            "operator": "x",
-            "sigma": math.sqrt(8.0),
-            "steps_per_cycle": 12,
-        },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
-        "methods": {
-            **_REFERENCES,
-            "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
-            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.25},
-            "extkf": {"scheme": "extkf"},
-            "enkf-30": {"scheme": "enkf", "n_members": 30, "inflation": 1.04},
-            "enkf-n-30": {
-                "scheme": "enkf",
-                "n_members": 30,
-                "variant": "finite_size",
-                "inflation": 1.0,
-            },
-            "pf-1000": {
-                "scheme": "pf",
-                "n_particles": 1000,
-                "regularisation": 0.7,
-            },
-            "pf-4000": {
-                "scheme": "pf",
-                "n_particles": 4000,
-                "regularisation": 0.5,
-            },
-        },
-    },
-    # Revach et al. (2022), KalmanNet, section IV.D: linear observations, noisy model.
-    "knet": {
-        "experiment": {
-            "sigmas": [1.0, 10**-0.5, 0.1, 10**-1.5, 0.01],
-            "model_error": 0.01,
-            "measure": "decibel",
-        },
-        "data": {
-            "n_train": 20,
-            "n_val": 20,
-            "n_test": 100,
-            "operator": "xyz",
-            "steps_per_cycle": 2,
-        },
-        "cycle": {"n_cycles": 2000, "burn_in": 4.0, "initial_spread": 0.05},
-        "methods": {
-            "extkf": {"scheme": "extkf", "inflation": 1.0},
-            "enkf-20": {"scheme": "enkf", "n_members": 20},
-            "pf-10000": {
-                "scheme": "pf",
-                "n_particles": 10_000,
-                "regularisation": 0.0,
-            },
-        },
-    },
-    # The study that this package starts from: an observation at every step.
-    "seed": {
-        "experiment": {
-            "operators": ["x", "xy"],
-            "sigmas": [0.05, 0.1, 0.5, 1.0],
-        },
-        "data": {
-            **_DATA,
-            "steps_per_cycle": 1,
-        },
-        "cycle": {"n_cycles": 400, "burn_in": 4.0, "initial_spread": 0.5},
-        "methods": {
-            "3dvar": {"scheme": "3dvar"},
-            "enkf-20": {"scheme": "enkf", "n_members": 20},
-            "optimum": {"scheme": "optimum"},
-        },
-    },
-    # Operators, errors and intervals, each with the distance to the optimum.
-    "grid": {
-        "experiment": {
-            "operators": ["x", "xy", "xyz", "x2"],
-            "sigmas": [0.1, 0.5, 1.0],
-            "intervals": [10, 25],
-        },
-        "data": {"n_train": 100, "n_val": 200, "n_test": 100},
-        "cycle": {"n_cycles": 500, "burn_in": 16.0, "initial_spread": 1.0},
-        "methods": {
-            "3dvar": {"scheme": "3dvar"},
-            "enkf-20": {"scheme": "enkf", "n_members": 20},
-            "optimum": {"scheme": "optimum"},
-        },
-    },
-}
-
-
-# What `l63fast train --recipe` trains: methods of the preset `encoders`.
-RECIPES: Final[dict[str, str]] = {
-    f"cycled-{name}": name for name in ("gru", "lstm", "mlp")
+    **CYCLED,
 }
 
 

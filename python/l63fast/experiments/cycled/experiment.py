@@ -222,7 +222,8 @@ def experiment_from_tables(
         if table not in _SECTIONS:
             raise ConfigurationError(
                 f"{source}: {first_key(table, content)}: a cycled experiment has no "
-                f"such setting (its tables are {', '.join(_SECTIONS)})"
+                f"such setting (its tables are {', '.join(_SECTIONS)}; those of an "
+                "encoder are in its method, such as [methods.gru.training])"
             )
     methods = tables.get("methods", {})
     if not isinstance(methods, Mapping) or not methods:

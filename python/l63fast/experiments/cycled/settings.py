@@ -122,10 +122,10 @@ def with_cycles(
 ) -> TwinSettings:
     """Return data with changes, as long as the cycles need and stored once in each."""
     # n_steps and save_every may not fit the change until they follow it.
-    lap = changes.get("steps_per_cycle", data.steps_per_cycle)
-    short = dataclasses.replace(data, n_steps=lap, save_every=1, **changes)
+    steps = changes.get("steps_per_cycle", data.steps_per_cycle)
+    short = dataclasses.replace(data, n_steps=steps, save_every=1, **changes)
     n_cycles = cycle.burn_in_cycles(short) + cycle.n_cycles
-    return dataclasses.replace(short, n_steps=n_cycles * lap, save_every=lap)
+    return dataclasses.replace(short, n_steps=n_cycles * steps, save_every=steps)
 
 
 def data_table(data: TwinSettings) -> dict[str, Any]:
