@@ -54,7 +54,7 @@ def test_a_matrix_in_a_file_is_the_matrix_of_the_data(tmp_path: Path) -> None:
         ("[data\n", "not valid TOML"),
         (
             "[dada]\nsigma = 1",
-            "dada.sigma: unknown table [dada] in the training of an encoder (known: data",
+            "dada.sigma: unknown table [dada] in the training of an encoder (known",
         ),
         ("data = 3", "data: expected a table [data]"),
         ("[model]\nwindow = 101", "model.window: expected at most the 100"),
