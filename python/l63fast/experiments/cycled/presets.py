@@ -115,7 +115,6 @@ CYCLED: Final[dict[str, Tables]] = {
             "optimum": {
                 "scheme": "optimum",
                 "n_particles": 8000,
-                "max_particles": 64_000,
                 "regularisation": 0.5,
             },
         },
