@@ -15,6 +15,7 @@ from experiment_samples import contents
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled import cell as cell_module
 from l63fast.experiments.cycled.cell import problem_of
+from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import cycled_rows
 from l63fast.experiments.runner import run_experiment
 from l63fast.learning import cycled_training
@@ -86,6 +87,11 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
             run_experiment(experiment, tmp_path / "again")
     run_experiment(experiment, tmp_path / "again", resume=True)
     assert seen == [False, True]
+    stopped_and_not = []
+    for name in ("whole", "again"):
+        result = CycledResult.open(tmp_path / name / "tiny" / "gru")
+        stopped_and_not += [row.training_resumed for row in cycled_rows([result])]
+    assert stopped_and_not == [False, True]
     whole, again = (tmp_path / name / "tiny" / "gru" for name in ("whole", "again"))
     assert contents(again) == contents(whole)
 

@@ -64,6 +64,7 @@ def run_cycled_cell(
     started, start = datetime.now(UTC), perf_counter()
     with result_directory(directory) as folder, _threads(cell):
         working = partial_directory(directory, resume=resume)
+        resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
         problem = dataclasses.replace(
             problem_of(cell, TwinExperiment.load(data)),
             working=working,
@@ -86,6 +87,7 @@ def run_cycled_cell(
         write_text(folder, TRAJECTORIES, trajectories_csv(means))
         seconds = {
             "tuning": tuned - start,
+            "tuning_resumed": resumed,
             "cycles": cycled - tuned,
             "scores": perf_counter() - cycled,
             "per_cycle": result.seconds_per_cycle,

@@ -61,7 +61,8 @@ class CycledRow:
     sign_flips, diverged : float
         Shares of analyses, of trajectories.
     training_seconds : float
-        Of an encoder.
+        Of an encoder; of one that was stopped, since it went on.
+    training_resumed : bool
     seconds_per_cycle, seconds_per_analysis : float
     """
 
@@ -96,6 +97,7 @@ class CycledRow:
     sign_flips: float
     diverged: float
     training_seconds: float
+    training_resumed: bool
     seconds_per_cycle: float
     seconds_per_analysis: float
 
@@ -149,6 +151,7 @@ def _row(result: CycledResult, label: str, reference: CycledResult | None) -> Cy
         value=float(parameter["value"]),
         tuned="tuning" in metrics or "convergence" in metrics,
         training_seconds=float(seconds["tuning"]) if "training" in metrics else NAN,
+        training_resumed=bool(seconds.get("tuning_resumed", False)),
         seconds_per_cycle=float(seconds["per_cycle"]),
         seconds_per_analysis=float(seconds["per_analysis"] or NAN),
         **_scored(result),

@@ -90,7 +90,8 @@ def _micro(seconds: float) -> str:
 
 def _fitted(row: CycledRow) -> str:
     if math.isfinite(row.training_seconds):
-        return f"{row.training_seconds:.0f} s"
+        more = "> " if row.training_resumed else ""
+        return f"{more}{row.training_seconds:.0f} s"
     if not row.tuned:
         return ""
     return f"{_SHORT.get(row.parameter, row.parameter)} {row.value:.3g}"
