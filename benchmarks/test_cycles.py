@@ -13,7 +13,7 @@ from benchmarks.rows import Goal
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.experiments.cycled.experiment import experiment_from_tables
+from l63fast.experiments.cycled.reading import experiment_from_tables
 from l63fast.experiments.presets import PRESETS
 from l63fast.twin import TwinExperiment
 from l63fast.verification import rms

@@ -6,10 +6,8 @@ from copy import deepcopy
 from typing import Any
 
 from l63fast.experiments.config import merged
-from l63fast.experiments.cycled.experiment import (
-    CycledExperiment,
-    experiment_from_tables,
-)
+from l63fast.experiments.cycled.experiment import CycledExperiment
+from l63fast.experiments.cycled.reading import experiment_from_tables
 
 TINY: dict[str, Any] = {
     "data": {"operator": "xyz", "n_train": 6, "n_val": 4, "n_test": 5},

@@ -19,9 +19,9 @@ from experiment_samples import contents
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.errors import ConfigurationError, DataFileError
 from l63fast.experiments.cycled.cell import problem_of
-from l63fast.experiments.cycled.experiment import experiment_from_tables
 from l63fast.experiments.cycled.methods import METHODS, method_from_table
 from l63fast.experiments.cycled.published import PUBLISHED, published_for, verdict
+from l63fast.experiments.cycled.reading import experiment_from_tables
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import cycled_rows
 from l63fast.experiments.cycled.table import blocks, caption, markdown_blocks

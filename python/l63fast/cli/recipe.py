@@ -42,7 +42,7 @@ def train_recipe(given: Given) -> None:
 
 
 def _experiment(given: Given) -> CycledExperiment:
-    from l63fast.experiments.cycled.experiment import experiment_from_tables
+    from l63fast.experiments.cycled.reading import experiment_from_tables
 
     for name in _OF_CYCLES:
         if given.typed(name) is not None:

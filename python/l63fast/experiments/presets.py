@@ -44,9 +44,9 @@ def experiment_from_tables(
         If a table or key is unknown, or a value has the wrong type or makes no sense.
     """
     if "methods" in tables:
-        from l63fast.experiments.cycled import experiment
+        from l63fast.experiments.cycled import reading
 
-        return experiment.experiment_from_tables(name, tables, source=source)
+        return reading.experiment_from_tables(name, tables, source=source)
     from l63fast.experiments.encoder_experiment import encoders_from_tables
 
     return encoders_from_tables(name, tables, source=source)

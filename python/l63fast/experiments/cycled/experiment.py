@@ -9,26 +9,25 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError, ConfigurationError
-from l63fast.experiments.config import ScoreSettings, first_key
-from l63fast.experiments.cycled.methods import method_from_table, method_table
+from l63fast.errors import ConfigurationError
+from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.cycled.methods import method_table
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.cycled.settings import (
     MEASURES,
     CycledCell,
     CycleSettings,
-    data_from_table,
     data_table,
     with_cycles,
 )
 from l63fast.experiments.encoder_experiment import checked_operators
-from l63fast.experiments.settings_file import build, dump_tables, to_table
+from l63fast.experiments.settings_file import dump_tables, to_table
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
     from l63fast.experiments.kind import Kind
 
-__all__ = ["VARIED", "CycledAxes", "CycledExperiment", "experiment_from_tables"]
+__all__ = ["VARIED", "CycledAxes", "CycledExperiment", "varied"]
 
 
 # Settings of the data that an axis replaces.
@@ -171,11 +170,11 @@ class CycledExperiment:
         return dataclasses.replace(self, methods=chosen)
 
     def to_toml(self) -> str:
-        """Return the experiment as TOML that `experiment_from_tables` reads."""
+        """Return the experiment as TOML that `reading.experiment_from_tables` reads."""
         return dump_tables(
             {
                 "experiment": to_table(self.axes),
-                "data": _without(data_table(self.data), _varied(self.axes)),
+                "data": _without(data_table(self.data), varied(self.axes)),
                 "cycle": to_table(self.cycle),
                 "scores": to_table(self.scores),
                 "methods": {k: method_table(m) for k, m in self.methods.items()},
@@ -183,75 +182,10 @@ class CycledExperiment:
         )
 
 
-def _varied(axes: CycledAxes) -> dict[str, str]:
+def varied(axes: CycledAxes) -> dict[str, str]:
+    """Return which settings of the data an experiment varies, and by which axis."""
     return {key: axis for key, axis in VARIED.items() if getattr(axes, axis)}
 
 
 def _without(table: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in keys}
-
-
-_OUR_FOLDERS: Final = ("data", "summary")
-_SECTIONS: Final = ("experiment", "data", "cycle", "scores", "methods")
-
-
-def _check_key(key: str, source: str) -> None:
-    try:
-        _checks.file_name("methods", key)
-    except ArgumentValueError as error:
-        raise ConfigurationError(f"{source}: {error}") from None
-    if key in _OUR_FOLDERS:
-        raise ConfigurationError(
-            f"{source}: methods.{key}: expected another name: the experiment has a "
-            "folder of its own of that name"
-        )
-
-
-def experiment_from_tables(
-    name: str, tables: Mapping[str, Any], *, source: str
-) -> CycledExperiment:
-    """Return an experiment from its tables.
-
-    Raises
-    ------
-    ConfigurationError
-        If a table or key is unknown, or a value has the wrong type or makes no sense.
-    """
-    _checks.file_name("name", name)
-    for table, content in tables.items():
-        if table not in _SECTIONS:
-            raise ConfigurationError(
-                f"{source}: {first_key(table, content)}: a cycled experiment has no "
-                f"such setting (its tables are {', '.join(_SECTIONS)}; those of an "
-                "encoder are in its method, such as [methods.gru.training])"
-            )
-    methods = tables.get("methods", {})
-    if not isinstance(methods, Mapping) or not methods:
-        raise ConfigurationError(f"{source}: methods: expected at least one table")
-    for key in methods:
-        _check_key(key, source)
-    cycle = build(CycleSettings, tables.get("cycle", {}), source=source, key="cycle")
-    axes = build(
-        CycledAxes, tables.get("experiment", {}), source=source, key="experiment"
-    )
-    for key, axis in _varied(axes).items():
-        if key in tables.get("data", {}):
-            raise ConfigurationError(
-                f"{source}: data.{key}: is varied by experiment.{axis}: give that one"
-            )
-    experiment = CycledExperiment(
-        name,
-        axes,
-        data_from_table(tables.get("data", {}), cycle, source),
-        cycle,
-        {
-            key: method_from_table(table, source=source, key=f"methods.{key}")
-            for key, table in methods.items()
-        },
-        build(ScoreSettings, tables.get("scores", {}), source=source, key="scores"),
-    )
-    try:
-        experiment.cells()
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source}: {error}") from None
-    return experiment
