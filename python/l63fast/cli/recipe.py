@@ -31,7 +31,7 @@ def train_recipe(given: Given) -> None:
         print(experiment.to_toml(), end="")
         return
     save_dir = given["save_dir"] or Path("results") / given["recipe"]
-    data = Path("data") / f"{given['recipe']}_{cell.data.operator}"
+    data = Path("data") / _data_name(cell)
     checked_target(save_dir)
     quiet = given["quiet"]
     for line in _lines(cell, data, save_dir):
@@ -39,6 +39,12 @@ def train_recipe(given: Given) -> None:
     if given["dry_run"]:
         return
     _run(cell, data, save_dir, given)
+
+
+def _data_name(cell: CycledCell) -> str:
+    data = cell.data
+    parts = (data.operator, f"s{data.sigma:.4g}", f"i{data.steps_per_cycle}")
+    return "_".join(("cycled", *parts))
 
 
 def _experiment(given: Given) -> CycledExperiment:
