@@ -20,6 +20,7 @@ from l63fast.plotting._style import (
     RED,
     SKY,
     new_figure,
+    plain_log,
     styled,
 )
 
@@ -65,7 +66,7 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     right.set_ylabel("effective particles (%)")
     right.set_ylim(0.0, 100.0)
     for ax in (left, right):
-        ax.set_xscale("log")
+        plain_log(ax, "x")
         ax.set_xlabel("particles")
     fig.legend(loc="outside upper center", ncols=4)
     return fig
