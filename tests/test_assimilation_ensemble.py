@@ -225,7 +225,7 @@ def test_the_finite_size_inflation_minimises_the_dual_cost(name):
     observation[:15] += 20.0 * surprises[:15]
     operator = ObservationOperator(name)
     ensemble = update.observe_members(
-        members, observation, operator, error_covariance(operator)
+        members, observation, operator, *update.whitening(error_covariance(operator))
     )
     found = update.adapted_inflation(ensemble)
     zetas = np.geomspace(7 / 100**2, 8, 20_001)
@@ -243,7 +243,9 @@ def test_finite_size_is_the_square_root_filter_with_that_prior_inflation():
     operator, scheme = ObservationOperator("xy"), filter_of("xy", "finite_size")
     scheme = replace(scheme, n_members=12)
     factor = update.adapted_inflation(
-        update.observe_members(members, observation, operator, scheme.R)
+        update.observe_members(
+            members, observation, operator, *update.whitening(scheme.R)
+        )
     )
     mean = members.mean(axis=1, keepdims=True)
     inflated = mean + factor[:, None, None] * (members - mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -108,11 +109,17 @@ class EnKF(KalmanSettings):
             return state.draws.normals(n, (n_members, 3))
         return np.empty((n, 0)), state.draws
 
+    @cached_property
+    def _whitening(self) -> tuple[np.ndarray, np.ndarray]:
+        return update.whitening(self.R)
+
     def _analysis(
         self, members: np.ndarray, observation: np.ndarray, normals: np.ndarray
     ) -> Analysis:
         operator = as_operator(self.operator)
-        ensemble = update.observe_members(members, observation, operator, self.R)
+        ensemble = update.observe_members(
+            members, observation, operator, *self._whitening
+        )
         analysed = self._analysed(ensemble, normals)
         good = np.isfinite(analysed).all(axis=(-2, -1))
         analysed[~good] = np.nan

@@ -23,6 +23,7 @@ __all__ = [
     "perturbed_anomalies",
     "rotated_anomalies",
     "symmetric_anomalies",
+    "whitening",
 ]
 
 _ROUNDS: Final = 5
@@ -75,18 +76,26 @@ def ensemble_mean(members: np.ndarray) -> np.ndarray:
     return np.asarray((np.full((1, n_members), 1.0 / n_members) @ members)[:, 0])
 
 
+def whitening(R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower Cholesky factor of R (m, m), and its inverse transposed."""
+    root = np.linalg.cholesky(R)
+    return root, np.linalg.inv(root).T
+
+
 def observe_members(
     members: np.ndarray,
     observation: np.ndarray,
     operator: ObservationOperator,
-    R: np.ndarray,
+    root: np.ndarray,
+    whiten: np.ndarray,
 ) -> Observed:
-    """Return members (n, n_members, 3) beside their observation (n, m)."""
+    """Return members (n, n_members, 3) beside their observation (n, m).
+
+    The last two are those of `whitening`.
+    """
     mean = ensemble_mean(members)
     observed = operator(members)
     observed_mean = ensemble_mean(observed)
-    root = np.linalg.cholesky(R)
-    whiten = np.linalg.inv(root).T
     seen = (observed - observed_mean[:, None]) @ whiten
     anomalies = members - mean[:, None]
     covariance = _products(seen, seen)
