@@ -13,8 +13,9 @@ from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import Tuning
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63 import mirror, second_moment, symmetrised
+from l63fast.lorenz63 import second_moment, symmetrised
 from l63fast.twin import TwinExperiment
+from l63fast.verification import nearer
 
 __all__ = ["CycledErrors", "error_covariance", "estimate_cycled_errors", "perturbed"]
 
@@ -58,12 +59,8 @@ def error_covariance(
     mirror_aware : bool
         Measure each error to the nearer of the truth and its mirror image.
     """
-    error = estimate - truth
-    if mirror_aware:
-        mirrored = mirror(estimate) - truth
-        nearer = np.sum(mirrored**2, axis=-1) < np.sum(error**2, axis=-1)
-        error = np.where(nearer[..., None], mirrored, error)
-    return symmetrised(second_moment(error))
+    judged = nearer(estimate, truth) if mirror_aware else estimate
+    return symmetrised(second_moment(judged - truth))
 
 
 def perturbed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,8 @@ from l63fast.experiments.result import (
     METRICS,
     METRICS_TABLE,
     TIMING,
-    history_csv,
+    csv_text,
+    timing,
     versions,
     write_estimates,
     write_text,
@@ -134,7 +134,13 @@ def run_cell(
         metrics = _scored(settings, problem, trained, folder, log)
         clock.lap("evaluation")
         write_text(folder, LOG, "\n".join(log.lines) + "\n")
-        write_json(folder / TIMING, _timing(clock, data))
+        write_json(
+            folder / TIMING,
+            {
+                **timing(clock.started, clock.seconds),
+                "data": str(data.resolve()),
+            },
+        )
     return metrics
 
 
@@ -184,7 +190,7 @@ def train_cell(
         f"trained     {len(result.history)} epochs, the best was {result.best_epoch}"
     )
     write_text(folder, CONFIG, cell_to_toml(settings))
-    write_text(folder, HISTORY, history_csv(result.history))
+    write_text(folder, HISTORY, csv_text(result.history))
     save_model(result.encoder, folder, _made_for(settings, problem))
     return result
 
@@ -233,18 +239,3 @@ def _scored(
     write_text(folder, METRICS_TABLE, metrics_csv(metrics))
     write_estimates(folder, estimates, problem.times, settings)
     return metrics
-
-
-def _timing(clock: _Clock, data: Path) -> dict[str, Any]:
-    from l63fast._kernels import backend_info
-
-    backend = backend_info()
-    return {
-        "started": clock.started.isoformat(timespec="seconds"),
-        "seconds": clock.seconds,
-        "machine": platform.node(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "backend": f"{backend.name} ({backend.instruction_set})",
-        "data": str(data.resolve()),
-    }

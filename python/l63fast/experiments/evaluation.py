@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from l63fast.experiments.config import ScoreSettings
 from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.result import csv_text
 from l63fast.observation import ObservationOperator
 from l63fast.verification import MEASURES as PLAIN_MEASURES
 from l63fast.verification import paired_difference, score, skill
@@ -105,12 +104,7 @@ def _difference(
 
 def metrics_csv(metrics: Mapping[str, Any]) -> str:
     """Return metrics as CSV text: one row per method, intervals in two columns each."""
-    rows = [_row(metrics, name) for name in METHODS]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text([_row(metrics, name) for name in METHODS])
 
 
 def _row(metrics: Mapping[str, Any], method: str) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +40,8 @@ __all__ = [
     "METRICS_TABLE",
     "TIMING",
     "Result",
-    "history_csv",
+    "csv_text",
+    "timing",
     "versions",
     "write_estimates",
     "write_text",
@@ -112,12 +115,12 @@ class Result:
         return read_dataset(self.directory / ESTIMATES)
 
 
-def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
-    """Return the history of a training as CSV text."""
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the same keys as CSV text, with a header."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(rows)
     return out.getvalue()
 
 
@@ -182,3 +185,18 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def timing(started: datetime, seconds: dict[str, Any]) -> dict[str, Any]:
+    """Return when and where a cell ran and how long; apart from all else it made."""
+    from l63fast._kernels import backend_info
+
+    backend = backend_info()
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "machine": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "backend": f"{backend.name} ({backend.instruction_set})",
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -11,7 +9,7 @@ from typing import Any, Final
 from l63fast.errors import ResultError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.evaluation import headline
-from l63fast.experiments.result import Result
+from l63fast.experiments.result import Result, csv_text
 
 __all__ = ["Row", "caption", "markdown", "rich_table", "table_csv", "table_rows"]
 
@@ -191,8 +189,4 @@ def markdown(results: Sequence[Result]) -> str:
 
 def table_csv(rows: Sequence[Row]) -> str:
     """Return the rows as CSV text."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(asdict(rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return out.getvalue()
+    return csv_text([asdict(row) for row in rows])

@@ -125,9 +125,8 @@ def score(
     folded = np.minimum(plain, mirrored)
     flipped = mirrored < plain
     broken = ~np.isfinite(analysis).all(axis=-1)
-    judged = nearer(analysis, truth)
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = (judged if mirror_aware else analysis) - truth
+        errors = (nearer(analysis, truth) if mirror_aware else analysis) - truth
         components = np.sqrt((errors**2).mean(axis=(0, 1)))
         each = np.sqrt(folded if mirror_aware else plain)
         median, p95 = np.quantile(each, (0.5, 0.95))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -22,7 +21,14 @@ from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.result import TRAJECTORIES, trajectories_csv
 from l63fast.experiments.cycled.settings import CycledCell
-from l63fast.experiments.result import CONFIG, METRICS, TIMING, versions, write_text
+from l63fast.experiments.result import (
+    CONFIG,
+    METRICS,
+    TIMING,
+    timing,
+    versions,
+    write_text,
+)
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.storage import partial_directory, result_directory, write_json
 from l63fast.twin import TwinExperiment
@@ -36,7 +42,7 @@ from l63fast.verification import (
     trajectory_means,
 )
 
-__all__ = ["measure_name", "problem_of", "run_cycled_cell", "timing"]
+__all__ = ["measure_name", "problem_of", "run_cycled_cell"]
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for a rank histogram
 
@@ -198,18 +204,3 @@ def _tuned(prepared: Prepared) -> dict[str, Any]:
     if prepared.convergence is not None:
         found["convergence"] = asdict(prepared.convergence)
     return found
-
-
-def timing(started: datetime, seconds: dict[str, Any]) -> dict[str, Any]:
-    """Return when and where a cell ran and how long; apart from all else it made."""
-    from l63fast._kernels import backend_info
-
-    backend = backend_info()
-    return {
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": seconds,
-        "machine": platform.node(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "backend": f"{backend.name} ({backend.instruction_set})",
-    }

@@ -91,7 +91,7 @@ class TrainedEncoder:
 def _exported(
     trained: TrainResult, folder: Path, method: TrainedEncoder, problem: CycledProblem
 ) -> None:
-    from l63fast.experiments.result import HISTORY, history_csv, write_text
+    from l63fast.experiments.result import HISTORY, csv_text, write_text
     from l63fast.learning.export import save_model
 
     twin = problem.twin
@@ -106,4 +106,4 @@ def _exported(
         "seed": method.training.seed,
     }
     save_model(trained.encoder, folder, made_for)
-    write_text(folder, HISTORY, history_csv(trained.history))
+    write_text(folder, HISTORY, csv_text(trained.history))

@@ -16,6 +16,20 @@ _REFERENCES: Final[Tables] = {
     "3dvar": {"scheme": "3dvar"},
 }
 _DATA: Final[Tables] = {"n_train": 100, "n_val": 50, "n_test": 200}
+_CYCLE: Final[Tables] = {
+    "n_cycles": 1000,
+    "burn_in": 16.0,
+    "initial_spread": math.sqrt(2.0),
+}
+_SAKOV2012: Final[Tables] = {
+    "data": {
+        **_DATA,
+        "operator": "xyz",
+        "sigma": math.sqrt(2.0),
+        "steps_per_cycle": 25,
+    },
+    "cycle": _CYCLE,
+}
 
 # What brings a GRU to within a few per cent of the optimum in some minutes on a core.
 _TRAINING: Final[Tables] = {
@@ -52,13 +66,7 @@ def _encoder(model: str, **settings: Any) -> Tables:
 CYCLED: Final[dict[str, Tables]] = {
     # DAPPER, mods/Lorenz63/sakov2012.py, after Sakov, Oliver & Bertino (2012).
     "sakov2012": {
-        "data": {
-            **_DATA,
-            "operator": "xyz",
-            "sigma": math.sqrt(2.0),
-            "steps_per_cycle": 25,
-        },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
+        **_SAKOV2012,
         "methods": {
             **_REFERENCES,
             "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
@@ -98,13 +106,7 @@ CYCLED: Final[dict[str, Tables]] = {
     },
     # Encoders trained in their own cycles on sakov2012, beside their classical rivals.
     "encoders": {
-        "data": {
-            **_DATA,
-            "operator": "xyz",
-            "sigma": math.sqrt(2.0),
-            "steps_per_cycle": 25,
-        },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
+        **_SAKOV2012,
         "methods": {
             "gru": _encoder("gru"),
             "lstm": _encoder("lstm"),
@@ -127,7 +129,7 @@ CYCLED: Final[dict[str, Tables]] = {
             "sigma": math.sqrt(8.0),
             "steps_per_cycle": 12,
         },
-        "cycle": {"n_cycles": 1000, "burn_in": 16.0, "initial_spread": math.sqrt(2.0)},
+        "cycle": _CYCLE,
         "methods": {
             **_REFERENCES,
             "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},

@@ -26,7 +26,7 @@ def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> No
     rows = cycled_rows(results)
     with result_directory(directory, kind="summary") as folder:
         write_text(folder, "summary.csv", rows_csv(rows))
-        write_text(folder, "table.md", markdown_blocks(results))
+        write_text(folder, "table.md", markdown_blocks(results, rows))
         summary = {
             "caption": caption(results),
             "rows": [asdict(row) for row in rows],

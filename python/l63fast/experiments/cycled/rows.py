@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from l63fast.experiments.cycled.published import published_for, verdict
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.result import csv_text
 from l63fast.verification import compare, decibel
 
 __all__ = ["CycledRow", "cycled_rows", "reference_of", "rows_csv"]
@@ -228,9 +227,4 @@ def _prefix(measure: str) -> str:
 
 def rows_csv(rows: Sequence[CycledRow]) -> str:
     """Return the rows as CSV text."""
-    out = io.StringIO()
-    names = [field.name for field in fields(CycledRow)]
-    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return out.getvalue()
+    return csv_text([asdict(row) for row in rows])

@@ -216,10 +216,10 @@ def rich_blocks(results: Sequence[CycledResult]) -> Any:
     return Group(*tables, caption(results))
 
 
-def markdown_blocks(results: Sequence[CycledResult]) -> str:
+def markdown_blocks(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
     """Return the tables as Markdown."""
     lines: list[str] = []
-    for block in blocks(cycled_rows(results)):
+    for block in blocks(rows):
         lines += [f"**{block.title}**", "", f"| {' | '.join(block.header)} |"]
         lines.append(f"|---|{'--:|' * (len(block.header) - 1)}")
         lines += [f"| {' | '.join(row)} |" for row in block.rows]

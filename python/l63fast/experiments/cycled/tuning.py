@@ -17,14 +17,21 @@ from typing import Any, Final
 
 from l63fast import _checks, plotting
 from l63fast.errors import ConfigurationError, DataFileError
-from l63fast.experiments.cycled.cell import measure_name, problem_of, timing
+from l63fast.experiments.cycled.cell import measure_name, problem_of
 from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.kind import announced
 from l63fast.experiments.cycled.report import tuning_figure
 from l63fast.experiments.cycled.settings import CycledCell, cell_from_tables
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.kind import Kind
-from l63fast.experiments.result import CONFIG, METRICS, TIMING, versions, write_text
+from l63fast.experiments.result import (
+    CONFIG,
+    METRICS,
+    TIMING,
+    timing,
+    versions,
+    write_text,
+)
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.storage import (
     read_bytes,
