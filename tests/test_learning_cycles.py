@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from l63fast import _random
-from l63fast.learning.cycles import CycledBatches
+from l63fast.learning.cycles import CycledBatches, moderated
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import ChainSettings, EncoderSettings
@@ -117,3 +117,25 @@ def test_no_two_draws_have_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(keys)) == len(keys)
     scales = (0, "training", "train", 0)
     assert scales not in keys
+
+
+def test_no_trajectory_outshouts_the_others() -> None:
+    values = torch.randn(9, 3, generator=torch.manual_seed(0)).requires_grad_()
+    loudness = torch.tensor([1.0] * 8 + [1e6])[:, None]
+    passed = moderated(values)
+    assert torch.equal(passed, values)
+    (passed * loudness).sum().backward()
+    assert values.grad is not None
+    size = values.grad.norm(dim=1)
+    assert torch.allclose(size[:8], torch.full((8,), 3.0**0.5))
+    assert torch.allclose(size[8], 8.0 * size[0])
+    assert torch.allclose(values.grad[8] / size[8], torch.full((3,), 3.0**-0.5))
+
+
+def test_silence_of_most_silences_no_one() -> None:
+    values = torch.zeros(5, 3, requires_grad=True)
+    moderated(values)[0].sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad[0], torch.ones(3))
+    empty = torch.zeros(4, 0, requires_grad=True)
+    moderated(empty).sum().backward()

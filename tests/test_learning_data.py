@@ -9,6 +9,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.normaliser import Normaliser
 from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.verification import nearer
 from learning_samples import samples
 
 WINDOW = 4
@@ -39,6 +40,24 @@ def test_samples_are_those_of_the_twin(twin: TwinExperiment) -> None:
     assert np.array_equal(data.background, data.truth + 0.5)
     by_trajectory = data.trajectory.reshape(5, -1)
     assert (by_trajectory == np.arange(5)[:, None]).all()
+
+
+def test_samples_may_begin_at_analysis_time(twin: TwinExperiment) -> None:
+    given = backgrounds(twin, "train")
+    data = AssimilationDataset.from_twin(
+        twin, "train", given, window=WINDOW, stride=2, analysis_at="first"
+    )
+    split = twin.train
+    for i, (j, at) in enumerate(zip(data.trajectory, data.time_index, strict=True)):
+        to_come = split.observations[j, at : at + WINDOW]
+        assert np.array_equal(data.obs_window[i], to_come[::-1])
+        assert np.array_equal(data.truth[i], split.truth_at_observations[j, at])
+    assert np.array_equal(data.background, data.truth + 0.5)
+    assert list(np.unique(data.time_index))[:2] == [0, 2]
+    with pytest.raises(ArgumentValueError, match="analysis_at: expected one of"):
+        AssimilationDataset.from_twin(
+            twin, "train", given, window=WINDOW, analysis_at="middle"
+        )
 
 
 def test_stride_skips_samples(twin: TwinExperiment) -> None:
@@ -94,10 +113,20 @@ def test_scales_are_those_of_the_training_set() -> None:
     assert np.allclose(scales.state_mean, data.truth.mean(0), rtol=1e-12)
     assert np.allclose(scales.state_std, data.truth.std(0), rtol=1e-12)
     assert np.allclose(scales.obs_std, data.obs_window.std(), rtol=1e-12)
-    increment = (data.truth - data.background).std(0)
+    increment = (nearer(data.truth, data.background) - data.background).std(0)
     assert np.allclose(scales.increment_std, increment, rtol=1e-12)
     assert np.allclose(scales.innovation_std, innovation.std(0), rtol=1e-12)
     assert scales.data_hash == data.hash
+
+
+def test_a_sign_that_cannot_be_seen_is_no_part_of_an_increment() -> None:
+    data = samples("x2", 500)
+    wrong = np.where(np.arange(500)[:, None] % 3 == 0, [-1.0, -1.0, 1.0], 1.0)
+    lost = dataclasses.replace(data, background=data.background * wrong)
+    scale = Normaliser.fit(lost, "x2").increment_std
+    assert np.allclose(scale, Normaliser.fit(data, "x2").increment_std, rtol=0.05)
+    told = dataclasses.replace(lost, obs_window=data.obs_window)
+    assert (Normaliser.fit(told, "x").increment_std[:2] > 3.0 * scale[:2]).all()
 
 
 def test_what_never_varies_keeps_its_unit() -> None:

@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from l63fast.assimilation.three_d_var import variational_cost
+from l63fast.assimilation.window_cost import WindowCost, carrier, minimise
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.losses import build_loss
 from l63fast.learning.settings import ENCODER_NAMES, EncoderSettings, TrainSettings
 from l63fast.learning.training import train
+from l63fast.lorenz63 import Lorenz63, simulate, spin_up
 from l63fast.observation import ObservationOperator
 from learning_samples import B, samples
 
@@ -62,6 +66,82 @@ def test_var3d_is_the_variational_cost(operator: str) -> None:
     assert np.allclose(value, expected, rtol=2e-3)
 
 
+@pytest.mark.parametrize("operator", ["xy", "x2"])
+def test_var3d_window_is_the_cost_of_4d_var(operator: str) -> None:
+    h = ObservationOperator(operator)
+    data = samples(operator, 30, window=4)
+    R = np.eye(h.obs_dim) + 0.3
+    model = DifferentiableForecast(5)
+    loss = build_loss("var3d_window", h, B=B, R=R, model=model)
+    state = data.truth + 0.5
+    start = torch.from_numpy(state).float()
+    expected = WindowCost(
+        data.background,
+        np.ascontiguousarray(data.obs_window[:, ::-1]),
+        (5, 5, 5),
+        h,
+        root=np.linalg.cholesky(B),
+        whitening=np.linalg.inv(np.linalg.cholesky(R)),
+        carry=carrier(dt=0.01, parameters=Lorenz63(), n_threads=1, backend="auto"),
+    )
+    batch = as_batch(data)
+    for share, cost in ((0.0, expected.of_first(1)), (0.5, expected.of_first(3))):
+        value = loss.at(share)(start, batch)
+        assert np.allclose(value, cost.expanded(cost.control(state)).cost, rtol=2e-3)
+    whole = expected.expanded(expected.control(state)).cost
+    assert np.allclose(loss(start, batch), whole, rtol=2e-3)
+    assert np.allclose(loss.at(2.0)(start, batch), whole, rtol=2e-3)
+
+
+def test_var3d_window_brings_encoders_to_the_minima_of_4d_var() -> None:
+    h, R, model = ObservationOperator("xy"), np.eye(2), DifferentiableForecast(5)
+    train_data, test = (_courses(h, n, seed) for seed, n in enumerate((4000, 500)))
+    result = train(
+        EncoderSettings("mlp", "xy", window=3, hidden=32, analysis_at="first"),
+        TrainSettings(
+            loss="var3d_window", epochs=12, batch_size=64, learning_rate=1e-2,
+            mirror=False,
+        ),
+        train_data,
+        test,
+        B=B,
+        R=R,
+        model=model,
+    )  # fmt: skip
+    loss = build_loss("var3d_window", h, B=B, R=R, model=model)
+    cost = WindowCost(
+        test.background,
+        np.ascontiguousarray(test.obs_window[:, ::-1]),
+        (5, 5),
+        h,
+        root=np.linalg.cholesky(B),
+        whitening=np.eye(2),
+        carry=carrier(dt=0.01, parameters=Lorenz63(), n_threads=1, backend="auto"),
+    )
+    start = np.zeros_like(test.background)
+    oracle = minimise(cost, start, max_iter=20, tol=1e-6).at.cost.mean()
+    batch = as_batch(test)
+    analysis = EncoderFunction.of(result.encoder)(test.background, test.obs_window)
+    reached = float(loss(torch.from_numpy(analysis).float(), batch).mean())
+    assert -1e-3 < reached / oracle - 1.0 < 0.05
+    assert float(loss(batch.background, batch).mean()) / oracle - 1.0 > 0.2
+
+
+def _courses(h: ObservationOperator, n: int, seed: int) -> AssimilationDataset:
+    """Windows of three observations, five steps apart, of states on the attractor."""
+    rng = np.random.default_rng(seed)
+    truth = spin_up(n, seed=seed)
+    course = simulate(truth, 10, save_every=5)
+    seen = h(course) + rng.normal(size=(n, 3, h.obs_dim))
+    return AssimilationDataset(
+        background=truth + rng.multivariate_normal(np.zeros(3), B, size=n),
+        obs_window=np.ascontiguousarray(seen[:, ::-1]),
+        truth=truth,
+        trajectory=np.arange(n),
+        time_index=np.zeros(n, dtype=np.int64),
+    )
+
+
 def test_var3d_needs_its_covariances() -> None:
     with pytest.raises(ArgumentValueError, match="B: expected a covariance"):
         build_loss("var3d", ObservationOperator("x"), R=np.eye(1))
@@ -69,6 +149,8 @@ def test_var3d_needs_its_covariances() -> None:
         build_loss("var3d", ObservationOperator("x"), B=B, R=-np.eye(1))
     with pytest.raises(ArgumentValueError, match="loss: expected one of"):
         build_loss("mae", ObservationOperator("x"))
+    with pytest.raises(ArgumentValueError, match="model: expected the model between"):
+        build_loss("var3d_window", ObservationOperator("x"), B=B, R=np.eye(1))
 
 
 @pytest.mark.parametrize("operator", ["x", "xy"])

@@ -35,7 +35,8 @@ _KEYS: Final = {
     "files": dict,
     "notes": list,
 }
-_ADDED_SINCE: Final = {"memory": "window"}  # settings that older cards do not name
+# Settings that older cards do not name.
+_ADDED_SINCE: Final = {"memory": "window", "analysis_at": "last"}
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
     "States and increments are in the units of the Lorenz-63 variables; observations "
@@ -62,6 +63,10 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     settings = encoder.settings
     operator = ObservationOperator(settings.operator)
     observed = ", ".join(operator.labels)
+    order = {
+        "last": "the last observations of {}, the latest one last",
+        "first": "the next observations of {}, backwards: that at analysis time last",
+    }[settings.analysis_at]
     return {
         "schema": SCHEMA,
         "encoder": dataclasses.asdict(settings),
@@ -70,7 +75,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
             "background": {"shape": ["n", 3], "is": "x_b: x, y, z at analysis time"},
             "obs_window": {
                 "shape": ["n", settings.window, operator.obs_dim],
-                "is": f"the last observations of {observed}, the latest one last",
+                "is": order.format(observed),
             },
             "hidden": {
                 "shape": ["n", encoder.hidden_size],

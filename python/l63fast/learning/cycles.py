@@ -19,8 +19,9 @@ from l63fast.learning.losses import Batch
 from l63fast.learning.settings import ChainSettings
 from l63fast.twin import TwinSettings
 
-__all__ = ["CycledBatches"]
+__all__ = ["CycledBatches", "moderated"]
 
+_LOUDEST: Final = 8.0  # gradient of a trajectory in units of the median one
 _FAR: Final = 6.0  # climatological standard deviations; the attractor ends at 3.3
 
 
@@ -120,8 +121,8 @@ class CycledBatches:
         backgrounds, analyses = [], []
         for obs_window, latest in zip(obs_windows, truth, strict=True):
             background = self._forecast(state if through else state.detach()).float()
-            analysis, hidden = encoder(background, obs_window, hidden)
-            state, hidden = self._found(analysis.double(), hidden, latest)
+            analysis, hidden = encoder(background, obs_window, moderated(hidden))
+            state, hidden = self._found(moderated(analysis.double()), hidden, latest)
             backgrounds.append(background)
             analyses.append(analysis)
         self._estimate, self._hidden = state.detach(), hidden.detach()
@@ -171,6 +172,32 @@ class CycledBatches:
         self._seen = progress["seen"].numpy()
         self._estimate = progress["estimate"]
         self._hidden = progress["hidden"]
+
+
+class _Moderated(torch.autograd.Function):
+    """Changes nothing on the way forward."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        norm = gradient.norm(dim=1, keepdim=True)
+        most = _LOUDEST * norm.nanmedian()
+        loud = (norm > most) & (most > 0.0)
+        return torch.where(loud, gradient * (most / norm), gradient)
+
+
+def moderated(values: Tensor) -> Tensor:
+    """Return values (n, k) whose gradients are at most some times the median one.
+
+    Where a state is nearly lost, later errors grow with every earlier one, and the
+    gradient of one trajectory can outweigh those of all others together; what is
+    learned from it makes them lose theirs.
+    """
+    moderate: Tensor = _Moderated.apply(values)  # type: ignore[no-untyped-call]
+    return moderate
 
 
 def _time_first(observations: np.ndarray, length: int) -> np.ndarray:

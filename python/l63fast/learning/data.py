@@ -29,11 +29,12 @@ class AssimilationDataset:
     background : (N, 3) float64
         The background x_b at analysis time.
     obs_window : (N, L, obs_dim) float64
-        The last L observations, the last one at analysis time.
+        L observations, the last one at analysis time. They end there; or, for analyses
+        at the time of the first of them, they begin there and are given backwards.
     truth : (N, 3) float64
         The truth at analysis time.
     trajectory, time_index : (N,) int64
-        Whose sample it is, and which observation of that trajectory is its last.
+        Whose sample it is, and which of the observations is at analysis time.
 
     Raises
     ------
@@ -77,6 +78,7 @@ class AssimilationDataset:
         *,
         window: int,
         stride: int = 1,
+        analysis_at: str = "last",
     ) -> AssimilationDataset:
         """Return the samples of one split; the other splits are not opened.
 
@@ -91,6 +93,8 @@ class AssimilationDataset:
             Observations in a window; windows never cross trajectories.
         stride : int
             Observations from one sample to the next.
+        analysis_at : {"last", "first"}
+            The observation of the window at whose time the analysis is.
         """
         split = twin.split(split_name)
         background = _checks.states("backgrounds", backgrounds, dtype=_FLOAT64)
@@ -103,14 +107,16 @@ class AssimilationDataset:
         n, n_obs, obs_dim = split.observations.shape
         window = _checks.count("window", window, minimum=1, maximum=n_obs)
         stride = _checks.count("stride", stride, minimum=1)
-        last = np.arange(window - 1, n_obs, stride)
+        at = np.arange(window - 1, n_obs, stride)
         read = windows(split.observations, window)[:, ::stride]
+        if _checks.choice("analysis_at", analysis_at, ("last", "first")) == "first":
+            at, read = at - (window - 1), read[:, :, ::-1]
         return cls(
-            background=background[:, last].reshape(-1, 3),
+            background=background[:, at].reshape(-1, 3),
             obs_window=np.ascontiguousarray(read).reshape(-1, window, obs_dim),
-            truth=split.truth_at_observations[:, last].reshape(-1, 3),
-            trajectory=np.repeat(np.arange(n), len(last)),
-            time_index=np.tile(last, n),
+            truth=split.truth_at_observations[:, at].reshape(-1, 3),
+            trajectory=np.repeat(np.arange(n), len(at)),
+            time_index=np.tile(at, n),
         )
 
     def __len__(self) -> int:

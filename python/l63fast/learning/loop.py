@@ -114,7 +114,7 @@ class TrainingRun:
     def _step(
         self, epoch: int, step: int, analysis: Tensor, batch: Batch
     ) -> tuple[float, float]:
-        loss = self._loss(analysis, batch).mean() / self._reference
+        loss = self._loss_at(epoch, step)(analysis, batch).mean() / self._reference
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(epoch, step, "training loss")
@@ -129,6 +129,11 @@ class TrainingRun:
         if self._settings.averaging:
             self._average(epoch * self._batches.n_batches + step + 1)
         return value, norm
+
+    def _loss_at(self, epoch: int, step: int) -> Loss:
+        growing = self._settings.window_growth * self._settings.epochs
+        done = epoch + step / self._batches.n_batches
+        return self._loss.at(min(1.0, done / growing) if growing else 1.0)
 
     @torch.no_grad()
     def _average(self, n_steps: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +20,13 @@ __all__ = [
     "Distance",
     "Loss",
     "MeanSquaredError",
+    "Model",
     "Var3D",
+    "Var3DWindow",
     "build_loss",
 ]
+
+Model = Callable[[Tensor], Tensor]
 
 _SMALL = 1e-12  # keeps the derivative of the root finite
 
@@ -41,7 +47,16 @@ class Batch(NamedTuple):
 
 
 class Loss:
-    """A cost per sample: called with analyses (n, 3) and their batch, gives (n,)."""
+    """A cost per sample: called with analyses (n, 3) and their batch, gives (n,).
+
+    Parameters
+    ----------
+    operator : ObservationOperator
+    B, R : (3, 3) and (obs_dim, obs_dim), optional
+        Error covariances.
+    model : callable, optional
+        Carries states (n, 3) from one observation to the next; gradients pass.
+    """
 
     name = ""
 
@@ -50,8 +65,13 @@ class Loss:
         operator: ObservationOperator,
         B: np.ndarray | None = None,
         R: np.ndarray | None = None,
+        model: Model | None = None,
     ):
         self.operator = operator
+
+    def at(self, share: float) -> Loss:
+        """Return what is minimised when a share of the window's growth is done."""
+        return self
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
         """Return the cost of each analysis."""
@@ -108,6 +128,7 @@ class Var3D(Loss):
         operator: ObservationOperator,
         B: np.ndarray | None = None,
         R: np.ndarray | None = None,
+        model: Model | None = None,
     ):
         super().__init__(operator)
         self._whiten_background = _whitening("B", B, 3)
@@ -115,11 +136,64 @@ class Var3D(Loss):
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
         """Return the variational cost of each analysis."""
+        return self._departure(analysis, batch) + self._misfit(
+            analysis, batch.obs_window[:, -1]
+        )
+
+    def _departure(self, analysis: Tensor, batch: Batch) -> Tensor:
         increment = (analysis - batch.background) @ self._whiten_background
-        residual = batch.obs_window[:, -1] - self.operator(analysis)
-        misfit = residual @ self._whiten_observation
-        twice: Tensor = increment.square().sum(1) + misfit.square().sum(1)
-        return 0.5 * twice
+        half: Tensor = 0.5 * increment.square().sum(1)
+        return half
+
+    def _misfit(self, state: Tensor, observation: Tensor) -> Tensor:
+        residual = (observation - self.operator(state)) @ self._whiten_observation
+        half: Tensor = 0.5 * residual.square().sum(1)
+        return half
+
+
+class Var3DWindow(Var3D):
+    """The cost of `Var3D`, the misfits of all the window's observations in it.
+
+    The analysis x_a is at the time of the window's first observation y_0, and the model
+    M_l carries it to observation l: |x_a - x_b|^2 / 2 in B^-1 plus the sum over l of
+    |y_l - h(M_l(x_a))|^2 / 2 in R^-1, which is strong-constraint 4D-Var's. With
+    `at` the window can grow in training, the minimum for a short one leading to that
+    for a longer one (quasi-static: Pires, Vautard & Talagrand 1996).
+    """
+
+    name = "var3d_window"
+
+    def __init__(
+        self,
+        operator: ObservationOperator,
+        B: np.ndarray | None = None,
+        R: np.ndarray | None = None,
+        model: Model | None = None,
+    ):
+        super().__init__(operator, B, R)
+        if model is None:
+            raise ArgumentValueError(
+                f"model: expected the model between observations for loss {self.name!r}"
+            )
+        self._model = model
+        self._share = 1.0
+
+    def at(self, share: float) -> Loss:
+        """Return the cost of the first observations only, at first of one of them."""
+        shorter = copy.copy(self)
+        shorter._share = min(share, 1.0)
+        return shorter
+
+    def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
+        """Return the variational cost of each analysis over its window."""
+        in_order = batch.obs_window.flip(1).unbind(1)
+        length = 1 + round(self._share * (len(in_order) - 1))
+        cost = self._departure(analysis, batch) + self._misfit(analysis, in_order[0])
+        state = analysis
+        for observation in in_order[1:length]:
+            state = self._model(state)
+            cost = cost + self._misfit(state, observation)
+        return cost
 
 
 def squared_error(analysis: Tensor, truth: Tensor, *, mirror_aware: bool) -> Tensor:
@@ -136,7 +210,9 @@ def _whitening(name: str, covariance: np.ndarray | None, size: int) -> Tensor:
     from scipy.linalg import solve_triangular
 
     if covariance is None:
-        raise ArgumentValueError(f"{name}: expected a covariance for loss 'var3d'")
+        raise ArgumentValueError(
+            f"{name}: expected a covariance for a variational loss"
+        )
     checked = _checks.covariance(
         name, covariance, size=size, dtype=np.dtype(np.float64), shape=()
     )
@@ -145,7 +221,9 @@ def _whitening(name: str, covariance: np.ndarray | None, size: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(inverse.T, dtype=np.float32))
 
 
-LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in Loss.__subclasses__()}
+LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss for loss in (MeanSquaredError, Distance, Var3D, Var3DWindow)
+}
 
 
 def build_loss(
@@ -154,12 +232,13 @@ def build_loss(
     *,
     B: np.ndarray | None = None,
     R: np.ndarray | None = None,
+    model: Model | None = None,
 ) -> Loss:
     """Return the loss of that name.
 
     Raises
     ------
     ArgumentValueError
-        If the name is unknown, or it needs B and R and they are not given.
+        If the name is unknown, or it needs B, R or the model and they are not given.
     """
-    return LOSSES[_checks.choice("loss", name, LOSSES)](operator, B, R)
+    return LOSSES[_checks.choice("loss", name, LOSSES)](operator, B, R, model)

@@ -9,6 +9,7 @@ import numpy as np
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.data import AssimilationDataset
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.verification import nearer
 
 __all__ = ["Normaliser"]
 
@@ -24,7 +25,8 @@ class Normaliser:
     obs_mean, obs_std : (obs_dim,) float64
         Of the observations in the windows.
     increment_std : (3,) float64
-        Of truth - background: the size of the correction to be learned.
+        Of truth - background: the size of the correction to be learned. Where the
+        operator cannot see the sign of (x, y), to the nearer of truth and mirror.
     innovation_std : (obs_dim,) float64
         Of y - h(x_b).
     data_hash : str
@@ -61,12 +63,15 @@ class Normaliser:
         if len(data) == 0:
             raise ArgumentValueError("train_data: expected samples, got none")
         innovation = data.obs_window[:, -1] - operator(data.background)
+        target = data.truth
+        if operator.is_mirror_blind:
+            target = nearer(target, data.background)
         return cls(
             state_mean=data.truth.mean(axis=0),
             state_std=_scale(data.truth),
             obs_mean=data.obs_window.mean(axis=(0, 1)),
             obs_std=_scale(data.obs_window.reshape(-1, data.obs_dim)),
-            increment_std=_scale(data.truth - data.background),
+            increment_std=_scale(target - data.background),
             innovation_std=_scale(innovation),
             data_hash=data.hash,
         )

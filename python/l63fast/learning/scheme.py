@@ -9,6 +9,7 @@ import numpy as np
 
 from l63fast.assimilation.members import forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.inference import EncoderFunction
 from l63fast.lorenz63 import Lorenz63
 
@@ -42,6 +43,13 @@ class NeuralAnalysis:
     parameters: Lorenz63 = field(default_factory=Lorenz63)
     n_threads: int | None = None
     backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.encoder.settings.analysis_at != "last":
+            raise ArgumentValueError(
+                "encoder: expected one whose analysis is at the last observation of "
+                "its window, got one at the first: a cycle goes on from the last"
+            )
 
     @property
     def window(self) -> int:

@@ -24,8 +24,9 @@ __all__ = [
 # the lists together.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
 CARRIED_NAMES: Final = ("gru", "lstm")
-LOSS_NAMES: Final = ("mse", "distance", "var3d")
+LOSS_NAMES: Final = ("mse", "distance", "var3d", "var3d_window")
 MEMORIES: Final = ("window", "carried")
+ANALYSIS_TIMES: Final = ("last", "first")
 OPTIMISERS: Final = ("adam", "muon")
 
 MAX_HIDDEN: Final = 4096
@@ -54,6 +55,9 @@ class EncoderSettings:
         "window": each analysis starts afresh and knows no more than its window.
         "carried": a GRU or LSTM keeps its hidden state from one cycle to the next;
         the window may then be 1.
+    analysis_at : str
+        The observation of the window at whose time the analysis is: "last", or
+        "first" for an encoder that also sees what was observed later.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class EncoderSettings:
     hidden: int = 64
     n_iterations: int = 3
     memory: str = "window"
+    analysis_at: str = "last"
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, ENCODER_NAMES)
@@ -77,10 +82,15 @@ class EncoderSettings:
             "n_iterations", self.n_iterations, minimum=1, maximum=MAX_ITERATIONS
         )
         _checks.choice("memory", self.memory, MEMORIES)
+        _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
         if self.memory == "carried" and self.model not in CARRIED_NAMES:
             raise ArgumentValueError(
                 f"memory: expected 'window' for model {self.model!r}, got 'carried': "
                 f"only {' and '.join(CARRIED_NAMES)} have a memory to carry"
+            )
+        if self.memory == "carried" and self.analysis_at == "first":
+            raise ArgumentValueError(
+                "analysis_at: expected 'last' with memory 'carried', got 'first'"
             )
 
 
@@ -91,8 +101,8 @@ class TrainSettings:
     Attributes
     ----------
     loss : str
-        "mse", "distance" (both mirror-aware where the operator cannot see the sign) or
-        "var3d".
+        "mse", "distance" (both mirror-aware where the operator cannot see the sign),
+        "var3d", or "var3d_window" for an analysis at the window's first observation.
     epochs : int
         Passes over the training samples; the cosine schedule ends with the last.
     batch_size : int
@@ -110,6 +120,9 @@ class TrainSettings:
         "adam", or "muon": orthogonal steps for the weight matrices, Adam for the rest.
     matrix_rate : float
         Learning rate of those steps relative to Adam's.
+    window_growth : float
+        Share of all steps in which the window of "var3d_window" grows from its first
+        observation to the whole.
     clip : float
         Largest norm of the gradient of the loss relative to the background's.
     patience : int
@@ -142,6 +155,7 @@ class TrainSettings:
     averaging: float = 0.0
     optimiser: str = "adam"
     matrix_rate: float = 6.0
+    window_growth: float = 0.3
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -158,6 +172,7 @@ class TrainSettings:
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
         _checks.choice("optimiser", self.optimiser, OPTIMISERS)
         _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
+        _checks.real("window_growth", self.window_growth, minimum=0.0, maximum=1.0)
 
 
 @dataclass(frozen=True)

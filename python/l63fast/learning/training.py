@@ -16,6 +16,7 @@ from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.loop import (
     Record,
@@ -64,6 +65,7 @@ def train(
     *,
     B: np.ndarray | None = None,
     R: np.ndarray | None = None,
+    model: DifferentiableForecast | None = None,
     directory: Path | None = None,
     resume: bool = False,
     report: Callable[[Record], None] | None = None,
@@ -78,6 +80,8 @@ def train(
         the epoch, counted from 0, that simulates a dataset of always the same size.
     B, R : (3, 3) and (obs_dim, obs_dim), optional
         Error covariances, for the losses that need them.
+    model : DifferentiableForecast, optional
+        From one observation to the next, for the loss that needs it.
     directory : Path, optional
         Where a checkpoint is kept after every epoch.
     resume : bool
@@ -98,11 +102,13 @@ def train(
     _check_data("train_data", first, encoder_settings)
     _check_data("val_data", val_data, encoder_settings)
     identity = _identity(encoder_settings, train_settings, first, val_data, B, R)
+    if model is not None:
+        identity["model"] = repr(model)
     identity["fresh"] = callable(train_data)
 
     def begin() -> TrainingRun:
         operator = ObservationOperator(encoder_settings.operator)
-        loss = build_loss(train_settings.loss, operator, B=B, R=R)
+        loss = build_loss(train_settings.loss, operator, B=B, R=R, model=model)
         validation = as_batch(val_data)
         return TrainingRun(
             build_encoder(
