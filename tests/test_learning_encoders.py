@@ -108,7 +108,20 @@ def test_each_iteration_sees_the_innovation_of_its_own_state() -> None:
     assert len(seen) == 3
     for innovation, delta in zip(seen, deltas[:-1], strict=True):
         expected = batch.obs_window[:, -1] - h(batch.background + delta)
-        assert torch.allclose(innovation * built.innovation_std, expected, rtol=1e-4)
+        plain, sloped = (innovation * built.innovation_std).unbind(1)
+        assert torch.allclose(plain, expected[:, 0], rtol=1e-4)
+        typical = (built.state_mean.square() + built.state_std.square()).sqrt()[0]
+        slope = (batch.background + delta)[:, 0] / typical
+        assert torch.allclose(sloped, slope * expected[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("operator", ["x", "x2", "xz3", "x2y2z4"])
+def test_slopes_are_the_derivatives_of_h_but_for_a_factor(operator: str) -> None:
+    built = encoder("mlp", operator)
+    states = samples("x", 9).truth
+    found = built.slope(torch.from_numpy(states)).numpy()
+    h = ObservationOperator(operator)
+    assert np.allclose(found * h.powers, h.jacobian_diagonal(states), rtol=1e-12)
 
 
 def test_samples_do_not_see_each_other() -> None:

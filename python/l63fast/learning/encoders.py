@@ -25,10 +25,10 @@ class Head(nn.Module):
     from one iteration to the next enters once, through `anchor`.
     """
 
-    def __init__(self, obs_dim: int, context_size: int, hidden: int):
+    def __init__(self, n_innovations: int, context_size: int, hidden: int):
         super().__init__()
         self.fixed = nn.Linear(3 + context_size, hidden)
-        self.moving = nn.Linear(3 + obs_dim, hidden, bias=False)
+        self.moving = nn.Linear(3 + n_innovations, hidden, bias=False)
         self.inner = nn.Linear(hidden, hidden)
         self.outer = nn.Linear(hidden, 3)
         nn.init.zeros_(self.outer.weight)
@@ -117,8 +117,7 @@ class Encoder(nn.Module):
         seen = (obs_window - self.obs_mean) / self.obs_std
         state = (background - self.state_mean) / self.state_std
         if self.carries:
-            innovation = obs_window[:, -1] - self.observe(background)
-            scaled = innovation / self.innovation_std
+            scaled = self.innovation(background, obs_window)
             seen = torch.cat([seen.flatten(1), state, scaled], 1)
         context, hidden = self.reader(seen, hidden)
         return self.head.anchor(state, context), hidden
@@ -127,10 +126,30 @@ class Encoder(nn.Module):
         self, background: Tensor, obs_window: Tensor, anchor: Tensor, increment: Tensor
     ) -> Tensor:
         """Return delta_{k+1} for delta_k, both (n, 3) in physical units."""
-        innovation = obs_window[:, -1] - self.observe(background + increment)
-        scaled = innovation / self.innovation_std
+        scaled = self.innovation(background + increment, obs_window)
         step: Tensor = self.head(anchor, increment / self.increment_std, scaled)
         return step * self.increment_std
+
+    def innovation(self, states: Tensor, obs_window: Tensor) -> Tensor:
+        """Return y - h(x) in its scale; where h bends, the same times h'(x) as well.
+
+        A correction is proportional to the latter where the background is good, and
+        to the former divided by h'(x) where it is not.
+        """
+        scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
+        if self.largest_power == 1:
+            return scaled
+        typical = (self.state_mean.square() + self.state_std.square()).sqrt()
+        slope = self.slope(states) / self.slope(typical[None])
+        return torch.cat([scaled, slope * scaled], 1)
+
+    def slope(self, states: Tensor) -> Tensor:
+        """Return h'(states), (n, obs_dim), without the constant factor."""
+        observed = states.index_select(1, self.components)
+        value = torch.ones_like(observed)
+        for power in range(2, self.largest_power + 1):
+            value = torch.where(self.powers >= power, value * observed, value)
+        return value
 
     def observe(self, states: Tensor) -> Tensor:
         """Return h(states), (n, obs_dim) for states (n, 3)."""
@@ -201,11 +220,13 @@ def matched_width(settings: EncoderSettings) -> int:
 def _parts(
     settings: EncoderSettings, width: int, model: str | None = None
 ) -> tuple[Reader, Head]:
-    obs_dim = ObservationOperator(settings.operator).obs_dim
+    operator = ObservationOperator(settings.operator)
+    obs_dim = operator.obs_dim
+    n_innovations = obs_dim if max(operator.powers) == 1 else 2 * obs_dim
     kinds = CARRIED if settings.memory == "carried" else ENCODERS
     kind = kinds[model or settings.model]
-    reader = kind(obs_dim, settings.window, width, settings.hidden)
-    return reader, Head(obs_dim, reader.context_size, settings.hidden)
+    reader = kind(obs_dim, settings.window, width, settings.hidden, n_innovations)
+    return reader, Head(n_innovations, reader.context_size, settings.hidden)
 
 
 def _nearest(count: Callable[[int], int], budget: int) -> int:

@@ -19,9 +19,11 @@ class _Carried(Reader):
     how uncertain a forecast is follows from both in no linear way.
     """
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
-        self.n_inputs = obs_dim * window + 3 + obs_dim
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
+        self.n_inputs = obs_dim * window + 3 + n_innovations
         self.mixer = nn.Linear(self.n_inputs + width, width)
 
     def features(self, seen: Tensor, output: Tensor) -> Tensor:
@@ -35,8 +37,10 @@ class CarriedGRU(_Carried):
 
     name = "gru"
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
         self.hidden_size = width
         self.cell = nn.GRUCell(width + self.n_inputs, width)
 
@@ -51,8 +55,10 @@ class CarriedLSTM(_Carried):
 
     name = "lstm"
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
         self.hidden_size = 2 * width
         self.cell = nn.LSTMCell(width + self.n_inputs, width)
 

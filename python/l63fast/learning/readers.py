@@ -23,11 +23,15 @@ class Reader(nn.Module):
         The size that `encoders.matched_width` chooses; it scales the parameters.
     hidden : int
         Width of the encoder's head.
+    n_innovations : int
+        Numbers that stand for the innovation, for those that read it.
     """
 
     name = ""
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
         super().__init__()
         self.hidden_size = 0
         self.context_size = width
@@ -38,8 +42,10 @@ class MLP(Reader):
 
     name = "mlp"
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
         self.context_size = hidden
         self.layers = nn.Sequential(
             nn.Linear(obs_dim * window, width),
@@ -58,8 +64,10 @@ class GRU(Reader):
 
     name = "gru"
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
         self.cell = nn.GRU(obs_dim, width)
 
     def forward(self, obs_window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,8 +81,10 @@ class LSTM(Reader):
 
     name = "lstm"
 
-    def __init__(self, obs_dim: int, window: int, width: int, hidden: int):
-        super().__init__(obs_dim, window, width, hidden)
+    def __init__(
+        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
+    ):
+        super().__init__(obs_dim, window, width, hidden, n_innovations)
         self.cell = nn.LSTM(obs_dim, width)
 
     def forward(self, obs_window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
