@@ -46,6 +46,7 @@ def test_the_file_of_the_page_is_an_experiment() -> None:
     [text] = blocks("toml")
     experiment = experiment_from_tables("mine", tomllib.loads(text), source="the page")
     assert [cell.name for cell in experiment.cells()] == ["b_c", "enkf", "best"]
+    assert experiment.cells()[0].data.observation_covariance[0, 1] == 0.1
 
 
 def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,13 @@ def test_defaults_are_those_of_the_commands():
         ({"Q": "0.1"}, ArgumentTypeError, "Q: expected a real number"),
         ({"Q": np.eye(2)}, ArgumentValueError, r"Q: expected \(3, 3\), got \(2, 2\)"),
         ({"Q": -np.eye(3)}, ArgumentValueError, "Q: expected a positive semidefinite"),
+        ({"R": np.eye(3)}, ArgumentValueError, r"R: expected \(2, 2\), got \(3, 3\)"),
+        ({"R": -np.eye(2)}, ArgumentValueError, "R: expected a positive definite"),
+        (
+            {"R": 4.0 * np.eye(2)},
+            ArgumentValueError,
+            "sigma: expected 2, the root of the mean variance of R, got 1",
+        ),
     ],
 )
 def test_bad_settings_are_refused(values, error, message):
@@ -385,3 +392,26 @@ def test_unknown_splits_and_settings_are_refused(twin):
         TwinExperiment.generate({"n_train": 3})  # type: ignore[arg-type]
     with pytest.raises(DataFileError, match="does not exist"):
         TwinExperiment.load("no/such/data")
+
+
+# Correlated observation errors
+
+R_FULL = ((2.5, 0.8), (0.8, 1.5))
+
+
+def test_observation_errors_have_the_covariance_r():
+    settings = changed(R=R_FULL, sigma=2.0**0.5, n_train=400)
+    twin = TwinExperiment.generate(settings)
+    np.testing.assert_array_equal(twin.R, R_FULL)
+    split = twin.train
+    errors = split.observations - split.truth_at_observations[..., :2]
+    found = np.cov(errors.reshape(-1, 2).T)
+    np.testing.assert_allclose(found, R_FULL, atol=0.1)
+    assert TwinSettings.from_dict(settings.to_dict()) == settings
+
+
+def test_an_r_of_equal_variances_goes_without_saying(twin):
+    same = changed(R=twin.R)
+    assert same == twin.settings
+    assert "R" not in same.to_dict()
+    assert TwinExperiment.generate(same).hashes == twin.hashes

@@ -87,6 +87,15 @@ def test_model_error_survives(Q, tmp_path):
     assert loaded.train.hash == twin.hashes["train"]
 
 
+def test_a_full_r_survives(tmp_path):
+    R = ((1.2, 0.3), (0.3, 0.8))
+    twin = TwinExperiment.generate(dataclasses.replace(SMALL, operator="xy", R=R))
+    twin.save(tmp_path / "full")
+    loaded = TwinExperiment.load(tmp_path / "full")
+    assert loaded.settings == twin.settings
+    np.testing.assert_array_equal(loaded.R, R)
+
+
 def test_equal_experiments_are_equal_files(twin, saved, tmp_path):
     """No date and no machine: the bytes of a data set are those of its settings."""
     TwinExperiment.generate(SMALL).save(tmp_path / "again")

@@ -32,7 +32,8 @@ def shown_measure(measure: str) -> str:
 def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
     """Return one sentence about a twin experiment; `what` replaces what is observed."""
     interval = data.steps_per_cycle * data.dt
-    error = "" if data.Q == 0.0 else f"; model error Q {data.Q}"
+    error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
+    error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
         f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
         f"trajectories of {data.n_steps} steps (dt {data.dt:g}); observed: "

@@ -64,7 +64,7 @@ class TruthChains:
         ).swapaxes(0, 1)
         truth = self._simulated(n_cycles, normals[..., m:])
         self.truth = truth[-1]
-        noise = self._settings.sigma * normals[..., :m]
+        noise = self._settings.observation_errors(normals[..., :m])
         return Course(truth, self._operator(truth) + noise)
 
     def _simulated(self, n_cycles: int, normals: np.ndarray) -> np.ndarray:

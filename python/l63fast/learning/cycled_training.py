@@ -102,12 +102,11 @@ def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
             f"operator: expected that of the twin, {twin.operator.name!r}, got "
             f"{settings.operator!r}"
         )
-    simulated = twin.settings.sigma**2 * np.eye(twin.operator.obs_dim)
+    simulated = twin.settings.observation_covariance
     if not np.allclose(twin.R, simulated):
         raise ArgumentValueError(
-            f"twin: expected independent observation errors of sigma = "
-            f"{twin.settings.sigma:g}, as more of them are simulated, got R = "
-            f"{twin.R.tolist()}"
+            f"twin: expected observation errors of covariance {simulated.tolist()}, as "
+            f"more of them are simulated, got R = {twin.R.tolist()}"
         )
 
 

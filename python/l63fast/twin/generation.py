@@ -92,4 +92,4 @@ def _observed(
     noise = _random.standard_normals(
         settings.seed, "observation", name, len(truth), perfect.shape[1:]
     )
-    return np.asarray(perfect + settings.sigma * noise)
+    return np.asarray(perfect + settings.observation_errors(noise))

@@ -26,9 +26,9 @@ def given_truth(truth: Any) -> np.ndarray:
 
 
 def observation_covariance(R: Any, settings: TwinSettings) -> np.ndarray:
-    """Return R (m, m) in float64; sigma^2 I where none is given."""
-    size = ObservationOperator(settings.operator).obs_dim
-    default = settings.sigma**2 * np.eye(size)
+    """Return R (m, m) in float64; that of the settings where none is given."""
+    default = settings.observation_covariance
+    size = len(default)
     if R is None or np.array_equal(R, default):  # sigma = 0 is no covariance, yet meant
         return default
     return _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())

@@ -46,6 +46,9 @@ class TwinSettings:
     Q : float or (3, 3)
         Covariance of the model error that the truth takes up at the end of each cycle;
         a number is the variance of every component. 0: a perfect model.
+    R : (obs_dim, obs_dim), optional
+        Covariance of the observation error, of which `sigma` then is the root of the
+        mean variance; sigma^2 I where it is not given.
     """
 
     operator: str = "xy"
@@ -61,6 +64,7 @@ class TwinSettings:
     seed: int = 0
     parameters: Lorenz63 = field(default_factory=Lorenz63)
     Q: float | tuple[tuple[float, ...], ...] = 0.0
+    R: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         ObservationOperator(self.operator)
@@ -73,6 +77,7 @@ class TwinSettings:
             checked[name] = _checks.real(name, getattr(self, name), minimum=0.0)
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = _model_error(self.Q)
+        checked["R"] = _observation_error(self.R, self.operator, checked["sigma"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
@@ -106,6 +111,19 @@ class TwinSettings:
         Q = np.asarray(self.Q, dtype=np.float64)
         return Q if Q.ndim else Q * np.eye(3)
 
+    @property
+    def observation_covariance(self) -> np.ndarray:
+        """R as a matrix (obs_dim, obs_dim)."""
+        if self.R is not None:
+            return np.asarray(self.R, dtype=np.float64)
+        return self.sigma**2 * np.eye(ObservationOperator(self.operator).obs_dim)
+
+    def observation_errors(self, normals: np.ndarray) -> np.ndarray:
+        """Return errors of covariance R from standard normals (..., obs_dim)."""
+        if self.R is None:
+            return np.asarray(self.sigma * normals)
+        return normals @ np.linalg.cholesky(self.observation_covariance).T
+
     def n_trajectories(self, split: str) -> int:
         """Return the number of trajectories of a split."""
         split = _checks.choice("split", split, SPLIT_NAMES)
@@ -114,19 +132,21 @@ class TwinSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON and TOML.
 
-        A perfect model goes without saying: such data keep the hashes and the files
-        that they had before there was a Q.
+        A perfect model and equal, independent observation errors go without saying:
+        such data keep the hashes and the files that they had before there were Q and R.
         """
         content = asdict(self)
         if self.Q == 0.0:
             del content["Q"]
+        if self.R is None:
+            del content["R"]
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TwinSettings:
         """Return the settings from plain values; unknown and missing keys are refused.
 
-        Only Q may be missing, for a perfect model.
+        Only Q and R may be missing.
 
         Raises
         ------
@@ -138,7 +158,7 @@ class TwinSettings:
                 f"settings: expected a table of settings, got {type(content).__name__}"
             )
         wanted = {item.name for item in fields(cls)}
-        if wrong := sorted(wanted ^ {*content, "Q"}):
+        if wrong := sorted(wanted ^ {*content, "Q", "R"}):
             raise ArgumentValueError(
                 f"settings: expected the keys {', '.join(sorted(wanted))}; missing or "
                 f"unknown: {', '.join(map(str, wrong))}"
@@ -160,4 +180,23 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     )
     if not matrix.any():
         return 0.0
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _observation_error(
+    R: Any, operator: str, sigma: float
+) -> tuple[tuple[float, ...], ...] | None:
+    """Return a covariance as plain numbers; None if it is sigma^2 I."""
+    if R is None:
+        return None
+    size = ObservationOperator(operator).obs_dim
+    matrix = _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())
+    root = float(np.sqrt(matrix.trace() / size))
+    if not np.isclose(sigma, root, rtol=1e-6):
+        raise ArgumentValueError(
+            f"sigma: expected {root:.10g}, the root of the mean variance of R, got "
+            f"{sigma:g}"
+        )
+    if np.array_equal(matrix, sigma**2 * np.eye(size)):
+        return None
     return tuple(tuple(row) for row in matrix.tolist())

@@ -140,6 +140,7 @@ def published_for(cell: CycledCell) -> Published | None:
     """
     data, table = cell.data, method_table(cell.method)
     plain = data.parameters == type(data.parameters)() and data.dt == _DT
+    plain = plain and data.R is None
     if not plain or cell.cycle.burn_in < _BURN_IN:
         return None
     ours: dict[str, Any] = {
