@@ -7,7 +7,8 @@ from copy import deepcopy
 from typing import Any, Final
 
 from l63fast.experiments.config import merged
-from l63fast.experiments.cycled.presets import CYCLED, RECIPES
+from l63fast.experiments.cycled.encoder_presets import ENCODERS, RECIPES
+from l63fast.experiments.cycled.presets import CYCLED
 from l63fast.experiments.kind import Experiment
 
 __all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_preset"]
@@ -19,6 +20,7 @@ PRESETS: Final[dict[str, Tables]] = {
     # The encoders of this package in one table, a few minutes on two cores.
     "quick": {"training": {"epochs": 10}},
     **CYCLED,
+    **ENCODERS,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["CYCLED", "RECIPES"]
+__all__ = ["CYCLED"]
 
 Tables = dict[str, Any]
 
@@ -30,38 +30,6 @@ _SAKOV2012: Final[Tables] = {
     },
     "cycle": _CYCLE,
 }
-
-# What brings a GRU to within a few per cent of the optimum in some minutes on a core.
-_TRAINING: Final[Tables] = {
-    "loss": "distance",
-    "epochs": 32,
-    "batch_size": 192,
-    "learning_rate": 0.004,
-    "warm_up": 0.02,
-    "clip": 0.1,
-    "patience": 1000,
-    "averaging": 0.998,
-    "optimiser": "muon",
-    "matrix_rate": 6.0,
-}
-_CYCLES: Final[Tables] = {
-    "updates": 400,
-    "unroll": 24,
-    "first_unroll": 8,
-    "growth": 0.1,
-    "through_model": 0.1,
-}
-
-
-def _encoder(model: str, **settings: Any) -> Tables:
-    return {
-        "scheme": "encoder",
-        "model": model,
-        **settings,
-        "training": _TRAINING,
-        "cycles": _CYCLES,
-    }
-
 
 CYCLED: Final[dict[str, Tables]] = {
     # DAPPER, mods/Lorenz63/sakov2012.py, after Sakov, Oliver & Bertino (2012).
@@ -101,23 +69,6 @@ CYCLED: Final[dict[str, Tables]] = {
                 "n_particles": 4000,
                 "regularisation": 0.7,
                 "threshold": 0.05,
-            },
-        },
-    },
-    # Encoders trained in their own cycles on sakov2012, beside their classical rivals.
-    "encoders": {
-        **_SAKOV2012,
-        "methods": {
-            "gru": _encoder("gru"),
-            "lstm": _encoder("lstm"),
-            "mlp": _encoder("mlp", memory="window", window=1),
-            "3dvar": {"scheme": "3dvar"},
-            "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.5},
-            "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
-            "optimum": {
-                "scheme": "optimum",
-                "n_particles": 8000,
-                "regularisation": 0.5,
             },
         },
     },
@@ -211,9 +162,4 @@ CYCLED: Final[dict[str, Tables]] = {
             "optimum": {"scheme": "optimum"},
         },
     },
-}
-
-# What `l63fast train --recipe` trains: methods of the preset `encoders`.
-RECIPES: Final[dict[str, str]] = {
-    f"cycled-{name}": name for name in ("gru", "lstm", "mlp")
 }
