@@ -19,6 +19,7 @@ __all__ = [
     "BatchSource",
     "FixedBatches",
     "FreshBatches",
+    "Samples",
     "Simulation",
     "as_batch",
     "mirrored",
@@ -55,6 +56,11 @@ class BatchSource(Protocol):
 
 class Samples:
     """A source whose batches do not depend on the encoder, nor on what came before."""
+
+    @property
+    def n_batches(self) -> int:
+        """Whole batches in an epoch."""
+        raise NotImplementedError
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
@@ -148,7 +154,12 @@ class FreshBatches(Samples):
         self._size = batch_size
         self._seed = seed
         self._mirror = mirror
-        self.n_batches = self._of(0).n_batches
+        self._n_batches = self._of(0).n_batches
+
+    @property
+    def n_batches(self) -> int:
+        """Whole batches in an epoch."""
+        return self._n_batches
 
     def _of(self, epoch: int) -> FixedBatches:
         data = self._simulate(epoch)

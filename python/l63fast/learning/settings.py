@@ -130,6 +130,10 @@ class TrainSettings:
     mirror : bool
         Whether each sample of a fixed set is replaced by its mirror image with
         probability 1/2.
+    jitter : float
+        Standard deviation of noise on what is seen of a fixed set, drawn anew for each
+        step, in units of the background's and the innovation's spread; a set of a
+        thousand samples needs about 1, one of a million none.
     seed : int
         Of the initial weights and of the order of the samples.
     threads : int
@@ -149,6 +153,7 @@ class TrainSettings:
     clip: float = 1.0
     patience: int = 10
     mirror: bool = True
+    jitter: float = 0.0
     seed: int = 0
     threads: int = 1
     warm_restarts: int = 0
@@ -166,6 +171,7 @@ class TrainSettings:
         _checks.real("clip", self.clip, above=0.0)
         _checks.count("patience", self.patience, minimum=1)
         _checks.boolean("mirror", self.mirror)
+        _checks.real("jitter", self.jitter, minimum=0.0, maximum=10.0)
         _checks.seed("seed", self.seed)
         _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)
         _checks.count("warm_restarts", self.warm_restarts, maximum=100)

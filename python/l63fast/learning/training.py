@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import Simulation, as_batch, sampled
+from l63fast.learning.batches import Samples, Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.jitter import Jittered
 from l63fast.learning.loop import (
     Record,
     TrainingRun,
@@ -109,21 +110,22 @@ def train(
     def begin() -> TrainingRun:
         operator = ObservationOperator(encoder_settings.operator)
         loss = build_loss(train_settings.loss, operator, B=B, R=R, model=model)
-        validation = as_batch(val_data)
+        validation, normaliser = as_batch(val_data), Normaliser.fit(first, operator)
+        source: Samples = sampled(
+            train_data,
+            train_settings.batch_size,
+            seed=train_settings.seed,
+            mirror=operator if train_settings.mirror else None,
+        )
+        if train_settings.jitter:
+            source = Jittered(
+                source, train_settings.jitter, normaliser, seed=train_settings.seed
+            )
         return TrainingRun(
-            build_encoder(
-                encoder_settings,
-                Normaliser.fit(first, operator),
-                seed=train_settings.seed,
-            ),
+            build_encoder(encoder_settings, normaliser, seed=train_settings.seed),
             train_settings,
             loss,
-            sampled(
-                train_data,
-                train_settings.batch_size,
-                seed=train_settings.seed,
-                mirror=operator if train_settings.mirror else None,
-            ),
+            source,
             lambda encoder: evaluate(encoder, loss, validation),
             reference=loss_of_background(loss, as_batch(first)),
             directory=directory,
