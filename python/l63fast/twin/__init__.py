@@ -2,6 +2,7 @@
 
 from l63fast.twin.experiment import TwinExperiment
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+from l63fast.twin.shards import open_shards
 from l63fast.twin.split import Split
 
-__all__ = ["SPLIT_NAMES", "Split", "TwinExperiment", "TwinSettings"]
+__all__ = ["SPLIT_NAMES", "Split", "TwinExperiment", "TwinSettings", "open_shards"]
