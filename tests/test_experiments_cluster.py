@@ -171,6 +171,11 @@ def test_another_machine_without_tls_is_refused_unless_asked(
         executor(scheduler=Scheduler(address, insecure=True)).__enter__()
 
 
+def test_tls_without_certificates_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"TLS needs .*client\.cert"):
+        executor(scheduler=Scheduler("tls://127.0.0.1:9")).__enter__()
+
+
 @pytest.mark.parametrize("address", ["ucx://a:1", "node7", "tcp://a:b:c"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises((ConfigurationError, ClusterError), match="scheduler"):

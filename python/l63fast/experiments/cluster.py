@@ -34,7 +34,7 @@ __all__ = ["dask_setup", "local_workers", "workers_of"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE: Final = 8.0  # seconds until a scheduler that does not answer is given up
+PATIENCE: Final = 6.0  # seconds until a scheduler that does not answer is given up
 _SETTLING: Final = 0.5  # seconds
 _LOOPBACK: Final = "127.0.0.1"
 _DEADLY: Final = (
@@ -194,11 +194,28 @@ def _refuse_open(address: str, *, allowed: bool) -> None:
         raise ConfigurationError(
             f"scheduler: expected tls://HOST:PORT or tcp://HOST:PORT, got {address}"
         )
+    if protocol == "tls":
+        _refuse_without_certificates(address)
     if protocol == "tcp" and not allowed and not _is_this_machine(host):
         raise ConfigurationError(
             f"scheduler: {address} is another machine and without TLS: whoever reaches "
             "it can run programs as you, and read what is sent. Use tls://, or "
             "--insecure in a network where you trust everyone"
+        )
+
+
+def _refuse_without_certificates(address: str) -> None:
+    """Refuse TLS that dask has no certificates for; it would try until it times out."""
+    try:
+        security = distributed.Security().get_connection_args("client")
+        problem = None if security.get("ssl_context") else "there is no certificate"
+    except (OSError, TypeError, ValueError) as error:
+        problem = str(error)
+    if problem is not None:
+        raise ConfigurationError(
+            f"scheduler: {address}: {problem}; TLS needs dask's settings "
+            "distributed.comm.tls: ca-file, client.cert and client.key "
+            "(DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on)"
         )
 
 
