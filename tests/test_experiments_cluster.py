@@ -95,7 +95,7 @@ def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) ->
     with ThreadPoolExecutor(1) as thread:
         kills = thread.submit(kill_writers, tmp_path / "killed", 20, seconds=300)
         outcome = run_experiment(experiment, tmp_path / "killed", n_workers=n_workers)
-    assert len(kills.result()) == 10
+    assert len(kills.result()) == 20
     assert outcome.failures == serial.failures == {}
     assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
 
