@@ -202,9 +202,9 @@ def test_the_command_writes_shards(l63: Command) -> None:
     assert (run.code, run.err) == (0, "")
     lines = run.out.splitlines()
     assert lines[0].startswith("50 trajectories of 20 steps")
-    assert [line[:19] for line in lines[2:4]] == [
-        "[1/2] part-00000.nc",
-        "[2/2] part-00001.nc",
+    assert [line[:20] for line in lines[2:4]] == [
+        "[ 1/2] part-00000.nc",
+        "[ 2/2] part-00001.nc",
     ]
     assert lines[-1] == "written to data/xy-shards"
     with l63fast.open_shards("data/xy-shards") as ensemble:

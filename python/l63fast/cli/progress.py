@@ -55,7 +55,7 @@ class _Lines:
 
     def note(self, name: str, line: str) -> None:
         self.done += 1
-        width = len(str(self.n_tasks))
+        width = max(len(str(self.n_tasks)), 2)
         count = f"[{self.done:{width}d}/{self.n_tasks}]"
         left = self.left if self.done < self.n_tasks else ""
         say(f"{count} {name:12s} {line}{left}", quiet=self.quiet)
