@@ -71,8 +71,9 @@ METHODS: Final = Option(
 CYCLED: Final = (
     METHODS,
     _axis("operators", "Observation operators, such as x,xy,x2.", _names),
-    _axis("sigmas", "Observation errors of cycled schemes, such as 0.1,1.", _reals),
-    _axis("intervals", "Their model steps between observations: 10,25.", _integers),
+    _axis("sigmas", "Observation errors, such as 0.1,1.", _reals),
+    _axis("intervals", "Model steps between observations, such as 10,25.", _integers),
+    _axis("seeds", "Repetitions of data and encoders, such as 0,1,2.", _integers),
     Option(
         "model_error",
         float,
@@ -86,10 +87,28 @@ CYCLED: Final = (
 )
 _ENCODERS: Final = (
     _axis("models", "Encoders, separated by commas, such as mlp,gru.", _names),
+    _axis("windows", "Observations an encoder sees, such as 5,10.", _integers),
+    _axis("backgrounds", "Such as forecast,mean: each with every loss.", _names),
+    _axis("losses", "Such as mse,var3d.", _names),
+    _axis("regimes", "Or pairs of the two: mean:var3d,none:mse.", _names),
     _axis("n_iterations", "Iterations K of the fixed point, such as 3,1.", _integers),
+    Option(
+        "optimum",
+        int,
+        "States of the climate, at most, in the optimum of each window; 0: none.",
+        target="experiment.optimum",
+        panel="Compared",
+        minimum=0,
+    ),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
+)
+FORCE: Final = Option(
+    "force", bool, "Replace results of a newer version of l63fast.", False
+)
+ONLY: Final = Option(
+    "only", str, "Run the cells whose names fit a pattern: 'gru_*_s0.5*'.", "*"
 )
 PLACE: Final = (
     Option(
@@ -125,6 +144,8 @@ PLACE: Final = (
         *PLACE,
         options.WORKERS,
         options.RESUME,
+        FORCE,
+        ONLY,
         *options.RUN,
     ),
 )
@@ -141,6 +162,7 @@ def experiment(given: Given) -> None:
 def run_chosen(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or print what would be run; return whether a cell failed."""
     from l63fast.experiments.executors import default_workers
+    from l63fast.experiments.runner import chosen_cells
     from l63fast.storage.paths import checked_target
 
     if given["print_config"]:
@@ -148,7 +170,8 @@ def run_chosen(chosen: Experiment, given: Given) -> bool:
         return False
     folder = Path(given["results"]).expanduser() / chosen.name
     checked_target(folder)  # refused before anything is made
-    n_workers = given["workers"] or default_workers(len(chosen.cells()))
+    n_cells = len(chosen_cells(chosen.cells(), given["only"]))
+    n_workers = given["workers"] or default_workers(n_cells)
     _announce(chosen, folder, n_workers, quiet=given["quiet"])
     if given["dry_run"]:
         return False
@@ -187,17 +210,27 @@ def chosen_experiment(given: Given) -> Experiment:
 
 def _overrule(given: Given, tables: dict[str, Any]) -> None:
     """Let a typed axis replace the one value of a file or preset, and the reverse."""
-    from l63fast.experiments.cycled.experiment import VARIED
-
-    for key, axis in VARIED.items():
-        fixed, varied = given.flag("data", key), given.flag("experiment", axis)
+    for place, axis in _varied(cycled="methods" in tables):
+        section, key = place.split(".")
+        fixed, varied = given.flag(section, key), given.flag("experiment", axis)
         if varied and tables["experiment"][axis] == []:
             raise ConfigurationError(f"--{varied}: expected at least one, got none")
         varied = varied if tables.get("experiment", {}).get(axis) else None
         if varied and not fixed:
-            tables.get("data", {}).pop(key, None)
+            tables.get(section, {}).pop(key, None)
         elif fixed and not varied:
             tables.get("experiment", {}).pop(axis, None)
+
+
+def _varied(*, cycled: bool) -> list[tuple[str, str]]:
+    """Return each setting that an axis replaces, such as "data.sigma", and the axis."""
+    if cycled:
+        from l63fast.experiments.cycled.experiment import VARIED
+
+        return [(f"data.{key}", axis) for key, axis in VARIED.items()]
+    from l63fast.experiments.matrix import VARIED as ENCODERS
+
+    return [(place, axis) for axis, places in ENCODERS.items() for place in places]
 
 
 def _set_seed(given: Given, tables: dict[str, Any]) -> None:
@@ -237,12 +270,19 @@ def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) 
 
 
 def _run(chosen: Experiment, root: Path, n_workers: int, given: Given) -> Outcome:
-    from l63fast.experiments.runner import run_experiment
+    from l63fast.experiments.runner import chosen_cells, run_experiment
 
-    with cell_progress(len(chosen.cells()), quiet=given["quiet"]) as note:
+    n_cells = len(chosen_cells(chosen.cells(), given["only"]))
+    with cell_progress(n_cells, quiet=given["quiet"]) as note:
         try:
             return run_experiment(
-                chosen, root, n_workers=n_workers, resume=given["resume"], note=note
+                chosen,
+                root,
+                n_workers=n_workers,
+                resume=given["resume"],
+                force=given["force"],
+                only=given["only"],
+                note=note,
             )
         except KeyboardInterrupt:
             say("stopped; finished cells are kept, --resume goes on with the others")

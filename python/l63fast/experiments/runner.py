@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +21,7 @@ from l63fast.experiments.result import versions
 from l63fast.experiments.settings_file import differences
 from l63fast.twin import TwinExperiment
 
-__all__ = ["Outcome", "run_experiment"]
+__all__ = ["Outcome", "chosen_cells", "run_experiment"]
 
 DATA: Final = "data"
 SUMMARY: Final = "summary"
@@ -50,6 +52,8 @@ def run_experiment(
     *,
     n_workers: int = 1,
     resume: bool = False,
+    force: bool = False,
+    only: str = "*",
     note: Callable[[str, str], None] = lambda cell, line: None,
 ) -> Outcome:
     """Run every cell of an experiment and write its table.
@@ -68,12 +72,19 @@ def run_experiment(
     resume : bool
         Keep finished cells of the same settings, data and versions, and go on from
         the checkpoints of the others.
+    force : bool
+        Replace results of a newer version of this package.
+    only : str
+        Run the cells whose names fit this pattern, such as "gru_*_s0.5*"; others that
+        are finished and still right are in the table.
     note : callable
         Told the name of a cell and one line about it, when it ends.
     """
-    folder, cells, kind = root / experiment.name, experiment.cells(), experiment.kind
+    folder, kind = root / experiment.name, experiment.kind
+    every = experiment.cells()
+    cells = chosen_cells(every, only)
     for cell in cells:
-        _refuse_another_variant(kind, cell, folder / cell.name)
+        _refuse_another_variant(kind, cell, folder / cell.name, force=force)
     for name, data in {cell.data_name: cell.data for cell in cells}.items():
         open_or_make(data, folder / DATA / name)
     ledger = _Ledger(kind, note)
@@ -83,15 +94,37 @@ def run_experiment(
         except BaseException:
             ledger.closed = True
             raise
-    done = [cell for cell in cells if cell.name not in ledger.failures]
-    results = [kind.open(folder / cell.name) for cell in done]
+    done = {cell.name for cell in cells} - set(ledger.failures)
+    for cell in every:
+        if cell not in cells and _kept(kind, cell, folder):
+            done.add(cell.name)
+    results = [kind.open(folder / cell.name) for cell in every if cell.name in done]
     if results:
         kind.summarise(results, folder / SUMMARY)
     return Outcome(results, ledger.failures, folder / SUMMARY if results else None)
 
 
-def _refuse_another_variant(kind: Kind, cell: Cell, directory: Path) -> None:
-    """Refuse to replace a result that was made with other settings.
+def chosen_cells(cells: Sequence[Any], only: str) -> list[Any]:
+    """Return the cells whose names fit a pattern.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    chosen = [cell for cell in cells if fnmatchcase(cell.name, only)]
+    if not chosen:
+        raise ConfigurationError(
+            f"only: expected a pattern that fits a cell, such as "
+            f"{cells[0].name[:3] + '*'!r}, got {only!r}"
+        )
+    return chosen
+
+
+def _refuse_another_variant(
+    kind: Kind, cell: Cell, directory: Path, *, force: bool
+) -> None:
+    """Refuse to replace a result of other settings, or of a newer version.
 
     Raises
     ------
@@ -99,19 +132,31 @@ def _refuse_another_variant(kind: Kind, cell: Cell, directory: Path) -> None:
         Naming the settings that differ.
     """
     try:
-        old = kind.open(directory).settings.to_tables()
+        result = kind.open(directory)
     except L63Error:  # none, or none that could be lost
         return
+    old, made_by = result.settings.to_tables(), result.metrics["versions"]["l63fast"]
+    if not force and _numbers(made_by) > _numbers(versions()["l63fast"]):
+        raise ConfigurationError(
+            f"{directory}: holds a result of the newer l63fast {made_by}: --force "
+            "replaces it"
+        )
     found = [
         difference
         for section, asked in cell.to_tables().items()
-        for difference in differences(old[section], asked, prefix=f"{section}.")
+        for difference in differences(
+            old.get(section, {}), asked, prefix=f"{section}."
+        )
     ]
     if found:
         raise ConfigurationError(
             f"{directory}: holds a result of other settings ({', '.join(found)}): "
             "give this experiment another --name or --results"
         )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 class _Ledger:
@@ -149,23 +194,21 @@ def _task(kind: Kind, cell: Cell, folder: Path, resume: bool) -> str:
     """Run one cell, or keep it if it is finished; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name
     start = perf_counter()
-    kept = _kept(kind, cell, data, directory) if resume else None
+    kept = _kept(kind, cell, folder) if resume else None
     if kept is not None:
         return f"{kind.describe(kept)}, kept"
     metrics = kind.run(cell, data, directory, resume=resume)
     return f"{kind.describe(metrics)}, {perf_counter() - start:.0f} s"
 
 
-def _kept(
-    kind: Kind, cell: Cell, data: Path, directory: Path
-) -> Mapping[str, Any] | None:
+def _kept(kind: Kind, cell: Cell, folder: Path) -> Mapping[str, Any] | None:
     """Return the metrics of a finished cell that need not be made again."""
     try:
-        result: CellResult = kind.open(directory)
+        result: CellResult = kind.open(folder / cell.name)
+        hashes = TwinExperiment.load(folder / DATA / cell.data_name).hashes
     except L63Error:
         return None
     metrics = result.metrics
-    hashes = TwinExperiment.load(data).hashes
     same_data = all(hashes[name] == h for name, h in metrics["data"].items())
     same = (result.settings, metrics["versions"]) == (cell, versions())
     return metrics if same and same_data else None

@@ -20,7 +20,7 @@ from l63fast.experiments.cycled.settings import (
     data_table,
     with_cycles,
 )
-from l63fast.experiments.encoder_experiment import checked_operators
+from l63fast.experiments.matrix import checked_operators
 from l63fast.experiments.settings_file import dump_tables, to_table
 from l63fast.twin import TwinSettings
 

@@ -1,0 +1,261 @@
+"""The optimum of single windows: means over states of the climate that fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
+from l63fast.observation import ObservationOperator
+
+__all__ = ["Climate", "Evidence", "WindowPosterior", "window_posterior"]
+
+_SMALLEST: Final = 2**13
+_GROWTH: Final = 4
+_NEIGHBOURS: Final = 1024
+_ENOUGH: Final = 256.0  # effective size from which a larger library changes nothing
+_LEFT_OUT: Final = 1e-3  # weight of what is no neighbour, relative to the largest
+_DIRECTIONS: Final = 4  # of a window's values that the search tells apart
+_SNAPSHOT_STEPS: Final = 25
+_SNAPSHOTS: Final = 64
+_CHUNK: Final = 64  # windows whose neighbours are carried at once
+
+
+@dataclass(frozen=True)
+class Climate:
+    """Where states come from: the attractor of a model, every state with its mirror.
+
+    Attributes
+    ----------
+    dt : float
+        Time step (time units).
+    parameters : Lorenz63
+    seed : int
+    """
+
+    dt: float
+    parameters: Lorenz63
+    seed: int
+
+    def states(self, n: int) -> np.ndarray:
+        """Return n states (n, 3) of the attractor, n even."""
+        n_members = -(-n // (2 * _SNAPSHOTS))
+        start = spin_up(
+            n_members, seed=self.seed, dt=self.dt, parameters=self.parameters
+        )
+        path = simulate(
+            start,
+            _SNAPSHOT_STEPS * (_SNAPSHOTS - 1),
+            save_every=_SNAPSHOT_STEPS,
+            dt=self.dt,
+            parameters=self.parameters,
+        ).reshape(-1, 3)[: n // 2]
+        return np.concatenate([path, mirror(path)])
+
+    def carried(self, states: np.ndarray, n_cycles: int, n_steps: int) -> np.ndarray:
+        """Return states (n, 3) and where they are after each cycle, (n, 1 + c, 3)."""
+        return simulate(
+            states,
+            n_cycles * n_steps,
+            save_every=n_steps,
+            dt=self.dt,
+            parameters=self.parameters,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of windows, and how exactly.
+
+    Attributes
+    ----------
+    observations : (n, L, m)
+        One each cycle, the last at analysis time.
+    operator : ObservationOperator
+    R : (m, m)
+    n_steps : int
+        Model steps of a cycle.
+    earlier : (n, 3), optional
+        Estimates of the states one cycle before the last observation, with errors that
+        have nothing to do with the observations'.
+    P : (3, 3), optional
+        Covariance of their errors.
+    """
+
+    observations: np.ndarray
+    operator: ObservationOperator
+    R: np.ndarray
+    n_steps: int
+    earlier: np.ndarray | None = None
+    P: np.ndarray | None = None
+
+    @property
+    def n_cycles(self) -> int:
+        """Cycles from the first state that matters to the analysis."""
+        return max(self.observations.shape[1] - 1, int(self.earlier is not None))
+
+    def seen(self) -> np.ndarray:
+        """Return the evidence (n, D), each value in units of its error."""
+        return self._whitened(self.observations, self.earlier)
+
+    def of(self, path: np.ndarray) -> np.ndarray:
+        """Return what it would be without error for paths (n, 1 + n_cycles, 3)."""
+        h = self.operator(path[:, -self.observations.shape[1] :])
+        return self._whitened(h, None if self.earlier is None else path[:, -2])
+
+    def _whitened(self, h: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
+        parts = [_scaled(h, self.R).reshape(len(h), -1)]
+        if earlier is not None and self.P is not None:
+            parts.append(_scaled(earlier, self.P))
+        return np.concatenate(parts, axis=1)
+
+
+def _scaled(values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return values @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+
+
+@dataclass(frozen=True, eq=False)
+class WindowPosterior:
+    """The distribution of the state at the end of each window, as far as it is known.
+
+    Attributes
+    ----------
+    mean : (n, 3)
+        The estimate of least squared error.
+    folded : (n, 3)
+        The mean over the nearer of each state and its mirror to one side of the
+        principal axis of (x, y): best where the mirror image counts as well.
+    variance : (n,)
+        Mean variance over the components, about the mean.
+    effective_size : (n,)
+        Of the weights; the mean's own error adds a share of 1 / effective_size to the
+        squared error.
+    library : (n,) int
+        States that were searched.
+    """
+
+    mean: np.ndarray
+    folded: np.ndarray
+    variance: np.ndarray
+    effective_size: np.ndarray
+    library: np.ndarray
+
+
+class _Found(NamedTuple):
+    mean: np.ndarray
+    folded: np.ndarray
+    variance: np.ndarray
+    effective_size: np.ndarray
+
+
+def window_posterior(
+    evidence: Evidence, climate: Climate, *, max_library: int
+) -> WindowPosterior:
+    """Return means over the climate's states, weighted by the likelihood of a window.
+
+    Importance sampling with the climate as prior: of a library of states, those whose
+    windows are nearest carry the weight. The library grows, window by window, until the
+    effective size is large enough or the neighbours no longer hold all the weight.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of n windows.
+    climate : Climate
+    max_library : int
+        States at most.
+    """
+    max_library = _checks.count("max_library", max_library, minimum=_SMALLEST)
+    n = len(evidence.observations)
+    result = WindowPosterior(
+        np.empty((n, 3)),
+        np.empty((n, 3)),
+        np.empty(n),
+        np.empty(n),
+        np.zeros(n, dtype=np.int64),
+    )
+    seen, size, open_ = evidence.seen(), _SMALLEST, np.arange(n)
+    while size <= max_library and len(open_):
+        covered = np.zeros(len(open_), dtype=bool)
+        for part, whole, found in _searched(seen[open_], evidence, climate, size):
+            better = whole | (size == _SMALLEST)
+            chosen = open_[part][better]
+            for field, values in found._asdict().items():
+                getattr(result, field)[chosen] = values[better]
+            result.library[chosen] = size
+            covered[part] = whole & (found.effective_size < _ENOUGH)
+        open_, size = open_[covered], size * _GROWTH
+    return result
+
+
+def _searched(
+    seen: np.ndarray, evidence: Evidence, climate: Climate, size: int
+) -> Iterator[tuple[slice, np.ndarray, _Found]]:
+    """Yield parts of the windows, whether neighbours held the weight, and the means."""
+    from scipy.spatial import cKDTree  # imported here: it takes longer than most calls
+
+    states = climate.states(size)
+    project = _projection(evidence, climate, states)
+    tree = cKDTree(_projected(states, evidence, climate, project))
+    near = seen @ project
+    for start in range(0, len(seen), _CHUNK):
+        part = slice(start, min(start + _CHUNK, len(seen)))
+        distance, index = tree.query(near[part], k=_NEIGHBOURS)
+        path = climate.carried(
+            states[index.ravel()], evidence.n_cycles, evidence.n_steps
+        )
+        misfit = evidence.of(path).reshape(*index.shape, -1) - seen[part][:, None]
+        square = (misfit**2).sum(axis=2)
+        least = square.min(axis=1, keepdims=True)
+        weights = np.exp(-0.5 * (square - least))
+        # What lies beyond the last neighbour is at least as far in full as projected.
+        beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
+        whole = np.exp(-0.5 * (beyond - least[:, 0])) < _LEFT_OUT
+        yield part, whole, _means(path[:, -1].reshape(*index.shape, 3), weights)
+
+
+def _projection(
+    evidence: Evidence, climate: Climate, states: np.ndarray
+) -> np.ndarray:
+    """Return the directions (D, q) in which windows of the climate differ most."""
+    some = states[:: max(len(states) // _SMALLEST, 1)]
+    values = evidence.of(climate.carried(some, evidence.n_cycles, evidence.n_steps))
+    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values, rowvar=False)))
+    return vectors[:, ::-1][:, :_DIRECTIONS]
+
+
+def _projected(
+    states: np.ndarray, evidence: Evidence, climate: Climate, project: np.ndarray
+) -> np.ndarray:
+    rows = 2**16
+    return np.concatenate(
+        [
+            evidence.of(
+                climate.carried(
+                    states[first : first + rows], evidence.n_cycles, evidence.n_steps
+                )
+            )
+            @ project
+            for first in range(0, len(states), rows)
+        ]
+    )
+
+
+def _means(states: np.ndarray, weights: np.ndarray) -> _Found:
+    """Return means over states (n, k, 3) with weights (n, k)."""
+    share = weights / weights.sum(axis=1, keepdims=True)
+    average: Callable[[np.ndarray], np.ndarray] = lambda values: np.einsum(
+        "nk,nk...->n...", share, values
+    )
+    mean = average(states)
+    variance = average(((states - mean[:, None]) ** 2).mean(axis=2))
+    planar = states[..., :2]
+    second = average(planar[..., :, None] * planar[..., None, :])
+    axis = np.linalg.eigh(second)[1][:, :, -1]
+    side = np.einsum("nkc,nc->nk", planar, axis) < 0.0
+    folded = average(np.where(side[..., None], mirror(states), states))
+    return _Found(mean, folded, variance, 1.0 / (share**2).sum(axis=1))
