@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast import _checks, _random
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
@@ -20,8 +20,13 @@ _NEIGHBOURS: Final = 1024
 _ENOUGH: Final = 256.0  # effective size from which a larger library changes nothing
 _LEFT_OUT: Final = 1e-3  # weight of what is no neighbour, relative to the largest
 _DIRECTIONS: Final = 4  # of a window's values that the search tells apart
+_THIN: Final = 100.0  # effective size below which neighbours are multiplied
+_PARENTS: Final = 256  # neighbours that are
+_COPIES: Final = 64  # so often
+_SCATTER: Final = 0.25  # of a neighbour's copies, relative to that of the neighbours
 _SNAPSHOT_STEPS: Final = 25
 _SNAPSHOTS: Final = 64
+_ANCESTOR: Final = 2  # snapshots from a state to the one that its copies start from
 _CHUNK: Final = 64  # windows whose neighbours are carried at once
 
 
@@ -41,20 +46,20 @@ class Climate:
     parameters: Lorenz63
     seed: int
 
-    def states(self, n: int) -> np.ndarray:
-        """Return n states (n, 3) of the attractor, n even."""
+    def states(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return n states (n, 3), n even, and where each was some time before."""
         n_members = -(-n // (2 * _SNAPSHOTS))
         start = spin_up(
             n_members, seed=self.seed, dt=self.dt, parameters=self.parameters
         )
-        path = simulate(
-            start,
-            _SNAPSHOT_STEPS * (_SNAPSHOTS - 1),
-            save_every=_SNAPSHOT_STEPS,
-            dt=self.dt,
-            parameters=self.parameters,
-        ).reshape(-1, 3)[: n // 2]
-        return np.concatenate([path, mirror(path)])
+        n_snapshots = _SNAPSHOTS + _ANCESTOR
+        path = self.carried(start, n_snapshots - 1, _SNAPSHOT_STEPS)
+        halves = (
+            part.reshape(-1, 3)[: n // 2]
+            for part in (path[:, _ANCESTOR:], path[:, :-_ANCESTOR])
+        )
+        later, earlier = (np.concatenate([half, mirror(half)]) for half in halves)
+        return later, earlier
 
     def carried(self, states: np.ndarray, n_cycles: int, n_steps: int) -> np.ndarray:
         """Return states (n, 3) and where they are after each cycle, (n, 1 + c, 3)."""
@@ -184,73 +189,112 @@ def window_posterior(
         for part, whole, found in _searched(seen[open_], evidence, climate, size):
             better = whole | (size == _SMALLEST)
             chosen = open_[part][better]
-            for field, values in found._asdict().items():
-                getattr(result, field)[chosen] = values[better]
+            _put(result, chosen, _Found(*(values[better] for values in found)))
             result.library[chosen] = size
             covered[part] = whole & (found.effective_size < _ENOUGH)
         open_, size = open_[covered], size * _GROWTH
+    thin = np.flatnonzero(result.effective_size < _THIN)
+    if len(thin):
+        for part, found in _multiplied(seen[thin], evidence, climate, size // _GROWTH):
+            _put(result, thin[part], found)
     return result
+
+
+def _put(result: WindowPosterior, windows: np.ndarray, found: _Found) -> None:
+    for field, values in found._asdict().items():
+        getattr(result, field)[windows] = values
+
+
+class _Library:
+    """States of the climate, to be found by what their windows would show."""
+
+    def __init__(self, evidence: Evidence, climate: Climate, size: int):
+        from scipy.spatial import cKDTree  # imported here: it takes longer than a call
+
+        self.evidence = evidence
+        self.climate = climate
+        self.states, self.ancestors = climate.states(size)
+        self.directions = self._principal()
+        rows = 2**16
+        parts = (self.states[i : i + rows] for i in range(0, size, rows))
+        shown = [self.shown(states)[0] @ self.directions for states in parts]
+        self._tree = cKDTree(np.concatenate(shown))
+
+    def shown(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the evidence of states (n, 3) without error, and their last states."""
+        how = self.evidence
+        path = self.climate.carried(states, how.n_cycles, how.n_steps)
+        return how.of(path), path[:, -1]
+
+    def _principal(self) -> np.ndarray:
+        """Return the directions (D, q) in which windows of the climate differ most."""
+        some = self.states[:: max(len(self.states) // _SMALLEST, 1)]
+        covariance = np.cov(self.shown(some)[0], rowvar=False)
+        _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
+        return vectors[:, ::-1][:, :_DIRECTIONS]
+
+    def nearest(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return distances and indices (n, k) of the states nearest to windows."""
+        distance, index = self._tree.query(seen @ self.directions, k=_NEIGHBOURS)
+        return distance, index
+
+    def weighed(
+        self, states: np.ndarray, seen: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the squared misfits (n, k) of states (n, k, 3), and their last."""
+        shown, last = self.shown(states.reshape(-1, 3))
+        misfit = shown.reshape(*states.shape[:2], -1) - seen[:, None]
+        return np.einsum("nkd,nkd->nk", misfit, misfit), last.reshape(states.shape)
 
 
 def _searched(
     seen: np.ndarray, evidence: Evidence, climate: Climate, size: int
 ) -> Iterator[tuple[slice, np.ndarray, _Found]]:
     """Yield parts of the windows, whether neighbours held the weight, and the means."""
-    from scipy.spatial import cKDTree  # imported here: it takes longer than most calls
-
-    states = climate.states(size)
-    project = _projection(evidence, climate, states)
-    tree = cKDTree(_projected(states, evidence, climate, project))
-    near = seen @ project
+    library = _Library(evidence, climate, size)
     for start in range(0, len(seen), _CHUNK):
         part = slice(start, min(start + _CHUNK, len(seen)))
-        distance, index = tree.query(near[part], k=_NEIGHBOURS)
-        path = climate.carried(
-            states[index.ravel()], evidence.n_cycles, evidence.n_steps
-        )
-        misfit = evidence.of(path).reshape(*index.shape, -1) - seen[part][:, None]
-        square = (misfit**2).sum(axis=2)
-        least = square.min(axis=1, keepdims=True)
-        weights = np.exp(-0.5 * (square - least))
+        distance, index = library.nearest(seen[part])
+        square, last = library.weighed(library.states[index], seen[part])
         # What lies beyond the last neighbour is at least as far in full as projected.
         beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
-        whole = np.exp(-0.5 * (beyond - least[:, 0])) < _LEFT_OUT
-        yield part, whole, _means(path[:, -1].reshape(*index.shape, 3), weights)
+        whole = np.exp(-0.5 * (beyond - square.min(axis=1))) < _LEFT_OUT
+        yield part, whole, _means(last, square)
 
 
-def _projection(
-    evidence: Evidence, climate: Climate, states: np.ndarray
-) -> np.ndarray:
-    """Return the directions (D, q) in which windows of the climate differ most."""
-    some = states[:: max(len(states) // _SMALLEST, 1)]
-    values = evidence.of(climate.carried(some, evidence.n_cycles, evidence.n_steps))
-    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values, rowvar=False)))
-    return vectors[:, ::-1][:, :_DIRECTIONS]
+def _multiplied(
+    seen: np.ndarray, evidence: Evidence, climate: Climate, size: int
+) -> Iterator[tuple[slice, _Found]]:
+    """Yield parts of the windows, and the means over copies of their neighbours.
+
+    A state's copies are scattered about where it was some time before; carried on from
+    there they fall back onto the attractor, and fill it between the neighbours.
+    """
+    library = _Library(evidence, climate, size)
+    shape = (_PARENTS, _COPIES, 3)
+    normals = _random.standard_normals(climate.seed, "scheme", "none", 1, shape)[0]
+    chunk = max(_CHUNK * _NEIGHBOURS // (_PARENTS * _COPIES), 1)
+    for start in range(0, len(seen), chunk):
+        part = slice(start, min(start + chunk, len(seen)))
+        index = library.nearest(seen[part])[1][:, :_PARENTS]
+        spread = _SCATTER * library.states[index].std(axis=1).mean(axis=1)
+        origins = library.ancestors[index][:, :, None]
+        scattered = origins + spread[:, None, None, None] * normals
+        n_steps = _ANCESTOR * _SNAPSHOT_STEPS
+        copies = climate.carried(scattered.reshape(-1, 3), 1, n_steps)[:, -1]
+        copies = copies.reshape(len(index), -1, 3)
+        square, last = library.weighed(copies, seen[part])
+        yield part, _means(last, square)
 
 
-def _projected(
-    states: np.ndarray, evidence: Evidence, climate: Climate, project: np.ndarray
-) -> np.ndarray:
-    rows = 2**16
-    return np.concatenate(
-        [
-            evidence.of(
-                climate.carried(
-                    states[first : first + rows], evidence.n_cycles, evidence.n_steps
-                )
-            )
-            @ project
-            for first in range(0, len(states), rows)
-        ]
-    )
-
-
-def _means(states: np.ndarray, weights: np.ndarray) -> _Found:
-    """Return means over states (n, k, 3) with weights (n, k)."""
+def _means(states: np.ndarray, square: np.ndarray) -> _Found:
+    """Return means over states (n, k, 3) of squared misfits (n, k)."""
+    weights = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
     share = weights / weights.sum(axis=1, keepdims=True)
-    average: Callable[[np.ndarray], np.ndarray] = lambda values: np.einsum(
-        "nk,nk...->n...", share, values
-    )
+
+    def average(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.einsum("nk,nk...->n...", share, values))
+
     mean = average(states)
     variance = average(((states - mean[:, None]) ** 2).mean(axis=2))
     planar = states[..., :2]

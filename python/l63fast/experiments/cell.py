@@ -178,7 +178,7 @@ def train_cell(
         settings.training,
         problem.samples("train"),
         problem.samples("val"),
-        B=problem.B,
+        B=problem.covariance,
         R=problem.twin.R,
         directory=working,
         resume=resume,

@@ -10,7 +10,7 @@ from l63fast import _checks
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_from_tables
 from l63fast.experiments.matrix import VARIED, Axes, combinations
-from l63fast.experiments.optimum import OptimumCell, optima_of
+from l63fast.experiments.optimum import OptimumCell, optimum_of
 from l63fast.experiments.settings_file import build, dump_tables, to_table
 
 if TYPE_CHECKING:
@@ -60,9 +60,19 @@ class EncoderExperiment:
         return cells
 
     def cells(self) -> list[CellSettings | OptimumCell]:
-        """Return all cells, those of the optima before the encoders."""
+        """Return all cells, each optimum after the last encoder of its windows."""
         encoders = self.encoders()
-        return [*optima_of(encoders, self.axes.optimum), *encoders]
+        if not self.axes.optimum:
+            return [*encoders]
+        optima = {e: optimum_of(e, self.axes.optimum) for e in encoders}
+        last = {optimum: encoder for encoder, optimum in optima.items() if optimum}
+        cells: list[CellSettings | OptimumCell] = []
+        for encoder in encoders:
+            cells.append(encoder)
+            optimum = optima[encoder]
+            if optimum is not None and last[optimum] is encoder:
+                cells.append(optimum)
+        return cells
 
     def to_toml(self) -> str:
         """Return the experiment as TOML that `encoders_from_tables` reads."""

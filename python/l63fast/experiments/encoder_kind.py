@@ -56,7 +56,9 @@ def _described(metrics: Any) -> str:
 
 def _announced(experiment: EncoderExperiment) -> list[str]:
     axes, cells = experiment.axes, experiment.encoders()
-    what = " | ".join(observed(o) for o in dict.fromkeys(c.data.operator for c in cells))
+    what = " | ".join(
+        observed(o) for o in dict.fromkeys(c.data.operator for c in cells)
+    )
     models = ", ".join(dict.fromkeys(cell.model.model for cell in cells))
     varied = [
         f"{unit} {', '.join(f'{value}' for value in getattr(axes, name))}"

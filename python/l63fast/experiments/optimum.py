@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,7 @@ __all__ = [
     "OptimumResult",
     "describe_optimum",
     "known_background",
-    "optima_of",
+    "optimum_of",
     "run_optimum",
 ]
 
@@ -60,7 +60,7 @@ OPTIMUM: Final = "optimum.csv"
 # has nothing to do with the observations' of the window.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = "forecast"
-_TRAJECTORIES: Final = 100
+_TRAJECTORIES: Final = 50
 
 
 @dataclass(frozen=True)
@@ -112,29 +112,23 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 }
 
 
-def optima_of(encoders: Sequence[CellSettings], library: int) -> list[OptimumCell]:
-    """Return the optimum of each kind of windows that encoders see, if they have one.
+def optimum_of(encoder: CellSettings, library: int) -> OptimumCell | None:
+    """Return the optimum of the windows that an encoder sees, if they have one.
 
     A background that says nothing beyond the climate has the optimum of none. One that
     was cycled on the window's own observations has no simple one.
     """
-    if not library:
-        return []
-    found = {}
-    for cell in encoders:
-        kind = known_background(cell.background.kind)
-        if kind is None:
-            continue
-        optimum = OptimumCell(
-            cell.data,
-            BackgroundSettings(kind),
-            cell.samples,
-            WindowSettings(cell.model.window, library),
-            cell.scores,
-            cell.data_name,
-        )
-        found.setdefault(optimum, optimum)
-    return list(found.values())
+    kind = known_background(encoder.background.kind)
+    if kind is None:
+        return None
+    return OptimumCell(
+        encoder.data,
+        BackgroundSettings(kind),
+        encoder.samples,
+        WindowSettings(encoder.model.window, library),
+        encoder.scores,
+        encoder.data_name,
+    )
 
 
 def known_background(kind: str) -> str | None:
@@ -259,9 +253,7 @@ def _metrics(
     n = truth.shape[0]
     blind = twin.operator.is_mirror_blind
     scores = {
-        name: asdict(
-            score(by_trajectory(states, n), truth, mirror_aware=blind, **how)
-        )
+        name: asdict(score(by_trajectory(states, n), truth, mirror_aware=blind, **how))
         for name, states in (
             ("mean", posterior.mean),
             ("folded", posterior.folded),
@@ -292,6 +284,6 @@ def describe_optimum(metrics: Mapping[str, Any]) -> str:
     if ObservationOperator(metrics["operator"]).is_mirror_blind:
         mirrored = f", mirror-aware {float(folded['mirror_pool']):.3f}"
     return (
-        f"pool {float(mean['pool']):.3f}{mirrored} (effective size {median:.0f}, of the "
-        f"5 % least certain windows at most {low:.0f})"
+        f"pool {float(mean['pool']):.3f}{mirrored}; effective size {median:.0f}, "
+        f"5 % of the windows below {low:.0f}"
     )

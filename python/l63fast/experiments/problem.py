@@ -66,7 +66,7 @@ class Problem:
         )
 
     @property
-    def B(self) -> np.ndarray:
+    def covariance(self) -> np.ndarray:
         """The B of 3D-Var and of the variational losses, (3, 3)."""
         return self.b_scale * self.backgrounds.B
 
@@ -127,7 +127,7 @@ class Problem:
             samples.background,
             observations,
             self.twin.operator,
-            B=self.B,
+            B=self.covariance,
             R=self.twin.R,
         )
         mean = np.tile(self.twin.climatology.mean, (len(samples), 1))

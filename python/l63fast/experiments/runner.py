@@ -144,9 +144,7 @@ def _refuse_another_variant(
     found = [
         difference
         for section, asked in cell.to_tables().items()
-        for difference in differences(
-            old.get(section, {}), asked, prefix=f"{section}."
-        )
+        for difference in differences(old.get(section, {}), asked, prefix=f"{section}.")
     ]
     if found:
         raise ConfigurationError(

@@ -63,6 +63,7 @@ class TrainingRun:
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
         self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
+        self._parameters = list(self._trained.parameters())
         self._settings = settings
         self._loss = loss
         self._batches = batches
@@ -121,7 +122,7 @@ class TrainingRun:
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
-            self._trained.parameters(), self._settings.clip, foreach=True
+            self._parameters, self._settings.clip, foreach=True
         ).item()
         if not math.isfinite(norm):
             raise self._diverged(epoch, step, "gradient")
