@@ -23,7 +23,8 @@ _DIRECTIONS: Final = 4  # of a window's values that the search tells apart
 _THIN: Final = 100.0  # effective size below which neighbours are multiplied
 _PARENTS: Final = 256  # neighbours that are
 _COPIES: Final = 64  # so often
-_SCATTER: Final = 0.25  # of a neighbour's copies, relative to that of the neighbours
+_SCATTER: Final = 0.5  # of a neighbour's copies, relative to that of the neighbours
+_ROUNDS: Final = 4
 _SNAPSHOT_STEPS: Final = 25
 _SNAPSHOTS: Final = 64
 _ANCESTOR: Final = 2  # snapshots from a state to the one that its copies start from
@@ -103,6 +104,11 @@ class Evidence:
         """Cycles from the first state that matters to the analysis."""
         return max(self.observations.shape[1] - 1, int(self.earlier is not None))
 
+    @property
+    def knows_no_sign(self) -> bool:
+        """Whether a state and its mirror image fit equally well."""
+        return self.operator.is_mirror_blind and self.earlier is None
+
     def seen(self) -> np.ndarray:
         """Return the evidence (n, D), each value in units of its error."""
         return self._whitened(self.observations, self.earlier)
@@ -135,7 +141,8 @@ class WindowPosterior:
         The mean over the nearer of each state and its mirror to one side of the
         principal axis of (x, y): best where the mirror image counts as well.
     variance : (n,)
-        Mean variance over the components, about the mean.
+        Mean variance over the components, about the mean; where the evidence knows no
+        sign, of the folded states about theirs.
     effective_size : (n,)
         Of the weights; the mean's own error adds a share of 1 / effective_size to the
         squared error.
@@ -193,7 +200,8 @@ def window_posterior(
             result.library[chosen] = size
             covered[part] = whole & (found.effective_size < _ENOUGH)
         open_, size = open_[covered], size * _GROWTH
-    thin = np.flatnonzero(result.effective_size < _THIN)
+    # Those left open had too few states of the largest library, not too many.
+    thin = open_[result.effective_size[open_] < _THIN]
     if len(thin):
         for part, found in _multiplied(seen[thin], evidence, climate, size // _GROWTH):
             _put(result, thin[part], found)
@@ -259,7 +267,7 @@ def _searched(
         # What lies beyond the last neighbour is at least as far in full as projected.
         beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
         whole = np.exp(-0.5 * (beyond - square.min(axis=1))) < _LEFT_OUT
-        yield part, whole, _means(last, square)
+        yield part, whole, _means(last, square, evidence)
 
 
 def _multiplied(
@@ -268,7 +276,8 @@ def _multiplied(
     """Yield parts of the windows, and the means over copies of their neighbours.
 
     A state's copies are scattered about where it was some time before; carried on from
-    there they fall back onto the attractor, and fill it between the neighbours.
+    there they fall back onto the attractor, and fill it between the neighbours. The
+    nearest of them are the neighbours of the next round.
     """
     library = _Library(evidence, climate, size)
     shape = (_PARENTS, _COPIES, 3)
@@ -277,17 +286,50 @@ def _multiplied(
     for start in range(0, len(seen), chunk):
         part = slice(start, min(start + chunk, len(seen)))
         index = library.nearest(seen[part])[1][:, :_PARENTS]
-        spread = _SCATTER * library.states[index].std(axis=1).mean(axis=1)
-        origins = library.ancestors[index][:, :, None]
-        scattered = origins + spread[:, None, None, None] * normals
-        n_steps = _ANCESTOR * _SNAPSHOT_STEPS
-        copies = climate.carried(scattered.reshape(-1, 3), 1, n_steps)[:, -1]
-        copies = copies.reshape(len(index), -1, 3)
-        square, last = library.weighed(copies, seen[part])
-        yield part, _means(last, square)
+        origins = library.ancestors[index]
+        if evidence.knows_no_sign:
+            side = _side(library.states[index], np.ones(index.shape))
+            origins = np.where(side[..., None], mirror(origins), origins)
+        found = _of_copies(library, origins, normals, seen[part])
+        yield part, found
 
 
-def _means(states: np.ndarray, square: np.ndarray) -> _Found:
+def _of_copies(
+    library: _Library, origins: np.ndarray, normals: np.ndarray, seen: np.ndarray
+) -> _Found:
+    """Return means over copies that start near the origins (n, k, 3)."""
+    best: _Found | None = None
+    for _ in range(_ROUNDS):
+        scattered = _scattered(origins, normals)
+        copies = library.climate.carried(
+            scattered.reshape(-1, 3), 1, _ANCESTOR * _SNAPSHOT_STEPS
+        )[:, -1].reshape(scattered.shape)
+        square, last = library.weighed(copies, seen)
+        found = _means(last, square, library.evidence)
+        if best is None:
+            best = found
+        thin = best.effective_size < _THIN
+        for kept, new in zip(best, found, strict=True):
+            kept[thin] = new[thin]
+        if not (best.effective_size < _THIN).any():
+            break
+        nearest = np.argpartition(square, _PARENTS, axis=1)[:, :_PARENTS]
+        origins = np.take_along_axis(scattered, nearest[..., None], axis=1)
+    assert best is not None
+    return best
+
+
+def _scattered(origins: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Return copies (n, k c, 3) of origins (n, k, 3), as spread out as these are."""
+    about = origins - origins.mean(axis=1, keepdims=True)
+    covariance = np.einsum("nki,nkj->nij", about, about) / origins.shape[1]
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+    steps = _SCATTER * np.einsum("nij,kcj->nkci", root, normals)
+    return (origins[:, :, None] + steps).reshape(len(origins), -1, 3)
+
+
+def _means(states: np.ndarray, square: np.ndarray, evidence: Evidence) -> _Found:
     """Return means over states (n, k, 3) of squared misfits (n, k)."""
     weights = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
     share = weights / weights.sum(axis=1, keepdims=True)
@@ -296,10 +338,19 @@ def _means(states: np.ndarray, square: np.ndarray) -> _Found:
         return np.asarray(np.einsum("nk,nk...->n...", share, values))
 
     mean = average(states)
-    variance = average(((states - mean[:, None]) ** 2).mean(axis=2))
-    planar = states[..., :2]
-    second = average(planar[..., :, None] * planar[..., None, :])
-    axis = np.linalg.eigh(second)[1][:, :, -1]
-    side = np.einsum("nkc,nc->nk", planar, axis) < 0.0
-    folded = average(np.where(side[..., None], mirror(states), states))
+    one_sided = np.where(_side(states, share)[..., None], mirror(states), states)
+    folded = average(one_sided)
+    about, centre = (states, mean)
+    if evidence.knows_no_sign:
+        mean = folded * (0.0, 0.0, 1.0)
+        about, centre = one_sided, folded
+    variance = average(((about - centre[:, None]) ** 2).mean(axis=2))
     return _Found(mean, folded, variance, 1.0 / (share**2).sum(axis=1))
+
+
+def _side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return which states (n, k, 3) are on the far side of their principal axis."""
+    planar = states[..., :2]
+    second = np.einsum("nk,nki,nkj->nij", weights, planar, planar)
+    axis = np.linalg.eigh(second)[1][:, :, -1]
+    return np.asarray(np.einsum("nkc,nc->nk", planar, axis) < 0.0)
