@@ -60,7 +60,7 @@ OPTIMUM: Final = "optimum.csv"
 # has nothing to do with the observations' of the window.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = "forecast"
-_TRAJECTORIES: Final = 50
+_TRAJECTORIES: Final = 25
 
 
 @dataclass(frozen=True)

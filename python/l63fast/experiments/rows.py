@@ -154,7 +154,8 @@ def blocks_of(results: Sequence[Result | OptimumResult]) -> list[Block]:
         names = method_names([result.settings for result in of_operator])
         for result, name in zip(of_operator, names, strict=True):
             case = cases.setdefault(_key(result.settings), _Case())
-            case.methods.setdefault(name, {})[result.settings.data.seed] = result
+            seeds = case.methods.setdefault(name, {})
+            _refuse_twice(seeds.setdefault(result.settings.data.seed, result), result)
         for optimum in results:
             if isinstance(optimum, OptimumResult):
                 _place(optimum, cases)
@@ -210,6 +211,15 @@ def method_names(cells: Sequence[CellSettings]) -> list[str]:
             parts.append(cell.training.loss)
         names.append(", ".join(parts))
     return names
+
+
+def _refuse_twice(first: Result, second: Result) -> None:
+    if second is not first:
+        different = second.metrics["data"] != first.metrics["data"]
+        what = "come from different data" if different else "are the same"
+        raise ResultError(
+            f"{first.directory} and {second.directory}: {what} and cannot be compared"
+        )
 
 
 def _refuse_different_data(case: _Case) -> None:
