@@ -174,6 +174,7 @@ def run_chosen(chosen: Experiment, given: Given) -> bool:
     n_workers = given["workers"] or default_workers(n_cells)
     _announce(chosen, folder, n_workers, quiet=given["quiet"])
     if given["dry_run"]:
+        _foresee(chosen, given["only"], n_workers, quiet=given["quiet"])
         return False
     outcome = _run(chosen, folder.parent, n_workers, given)
     _show(chosen, outcome, quiet=given["quiet"])
@@ -267,6 +268,24 @@ def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) 
         f"results     {folder} ({n_workers} worker{'s' if n_workers > 1 else ''})",
         quiet=quiet,
     )
+
+
+def _foresee(chosen: Experiment, only: str, n_workers: int, *, quiet: bool) -> None:
+    """Say how many cells there are and how long they will take."""
+    from l63fast.experiments.runner import chosen_cells
+
+    cells = chosen_cells(chosen.cells(), only)
+    line = f"dry run     {len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    if chosen.kind.expect is not None and not quiet:
+        seconds, left_out = chosen.kind.expect(cells)
+        minutes = seconds / n_workers / 60.0
+        line += (
+            f", about {minutes:.0f} min"
+            if minutes >= 2.0
+            else (f", about {60.0 * minutes:.0f} s")
+        )
+        line += f" {left_out}".rstrip()
+    say(line, quiet=quiet)
 
 
 def _run(chosen: Experiment, root: Path, n_workers: int, given: Given) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +75,14 @@ def _announced(experiment: EncoderExperiment) -> list[str]:
     ]
 
 
+def _expected(cells: Sequence[CellSettings | OptimumCell]) -> tuple[float, str]:
+    from l63fast.experiments.calibration import expected_seconds
+
+    encoders = [cell for cell in cells if isinstance(cell, CellSettings)]
+    left_out = "" if len(encoders) == len(cells) else "without the optima"
+    return expected_seconds(encoders), left_out
+
+
 ENCODERS: Final = Kind(
     run=_run,
     open=_open,
@@ -81,4 +90,5 @@ ENCODERS: Final = Kind(
     announce=_announced,
     summarise=write_summary,
     table=rich_table,
+    expect=_expected,
 )
