@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_from_tables
-from l63fast.experiments.matrix import VARIED, Axes, combinations
+from l63fast.experiments.matrix import VARIED, Axes, combinations, first_value
 from l63fast.experiments.optimum import OptimumCell, optimum_of
 from l63fast.experiments.settings_file import build, dump_tables, to_table
 
@@ -110,10 +110,14 @@ def encoders_from_tables(
     for place, axis in _varied(axes).items():
         section, key = place.split(".")
         table = rest.get(section, {})
-        if isinstance(table, Mapping) and key in table:
+        if not isinstance(table, Mapping):
+            continue  # refused below, where sections are read
+        if key in table:
             raise ConfigurationError(
                 f"{source}: {place}: is varied by experiment.{axis}: give that one"
             )
+        # A default might not fit the rest; a value of the axis must.
+        rest[section] = {**table, key: first_value(axes, axis, place)}
     experiment = EncoderExperiment(name, axes, cell_from_tables(rest, source=source))
     try:
         experiment.cells()

@@ -15,7 +15,7 @@ from l63fast.experiments.config import CellSettings
 from l63fast.learning.settings import ENCODER_NAMES, LOSS_NAMES
 from l63fast.observation import ObservationOperator
 
-__all__ = ["VARIED", "Axes", "checked_operators", "combinations"]
+__all__ = ["VARIED", "Axes", "checked_operators", "combinations", "first_value"]
 
 Changes = dict[str, dict[str, Any]]
 
@@ -176,14 +176,24 @@ def combinations(axes: Axes, base: CellSettings) -> Iterator[CellSettings]:
         chosen = dict(zip(given, values, strict=True))
         changes: Changes = {}
         for name, value in chosen.items():
-            parts = value.split(":") if name == "regimes" else ()
-            for i, place in enumerate(VARIED[name]):
+            for place in VARIED[name]:
                 section, field = place.split(".")
-                changes.setdefault(section, {})[field] = parts[i] if parts else value
+                changes.setdefault(section, {})[field] = _at(name, value, place)
         if axes.windows:
             start = max(base.samples.start, *axes.windows)
             changes["samples"] = {"start": start}
         yield _named(base, changes, chosen)
+
+
+def first_value(axes: Axes, axis: str, place: str) -> Any:
+    """Return what the first value of an axis makes of a setting it replaces."""
+    return _at(axis, getattr(axes, axis)[0], place)
+
+
+def _at(axis: str, value: Any, place: str) -> Any:
+    if axis != "regimes":
+        return value
+    return value.split(":")[VARIED[axis].index(place)]
 
 
 def _named(
