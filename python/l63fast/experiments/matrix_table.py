@@ -62,7 +62,9 @@ def _seen(block: Block) -> str:
 
 
 def _score(row: Row | None) -> str:
-    return "" if row is None else f"{row.pool:.3g}"
+    if row is None:
+        return ""
+    return f"{'' if row.settled else '≤ '}{row.pool:.3g}"
 
 
 def _against(row: Row | None) -> str:
@@ -134,7 +136,12 @@ def remarks(blocks: Sequence[Block]) -> list[str]:
 
 def _caption(blocks: Sequence[Block]) -> str:
     optima = [row for block in blocks if (row := block.of(OPTIMUM))]
-    of_optimum = " Optimum: of the same windows." if optima else ""
+    of_optimum = ""
+    if optima:
+        of_optimum = (
+            " Optimum: of the same windows, on fewer trajectories; ≤: at most this, as "
+            "the library of states was too small."
+        )
     return (
         "pool; in brackets the difference from 3D-Var, = where its paired 95 % "
         f"interval holds 0.{of_optimum}"

@@ -61,6 +61,8 @@ OPTIMUM: Final = "optimum.csv"
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = "forecast"
 _TRAJECTORIES: Final = 25
+_THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
+_HONEST: Final = 1.1  # error made over the one claimed
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,19 @@ class OptimumResult:
             metrics,
             json.loads(read_bytes(directory, TIMING)),
         )
+
+    @property
+    def settled(self) -> bool:
+        """Whether the library was large enough: the error is what is claimed.
+
+        Otherwise the score is an upper bound of the optimum's.
+        """
+        blind = ObservationOperator(self.metrics["operator"]).is_mirror_blind
+        scores = self.metrics["scores"]
+        made = scores["folded"]["mirror_pool"] if blind else scores["mean"]["pool"]
+        thinnest = float(self.metrics["effective_size"][0])
+        claimed = float(self.metrics["claimed"])
+        return thinnest > _THINNEST and float(made) < _HONEST * claimed
 
     @property
     def trajectories(self) -> np.ndarray:

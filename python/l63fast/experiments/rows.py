@@ -50,6 +50,8 @@ class Row:
         Encoders that it is not distinguishable from.
     over_optimum, over_optimum_low, over_optimum_high : float or None
         Pool over that of the optimum, paired on its trajectories.
+    settled : bool
+        False for an optimum that is an upper bound, its library being too small.
     """
 
     operator: str
@@ -76,6 +78,7 @@ class Row:
     over_optimum: float | None = None
     over_optimum_low: float | None = None
     over_optimum_high: float | None = None
+    settled: bool = True
 
 
 @dataclass(frozen=True)
@@ -397,4 +400,5 @@ def _optimum_row(case: _Case, first: Result, mirror_aware: bool) -> Row:
         score, (low, high) = found.score(OPTIMUM)
         values |= _three(measure, score, low, high)
     how = {"method": OPTIMUM, "mirror_aware": mirror_aware, "n_seeds": len(optima)}
+    how["settled"] = all(optimum.settled for optimum in optima)
     return Row(**_case_of(first.settings), **how, **values)
