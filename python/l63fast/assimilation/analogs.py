@@ -102,7 +102,7 @@ class Evidence:
     @property
     def n_cycles(self) -> int:
         """Cycles from the first state that matters to the analysis."""
-        return max(self.observations.shape[1] - 1, int(self.earlier is not None))
+        return max(int(self.observations.shape[1]) - 1, int(self.earlier is not None))
 
     @property
     def knows_no_sign(self) -> bool:
@@ -326,7 +326,8 @@ def _scattered(origins: np.ndarray, normals: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
     steps = _SCATTER * np.einsum("nij,kcj->nkci", root, normals)
-    return (origins[:, :, None] + steps).reshape(len(origins), -1, 3)
+    scattered = origins[:, :, None] + steps
+    return np.asarray(scattered.reshape(len(origins), -1, 3))
 
 
 def _means(states: np.ndarray, square: np.ndarray, evidence: Evidence) -> _Found:

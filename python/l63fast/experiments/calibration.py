@@ -82,7 +82,7 @@ def _random_samples(cell: CellSettings, n: int) -> AssimilationDataset:
 
 def _seconds_besides(cell: CellSettings) -> float:
     """Return the time of a cell that has next to nothing to learn from."""
-    sizes = dict.fromkeys(("n_train", "n_val", "n_test"), _TRAJECTORIES)
+    sizes: dict[str, Any] = dict.fromkeys(("n_train", "n_val", "n_test"), _TRAJECTORIES)
     tiny = dataclasses.replace(
         cell,
         data=dataclasses.replace(cell.data, **sizes),

@@ -37,6 +37,7 @@ _STUDY: Final[Tables] = {
         "epochs": 30,
         "batch_size": 256,
         "learning_rate": 1e-3,
+        "schedule": "constant",
         "patience": 30,
     },
 }

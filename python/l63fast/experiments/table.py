@@ -124,7 +124,8 @@ def rich_table(results: Results) -> Any:
     from rich.console import Group
     from rich.table import Table
 
-    blocks, parts = blocks_of(results), []
+    blocks = blocks_of(results)
+    parts: list[Any] = []
     if several_cases(blocks):
         return Group(matrix_table(blocks), caption(results))
     for block in blocks:

@@ -144,11 +144,13 @@ class TrainingRun:
         torch._foreach_lerp_(mean, latest, share)
 
     def _rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate: linear warm-up, then half cosines to zero."""
+        """Return the learning rate: linear warm-up, then constant or half cosines."""
         per_epoch, settings = self._batches.n_batches, self._settings
         done = (epoch * per_epoch + step + 1) / (settings.epochs * per_epoch)
         if done <= settings.warm_up:
             return settings.learning_rate * done / settings.warm_up
+        if settings.schedule == "constant":
+            return settings.learning_rate
         falls = settings.warm_restarts + 1
         left = (1.0 - done) / (1.0 - settings.warm_up) * falls
         to_come = max(math.ceil(left) - 1, 0)

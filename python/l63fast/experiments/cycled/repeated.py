@@ -101,7 +101,7 @@ def _case(methods: Mapping[str, Mapping[int, CycledResult]]) -> list[RepeatedRow
         score, (low, high) = together.score(key)
         values, shown = (score, low, high), shown_measure(name)
         if cell.measure == "decibel":
-            values = tuple(decibel(value) for value in values)
+            values = (decibel(score), decibel(low), decibel(high))
             shown = shown.replace("pool", "dB")
         rows.append(
             RepeatedRow(
