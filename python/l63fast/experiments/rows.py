@@ -16,6 +16,7 @@ from l63fast.experiments.row_values import (
     OPTIMUM,
     Case,
     Row,
+    optimum_row,
     over_optimum,
     ranked,
     row_of,
