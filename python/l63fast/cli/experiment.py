@@ -104,12 +104,6 @@ _ENCODERS: Final = (
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
 )
-FORCE: Final = Option(
-    "force", bool, "Replace results of a newer version of l63fast.", False
-)
-ONLY: Final = Option(
-    "only", str, "Run the cells whose names fit a pattern: 'gru_*_s0.5*'.", "*"
-)
 PLACE: Final = (
     Option(
         "results",
@@ -123,6 +117,8 @@ PLACE: Final = (
         "Name of the experiment and its folder: by default the preset's, or that "
         "of the --config file.",
     ),
+    Option("force", bool, "Replace results of a newer version of l63fast.", False),
+    Option("only", str, "Run cells whose names fit a pattern: 'gru_*_s0.5*'.", "*"),
 )
 
 
@@ -144,8 +140,6 @@ PLACE: Final = (
         *PLACE,
         options.WORKERS,
         options.RESUME,
-        FORCE,
-        ONLY,
         *options.RUN,
     ),
 )
