@@ -128,8 +128,8 @@ PLACE: Final = (
         preset_argument(
             PRESETS,
             DEFAULT,
-            "Named experiment to start from: quick trains encoders, the others cycle "
-            "schemes.",
+            "Named experiment to start from: quick, seed-published and seed-forecast "
+            "train encoders for single windows, the others cycle schemes.",
         ),
         *CYCLED,
         *_ENCODERS,
