@@ -45,9 +45,10 @@ def matrix_lines(blocks: Sequence[Block]) -> tuple[list[str], list[list[str]]]:
         interval = block.data.steps_per_cycle * block.data.dt
         line += [f"{interval:g}"] if steps else []
         line += [block.background, ", ".join(block.losses)] if regimes else []
-        line.append(_score(block.of("3D-Var")))
-        line += [_against(block.of(method)) for method in methods]
-        line += [_score(block.of(OPTIMUM))] if optimum else []
+        line.append("" if block.background == "none" else _score(block.of("3D-Var")))
+        alone = block.background == "none"  # nothing that 3D-Var could correct
+        line += [_against(block.of(method), alone=alone) for method in methods]
+        line += [_optimum(block)] if optimum else []
         line += [_published(block)] if published else []
         line.append(block.verdict)
         lines.append(line)
@@ -62,15 +63,26 @@ def _seen(block: Block) -> str:
 
 
 def _score(row: Row | None) -> str:
-    if row is None:
+    return "" if row is None else f"{row.pool:.3g}"
+
+
+def _optimum(block: Block) -> str:
+    """Return the optimum on all trajectories, by the best encoder's ratio to it."""
+    found = block.of(OPTIMUM)
+    known = [row for row in block.encoders if row.over_optimum is not None]
+    if found is None or not known:
         return ""
-    return f"{'' if row.settled else '≤ '}{row.pool:.3g}"
+    best = min(known, key=lambda row: row.pool)
+    assert best.over_optimum is not None
+    return f"{'' if found.settled else '≤ '}{best.pool / best.over_optimum:.3g}"
 
 
-def _against(row: Row | None) -> str:
+def _against(row: Row | None, *, alone: bool) -> str:
     """Return a score and what it is beside 3D-Var: "=" where that cannot be told."""
     if row is None or row.difference is None:
         return ""
+    if alone:
+        return f"{row.pool:.3g}"
     low, high = row.difference_low, row.difference_high
     if low is None or high is None or not (low > 0.0 or high < 0.0):
         return f"{row.pool:.3g} (=)"
@@ -139,8 +151,9 @@ def _caption(blocks: Sequence[Block]) -> str:
     of_optimum = ""
     if optima:
         of_optimum = (
-            " Optimum: of the same windows, on fewer trajectories; ≤: at most this, as "
-            "the library of states was too small."
+            " Optimum: of the same windows, computed on fewer trajectories and carried "
+            "to all by its ratio to the best encoder there; ≤: at most this, as the "
+            "library of states was too small."
         )
     return (
         "pool; in brackets the difference from 3D-Var, = where its paired 95 % "
@@ -167,7 +180,8 @@ def matrix_table(blocks: Sequence[Block]) -> Any:
     table = Table(box=box.SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for name in headings:
-        table.add_column(name, no_wrap=name != headings[-1])
+        last = name == headings[-1]
+        table.add_column(name, no_wrap=not last, min_width=0 if last else len(name))
     for line in lines:
         table.add_row(*line)
     return Group(table, _caption(blocks), *remarks(blocks))

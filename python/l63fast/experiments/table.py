@@ -100,11 +100,10 @@ def caption(results: Results) -> str:
     )
     over = "trajectories" if seeds == 1 else f"{seeds} seeds and their trajectories"
     scale = first.settings.background.b_scale
-    tuned = (
-        "which is tuned on the validation split"
-        if scale is None
-        else f"with {scale:g} times the error covariance of the backgrounds"
-    )
+    tuned = "which is tuned on the validation split"
+    if scale is not None:
+        times = "" if scale == 1.0 else f"{scale:g} times "
+        tuned = f"with {times}the error covariance of the backgrounds"
     return (
         f"Test split: {metrics['n_trajectories']} trajectories, {metrics['n_times']} "
         f"analyses each{case}. pool: root of the mean square over "
