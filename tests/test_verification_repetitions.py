@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l63fast.errors import ArgumentValueError
-from l63fast.verification import Repetitions, compare
+from l63fast.verification import Repetitions, Standing, compare
 
 
 def drawn(
@@ -66,6 +66,11 @@ def test_ranks_say_what_cannot_be_told() -> None:
     }
     assert found["good"].equals == ("as good",)
     assert found["bad"].equals == ()
+    # What is hard for both cancels: a tenth of the spread is told apart.
+    means["nearly"] = 5.1 + hard + 0.01 * rng.normal(size=hard.shape)
+    assert Repetitions.of(means, measure="rms").standings(("good", "nearly"))[
+        "nearly"
+    ] == Standing(2, ())
     few = Repetitions.of(means, measure="rms").standings(("bad", "good"))
     assert few["bad"].rank == 2
 
