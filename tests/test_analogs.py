@@ -14,7 +14,7 @@ from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
 CLIMATE = Climate(0.01, Lorenz63(), seed=5)
-N, LENGTH, STEPS = 100, 4, 5
+N, LENGTH, STEPS = 60, 4, 5
 P = np.diag([0.3, 0.4, 0.5]) ** 2
 
 
@@ -30,6 +30,13 @@ def twin(name: str, sigma: float, *, background: bool) -> tuple[np.ndarray, Evid
         sigma**2 * np.eye(operator.obs_dim),
         STEPS,
         *((earlier, P) if background else ()),
+    )
+
+
+def of_first(evidence: Evidence, n: int) -> Evidence:
+    assert evidence.earlier is not None
+    return dataclasses.replace(
+        evidence, observations=evidence.observations[:n], earlier=evidence.earlier[:n]
     )
 
 
@@ -65,14 +72,9 @@ def test_its_error_is_what_it_claims(name: str, sigma: float, background: bool) 
 
 
 def test_copies_fill_the_attractor_between_its_states() -> None:
-    truth, evidence = twin("xy", 0.1, background=True)
     few = slice(0, 24)
-    assert evidence.earlier is not None
-    evidence = dataclasses.replace(
-        evidence,
-        observations=evidence.observations[few],
-        earlier=evidence.earlier[few],
-    )
+    truth, evidence = twin("xy", 0.1, background=True)
+    evidence = of_first(evidence, 24)
     with_copies = window_posterior(evidence, CLIMATE, max_library=2**13)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analogs, "_THIN", 0.0)
@@ -86,7 +88,10 @@ def test_copies_fill_the_attractor_between_its_states() -> None:
     assert distances[0] < 0.8 * distances[1]
 
 
-def test_it_is_better_than_3d_var_of_the_same_background() -> None:
+def test_it_is_better_than_3d_var_of_the_same_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(analogs, "_THIN", 0.0)
     truth, evidence = twin("xy", 1.0, background=True)
     assert evidence.earlier is not None
     background = simulate(evidence.earlier, STEPS)[:, -1]
@@ -110,5 +115,5 @@ def test_a_sign_that_cannot_be_known_is_not_guessed() -> None:
     assert np.sqrt(nearer.mean() / 3.0) < 0.5 * rmse(found.mean, truth)
     # With a background that knows it, it is.
     truth, evidence = twin("x2", 1.0, background=True)
-    found = window_posterior(evidence, CLIMATE, max_library=2**13)
-    assert rmse(found.mean, truth) < 1.0
+    found = window_posterior(of_first(evidence, 8), CLIMATE, max_library=2**13)
+    assert rmse(found.mean, truth[:8]) < 1.0
