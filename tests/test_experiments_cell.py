@@ -183,7 +183,7 @@ def test_training_never_opens_the_test_split(
         working = tmp_path / f"{name}-working"
         folder.mkdir()
         working.mkdir()
-        problem_module._prepared.cache_clear()  # the second must do without the first
+        problem_module._fitted.cache_clear()  # the second must do without the first
         problem = Problem.prepare(TwinExperiment.load(source), cell)
         train_cell(cell, problem, folder, Log(), working)
         return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -11,7 +11,6 @@ from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.tuning import Tuning, tune_b_scale
 from l63fast.experiments.config import (
-    BackgroundSettings,
     CellSettings,
     SampleSettings,
 )
@@ -52,18 +51,16 @@ class Problem:
     def prepare(cls, twin: TwinExperiment, settings: CellSettings) -> Problem:
         """Fit the backgrounds and tune 3D-Var; the test split is not opened.
 
-        The last problem is kept: the encoders of one comparison, that run after each
-        other, share it.
+        What was fitted last is kept: the encoders of one comparison, that run after
+        each other, share it.
         """
-        return _prepared(
-            _Question(
-                tuple(sorted(twin.hashes.items())),
-                settings.background,
-                settings.samples,
-                settings.model.window,
-                twin,
-            )
-        )
+        background, samples = settings.background, settings.samples
+        window = settings.model.window
+        hashes = tuple(sorted(twin.hashes.items()))
+        fitted = _fitted(_Question(hashes, background.kind, samples, window, twin))
+        given = background.b_scale
+        scale = fitted[1].scale if given is None else given
+        return cls(twin, fitted[0], window, fitted[1], samples, scale)
 
     @property
     def covariance(self) -> np.ndarray:
@@ -150,19 +147,19 @@ def by_trajectory(samples: np.ndarray, n_trajectories: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Question:
-    """What decides a problem; the twin is known by its hashes."""
+    """What decides backgrounds and tuning; the twin is known by its hashes."""
 
     hashes: tuple[tuple[str, str], ...]
-    background: BackgroundSettings
+    kind: str
     samples: SampleSettings
     window: int
     twin: TwinExperiment = field(compare=False)
 
 
 @lru_cache(maxsize=1)
-def _prepared(asked: _Question) -> Problem:
-    twin, given = asked.twin, asked.background.b_scale
-    backgrounds = Backgrounds.fit(twin, asked.background.kind)
+def _fitted(asked: _Question) -> tuple[Backgrounds, Tuning]:
+    twin = asked.twin
+    backgrounds = Backgrounds.fit(twin, asked.kind)
     samples = _samples(twin, backgrounds, "val", asked.window, asked.samples)
     n_val = twin.settings.n_val
     tuning = tune_b_scale(
@@ -175,8 +172,7 @@ def _prepared(asked: _Question) -> Problem:
         mirror_aware=twin.operator.is_mirror_blind,
         measure="pool",
     )
-    scale = tuning.scale if given is None else given
-    return Problem(twin, backgrounds, asked.window, tuning, asked.samples, scale)
+    return backgrounds, tuning
 
 
 def _samples(
