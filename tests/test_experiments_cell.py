@@ -16,6 +16,7 @@ import pytest
 from experiment_samples import contents, tiny_cell
 from l63fast.errors import DataFileError, ResultError
 from l63fast.experiments import figures
+from l63fast.experiments import problem as problem_module
 from l63fast.experiments.again import evaluate_again
 from l63fast.experiments.cell import Log, run_cell, train_cell
 from l63fast.experiments.config import CellSettings, read_cell
@@ -182,9 +183,8 @@ def test_training_never_opens_the_test_split(
         working = tmp_path / f"{name}-working"
         folder.mkdir()
         working.mkdir()
-        problem = Problem.prepare(
-            TwinExperiment.load(source), background="forecast", window=3
-        )
+        problem_module._fitted.cache_clear()  # the second must do without the first
+        problem = Problem.prepare(TwinExperiment.load(source), cell)
         train_cell(cell, problem, folder, Log(), working)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,8 +109,15 @@ def test_quick_compares_all_encoders_on_three_operators() -> None:
 
 @pytest.mark.parametrize(
     "axes",
-    [{"models": ()}, {"models": ("gru", "gru")}, {"operators": ("yx",)}],
+    [
+        {"models": ("gru", "gru")},
+        {"operators": ("yx",)},
+        {"sigmas": (0.0,)},
+        {"losses": ("mae",)},
+        {"regimes": ("mean-var3d",)},
+        {"regimes": ("mean:var3d",), "losses": ("mse",)},
+    ],
 )
-def test_axes_that_make_no_sense(axes: dict[str, tuple[str, ...]]) -> None:
+def test_axes_that_make_no_sense(axes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Axes(**axes)

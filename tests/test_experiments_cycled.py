@@ -217,7 +217,7 @@ def test_one_case_has_two_tables_with_all_methods(
     assert rows[0].over_optimum == pytest.approx(ratio)
     assert rows[0].over_optimum_low < ratio < rows[0].over_optimum_high
     assert "particles, N=30" in caption(done[1])
-    text = markdown_blocks(done[1], rows)
+    text = markdown_blocks(done[1])
     assert all(f"| {row.method} |" in text for row in rows)
 
 

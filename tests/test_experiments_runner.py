@@ -159,7 +159,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
 def test_results_of_different_data_are_not_compared(tmp_path: Path) -> None:
     axes = {"models": ["mlp"], "operators": ["x"], "n_iterations": [1]}
     one = run_experiment(tiny(**axes), tmp_path / "one")
-    tables = merged(TINY, {"experiment": axes, "data": {"seed": 1}})
+    tables = merged(TINY, {"experiment": axes, "data": {"spin_up_time": 10.0}})
     other = experiment_from_tables("tiny", tables, source="a test")
     two = run_experiment(other, tmp_path / "two")
     with pytest.raises(ResultError, match="different data"):

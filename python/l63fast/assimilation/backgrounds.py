@@ -85,6 +85,14 @@ class Backgrounds(ABC):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> Backgrounds:
         """Return backgrounds of this kind for a twin."""
 
+    @property
+    def start_covariance(self) -> np.ndarray | None:
+        """Error covariance one cycle earlier, where a background is a forecast of that.
+
+        None where there is none, or where its errors depend on the observations'.
+        """
+        return None
+
     @abstractmethod
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         """Return backgrounds (n_trajectories, n_obs, 3), valid at the observations.
@@ -164,6 +172,10 @@ class _Forecast(Backgrounds):
         truth = twin.split("train").truth_at_observations
         B = error_covariance(first_guess.draw(twin, "train"), truth)
         return replace(first_guess, B=B)
+
+    @property
+    def start_covariance(self) -> np.ndarray:
+        return self.errors.analysis
 
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         settings = twin.settings

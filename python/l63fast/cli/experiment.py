@@ -74,8 +74,9 @@ METHODS: Final = Option(
 CYCLED: Final = (
     METHODS,
     _axis("operators", "Observation operators, such as x,xy,x2.", _names),
-    _axis("sigmas", "Observation errors of cycled schemes, such as 0.1,1.", _reals),
-    _axis("intervals", "Their model steps between observations: 10,25.", _integers),
+    _axis("sigmas", "Observation errors, such as 0.1,1.", _reals),
+    _axis("intervals", "Model steps between observations, such as 10,25.", _integers),
+    _axis("seeds", "Repetitions of data and encoders, such as 0,1,2.", _integers),
     Option(
         "model_error",
         float,
@@ -89,7 +90,19 @@ CYCLED: Final = (
 )
 _ENCODERS: Final = (
     _axis("models", "Encoders, separated by commas, such as mlp,gru.", _names),
+    _axis("windows", "Observations an encoder sees, such as 5,10.", _integers),
+    _axis("backgrounds", "Such as forecast,mean: each with every loss.", _names),
+    _axis("losses", "Such as mse,var3d.", _names),
+    _axis("regimes", "Or pairs of the two: mean:var3d,none:mse.", _names),
     _axis("n_iterations", "Iterations K of the fixed point, such as 3,1.", _integers),
+    Option(
+        "optimum",
+        int,
+        "States of the climate, at most, in the optimum of each window; 0: none.",
+        target="experiment.optimum",
+        panel="Compared",
+        minimum=0,
+    ),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")
@@ -107,6 +120,8 @@ PLACE: Final = (
         "Name of the experiment and its folder: by default the preset's, or that "
         "of the --config file.",
     ),
+    Option("force", bool, "Replace results of a newer version of l63fast.", False),
+    Option("only", str, "Run cells whose names fit a pattern: 'gru_*_s0.5*'.", "*"),
 )
 
 
@@ -116,8 +131,8 @@ PLACE: Final = (
         preset_argument(
             PRESETS,
             DEFAULT,
-            "Named experiment to start from: quick trains encoders, the others cycle "
-            "schemes.",
+            "Named experiment to start from: quick, seed-published and seed-forecast "
+            "train encoders for single windows, the others cycle schemes.",
         ),
         *CYCLED,
         *_ENCODERS,
@@ -143,6 +158,7 @@ def experiment(given: Given) -> None:
 
 def run_chosen(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or print what would be run; return whether a cell failed."""
+    from l63fast.experiments.runner import chosen_cells
     from l63fast.storage.paths import checked_target
 
     if given["print_config"]:
@@ -150,10 +166,12 @@ def run_chosen(chosen: Experiment, given: Given) -> bool:
         return False
     folder = Path(given["results"]).expanduser() / chosen.name
     checked_target(folder)  # refused before anything is made
-    n_workers, scheduler = where(given, len(chosen.cells()))
+    cells = chosen_cells(chosen.cells(), given["only"])
+    n_workers, scheduler = where(given, len(cells))
     place = describe_where(n_workers, scheduler)
     _announce(chosen, folder, place, quiet=given["quiet"])
     if given["dry_run"]:
+        _foresee(chosen, given["only"], n_workers, quiet=given["quiet"])
         return False
     outcome = _run(chosen, folder.parent, n_workers, scheduler, given)
     _show(chosen, outcome, quiet=given["quiet"])
@@ -190,17 +208,27 @@ def chosen_experiment(given: Given) -> Experiment:
 
 def _overrule(given: Given, tables: dict[str, Any]) -> None:
     """Let a typed axis replace the one value of a file or preset, and the reverse."""
-    from l63fast.experiments.cycled.experiment import VARIED
-
-    for key, axis in VARIED.items():
-        fixed, varied = given.flag("data", key), given.flag("experiment", axis)
+    for place, axis in _varied(cycled="methods" in tables):
+        section, key = place.split(".")
+        fixed, varied = given.flag(section, key), given.flag("experiment", axis)
         if varied and tables["experiment"][axis] == []:
             raise ConfigurationError(f"--{varied}: expected at least one, got none")
         varied = varied if tables.get("experiment", {}).get(axis) else None
         if varied and not fixed:
-            tables.get("data", {}).pop(key, None)
+            tables.get(section, {}).pop(key, None)
         elif fixed and not varied:
             tables.get("experiment", {}).pop(axis, None)
+
+
+def _varied(*, cycled: bool) -> list[tuple[str, str]]:
+    """Return each setting that an axis replaces, such as "data.sigma", and the axis."""
+    if cycled:
+        from l63fast.experiments.cycled.experiment import VARIED
+
+        return [(f"data.{key}", axis) for key, axis in VARIED.items()]
+    from l63fast.experiments.matrix import VARIED as ENCODERS
+
+    return [(place, axis) for axis, places in ENCODERS.items() for place in places]
 
 
 def _set_seed(given: Given, tables: dict[str, Any]) -> None:
@@ -236,6 +264,24 @@ def _announce(chosen: Experiment, folder: Path, place: str, *, quiet: bool) -> N
     say(f"results     {folder} ({place})", quiet=quiet)
 
 
+def _foresee(chosen: Experiment, only: str, n_workers: int, *, quiet: bool) -> None:
+    """Say how many cells there are and how long they will take."""
+    from l63fast.experiments.runner import chosen_cells
+
+    cells = chosen_cells(chosen.cells(), only)
+    line = f"dry run     {len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    if chosen.kind.expect is not None and not quiet:
+        seconds, left_out = chosen.kind.expect(cells)
+        minutes = seconds / n_workers / 60.0
+        line += (
+            f", about {minutes:.0f} min"
+            if minutes >= 2.0
+            else (f", about {60.0 * minutes:.0f} s")
+        )
+        line += f" {left_out}".rstrip()
+    say(line, quiet=quiet)
+
+
 def _run(
     chosen: Experiment,
     root: Path,
@@ -243,9 +289,10 @@ def _run(
     scheduler: Scheduler | None,
     given: Given,
 ) -> Outcome:
-    from l63fast.experiments.runner import run_experiment
+    from l63fast.experiments.runner import chosen_cells, run_experiment
 
-    with task_progress(len(chosen.cells()), quiet=given["quiet"]) as progress:
+    n_cells = len(chosen_cells(chosen.cells(), given["only"]))
+    with task_progress(n_cells, quiet=given["quiet"]) as progress:
         try:
             return run_experiment(
                 chosen,
@@ -253,6 +300,8 @@ def _run(
                 n_workers=n_workers,
                 scheduler=scheduler,
                 resume=given["resume"],
+                force=given["force"],
+                only=given["only"],
                 note=progress.note,
                 left=progress.left,
             )

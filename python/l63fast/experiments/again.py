@@ -52,9 +52,7 @@ def evaluate_again(
             f"{folder}: no longer holds the data that {directory} was trained on; "
             "choose a folder with --data"
         )
-    problem = Problem.prepare(
-        twin, background=settings.background.kind, window=settings.model.window
-    )
+    problem = Problem.prepare(twin, settings)
     samples = problem.samples(split)
     analysis = load_encoder(directory)(samples.background, samples.obs_window)
     estimates = problem.estimates(split, samples, analysis)

@@ -148,16 +148,15 @@ def _prepared(twin: TwinExperiment, settings: CellSettings, log: Log) -> Problem
     log.say(f"data        {describe_data(twin.settings)}")
     for line in describe_cell(settings):
         log.say(line)
-    problem = Problem.prepare(
-        twin, background=settings.background.kind, window=settings.model.window
-    )
+    problem = Problem.prepare(twin, settings)
     spread = np.sqrt(np.diagonal(problem.backgrounds.B))
+    tuned = settings.background.b_scale is None
     errors = ", ".join(f"{component:.2f}" for component in spread)
     log.say(
         f"fitted      background error {errors} in x, y, z; "
-        f"3D-Var tuned to {problem.tuning.scale:.3g} B"
+        f"3D-Var {'tuned to' if tuned else 'with'} {problem.b_scale:.3g} B"
     )
-    if not problem.tuning.is_bracketed:
+    if tuned and not problem.tuning.is_bracketed:
         log.say(
             "caution     the best scale of B is at the end of its grid: 3D-Var does "
             "not profit from this background, or not from these observations"
@@ -179,7 +178,7 @@ def train_cell(
         settings.training,
         problem.samples("train"),
         problem.samples("val"),
-        B=problem.tuned_covariance,
+        B=problem.covariance,
         R=problem.twin.R,
         directory=working,
         resume=resume,

@@ -22,6 +22,7 @@ from l63fast.twin import TwinSettings
 __all__ = [
     "BackgroundSettings",
     "CellSettings",
+    "SampleSettings",
     "ScoreSettings",
     "cell_from_tables",
     "cell_to_toml",
@@ -42,12 +43,39 @@ class BackgroundSettings:
     ----------
     kind : str
         One of `l63fast.assimilation.backgrounds.KINDS`.
+    b_scale : float, optional
+        What multiplies the error covariance of these backgrounds to give the B of
+        3D-Var and of the variational losses; tuned on the validation split by default.
     """
 
     kind: str = "forecast"
+    b_scale: float | None = None
 
     def __post_init__(self) -> None:
         _checks.choice("kind", self.kind, KINDS)
+        if self.b_scale is not None:
+            _checks.real("b_scale", self.b_scale, above=0.0)
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Which windows of a trajectory are samples, to learn from and to be scored.
+
+    Attributes
+    ----------
+    stride : int
+        Observations from the end of one window to the end of the next.
+    start : int
+        Observations before and in the first window, at least; a common one lets
+        encoders of different windows be scored at the same times.
+    """
+
+    stride: int = 1
+    start: int = 1
+
+    def __post_init__(self) -> None:
+        _checks.count("stride", self.stride, minimum=1)
+        _checks.count("start", self.start, minimum=1)
 
 
 @dataclass(frozen=True)
@@ -72,15 +100,33 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class CellSettings:
-    """Everything that decides a result: one encoder on one twin experiment."""
+    """Everything that decides a result: one encoder on one twin experiment.
+
+    Attributes
+    ----------
+    data, background, samples, model, training, scores
+        The sections of a `config.toml`.
+    name, data_name : str
+        What the cell and its data are called in a results tree; they decide nothing.
+    """
 
     data: TwinSettings = field(default_factory=TwinSettings)
     background: BackgroundSettings = field(default_factory=BackgroundSettings)
+    samples: SampleSettings = field(default_factory=SampleSettings)
     model: EncoderSettings = field(default_factory=EncoderSettings)
     training: TrainSettings = field(default_factory=TrainSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
+    name: str = field(default="", compare=False)
+    data_name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        model = self.model
+        names = {
+            "name": f"{model.model}_{model.operator}_k{model.n_iterations}",
+            "data_name": model.operator,
+        }
+        for field_name, default in names.items():
+            object.__setattr__(self, field_name, getattr(self, field_name) or default)
         if self.model.operator != self.data.operator:
             raise ConfigurationError(
                 f"model.operator: expected that of the data, {self.data.operator!r}, "
@@ -92,22 +138,15 @@ class CellSettings:
                 "an observation error), got 0"
             )
         n_observations = self.data.n_steps // self.data.steps_per_cycle
-        if self.model.window > n_observations:
-            raise ConfigurationError(
-                f"model.window: expected at most the {n_observations} observations of "
-                f"a trajectory, got {self.model.window}"
-            )
-
-    @property
-    def name(self) -> str:
-        """The cell's name in a results tree, such as "gru_xy_k3"."""
-        model = self.model
-        return f"{model.model}_{model.operator}_k{model.n_iterations}"
-
-    @property
-    def data_name(self) -> str:
-        """The folder of the data in a results tree."""
-        return self.data.operator
+        for name, length in (
+            ("model.window", self.model.window),
+            ("samples.start", self.samples.start),
+        ):
+            if length > n_observations:
+                raise ConfigurationError(
+                    f"{name}: expected at most the {n_observations} observations of "
+                    f"a trajectory, got {length}"
+                )
 
     def to_tables(self) -> dict[str, Any]:
         """Return the settings as the tables of a `config.toml`."""
@@ -119,6 +158,7 @@ class CellSettings:
 SECTIONS: Final[dict[str, type[Any]]] = {
     "data": TwinSettings,
     "background": BackgroundSettings,
+    "samples": SampleSettings,
     "model": EncoderSettings,
     "training": TrainSettings,
     "scores": ScoreSettings,

@@ -2,76 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError, ConfigurationError
+from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import CellSettings, cell_from_tables
+from l63fast.experiments.matrix import VARIED, Axes, combinations, first_value
+from l63fast.experiments.optimum import OptimumCell, optimum_of
 from l63fast.experiments.settings_file import build, dump_tables, to_table
-from l63fast.learning.settings import ENCODER_NAMES
-from l63fast.observation import ObservationOperator
 
 if TYPE_CHECKING:
     from l63fast.experiments.kind import Kind
 
-__all__ = [
-    "Axes",
-    "EncoderExperiment",
-    "checked_operators",
-    "encoders_from_tables",
-]
-
-
-def checked_operators(operators: tuple[str, ...]) -> None:
-    """Check the names of several observation operators.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is not valid.
-    """
-    for operator in operators:
-        try:
-            ObservationOperator(operator)
-        except ArgumentValueError as error:
-            why = str(error).removeprefix("operator: ")
-            raise ConfigurationError(f"operators: {why}") from None
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What varies between the cells of an experiment.
-
-    Attributes
-    ----------
-    models : tuple of str
-        Encoders.
-    operators : tuple of str
-        Observation operators; they share one truth.
-    n_iterations : tuple of int
-        Iterations K of the learned fixed point.
-    """
-
-    models: tuple[str, ...] = ("mlp", "gru", "lstm")
-    operators: tuple[str, ...] = ("x", "xy", "x2")
-    n_iterations: tuple[int, ...] = (3, 1)
-
-    def __post_init__(self) -> None:
-        for name in ("models", "operators", "n_iterations"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise ConfigurationError(
-                    f"{name}: expected at least one, each once, got {list(values)}"
-                )
-        for model in self.models:
-            _checks.choice("models", model, ENCODER_NAMES)
-        checked_operators(self.operators)
-        for n in self.n_iterations:
-            _checks.count("n_iterations", n, minimum=1)
+__all__ = ["Axes", "EncoderExperiment", "encoders_from_tables"]
 
 
 @dataclass(frozen=True)
@@ -97,23 +42,56 @@ class EncoderExperiment:
 
         return ENCODERS
 
-    def cells(self) -> list[CellSettings]:
-        """Return the cells, all models of one operator together."""
-        combinations = product(
-            self.axes.operators, self.axes.n_iterations, self.axes.models
-        )
-        return [self._cell(*combination) for combination in combinations]
+    def encoders(self) -> list[CellSettings]:
+        """Return the cells that train an encoder, those of the same data together.
 
-    def _cell(self, operator: str, n_iterations: int, model: str) -> CellSettings:
-        encoder = dataclasses.replace(
-            self.base.model, model=model, operator=operator, n_iterations=n_iterations
-        )
-        data = dataclasses.replace(self.base.data, operator=operator)
-        return dataclasses.replace(self.base, data=data, model=encoder)
+        Raises
+        ------
+        ConfigurationError
+            If two would have the same name, or settings do not fit together.
+        """
+        cells = list(combinations(self.axes, self.base))
+        names = [cell.name for cell in cells]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(
+                "sigmas: expected errors that differ in their first 6 digits, got "
+                f"{list(self.axes.sigmas)}"
+            )
+        return cells
+
+    def cells(self) -> list[CellSettings | OptimumCell]:
+        """Return all cells, each optimum after the last encoder of its windows."""
+        encoders = self.encoders()
+        if not self.axes.optimum:
+            return [*encoders]
+        optima = {e: optimum_of(e, self.axes.optimum) for e in encoders}
+        last = {optimum: encoder for encoder, optimum in optima.items() if optimum}
+        cells: list[CellSettings | OptimumCell] = []
+        for encoder in encoders:
+            cells.append(encoder)
+            optimum = optima[encoder]
+            if optimum is not None and last[optimum] is encoder:
+                cells.append(optimum)
+        return cells
 
     def to_toml(self) -> str:
         """Return the experiment as TOML that `encoders_from_tables` reads."""
-        return dump_tables({"experiment": to_table(self.axes), **to_table(self.base)})
+        tables = self.base.to_tables()
+        for place in _varied(self.axes):
+            section, key = place.split(".")
+            tables[section].pop(key, None)
+        axes = {k: v for k, v in to_table(self.axes).items() if v}
+        return dump_tables({"experiment": axes, **tables})
+
+
+def _varied(axes: Axes) -> dict[str, str]:
+    """Return the axis by each setting that it replaces."""
+    return {
+        place: axis
+        for axis, places in VARIED.items()
+        if getattr(axes, axis)
+        for place in places
+    }
 
 
 def encoders_from_tables(
@@ -129,4 +107,20 @@ def encoders_from_tables(
     _checks.file_name("name", name)
     rest = dict(tables)
     axes = build(Axes, rest.pop("experiment", {}), source=source, key="experiment")
-    return EncoderExperiment(name, axes, cell_from_tables(rest, source=source))
+    for place, axis in _varied(axes).items():
+        section, key = place.split(".")
+        table = rest.get(section, {})
+        if not isinstance(table, Mapping):
+            continue  # refused below, where sections are read
+        if key in table:
+            raise ConfigurationError(
+                f"{source}: {place}: is varied by experiment.{axis}: give that one"
+            )
+        # A default might not fit the rest; a value of the axis must.
+        rest[section] = {**table, key: first_value(axes, axis, place)}
+    experiment = EncoderExperiment(name, axes, cell_from_tables(rest, source=source))
+    try:
+        experiment.cells()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    return experiment

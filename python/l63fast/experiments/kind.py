@@ -62,6 +62,9 @@ class Kind:
         Takes results and a folder, and writes tables and figures into it.
     table : callable
         Takes results; gives their table for a terminal.
+    expect : callable, optional
+        Takes cells; gives the seconds that they would take one after the other, and
+        what that leaves out.
     """
 
     run: Callable[..., Mapping[str, Any]]
@@ -70,6 +73,7 @@ class Kind:
     announce: Callable[[Any], list[str]]
     summarise: Callable[[Sequence[Any], Path], None]
     table: Callable[[Sequence[Any]], Any]
+    expect: Callable[[Sequence[Any]], tuple[float, str]] | None = None
 
 
 class Experiment(Protocol):

@@ -15,10 +15,59 @@ __all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_pres
 
 Tables = dict[str, Any]
 
+# The study that this package starts from, whole: three encoders on three operators at
+# four noise levels, one analysis from one window.
+_STUDY: Final[Tables] = {
+    "experiment": {
+        "models": ["mlp", "gru", "lstm"],
+        "operators": ["x", "xy", "x2"],
+        "sigmas": [0.05, 0.1, 0.5, 1.0],
+        "optimum": 2**21,
+    },
+    "data": {
+        "n_train": 1000,
+        "n_val": 500,
+        "n_test": 500,
+        "n_steps": 200,
+        "steps_per_cycle": 1,
+    },
+    "samples": {"stride": 5},
+    "model": {"window": 5, "hidden": 64, "n_iterations": 1},
+    "training": {
+        "epochs": 30,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "patience": 30,
+    },
+}
+STUDY: Final[dict[str, Tables]] = {
+    # As published: backgrounds that know nothing of the truth, or none at all.
+    "seed-published": merged(
+        _STUDY,
+        {
+            "experiment": {"regimes": ["mean:var3d", "independent:var3d", "none:mse"]},
+            "background": {"b_scale": 1.0},
+        },
+    ),
+    # As it should be: the background is a forecast, the truth is what is learned.
+    "seed-forecast": merged(
+        _STUDY, {"background": {"kind": "forecast"}, "training": {"loss": "mse"}}
+    ),
+}
+
 DEFAULT: Final = "quick"
 PRESETS: Final[dict[str, Tables]] = {
     # The encoders of this package in one table, a few minutes on two cores.
-    "quick": {"training": {"epochs": 10}},
+    "quick": {
+        "experiment": {
+            "models": ["mlp", "gru", "lstm"],
+            "operators": ["x", "xy", "x2"],
+            "n_iterations": [3, 1],
+        },
+        "training": {"epochs": 10},
+    },
+    **STUDY,
     **CYCLED,
     **ENCODERS,
 }
@@ -32,7 +81,22 @@ def with_preset(name: str, tables: Mapping[str, Any]) -> Tables:
     preset = deepcopy(PRESETS[name])
     if "methods" in tables:
         preset.pop("methods", None)
+    elif "methods" not in preset:
+        _give_way(preset, tables)
     return merged(preset, tables)
+
+
+def _give_way(preset: Tables, tables: Mapping[str, Any]) -> None:
+    """Drop what a preset varies and tables fix, and the reverse."""
+    from l63fast.experiments.matrix import VARIED
+
+    for axis, places in VARIED.items():
+        for section, key in (place.split(".") for place in places):
+            given = tables.get(section, {})
+            if isinstance(given, Mapping) and key in given:
+                preset.get("experiment", {}).pop(axis, None)
+            if axis in tables.get("experiment", {}):
+                preset.get(section, {}).pop(key, None)
 
 
 def experiment_from_tables(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.tuning import Tuning, tune_b_scale
+from l63fast.experiments.config import (
+    CellSettings,
+    SampleSettings,
+)
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.dynamics import earlier_states
 from l63fast.twin import TwinExperiment
 
 __all__ = ["Problem"]
@@ -28,46 +34,73 @@ class Problem:
         Observations an encoder sees; there are no analyses before a full window.
     tuning : Tuning
         Scale of B that is best for 3D-Var on the validation split.
+    chosen : SampleSettings
+        Which windows are samples.
+    b_scale : float
+        Scale of B in use: the tuned one, or the one that the settings give.
     """
 
     twin: TwinExperiment
     backgrounds: Backgrounds
     window: int
     tuning: Tuning
+    chosen: SampleSettings
+    b_scale: float
 
     @classmethod
-    def prepare(cls, twin: TwinExperiment, *, background: str, window: int) -> Problem:
-        """Fit the backgrounds and tune 3D-Var; the test split is not opened."""
-        backgrounds = Backgrounds.fit(twin, background)
-        samples = _samples(twin, backgrounds, "val", window)
-        n_val = twin.settings.n_val
-        tuning = tune_b_scale(
-            by_trajectory(samples.background, n_val),
-            by_trajectory(samples.obs_window[:, -1], n_val),
-            by_trajectory(samples.truth, n_val),
-            twin.operator,
-            B=backgrounds.B,
-            R=twin.R,
-            mirror_aware=twin.operator.is_mirror_blind,
-            measure="pool",
-        )
-        return cls(twin, backgrounds, window, tuning)
+    def prepare(cls, twin: TwinExperiment, settings: CellSettings) -> Problem:
+        """Fit the backgrounds and tune 3D-Var; the test split is not opened.
+
+        What was fitted last is kept: the encoders of one comparison, that run after
+        each other, share it.
+        """
+        background, samples = settings.background, settings.samples
+        window = settings.model.window
+        hashes = tuple(sorted(twin.hashes.items()))
+        fitted = _fitted(_Question(hashes, background.kind, samples, window, twin))
+        given = background.b_scale
+        scale = fitted[1].scale if given is None else given
+        return cls(twin, fitted[0], window, fitted[1], samples, scale)
 
     @property
-    def tuned_covariance(self) -> np.ndarray:
-        """The B that tuned 3D-Var uses, (3, 3)."""
-        return self.tuning.scale * self.backgrounds.B
+    def covariance(self) -> np.ndarray:
+        """The B of 3D-Var and of the variational losses, (3, 3)."""
+        return self.b_scale * self.backgrounds.B
 
     @property
     def times(self) -> np.ndarray:
         """Times of the analyses since the start of a trajectory (time units)."""
         settings = self.twin.settings
-        cycles = np.arange(self.window, settings.n_obs + 1)
+        first = max(self.window, self.chosen.start)
+        cycles = np.arange(first, settings.n_obs + 1, self.chosen.stride)
         return cycles * (settings.steps_per_cycle * settings.dt)
 
     def samples(self, split: str) -> AssimilationDataset:
         """Return the samples of a split, trajectory by trajectory."""
-        return _samples(self.twin, self.backgrounds, split, self.window)
+        return _samples(self.twin, self.backgrounds, split, self.window, self.chosen)
+
+    def known_before(
+        self, background: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what backgrounds (n, 3) say of the states one cycle earlier.
+
+        Returns
+        -------
+        (n, 3) and (3, 3), or None and None
+            Estimates and the covariance of their errors, if backgrounds are forecasts
+            of such.
+        """
+        covariance = self.backgrounds.start_covariance
+        if covariance is None:
+            return None, None
+        settings = self.twin.settings
+        start = earlier_states(
+            background,
+            settings.steps_per_cycle,
+            dt=settings.dt,
+            parameters=settings.parameters,
+        )
+        return start, covariance
 
     def estimates(
         self, split: str, samples: AssimilationDataset, analysis: np.ndarray
@@ -91,7 +124,7 @@ class Problem:
             samples.background,
             observations,
             self.twin.operator,
-            B=self.tuned_covariance,
+            B=self.covariance,
             R=self.twin.R,
         )
         mean = np.tile(self.twin.climatology.mean, (len(samples), 1))
@@ -112,8 +145,48 @@ def by_trajectory(samples: np.ndarray, n_trajectories: int) -> np.ndarray:
     return samples.reshape(n_trajectories, -1, samples.shape[-1])
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What decides backgrounds and tuning; the twin is known by its hashes."""
+
+    hashes: tuple[tuple[str, str], ...]
+    kind: str
+    samples: SampleSettings
+    window: int
+    twin: TwinExperiment = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _fitted(asked: _Question) -> tuple[Backgrounds, Tuning]:
+    twin = asked.twin
+    backgrounds = Backgrounds.fit(twin, asked.kind)
+    samples = _samples(twin, backgrounds, "val", asked.window, asked.samples)
+    n_val = twin.settings.n_val
+    tuning = tune_b_scale(
+        by_trajectory(samples.background, n_val),
+        by_trajectory(samples.obs_window[:, -1], n_val),
+        by_trajectory(samples.truth, n_val),
+        twin.operator,
+        B=backgrounds.B,
+        R=twin.R,
+        mirror_aware=twin.operator.is_mirror_blind,
+        measure="pool",
+    )
+    return backgrounds, tuning
+
+
 def _samples(
-    twin: TwinExperiment, backgrounds: Backgrounds, split: str, window: int
+    twin: TwinExperiment,
+    backgrounds: Backgrounds,
+    split: str,
+    window: int,
+    chosen: SampleSettings,
 ) -> AssimilationDataset:
-    drawn = backgrounds.draw(twin, split)
-    return AssimilationDataset.from_twin(twin, split, drawn, window=window)
+    return AssimilationDataset.from_twin(
+        twin,
+        split,
+        backgrounds.draw(twin, split),
+        window=window,
+        stride=chosen.stride,
+        start=chosen.start,
+    )

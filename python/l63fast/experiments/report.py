@@ -1,4 +1,4 @@
-"""The summary of an experiment: its table in three formats and its overview figure."""
+"""The summary of an experiment: its tables in three formats and its overview figure."""
 
 from __future__ import annotations
 
@@ -9,30 +9,49 @@ from typing import Any
 
 from l63fast import plotting
 from l63fast.experiments.evaluation import headline
+from l63fast.experiments.matrix_table import matrix_markdown
+from l63fast.experiments.optimum import OptimumResult
 from l63fast.experiments.result import Result, write_text
-from l63fast.experiments.table import Row, caption, markdown, table_csv, table_rows
+from l63fast.experiments.rows import blocks_of
+from l63fast.experiments.table import Row, caption, markdown, several_cases, table_csv
 from l63fast.storage import result_directory, write_json
 
 __all__ = ["write_summary"]
 
 
-def write_summary(results: Sequence[Result], directory: Path) -> None:
-    """Write table and overview figure of finished results into a folder."""
-    rows = table_rows(results)
+def write_summary(results: Sequence[Result | OptimumResult], directory: Path) -> None:
+    """Write the tables of finished results into a folder, and their overview figure.
+
+    An experiment with several cases of one operator has the matrix of all of them in
+    place of the figure.
+    """
+    if not any(isinstance(result, Result) for result in results):
+        return
+    blocks = blocks_of(results)
+    rows = [row for block in blocks for row in block.rows]
     with result_directory(directory, kind="summary") as folder:
         write_text(folder, "summary.csv", table_csv(rows))
         write_json(folder / "summary.json", _summary(results, rows))
         write_text(folder, "table.md", markdown(results))
+        if several_cases(blocks):
+            write_text(folder, "matrix.md", matrix_markdown(blocks))
+            return
         figure = plotting.overview(_scores(rows), labels=_labels(rows))
         plotting.save_figure(figure, folder, "overview")
 
 
-def _summary(results: Sequence[Result], rows: Sequence[Row]) -> dict[str, Any]:
+def _summary(
+    results: Sequence[Result | OptimumResult], rows: Sequence[Row]
+) -> dict[str, Any]:
     return {
         "caption": caption(results),
         "rows": [asdict(row) for row in rows],
-        "data": {r.metrics["operator"]: r.metrics["data"] for r in results},
-        "cells": [result.settings.name for result in results],
+        "data": {
+            Path(r.timing["data"]).name: r.metrics["data"]
+            for r in results
+            if isinstance(r, Result)
+        },
+        "cells": [result.metrics["cell"] for result in results],
     }
 
 

@@ -27,6 +27,7 @@ from l63fast.storage import (
     write_bytes,
     write_dataset,
 )
+from l63fast.verification import trajectory_means
 
 if TYPE_CHECKING:
     import xarray
@@ -114,6 +115,20 @@ class Result:
         verify_file(self.directory, ESTIMATES, self.manifest)
         return read_dataset(self.directory / ESTIMATES)
 
+    @cached_property
+    def trajectory_means(self) -> dict[str, np.ndarray]:
+        """As `verification.trajectory_means` (n, 4), by method, on the test split."""
+        estimates = self.estimates
+        truth = estimates["truth"].to_numpy()
+        states = {
+            method: estimates[variable].to_numpy()
+            for method, variable in _VARIABLES.items()
+            if method != "truth"
+        }
+        mean = estimates["climatology"].to_numpy()
+        states["climatology"] = np.broadcast_to(mean, truth.shape)
+        return {name: trajectory_means(x, truth) for name, x in states.items()}
+
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows of the same keys as CSV text, with a header."""
@@ -154,6 +169,11 @@ def write_estimates(
         ("trajectory", "time", "observed"),
         estimates["observations"],
         {"long_name": "observations at the analysis time", "units": "1"},
+    )
+    variables["climatology"] = (
+        ("component",),
+        estimates["climatology"][0, 0],
+        {"long_name": "mean of the training truth", "units": "1"},
     )
     coordinates = {
         "time": ("time", times, {"long_name": "model time", "units": "1"}),

@@ -3,132 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
-from l63fast.errors import ResultError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.evaluation import headline
+from l63fast.experiments.matrix_table import matrix_table
+from l63fast.experiments.optimum import OptimumResult
 from l63fast.experiments.result import Result, csv_text
+from l63fast.experiments.rows import Block, Row, blocks_of, table_rows
 
-__all__ = ["Row", "caption", "markdown", "rich_table", "table_csv", "table_rows"]
+__all__ = [
+    "Row",
+    "caption",
+    "heading",
+    "markdown",
+    "rich_table",
+    "table_csv",
+    "table_rows",
+]
 
-REFERENCES: Final = ("climatology", "background", "3D-Var")
 COLUMNS: Final = ("method", "pool", "95 %", "rms", "− 3D-Var", "95 %", "")
 
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one operator, by one pair of measures.
-
-    Attributes
-    ----------
-    operator, method : str
-    mirror_aware : bool
-        Whether errors are the smaller of those against the truth and its mirror.
-    pool, pool_low, pool_high : float
-        Root of the mean square over trajectories, times and components.
-    rms, rms_low, rms_high : float
-        Time mean of the instantaneous root mean square (DAPPER).
-    difference, difference_low, difference_high : float or None
-        Pool minus that of tuned 3D-Var, paired over trajectories; None for references.
-    rms_difference, rms_difference_low, rms_difference_high : float or None
-    """
-
-    operator: str
-    method: str
-    mirror_aware: bool
-    pool: float
-    pool_low: float
-    pool_high: float
-    rms: float
-    rms_low: float
-    rms_high: float
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    rms_difference: float | None = None
-    rms_difference_low: float | None = None
-    rms_difference_high: float | None = None
+Results = Sequence[Result | OptimumResult]
 
 
-def table_rows(results: Sequence[Result]) -> list[Row]:
-    """Return the rows of the table, operator by operator, references first.
-
-    Mirror-blind operators come twice: mirror-aware, which decides, then plain.
-
-    Raises
-    ------
-    ResultError
-        If results of one operator come from different data.
-    """
-    rows = []
-    for operator in dict.fromkeys(result.metrics["operator"] for result in results):
-        those = [r for r in results if r.metrics["operator"] == operator]
-        _refuse_different_data(those)
-        blind = headline(operator) == "mirror_pool"
-        for mirror_aware in (True, False) if blind else (False,):
-            rows += [
-                _row(those[0], name, name, mirror_aware=mirror_aware)
-                for name in REFERENCES
-            ]
-            rows += [
-                _row(r, "analysis", method_name(r), mirror_aware=mirror_aware)
-                for r in those
-            ]
-    return rows
+def heading(block: Block) -> str:
+    """Return what a block's methods were given."""
+    data = block.data
+    what = [f"observed: {observed(data.operator)}"]
+    if headline(data.operator) == "mirror_pool":
+        what[0] += ", mirror-aware" if block.mirror_aware else ", plain"
+    return "; ".join(what)
 
 
-def method_name(result: Result) -> str:
-    """Return what an encoder is called in tables and figures, such as "GRU, K=3"."""
-    model = result.settings.model
-    return f"{model.model.upper()}, K={model.n_iterations}"
+def case_of(block: Block) -> str:
+    """Return the rest of the case of a block, for experiments with several."""
+    data = block.data
+    interval = data.steps_per_cycle * data.dt
+    loss = f", loss {block.losses[0]}" if len(block.losses) == 1 else ""
+    return (
+        f"sigma {data.sigma:g} every {interval:g}, background {block.background}{loss}"
+    )
 
 
-def _refuse_different_data(results: Sequence[Result]) -> None:
-    first = results[0]
-    for result in results[1:]:
-        if result.metrics["data"] != first.metrics["data"]:
-            raise ResultError(
-                f"{first.directory} and {result.directory}: come from different data "
-                "and cannot be compared"
-            )
-
-
-def _row(result: Result, method: str, name: str, *, mirror_aware: bool) -> Row:
-    prefix = "mirror_" if mirror_aware else ""
-    scores = result.metrics["scores"][method]
-    values: dict[str, Any] = {}
-    for measure in ("pool", "rms"):
-        low, high = scores["ci95"][prefix + measure]
-        values[measure] = float(scores[prefix + measure])
-        values[f"{measure}_low"], values[f"{measure}_high"] = float(low), float(high)
-        if method == "analysis":
-            difference = result.metrics["paired_difference"][prefix + measure]
-            key = "difference" if measure == "pool" else "rms_difference"
-            values[key] = float(difference["difference"])
-            values[f"{key}_low"] = float(difference["low"])
-            values[f"{key}_high"] = float(difference["high"])
-    return Row(result.metrics["operator"], name, mirror_aware, **values)
-
-
-def _blocks(rows: Sequence[Row]) -> dict[str, list[tuple[str, ...]]]:
-    """Return the rows as text, in the order of `COLUMNS`, under their headings."""
-    blocks: dict[str, list[Row]] = {}
-    for row in rows:
-        blocks.setdefault(_heading(row), []).append(row)
-    text = {}
-    for heading, block in blocks.items():
-        base = next(row.pool for row in block if row.method == "3D-Var")
-        text[heading] = [_text(row, base) for row in block]
-    return text
-
-
-def _heading(row: Row) -> str:
-    what = f"observed: {observed(row.operator)}"
-    if headline(row.operator) == "mirror_pool":
-        what += ", mirror-aware" if row.mirror_aware else ", plain"
-    return what
+def several_cases(blocks: Sequence[Block]) -> bool:
+    """Return whether an operator has more than one case."""
+    keys = {(heading(block), case_of(block)) for block in blocks}
+    return len(keys) > len({title for title, _ in keys})
 
 
 def _text(row: Row, base: float) -> tuple[str, ...]:
@@ -144,47 +66,94 @@ def _text(row: Row, base: float) -> tuple[str, ...]:
     return (*known, *(text.replace("-", "−") for text in difference))
 
 
-def caption(results: Sequence[Result]) -> str:
+def _lines(block: Block) -> list[tuple[str, ...]]:
+    """Return the rows of a block as text, in the order of `COLUMNS`."""
+    base = next(row.pool for row in block.rows if row.method == "3D-Var")
+    return [_text(row, base) for row in block.rows]
+
+
+def _best(block: Block) -> str:
+    """Return a sentence on the ranks of a block, if there is anything to rank."""
+    ranked = block.encoders
+    if len(ranked) < 2:
+        return ""
+    groups: dict[int, list[str]] = {}
+    for row in sorted(ranked, key=lambda row: (row.rank or 0, row.pool)):
+        groups.setdefault(row.rank or 0, []).append(row.method)
+    told = [" = ".join(methods) for methods in groups.values()]
+    if len(told) == 1:
+        return f"not distinguishable: {told[0]}"
+    return f"best first, = not distinguishable: {' < '.join(told)}"
+
+
+def caption(results: Results) -> str:
     """Return what the table shows and on how many samples."""
-    metrics, data = results[0].metrics, results[0].settings.data
+    first = next(result for result in results if isinstance(result, Result))
+    metrics, data, blocks = first.metrics, first.settings.data, blocks_of(results)
+    seeds = max(row.n_seeds for block in blocks for row in block.rows)
+    case = (
+        ""
+        if several_cases(blocks)
+        else f"; sigma {data.sigma:g}, an observation every "
+        f"{data.steps_per_cycle * data.dt:g} time units, background "
+        f"{first.settings.background.kind!r}"
+    )
+    over = "trajectories" if seeds == 1 else f"{seeds} seeds and their trajectories"
+    scale = first.settings.background.b_scale
+    tuned = "which is tuned on the validation split"
+    if scale is not None:
+        times = "" if scale == 1.0 else f"{scale:g} times "
+        tuned = f"with {times}the error covariance of the backgrounds"
     return (
         f"Test split: {metrics['n_trajectories']} trajectories, {metrics['n_times']} "
-        f"analyses each; sigma {data.sigma:g}, an observation every "
-        f"{data.steps_per_cycle * data.dt:g} time units, background "
-        f"{results[0].settings.background.kind!r}. pool: root of the mean square over "
+        f"analyses each{case}. pool: root of the mean square over "
         "everything; rms: time mean of the instantaneous root mean square; − 3D-Var: "
-        "pool minus that of 3D-Var, which is tuned on the validation split. Intervals: "
-        "95 %, bootstrap over trajectories; differences are paired."
+        f"pool minus that of 3D-Var, {tuned}. Intervals: "
+        f"95 %, bootstrap over {over}; differences are paired. Not distinguishable: "
+        "the interval of the difference holds 0."
     )
 
 
-def rich_table(results: Sequence[Result]) -> Any:
-    """Return the table for a terminal, 80 columns wide or more."""
+def rich_table(results: Results) -> Any:
+    """Return the table for a terminal, 80 columns wide or more.
+
+    Of several cases of one operator, a line each.
+    """
     from rich import box
     from rich.console import Group
     from rich.table import Table
 
-    tables = []
-    for heading, block in _blocks(table_rows(results)).items():
-        table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+    blocks = blocks_of(results)
+    parts: list[Any] = []
+    if several_cases(blocks):
+        return Group(matrix_table(blocks), caption(results))
+    for block in blocks:
+        table = Table(title=heading(block), title_justify="left", box=box.SIMPLE_HEAD)
         table.padding = (0, 1, 0, 0)
         for name in COLUMNS:
             justify: Any = "left" if name == "method" else "right"
             table.add_column(name, justify=justify, no_wrap=True)
-        for row in block:
-            table.add_row(*row)
-        tables.append(table)
-    return Group(*tables, caption(results))
+        for line in _lines(block):
+            table.add_row(*line)
+        parts += [table, *filter(None, [_best(block)])]
+    return Group(*parts, caption(results))
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Results) -> str:
     """Return the table as Markdown, for a README."""
     names = ("", *COLUMNS)
     lines = [f"| {' | '.join(names)} |", f"|---|---|{'--:|' * (len(names) - 2)}"]
-    for heading, block in _blocks(table_rows(results)).items():
-        for i, row in enumerate(block):
-            lines.append(f"| {heading if i == 0 else ''} | {' | '.join(row)} |")
-    return "\n".join([*lines, "", caption(results), ""])
+    blocks, sentences = blocks_of(results), []
+    several = several_cases(blocks)
+    for block in blocks:
+        title = heading(block)
+        case = f"{title}; {case_of(block)}" if several else title
+        for i, row in enumerate(_lines(block)):
+            lines.append(f"| {case if i == 0 else ''} | {' | '.join(row)} |")
+        if best := _best(block):
+            sentences.append(f"* {case}: {best}")
+    ranks = ["", *sentences] if sentences else []
+    return "\n".join([*lines, *ranks, "", caption(results), ""])
 
 
 def table_csv(rows: Sequence[Row]) -> str:

@@ -121,14 +121,15 @@ class FixedBatches(Samples):
         order, side = _random.uniforms(
             self._seed, "training", "train", 1, (2, n), first=epoch
         )[0]
-        shuffled = torch.from_numpy(np.argsort(order, kind="stable"))
-        sign = torch.from_numpy(np.where(side < 0.5, -1.0, 1.0).astype(np.float32))
-        for start in range(0, self.n_batches * self._size, self._size):
-            chosen = shuffled[start : start + self._size]
-            batch = Batch(*(values[chosen] for values in self._all))
-            if self._mirror is not None:
-                batch = mirrored(batch, sign[chosen], self._mirror)
-            yield batch
+        used = self.n_batches * self._size
+        chosen = torch.from_numpy(np.argsort(order, kind="stable")[:used])
+        # All of the epoch at once: its batches are then views, which cost nothing.
+        samples = Batch(*(values[chosen] for values in self._all))
+        if self._mirror is not None:
+            sign = torch.from_numpy(np.where(side < 0.5, -1.0, 1.0).astype(np.float32))
+            samples = mirrored(samples, sign[chosen], self._mirror)
+        for start in range(0, used, self._size):
+            yield Batch(*(values[start : start + self._size] for values in samples))
 
 
 class FreshBatches(Samples):

@@ -79,6 +79,7 @@ class AssimilationDataset:
         window: int,
         stride: int = 1,
         analysis_at: str = "last",
+        start: int = 1,
     ) -> AssimilationDataset:
         """Return the samples of one split; the other splits are not opened.
 
@@ -95,6 +96,8 @@ class AssimilationDataset:
             Observations from one sample to the next.
         analysis_at : {"last", "first"}
             The observation of the window at whose time the analysis is.
+        start : int
+            Observations up to the end of the first window, at least.
         """
         split = twin.split(split_name)
         background = _checks.states("backgrounds", backgrounds, dtype=_FLOAT64)
@@ -107,8 +110,9 @@ class AssimilationDataset:
         n, n_obs, obs_dim = split.observations.shape
         window = _checks.count("window", window, minimum=1, maximum=n_obs)
         stride = _checks.count("stride", stride, minimum=1)
-        at = np.arange(window - 1, n_obs, stride)
-        read = windows(split.observations, window)[:, ::stride]
+        start = _checks.count("start", start, minimum=1, maximum=n_obs)
+        at = np.arange(max(window, start) - 1, n_obs, stride)
+        read = windows(split.observations, window)[:, at - (window - 1)]
         if _checks.choice("analysis_at", analysis_at, ("last", "first")) == "first":
             at, read = at - (window - 1), read[:, :, ::-1]
         return cls(

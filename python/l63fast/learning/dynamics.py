@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -12,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from l63fast import _checks
 from l63fast.lorenz63 import Lorenz63, adjoint, forecast
 
-__all__ = ["DifferentiableForecast", "torch_forecast"]
+__all__ = ["DifferentiableForecast", "earlier_states", "torch_forecast"]
 
 _CLASSICAL: Final = Lorenz63()
 
@@ -113,6 +114,23 @@ def torch_forecast(
         k4 = _tendency(states + dt * k3, parameters)
         states = states + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
     return states
+
+
+def earlier_states(
+    states: np.ndarray,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = _CLASSICAL,
+) -> np.ndarray:
+    """Return the states (..., 3) of which these are the forecasts, to the order of RK4.
+
+    The model runs backwards, where what is off the attractor flies away from it: over
+    more than half a time unit rounding errors grow to the size of the state.
+    """
+    start = torch.from_numpy(np.ascontiguousarray(states))
+    later = torch_forecast(start, n_steps, dt=-dt, parameters=parameters)
+    return np.asarray(later.numpy())
 
 
 def _tendency(states: Tensor, parameters: Lorenz63) -> Tensor:

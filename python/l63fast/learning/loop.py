@@ -63,6 +63,7 @@ class TrainingRun:
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
         self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
+        self._parameters = list(self._trained.parameters())
         self._settings = settings
         self._loss = loss
         self._batches = batches
@@ -121,7 +122,7 @@ class TrainingRun:
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
-            self._trained.parameters(), self._settings.clip, foreach=True
+            self._parameters, self._settings.clip, foreach=True
         ).item()
         if not math.isfinite(norm):
             raise self._diverged(epoch, step, "gradient")
@@ -143,11 +144,13 @@ class TrainingRun:
         torch._foreach_lerp_(mean, latest, share)
 
     def _rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate: linear warm-up, then half cosines to zero."""
+        """Return the learning rate: linear warm-up, then constant or half cosines."""
         per_epoch, settings = self._batches.n_batches, self._settings
         done = (epoch * per_epoch + step + 1) / (settings.epochs * per_epoch)
         if done <= settings.warm_up:
             return settings.learning_rate * done / settings.warm_up
+        if settings.schedule == "constant":
+            return settings.learning_rate
         falls = settings.warm_restarts + 1
         left = (1.0 - done) / (1.0 - settings.warm_up) * falls
         to_come = max(math.ceil(left) - 1, 0)

@@ -28,6 +28,7 @@ LOSS_NAMES: Final = ("mse", "distance", "var3d", "var3d_window")
 MEMORIES: Final = ("window", "carried")
 ANALYSIS_TIMES: Final = ("last", "first")
 OPTIMISERS: Final = ("adam", "muon")
+SCHEDULES: Final = ("cosine", "constant")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -104,13 +105,15 @@ class TrainSettings:
         "mse", "distance" (both mirror-aware where the operator cannot see the sign),
         "var3d", or "var3d_window" for an analysis at the window's first observation.
     epochs : int
-        Passes over the training samples; the cosine schedule ends with the last.
+        Passes over the training samples; a cosine schedule ends with the last.
     batch_size : int
         Samples of a step; of training in cycles: trajectories that run side by side.
     learning_rate : float
         The largest one, reached after the warm-up.
     warm_up : float
         Share of all steps in which the learning rate grows from zero.
+    schedule : str
+        What follows: "cosine", to zero at the last step, or "constant".
     warm_restarts : int
         How often the cosine begins anew, from half of where it began before.
     averaging : float
@@ -161,6 +164,7 @@ class TrainSettings:
     optimiser: str = "adam"
     matrix_rate: float = 6.0
     window_growth: float = 0.3
+    schedule: str = "cosine"
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -177,6 +181,7 @@ class TrainSettings:
         _checks.count("warm_restarts", self.warm_restarts, maximum=100)
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
         _checks.choice("optimiser", self.optimiser, OPTIMISERS)
+        _checks.choice("schedule", self.schedule, SCHEDULES)
         _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
         _checks.real("window_growth", self.window_growth, minimum=0.0, maximum=1.0)
 

@@ -24,6 +24,7 @@ from l63fast.verification.measures import (
     rms,
     skill,
 )
+from l63fast.verification.repetitions import Repetitions, Standing
 from l63fast.verification.scores import (
     CLIMATOLOGICAL_RMS,
     Scores,
@@ -38,8 +39,10 @@ __all__ = [
     "Comparison",
     "InnovationStatistics",
     "RankHistogram",
+    "Repetitions",
     "Scores",
     "SpreadSkill",
+    "Standing",
     "compare",
     "crps",
     "decibel",

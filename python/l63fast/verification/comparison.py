@@ -15,7 +15,7 @@ from l63fast.verification.measures import (
     squared_errors,
 )
 
-__all__ = ["Comparison", "compare", "paired_difference"]
+__all__ = ["Comparison", "compare", "contrasted", "paired_difference"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ def compare(
     resampled = bootstrap_means(means, n_bootstrap, seed)
     both = np.concatenate([means.mean(axis=0)[None], resampled])
     scores = np.sqrt(both) if measure == "pool" else both
+    return contrasted(scores)
+
+
+def contrasted(scores: np.ndarray) -> Comparison:
+    """Return how two scores (1 + n_bootstrap, 2) differ, the first row as measured."""
     with np.errstate(invalid="ignore", divide="ignore"):
         difference = scores[:, 0] - scores[:, 1]
         ratio = scores[:, 0] / scores[:, 1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.cycled.encoders import TrainedEncoder
 from l63fast.experiments.cycled.methods import method_table
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.cycled.settings import (
@@ -20,7 +21,7 @@ from l63fast.experiments.cycled.settings import (
     data_table,
     with_cycles,
 )
-from l63fast.experiments.encoder_experiment import checked_operators
+from l63fast.experiments.matrix import checked_operators
 from l63fast.experiments.settings_file import dump_tables, to_table
 from l63fast.twin import TwinSettings
 
@@ -36,6 +37,7 @@ VARIED: Final = {
     "sigma": "sigmas",
     "steps_per_cycle": "intervals",
     "Q": "model_error",
+    "seed": "seeds",
 }
 
 
@@ -53,6 +55,8 @@ class CycledAxes:
     model_error : float
         Variance of the model error over that of the observation error, in each case;
         0 leaves Q as the data have it.
+    seeds : tuple of int
+        Repetitions of everything: of data, and of the training of encoders.
     measure : {"rms", "pool", "decibel"}
         The score that the table compares: time mean of the instantaneous root mean
         square, root of the mean square over everything, or the latter in dB.
@@ -63,9 +67,10 @@ class CycledAxes:
     intervals: tuple[int, ...] = ()
     model_error: float = 0.0
     measure: str = "rms"
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("operators", "sigmas", "intervals"):
+        for name in ("operators", "sigmas", "intervals", "seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ConfigurationError(
@@ -76,6 +81,8 @@ class CycledAxes:
             _checks.real("sigmas", sigma, above=0.0)
         for interval in self.intervals:
             _checks.count("intervals", interval, minimum=1)
+        for seed in self.seeds:
+            _checks.seed("seeds", seed)
         _checks.real("model_error", self.model_error, minimum=0.0)
         _checks.choice("measure", self.measure, MEASURES)
 
@@ -114,15 +121,17 @@ class CycledExperiment:
         """Return the data of each case, by a name made of what varies."""
         axes, data = self.axes, self.data
         found = {}
-        for operator, sigma, interval in product(
+        for operator, sigma, interval, seed in product(
             axes.operators or (data.operator,),
             axes.sigmas or (data.sigma,),
             axes.intervals or (data.steps_per_cycle,),
+            axes.seeds or (data.seed,),
         ):
             changes: dict[str, Any] = {
                 "operator": operator,
                 "sigma": sigma,
                 "steps_per_cycle": interval,
+                "seed": seed,
             }
             if axes.model_error:
                 changes["Q"] = axes.model_error * sigma**2
@@ -130,6 +139,7 @@ class CycledExperiment:
                 (axes.operators, operator),
                 (axes.sigmas, f"s{sigma:.6g}"),
                 (axes.intervals, f"i{interval}"),
+                (axes.seeds, f"r{seed}"),
             )
             name = "_".join(part for values, part in parts if values)
             if name in found:
@@ -144,7 +154,13 @@ class CycledExperiment:
         """Return the cells, all methods of one case together."""
         return [
             CycledCell(
-                key, case, data, self.cycle, method, self.scores, self.axes.measure
+                key,
+                case,
+                data,
+                self.cycle,
+                _seeded(method, data.seed) if self.axes.seeds else method,
+                self.scores,
+                self.axes.measure,
             )
             for case, data in self.cases().items()
             for key, method in self.methods.items()
@@ -180,6 +196,14 @@ class CycledExperiment:
                 "methods": {k: method_table(m) for k, m in self.methods.items()},
             }
         )
+
+
+def _seeded(method: Method, seed: int) -> Method:
+    """Return a method that draws, where it trains, what belongs to a seed."""
+    if not isinstance(method, TrainedEncoder):
+        return method
+    training = dataclasses.replace(method.training, seed=seed)
+    return dataclasses.replace(method, training=training)
 
 
 def varied(axes: CycledAxes) -> dict[str, str]:

@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 
 from l63fast import plotting
+from l63fast.experiments.cycled.repeated import (
+    has_seeds,
+    repeated_csv,
+    repeated_rows,
+)
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, rows_csv
 from l63fast.experiments.cycled.table import caption, case_title, markdown_blocks
@@ -26,7 +31,9 @@ def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> No
     rows = cycled_rows(results)
     with result_directory(directory, kind="summary") as folder:
         write_text(folder, "summary.csv", rows_csv(rows))
-        write_text(folder, "table.md", markdown_blocks(results, rows))
+        write_text(folder, "table.md", markdown_blocks(results))
+        if has_seeds(results):
+            write_text(folder, "seeds.csv", repeated_csv(repeated_rows(results)))
         summary = {
             "caption": caption(results),
             "rows": [asdict(row) for row in rows],
@@ -41,6 +48,8 @@ def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> No
 def _figures(
     results: Sequence[CycledResult], rows: Sequence[CycledRow]
 ) -> dict[str, Any]:
+    if has_seeds(results):
+        return {}
     one_case = len({row.case for row in rows}) == 1
     figures = _of_one_case(results, rows) if one_case else _of_cases(rows)
     groups: dict[str, list[list[tuple[int, float, float]]]] = {}

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from l63fast.experiments.cycled.repeated import (
+    has_seeds,
+    repeated_lines,
+    repeated_rows,
+)
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
 from l63fast.experiments.describe import observed
@@ -40,6 +45,21 @@ def blocks(rows: Sequence[CycledRow]) -> list[Block]:
         known = any(math.isfinite(row.over_optimum) for row in rows)
         return [_matrix(rows), *([_ratios(rows)] if known else [])]
     return [_scores(rows), _claims(rows)]
+
+
+def _over_seeds(results: Sequence[CycledResult]) -> Block:
+    rows = repeated_rows(results)
+    header = ("case", "method", rows[0].measure, "95 %", "rank", "not distinguishable")
+    seeds = max(row.n_seeds for row in rows)
+    return Block(
+        f"over {seeds} seeds and their trajectories", header, repeated_lines(rows)
+    )
+
+
+def _tables(results: Sequence[CycledResult]) -> list[Block]:
+    if has_seeds(results):
+        return [_over_seeds(results)]
+    return blocks(cycled_rows(results))
 
 
 def _scores(rows: Sequence[CycledRow]) -> Block:
@@ -205,7 +225,7 @@ def rich_blocks(results: Sequence[CycledResult]) -> Any:
     from rich.table import Table
 
     tables = []
-    for block in blocks(cycled_rows(results)):
+    for block in _tables(results):
         table = Table(title=block.title, title_justify="left", box=box.SIMPLE_HEAD)
         table.padding = (0, 1, 0, 0)
         for i, name in enumerate(block.header):
@@ -216,10 +236,10 @@ def rich_blocks(results: Sequence[CycledResult]) -> Any:
     return Group(*tables, caption(results))
 
 
-def markdown_blocks(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
+def markdown_blocks(results: Sequence[CycledResult]) -> str:
     """Return the tables as Markdown."""
     lines: list[str] = []
-    for block in blocks(rows):
+    for block in _tables(results):
         lines += [f"**{block.title}**", "", f"| {' | '.join(block.header)} |"]
         lines.append(f"|---|{'--:|' * (len(block.header) - 1)}")
         lines += [f"| {' | '.join(row)} |" for row in block.rows]

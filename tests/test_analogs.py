@@ -1,0 +1,119 @@
+"""The optimum of single windows: against all weights at once, and its own claims."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from l63fast.assimilation import analogs
+from l63fast.assimilation.analogs import Climate, Evidence, window_posterior
+from l63fast.assimilation.three_d_var import three_d_var
+from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
+from l63fast.observation import ObservationOperator
+
+CLIMATE = Climate(0.01, Lorenz63(), seed=5)
+N, LENGTH, STEPS = 60, 4, 5
+P = np.diag([0.3, 0.4, 0.5]) ** 2
+
+
+def twin(name: str, sigma: float, *, background: bool) -> tuple[np.ndarray, Evidence]:
+    """Return truths (n, 3) at the end of windows, and what is known of them."""
+    operator, rng = ObservationOperator(name), np.random.default_rng(0)
+    path = simulate(spin_up(N, seed=9), (LENGTH - 1) * STEPS, save_every=STEPS)
+    seen = np.asarray(operator(path))
+    earlier = path[:, -2] + rng.normal(size=(N, 3)) @ np.sqrt(P)
+    return path[:, -1], Evidence(
+        seen + sigma * rng.normal(size=seen.shape),
+        operator,
+        sigma**2 * np.eye(operator.obs_dim),
+        STEPS,
+        *((earlier, P) if background else ()),
+    )
+
+
+def of_first(evidence: Evidence, n: int) -> Evidence:
+    assert evidence.earlier is not None
+    return dataclasses.replace(
+        evidence, observations=evidence.observations[:n], earlier=evidence.earlier[:n]
+    )
+
+
+def rmse(estimate: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.sqrt(((estimate - truth) ** 2).mean()))
+
+
+def test_neighbours_give_what_all_states_of_the_library_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(analogs, "_THIN", 0.0)  # no copies
+    _, evidence = twin("xy", 0.5, background=True)
+    found = window_posterior(evidence, CLIMATE, max_library=2**13)
+    states, _ = CLIMATE.states(2**13)
+    path = CLIMATE.carried(states, evidence.n_cycles, STEPS)
+    for i in range(5):
+        misfit = evidence.of(path) - evidence.seen()[i]
+        weights = np.exp(-0.5 * (misfit**2).sum(axis=1))
+        mean = weights @ path[:, -1] / weights.sum()
+        np.testing.assert_allclose(found.mean[i], mean, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma", "background"),
+    [("xy", 1.0, False), ("x", 2.0, True)],
+)
+def test_its_error_is_what_it_claims(name: str, sigma: float, background: bool) -> None:
+    truth, evidence = twin(name, sigma, background=background)
+    found = window_posterior(evidence, CLIMATE, max_library=2**15)
+    claimed = float(np.sqrt(found.variance.mean()))
+    assert rmse(found.mean, truth) == pytest.approx(claimed, rel=0.25)
+    assert np.median(found.effective_size) > 50.0
+
+
+def test_copies_fill_the_attractor_between_its_states() -> None:
+    few = slice(0, 24)
+    truth, evidence = twin("xy", 0.1, background=True)
+    evidence = of_first(evidence, 24)
+    with_copies = window_posterior(evidence, CLIMATE, max_library=2**13)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analogs, "_THIN", 0.0)
+        without = window_posterior(evidence, CLIMATE, max_library=2**13)
+    assert np.median(without.effective_size) < 5.0
+    assert np.median(with_copies.effective_size) > 50.0
+    distances = [
+        np.median(np.linalg.norm(found.mean - truth[few], axis=1))
+        for found in (with_copies, without)
+    ]
+    assert distances[0] < 0.8 * distances[1]
+
+
+def test_it_is_better_than_3d_var_of_the_same_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(analogs, "_THIN", 0.0)
+    truth, evidence = twin("xy", 1.0, background=True)
+    assert evidence.earlier is not None
+    background = simulate(evidence.earlier, STEPS)[:, -1]
+    error = background - truth
+    analysis = three_d_var(
+        background, evidence.observations[:, -1], "xy",
+        B=error.T @ error / N, R=evidence.R,
+    )  # fmt: skip
+    found = window_posterior(evidence, CLIMATE, max_library=2**13)
+    assert rmse(found.mean, truth) < 0.95 * rmse(analysis.state, truth)
+
+
+def test_a_sign_that_cannot_be_known_is_not_guessed() -> None:
+    truth, evidence = twin("x2", 1.0, background=False)
+    found = window_posterior(evidence, CLIMATE, max_library=2**13)
+    assert (found.mean[:, :2] == 0.0).all()
+    nearer = np.minimum(
+        ((found.folded - truth) ** 2).sum(axis=1),
+        ((mirror(found.folded) - truth) ** 2).sum(axis=1),
+    )
+    assert np.sqrt(nearer.mean() / 3.0) < 0.5 * rmse(found.mean, truth)
+    # With a background that knows it, it is.
+    truth, evidence = twin("x2", 1.0, background=True)
+    found = window_posterior(of_first(evidence, 8), CLIMATE, max_library=2**13)
+    assert rmse(found.mean, truth[:8]) < 1.0
