@@ -18,18 +18,20 @@ N, LENGTH, STEPS = 60, 4, 5
 P = np.diag([0.3, 0.4, 0.5]) ** 2
 
 
-def twin(name: str, sigma: float, *, background: bool) -> tuple[np.ndarray, Evidence]:
+def twin(
+    name: str, sigma: float, *, background: bool, lag: int = 1
+) -> tuple[np.ndarray, Evidence]:
     """Return truths (n, 3) at the end of windows, and what is known of them."""
     operator, rng = ObservationOperator(name), np.random.default_rng(0)
     path = simulate(spin_up(N, seed=9), (LENGTH - 1) * STEPS, save_every=STEPS)
     seen = np.asarray(operator(path))
-    earlier = path[:, -2] + rng.normal(size=(N, 3)) @ np.sqrt(P)
+    earlier = path[:, -1 - lag] + rng.normal(size=(N, 3)) @ np.sqrt(P)
     return path[:, -1], Evidence(
         seen + sigma * rng.normal(size=seen.shape),
         operator,
         sigma**2 * np.eye(operator.obs_dim),
         STEPS,
-        *((earlier, P) if background else ()),
+        *((earlier, P, lag) if background else ()),
     )
 
 
@@ -44,11 +46,12 @@ def rmse(estimate: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sqrt(((estimate - truth) ** 2).mean()))
 
 
+@pytest.mark.parametrize("lag", [0, 1])
 def test_neighbours_give_what_all_states_of_the_library_give(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, lag: int
 ) -> None:
     monkeypatch.setattr(analogs, "_THIN", 0.0)  # no copies
-    _, evidence = twin("xy", 0.5, background=True)
+    _, evidence = twin("xy", 0.5, background=True, lag=lag)
     found = window_posterior(evidence, CLIMATE, max_library=2**13)
     states, _ = CLIMATE.states(2**13)
     path = CLIMATE.carried(states, evidence.n_cycles, STEPS)
@@ -60,11 +63,13 @@ def test_neighbours_give_what_all_states_of_the_library_give(
 
 
 @pytest.mark.parametrize(
-    ("name", "sigma", "background"),
-    [("xy", 1.0, False), ("x", 2.0, True)],
+    ("name", "sigma", "background", "lag"),
+    [("xy", 1.0, False, 1), ("x", 2.0, True, 1), ("x", 2.0, True, 0)],
 )
-def test_its_error_is_what_it_claims(name: str, sigma: float, background: bool) -> None:
-    truth, evidence = twin(name, sigma, background=background)
+def test_its_error_is_what_it_claims(
+    name: str, sigma: float, background: bool, lag: int
+) -> None:
+    truth, evidence = twin(name, sigma, background=background, lag=lag)
     found = window_posterior(evidence, CLIMATE, max_library=2**15)
     claimed = float(np.sqrt(found.variance.mean()))
     assert rmse(found.mean, truth) == pytest.approx(claimed, rel=0.25)

@@ -86,10 +86,11 @@ class Evidence:
     n_steps : int
         Model steps of a cycle.
     earlier : (n, 3), optional
-        Estimates of the states one cycle before the last observation, with errors that
-        have nothing to do with the observations'.
+        Estimates of the states `lag` cycles before the last observation, with errors
+        that have nothing to do with the observations'.
     P : (3, 3), optional
         Covariance of their errors.
+    lag : int
     """
 
     observations: np.ndarray
@@ -98,11 +99,13 @@ class Evidence:
     n_steps: int
     earlier: np.ndarray | None = None
     P: np.ndarray | None = None
+    lag: int = 1
 
     @property
     def n_cycles(self) -> int:
         """Cycles from the first state that matters to the analysis."""
-        return max(int(self.observations.shape[1]) - 1, int(self.earlier is not None))
+        lag = 0 if self.earlier is None else self.lag
+        return max(int(self.observations.shape[1]) - 1, lag)
 
     @property
     def knows_no_sign(self) -> bool:
@@ -116,7 +119,8 @@ class Evidence:
     def of(self, path: np.ndarray) -> np.ndarray:
         """Return what it would be without error for paths (n, 1 + n_cycles, 3)."""
         h = self.operator(path[:, -self.observations.shape[1] :])
-        return self._whitened(h, None if self.earlier is None else path[:, -2])
+        at = path[:, path.shape[1] - 1 - self.lag]
+        return self._whitened(h, None if self.earlier is None else at)
 
     def _whitened(self, h: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
         parts = [_scaled(h, self.R).reshape(len(h), -1)]

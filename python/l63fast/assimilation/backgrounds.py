@@ -85,11 +85,14 @@ class Backgrounds(ABC):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> Backgrounds:
         """Return backgrounds of this kind for a twin."""
 
+    # Cycles before the analysis at which a background's error is drawn.
+    drawn_before: ClassVar[int] = 0
+
     @property
     def start_covariance(self) -> np.ndarray | None:
-        """Error covariance one cycle earlier, where a background is a forecast of that.
+        """Covariance of the normal error that a background's is, or was when drawn.
 
-        None where there is none, or where its errors depend on the observations'.
+        None where there is none, or where it depends on the observations' errors.
         """
         return None
 
@@ -142,6 +145,11 @@ class _Gauss(Backgrounds):
 
     kind = "gauss"
 
+    @property
+    def start_covariance(self) -> np.ndarray:
+        """That of the background itself."""
+        return self.B
+
     @classmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Gauss:
         given = options.covariance
@@ -163,6 +171,7 @@ class _Forecast(Backgrounds):
     """
 
     kind = "forecast"
+    drawn_before = 1
     errors: CycledErrors
 
     @classmethod

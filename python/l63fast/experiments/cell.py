@@ -14,6 +14,7 @@ import numpy as np
 from l63fast.experiments.config import CellSettings, cell_to_toml
 from l63fast.experiments.describe import describe_cell, describe_data, describe_epoch
 from l63fast.experiments.evaluation import evaluate, metrics_csv
+from l63fast.experiments.fresh import simulation
 from l63fast.experiments.problem import Problem
 from l63fast.experiments.result import (
     CONFIG,
@@ -173,10 +174,11 @@ def train_cell(
     resume: bool = False,
 ) -> TrainResult:
     """Train and export an encoder into a folder; the test split is not opened."""
+    seed, fresh = settings.training.seed, settings.samples.fresh
     result = train(
         settings.model,
         settings.training,
-        problem.samples("train"),
+        simulation(problem, fresh, seed) if fresh else problem.samples("train"),
         problem.samples("val"),
         B=problem.covariance,
         R=problem.twin.R,

@@ -68,14 +68,19 @@ class SampleSettings:
     start : int
         Observations before and in the first window, at least; a common one lets
         encoders of different windows be scored at the same times.
+    fresh : int
+        Trajectories that are simulated anew for each epoch, to learn from in place of
+        the training split; 0: the training split.
     """
 
     stride: int = 1
     start: int = 1
+    fresh: int = 0
 
     def __post_init__(self) -> None:
         _checks.count("stride", self.stride, minimum=1)
         _checks.count("start", self.start, minimum=1)
+        _checks.count("fresh", self.fresh)
 
 
 @dataclass(frozen=True)

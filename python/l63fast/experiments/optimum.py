@@ -56,10 +56,10 @@ __all__ = [
 
 OPTIMUM: Final = "optimum.csv"
 
-# Backgrounds that say nothing of the state beyond the climate, and the one whose error
-# has nothing to do with the observations' of the window.
+# Backgrounds that say nothing of the state beyond the climate, and those whose errors
+# have nothing to do with the observations' of the window.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
-_OF_TRUTH: Final = "forecast"
+_OF_TRUTH: Final = ("forecast", "gauss")
 _TRAJECTORIES: Final = 25
 _THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
 _HONEST: Final = 1.1  # error made over the one claimed
@@ -137,7 +137,7 @@ def known_background(kind: str) -> str | None:
     """Return the background of the optimum for encoders that are given this one."""
     if kind in _OF_CLIMATE:
         return "none"
-    return kind if kind == _OF_TRUTH else None
+    return kind if kind in _OF_TRUTH else None
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _posterior(
     n_times = len(samples) // cell.data.n_test
     n = min(cell.optimum.n_trajectories, cell.data.n_test)
     first = slice(0, n * n_times)
-    earlier, P = problem.known_before(samples.background[first])
+    earlier, P, lag = problem.known_before(samples.background[first])
     evidence = Evidence(
         samples.obs_window[first],
         twin.operator,
@@ -246,6 +246,7 @@ def _posterior(
         cell.data.steps_per_cycle,
         earlier,
         P,
+        lag,
     )
     climate = Climate(cell.data.dt, cell.data.parameters, cell.data.seed)
     posterior = window_posterior(evidence, climate, max_library=cell.optimum.library)

@@ -56,6 +56,30 @@ STUDY: Final[dict[str, Tables]] = {
     ),
 }
 
+# What a window tells of a state: three encoders at equal budget, on fresh simulations,
+# beside the optimum of the same windows.
+_WINDOWS: Final[Tables] = {
+    "experiment": {
+        "models": ["mlp", "gru", "lstm"],
+        "operators": ["x", "xy", "xyz", "x2"],
+        "optimum": 2**22,
+    },
+    "data": {"n_train": 1000, "n_val": 200, "n_test": 500, "n_steps": 200},
+    "background": {"kind": "gauss"},
+    "samples": {"fresh": 9000},
+    "model": {"window": 10, "n_iterations": 1},
+    "training": {
+        "epochs": 12,
+        "batch_size": 512,
+        "learning_rate": 4e-3,
+        "warm_up": 0.02,
+        "clip": 0.3,
+        "patience": 1000,
+        "averaging": 0.995,
+        "optimiser": "muon",
+    },
+}
+
 DEFAULT: Final = "quick"
 PRESETS: Final[dict[str, Tables]] = {
     # The encoders of this package in one table, a few minutes on two cores.
@@ -67,6 +91,7 @@ PRESETS: Final[dict[str, Tables]] = {
         },
         "training": {"epochs": 10},
     },
+    "windows": _WINDOWS,
     **STUDY,
     **CYCLED,
     **ENCODERS,

@@ -81,26 +81,31 @@ class Problem:
 
     def known_before(
         self, background: np.ndarray
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return what backgrounds (n, 3) say of the states one cycle earlier.
+    ) -> tuple[np.ndarray | None, np.ndarray | None, int]:
+        """Return what backgrounds (n, 3) say of the states when they were drawn.
 
         Returns
         -------
         (n, 3) and (3, 3), or None and None
-            Estimates and the covariance of their errors, if backgrounds are forecasts
-            of such.
+            Estimates and the covariance of their errors, if these are normal and have
+            nothing to do with the observations'.
+        int
+            So many cycles before the analysis.
         """
-        covariance = self.backgrounds.start_covariance
+        covariance, lag = (
+            self.backgrounds.start_covariance,
+            self.backgrounds.drawn_before,
+        )
         if covariance is None:
-            return None, None
+            return None, None, lag
         settings = self.twin.settings
         start = earlier_states(
             background,
-            settings.steps_per_cycle,
+            lag * settings.steps_per_cycle,
             dt=settings.dt,
             parameters=settings.parameters,
         )
-        return start, covariance
+        return start, covariance, lag
 
     def estimates(
         self, split: str, samples: AssimilationDataset, analysis: np.ndarray
