@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -88,10 +90,42 @@ _LOOKS: Final = {
 }
 
 
+_SIBLINGS: Final = (
+    ("", "", 0.0),
+    ("--", "s", -0.4),
+    (":", "v", 0.4),
+    ("-.", "d", -0.65),
+    ("-", "h", 0.6),
+)
+
+
 def look(method: str) -> Look:
     """Return the look of a method: the first known name that its label contains."""
     lowered = method.lower()
     return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
+
+    They keep the colour of their kind and differ in its shade, line and marker.
+    """
+    seen: dict[Look, int] = {}
+    found: dict[str, Look] = {}
+    for method in methods:
+        base = look(method)
+        i = seen[base] = seen.get(base, -1) + 1
+        line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
+        found[method] = Look(
+            _shaded(base.color, shade), line or base.linestyle, marker or base.marker
+        )
+    return found
+
+
+def _shaded(color: str, shade: float) -> str:
+    """Return a colour moved towards white (above 0) or black (below)."""
+    rgb = np.array(to_rgb(color))
+    return str(to_hex(rgb + abs(shade) * (float(shade > 0) - rgb)))
 
 
 def new_figure(width: float, height: float) -> Figure:

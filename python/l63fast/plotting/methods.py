@@ -15,14 +15,22 @@ from l63fast.plotting._style import (
     COLUMN,
     GREY,
     PAGE,
+    Look,
     look,
+    looks,
     new_figure,
     plain_log,
     shown,
     styled,
 )
 
-__all__ = ["MethodScore", "method_claims", "method_scores", "scores_by_sigma"]
+__all__ = [
+    "MethodScore",
+    "method_claims",
+    "method_scores",
+    "scores_by_interval",
+    "scores_by_sigma",
+]
 
 
 _EDGE: Final[dict[str, Any]] = {"edgecolor": GREY, "linewidth": 1.0}  # one value
@@ -123,6 +131,37 @@ def scores_by_sigma(
     ArgumentValueError
         If there is nothing to draw.
     """
+    return _panels(panels, label, "standard deviation σ of the observation error")
+
+
+@styled
+def scores_by_interval(
+    panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
+    *,
+    label: str,
+) -> Figure:
+    """Return scores against the time between observations, a row per error of those.
+
+    Parameters
+    ----------
+    panels : (column, row) -> method -> {interval: MethodScore}
+        Column and row are titles: what is observed, and with which error.
+    label : str
+        What the score is; "dB" is drawn on a linear axis.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    return _panels(panels, label, "time between observations (time units)")
+
+
+def _panels(
+    panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
+    label: str,
+    across: str,
+) -> Figure:
     if not panels:
         raise ArgumentValueError("panels: expected at least one, got none")
     columns = list(dict.fromkeys(column for column, _ in panels))
@@ -132,16 +171,17 @@ def scores_by_sigma(
         len(rows), len(columns), sharex=True, sharey=True, squeeze=False
     )
     handles: dict[str, Artist] = {}
+    drawn = looks(dict.fromkeys(name for found in panels.values() for name in found))
     for (column, row), methods in panels.items():
         ax = axes[rows.index(row), columns.index(column)]
         for method, points in methods.items():
-            handles[method] = _draw_line(ax, method, points)
+            handles[method] = _draw_line(ax, drawn[method], points)
         ax.set_title(f"{column}, {row}", fontsize=8.5)
     for ax in axes.flat:
         plain_log(ax, "x")
         if not label.endswith("dB"):
             plain_log(ax, "y")
-    fig.supxlabel("standard deviation of the observation error", fontsize=9.0)
+    fig.supxlabel(across, fontsize=9.0)
     fig.supylabel(label, fontsize=9.0)
     fig.legend(
         list(handles.values()), list(handles), loc="outside upper center", ncols=4
@@ -149,8 +189,7 @@ def scores_by_sigma(
     return fig
 
 
-def _draw_line(ax: Axes, method: str, points: Mapping[float, MethodScore]) -> Artist:
-    drawn = look(method)
+def _draw_line(ax: Axes, drawn: Look, points: Mapping[float, MethodScore]) -> Artist:
     sigmas = sorted(points)
     values = [points[sigma].value for sigma in sigmas]
     for sigma in sigmas:

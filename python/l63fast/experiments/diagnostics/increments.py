@@ -74,7 +74,9 @@ def gains(run: Run) -> dict[str, Any]:
     innovation = innovation - run.operator(background)
     innovation = innovation[_finite(run)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = [np.linalg.lstsq(innovation, v, rcond=None)[0].T for v in (made, needed)]
+        found = [
+            np.linalg.lstsq(innovation, v, rcond=None)[0].T for v in (made, needed)
+        ]
         left = ((made - innovation @ found[0].T) ** 2).mean(axis=0)
         explained = 1.0 - left / (made**2).mean(axis=0)
     dims = ("component", "observed")

@@ -1,0 +1,162 @@
+"""Entries from the results of either kind of experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
+from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.reporting.entries import NAN, Case, Entry
+from l63fast.experiments.reporting.names import case_notes, method_names
+from l63fast.experiments.reporting.seeds import averaged, by_seed
+from l63fast.experiments.reporting.source import Source
+from l63fast.experiments.result import Result
+from l63fast.verification import trajectory_means
+
+__all__ = ["entries_of"]
+
+_BASELINES: Final = ("climatology", "background")
+_STORED: Final = {"background": "background", "3D-Var": "three_d_var"}
+
+
+def entries_of(source: Source) -> list[Entry]:
+    """Return one entry per method and case, case by case."""
+    if source.is_cycled:
+        return _of_cycled(source.results)
+    return _of_encoders(source.results)
+
+
+def _of_cycled(results: Sequence[CycledResult]) -> list[Entry]:
+    entries = []
+    rows = {id(result): row for result, row in _with_rows(results)}
+    references = {
+        id(reference_of([r for r in results if r.settings.case == case]))
+        for case in dict.fromkeys(r.settings.case for r in results)
+    }
+    for group in by_seed(results):
+        first = group[0]
+        row = rows[id(first)]
+        role = "optimum" if id(first) in references else "method"
+        if first.settings.method.scheme == "climatology":
+            role = "baseline"
+        entry = Entry(
+            case=_case(first),
+            method=_method(row, first),
+            role=role,
+            scheme=first.settings.method.scheme,
+            measure=row.measure,
+            score=row.score,
+            low=row.low,
+            high=row.high,
+            rms=row.rms,
+            pool=row.pool,
+            means=_cycled_means(first),
+            numbers=_cycled_numbers(row, first.metrics),
+            verdict=row.verdict,
+            results=tuple(group),
+        )
+        entries.append(averaged(entry, [_cycled_means(r) for r in group]))
+    return entries
+
+
+def _with_rows(
+    results: Sequence[CycledResult],
+) -> list[tuple[CycledResult, CycledRow]]:
+    """Return each result with its row: rows come case by case."""
+    cases = dict.fromkeys(result.settings.case for result in results)
+    ordered = [r for case in cases for r in results if r.settings.case == case]
+    return list(zip(ordered, cycled_rows(results), strict=True))
+
+
+def _method(row: CycledRow, result: CycledResult) -> str:
+    # The size at which the optimum settled differs from case to case: not its name.
+    return "optimum" if result.settings.method.scheme == "optimum" else row.method
+
+
+def _case(result: Any, more: str = "") -> Case:
+    data = result.settings.data
+    return Case(data.operator, data.sigma, data.steps_per_cycle * data.dt, more)
+
+
+def _cycled_means(result: CycledResult) -> np.ndarray:
+    prefix = "mirror_" if result.metrics["measure"].startswith("mirror_") else ""
+    columns = [result.trajectories[f"{prefix}{name}"] for name in ("rms", "square")]
+    return np.stack(columns, axis=1)
+
+
+def _cycled_numbers(row: CycledRow, metrics: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {
+        "diverged": row.diverged,
+        "sign_flips": row.sign_flips,
+        "p95": float(metrics["scores"]["p95"]),
+        "per_cycle": row.seconds_per_cycle,
+        "per_analysis": row.seconds_per_analysis,
+        "training": row.training_seconds,
+        "spread": row.spread,
+        "innovation": row.innovation,
+        "published_low": row.published_low,
+        "published_high": row.published_high,
+    }
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def _of_encoders(results: Sequence[Result]) -> list[Entry]:
+    names, notes = method_names(results), case_notes(results)
+    entries: list[Entry] = []
+    for group in by_seed(results):
+        first = group[0]
+        case = _case(first, notes[id(first)])
+        if all(entry.case != case for entry in entries):
+            entries += [
+                _of_states(case, group[:1], name, name)
+                for name in (*_BASELINES, "3D-Var")
+            ]
+        entries.append(_of_states(case, group, "analysis", names[id(first)]))
+    return sorted(entries, key=lambda e: [f.case for f in entries].index(e.case))
+
+
+def _of_states(case: Case, group: Sequence[Result], states: str, method: str) -> Entry:
+    metrics = group[0].metrics
+    scores, measure = metrics["scores"][states], metrics["headline"]
+    low, high = map(float, scores["ci95"][measure])
+    prefix = "mirror_" if measure.startswith("mirror_") else ""
+    seconds = group[0].timing["seconds"]
+    numbers = {
+        "diverged": float(scores["divergence_rate"]),
+        "sign_flips": float(scores["sign_flip_rate"]),
+        "p95": float(scores["p95"]),
+    }
+    if states == "analysis" and "training and export" in seconds:
+        numbers["training"] = float(seconds["training and export"])
+    entry = Entry(
+        case=case,
+        method=method,
+        role="baseline" if states in _BASELINES else "method",
+        scheme={"3D-Var": "3dvar", "analysis": "encoder"}.get(states, states),
+        measure=shown_measure(measure),
+        score=float(scores[measure]),
+        low=low,
+        high=high,
+        rms=float(scores[f"{prefix}rms"]),
+        pool=float(scores[f"{prefix}pool"]),
+        means=_encoder_means(group[0], states, mirror_aware=bool(prefix)),
+        numbers=numbers,
+        results=tuple(group),
+        shown_in=states,
+    )
+    means = [_encoder_means(r, states, mirror_aware=bool(prefix)) for r in group]
+    return averaged(entry, means)
+
+
+def _encoder_means(result: Result, states: str, *, mirror_aware: bool) -> np.ndarray:
+    truth = result.estimates["truth"].to_numpy()
+    if states == "climatology":  # is not stored and is not compared with
+        return np.full((len(truth), 2), NAN)
+    name = _STORED.get(states, states)
+    means = trajectory_means(result.estimates[name].to_numpy(), truth)
+    return means[:, 2:] if mirror_aware else means[:, :2]
