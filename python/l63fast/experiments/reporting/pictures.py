@@ -1,0 +1,57 @@
+"""A figure of the report with the words that go with it, and the list of sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+__all__ = ["SECTIONS", "Chapter", "Picture"]
+
+# Identifier and title of each section, in the order of the page.
+SECTIONS: Final = {
+    "answer": "Answer",
+    "leaderboard": "Leaderboard",
+    "scores": "Scores",
+    "states": "Trajectories",
+    "failures": "Failures",
+    "horizon": "Forecast horizon",
+    "attractor": "On the attractor",
+    "increments": "Increments",
+    "ensembles": "Ensembles",
+    "gain": "Gain",
+    "training": "Training",
+    "timing": "Timing",
+    "provenance": "Provenance",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and its words.
+
+    Attributes
+    ----------
+    name : str
+        Of its files, without suffix.
+    figure : Figure, or list of frames of an animation
+    caption : str
+        What is shown and on how many samples.
+    summary : str
+        For readers who do not see it, and the line it folds under if `folded`.
+    folded : bool
+        Whether the page shows it only when asked.
+    """
+
+    name: str
+    figure: Any
+    caption: str
+    summary: str
+    folded: bool = False
+
+
+@dataclass
+class Chapter:
+    """The figures of a section, and what is missing in it."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
