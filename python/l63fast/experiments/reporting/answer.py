@@ -15,7 +15,7 @@ from l63fast.experiments.reporting.entries import (
 )
 from l63fast.verification import Comparison
 
-__all__ = ["Finding", "Margin", "finding_of", "findings"]
+__all__ = ["Finding", "Margin", "finding_of", "findings", "margin"]
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ def finding_of(entries: Sequence[Entry]) -> Finding:
     if not ranked:
         return Finding(case, tuple(entries), None, diverged=lost)
     best, optimum, base = ranked[0], optimum_of(entries), three_d_var_of(entries)
-    beside = [_margin(other, best, other.method) for other in ranked[1:]]
-    clear = [margin for margin in beside if margin.is_clear]
+    beside = [margin(other, best, other.method) for other in ranked[1:]]
+    clear = [found for found in beside if found.is_clear]
     return Finding(
         case,
         tuple(entries),
         best,
-        tied=tuple(margin for margin in beside if not margin.is_clear),
+        tied=tuple(found for found in beside if not found.is_clear),
         next=clear[0] if clear else None,
         three_d_var=_beside(best, base),
         optimum=_beside(best, optimum, pool=True),
@@ -118,10 +118,11 @@ def finding_of(entries: Sequence[Entry]) -> Finding:
 def _beside(best: Entry, other: Entry | None, *, pool: bool = False) -> Margin | None:
     if other is None or other is best:
         return None
-    return _margin(best, other, other.method, pool=pool)
+    return margin(best, other, other.method, pool=pool)
 
 
-def _margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Margin:
+def margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Margin:
+    """Return how an entry scores beside another; dB as their difference."""
     found: Comparison = entry.against(other, pool=pool)
     values = (found.ratio, *found.ratio_ci95)
     if entry.in_decibel:

@@ -1,0 +1,126 @@
+"""The page: sections, tables and figures put into the template, all in one file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from l63fast.experiments.reporting.pictures import SECTIONS, Chapter
+from l63fast.experiments.reporting.provenance import origins, settings_of
+from l63fast.experiments.reporting.subject import Subject
+from l63fast.experiments.reporting.tables import (
+    Standing,
+    answer_rows,
+    columns_of,
+)
+from l63fast.experiments.reporting.wording import headline, sentences
+from l63fast.plotting import method_looks
+
+__all__ = ["Drawn", "render"]
+
+# Figures are drawn black on white; a reader in the dark gets them the other way round.
+_DARK: Final = """<style>@media (prefers-color-scheme: dark) {
+svg { fill: #e2e4e7 }
+[style*="stroke: #000000"] { stroke: #e2e4e7 !important }
+[style*="fill: #000000"] { fill: #e2e4e7 !important }
+[style*="fill: #ffffff"] { fill: #16181b !important }
+[style*="stroke: #ffffff"] { stroke: #16181b !important }
+[style*="stroke: #e3e3e3"] { stroke: #33373d !important }
+[style*="#cccccc"] { stroke: #43484f !important }
+}</style>"""
+_TYPES: Final = {".gif": "image/gif", ".png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as it stands on the page."""
+
+    name: str
+    address: str
+    caption: str
+    summary: str
+    folded: bool
+    is_wide: bool
+    is_moving: bool
+
+    @classmethod
+    def of(cls, path: Path, caption: str, summary: str, *, folded: bool) -> Drawn:
+        """Return a figure with the file's content as its address."""
+        content = path.read_bytes()
+        if path.suffix == ".svg":
+            text = content.decode()
+            start = text.index(">", text.index("<svg")) + 1
+            content = (text[:start] + _DARK + text[start:]).encode()
+        kind = _TYPES.get(path.suffix, "image/svg+xml")
+        address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        wide = path.suffix == ".svg" and _width(content) > 600.0
+        moving = path.suffix == ".gif"
+        return cls(path.stem, address, caption, summary, folded, wide, moving)
+
+
+def _width(svg: bytes) -> float:
+    """Return the width of an SVG of matplotlib (points)."""
+    return float(svg.split(b'width="', 1)[1].split(b"pt", 1)[0])
+
+
+def render(
+    subject: Subject,
+    rows: Sequence[Standing],
+    chapters: Mapping[str, Chapter],
+    drawn: Mapping[str, Sequence[Drawn]],
+) -> str:
+    """Return the page as HTML that needs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("l63fast.experiments.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    findings, results = subject.findings, subject.source.results
+    return environment.get_template("report.html").render(
+        name=subject.source.name,
+        sections=SECTIONS,
+        findings=findings,
+        headline=headline(findings),
+        said=[(finding, sentences(finding)) for finding in findings],
+        answers=answer_rows(findings),
+        columns=columns_of(rows),
+        colors=_colors(subject),
+        n_rows=len(rows),
+        measures=list(dict.fromkeys(row.entry.measure for row in rows)),
+        left_out=subject.source.left_out,
+        missing={key: chapter.missing for key, chapter in chapters.items()},
+        drawn=drawn,
+        origins=origins(results),
+        settings=settings_of(results),
+        facts=_facts(subject),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _colors(subject: Subject) -> dict[str, str]:
+    """Return the colour of each method, that of the figures."""
+    names = list(dict.fromkeys(entry.method for entry in subject.entries))
+    return {name: look.color for name, look in method_looks(names).items()}
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    """Return the size of the experiment, for the line under its name."""
+    results = subject.source.results
+    metrics = results[0].metrics
+    return {
+        "n_cells": len(results),
+        "n_cases": len(subject.findings),
+        "n_methods": len({entry.method for entry in subject.entries}),
+        "n_trajectories": metrics["n_trajectories"],
+        "n_times": metrics.get("n_cycles", metrics.get("n_times")),
+        "first": min(str(r.timing["started"]) for r in results)[:10],
+        "last": max(str(r.timing["started"]) for r in results)[:10],
+    }
