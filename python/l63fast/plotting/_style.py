@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -105,21 +105,25 @@ def look(method: str) -> Look:
     return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
 
 
-def looks(methods: Iterable[str]) -> dict[str, Look]:
+def looks(methods: Iterable[str], among: Sequence[str] = ()) -> dict[str, Look]:
     """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
 
-    They keep the colour of their kind and differ in its shade, line and marker.
+    They keep the colour of their kind and differ in its shade, line and marker; the
+    shortest name has the plain look. `among` are all methods of an experiment: given
+    the same, every figure draws a method alike.
     """
+    chosen = list(methods)
+    names = [*among, *(name for name in chosen if name not in among)]
     seen: dict[Look, int] = {}
     found: dict[str, Look] = {}
-    for method in methods:
+    for method in sorted(names, key=len):
         base = look(method)
         i = seen[base] = seen.get(base, -1) + 1
         line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
         found[method] = Look(
             _shaded(base.color, shade), line or base.linestyle, marker or base.marker
         )
-    return found
+    return {name: found[name] for name in chosen}
 
 
 def _shaded(color: str, shade: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -15,7 +15,10 @@ __all__ = ["score_against_cost"]
 
 @styled
 def score_against_cost(
-    methods: Mapping[str, tuple[float, float]], *, label: str
+    methods: Mapping[str, tuple[float, float]],
+    *,
+    label: str,
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return the score of each method against what one of its cycles takes.
 
@@ -24,6 +27,8 @@ def score_against_cost(
     methods : method -> (seconds per cycle, score)
     label : str
         What the score is; "dB" is drawn on a linear axis.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def score_against_cost(
     fig = new_figure(COLUMN, 3.8)
     ax = fig.subplots()
     for (name, (seconds, score)), how in zip(
-        finite.items(), looks(finite).values(), strict=True
+        finite.items(), looks(finite, among).values(), strict=True
     ):
         ax.plot(
             1e6 * seconds, score, linestyle="none", marker=how.marker,

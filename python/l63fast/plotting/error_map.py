@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.plotting._style import COLUMN, new_figure, shown, styled
+from l63fast.plotting._style import COLUMN, new_figure, styled
 
 __all__ = ["error_maps"]
 
@@ -69,11 +69,16 @@ def error_maps(
         ax.set_title(name)
         ax.grid(visible=False)
     bar = fig.colorbar(drawn, ax=axes, label=label, extend="both", aspect=30)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
-    if high / low < 20.0:
-        ticks = np.geomspace(norm.vmin, norm.vmax, 4)
-        bar.set_ticks(list(ticks), labels=[shown(v) for v in ticks])
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=_marked(high / low)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
     fig.supxlabel("x of the truth", fontsize=9.0)
     fig.supylabel("z of the truth", fontsize=9.0)
     return fig
+
+
+def _marked(ratio: float) -> tuple[float, ...]:
+    """Return which multiples of a power of ten a colour bar of that reach marks."""
+    if ratio < 4.0:
+        return tuple(float(value) for value in np.arange(1.0, 10.0, 0.5))
+    return (1.0, 2.0, 3.0, 5.0) if ratio < 30.0 else (1.0, 3.0)

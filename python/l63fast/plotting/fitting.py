@@ -130,6 +130,7 @@ def validation_curves(
     histories: Mapping[str, Sequence[tuple[float, float]]],
     *,
     label: str = "rmse, validation",
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return the validation score of several encoders per epoch, the lowest marked.
 
@@ -138,6 +139,8 @@ def validation_curves(
     histories : encoder -> [(epoch, score), ...]
     label : str
         What the score is.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -149,7 +152,7 @@ def validation_curves(
     fig = new_figure(COLUMN, 3.4)
     ax = fig.subplots()
     for (name, rows), how in zip(
-        histories.items(), looks(histories).values(), strict=True
+        histories.items(), looks(histories, among).values(), strict=True
     ):
         epochs, scores = np.array(rows, dtype=float).T
         marker = "o" if len(epochs) < 3 else ""

@@ -21,6 +21,7 @@ def gain_comparison(
     best: Mapping[str, np.ndarray],
     *,
     observed: Sequence[str],
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return gains, a panel per observed value, a place per component.
 
@@ -31,6 +32,8 @@ def gain_comparison(
     best : method -> (3, obs_dim)
         The best linear gain for the backgrounds of that method, drawn as a bar.
     observed : obs_dim names
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def gain_comparison(
     shape = (3, len(observed))
     fig = new_figure(COLUMN, 3.4)
     axes = fig.subplots(1, len(observed), sharey=True, squeeze=False)[0]
-    drawn = looks(gains)
+    drawn = looks(gains, among)
     step = 0.8 / len(gains)
     for i, (name, given) in enumerate(gains.items()):
         gain = _checks.array(f"gains[{name!r}]", given, shape=shape)

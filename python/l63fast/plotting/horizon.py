@@ -56,6 +56,7 @@ def forecast_growth(
     limit: float,
     band: str = "",
     label: str = "error of the forecast (rms)",
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return the mean error of forecasts against their lead time, log-linear.
 
@@ -68,6 +69,8 @@ def forecast_growth(
     band : str
         The method whose 10-90 % band is drawn.
     label : str
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def forecast_growth(
     limit = _checks.real("limit", limit, above=0.0)
     fig = new_figure(COLUMN, 3.9)
     ax = fig.subplots()
-    drawn = looks(curves)
+    drawn = looks(curves, among)
     for method, growth in curves.items():
         at = horizon(growth, limit)
         text = f"{method}: {at:.1f}" if math.isfinite(at) else f"{method}: beyond"
@@ -90,7 +93,7 @@ def forecast_growth(
         if method == band:
             ax.fill_between(
                 growth.lead, growth.low, growth.high, color=drawn[method].color,
-                alpha=0.18, linewidth=0.0,
+                alpha=0.12, linewidth=0.0,
             )  # fmt: skip
     ax.axhline(limit, color=GREY, linewidth=0.8, linestyle=":")
     ax.annotate(

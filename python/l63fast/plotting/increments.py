@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,11 +40,14 @@ class Increments(NamedTuple):
 
 
 @styled
-def increment_histograms(increments: Mapping[str, Increments]) -> Figure:
+def increment_histograms(
+    increments: Mapping[str, Increments], *, among: Sequence[str] = ()
+) -> Figure:
     """Return how large increments are, by component, a row per method.
 
     Grey: those needed, from the background to the truth. The numbers are the root mean
-    square made over that needed, and the correlation of both.
+    square made over that needed, and the correlation of both. `among` are all methods
+    of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def increment_histograms(increments: Mapping[str, Increments]) -> Figure:
     n = len(increments)
     fig = new_figure(COLUMN, 0.8 + 1.55 * n)
     axes = fig.subplots(n, 3, squeeze=False)
-    drawn = looks(increments)
+    drawn = looks(increments, among)
     for row, (name, found) in zip(axes, increments.items(), strict=True):
         for c, ax in enumerate(row):
             _draw(ax, found, c, drawn[name])

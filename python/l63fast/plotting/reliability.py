@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,6 +25,8 @@ __all__ = ["spread_against_error"]
 def spread_against_error(
     methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ratios: Mapping[str, float] | None = None,
+    *,
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return the error against the claimed spread, in bins of rising spread.
 
@@ -37,6 +39,8 @@ def spread_against_error(
         Root mean squares.
     ratios : method -> spread over error of all analyses, optional
         For the legend.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def spread_against_error(
         raise ArgumentValueError("methods: expected at least one, got none")
     fig = new_figure(COLUMN, 4.0)
     ax = fig.subplots()
-    drawn = looks(methods)
+    drawn = looks(methods, among)
     ends = []
     for name, (spread, error) in methods.items():
         spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))

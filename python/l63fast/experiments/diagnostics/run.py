@@ -43,7 +43,7 @@ class Run:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """Instantaneous rms (n_trajectories, n_times), mirror-aware where it must be."""
+        """Instantaneous rms (n_trajectories, n_times), mirror-aware if need be."""
         return instantaneous_rms(
             self.analysis, self.truth, mirror_aware=self.operator.is_mirror_blind
         )

@@ -124,10 +124,11 @@ def _beside(best: Entry, other: Entry | None, *, pool: bool = False) -> Margin |
 def margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Margin:
     """Return how an entry scores beside another; dB as their difference."""
     found: Comparison = entry.against(other, pool=pool)
-    values = (found.ratio, *found.ratio_ci95)
+    values = [found.ratio, *found.ratio_ci95]
     if entry.in_decibel:
-        values = tuple(20.0 * math.log10(v) if v > 0.0 else math.nan for v in values)
-    return Margin(name, *values, in_decibel=entry.in_decibel)
+        values = [20.0 * math.log10(v) if v > 0.0 else math.nan for v in values]
+    value, low, high = values
+    return Margin(name, value, low, high, in_decibel=entry.in_decibel)
 
 
 def _settled(optimum: Entry) -> bool:

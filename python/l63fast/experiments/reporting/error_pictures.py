@@ -30,7 +30,7 @@ _MOST_ROWS: Final = 4
 def _each(
     subject: Subject,
     most: int,
-    draw: Callable[[Finding, Found, str], Picture | None],
+    draw: Callable[[Subject, Finding, Found], Picture | None],
     having: str = "lead",
 ) -> Chapter:
     """Return the picture of each featured case; say once where nothing is stored."""
@@ -39,7 +39,7 @@ def _each(
         found = subject.diagnosed(finding, most, having=having)
         picture = None
         if found:
-            picture = draw(finding, found, subject.suffix(finding.case))
+            picture = draw(subject, finding, found)
         if picture is not None:
             chapter.pictures.append(picture)
     if not chapter.pictures:
@@ -52,10 +52,10 @@ def horizon(subject: Subject) -> Chapter:
     return _each(subject, _MOST_CURVES, _growth)
 
 
-def _growth(finding: Finding, found: Found, suffix: str) -> Picture | None:
+def _growth(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     names = ("lead", "forecast_error", "forecast_error_low", "forecast_error_high")
     curves = {
-        name: ErrorGrowth(*(as_float(data, n) for n in names))
+        name: ErrorGrowth(*(as_float(data, n).tolist() for n in names))
         for name, data in found.items()
         if np.isfinite(as_float(data, "forecast_error")).any()
     }
@@ -68,12 +68,12 @@ def _growth(finding: Finding, found: Found, suffix: str) -> Picture | None:
     longest = max(times, key=lambda name: times[name])
     reach = times[longest]
     return Picture(
-        f"horizon{suffix}",
-        plotting.forecast_growth(curves, limit=far, band=best),
-        f"Error of forecasts without model error against their lead time, mean over "
-        f"{int(first['n_forecasts'])} analyses spread over all test trajectories; band: "
-        f"10–90 % of {best}; {finding.case.title}. Errors double in about 0.77 time "
-        f"units; {far:g} is half the error of climatology. In the key: when the mean "
+        f"horizon{subject.suffix(finding.case)}",
+        plotting.forecast_growth(curves, limit=far, band=best, among=subject.methods),
+        "Error of forecasts without model error against their lead time, mean over "
+        f"{int(first['n_forecasts'])} analyses spread over all test trajectories; "
+        f"band: 10–90 % of {best}; {finding.case.title}. Errors double in about 0.77 "
+        f"time units; {far:g} is half the error of climatology. In the key: when the mean "
         "reaches it.",
         f"Longest forecast horizon: {longest}"
         + (f", {reach:.1f} time units." if math.isfinite(reach) else "."),
@@ -85,7 +85,7 @@ def attractor(subject: Subject) -> Chapter:
     return _each(subject, _MOST_MAPS, _maps, having="map_square")
 
 
-def _maps(finding: Finding, found: Found, suffix: str) -> Picture | None:
+def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     maps = {name: np.sqrt(as_float(data, "map_square")) for name, data in found.items()}
     maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
     if not maps:
@@ -93,16 +93,16 @@ def _maps(finding: Finding, found: Found, suffix: str) -> Picture | None:
     first = next(iter(found.values()))
     blind = ObservationOperator(finding.case.operator).is_mirror_blind
     return Picture(
-        f"error_map{suffix}",
+        f"error_map{subject.suffix(finding.case)}",
         plotting.error_maps(
             maps,
             x_edges=as_float(first, "map_x_edge"),
             z_edges=as_float(first, "map_z_edge"),
             label=f"{'mirror-aware ' if blind else ''}error (rms)",
         ),
-        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis by x "
-        f"and z of the truth; {finding.case.title}. "
-        f"{samples_of(list(found.values()))} per method; white: the truth was never "
+        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis by "
+        f"x and z of the truth; {finding.case.title}. "
+        f"{samples_of(list(found.values()))} per method; empty: the truth was never "
         f"there.{_some(finding, maps)}",
         "Maps of the analysis error over the attractor.",
     )
@@ -113,7 +113,7 @@ def increments(subject: Subject) -> Chapter:
     return _each(subject, _MOST_ROWS, _histograms, having="increment_share")
 
 
-def _histograms(finding: Finding, found: Found, suffix: str) -> Picture | None:
+def _histograms(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     names = (
         *("increment_edges", "increment_share", "increment_needed", "increment_rms"),
         *("increment_needed_rms", "increment_correlation"),
@@ -123,12 +123,13 @@ def _histograms(finding: Finding, found: Found, suffix: str) -> Picture | None:
         for name, data in found.items()
     }
     return Picture(
-        f"increments{suffix}",
-        plotting.increment_histograms(rows),
+        f"increments{subject.suffix(finding.case)}",
+        plotting.increment_histograms(rows, among=subject.methods),
         "Increments x_a − x_b by component (lines) beside those that lead from the "
         f"background to the truth (grey); {finding.case.title}. "
         f"{samples_of(list(found.values()))} per method. Above each: root mean square "
-        "made over that needed, and the correlation of both; 1 and 1 would be perfect."
+        "made over that needed, and the correlation of both; 1 and 1 would be perfect. "
+        "The 2 % largest of those needed lie beyond the axes."
         f"{_some(finding, rows)}",
         "Histograms of increments made and needed, by component and method.",
     )
@@ -146,19 +147,22 @@ def gain(subject: Subject) -> Chapter:
     return _each(subject, _MOST_ROWS + 1, _gains, having="gain")
 
 
-def _gains(finding: Finding, found: Found, suffix: str) -> Picture | None:
+def _gains(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     gains = {name: as_float(data, "gain") for name, data in found.items()}
     best = {name: as_float(data, "gain_needed") for name, data in found.items()}
     explained = ", ".join(
         f"{name} {100.0 * _share(data):.0f} %" for name, data in found.items()
     )
     return Picture(
-        f"gain{suffix}",
+        f"gain{subject.suffix(finding.case)}",
         plotting.gain_comparison(
-            gains, best, observed=ObservationOperator(finding.case.operator).labels
+            gains,
+            best,
+            observed=ObservationOperator(finding.case.operator).labels,
+            among=subject.methods,
         ),
         "Gain K in the increments (markers): least squares of x_a − x_b on the "
-        "innovations y − H x_b. For 3D-Var it is the analytic gain B Hᵀ (H B Hᵀ + R)⁻¹, "
+        "innovations y − H x_b. For 3D-Var it is the analytic B Hᵀ (H B Hᵀ + R)⁻¹, "
         "which a network trained on the 3D-Var cost has to find. Bars: the best linear "
         f"gain for the backgrounds of the same method; {finding.case.title}. "
         f"{samples_of(list(found.values()))} per method. Share of the increments that "

@@ -28,9 +28,8 @@ def ensembles(subject: Subject) -> Chapter:
     """Return whether methods know how wrong they are."""
     chapter = Chapter()
     for finding in subject.featured:
-        suffix = subject.suffix(finding.case)
         for draw in (_reliability, _ranks, _claims):
-            picture = draw(finding, suffix)
+            picture = draw(subject, finding)
             chapter.pictures += [picture] if picture else []
     if not chapter.pictures:
         chapter.missing.append(
@@ -43,33 +42,33 @@ def _metrics(entry: Entry) -> Any:
     return entry.results[0].metrics if entry.shown_in == "analysis" else {}
 
 
-def _reliability(finding: Finding, suffix: str) -> Picture | None:
+def _reliability(subject: Subject, finding: Finding) -> Picture | None:
     known = {
         e.method: _metrics(e)["spread"]
         for e in finding.entries
-        if "spread" in _metrics(e)
+        if e.role != "baseline" and "spread" in _metrics(e)
     }
     curves = {
         name: (np.array(s["spread"], dtype=float), np.array(s["error"], dtype=float))
         for name, s in known.items()
     }
-    curves = {n: c for n, c in curves.items() if np.isfinite(c).all()}
+    curves = {name: c for name, c in curves.items() if np.isfinite(c).all()}
     if not curves:
         return None
     ratios = {name: float(s["ratio"]) for name, s in known.items()}
     n_bins = len(next(iter(curves.values()))[0])
     return Picture(
-        f"spread_skill{suffix}",
-        plotting.spread_against_error(curves, ratios),
-        f"Error made against the spread claimed, in {n_bins} bins of rising spread with "
-        f"as many analyses each; {finding.case.title}. On the diagonal the spread can "
-        "be trusted; above it a method trusts itself too much. In the key: spread over "
+        f"spread_skill{subject.suffix(finding.case)}",
+        plotting.spread_against_error(curves, ratios, among=subject.methods),
+        f"Error made against the spread claimed, in {n_bins} bins of rising spread "
+        f"with as many analyses each; {finding.case.title}. On the diagonal the spread "
+        "can be trusted; above it a method trusts itself too much. In the key: spread over "
         "error of all analyses.",
         "Error against claimed spread for each method that claims one.",
     )
 
 
-def _ranks(finding: Finding, suffix: str) -> Picture | None:
+def _ranks(subject: Subject, finding: Finding) -> Picture | None:
     shares = {
         e.method: np.array(_metrics(e)["ranks"]["shares"], dtype=float)
         for e in finding.entries
@@ -85,11 +84,11 @@ def _ranks(finding: Finding, suffix: str) -> Picture | None:
         * entry.results[0].metrics["n_cycles"]
     )
     return Picture(
-        f"ranks{suffix}",
+        f"ranks{subject.suffix(finding.case)}",
         plotting.rank_histograms(shown),
-        f"Rank of the truth among the members of each ensemble, by component, over {n} "
-        f"analyses; {finding.case.title}. Flat on the line: reliable. U: too little "
-        "spread. "
+        f"Rank of the truth among the members of each ensemble, by component, over "
+        f"{n} analyses; {finding.case.title}. Flat on the line: reliable. U: too "
+        "little spread. "
         + (
             f"{len(shown)} of {len(shares)} ensembles."
             if len(shown) < len(shares)
@@ -99,7 +98,7 @@ def _ranks(finding: Finding, suffix: str) -> Picture | None:
     )
 
 
-def _claims(finding: Finding, suffix: str) -> Picture | None:
+def _claims(subject: Subject, finding: Finding) -> Picture | None:
     claims = {}
     for entry in finding.entries:
         innovation = _metrics(entry).get("innovation")
@@ -109,8 +108,8 @@ def _claims(finding: Finding, suffix: str) -> Picture | None:
     if not claims:
         return None
     return Picture(
-        f"claims{suffix}",
-        plotting.method_claims(claims),
+        f"claims{subject.suffix(finding.case)}",
+        plotting.method_claims(claims, among=subject.methods),
         "Mean of dᵀ S⁻¹ d / m over innovations d, 1 where they have the covariance S "
         f"that the method claims, above 1 where it trusts itself too much; "
         f"{finding.case.title}. Lines: 95 % intervals.",
@@ -119,12 +118,11 @@ def _claims(finding: Finding, suffix: str) -> Picture | None:
 
 
 def training(subject: Subject) -> Chapter:
-    """Return how encoders learned, how numbers were tuned, and how the optimum settled."""
+    """Return how encoders learned, numbers were tuned, and the optimum settled."""
     chapter = Chapter()
     for finding in subject.featured:
-        suffix = subject.suffix(finding.case)
         for draw in (_learning, _tuning):
-            chapter.pictures += draw(finding, suffix)
+            chapter.pictures += draw(subject, finding)
     settled = _settling(subject)
     chapter.pictures += [settled] if settled else []
     if not chapter.pictures:
@@ -132,7 +130,7 @@ def training(subject: Subject) -> Chapter:
     return chapter
 
 
-def _learning(finding: Finding, suffix: str) -> list[Picture]:
+def _learning(subject: Subject, finding: Finding) -> list[Picture]:
     histories = {}
     for entry in finding.entries:
         if entry.scheme != "encoder":
@@ -145,8 +143,10 @@ def _learning(finding: Finding, suffix: str) -> list[Picture]:
         return []
     return [
         Picture(
-            f"training{suffix}",
-            plotting.validation_curves(histories, label="pool, validation split"),
+            f"training{subject.suffix(finding.case)}",
+            plotting.validation_curves(
+                histories, label="pool, validation split", among=subject.methods
+            ),
             "Root mean square error on the validation split after each epoch; marked: "
             f"the lowest; {finding.case.title}. First seed where there are several.",
             "Validation error of the encoders per epoch.",
@@ -162,7 +162,7 @@ def _history(entry: Entry) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def _tuning(finding: Finding, suffix: str) -> list[Picture]:
+def _tuning(subject: Subject, finding: Finding) -> list[Picture]:
     pictures = []
     for i, entry in enumerate(finding.entries):
         metrics = _metrics(entry)
@@ -172,11 +172,11 @@ def _tuning(finding: Finding, suffix: str) -> list[Picture]:
         measure = entry.results[0].settings.measure
         pictures.append(
             Picture(
-                f"tuning{suffix}_{i:02d}",
+                f"tuning{subject.suffix(finding.case)}_{i:02d}",
                 tuning_figure(metrics, measure),
                 f"{entry.method}: score on the validation split against "
                 f"{parameter['name']}; {finding.case.title}.",
-                f"{entry.method}: {parameter['name']} tuned to {parameter['value']:.3g}",
+                f"{entry.method}: {parameter['name']} {parameter['value']:.3g}",
                 folded=True,
             )
         )

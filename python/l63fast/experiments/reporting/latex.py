@@ -23,7 +23,7 @@ _SPECIAL: Final = {
     "–": "--",
     "×": r"$\times$",
     "≈": r"$\approx$",
-    " ": r"\,",
+    "\u202f": r"\,",
 }
 _CASE: Final = ("observed", "sigma", "interval", "more")
 
@@ -47,7 +47,7 @@ def latex_table(rows: Sequence[Standing], note: str) -> str:
     layout = "".join("l" if column.is_text else "r" for column in columns)
     lines = [
         *(f"% {line}" for line in note.splitlines()),
-        r"% Needs \usepackage{booktabs}. Bold: best; \dag: not distinguishable from it.",
+        r"% Needs \usepackage{booktabs}. Bold: best; \dag: not distinguishable.",
         f"\\begin{{tabular}}{{{layout}}}",
         r"\toprule",
         " & ".join(_heading(column) for column in columns) + r" \\",

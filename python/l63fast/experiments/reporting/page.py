@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -27,14 +29,15 @@ __all__ = ["Drawn", "render"]
 # Figures are drawn black on white; a reader in the dark gets them the other way round.
 _DARK: Final = """<style>@media (prefers-color-scheme: dark) {
 svg { fill: #e2e4e7 }
-[style*="stroke: #000000"] { stroke: #e2e4e7 !important }
-[style*="fill: #000000"] { fill: #e2e4e7 !important }
-[style*="fill: #ffffff"] { fill: #16181b !important }
-[style*="stroke: #ffffff"] { stroke: #16181b !important }
-[style*="stroke: #e3e3e3"] { stroke: #33373d !important }
-[style*="#cccccc"] { stroke: #43484f !important }
+[style*='stroke: #000000'] { stroke: #e2e4e7 !important }
+[style*='fill: #000000'] { fill: #e2e4e7 !important }
+[style*='fill: #ffffff'] { fill: #16181b !important }
+[style*='stroke: #ffffff'] { stroke: #16181b !important }
+[style*='stroke: #e3e3e3'] { stroke: #33373d !important }
+[style*='#cccccc'] { stroke: #43484f !important }
 }</style>"""
-_TYPES: Final = {".gif": "image/gif", ".png": "image/png"}
+# What an address may hold as it is: all but quotes, #, %, & and angle brackets.
+_SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,33 @@ class Drawn:
     @classmethod
     def of(cls, path: Path, caption: str, summary: str, *, folded: bool) -> Drawn:
         """Return a figure with the file's content as its address."""
-        content = path.read_bytes()
-        if path.suffix == ".svg":
-            text = content.decode()
-            start = text.index(">", text.index("<svg")) + 1
-            content = (text[:start] + _DARK + text[start:]).encode()
-        kind = _TYPES.get(path.suffix, "image/svg+xml")
-        address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-        wide = path.suffix == ".svg" and _width(content) > 600.0
         moving = path.suffix == ".gif"
-        return cls(path.stem, address, caption, summary, folded, wide, moving)
+        if moving:
+            content = base64.b64encode(path.read_bytes()).decode()
+            address = f"data:image/gif;base64,{content}"
+            return cls(path.stem, address, caption, summary, folded, False, moving)
+        svg = path.read_text("utf-8")
+        wide = _width(svg) > 600.0
+        return cls(path.stem, _inlined(svg), caption, summary, folded, wide, moving)
 
 
-def _width(svg: bytes) -> float:
+def _inlined(svg: str) -> str:
+    """Return an SVG of matplotlib as an address, dark where the reader is.
+
+    Coordinates keep a hundredth of a point.
+    """
+    svg = svg[svg.index("<svg") :]
+    start = svg.index(">") + 1
+    svg = svg[:start] + _DARK + svg[start:]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(?<![\d.])(\d*[1-9]\d*\.\d\d)\d+", r"\1", svg)
+    svg = " ".join(svg.split()).replace('"', "'")
+    return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
+
+
+def _width(svg: str) -> float:
     """Return the width of an SVG of matplotlib (points)."""
-    return float(svg.split(b'width="', 1)[1].split(b"pt", 1)[0])
+    return float(svg.split('width="', 1)[1].split("pt", 1)[0])
 
 
 def render(
@@ -107,8 +122,8 @@ def render(
 
 def _colors(subject: Subject) -> dict[str, str]:
     """Return the colour of each method, that of the figures."""
-    names = list(dict.fromkeys(entry.method for entry in subject.entries))
-    return {name: look.color for name, look in method_looks(names).items()}
+    looks = method_looks(subject.methods, subject.methods)
+    return {name: look.color for name, look in looks.items()}
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

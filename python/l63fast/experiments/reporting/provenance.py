@@ -13,7 +13,7 @@ __all__ = ["Settings", "origins", "settings_of"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that all cells share, and those of each cell that differ, as TOML."""
+    """The settings that all cells share, and those of each that differ, as TOML."""
 
     common: str
     differing: dict[str, str]

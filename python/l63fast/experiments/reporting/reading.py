@@ -21,6 +21,10 @@ from l63fast.verification import trajectory_means
 __all__ = ["entries_of"]
 
 _BASELINES: Final = ("climatology", "background")
+_WHOLE: Final = {
+    "extended Kalman": "extended Kalman filter",
+    "optimal interp.": "optimal interpolation",
+}
 _STORED: Final = {"background": "background", "3D-Var": "three_d_var"}
 
 
@@ -75,7 +79,9 @@ def _with_rows(
 
 def _method(row: CycledRow, result: CycledResult) -> str:
     # The size at which the optimum settled differs from case to case: not its name.
-    return "optimum" if result.settings.method.scheme == "optimum" else row.method
+    if result.settings.method.scheme == "optimum":
+        return "optimum"
+    return _WHOLE.get(row.method, row.method.replace("particles,", "particle filter,"))
 
 
 def _case(result: Any, more: str = "") -> Case:

@@ -57,7 +57,7 @@ def _ranking(subject: Subject, finding: Finding) -> Picture:
     }
     return Picture(
         f"scores{subject.suffix(finding.case)}",
-        plotting.method_scores(points, label=_label(shown)),
+        plotting.method_scores(points, label=_label(shown), among=subject.methods),
         f"{_score_words(shown[0])} of each method; {finding.case.title}. "
         f"{_samples(shown[0])} Lines: 95 % intervals, bootstrap over trajectories"
         f"{_published(points.values())}.",
@@ -110,7 +110,7 @@ def _across(subject: Subject, axis: str) -> Picture:
     first = subject.entries[0]
     return Picture(
         f"scores_by_{axis}",
-        draw(panels, label=_label(subject.entries)),
+        draw(panels, label=_label(subject.entries), among=subject.methods),
         f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
         f"experiment has them. {_samples(first)} Bars: 95 % intervals. Mirror-aware "
         f"where x² alone is observed. {_NO_SCORE}",
@@ -142,7 +142,9 @@ def timing(subject: Subject) -> Chapter:
         chapter.pictures.append(
             Picture(
                 "cost",
-                plotting.score_against_cost(costs, label=_label(finding.entries)),
+                plotting.score_against_cost(
+                    costs, label=_label(finding.entries), among=subject.methods
+                ),
                 f"Score against the wall time of one forecast and analysis, averaged "
                 f"over all trajectories and cycles with the burn-in; "
                 f"{finding.case.title}. {machine}",

@@ -129,8 +129,8 @@ def failures(subject: Subject) -> Chapter:
                 plotting.failure_shares(shares, [kind.words for kind in kinds]),
                 f"Share of analyses more than {far:g} (half the error of climatology) "
                 f"from the truth, by what went wrong; {finding.case.title}. "
-                f"{samples_of(list(found.values()))}. Sign flip: its mirror image is at "
-                "most half as far from the truth; wrong lobe: x has the wrong sign.",
+                f"{samples_of(list(found.values()))}. Sign flip: its mirror image is "
+                "at most half as far from the truth; wrong lobe: x has the wrong sign.",
                 "Share of failed analyses by kind, for each method.",
             )
         )
@@ -146,7 +146,7 @@ def _atlas(entry: Entry, data: xarray.Dataset, i: int, suffix: str) -> Picture:
     settings = entry.results[0].settings.data
     worst = range(data.sizes["excerpt"] - 1)
     excerpts = [excerpt_of(data, k, _what(data, k), settings) for k in worst]
-    told = "; ".join(e.title.replace("\n", ", ") for e in excerpts)
+    told = ", ".join(_in_short(data, k) for k in worst)
     return Picture(
         f"atlas{suffix}_{i:02d}",
         plotting.failure_panels(
@@ -169,3 +169,11 @@ def _what(data: xarray.Dataset, k: int) -> str:
     words = "no failure" if kind is Failure.NONE else kind.words
     size = f", largest error {largest:.3g}" if np.isfinite(largest) else ""
     return f"test {int(data['excerpt_trajectory'][k])}: {words}{size}"
+
+
+def _in_short(data: xarray.Dataset, k: int) -> str:
+    """Return "sign flip (13)", with the largest error of the trajectory."""
+    kind = Failure(int(data["excerpt_failure"][k]))
+    largest = float(data["excerpt_largest"][k])
+    words = "none" if kind is Failure.NONE else kind.words.partition(",")[0]
+    return f"{words} ({largest:.2g})" if np.isfinite(largest) else words

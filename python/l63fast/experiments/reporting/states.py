@@ -1,4 +1,4 @@
-"""Excerpts of trajectories as figures take them: with the truth between observations."""
+"""Excerpts of trajectories as figures take them: with all of the truth."""
 
 from __future__ import annotations
 

@@ -36,6 +36,11 @@ class Subject:
         return cls(source, tuple(entries_of(source)))
 
     @cached_property
+    def methods(self) -> list[str]:
+        """Every method, so that each looks alike in all figures."""
+        return list(dict.fromkeys(entry.method for entry in self.entries))
+
+    @cached_property
     def findings(self) -> list[Finding]:
         """One per case."""
         return findings(self.entries)
@@ -53,7 +58,7 @@ class Subject:
         return f"_{case.operator}" if len(self.featured) > 1 else ""
 
     def diagnostics(self, entry: Entry) -> xarray.Dataset | None:
-        """Return the diagnostics of an entry, of its first seed; None if there are none.
+        """Return the diagnostics of an entry, of its first seed, if there are any.
 
         Cycled cells store them; those of encoders are made from the states they store.
         """
@@ -115,7 +120,7 @@ def samples_of(data: Sequence[xarray.Dataset]) -> str:
     """Return on how many samples diagnostics are based, in words."""
     sizes = {(int(d.attrs["n_trajectories"]), int(d.attrs["n_times"])) for d in data}
     n, n_times = max(sizes)
-    total = f"{n * n_times:,}".replace(",", " ")
+    total = f"{n * n_times:,}".replace(",", "\u202f")
     return f"{total} analyses ({n} test trajectories, {n_times} times)"
 
 

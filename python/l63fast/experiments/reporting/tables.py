@@ -219,7 +219,7 @@ def _share(value: float) -> str:
 
 def _micro(seconds: float) -> str:
     micro = 1e6 * seconds
-    return f"{micro:,.0f}".replace(",", " ") if micro >= 100.0 else f"{micro:.2g}"
+    return f"{micro:,.0f}".replace(",", "\u202f") if micro >= 100.0 else f"{micro:.2g}"
 
 
 _SHOWN: Final[dict[str, Any]] = {

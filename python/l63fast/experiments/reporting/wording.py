@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from l63fast.experiments.reporting.answer import Finding, Margin
 from l63fast.experiments.reporting.entries import Entry
@@ -38,20 +39,18 @@ def percent(ratio: float) -> str:
 
 
 def beside(margin: Margin, name: str) -> str:
-    """Return "74 % below NAME (73–75 %)", or above; "0.1 dB below NAME"."""
-    below = margin.value < margin.neutral
-    where = f"{'below' if below else 'above'} {name}"
+    """Return "74 % below NAME (73–75 %)", or above; "0.10 dB below NAME"."""
+    where = f"{'below' if margin.value < margin.neutral else 'above'} {name}"
     if margin.in_decibel:
-        low, high = sorted((abs(margin.low), abs(margin.high)))
+        value, *ends = (abs(v) for v in (margin.value, margin.low, margin.high))
         if not margin.is_clear:
-            return f"{abs(margin.value):.2f} dB {where}"
-        return f"{abs(margin.value):.2f} dB {where} ({low:.2f}–{high:.2f} dB)"
+            return f"{value:.2f} dB {where}"
+        return f"{value:.2f} dB {where} ({min(ends):.2f}–{max(ends):.2f} dB)"
+    text = f"{percent(margin.value)} {where}"
     if not margin.is_clear:
-        return f"{percent(margin.value)} {where}"
-    low, high = sorted(
-        (percent(margin.low), percent(margin.high)), key=lambda t: float(t[:-2])
-    )
-    return f"{percent(margin.value)} {where} ({low.removesuffix(' %')}–{high})"
+        return text
+    low, high = sorted((margin.low, margin.high), key=lambda v: abs(v - 1.0))
+    return f"{text} ({percent(low).removesuffix(' %')}–{percent(high)})"
 
 
 def times(margin: Margin) -> str:
@@ -67,42 +66,77 @@ def headline(found: Sequence[Finding]) -> str:
     """Return the answer to all cases in one sentence."""
     if len(found) == 1:
         return _winner(found[0])
-    alone: dict[str, int] = {}
-    shared: dict[str, int] = {}
+    won: dict[str, list[Finding]] = {}
     for finding in found:
-        if finding.best is None:
-            continue
-        counts = shared if finding.tied else alone
-        counts[finding.best.method] = counts.get(finding.best.method, 0) + 1
-    names = sorted(
-        {*alone, *shared}, key=lambda n: -(alone.get(n, 0) + shared.get(n, 0))
-    )
-    if not names:
+        if finding.best is not None:
+            won.setdefault(finding.best.method, []).append(finding)
+    if not won:
         return f"Every method diverged in all {len(found)} cases."
-    said = [_wins(n, alone.get(n, 0), shared.get(n, 0), len(found)) for n in names[:3]]
-    return "; ".join(said) + "."
+    order = sorted(won, key=lambda name: -len(won[name]))
+    return "; ".join(_wins(name, won[name], len(found)) for name in order[:3]) + "."
 
 
-def _wins(name: str, alone: int, shared: int, n_cases: int) -> str:
-    total = alone + shared
-    text = f"{name} scores best in {total} of {n_cases} cases"
+def _wins(name: str, won: Sequence[Finding], n_cases: int) -> str:
+    text = f"{name} scores best in {len(won)} of {n_cases} cases"
+    shared = sum(bool(finding.tied) for finding in won)
     if shared:
-        text += f", in {shared} of them not distinguishable from another"
-    return text
+        text += f" (in {shared} not distinguishable from another)"
+    gaps = [_span([getattr(f, which) for f in won]) for which in _BESIDES]
+    said = [
+        template.format(gap)
+        for template, gap in zip(_BESIDES.values(), gaps, strict=True)
+        if gap
+    ]
+    return f"{text}: {' and '.join(said)}" if said else text
+
+
+_BESIDES: Final = {
+    "three_d_var": "{} of the error of tuned 3D-Var",
+    "optimum": "{} times that of the optimum",
+}
+
+
+def _span(margins: Sequence[Margin | None]) -> str:
+    """Return the range of several ratios; differences in dB are left to the table."""
+    known = [m.value for m in margins if m is not None and not m.in_decibel]
+    if not known:
+        return ""
+    low, high = f"{min(known):.2f}", f"{max(known):.2f}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _winner(finding: Finding) -> str:
-    if finding.best is None:
+    best = finding.best
+    if best is None:
         return "Every method diverged."
     if not finding.tied:
-        return f"{finding.best.method} wins."
-    names = [finding.best.method, *(margin.other for margin in finding.tied)]
-    joined = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{_capital(best.method)} wins{_gaps(finding)}."
+    names = [best.method, *(margin.other for margin in finding.tied)]
+    joined = f"{_capital(', '.join(names[:-1]))} and {names[-1]}"
     if not all(margin.is_known for margin in finding.tied):
         return (
             f"{joined} are not distinguishable: a single trajectory gives no interval."
         )
-    return f"{joined} are not distinguishable."
+    return f"{joined} are not distinguishable and score best{_gaps(finding)}."
+
+
+def _gaps(finding: Finding) -> str:
+    """Return the margins of the best in short: ": 74 % below tuned 3D-Var and ..."."""
+    said = []
+    if finding.three_d_var is not None and finding.three_d_var.is_clear:
+        short = beside(finding.three_d_var, f"tuned {finding.three_d_var.other}")
+        said.append(short.partition(" (")[0])
+    if finding.optimum is not None:
+        name = "the optimum"
+        if finding.optimum.other != name.removeprefix("the "):
+            name = f"the largest {finding.optimum.other.partition(',')[0]}"
+        gap = times(finding.optimum).partition(" (")[0]
+        said.append(f"{gap} {'from' if finding.optimum.in_decibel else 'times'} {name}")
+    return f": {' and '.join(said)}" if said else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def sentences(finding: Finding) -> list[str]:
@@ -112,7 +146,7 @@ def sentences(finding: Finding) -> list[str]:
         return [_diverged(entry) for entry in finding.diverged]
     measure = "mean squared error" if best.in_decibel else best.measure
     unit = " dB" if best.in_decibel else ""
-    text = f"{best.method} scores {measure} {score_of(best)}{unit}"
+    text = f"{_capital(best.method)} scores {measure} {score_of(best)}{unit}"
     if finding.three_d_var is not None:
         text += f", {_compared(finding.three_d_var)}"
     lines = [text + "."]
@@ -122,6 +156,7 @@ def sentences(finding: Finding) -> list[str]:
             f"Next: {finding.next.other}, {beside(finding.next, best.method)}."
         )
     lines.append(_optimum(finding))
+    lines += _published(finding)
     lines += [_diverged(entry) for entry in finding.diverged]
     return lines
 
@@ -172,6 +207,17 @@ def _optimum(finding: Finding) -> str:
             "; that was still improving with its size, so the true distance is larger"
         )
     return text + "."
+
+
+def _published(finding: Finding) -> list[str]:
+    """Return how many methods reproduce what was published of them."""
+    known = [entry for entry in finding.entries if entry.verdict]
+    if not known:
+        return []
+    within = sum(entry.verdict == "within" for entry in known)
+    text = f"Published scores: {within} of {len(known)} methods are within their range"
+    others = [f"{e.method} ({e.verdict})" for e in known if e.verdict != "within"]
+    return [f"{text}; outside: {', '.join(others)}." if others else f"{text}."]
 
 
 def _diverged(entry: Entry) -> str:
