@@ -128,8 +128,9 @@ def looks(methods: Iterable[str], among: Sequence[str] = ()) -> dict[str, Look]:
 
 def _shaded(color: str, shade: float) -> str:
     """Return a colour moved towards white (above 0) or black (below)."""
-    rgb = np.array(to_rgb(color))
-    return str(to_hex(rgb + abs(shade) * (float(shade > 0) - rgb)))
+    end = float(shade > 0.0)
+    red, green, blue = (v + abs(shade) * (end - v) for v in to_rgb(color))
+    return str(to_hex((red, green, blue)))
 
 
 def new_figure(width: float, height: float) -> Figure:

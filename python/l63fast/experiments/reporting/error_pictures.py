@@ -73,8 +73,8 @@ def _growth(subject: Subject, finding: Finding, found: Found) -> Picture | None:
         "Error of forecasts without model error against their lead time, mean over "
         f"{int(first['n_forecasts'])} analyses spread over all test trajectories; "
         f"band: 10–90 % of {best}; {finding.case.title}. Errors double in about 0.77 "
-        f"time units; {far:g} is half the error of climatology. In the key: when the mean "
-        "reaches it.",
+        f"time units; {far:g} is half the error of climatology. In the key: when the "
+        "mean reaches it.",
         f"Longest forecast horizon: {longest}"
         + (f", {reach:.1f} time units." if math.isfinite(reach) else "."),
     )

@@ -62,8 +62,8 @@ def _reliability(subject: Subject, finding: Finding) -> Picture | None:
         plotting.spread_against_error(curves, ratios, among=subject.methods),
         f"Error made against the spread claimed, in {n_bins} bins of rising spread "
         f"with as many analyses each; {finding.case.title}. On the diagonal the spread "
-        "can be trusted; above it a method trusts itself too much. In the key: spread over "
-        "error of all analyses.",
+        "can be trusted; above it a method trusts itself too much. In the key: spread "
+        "over error of all analyses.",
         "Error against claimed spread for each method that claims one.",
     )
 

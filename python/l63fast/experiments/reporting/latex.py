@@ -66,8 +66,7 @@ def latex_table(rows: Sequence[Standing], note: str) -> str:
 
 
 def _heading(column: Column) -> str:
-    titles = {"three_d_var": "vs 3D-Var", "optimum": "/ optimum", "ci95": "95 %"}
-    return escaped(titles.get(column.key, column.title))
+    return escaped(column.title)
 
 
 def _line(row: Standing, cells: Sequence[Cell]) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from l63fast.experiments.reporting.pictures import SECTIONS, Chapter
+from l63fast.experiments.reporting.pictures import LEADS, SECTIONS, Chapter
 from l63fast.experiments.reporting.provenance import origins, settings_of
 from l63fast.experiments.reporting.subject import Subject
 from l63fast.experiments.reporting.tables import (
@@ -98,10 +98,12 @@ def render(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["typeset"] = _typeset
     findings, results = subject.findings, subject.source.results
     return environment.get_template("report.html").render(
         name=subject.source.name,
         sections=SECTIONS,
+        leads=LEADS,
         findings=findings,
         headline=headline(findings),
         said=[(finding, sentences(finding)) for finding in findings],
@@ -113,11 +115,33 @@ def render(
         left_out=subject.source.left_out,
         missing={key: chapter.missing for key, chapter in chapters.items()},
         drawn=drawn,
-        origins=origins(results),
-        settings=settings_of(results),
+        **_provenance(results),
         facts=_facts(subject),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _typeset(text: str) -> str:
+    """Return text that does not break where a reader would stumble."""
+    for loose, tight in (
+        ("D-Var", "D\u2011Var"),
+        (" %", "\u00a0%"),
+        ("σ = ", "σ\u00a0=\u00a0"),
+    ):
+        text = text.replace(loose, tight)
+    return text
+
+
+def _provenance(results: Sequence[Any]) -> dict[str, Any]:
+    """Return where cells come from: what is the same for all, and what differs."""
+    rows = origins(results)
+    same = [key for key in rows[0] if len({row[key] for row in rows}) == 1]
+    same = [key for key in same if key not in ("cell", "started", "seconds")]
+    return {
+        "shared": {key: rows[0][key] for key in same},
+        "origins": [{k: v for k, v in row.items() if k not in same} for row in rows],
+        "settings": settings_of(results),
+    }
 
 
 def _colors(subject: Subject) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["SECTIONS", "Chapter", "Picture"]
+__all__ = ["LEADS", "SECTIONS", "Chapter", "Picture"]
 
 # Identifier and title of each section, in the order of the page.
 SECTIONS: Final = {
@@ -22,6 +22,21 @@ SECTIONS: Final = {
     "training": "Training",
     "timing": "Timing",
     "provenance": "Provenance",
+}
+
+# What a section is about, where its title does not say it.
+LEADS: Final = {
+    "states": "What assimilation looks like, when it goes well and when it does not.",
+    "failures": "How often analyses are far from the truth, and what went wrong. Below: "
+    "the three worst trajectories of each method, with the size of their largest error.",
+    "horizon": "How long a forecast from each analysis is of use.",
+    "attractor": "Where in phase space analyses are wrong.",
+    "increments": "What the analyses changed, beside what they should have changed.",
+    "ensembles": "Whether a method knows how wrong it is.",
+    "gain": "How an observation moves the state, beside the best linear way.",
+    "training": "How networks learned, and how numbers were tuned, both without the "
+    "test split.",
+    "timing": "What the accuracy costs.",
 }
 
 

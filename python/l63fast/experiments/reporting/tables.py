@@ -113,8 +113,8 @@ _ALWAYS: Final = (
     Column("ci95", "95 %"),
 )
 _OPTIONAL: Final = (
-    Column("three_d_var", "3D-Var"),
-    Column("optimum", "optimum"),
+    Column("three_d_var", "vs 3D-Var"),
+    Column("optimum", "/ optimum"),
     Column("published", "published"),
     Column("p95", "95th pct.", in_print=False),
     Column("sign_flips", "flips", in_print=False),

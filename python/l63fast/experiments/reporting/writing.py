@@ -87,6 +87,9 @@ def _saved(picture: Picture, folder: Path) -> Drawn:
     if isinstance(picture.figure, Sequence):
         path = plotting.save_animation(picture.figure, folder, picture.name)[0]
     else:
+        # The layout is found once and not again for each of the two files.
+        picture.figure.draw_without_rendering()
+        picture.figure.set_layout_engine("none")
         path = plotting.save_figure(picture.figure, folder, picture.name)[1]
     return Drawn.of(path, picture.caption, picture.summary, folded=picture.folded)
 
