@@ -68,7 +68,9 @@ def error_maps(
         )
         ax.set_title(name)
         ax.grid(visible=False)
-    bar = fig.colorbar(drawn, ax=axes, label=label, extend="both", aspect=30)
+    bar = fig.colorbar(
+        drawn, ax=list(axes.flat[: len(checked)]), label=label, extend="both", aspect=30
+    )
     bar.ax.yaxis.set_major_locator(LogLocator(subs=_marked(high / low)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.yaxis.set_minor_locator(NullLocator())

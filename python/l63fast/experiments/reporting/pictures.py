@@ -27,8 +27,8 @@ SECTIONS: Final = {
 # What a section is about, where its title does not say it.
 LEADS: Final = {
     "states": "What assimilation looks like, when it goes well and when it does not.",
-    "failures": "How often analyses are far from the truth, and what went wrong. Below: "
-    "the three worst trajectories of each method, with the size of their largest error.",
+    "failures": "How often analyses are far from the truth, and what went wrong; then "
+    "the three worst trajectories of each method, with their largest error.",
     "horizon": "How long a forecast from each analysis is of use.",
     "attractor": "Where in phase space analyses are wrong.",
     "increments": "What the analyses changed, beside what they should have changed.",
