@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -11,9 +12,9 @@ from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
 from l63fast.cli.output import say
-from l63fast.errors import ConfigurationError
+from l63fast.errors import ConfigurationError, L63Error
 
-__all__ = ["report"]
+__all__ = ["report", "report_on"]
 
 
 @command(
@@ -37,11 +38,29 @@ def report(given: Given) -> None:
         raise ConfigurationError(
             "results: expected the folder of an experiment, such as results/quick"
         )
+    if not _written(given["results"], {}, quiet=given["quiet"]):
+        raise typer.Exit(1)
+
+
+def report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
+    """Write the report of an experiment that just ended; return whether it could be.
+
+    What keeps it from being written is said: the results are there all the same.
+    """
+    try:
+        return _written(folder, failures, quiet=quiet)
+    except L63Error as error:
+        print(f"no report: {error}", file=sys.stderr)
+        return False
+
+
+def _written(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
+    """Write a report; return whether all cells that should be are in it."""
     from l63fast.experiments.reporting import write_report
 
-    page, source = write_report(given["results"])
-    say(f"written to {page}", quiet=given["quiet"])
-    for name, why in source.left_out.items():
+    page, source = write_report(folder, failures)
+    say(f"report in {page}", quiet=quiet)
+    lost = {k: why for k, why in source.left_out.items() if k not in failures}
+    for name, why in lost.items():
         print(f"left out: {name}: {why}", file=sys.stderr)
-    if source.left_out:
-        raise typer.Exit(1)
+    return not lost

@@ -103,6 +103,11 @@ class Entry:
         """Whether there is a score."""
         return math.isfinite(self.score)
 
+    @property
+    def data(self) -> frozenset[str]:
+        """Hashes of the test trajectories: only those of the same are compared."""
+        return frozenset(str(r.metrics["data"].get("test")) for r in self.results)
+
     @cached_property
     def _scoring(self) -> dict[str, int]:
         scores = self.results[0].settings.scores if self.results else None
@@ -117,7 +122,7 @@ class Entry:
         """
         by_pool = pool or not self.measure.endswith("rms")
         column = int(by_pool)
-        if self.means.shape != other.means.shape:
+        if self.data != other.data or self.means.shape != other.means.shape:
             nothing = (NAN, NAN)
             return Comparison(NAN, nothing, NAN, nothing)
         return compare(

@@ -21,17 +21,17 @@ _OF_A_SEED: Final = ("seed", "case", "name")
 
 
 def by_seed(results: Iterable[Any]) -> list[list[Any]]:
-    """Return results in groups that differ in nothing but seeds, in their order.
-
-    Only repetitions on the same test trajectories are taken together, so that what is
-    compared stays paired.
-    """
-    groups: dict[tuple[str, str], list[Any]] = {}
+    """Return results in groups that differ in nothing but seeds, in their order."""
+    groups: dict[str, list[Any]] = {}
     for result in results:
-        tables = _without_seeds(result.settings.to_tables())
-        key = (dump_tables(tables), str(result.metrics["data"].get("test")))
+        key = dump_tables(_without_seeds(result.settings.to_tables()))
         groups.setdefault(key, []).append(result)
     return list(groups.values())
+
+
+def _test_data(result: Any) -> str:
+    """Return the hash of the test trajectories of a result."""
+    return str(result.metrics["data"].get("test"))
 
 
 def _without_seeds(tables: Any) -> Any:
@@ -43,12 +43,16 @@ def _without_seeds(tables: Any) -> Any:
 def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
     """Return the entry as the mean over its seeds; as it is where there is one seed.
 
-    Means over the seeds are taken trajectory by trajectory; the interval is over
-    trajectories, and the scores of the single seeds stand beside it.
+    Means over seeds of the same test trajectories are taken trajectory by trajectory;
+    other test trajectories come after them. The interval is over trajectories, and the
+    scores of the single seeds stand beside it.
     """
     if len(means) == 1:
         return entry
-    mean = np.mean(means, axis=0)
+    by_data: dict[str, list[np.ndarray]] = {}
+    for result, found in zip(entry.results, means, strict=True):
+        by_data.setdefault(_test_data(result), []).append(found)
+    mean = np.concatenate([np.mean(by_data[key], axis=0) for key in sorted(by_data)])
     by_pool = int(not entry.measure.endswith("rms"))
     how = entry.results[0].settings.scores
     resampled = finish(bootstrap_means(mean, how.n_bootstrap, how.seed))
