@@ -14,7 +14,12 @@ from l63fast.experiments.reporting.entries import Case, Entry
 from l63fast.experiments.reporting.latex import escaped, latex_table
 from l63fast.experiments.reporting.subject import Subject
 from l63fast.experiments.reporting.tables import records, standings
-from l63fast.experiments.reporting.wording import headline, score_of, sentences
+from l63fast.experiments.reporting.wording import (
+    headline,
+    overview,
+    score_of,
+    sentences,
+)
 
 CASE = Case("xy", 1.0, 0.1)
 OTHER = Case("x", 0.5, 0.25)
@@ -150,9 +155,10 @@ def test_several_cases_are_counted_with_the_range_of_their_margins() -> None:
     ]
     found = findings([THREE, GRU, *again])
     assert [finding.case for finding in found] == [CASE, OTHER]
-    assert headline(found) == (
-        "GRU scores best in 2 of 2 cases: 0.30–0.50 of the error of tuned 3D-Var."
-    )
+    assert headline(found) == "GRU scores best in 2 of 2 cases."
+    assert overview(found) == [
+        "Where GRU is best, its error is 0.30–0.50 times that of tuned 3D-Var."
+    ]
 
 
 def test_published_scores_are_counted() -> None:

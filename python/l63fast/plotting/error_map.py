@@ -56,7 +56,7 @@ def error_maps(
         raise ArgumentValueError("maps: expected some errors above 0, got none")
     low, high = np.percentile(positive, _ENDS)
     norm = LogNorm(low, max(high, 1.001 * low))
-    n_columns = min(len(checked), _MOST_COLUMNS)
+    n_columns = 2 if len(checked) == 4 else min(len(checked), _MOST_COLUMNS)
     n_rows = -(-len(checked) // n_columns)
     fig = new_figure(COLUMN, 0.8 + 2.0 * n_rows)
     axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)

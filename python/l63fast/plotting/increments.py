@@ -92,4 +92,6 @@ def _draw(ax: Axes, found: Increments, c: int, how: Look) -> None:
 
 def _numbers(found: Increments, c: int) -> str:
     ratio = found.rms[c] / found.needed_rms[c]
+    if not ratio > 0.0:
+        return "unchanged"
     return f"{shown(float(ratio))} of needed, r = {found.correlation[c]:.2f}"

@@ -21,7 +21,7 @@ from l63fast.experiments.reporting.tables import (
     answer_rows,
     columns_of,
 )
-from l63fast.experiments.reporting.wording import headline, sentences
+from l63fast.experiments.reporting.wording import headline, overview, sentences
 from l63fast.plotting import method_looks
 
 __all__ = ["Drawn", "render"]
@@ -68,13 +68,14 @@ class Drawn:
 def _inlined(svg: str) -> str:
     """Return an SVG of matplotlib as an address, dark where the reader is.
 
-    Coordinates keep a hundredth of a point.
+    Coordinates keep a tenth of a point.
     """
     svg = svg[svg.index("<svg") :]
     start = svg.index(">") + 1
     svg = svg[:start] + _DARK + svg[start:]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(?<![\d.])(\d*[1-9]\d*\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
+    svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
     svg = " ".join(svg.split()).replace('"', "'")
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
 
@@ -106,6 +107,8 @@ def render(
         leads=LEADS,
         findings=findings,
         headline=headline(findings),
+        overview=overview(findings) if len(findings) > 1 else [],
+        featured=[finding.case.title for finding in subject.featured],
         said=[(finding, sentences(finding)) for finding in findings],
         answers=answer_rows(findings),
         columns=columns_of(rows),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import plotting
+from l63fast.experiments.describe import observed
 from l63fast.experiments.reporting.answer import Finding
 from l63fast.experiments.reporting.entries import Entry
 from l63fast.experiments.reporting.pictures import Chapter, Picture
@@ -146,6 +147,7 @@ def _atlas(entry: Entry, data: xarray.Dataset, i: int, suffix: str) -> Picture:
     settings = entry.results[0].settings.data
     worst = range(data.sizes["excerpt"] - 1)
     excerpts = [excerpt_of(data, k, _what(data, k), settings) for k in worst]
+    where = f"{observed(entry.case.operator)} observed, " if suffix else ""
     told = ", ".join(_in_short(data, k) for k in worst)
     return Picture(
         f"atlas{suffix}_{i:02d}",
@@ -158,7 +160,7 @@ def _atlas(entry: Entry, data: xarray.Dataset, i: int, suffix: str) -> Picture:
         f"The {len(excerpts)} worst of {len(entry.means)} test trajectories of "
         f"{entry.method}, around the largest error of each; {entry.case.title}. "
         "Dotted: the error above which an analysis counts as failed.",
-        f"{entry.method}: {told}",
+        f"{where}{entry.method}: {told}",
         folded=True,
     )
 

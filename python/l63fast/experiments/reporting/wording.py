@@ -9,7 +9,16 @@ from typing import Final
 from l63fast.experiments.reporting.answer import Finding, Margin
 from l63fast.experiments.reporting.entries import Entry
 
-__all__ = ["beside", "headline", "number", "percent", "score_of", "sentences", "times"]
+__all__ = [
+    "beside",
+    "headline",
+    "number",
+    "overview",
+    "percent",
+    "score_of",
+    "sentences",
+    "times",
+]
 
 
 def number(value: float, *, decibel: bool = False) -> str:
@@ -72,27 +81,36 @@ def headline(found: Sequence[Finding]) -> str:
             won.setdefault(finding.best.method, []).append(finding)
     if not won:
         return f"Every method diverged in all {len(found)} cases."
-    order = sorted(won, key=lambda name: -len(won[name]))
-    return "; ".join(_wins(name, won[name], len(found)) for name in order[:3]) + "."
-
-
-def _wins(name: str, won: Sequence[Finding], n_cases: int) -> str:
-    text = f"{name} scores best in {len(won)} of {n_cases} cases"
-    shared = sum(bool(finding.tied) for finding in won)
+    first, *rest = sorted(won, key=lambda name: -len(won[name]))
+    text = f"{_capital(first)} scores best in {len(won[first])} of {len(found)} cases"
+    text += "".join(f", {name} in {len(won[name])}" for name in rest[:2])
+    shared = sum(bool(finding.tied) for finding in found)
     if shared:
-        text += f" (in {shared} not distinguishable from another)"
-    gaps = [_span([getattr(f, which) for f in won]) for which in _BESIDES]
-    said = [
-        template.format(gap)
-        for template, gap in zip(_BESIDES.values(), gaps, strict=True)
-        if gap
-    ]
-    return f"{text}: {' and '.join(said)}" if said else text
+        text += f"; in {shared} the best is not distinguishable from another"
+    return text + "."
+
+
+def overview(found: Sequence[Finding]) -> list[str]:
+    """Return a sentence on each method that is best somewhere: by how much."""
+    lines = []
+    for name in dict.fromkeys(f.best.method for f in found if f.best is not None):
+        won = [f for f in found if f.best is not None and f.best.method == name]
+        gaps = {which: _span([getattr(f, which) for f in won]) for which in _BESIDES}
+        said = [text.format(gaps[w]) for w, text in _BESIDES.items() if gaps[w]]
+        if said:
+            lines.append(f"Where {name} is best, its error is {' and '.join(said)}.")
+    bound = sum(not finding.optimum_settled for finding in found)
+    if bound:
+        lines.append(
+            f"In {bound} of {len(found)} cases the optimum was still improving with "
+            "its size, so that the distance to it is larger."
+        )
+    return lines
 
 
 _BESIDES: Final = {
-    "three_d_var": "{} of the error of tuned 3D-Var",
-    "optimum": "{} times that of the optimum",
+    "three_d_var": "{} times that of tuned 3D-Var",
+    "optimum": "{} times that of the optimum (by pool)",
 }
 
 

@@ -20,7 +20,7 @@ from l63fast.experiments.reporting.provenance import origins
 from l63fast.experiments.reporting.source import Source
 from l63fast.experiments.reporting.subject import Subject
 from l63fast.experiments.reporting.tables import answer_rows, records, standings
-from l63fast.experiments.reporting.wording import headline, sentences
+from l63fast.experiments.reporting.wording import headline, overview, sentences
 from l63fast.experiments.result import csv_text, write_text
 from l63fast.storage import result_directory
 
@@ -101,9 +101,10 @@ def _write_tables(subject: Subject, folder: Path) -> None:
     write_text(folder, "answer.csv", csv_text(answer_rows(subject.findings)))
     write_text(folder, "provenance.csv", csv_text(origins(subject.source.results)))
     note = f"{subject.source.name}: {headline(subject.findings)}"
+    lines = overview(subject.findings) if len(subject.findings) > 1 else []
     write_text(folder, "leaderboard.tex", latex_table(rows, note))
     said = [
         "\n".join([finding.case.title, *sentences(finding)])
         for finding in subject.findings
     ]
-    write_text(folder, "answer.txt", "\n\n".join([note, *said]) + "\n")
+    write_text(folder, "answer.txt", "\n\n".join([note, *lines, *said]) + "\n")
