@@ -17,10 +17,9 @@ from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import Failure, classify_failures
 
 SIZES: dict[str, Any] = {"n_train": 4, "n_val": 4, "n_test": 6, "n_steps": 300}
-N_UP = np.array([0.0, 0.0, 20.0])
-TIMES = 30
-UP = np.array([0.0, 0.0, 20.0])
+N_TIMES = 30
 TIMES = 0.1 * np.arange(1, N_TIMES + 1)
+UP = np.array([0.0, 0.0, 20.0])
 
 
 def twin_of(operator: str) -> TwinExperiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +30,7 @@ N = 100
 def result(**metrics: Any) -> Any:
     """Return what an entry reads of its result."""
     scores = SimpleNamespace(n_bootstrap=200, seed=0)
-    data = {"data": {"test": "the same"}}
-    return SimpleNamespace(
-        metrics={**data, **metrics}, settings=SimpleNamespace(scores=scores)
-    )
+    return SimpleNamespace(metrics=metrics, settings=SimpleNamespace(scores=scores))
 
 
 def entry(
@@ -49,7 +47,7 @@ def entry(
     hard = np.random.default_rng(0).normal(1.0, 0.2, n)
     own = np.random.default_rng(seed).normal(1.0, noise, n)
     rms = score * hard * own / (hard * own).mean()
-    means = np.stack([rms, rms**2], axis=1)
+    blocks = {"the same": np.stack([rms, rms**2], axis=1)}
     low, high = 0.96 * score, 1.04 * score
     given: dict[str, Any] = {
         "role": "method",
@@ -62,7 +60,7 @@ def entry(
     rms_mean = float(rms.mean())
     pool = math.sqrt(float((rms**2).mean()))
     return Entry(case, method, score=rms_mean, low=low, high=high, rms=rms_mean,
-                 pool=pool, means=means, **given)  # fmt: skip
+                 pool=pool, blocks=blocks, **given)  # fmt: skip
 
 
 THREE = entry("3D-Var", 1.0, scheme="3dvar", seed=2)
@@ -130,10 +128,19 @@ def test_one_trajectory_decides_nothing() -> None:
 
 
 def test_methods_on_different_data_are_not_compared() -> None:
-    elsewhere = result()
-    elsewhere.metrics["data"] = {"test": "another"}
-    stranger = entry("EnKF", 0.9, results=(elsewhere,), seed=9)
-    assert math.isnan(stranger.against(THREE).ratio)
+    stranger = entry("EnKF", 0.9, seed=9)
+    moved = dataclasses.replace(
+        stranger, blocks={"another": stranger.blocks["the same"]}
+    )
+    assert math.isnan(moved.against(THREE).ratio)
+
+
+def test_a_method_tried_on_the_first_trajectories_is_compared_on_those() -> None:
+    few = dataclasses.replace(GRU, blocks={"the same": GRU.blocks["the same"][:20]})
+    whole = (
+        GRU.blocks["the same"][:20, 0].mean() / THREE.blocks["the same"][:20, 0].mean()
+    )
+    assert few.against(THREE).ratio == pytest.approx(whole)
 
 
 def test_scores_in_decibel_differ_and_have_no_ratio() -> None:

@@ -132,7 +132,7 @@ def margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Marg
 
 
 def _settled(optimum: Entry) -> bool:
-    convergence = (
-        optimum.results[0].metrics.get("convergence") if optimum.results else None
-    )
-    return convergence is None or bool(convergence["settled"])
+    metrics = optimum.results[0].metrics if optimum.results else {}
+    if "convergence" in metrics:
+        return bool(metrics["convergence"]["settled"])
+    return bool(optimum.numbers.get("settled", 1.0))

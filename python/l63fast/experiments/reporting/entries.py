@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -63,8 +63,9 @@ class Entry:
         With its 95 % interval.
     rms, pool : float
         Mirror-aware where the measure is.
-    means : (n_trajectories, 2)
-        Time means of the instantaneous rms and of its square.
+    blocks : dict of (n_trajectories, 2)
+        Time means of the instantaneous rms and of its square, by the hash of the test
+        trajectories: a method that was tried on fewer of them has the first ones.
     numbers : dict
         More numbers of this method: "diverged", "sign_flips", "p95" (shares and a
         quantile), "per_cycle", "per_analysis", "training" (seconds), "spread",
@@ -87,7 +88,7 @@ class Entry:
     high: float
     rms: float
     pool: float
-    means: np.ndarray
+    blocks: Mapping[str, np.ndarray]
     numbers: dict[str, float] = field(default_factory=dict)
     verdict: str = ""
     results: tuple[Any, ...] = ()
@@ -104,9 +105,9 @@ class Entry:
         return math.isfinite(self.score)
 
     @property
-    def data(self) -> frozenset[str]:
-        """Hashes of the test trajectories: only those of the same are compared."""
-        return frozenset(str(r.metrics["data"].get("test")) for r in self.results)
+    def n_trajectories(self) -> int:
+        """How many test trajectories there are, in all."""
+        return sum(len(block) for block in self.blocks.values())
 
     @cached_property
     def _scoring(self) -> dict[str, int]:
@@ -122,12 +123,13 @@ class Entry:
         """
         by_pool = pool or not self.measure.endswith("rms")
         column = int(by_pool)
-        if self.data != other.data or self.means.shape != other.means.shape:
+        if set(self.blocks) != set(other.blocks):
             nothing = (NAN, NAN)
             return Comparison(NAN, nothing, NAN, nothing)
+        sizes = {k: min(len(self.blocks[k]), len(other.blocks[k])) for k in self.blocks}
         return compare(
-            self.means[:, column],
-            other.means[:, column],
+            np.concatenate([self.blocks[k][:n, column] for k, n in sizes.items()]),
+            np.concatenate([other.blocks[k][:n, column] for k, n in sizes.items()]),
             measure="pool" if by_pool else "rms",
             **self._scoring,
         )

@@ -156,7 +156,7 @@ def _colors(subject: Subject) -> dict[str, str]:
 def _facts(subject: Subject) -> dict[str, Any]:
     """Return the size of the experiment, for the line under its name."""
     results = subject.source.results
-    metrics = results[0].metrics
+    metrics = max((r.metrics for r in results), key=lambda m: m["n_trajectories"])
     return {
         "n_cells": len(results),
         "n_cases": len(subject.findings),

@@ -11,6 +11,7 @@ import numpy as np
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
 from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.evaluation import headline
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.names import case_notes, method_names
 from l63fast.experiments.reporting.seeds import averaged, by_seed
@@ -25,6 +26,9 @@ _WHOLE: Final = {
     "extended Kalman": "extended Kalman filter",
     "optimal interp.": "optimal interpolation",
 }
+_COMPARED: Final = (*_BASELINES, "3D-Var")
+# Backgrounds that say nothing beyond the climate: their optimum is that of none.
+_AS_GOOD_AS: Final = {"mean": "none", "independent": "none"}
 _STORED: Final = {"background": "background", "3D-Var": "three_d_var"}
 
 
@@ -59,7 +63,7 @@ def _of_cycled(results: Sequence[CycledResult]) -> list[Entry]:
             high=row.high,
             rms=row.rms,
             pool=row.pool,
-            means=_cycled_means(first),
+            blocks={},
             numbers=_cycled_numbers(row, first.metrics),
             verdict=row.verdict,
             results=tuple(group),
@@ -111,19 +115,59 @@ def _cycled_numbers(row: CycledRow, metrics: Mapping[str, Any]) -> dict[str, flo
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
 
-def _of_encoders(results: Sequence[Result]) -> list[Entry]:
-    names, notes = method_names(results), case_notes(results)
+def _of_encoders(results: Sequence[Any]) -> list[Entry]:
+    encoders = [result for result in results if isinstance(result, Result)]
+    names, notes = method_names(encoders), case_notes(encoders)
     entries: list[Entry] = []
-    for group in by_seed(results):
+    for group in by_seed(encoders):
         first = group[0]
         case = _case(first, notes[id(first)])
         if all(entry.case != case for entry in entries):
-            entries += [
-                _of_states(case, group[:1], name, name)
-                for name in (*_BASELINES, "3D-Var")
-            ]
+            entries += [_of_states(case, group, name, name) for name in _COMPARED]
+            found = [r for r in results if any(_is_bound_of(r, e) for e in group)]
+            entries += [_bound(case, found)] if found else []
         entries.append(_of_states(case, group, "analysis", names[id(first)]))
-    return sorted(entries, key=lambda e: [f.case for f in entries].index(e.case))
+    cases = list(dict.fromkeys(entry.case for entry in entries))
+    return sorted(entries, key=lambda entry: cases.index(entry.case))
+
+
+def _is_bound_of(result: Any, encoder: Any) -> bool:
+    """Return whether a result is the optimum of the windows that an encoder sees."""
+    ours, theirs = result.settings, encoder.settings
+    if isinstance(result, Result) or ours.data != theirs.data:
+        return False
+    kind = theirs.background.kind
+    return bool(
+        ours.background.kind == _AS_GOOD_AS.get(kind, kind)
+        and ours.optimum.window == theirs.model.window
+        and ours.samples == theirs.samples
+    )
+
+
+def _bound(case: Case, results: Sequence[Any]) -> Entry:
+    """Return the optimum of the windows of a case."""
+    metrics, measure = results[0].metrics, headline(case.operator)
+    blind = measure.startswith("mirror_")
+    scores = metrics["scores"]["folded" if blind else "mean"]
+    low, high = map(float, scores["ci95"][measure])
+    entry = Entry(
+        case=case,
+        method="optimum",
+        role="optimum",
+        scheme="optimum",
+        measure=shown_measure(measure),
+        score=float(scores[measure]),
+        low=low,
+        high=high,
+        rms=float(scores["mirror_rms" if blind else "rms"]),
+        pool=float(scores[measure]),
+        blocks={},
+        numbers={"settled": float(all(r.settled for r in results))},
+        results=tuple(results),
+        shown_in="",
+    )
+    columns = slice(2, 4) if blind else slice(0, 2)
+    return averaged(entry, [r.trajectories[:, columns] for r in results])
 
 
 def _of_states(case: Case, group: Sequence[Result], states: str, method: str) -> Entry:
@@ -150,7 +194,7 @@ def _of_states(case: Case, group: Sequence[Result], states: str, method: str) ->
         high=high,
         rms=float(scores[f"{prefix}rms"]),
         pool=float(scores[f"{prefix}pool"]),
-        means=_encoder_means(group[0], states, mirror_aware=bool(prefix)),
+        blocks={},
         numbers=numbers,
         results=tuple(group),
         shown_in=states,

@@ -41,18 +41,19 @@ def _without_seeds(tables: Any) -> Any:
 
 
 def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
-    """Return the entry as the mean over its seeds; as it is where there is one seed.
+    """Return the entry as the mean over its seeds, with the means of each.
 
     Means over seeds of the same test trajectories are taken trajectory by trajectory;
-    other test trajectories come after them. The interval is over trajectories, and the
-    scores of the single seeds stand beside it.
+    other test trajectories stand beside them. The interval is over trajectories, and
+    the scores of the single seeds stand beside it.
     """
-    if len(means) == 1:
-        return entry
     by_data: dict[str, list[np.ndarray]] = {}
     for result, found in zip(entry.results, means, strict=True):
         by_data.setdefault(_test_data(result), []).append(found)
-    mean = np.concatenate([np.mean(by_data[key], axis=0) for key in sorted(by_data)])
+    blocks = {key: np.mean(by_data[key], axis=0) for key in sorted(by_data)}
+    if len(means) == 1:
+        return dataclasses.replace(entry, blocks=blocks)
+    mean = np.concatenate(list(blocks.values()))
     by_pool = int(not entry.measure.endswith("rms"))
     how = entry.results[0].settings.scores
     resampled = finish(bootstrap_means(mean, how.n_bootstrap, how.seed))
@@ -69,7 +70,7 @@ def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
         high=high,
         rms=float(scores[0][0]),
         pool=float(scores[0][1]),
-        means=mean,
+        blocks=blocks,
         numbers={
             **entry.numbers,
             "n_seeds": float(len(means)),

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from l63fast import _checks
 from l63fast.errors import DataFileError, L63Error
+from l63fast.experiments.cycled.kind import CYCLED
 from l63fast.experiments.cycled.result import TRAJECTORIES, CycledResult
-from l63fast.experiments.result import CONFIG, Result
+from l63fast.experiments.encoder_kind import ENCODERS
+from l63fast.experiments.result import CONFIG
 from l63fast.storage import MANIFEST
 
 __all__ = ["Source"]
@@ -67,8 +69,7 @@ class Source:
         if not results:
             why = "; ".join(left_out.values())
             raise DataFileError(f"{folder}: no cell can be read: {why}")
-        kinds = {type(result) for result in results}
-        if len(kinds) > 1:
+        if len({isinstance(result, CycledResult) for result in results}) > 1:
             raise DataFileError(
                 f"{folder}: expected cells of one kind of experiment, got cycled ones "
                 "and others"
@@ -95,7 +96,7 @@ _MARKS: Final = (MANIFEST, CONFIG)
 
 
 def _opened(cell: Path) -> Any:
-    kind = CycledResult if (cell / TRAJECTORIES).exists() else Result
+    kind = CYCLED if (cell / TRAJECTORIES).exists() else ENCODERS
     return kind.open(cell)
 
 

@@ -77,8 +77,8 @@ def _panels(
         f"panels{subject.suffix(finding.case)}",
         figure,
         f"Truth, background, analysis and observations of {entry.method}, the best "
-        f"method: its median and its worst of {len(entry.means)} test trajectories by "
-        f"time-mean error, around the largest error of each; {finding.case.title}. "
+        f"method: its median and its worst of {entry.n_trajectories} test trajectories "
+        f"by time-mean error, around the largest error of each; {finding.case.title}. "
         "The numbers above are the root mean square error of background and analysis "
         "over the stretch shown.",
         f"Time series of x, y, z and error of {entry.method}.",
@@ -157,7 +157,7 @@ def _atlas(entry: Entry, data: xarray.Dataset, i: int, suffix: str) -> Picture:
             far_off=float(data.attrs["far_off"]),
             title=entry.method,
         ),
-        f"The {len(excerpts)} worst of {len(entry.means)} test trajectories of "
+        f"The {len(excerpts)} worst of {entry.n_trajectories} test trajectories of "
         f"{entry.method}, around the largest error of each; {entry.case.title}. "
         "Dotted: the error above which an analysis counts as failed.",
         f"{where}{entry.method}: {told}",

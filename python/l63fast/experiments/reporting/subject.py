@@ -100,7 +100,7 @@ def _by_interest(finding: Finding) -> list[Entry]:
 
 def _diagnostics_of(entry: Entry) -> xarray.Dataset | None:
     result = entry.results[0]
-    if not isinstance(result, Result):
+    if not isinstance(result, Result):  # cycled, or an optimum, which keeps none
         path = result.directory / DIAGNOSTICS
         return read_dataset(path) if path.exists() else None
     if entry.shown_in == "climatology":

@@ -256,7 +256,7 @@ def records(rows: Sequence[Standing]) -> list[dict[str, Any]]:
                 record[f"over_{name}" + ("" if part == "value" else f"_{part}")] = value
         record |= {name: entry.numbers.get(name, NAN) for name in _NUMBERS}
         record["published_verdict"] = entry.verdict
-        record["n_trajectories"] = len(entry.means)
+        record["n_trajectories"] = entry.n_trajectories
         found.append(record)
     return found
 

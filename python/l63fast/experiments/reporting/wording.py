@@ -239,6 +239,6 @@ def _published(finding: Finding) -> list[str]:
 
 
 def _diverged(entry: Entry) -> str:
-    n = len(entry.means)
+    n = entry.n_trajectories
     lost = max(round(entry.numbers["diverged"] * n), 1)
     return f"{entry.method} diverged on {lost} of {n} trajectories."
