@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WIDTHS = (390, 1440)
 # What leaves the window and does not scroll inside a frame of its own.
 OVERFLOWING = """() => [...document.querySelectorAll("body *")].filter((e) => {
   const frame = e.parentElement.closest(".scroll, pre, nav ul");
@@ -69,8 +68,7 @@ def is_outside(url: str) -> bool:
     return not url.startswith(("file:", "data:"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
 def test_it_loads_without_a_complaint_and_nothing_overflows(
     browser: Any, address: str, width: int, scheme: str
 ) -> None:

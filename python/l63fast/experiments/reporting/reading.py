@@ -90,6 +90,8 @@ def _method(row: CycledRow, result: CycledResult) -> str:
 
 def _case(result: Any, more: str = "") -> Case:
     data = result.settings.data
+    if data.R is not None and "R " not in more:
+        more = ", ".join(filter(None, [more, f"R {[list(row) for row in data.R]}"]))
     return Case(data.operator, data.sigma, data.steps_per_cycle * data.dt, more)
 
 
