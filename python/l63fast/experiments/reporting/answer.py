@@ -118,7 +118,8 @@ def finding_of(entries: Sequence[Entry]) -> Finding:
 def _beside(best: Entry, other: Entry | None, *, pool: bool = False) -> Margin | None:
     if other is None or other is best:
         return None
-    return margin(best, other, other.method, pool=pool)
+    found = margin(best, other, other.method, pool=pool)
+    return found if math.isfinite(found.value) else None
 
 
 def margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Margin:

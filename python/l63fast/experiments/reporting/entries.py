@@ -119,14 +119,16 @@ class Entry:
     def against(self, other: Entry, *, pool: bool = False) -> Comparison:
         """Return this score beside another of the same case, paired by trajectory.
 
-        By the measure that decides, or by `pool`; dB compare by pool.
+        By the measure that decides, or by `pool`; dB compare by pool. Trajectories that
+        only one of them was tried on are left out.
         """
         by_pool = pool or not self.measure.endswith("rms")
         column = int(by_pool)
-        if set(self.blocks) != set(other.blocks):
+        both = [key for key in self.blocks if key in other.blocks]
+        if not both:
             nothing = (NAN, NAN)
             return Comparison(NAN, nothing, NAN, nothing)
-        sizes = {k: min(len(self.blocks[k]), len(other.blocks[k])) for k in self.blocks}
+        sizes = {k: min(len(self.blocks[k]), len(other.blocks[k])) for k in both}
         return compare(
             np.concatenate([self.blocks[k][:n, column] for k, n in sizes.items()]),
             np.concatenate([other.blocks[k][:n, column] for k, n in sizes.items()]),

@@ -161,6 +161,7 @@ def _facts(subject: Subject) -> dict[str, Any]:
         "n_cells": len(results),
         "n_cases": len(subject.findings),
         "n_methods": len({entry.method for entry in subject.entries}),
+        "n_seeds": max(int(e.numbers.get("n_seeds", 1)) for e in subject.entries),
         "n_trajectories": metrics["n_trajectories"],
         "n_times": metrics.get("n_cycles", metrics.get("n_times")),
         "first": min(str(r.timing["started"]) for r in results)[:10],

@@ -205,8 +205,8 @@ def _optimum(finding: Finding) -> str:
     assert best is not None
     if margin is None:
         return (
-            "How far this is from the optimum is not known: the experiment has no "
-            "particle filter to compare with."
+            "How far this is from the optimum is not known: the experiment has none on "
+            "the same trajectories."
         )
     which = (
         "the optimum"
