@@ -13,8 +13,9 @@ import pytest
 from l63fast.experiments.reporting.answer import findings
 from l63fast.experiments.reporting.entries import Case, Entry
 from l63fast.experiments.reporting.latex import escaped, latex_table
+from l63fast.experiments.reporting.records import records
 from l63fast.experiments.reporting.subject import Subject
-from l63fast.experiments.reporting.tables import records, standings
+from l63fast.experiments.reporting.tables import standings
 from l63fast.experiments.reporting.wording import (
     headline,
     overview,

@@ -15,12 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast.experiments.reporting.pictures import LEADS, SECTIONS, Chapter
 from l63fast.experiments.reporting.provenance import origins, settings_of
+from l63fast.experiments.reporting.records import answer_rows
 from l63fast.experiments.reporting.subject import Subject
-from l63fast.experiments.reporting.tables import (
-    Standing,
-    answer_rows,
-    columns_of,
-)
+from l63fast.experiments.reporting.tables import Standing, columns_of
 from l63fast.experiments.reporting.wording import headline, overview, sentences
 from l63fast.plotting import method_looks
 

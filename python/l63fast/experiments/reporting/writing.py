@@ -17,9 +17,10 @@ from l63fast.experiments.reporting.latex import latex_table
 from l63fast.experiments.reporting.page import Drawn, render
 from l63fast.experiments.reporting.pictures import Picture
 from l63fast.experiments.reporting.provenance import origins
+from l63fast.experiments.reporting.records import answer_rows, records
 from l63fast.experiments.reporting.source import Source
 from l63fast.experiments.reporting.subject import Subject
-from l63fast.experiments.reporting.tables import answer_rows, records, standings
+from l63fast.experiments.reporting.tables import standings
 from l63fast.experiments.reporting.wording import headline, overview, sentences
 from l63fast.experiments.result import csv_text, write_text
 from l63fast.storage import result_directory
