@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builds import built, configured
+from report_help import experiment_with_report
 
 
 @pytest.fixture
@@ -27,6 +28,12 @@ def memory_path() -> Iterator[Path]:
 def core_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the build folder of the plain core, as `cmake` alone makes it."""
     return built(configured(tmp_path_factory.mktemp("core")))
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small experiment of several cases with its report."""
+    return experiment_with_report(tmp_path_factory.mktemp("reported"))
 
 
 @pytest.fixture(params=["cpp", "numba"])

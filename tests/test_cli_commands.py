@@ -119,7 +119,7 @@ def test_evaluate_prints_the_table_and_the_verdict(l63fast: Command) -> None:
 
 def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> None:
     words = ("--models", "mlp", "--operators", "x,x2", "--n_iterations", 1)
-    sizes = (*FLAGS, "--workers", 1, "--results", "out")
+    sizes = (*FLAGS, "--workers", 1, "--results", "out", "--no_report")
     run = l63fast("experiment", *words, *sizes)
     assert run.code == 0
     assert "[ 2/2] mlp_x2_k1" in run.out
@@ -164,7 +164,7 @@ def test_training_without_observation_error_is_refused_before_data_are_made(
 
 def test_an_experiment_never_replaces_one_of_other_settings(l63fast: Command) -> None:
     axes = ("--models", "mlp", "--operators", "x", "--n_iterations", 1)
-    few = [*FLAGS, *axes, "--workers", 1]
+    few = [*FLAGS, *axes, "--workers", 1, "--no_report"]
     assert l63fast("experiment", *few).code == 0
     before = contents(Path("results/quick/mlp_x_k1"))
     run = l63fast("experiment", *few, "--seed", 3)
@@ -188,6 +188,7 @@ def test_a_cycled_experiment_ends_with_measured_beside_published(
     l63fast: Command,
 ) -> None:
     words = ("sakov2012", "--methods", "oi,pf-100", *CYCLED, "--workers", 1)
+    words = (*words, "--no_report")
     run = l63fast("experiment", *words)
     assert run.code == 0, run.err
     assert "[ 2/2] pf-100" in run.out

@@ -13,6 +13,7 @@ from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
 from l63fast.cli.output import say
 from l63fast.cli.progress import task_progress
+from l63fast.cli.report import report_on
 from l63fast.cli.settings import given_tables, resolved
 from l63fast.cli.where import WHERE, describe_where, where
 from l63fast.errors import ConfigurationError
@@ -141,6 +142,7 @@ PLACE: Final = (
         *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
         *PLACE,
+        Option("no_report", bool, "Leave out the report, which takes a while.", False),
         *WHERE,
         options.RESUME,
         *options.RUN,
@@ -150,13 +152,14 @@ def experiment(given: Given) -> None:
     """Compare encoders, or cycled schemes, on the same data in one table.
 
     Each cell has a result folder of its own; tables and figures are in the folder
-    `summary`. Cells that fail are named at the end and the rest is kept.
+    `summary`, a page about all of it in `report`. Cells that fail are named at the end
+    and the rest is kept.
     """
-    if run_chosen(chosen_experiment(given), given):
+    if run_chosen(chosen_experiment(given), given, report=not given["no_report"]):
         raise typer.Exit(1)
 
 
-def run_chosen(chosen: Experiment, given: Given) -> bool:
+def run_chosen(chosen: Experiment, given: Given, *, report: bool = False) -> bool:
     """Run an experiment, or print what would be run; return whether a cell failed."""
     from l63fast.experiments.runner import chosen_cells
     from l63fast.storage.paths import checked_target
@@ -175,7 +178,10 @@ def run_chosen(chosen: Experiment, given: Given) -> bool:
         return False
     outcome = _run(chosen, folder.parent, n_workers, scheduler, given)
     _show(chosen, outcome, quiet=given["quiet"])
-    return bool(outcome.failures)
+    failed = bool(outcome.failures)
+    if report and outcome.results:
+        failed |= not report_on(folder, outcome.failures, quiet=given["quiet"])
+    return failed
 
 
 def chosen_experiment(given: Given) -> Experiment:

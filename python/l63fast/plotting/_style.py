@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -88,10 +90,47 @@ _LOOKS: Final = {
 }
 
 
+_SIBLINGS: Final = (
+    ("", "", 0.0),
+    ("--", "s", -0.4),
+    (":", "v", 0.4),
+    ("-.", "d", -0.65),
+    ("-", "h", 0.6),
+)
+
+
 def look(method: str) -> Look:
     """Return the look of a method: the first known name that its label contains."""
     lowered = method.lower()
     return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
+
+
+def looks(methods: Iterable[str], among: Sequence[str] = ()) -> dict[str, Look]:
+    """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
+
+    They keep the colour of their kind and differ in its shade, line and marker; the
+    shortest name has the plain look. `among` are all methods of an experiment: given
+    the same, every figure draws a method alike.
+    """
+    chosen = list(methods)
+    names = [*among, *(name for name in chosen if name not in among)]
+    seen: dict[Look, int] = {}
+    found: dict[str, Look] = {}
+    for method in sorted(names, key=len):
+        base = look(method)
+        i = seen[base] = seen.get(base, -1) + 1
+        line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
+        found[method] = Look(
+            _shaded(base.color, shade), line or base.linestyle, marker or base.marker
+        )
+    return {name: found[name] for name in chosen}
+
+
+def _shaded(color: str, shade: float) -> str:
+    """Return a colour moved towards white (above 0) or black (below)."""
+    end = float(shade > 0.0)
+    red, green, blue = (v + abs(shade) * (end - v) for v in to_rgb(color))
+    return str(to_hex((red, green, blue)))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,12 +18,13 @@ from l63fast.plotting._style import (
     COLUMN,
     GREEN,
     ORANGE,
+    looks,
     new_figure,
     plain_log,
     styled,
 )
 
-__all__ = ["training_curves", "tuning_curve"]
+__all__ = ["training_curves", "tuning_curve", "validation_curves"]
 
 
 @styled
@@ -120,6 +122,49 @@ def tuning_curve(
     ax.set_xlabel(parameter)
     ax.set_ylabel(label)
     fig.legend(loc="outside upper center")
+    return fig
+
+
+@styled
+def validation_curves(
+    histories: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    label: str = "rmse, validation",
+    among: Sequence[str] = (),
+) -> Figure:
+    """Return the validation score of several encoders per epoch, the lowest marked.
+
+    Parameters
+    ----------
+    histories : encoder -> [(epoch, score), ...]
+    label : str
+        What the score is.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    if not histories or not all(histories.values()):
+        raise ArgumentValueError("histories: expected epochs of each, got none")
+    fig = new_figure(COLUMN, 3.4)
+    ax = fig.subplots()
+    for (name, rows), how in zip(
+        histories.items(), looks(histories, among).values(), strict=True
+    ):
+        epochs, scores = np.array(rows, dtype=float).T
+        marker = "o" if len(epochs) < 3 else ""
+        line: dict[str, Any] = {"color": how.color, "linestyle": how.linestyle}
+        ax.plot(epochs, scores, marker=marker, label=name, **line)
+        at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
+        ax.plot(epochs[at], scores[at], marker=how.marker, markersize=5.0, **line)
+    plain_log(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(label)
+    fig.legend(loc="outside upper center", ncols=4)
     return fig
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,15 +13,19 @@ from l63fast.errors import ArgumentValueError
 from l63fast.plotting._style import (
     COLUMN,
     GREY,
-    PAGE,
-    look,
+    Look,
+    looks,
     new_figure,
     plain_log,
     shown,
     styled,
 )
 
-__all__ = ["MethodScore", "method_claims", "method_scores", "scores_by_sigma"]
+__all__ = [
+    "MethodScore",
+    "method_claims",
+    "method_scores",
+]
 
 
 _EDGE: Final[dict[str, Any]] = {"edgecolor": GREY, "linewidth": 1.0}  # one value
@@ -39,7 +42,11 @@ class MethodScore(NamedTuple):
 
 @styled
 def method_scores(
-    scores: Mapping[str, MethodScore], *, label: str, title: str = ""
+    scores: Mapping[str, MethodScore],
+    *,
+    label: str,
+    title: str = "",
+    among: Sequence[str] = (),
 ) -> Figure:
     """Return the score of every method beside the range that was published for it.
 
@@ -50,6 +57,8 @@ def method_scores(
         What the score is; "dB" is drawn on a linear axis.
     title : str
         On which data.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -57,11 +66,12 @@ def method_scores(
         If there is nothing to draw.
     """
     fig, ax = _rows(scores, title)
+    drawn = looks(scores, among)
     for y, (method, score) in enumerate(scores.items()):
         low, high = score.published
         if math.isfinite(low):
             ax.barh(y, high - low, 0.62, left=low, color=GREY, alpha=0.35, **_EDGE)
-        _draw(ax, y, method, score)
+        _draw(ax, y, drawn[method], score)
         _beside(ax, y, _written(score.value, label))
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
@@ -76,7 +86,9 @@ def method_scores(
 
 
 @styled
-def method_claims(ratios: Mapping[str, MethodScore], *, title: str = "") -> Figure:
+def method_claims(
+    ratios: Mapping[str, MethodScore], *, title: str = "", among: Sequence[str] = ()
+) -> Figure:
     """Return how far innovations have the covariance that each method claims for them.
 
     Parameters
@@ -85,6 +97,8 @@ def method_claims(ratios: Mapping[str, MethodScore], *, title: str = "") -> Figu
         Mean of d' S^-1 d / m over the innovations d: 1 if the claim S is right.
     title : str
         On which data.
+    among : sequence of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -92,8 +106,9 @@ def method_claims(ratios: Mapping[str, MethodScore], *, title: str = "") -> Figu
         If there is nothing to draw.
     """
     fig, ax = _rows(ratios, title)
+    drawn = looks(ratios, among)
     for y, (method, ratio) in enumerate(ratios.items()):
-        _draw(ax, y, method, ratio)
+        _draw(ax, y, drawn[method], ratio)
         _beside(ax, y, f"{ratio.value:.2f}")
     ax.axvline(1.0, color="black", linewidth=0.8, zorder=0.5)
     finite = [ratio.value for ratio in ratios.values() if math.isfinite(ratio.value)]
@@ -101,64 +116,6 @@ def method_claims(ratios: Mapping[str, MethodScore], *, title: str = "") -> Figu
         plain_log(ax, "x")
     ax.set_xlabel("mean of d′ S⁻¹ d / m (innovations d, claimed covariance S)")
     return fig
-
-
-@styled
-def scores_by_sigma(
-    panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
-    *,
-    label: str,
-) -> Figure:
-    """Return scores against the observation error, a row per interval of observations.
-
-    Parameters
-    ----------
-    panels : (column, row) -> method -> {sigma: MethodScore}
-        Column and row are titles: what is observed, and how often.
-    label : str
-        What the score is; "dB" is drawn on a linear axis.
-
-    Raises
-    ------
-    ArgumentValueError
-        If there is nothing to draw.
-    """
-    if not panels:
-        raise ArgumentValueError("panels: expected at least one, got none")
-    columns = list(dict.fromkeys(column for column, _ in panels))
-    rows = list(dict.fromkeys(row for _, row in panels))
-    fig = new_figure(PAGE if len(columns) > 2 else COLUMN, 0.8 + 2.4 * len(rows))
-    axes = fig.subplots(
-        len(rows), len(columns), sharex=True, sharey=True, squeeze=False
-    )
-    handles: dict[str, Artist] = {}
-    for (column, row), methods in panels.items():
-        ax = axes[rows.index(row), columns.index(column)]
-        for method, points in methods.items():
-            handles[method] = _draw_line(ax, method, points)
-        ax.set_title(f"{column}, {row}", fontsize=8.5)
-    for ax in axes.flat:
-        plain_log(ax, "x")
-        if not label.endswith("dB"):
-            plain_log(ax, "y")
-    fig.supxlabel("standard deviation of the observation error", fontsize=9.0)
-    fig.supylabel(label, fontsize=9.0)
-    fig.legend(
-        list(handles.values()), list(handles), loc="outside upper center", ncols=4
-    )
-    return fig
-
-
-def _draw_line(ax: Axes, method: str, points: Mapping[float, MethodScore]) -> Artist:
-    drawn = look(method)
-    sigmas = sorted(points)
-    values = [points[sigma].value for sigma in sigmas]
-    for sigma in sigmas:
-        ax.plot([sigma, sigma], points[sigma].interval, color=drawn.color)
-    return ax.plot(
-        sigmas, values, color=drawn.color, linestyle=drawn.linestyle,
-        marker=drawn.marker, markersize=4.5,
-    )[0]  # fmt: skip
 
 
 def _written(value: float, label: str) -> str:
@@ -180,10 +137,9 @@ def _rows(scores: Mapping[str, MethodScore], title: str) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _draw(ax: Axes, y: int, method: str, score: MethodScore) -> None:
+def _draw(ax: Axes, y: int, drawn: Look, score: MethodScore) -> None:
     if not math.isfinite(score.value):
         return
-    drawn = look(method)
     ax.plot(score.interval, [y, y], color=drawn.color, linewidth=1.8)
     ax.plot(score.value, y, marker=drawn.marker, color=drawn.color, markersize=5.0)
 

@@ -12,6 +12,7 @@ from l63fast.verification.ensembles import (
     rank_histogram,
     spread_skill,
 )
+from l63fast.verification.failures import FAR_OFF, Failure, classify_failures
 from l63fast.verification.innovations import (
     InnovationStatistics,
     innovation_statistics,
@@ -35,14 +36,17 @@ from l63fast.verification.scores import (
 
 __all__ = [
     "CLIMATOLOGICAL_RMS",
+    "FAR_OFF",
     "MEASURES",
     "Comparison",
+    "Failure",
     "InnovationStatistics",
     "RankHistogram",
     "Repetitions",
     "Scores",
     "SpreadSkill",
     "Standing",
+    "classify_failures",
     "compare",
     "crps",
     "decibel",

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.result import TRAJECTORIES, trajectories_csv
 from l63fast.experiments.cycled.settings import CycledCell
+from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
 from l63fast.experiments.result import (
     CONFIG,
     METRICS,
@@ -30,7 +31,12 @@ from l63fast.experiments.result import (
     write_text,
 )
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.storage import partial_directory, result_directory, write_json
+from l63fast.storage import (
+    partial_directory,
+    result_directory,
+    write_dataset,
+    write_json,
+)
 from l63fast.twin import TwinExperiment
 from l63fast.verification import (
     crps,
@@ -41,6 +47,9 @@ from l63fast.verification import (
     spread_skill,
     trajectory_means,
 )
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["measure_name", "problem_of", "run_cycled_cell"]
 
@@ -91,6 +100,7 @@ def run_cycled_cell(
             prepared.export(folder)
         means = trajectory_means(result.analysis, truth)
         write_text(folder, TRAJECTORIES, trajectories_csv(means))
+        write_dataset(_diagnosed(problem, result, truth), folder / DIAGNOSTICS)
         seconds = {
             "tuning": tuned - start,
             "tuning_resumed": resumed,
@@ -101,6 +111,21 @@ def run_cycled_cell(
         }
         write_json(folder / TIMING, timing(started, seconds))
     return metrics
+
+
+def _diagnosed(
+    problem: CycledProblem, result: CycleResult, truth: np.ndarray
+) -> xarray.Dataset:
+    split, data = problem.twin.split("test"), problem.twin.settings
+    cycles = 1 + np.arange(result.scored.start, result.scored.stop)
+    return diagnose(
+        truth,
+        result.background,
+        result.analysis,
+        split.observations[:, result.scored],
+        cycles * (data.steps_per_cycle * data.dt),
+        data,
+    )
 
 
 def _threads(cell: CycledCell) -> AbstractContextManager[None]:

@@ -1,0 +1,139 @@
+"""Which method wins where, by how much, and how far from the optimum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from l63fast.experiments.reporting.entries import (
+    Case,
+    Entry,
+    contenders,
+    optimum_of,
+    three_d_var_of,
+)
+from l63fast.verification import Comparison
+
+__all__ = ["Finding", "Margin", "finding_of", "findings", "margin"]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How an entry scores beside another, paired; a ratio, or a difference in dB.
+
+    Attributes
+    ----------
+    other : str
+    value, low, high : float
+    in_decibel : bool
+    """
+
+    other: str
+    value: float
+    low: float
+    high: float
+    in_decibel: bool = False
+
+    @property
+    def neutral(self) -> float:
+        """The value of two that score alike."""
+        return 0.0 if self.in_decibel else 1.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an interval; a single trajectory has none."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out that both score alike."""
+        return self.is_known and not self.low <= self.neutral <= self.high
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the methods of one case show.
+
+    Attributes
+    ----------
+    case : Case
+    entries : tuple of Entry
+    best : Entry or None
+        None where every method diverged.
+    tied : tuple of Margin
+        Methods that cannot be told from the best, beside it.
+    next : Margin or None
+        The next method that can.
+    three_d_var, optimum : Margin or None
+        The best beside those.
+    optimum_settled : bool
+        Whether the optimum settled as its size grew, as far as is known.
+    diverged : tuple of Entry
+        Methods of which at least one trajectory diverged.
+    """
+
+    case: Case
+    entries: tuple[Entry, ...]
+    best: Entry | None
+    tied: tuple[Margin, ...] = ()
+    next: Margin | None = None
+    three_d_var: Margin | None = None
+    optimum: Margin | None = None
+    optimum_settled: bool = True
+    diverged: tuple[Entry, ...] = ()
+
+
+def findings(entries: Sequence[Entry]) -> list[Finding]:
+    """Return the finding of each case, in the order of the entries."""
+    cases = dict.fromkeys(entry.case for entry in entries)
+    return [finding_of([e for e in entries if e.case == case]) for case in cases]
+
+
+def finding_of(entries: Sequence[Entry]) -> Finding:
+    """Return what the entries of one case show."""
+    case = entries[0].case
+    ranked = contenders(entries)
+    lost = tuple(
+        e for e in entries if e.role == "method" and e.numbers.get("diverged", 0.0) > 0
+    )
+    if not ranked:
+        return Finding(case, tuple(entries), None, diverged=lost)
+    best, optimum, base = ranked[0], optimum_of(entries), three_d_var_of(entries)
+    beside = [margin(other, best, other.method) for other in ranked[1:]]
+    clear = [found for found in beside if found.is_clear]
+    return Finding(
+        case,
+        tuple(entries),
+        best,
+        tied=tuple(found for found in beside if not found.is_clear),
+        next=clear[0] if clear else None,
+        three_d_var=_beside(best, base),
+        optimum=_beside(best, optimum, pool=True),
+        optimum_settled=optimum is None or _settled(optimum),
+        diverged=lost,
+    )
+
+
+def _beside(best: Entry, other: Entry | None, *, pool: bool = False) -> Margin | None:
+    if other is None or other is best:
+        return None
+    found = margin(best, other, other.method, pool=pool)
+    return found if math.isfinite(found.value) else None
+
+
+def margin(entry: Entry, other: Entry, name: str, *, pool: bool = False) -> Margin:
+    """Return how an entry scores beside another; dB as their difference."""
+    found: Comparison = entry.against(other, pool=pool)
+    values = [found.ratio, *found.ratio_ci95]
+    if entry.in_decibel:
+        values = [20.0 * math.log10(v) if v > 0.0 else math.nan for v in values]
+    value, low, high = values
+    return Margin(name, value, low, high, in_decibel=entry.in_decibel)
+
+
+def _settled(optimum: Entry) -> bool:
+    metrics = optimum.results[0].metrics if optimum.results else {}
+    if "convergence" in metrics:
+        return bool(metrics["convergence"]["settled"])
+    return bool(optimum.numbers.get("settled", 1.0))

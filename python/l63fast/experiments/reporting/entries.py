@@ -1,0 +1,155 @@
+"""One entry per method and case, the same for every kind of experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast.experiments.describe import observed
+from l63fast.verification import Comparison, compare
+
+__all__ = ["NAN", "Case", "Entry", "contenders", "optimum_of", "three_d_var_of"]
+
+NAN: Final = math.nan
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the methods of one comparison were given.
+
+    Attributes
+    ----------
+    operator : str
+    sigma, interval : float
+    more : str
+        What else varies between cases, in words; usually empty.
+    """
+
+    operator: str
+    sigma: float
+    interval: float
+    more: str = ""
+
+    @property
+    def title(self) -> str:
+        """The case in words."""
+        more = f", {self.more}" if self.more else ""
+        return (
+            f"{observed(self.operator)} observed with σ = {self.sigma:.3g} every "
+            f"{self.interval:g} time units{more}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One method on one case.
+
+    Attributes
+    ----------
+    case : Case
+    method : str
+    role : {"method", "baseline", "optimum"}
+        Baselines (climatology, the background) and the optimum do not compete.
+    scheme : str
+        "3dvar", "encoder", ...
+    measure : str
+        The score that decides, in words: "rms", "mirror-aware pool", "dB".
+    score, low, high : float
+        With its 95 % interval.
+    rms, pool : float
+        Mirror-aware where the measure is.
+    blocks : dict of (n_trajectories, 2)
+        Time means of the instantaneous rms and of its square, by the hash of the test
+        trajectories: a method that was tried on fewer of them has the first ones.
+    numbers : dict
+        More numbers of this method: "diverged", "sign_flips", "p95" (shares and a
+        quantile), "per_cycle", "per_analysis", "training" (seconds), "spread",
+        "innovation", "published_low", "published_high"; left out where unknown.
+    verdict : str
+        Beside what was published.
+    results : tuple
+        The results that it was made of, one per seed.
+    shown_in : str
+        Which states of those results are meant: "analysis", or a baseline's name.
+    """
+
+    case: Case
+    method: str
+    role: str
+    scheme: str
+    measure: str
+    score: float
+    low: float
+    high: float
+    rms: float
+    pool: float
+    blocks: Mapping[str, np.ndarray]
+    numbers: dict[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    results: tuple[Any, ...] = ()
+    shown_in: str = "analysis"
+
+    @property
+    def in_decibel(self) -> bool:
+        """Whether scores are differences already, of which no ratio makes sense."""
+        return self.measure.endswith("dB")
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is a score."""
+        return math.isfinite(self.score)
+
+    @property
+    def n_trajectories(self) -> int:
+        """How many test trajectories there are, in all."""
+        return sum(len(block) for block in self.blocks.values())
+
+    @cached_property
+    def _scoring(self) -> dict[str, int]:
+        scores = self.results[0].settings.scores if self.results else None
+        return (
+            {"n_bootstrap": scores.n_bootstrap, "seed": scores.seed} if scores else {}
+        )
+
+    def against(self, other: Entry, *, pool: bool = False) -> Comparison:
+        """Return this score beside another of the same case, paired by trajectory.
+
+        By the measure that decides, or by `pool`; dB compare by pool. Trajectories that
+        only one of them was tried on are left out.
+        """
+        by_pool = pool or not self.measure.endswith("rms")
+        column = int(by_pool)
+        both = [key for key in self.blocks if key in other.blocks]
+        if not both:
+            nothing = (NAN, NAN)
+            return Comparison(NAN, nothing, NAN, nothing)
+        sizes = {k: min(len(self.blocks[k]), len(other.blocks[k])) for k in both}
+        return compare(
+            np.concatenate([self.blocks[k][:n, column] for k, n in sizes.items()]),
+            np.concatenate([other.blocks[k][:n, column] for k, n in sizes.items()]),
+            measure="pool" if by_pool else "rms",
+            **self._scoring,
+        )
+
+
+def contenders(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that compete and did not diverge, best first."""
+    ours = [entry for entry in entries if entry.role == "method" and entry.is_finite]
+    return sorted(ours, key=lambda entry: entry.score)
+
+
+def optimum_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return the entry that stands for the optimum of a case."""
+    found = [e for e in entries if e.role == "optimum" and e.is_finite]
+    return found[0] if found else None
+
+
+def three_d_var_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return the best 3D-Var of a case."""
+    found = [e for e in entries if e.scheme == "3dvar" and e.is_finite]
+    return min(found, key=lambda entry: entry.score, default=None)

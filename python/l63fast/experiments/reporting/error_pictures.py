@@ -1,0 +1,183 @@
+"""Figures of errors: their growth, where they are, and the increments against them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast import plotting
+from l63fast.experiments.reporting.answer import Finding
+from l63fast.experiments.reporting.pictures import Chapter, Picture
+from l63fast.experiments.reporting.state_pictures import NOT_STORED
+from l63fast.experiments.reporting.subject import Subject, as_float, samples_of
+from l63fast.observation import ObservationOperator
+from l63fast.plotting import ErrorGrowth, Increments
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["attractor", "gain", "horizon", "increments"]
+
+Found = dict[str, "xarray.Dataset"]
+_MOST_CURVES: Final = 9
+_MOST_MAPS: Final = 6
+_MOST_ROWS: Final = 4
+
+
+def _each(
+    subject: Subject,
+    most: int,
+    draw: Callable[[Subject, Finding, Found], Picture | None],
+    having: str = "lead",
+) -> Chapter:
+    """Return the picture of each featured case; say once where nothing is stored."""
+    chapter = Chapter()
+    for finding in subject.featured:
+        found = subject.diagnosed(finding, most, having=having)
+        picture = None
+        if found:
+            picture = draw(subject, finding, found)
+        if picture is not None:
+            chapter.pictures.append(picture)
+    if not chapter.pictures:
+        chapter.missing.append(NOT_STORED)
+    return chapter
+
+
+def horizon(subject: Subject) -> Chapter:
+    """Return the growth of the error in forecasts from the analyses."""
+    return _each(subject, _MOST_CURVES, _growth)
+
+
+def _growth(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    names = ("lead", "forecast_error", "forecast_error_low", "forecast_error_high")
+    curves = {
+        name: ErrorGrowth(*(as_float(data, n).tolist() for n in names))
+        for name, data in found.items()
+        if np.isfinite(as_float(data, "forecast_error")).any()
+    }
+    if not curves:
+        return None
+    first = next(iter(found.values()))
+    far = float(first.attrs["far_off"])
+    best = finding.best.method if finding.best else ""
+    times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
+    longest = max(times, key=lambda name: times[name])
+    reach = times[longest]
+    return Picture(
+        f"horizon{subject.suffix(finding.case)}",
+        plotting.forecast_growth(curves, limit=far, band=best, among=subject.methods),
+        "Error of forecasts without model error against their lead time, mean over "
+        f"{int(first['n_forecasts'])} analyses spread over all test trajectories; "
+        f"band: 10–90 % of {best}; {finding.case.title}. Errors double in about 0.77 "
+        f"time units; {far:g} is half the error of climatology. In the key: when the "
+        "mean reaches it.",
+        f"Longest forecast horizon: {longest}"
+        + (f", {reach:.1f} time units." if math.isfinite(reach) else "."),
+    )
+
+
+def attractor(subject: Subject) -> Chapter:
+    """Return where on the attractor the analyses are wrong."""
+    return _each(subject, _MOST_MAPS, _maps, having="map_square")
+
+
+def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    maps = {name: np.sqrt(as_float(data, "map_square")) for name, data in found.items()}
+    maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
+    if not maps:
+        return None
+    first = next(iter(found.values()))
+    blind = ObservationOperator(finding.case.operator).is_mirror_blind
+    return Picture(
+        f"error_map{subject.suffix(finding.case)}",
+        plotting.error_maps(
+            maps,
+            x_edges=as_float(first, "map_x_edge"),
+            z_edges=as_float(first, "map_z_edge"),
+            label=f"{'mirror-aware ' if blind else ''}error (rms)",
+        ),
+        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis by "
+        f"x and z of the truth; {finding.case.title}. "
+        f"{samples_of(list(found.values()))} per method; empty: the truth was never "
+        f"there.{_some(finding, maps)}",
+        "Maps of the analysis error over the attractor.",
+    )
+
+
+def increments(subject: Subject) -> Chapter:
+    """Return increments by component beside those that were needed."""
+    return _each(subject, _MOST_ROWS, _histograms, having="increment_share")
+
+
+def _histograms(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    names = (
+        *("increment_edges", "increment_share", "increment_needed", "increment_rms"),
+        *("increment_needed_rms", "increment_correlation"),
+    )
+    rows = {
+        name: Increments(*(as_float(data, n) for n in names))
+        for name, data in found.items()
+    }
+    return Picture(
+        f"increments{subject.suffix(finding.case)}",
+        plotting.increment_histograms(rows, among=subject.methods),
+        "Increments x_a − x_b by component (lines) beside those that lead from the "
+        f"background to the truth (grey); {finding.case.title}. "
+        f"{samples_of(list(found.values()))} per method. Above each: root mean square "
+        "made over that needed, and the correlation of both; 1 and 1 would be perfect. "
+        "The 2 % largest of those needed lie beyond the axes."
+        f"{_some(finding, rows)}",
+        "Histograms of increments made and needed, by component and method.",
+    )
+
+
+def gain(subject: Subject) -> Chapter:
+    """Return the gain in the increments, for linear operators."""
+    linear = [
+        f for f in subject.featured if ObservationOperator(f.case.operator).is_linear
+    ]
+    if not linear:
+        return Chapter(
+            missing=["No linear operator: there is no gain to compare with."]
+        )
+    return _each(subject, _MOST_ROWS + 1, _gains, having="gain")
+
+
+def _gains(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    gains = {name: as_float(data, "gain") for name, data in found.items()}
+    best = {name: as_float(data, "gain_needed") for name, data in found.items()}
+    explained = ", ".join(
+        f"{name} {100.0 * _share(data):.0f} %" for name, data in found.items()
+    )
+    return Picture(
+        f"gain{subject.suffix(finding.case)}",
+        plotting.gain_comparison(
+            gains,
+            best,
+            observed=ObservationOperator(finding.case.operator).labels,
+            among=subject.methods,
+        ),
+        "Gain K in the increments (markers): least squares of x_a − x_b on the "
+        "innovations y − H x_b. For 3D-Var it is the analytic B Hᵀ (H B Hᵀ + R)⁻¹, "
+        "which a network trained on the 3D-Var cost has to find. Bars: the best linear "
+        f"gain for the backgrounds of the same method; {finding.case.title}. "
+        f"{samples_of(list(found.values()))} per method. Share of the increments that "
+        f"the gain explains: {explained}.",
+        "Gains of the methods beside the best linear gain of each.",
+    )
+
+
+def _share(data: Any) -> float:
+    rms = as_float(data, "increment_rms") ** 2
+    explained = as_float(data, "gain_explained")
+    there = rms > 0.0
+    return float((explained[there] * rms[there]).sum() / rms[there].sum())
+
+
+def _some(finding: Finding, shown: dict[str, Any]) -> str:
+    n = sum(entry.role != "baseline" for entry in finding.entries)
+    return f" {len(shown)} of {n} methods are shown." if len(shown) < n else ""

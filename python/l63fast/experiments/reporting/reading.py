@@ -1,0 +1,214 @@
+"""Entries from the results of either kind of experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
+from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.evaluation import headline
+from l63fast.experiments.reporting.entries import NAN, Case, Entry
+from l63fast.experiments.reporting.names import case_notes, method_names
+from l63fast.experiments.reporting.seeds import averaged, by_seed
+from l63fast.experiments.reporting.source import Source
+from l63fast.experiments.result import Result
+from l63fast.verification import trajectory_means
+
+__all__ = ["entries_of"]
+
+_BASELINES: Final = ("climatology", "background")
+_WHOLE: Final = {
+    "extended Kalman": "extended Kalman filter",
+    "optimal interp.": "optimal interpolation",
+}
+_COMPARED: Final = (*_BASELINES, "3D-Var")
+# Backgrounds that say nothing beyond the climate: their optimum is that of none.
+_AS_GOOD_AS: Final = {"mean": "none", "independent": "none"}
+_STORED: Final = {"background": "background", "3D-Var": "three_d_var"}
+
+
+def entries_of(source: Source) -> list[Entry]:
+    """Return one entry per method and case, case by case."""
+    if source.is_cycled:
+        return _of_cycled(source.results)
+    return _of_encoders(source.results)
+
+
+def _of_cycled(results: Sequence[CycledResult]) -> list[Entry]:
+    entries = []
+    rows = {id(result): row for result, row in _with_rows(results)}
+    references = {
+        id(reference_of([r for r in results if r.settings.case == case]))
+        for case in dict.fromkeys(r.settings.case for r in results)
+    }
+    for group in by_seed(results):
+        first = group[0]
+        row = rows[id(first)]
+        role = "optimum" if id(first) in references else "method"
+        if first.settings.method.scheme == "climatology":
+            role = "baseline"
+        entry = Entry(
+            case=_case(first),
+            method=_method(row, first),
+            role=role,
+            scheme=first.settings.method.scheme,
+            measure=row.measure,
+            score=row.score,
+            low=row.low,
+            high=row.high,
+            rms=row.rms,
+            pool=row.pool,
+            blocks={},
+            numbers=_cycled_numbers(row, first.metrics),
+            verdict=row.verdict,
+            results=tuple(group),
+        )
+        entries.append(averaged(entry, [_cycled_means(r) for r in group]))
+    return entries
+
+
+def _with_rows(
+    results: Sequence[CycledResult],
+) -> list[tuple[CycledResult, CycledRow]]:
+    """Return each result with its row: rows come case by case."""
+    cases = dict.fromkeys(result.settings.case for result in results)
+    ordered = [r for case in cases for r in results if r.settings.case == case]
+    return list(zip(ordered, cycled_rows(results), strict=True))
+
+
+def _method(row: CycledRow, result: CycledResult) -> str:
+    # The size at which the optimum settled differs from case to case: not its name.
+    if result.settings.method.scheme == "optimum":
+        return "optimum"
+    return _WHOLE.get(row.method, row.method.replace("particles,", "particle filter,"))
+
+
+def _case(result: Any, more: str = "") -> Case:
+    data = result.settings.data
+    if data.R is not None and "R " not in more:
+        more = ", ".join(filter(None, [more, f"R {[list(row) for row in data.R]}"]))
+    return Case(data.operator, data.sigma, data.steps_per_cycle * data.dt, more)
+
+
+def _cycled_means(result: CycledResult) -> np.ndarray:
+    prefix = "mirror_" if result.metrics["measure"].startswith("mirror_") else ""
+    columns = [result.trajectories[f"{prefix}{name}"] for name in ("rms", "square")]
+    return np.stack(columns, axis=1)
+
+
+def _cycled_numbers(row: CycledRow, metrics: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {
+        "diverged": row.diverged,
+        "sign_flips": row.sign_flips,
+        "p95": float(metrics["scores"]["p95"]),
+        "per_cycle": row.seconds_per_cycle,
+        "per_analysis": row.seconds_per_analysis,
+        "training": row.training_seconds,
+        "spread": row.spread,
+        "innovation": row.innovation,
+        "published_low": row.published_low,
+        "published_high": row.published_high,
+    }
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def _of_encoders(results: Sequence[Any]) -> list[Entry]:
+    encoders = [result for result in results if isinstance(result, Result)]
+    names, notes = method_names(encoders), case_notes(encoders)
+    entries: list[Entry] = []
+    for group in by_seed(encoders):
+        first = group[0]
+        case = _case(first, notes[id(first)])
+        if all(entry.case != case for entry in entries):
+            entries += [_of_states(case, group, name, name) for name in _COMPARED]
+            found = [r for r in results if any(_is_bound_of(r, e) for e in group)]
+            entries += [_bound(case, found)] if found else []
+        entries.append(_of_states(case, group, "analysis", names[id(first)]))
+    cases = list(dict.fromkeys(entry.case for entry in entries))
+    return sorted(entries, key=lambda entry: cases.index(entry.case))
+
+
+def _is_bound_of(result: Any, encoder: Any) -> bool:
+    """Return whether a result is the optimum of the windows that an encoder sees."""
+    ours, theirs = result.settings, encoder.settings
+    if isinstance(result, Result) or ours.data != theirs.data:
+        return False
+    kind = theirs.background.kind
+    return bool(
+        ours.background.kind == _AS_GOOD_AS.get(kind, kind)
+        and ours.optimum.window == theirs.model.window
+        and ours.samples == theirs.samples
+    )
+
+
+def _bound(case: Case, results: Sequence[Any]) -> Entry:
+    """Return the optimum of the windows of a case."""
+    metrics, measure = results[0].metrics, headline(case.operator)
+    blind = measure.startswith("mirror_")
+    scores = metrics["scores"]["folded" if blind else "mean"]
+    low, high = map(float, scores["ci95"][measure])
+    entry = Entry(
+        case=case,
+        method="optimum",
+        role="optimum",
+        scheme="optimum",
+        measure=shown_measure(measure),
+        score=float(scores[measure]),
+        low=low,
+        high=high,
+        rms=float(scores["mirror_rms" if blind else "rms"]),
+        pool=float(scores[measure]),
+        blocks={},
+        numbers={"settled": float(all(r.settled for r in results))},
+        results=tuple(results),
+        shown_in="",
+    )
+    columns = slice(2, 4) if blind else slice(0, 2)
+    return averaged(entry, [r.trajectories[:, columns] for r in results])
+
+
+def _of_states(case: Case, group: Sequence[Result], states: str, method: str) -> Entry:
+    metrics = group[0].metrics
+    scores, measure = metrics["scores"][states], metrics["headline"]
+    low, high = map(float, scores["ci95"][measure])
+    prefix = "mirror_" if measure.startswith("mirror_") else ""
+    seconds = group[0].timing["seconds"]
+    numbers = {
+        "diverged": float(scores["divergence_rate"]),
+        "sign_flips": float(scores["sign_flip_rate"]),
+        "p95": float(scores["p95"]),
+    }
+    if states == "analysis" and "training and export" in seconds:
+        numbers["training"] = float(seconds["training and export"])
+    entry = Entry(
+        case=case,
+        method=method,
+        role="baseline" if states in _BASELINES else "method",
+        scheme={"3D-Var": "3dvar", "analysis": "encoder"}.get(states, states),
+        measure=shown_measure(measure),
+        score=float(scores[measure]),
+        low=low,
+        high=high,
+        rms=float(scores[f"{prefix}rms"]),
+        pool=float(scores[f"{prefix}pool"]),
+        blocks={},
+        numbers=numbers,
+        results=tuple(group),
+        shown_in=states,
+    )
+    means = [_encoder_means(r, states, mirror_aware=bool(prefix)) for r in group]
+    return averaged(entry, means)
+
+
+def _encoder_means(result: Result, states: str, *, mirror_aware: bool) -> np.ndarray:
+    truth = result.estimates["truth"].to_numpy()
+    if states == "climatology":  # is not stored and is not compared with
+        return np.full((len(truth), 2), NAN)
+    name = _STORED.get(states, states)
+    means = trajectory_means(result.estimates[name].to_numpy(), truth)
+    return means[:, 2:] if mirror_aware else means[:, :2]

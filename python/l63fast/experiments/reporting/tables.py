@@ -1,0 +1,230 @@
+"""The leaderboard: every entry in its case, as cells of text for page and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from l63fast.experiments.describe import observed
+from l63fast.experiments.reporting.answer import Finding, Margin, margin
+from l63fast.experiments.reporting.entries import (
+    NAN,
+    Entry,
+    optimum_of,
+    three_d_var_of,
+)
+from l63fast.experiments.reporting.subject import Subject
+from l63fast.experiments.reporting.wording import number, score_of
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Standing",
+    "columns_of",
+    "standings",
+]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entry in its case, and beside the best, 3D-Var and the optimum of it."""
+
+    entry: Entry
+    is_best: bool
+    is_tied: bool
+    best: Margin | None
+    three_d_var: Margin | None
+    optimum: Margin | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: what it says, and by what it is sorted."""
+
+    text: str
+    value: float | str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the leaderboard.
+
+    Attributes
+    ----------
+    key, title : str
+    is_text : bool
+        Left-aligned and sorted as words.
+    in_print : bool
+        Whether it belongs into the LaTeX table.
+    """
+
+    key: str
+    title: str
+    is_text: bool = False
+    in_print: bool = True
+
+
+def standings(subject: Subject) -> list[Standing]:
+    """Return every entry with its place, case by case, best first."""
+    return [row for finding in subject.findings for row in _of_case(finding)]
+
+
+def _of_case(finding: Finding) -> list[Standing]:
+    entries, best = finding.entries, finding.best
+    base, optimum = three_d_var_of(entries), optimum_of(entries)
+    tied = {other.other for other in finding.tied}
+    rows = []
+    for entry in entries:
+        alike = entry.role == "method" and entry.method in tied
+        rows.append(
+            Standing(
+                entry,
+                is_best=entry is best,
+                is_tied=alike,
+                best=_beside(entry, best),
+                three_d_var=_beside(entry, base),
+                optimum=_beside(entry, optimum, pool=True),
+            )
+        )
+    return sorted(rows, key=lambda r: r.entry.score if r.entry.is_finite else math.inf)
+
+
+def _beside(entry: Entry, other: Entry | None, *, pool: bool = False) -> Margin | None:
+    if other is None or other is entry or not entry.is_finite:
+        return None
+    found = margin(entry, other, other.method, pool=pool)
+    return found if math.isfinite(found.value) else None
+
+
+_WHERE: Final = (
+    Column("observed", "observed", is_text=True),
+    Column("sigma", "σ"),
+    Column("interval", "every"),
+    Column("more", "case", is_text=True),
+)
+_ALWAYS: Final = (
+    Column("method", "method", is_text=True),
+    Column("score", "score"),
+    Column("ci95", "95 %"),
+)
+_OPTIONAL: Final = (
+    Column("three_d_var", "vs 3D-Var"),
+    Column("optimum", "/ optimum"),
+    Column("published", "published"),
+    Column("p95", "95th pct.", in_print=False),
+    Column("sign_flips", "flips", in_print=False),
+    Column("diverged", "diverged", in_print=False),
+    Column("spread", "spread", in_print=False),
+    Column("per_cycle", "µs/cycle", in_print=False),
+    Column("training", "training", in_print=False),
+    Column("seeds", "seeds"),
+)
+
+
+def columns_of(rows: Sequence[Standing]) -> dict[Column, list[Cell]]:
+    """Return the columns that say something, with a cell for each row."""
+    cases = [row.entry.case for row in rows]
+    found: dict[Column, list[Cell]] = {}
+    for column in _WHERE:
+        cells = [_where(column.key, row) for row in rows]
+        if len({getattr(c, _CASE_FIELD[column.key]) for c in cases}) > 1:
+            found[column] = cells
+    for column in _ALWAYS:
+        found[column] = [_always(column.key, row) for row in rows]
+    for column in _OPTIONAL:
+        cells = [_optional(column.key, row) for row in rows]
+        if any(cell.text for cell in cells):
+            found[column] = cells
+    return found
+
+
+_CASE_FIELD: Final = {
+    "observed": "operator",
+    "sigma": "sigma",
+    "interval": "interval",
+    "more": "more",
+}
+
+
+def _where(key: str, row: Standing) -> Cell:
+    case = row.entry.case
+    if key == "observed":
+        return Cell(observed(case.operator), observed(case.operator))
+    if key == "more":
+        return Cell(case.more, case.more)
+    value = case.sigma if key == "sigma" else case.interval
+    return Cell(f"{value:.3g}", value)
+
+
+def _always(key: str, row: Standing) -> Cell:
+    entry = row.entry
+    if key == "method":
+        mark = "best" if row.is_best else "tied" if row.is_tied else entry.role
+        return Cell(entry.method, entry.method, mark)
+    text = score_of(entry)
+    value = entry.score if entry.is_finite else math.inf
+    if key == "score":
+        return Cell(text.split(" ")[0], value)
+    interval = text.partition(" (")[2].removesuffix(")")
+    return Cell(interval, entry.low if entry.is_finite else math.inf)
+
+
+def _optional(key: str, row: Standing) -> Cell:
+    if key in ("three_d_var", "optimum"):
+        return _margin_cell(getattr(row, key), change=key == "three_d_var")
+    numbers = row.entry.numbers
+    if key == "published":
+        return _published(row.entry)
+    if key == "seeds":
+        n = numbers.get("n_seeds", NAN)
+        return Cell("" if math.isnan(n) else f"{n:.0f}", n)
+    value = numbers.get(key, NAN)
+    return Cell("" if math.isnan(value) else _SHOWN[key](value), value)
+
+
+def _margin_cell(found: Margin | None, *, change: bool) -> Cell:
+    if found is None:
+        return Cell("", math.inf)
+    mark = "" if found.is_clear else "alike"
+    if found.in_decibel:
+        return Cell(f"{found.value:+.2f} dB".replace("-", "−"), found.value, mark)
+    if not change:
+        return Cell(f"{found.value:.2f}", found.value, mark)
+    return Cell(_change(found.value), found.value, mark)
+
+
+def _change(ratio: float) -> str:
+    if ratio >= 2.0:
+        return f"× {ratio:.1f}" if ratio < 1000.0 else f"× {ratio:.1e}"
+    return f"{100.0 * (ratio - 1.0):+.1f} %".replace("-", "−")
+
+
+def _published(entry: Entry) -> Cell:
+    low = entry.numbers.get("published_low", NAN)
+    high = entry.numbers.get("published_high", NAN)
+    if math.isnan(low):
+        return Cell("", math.inf)
+    text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    return Cell(f"{text} {entry.verdict}".strip().replace("-", "−"), low, entry.verdict)
+
+
+def _share(value: float) -> str:
+    return "0" if value == 0.0 else f"{100.0 * value:.2g} %"
+
+
+def _micro(seconds: float) -> str:
+    micro = 1e6 * seconds
+    return f"{micro:,.0f}".replace(",", "\u202f") if micro >= 100.0 else f"{micro:.2g}"
+
+
+_SHOWN: Final[dict[str, Any]] = {
+    "p95": number,
+    "sign_flips": _share,
+    "diverged": _share,
+    "spread": lambda value: f"{value:.2f}",
+    "per_cycle": _micro,
+    "training": lambda value: f"{value:.0f} s",
+}

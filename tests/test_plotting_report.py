@@ -1,0 +1,169 @@
+"""Figures of the report: what is drawn is what was given, and looks stay the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+
+from l63fast import plotting
+from l63fast.errors import ArgumentValueError
+from l63fast.plotting import ErrorGrowth, Excerpt, Increments, MethodScore
+
+LEAD = np.linspace(0.0, 4.0, 41)
+NAMES = ["EnKF, N=100", "3D-Var", "EnKF, N=10"]
+
+
+def drawn(figure):
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def growing(start, rate=1.0):
+    error = np.minimum(start * np.exp(rate * LEAD), 9.0)
+    return ErrorGrowth(LEAD, error, 0.5 * error, 2.0 * error)
+
+
+def increments():
+    edges = np.tile(np.linspace(-3.0, 3.0, 7), (3, 1))
+    shares = np.tile([0.0, 0.2, 0.3, 0.3, 0.2, 0.0], (3, 1))
+    rms = np.array([1.0, 1.0, 0.0])
+    return Increments(edges, shares, shares, rms, np.ones(3), np.array([0.9, 0.8, 0]))
+
+
+def excerpt(title="test 3: sign flip"):
+    times = 0.1 * np.arange(1, 11)
+    path = np.tile(np.linspace(1.0, 9.0, 91)[:, None], (1, 3))
+    truth = path[::10]
+    moved = truth * [-1.0, -1.0, 1.0]
+    return Excerpt(title, times, truth, truth + 1.0, moved, path,
+                   0.1 + 0.01 * np.arange(91))  # fmt: skip
+
+
+def test_the_horizon_is_where_the_mean_crosses_the_limit():
+    assert plotting.horizon(growing(1.0), math.e) == pytest.approx(1.0)
+    assert plotting.horizon(growing(0.5), 1.0) == pytest.approx(math.log(2.0))
+    assert plotting.horizon(growing(1e-6), 3.8) == math.inf
+    assert plotting.horizon(growing(5.0), 3.8) == 0.0
+    broken = growing(1.0)._replace(mean=[math.nan] * 41)
+    assert plotting.horizon(broken, 3.8) == 0.0
+
+
+def test_forecast_growth_says_when_each_method_is_of_no_use():
+    curves = {"3D-Var": growing(1.0), "optimum": growing(1e-3)}
+    figure = drawn(plotting.forecast_growth(curves, limit=math.e, band="optimum"))
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["3D-Var: 1.0", "optimum: beyond"]
+    [ax] = figure.axes
+    assert len(ax.collections) == 1  # the band
+    assert ax.get_yscale() == "log"
+
+
+def test_a_method_looks_alike_whatever_stands_beside_it():
+    together = plotting.method_looks(NAMES, NAMES)
+    assert together["EnKF, N=10"].color == "#e69f00"  # the shortest of its kind
+    assert len({look.color for look in together.values()}) == 3
+    for name in NAMES:
+        assert plotting.method_looks([name], NAMES) == {name: together[name]}
+    costs = dict.fromkeys(reversed(NAMES), (1e-06, 1.0))
+    figure = drawn(plotting.score_against_cost(costs, label="rms", among=NAMES))
+    found = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
+    for name, look in together.items():
+        assert to_hex(found[name].get_color()) == look.color
+
+
+def test_maps_share_one_scale_and_are_empty_where_the_truth_never_was():
+    values = np.full((3, 4), np.nan)
+    values[1, 2] = 2.0
+    maps = {"a": values, "b": 2.0 * values}
+    figure = drawn(
+        plotting.error_maps(maps, x_edges=np.arange(4.0), z_edges=np.arange(5.0))
+    )
+    meshes = [ax.collections[0] for ax in figure.axes if ax.get_title()]
+    assert meshes[0].get_clim() == meshes[1].get_clim()
+    assert np.ma.count(meshes[0].get_array()) == 1
+
+
+def test_increments_tell_of_a_component_that_never_changes():
+    figure = drawn(plotting.increment_histograms({"3D-Var": increments()}))
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [
+        "1.00 of needed, r = 0.90", "3D-Var\n1.00 of needed, r = 0.80", "unchanged",
+    ]  # fmt: skip
+
+
+def test_failed_shares_add_up_beside_their_bars():
+    shares = {"EnKF": [0.01, 0.02, 0.0, 0.0], "optimum": [0.0] * 4}
+    kinds = ["sign flip", "wrong lobe", "far off", "divergence"]
+    figure = drawn(plotting.failure_shares(shares, kinds))
+    [ax] = figure.axes
+    assert [text.get_text() for text in ax.texts] == ["3 %", "none"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == kinds
+
+
+@pytest.mark.parametrize(("operator", "largest"), [("x", 10.0), ("x2", 0.0)])
+def test_a_failure_is_drawn_with_its_error(operator, largest):
+    figure = drawn(
+        plotting.failure_panels([excerpt(), excerpt("b")], operator=operator, far_off=4)
+    )
+    axes = np.array(figure.axes).reshape(3, 2)
+    assert [ax.get_title() for ax in axes[0]] == ["test 3: sign flip", "b"]
+    analysis = axes[2, 0].get_lines()[1].get_ydata()
+    exact = 18.0 * math.sqrt(2.0 / 3.0) if largest else 0.0
+    assert max(analysis) == pytest.approx(exact)
+
+
+def test_the_spread_stands_with_its_ratio_on_equal_axes():
+    curve = (np.array([0.1, 0.2]), np.array([0.2, 0.4]))
+    figure = drawn(plotting.spread_against_error({"EnKF": curve}, {"EnKF": 0.5}))
+    [ax] = figure.axes
+    assert ax.get_xlim() == ax.get_ylim()
+    assert figure.legends[0].get_texts()[0].get_text() == "EnKF: 0.50"
+
+
+def test_gains_stand_in_a_panel_per_observed_value():
+    gains = {"3D-Var": np.arange(6.0).reshape(3, 2)}
+    figure = drawn(plotting.gain_comparison(gains, gains, observed=("x", "y")))
+    assert len(figure.axes) == 2
+    markers = figure.axes[1].get_lines()[0]
+    assert list(markers.get_ydata()) == [1.0, 3.0, 5.0]
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [0.0, 2.0, 4.0]
+
+
+def test_scores_stand_against_the_interval():
+    points = {0.1: MethodScore(0.5, (0.4, 0.6)), 0.25: MethodScore(1.0, (0.9, 1.1))}
+    panels = {("x observed", "σ = 1"): {"3D-Var": points}}
+    figure = drawn(plotting.scores_by_interval(panels, label="rms"))
+    line = figure.axes[0].get_lines()[-1]
+    assert list(line.get_xdata()) == [0.1, 0.25]
+    assert "between observations" in figure.get_supxlabel()
+
+
+def test_the_lowest_validation_score_is_marked():
+    rows = [(1.0, 0.9), (2.0, 0.4), (3.0, 0.5)]
+    figure = drawn(plotting.validation_curves({"GRU": rows}))
+    [ax] = figure.axes
+    assert ax.get_lines()[1].get_xdata()[0] == 2.0
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plotting.forecast_growth({}, limit=1.0),
+        lambda: plotting.error_maps({}, x_edges=LEAD, z_edges=LEAD),
+        lambda: plotting.increment_histograms({}),
+        lambda: plotting.failure_shares({}, []),
+        lambda: plotting.failure_panels([], operator="x", far_off=1.0),
+        lambda: plotting.spread_against_error({}),
+        lambda: plotting.gain_comparison({}, {}, observed=("x",)),
+        lambda: plotting.score_against_cost({"a": (1.0, math.nan)}, label="rms"),
+        lambda: plotting.validation_curves({}),
+        lambda: plotting.scores_by_interval({}, label="rms"),
+    ],
+)
+def test_nothing_to_draw_is_refused(draw):
+    with pytest.raises(ArgumentValueError, match="expected"):
+        draw()

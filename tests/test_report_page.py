@@ -1,0 +1,209 @@
+"""The report as files: one page that needs nothing else, tables, figures, bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_runs import Command, make_command
+from l63fast.errors import DataFileError
+from l63fast.experiments import reporting
+from l63fast.experiments.diagnostics import DIAGNOSTICS
+from l63fast.experiments.reporting import write_report
+from l63fast.experiments.reporting.pictures import SECTIONS
+from l63fast.experiments.reporting.source import Source
+from l63fast.storage import update_directory, verify_directory
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and all text that a reader sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(reported: Path) -> Page:
+    return Page((reported / "report" / "report.html").read_text("utf-8"))
+
+
+def test_the_page_refers_to_nothing_outside_itself(reported: Path, page: Page) -> None:
+    addresses = [a[key] for _, a in page.tags for key in ("src", "href") if key in a]
+    assert len(addresses) > 20
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    text = (reported / "report" / "report.html").read_text("utf-8")
+    outside = set(re.findall(r"https?://[^\s'\"<>%)]+", text))
+    assert {a for a in outside if "www.w3.org" not in a} == set()
+    assert "@import" not in text
+    [policy] = [m for m in page.all("meta") if "http-equiv" in m]
+    assert "default-src 'none'" in policy["content"]
+
+
+def test_every_section_is_there_and_says_something(page: Page) -> None:
+    assert [a["id"] for a in page.all("section")] == list(SECTIONS)
+    assert {a["href"] for a in page.all("a")} == {f"#{key}" for key in SECTIONS}
+    names = [a["id"] for a in page.all("figure")]
+    assert len(names) == len(set(names)) == len(page.all("img"))
+    expected = {"scores_by_sigma", "cost", "animation", "gain_xy", "ranks_xy"}
+    expected |= {f"{n}_{o}" for o in ("xy", "x2") for n in ("panels", "error_map")}
+    assert expected <= set(names)
+    assert "gain_x2" not in names
+    assert all(img["alt"] for img in page.all("img"))
+
+
+def test_it_opens_with_the_answer(page: Page) -> None:
+    start = page.text.index("of 4 cases")
+    assert start < page.text.index("Leaderboard", page.text.index("Provenance"))
+    assert "95 %, bootstrap over test trajectories" in page.text
+
+
+def test_all_of_it_is_on_disk_too(reported: Path, page: Page) -> None:
+    files = set(verify_directory(reported / "report").files)
+    tables = {"leaderboard.csv", "leaderboard.tex", "answer.csv", "provenance.csv"}
+    assert {f"tables/{name}" for name in tables} <= files
+    for figure in page.all("figure"):
+        kinds = ("gif",) if figure["id"] == "animation" else ("png", "svg")
+        assert {f"figures/{figure['id']}.{kind}" for kind in kinds} <= files
+    text = (reported / "report" / "tables" / "leaderboard.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 12
+    assert {row["operator"] for row in rows} == {"xy", "x2"}
+    assert {row["role"] for row in rows} == {"method", "optimum"}
+
+
+def test_every_cell_and_its_data_are_named(reported: Path, page: Page) -> None:
+    cells = {p.parent.name for p in reported.glob("*/config.toml")}
+    assert len(cells) == 12
+    for cell in cells:
+        assert cell in page.text
+    for package in ("l63fast", "numpy", "torch", "python", "machine"):
+        assert package in page.text
+
+
+@pytest.fixture
+def bare(reported: Path, tmp_path: Path) -> Path:
+    """Return the folder of an experiment of one case, as an earlier version left it."""
+    copy, others = tmp_path / "tiny", ("report", "x2*", "*s1*")
+    shutil.copytree(reported, copy, ignore=shutil.ignore_patterns(*others))
+    for cell in copy.glob("xy*"):
+        with update_directory(cell) as inside:
+            (inside / DIAGNOSTICS).unlink()
+    return copy
+
+
+def test_what_is_missing_is_said_and_not_hidden(bare: Path) -> None:
+    broken = bare / "xy_s0.5-enkf" / "metrics.json"
+    broken.write_bytes(broken.read_bytes()[:-9])
+    path, source = write_report(bare, {"xy_s0.5-best": "it was stopped"})
+    text = Page(path.read_text("utf-8")).text
+    assert "xy_s0.5-best is left out: it was stopped" in text
+    assert "xy_s0.5-enkf is left out: " in text
+    assert set(source.left_out) == {"xy_s0.5-best", "xy_s0.5-enkf"}
+    assert text.count("The cells of this experiment keep no diagnostics") >= 4
+    assert "nothing to draw against σ" in text
+
+
+def test_the_report_is_the_same_but_for_the_hour(bare: Path) -> None:
+    before, after = (
+        verify_directory(write_report(bare)[0].parent).files for _ in range(2)
+    )
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert changed <= {"report.html"}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: None, "expected the folder of an experiment, got nothing"),
+        (lambda p: p.write_text("x"), "expected the folder of an experiment, got a"),
+        (lambda p: p.mkdir(), "got one without cells"),
+        (lambda p: (p / "mine").mkdir(parents=True), "got one without cells"),
+        (lambda p: (p / "a" / "summary").mkdir(parents=True), "choose one of a in it"),
+    ],
+)
+def test_a_folder_that_is_no_experiment_is_refused(
+    make: object, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "place"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(DataFileError, match=words) as caught:
+        Source.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cell_is_told_from_its_experiment(reported: Path) -> None:
+    with pytest.raises(DataFileError, match=f"a cell itself: give .*{reported.name}"):
+        Source.open(reported / "xy_s1-enkf")
+
+
+def test_an_experiment_of_damaged_cells_is_refused(
+    reported: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(reported / "xy_s1-enkf", tmp_path / "all" / "one")
+    (tmp_path / "all" / "one" / "metrics.json").write_text("{}")
+    with pytest.raises(DataFileError, match=r"no cell can be read: .*metrics\.json"):
+        Source.open(tmp_path / "all")
+
+
+@pytest.fixture
+def l63fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capsys)
+
+
+def test_the_command_says_where_it_is_or_why_not(l63fast: Command, bare: Path) -> None:
+    run = l63fast("report", "nowhere")
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith("error: nowhere: expected the folder of an experiment")
+    assert l63fast("report").code == 2
+    run = l63fast("report", bare)
+    assert (run.code, run.err) == (0, "")
+    assert "report in " in run.out
+    (bare / "xy_s0.5-pf" / "metrics.json").write_text("{}")
+    run = l63fast("report", bare, "--quiet")
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith("left out: xy_s0.5-pf: ")
+    assert len(run.err.splitlines()) == 1
+
+
+FEW = ("--train", 6, "--val", 4, "--test", 5, "--n_cycles", 12, "--burn_in", 1)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_experiment_ends_with_its_report(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    asked: list[tuple[Path, Any]] = []
+
+    def write(folder: Path, failures: Any) -> Any:
+        asked.append((folder, failures))
+        raise DataFileError("the disk is gone")
+
+    monkeypatch.setattr(reporting, "write_report", write)
+    words = ("sakov2012", "--methods", "oi", *FEW, "--workers", 1)
+    run = l63fast("experiment", *words, *(() if wanted else ("--no_report",)))
+    assert "optimal interp." in run.out
+    assert asked == ([(Path("results/sakov2012"), {})] if wanted else [])
+    assert run.code == int(wanted)
+    assert run.err == ("no report: the disk is gone\n" if wanted else "")
