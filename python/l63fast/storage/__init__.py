@@ -1,6 +1,10 @@
 """Results and data on disk: atomic directories, manifest, lock, safe reading."""
 
-from l63fast.storage.datasets import read_dataset, write_dataset
+from l63fast.storage.datasets import (
+    read_dataset,
+    write_dataset,
+    write_dataset_alone,
+)
 from l63fast.storage.directories import (
     partial_directory,
     result_directory,
@@ -40,5 +44,6 @@ __all__ = [
     "verify_file",
     "write_bytes",
     "write_dataset",
+    "write_dataset_alone",
     "write_json",
 ]

@@ -12,7 +12,7 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.split import Split, make_split
 
-__all__ = ["generated_splits"]
+__all__ = ["drawn_model_errors", "drawn_observation_errors", "generated_splits"]
 
 
 def generated_splits(
@@ -62,10 +62,7 @@ def _with_model_error(
     name: str, initial: np.ndarray, settings: TwinSettings, model: dict[str, Any]
 ) -> np.ndarray:
     """Return trajectories that take up an error N(0, Q) at the end of each cycle."""
-    normals = _random.standard_normals(
-        settings.seed, "model_error", name, len(initial), (settings.n_obs, 3)
-    )
-    errors = model_errors(normals, settings.model_error_covariance)
+    errors = drawn_model_errors(name, settings)
     truth = np.empty((len(initial), settings.n_saved, 3))
     state, cycle = initial, settings.steps_per_cycle
     for k in range(settings.n_obs):
@@ -89,7 +86,28 @@ def _observed(
 ) -> np.ndarray:
     stride = settings.steps_per_cycle // settings.save_every
     perfect = operator(truth[:, stride::stride])
+    return np.asarray(perfect + drawn_observation_errors(name, settings))
+
+
+def drawn_observation_errors(name: str, settings: TwinSettings) -> np.ndarray:
+    """Return the errors in the observations of a split, (n, n_obs, obs_dim)."""
     noise = _random.standard_normals(
-        settings.seed, "observation", name, len(truth), perfect.shape[1:]
+        settings.seed,
+        "observation",
+        name,
+        settings.n_trajectories(name),
+        (settings.n_obs, ObservationOperator(settings.operator).obs_dim),
     )
-    return np.asarray(perfect + settings.observation_errors(noise))
+    return np.asarray(settings.observation_errors(noise))
+
+
+def drawn_model_errors(name: str, settings: TwinSettings) -> np.ndarray:
+    """Return what the truth of a split takes up at each cycle's end, (n, n_obs, 3)."""
+    normals = _random.standard_normals(
+        settings.seed,
+        "model_error",
+        name,
+        settings.n_trajectories(name),
+        (settings.n_obs, 3),
+    )
+    return model_errors(normals, settings.model_error_covariance)

@@ -1,0 +1,79 @@
+// The command line of the programs, and the one place where their exceptions end.
+#include "program.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace l63fast {
+
+namespace {
+
+struct Misuse : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+int thread_count(const std::string& word) {
+  try {
+    std::size_t end;
+    const int n = std::stoi(word, &end);
+    if (end == word.size() && n >= 1 && n <= 1024) return n;
+  } catch (const std::exception&) {  // not a number, or a huge one
+  }
+  throw Misuse("--threads: expected 1 to 1024, got '" + word + "'");
+}
+
+CommandLine parsed(const std::vector<std::string>& words) {
+  std::vector<std::string> places;
+  std::optional<Permission> permission;
+  int n_threads = std::max(1, int(std::thread::hardware_concurrency()));
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "--trust") {
+      permission = Permission::trust();
+    } else if (word == "--sha256" || word == "--threads") {
+      if (++i == words.size() || words[i].empty())
+        throw Misuse(word + ": expected a value");
+      if (word == "--threads") {
+        n_threads = thread_count(words[i]);
+      } else {
+        permission = Permission::sha256(words[i]);
+      }
+    } else if (word.rfind("--", 0) == 0) {
+      throw Misuse(word + ": is no option");
+    } else {
+      places.push_back(word);
+    }
+  }
+  if (places.size() != 3) throw Misuse("expected MODEL INPUT OUTPUT");
+  if (!permission)
+    throw Misuse(
+        "a TorchScript program runs when it is loaded: give --sha256 with the hash "
+        "you expect, or --trust");
+  return {places[0], places[1], places[2], *permission, n_threads};
+}
+
+}  // namespace
+
+int run_program(int n_words, char** words,
+                const std::function<void(const CommandLine&)>& body) {
+  const std::string name = n_words ? words[0] : "program";
+  try {
+    body(parsed({words + 1, words + n_words}));
+    return 0;
+  } catch (const Misuse& error) {
+    std::fprintf(stderr,
+                 "error: %s\nusage: %s MODEL INPUT OUTPUT "
+                 "(--sha256 HASH | --trust) [--threads N]\n",
+                 error.what(), name.c_str());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace l63fast
