@@ -24,8 +24,7 @@ void analyse(const CommandLine& given) {
   std::vector<double> analysis(3 * n);
   Stopwatch watch;
   double seconds = 0;
-  encoder.analyse(background.values, obs_window, hidden, analysis,
-                  {.n_threads = given.n_threads});
+  encoder.analyse(background.values, obs_window, hidden, analysis, given.batching);
   watch.stop(seconds);
   write_file(
       given.output, "Analyses by a trained encoder",

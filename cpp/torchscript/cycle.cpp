@@ -91,7 +91,8 @@ std::vector<T> rows(const std::vector<T>& from, std::size_t width,
 
 // Replaces background and memory of every trajectory that is not lost.
 void analyse(const Encoder& encoder, const Twin& twin, std::size_t k,
-             std::vector<double>& state, std::vector<float>& hidden) {
+             const Batching& batching, std::vector<double>& state,
+             std::vector<float>& hidden) {
   std::vector<std::size_t> alive;
   for (std::size_t i = 0; i < twin.n; ++i)
     if (is_finite(&state[3 * i])) alive.push_back(i);
@@ -100,7 +101,7 @@ void analyse(const Encoder& encoder, const Twin& twin, std::size_t k,
   auto memory = rows(hidden, width, alive);
   std::vector<double> found(background.size());
   encoder.analyse(background, latest(twin, k, std::size_t(encoder.window()), alive),
-                  memory, found, {.n_threads = twin.model.n_threads});
+                  memory, found, batching);
   for (std::size_t j = 0; j < alive.size(); ++j) {
     std::copy_n(&found[3 * j], 3, &state[3 * alive[j]]);
     std::copy_n(memory.data() + j * width, width, hidden.data() + alive[j] * width);
@@ -114,7 +115,7 @@ void record(const std::vector<double>& state, std::vector<double>& series,
 }
 
 Cycles cycle(const Encoder& encoder, const Twin& twin, const InputFile& file,
-             Seconds& seconds) {
+             const Batching& batching, Seconds& seconds) {
   const std::size_t first = std::size_t(file.number("first_cycle"));
   const std::size_t ready = std::size_t(encoder.window()) - 1;
   if (first < ready || first >= twin.n_obs)
@@ -137,7 +138,7 @@ Cycles cycle(const Encoder& encoder, const Twin& twin, const InputFile& file,
       state = WarmUp(file, encoder.observation_operator())
                   .analyse(state, latest(twin, k, 1, everyone), twin.model.n_threads);
     } else {
-      analyse(encoder, twin, k, state, hidden);
+      analyse(encoder, twin, k, batching, state, hidden);
     }
     if (k >= first) record(state, cycles.analysis, k - first, cycles.n_cycles);
     watch.stop(seconds.analysis);
@@ -206,9 +207,10 @@ void run(const CommandLine& given) {
   const Encoder encoder(given.model, given.permission);
   const InputFile file(given.input);
   watch.stop(seconds.load);
-  const Twin twin = Twin::from(file, encoder.observation_operator(), given.n_threads);
+  const Twin twin =
+      Twin::from(file, encoder.observation_operator(), given.batching.n_threads);
   watch.stop(seconds.truth);
-  Cycles cycles = cycle(encoder, twin, file, seconds);
+  Cycles cycles = cycle(encoder, twin, file, given.batching, seconds);
   cycles.rmse = rmse(cycles, twin);
   Stopwatch last;
   write(given.output, cycles, twin);

@@ -1,6 +1,7 @@
 // The command line of the programs, and the one place where their exceptions end.
 #include "program.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -16,32 +17,31 @@ struct Misuse : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-int thread_count(const std::string& word) {
+int number(const std::string& option, const std::string& word, int most) {
   try {
     std::size_t end;
     const int n = std::stoi(word, &end);
-    if (end == word.size() && n >= 1 && n <= 1024) return n;
+    if (end == word.size() && n >= 1 && n <= most) return n;
   } catch (const std::exception&) {  // not a number, or a huge one
   }
-  throw Misuse("--threads: expected 1 to 1024, got '" + word + "'");
+  throw Misuse(option + ": expected 1 to " + std::to_string(most) + ", got '" + word +
+               "'");
 }
 
 CommandLine parsed(const std::vector<std::string>& words) {
   std::vector<std::string> places;
   std::optional<Permission> permission;
-  int n_threads = std::max(1, int(std::thread::hardware_concurrency()));
+  Batching batching{.n_threads = std::max(1, int(std::thread::hardware_concurrency()))};
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (word == "--trust") {
       permission = Permission::trust();
-    } else if (word == "--sha256" || word == "--threads") {
+    } else if (word == "--sha256" || word == "--threads" || word == "--chunk") {
       if (++i == words.size() || words[i].empty())
         throw Misuse(word + ": expected a value");
-      if (word == "--threads") {
-        n_threads = thread_count(words[i]);
-      } else {
-        permission = Permission::sha256(words[i]);
-      }
+      if (word == "--sha256") permission = Permission::sha256(words[i]);
+      if (word == "--threads") batching.n_threads = number(word, words[i], 1024);
+      if (word == "--chunk") batching.chunk = number(word, words[i], 1 << 30);
     } else if (word.rfind("--", 0) == 0) {
       throw Misuse(word + ": is no option");
     } else {
@@ -53,7 +53,7 @@ CommandLine parsed(const std::vector<std::string>& words) {
     throw Misuse(
         "a TorchScript program runs when it is loaded: give --sha256 with the hash "
         "you expect, or --trust");
-  return {places[0], places[1], places[2], *permission, n_threads};
+  return {places[0], places[1], places[2], *permission, batching};
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ int run_program(int n_words, char** words,
   } catch (const Misuse& error) {
     std::fprintf(stderr,
                  "error: %s\nusage: %s MODEL INPUT OUTPUT "
-                 "(--sha256 HASH | --trust) [--threads N]\n",
+                 "(--sha256 HASH | --trust) [--threads N] [--chunk N]\n",
                  error.what(), name.c_str());
     return 2;
   } catch (const std::exception& error) {

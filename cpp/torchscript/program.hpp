@@ -12,10 +12,11 @@ namespace l63fast {
 struct CommandLine {
   std::string model, input, output;
   Permission permission;
-  int n_threads;
+  Batching batching;
 };
 
-// Runs a program on `NAME MODEL INPUT OUTPUT (--sha256 HASH | --trust) [--threads N]`.
+// Runs a program on
+// `NAME MODEL INPUT OUTPUT (--sha256 HASH | --trust) [--threads N] [--chunk N]`.
 // Returns its exit code: 0 done, 1 failed, 2 misused, the reason on standard error.
 int run_program(int n_words, char** words,
                 const std::function<void(const CommandLine&)>& body);
