@@ -8,7 +8,16 @@ from typing import Any, Final
 
 import typer
 
-from l63fast.cli import benchmark, doctor, experiment, results, simulate, train, tune
+from l63fast.cli import (
+    benchmark,
+    doctor,
+    experiment,
+    export,
+    results,
+    simulate,
+    train,
+    tune,
+)
 from l63fast.cli.app import app
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error, L63Warning
 
@@ -18,7 +27,8 @@ FAILED: Final = 1
 MISUSED: Final = 2
 COMMANDS: Final = (
     *(simulate.simulate, train.train, results.evaluate, results.visualize),
-    *(tune.tune, experiment.experiment, benchmark.benchmark, doctor.doctor),
+    *(tune.tune, experiment.experiment, export.export),
+    *(benchmark.benchmark, doctor.doctor),
 )
 
 
