@@ -2,6 +2,7 @@
 #include "program.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -61,6 +62,7 @@ CommandLine parsed(const std::vector<std::string>& words) {
 int run_program(int n_words, char** words,
                 const std::function<void(const CommandLine&)>& body) {
   const std::string name = n_words ? words[0] : "program";
+  std::signal(SIGXFSZ, SIG_IGN);  // a file too large is an error like a full disk
   try {
     body(parsed({words + 1, words + n_words}));
     return 0;
