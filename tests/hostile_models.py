@@ -1,4 +1,4 @@
-"""Models made to do harm, with everything beside them that could make them look good."""
+"""Models made to do harm, and how they come beside a card that fits."""
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
@@ -107,7 +107,7 @@ class Pickle:
 
 
 def hostile_torchscript(name: str, trace: Path) -> bytes:
-    """Return a program that would write, read, fill or never end; `trace` is its file."""
+    """Return a program that would write or read `trace`, take all memory or time."""
     buffer = io.BytesIO()
     with _deprecations_silenced():
         torch.jit.save(torch.jit.script(PROGRAMS[name](str(trace))), buffer)

@@ -31,6 +31,7 @@ from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import result_directory
 
 STATE, WINDOW = np.ones((1, 3)), np.ones((1, 2, 2))
+NOT_OPENED = r"is a program|expected sha256"
 REFUSED: tuple[dict[str, Any], ...] = ({}, {"sha256": "ab" * 32})
 
 
@@ -56,7 +57,7 @@ def test_hostile_torchscript_is_not_opened(model: Path, name: str) -> None:
     trace = model / "trace"
     plant(model, "torchscript", hostile_torchscript(name, trace))
     for arguments in REFUSED:
-        with pytest.raises(ModelFileError, match="is a program|expected sha256"):
+        with pytest.raises(ModelFileError, match=NOT_OPENED):
             load_encoder(model, format="torchscript", **arguments)
     assert not trace.exists()
 
@@ -136,7 +137,7 @@ def test_a_hostile_pt2_writes_only_if_trusted(
     genuine = (model / FILES["pt2"]).read_bytes()
     found = plant(model, "pt2", hostile_pt2(genuine, trace))
     for arguments in REFUSED:
-        with pytest.raises(ModelFileError, match="is a program|expected sha256"):
+        with pytest.raises(ModelFileError, match=NOT_OPENED):
             load_encoder(model, format="pt2", **arguments)
     assert not trace.exists()
     load_encoder(model, format="pt2", sha256=found)
@@ -166,7 +167,7 @@ def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
         plant(working, "pt2", hostile_pt2(genuine, trace))
     for format in ("torchscript", "pt2"):
         for arguments in REFUSED:
-            with pytest.raises(ModelFileError, match="is a program|expected sha256"):
+            with pytest.raises(ModelFileError, match=NOT_OPENED):
                 load_encoder(folder, format=format, **arguments)
     assert load_encoder(folder)(STATE, WINDOW).shape == (1, 3)
     assert not trace.exists()

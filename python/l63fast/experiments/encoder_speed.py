@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -103,7 +104,7 @@ def measure_encoder(
         one = _tensors(encoder, _inputs(encoder, 1))
         for kind in (EAGER, *formats):
             program = _program(encoder, model, kind)
-            calls[kind, 0] = _repeated(lambda p=program: p(*one), _LATENCY_CALLS)
+            calls[kind, 0] = _repeated(partial(program, *one), _LATENCY_CALLS)
             for n, arrays in batches.items():
                 whole = _whole(encoder, model, kind, arrays)
                 calls[kind, n] = _repeated(whole, max(_LATENCY_CALLS // n, 1), n)
