@@ -140,7 +140,8 @@ def test_a_hostile_pt2_writes_only_if_trusted(
         with pytest.raises(ModelFileError, match=NOT_OPENED):
             load_encoder(model, format="pt2", **arguments)
     assert not trace.exists()
-    load_encoder(model, format="pt2", sha256=found)
+    with pytest.raises(ModelFileError, match="is not a pt2 program"):
+        load_encoder(model, format="pt2", sha256=found)
     assert trace.exists()
 
 
