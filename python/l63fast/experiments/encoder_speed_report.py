@@ -19,7 +19,7 @@ __all__ = ["encoder_markdown", "encoder_table", "write_encoder_speed"]
 
 KIND = "encoder benchmark"
 _CAPTION = (
-    "microseconds per analysis, medians. Alone: the program on one window; the other "
+    "processor time per analysis in microseconds, medians. Alone: the program on one window; the other "
     "columns: through `load_encoder`, by windows in a call. Gain: eager / it."
 )
 Rows = Mapping[str, EncoderTimes]
