@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shutil
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from builds import REPOSITORY, SEARCHED, configured, tool
+from builds import REPOSITORY, SEARCHED, built, configured, output, tool
 from encoder_programs import Programs
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.export import save_model
@@ -28,34 +28,25 @@ BLOCKS = re.findall(r"```(bash|python|cmake|cpp)\n(.*?)```", TEXT, re.DOTALL)
 DATA, RESULT = Path("data/cycled_xyz_s1.414_i25"), Path("results/gru")
 
 
-def as_one_script(skipped: tuple[str, ...] = ()) -> str:
-    """Return the page's commands as a script, its Python as one process at a time."""
-    lines, python = ["set -eu"], ""
+def follow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, skipped: tuple[str, ...] = ()
+) -> str:
+    """Do what the page says in a folder, block by block; return what was printed."""
+    monkeypatch.chdir(folder)
+    environment = {**os.environ, "HOME": str(folder), "PATH": SEARCHED}
+    printed, assignments, names = "", "set -eu\n", dict[str, Any]()
     for language, text in BLOCKS:
-        if language == "bash":
-            lines += [row for row in text.splitlines() if not row.startswith(skipped)]
-        elif language == "python":
-            python += text + "\n"  # later blocks use what earlier ones made
-            lines += ["python - <<'END'", python, "END"]
-    return "\n".join(lines)
-
-
-def run(script: str, folder: Path) -> str:
-    """Run a script in a folder, with this Python as `python`; return what it printed."""
-    (folder / "bin").mkdir()
-    for name in ("python", "python3"):
-        (folder / "bin" / name).symlink_to(sys.executable)
-    scripts = os.pathsep.join([str(folder / "bin"), sysconfig.get_path("scripts")])
-    home = {"HOME": str(folder), "PATH": f"{scripts}{os.pathsep}{SEARCHED}"}
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=folder,
-        env={**os.environ, **home},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+        if language == "python":
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(text, names)
+            printed += out.getvalue()
+        elif language == "bash":
+            rows = [row for row in text.splitlines() if not row.startswith(skipped)]
+            script = assignments + "\n".join(rows)
+            printed += output(tool("bash"), "-c", script, **environment)
+            assignments += "".join(f"{r}\n" for r in rows if re.match(r"\w+=", r))
+    return printed
 
 
 def check(printed: str, *, within: float) -> None:
@@ -66,7 +57,9 @@ def check(printed: str, *, within: float) -> None:
     assert "analyses in" in printed
 
 
-def test_the_page_does_what_it_says(programs: Programs, tmp_path: Path) -> None:
+def test_the_page_does_what_it_says(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = EncoderSettings("gru", "xyz", 1, 16, 1, "carried")
     encoder = build_encoder(settings, Normaliser.identity("xyz"))
     twin = TwinExperiment.generate(
@@ -85,49 +78,49 @@ def test_the_page_does_what_it_says(programs: Programs, tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "encoder").symlink_to(programs.folder)
     # Training and building cost too much here; the slow test below does not skip them.
-    printed = run(as_one_script(("l63fast train", "cmake")), tmp_path)
+    printed = follow(tmp_path, monkeypatch, ("l63fast train", "cmake"))
     check(printed, within=2e-4)
 
 
 @pytest.mark.slow
-def test_a_stranger_gets_there_from_a_checkout(tmp_path: Path) -> None:
+def test_a_stranger_gets_there_from_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("cmake", "c++"):
         tool(name)
     for name in ("cpp", "cmake"):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
     shutil.copy(REPOSITORY / "CMakeLists.txt", tmp_path)
-    check(run(as_one_script(), tmp_path), within=2e-4)
+    check(follow(tmp_path, monkeypatch), within=2e-4)
 
 
-def test_an_own_project_finds_the_encoder(
-    core_prefix: Path, programs: Programs, tmp_path: Path
-) -> None:
+def own_program() -> str:
+    """Return a program around the page's lines of C++."""
+    [text] = [text for language, text in BLOCKS if language == "cpp"]
+    include, _, body = text.partition("\n\n")
+    return (
+        f"{include}\nvoid mine(const std::string& hash, std::size_t n,\n"
+        "std::span<const double> background, std::span<const double> obs_window,\n"
+        f"std::span<double> analysis) {{\n{body}}}\nint main() {{}}\n"
+    )
+
+
+def test_the_lines_of_c_plus_plus_compile(tmp_path: Path) -> None:
+    (tmp_path / "mine.cpp").write_text(own_program())
+    headers = REPOSITORY / "cpp" / "torchscript" / "include"
+    how = ("-std=c++20", "-fsyntax-only", "-Wall", "-Werror", f"-I{headers}")
+    output(tool("c++"), *how, tmp_path / "mine.cpp")
+
+
+@pytest.mark.slow
+def test_an_own_project_builds(core_prefix: Path, tmp_path: Path) -> None:
     [cmake] = [text for language, text in BLOCKS if language == "cmake"]
     (tmp_path / "l63fast").symlink_to(REPOSITORY)
-    (tmp_path / "mine.cpp").write_text("int main() {}\n")
+    (tmp_path / "mine.cpp").write_text(own_program())
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.20)\nproject(mine LANGUAGES CXX)\n"
         f"add_executable(mine mine.cpp)\n{cmake}"
     )
     prefixes = f"{core_prefix};{torch.utils.cmake_prefix_path}"
-    configured(
-        tmp_path / "build",
-        tmp_path,
-        CMAKE_PREFIX_PATH=prefixes,
-        L63FAST_PROGRAMS="OFF",
-    )
-
-
-def test_the_lines_of_c_plus_plus_compile(programs: Programs, tmp_path: Path) -> None:
-    [text] = [text for language, text in BLOCKS if language == "cpp"]
-    include, _, body = text.partition("\n\n")
-    mine = tmp_path / "mine.cpp"
-    mine.write_text(
-        f"{include}\nvoid mine(const std::string& hash, std::size_t n,\n"
-        "std::span<const double> background, std::span<const double> obs_window,\n"
-        f"std::span<double> analysis) {{\n{body}}}\n"
-    )
-    headers = REPOSITORY / "cpp" / "torchscript" / "include"
-    command = [tool("c++"), "-std=c++20", "-fsyntax-only", f"-I{headers}", str(mine)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    folder = configured(tmp_path / "build", tmp_path, CMAKE_PREFIX_PATH=prefixes)
+    output(built(folder) / "mine")

@@ -19,8 +19,9 @@ __all__ = ["encoder_markdown", "encoder_table", "write_encoder_speed"]
 
 KIND = "encoder benchmark"
 _CAPTION = (
-    "processor time per analysis in microseconds, medians. Alone: the program on one window; the other "
-    "columns: through `load_encoder`, by windows in a call. Gain: eager / it."
+    "processor time per analysis in microseconds, medians. Alone: the program on one "
+    "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
+    "eager / it."
 )
 Rows = Mapping[str, EncoderTimes]
 
