@@ -261,6 +261,16 @@ def test_cards_that_make_no_sense_are_errors(
     assert expected in said
 
 
+def test_an_encoder_that_looks_ahead_is_not_cycled(
+    programs: Programs, model: Path, inputs: Path
+) -> None:
+    card = json.loads((model / CARD).read_text())
+    card["encoder"]["analysis_at"] = "first"
+    (model / CARD).write_text(json.dumps(card))
+    said = refused(programs, model, inputs, "--trust", program="cycle")
+    assert "sees later observations" in said
+
+
 def test_a_program_of_another_shape_is_an_error(
     programs: Programs, model: Path, inputs: Path
 ) -> None:

@@ -205,6 +205,9 @@ void run(const CommandLine& given) {
   Seconds seconds;
   Stopwatch watch;
   const Encoder encoder(given.model, given.permission);
+  if (encoder.looks_ahead())
+    throw std::runtime_error(given.model +
+                             ": sees later observations, and a cycle has none");
   const InputFile file(given.input);
   watch.stop(seconds.load);
   const Twin twin =

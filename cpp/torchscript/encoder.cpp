@@ -175,6 +175,7 @@ const ObservationOperator& Encoder::observation_operator() const {
 }
 int Encoder::window() const { return parts_->card.window; }
 int Encoder::hidden_size() const { return parts_->card.hidden_size; }
+bool Encoder::looks_ahead() const { return parts_->card.looks_ahead; }
 double Encoder::interval() const { return parts_->card.interval; }
 
 void Encoder::analyse(std::span<const double> background,

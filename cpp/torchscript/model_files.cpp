@@ -58,6 +58,15 @@ std::string lower(std::string text) {
   return text;
 }
 
+// Older cards do not say: their analyses are at the last observation.
+bool looks_ahead(const Json& encoder) {
+  const std::string at =
+      encoder.has("analysis_at") ? encoder.text("analysis_at") : "last";
+  if (at != "last" && at != "first")
+    throw std::invalid_argument("analysis_at: expected last or first");
+  return at == "first";
+}
+
 }  // namespace
 
 ModelCard read_card(const std::filesystem::path& directory) {

@@ -13,6 +13,7 @@ struct ModelCard {
   ObservationOperator observation_operator;
   int window = 0;
   int hidden_size = 0;
+  bool looks_ahead = false;
   double interval = 0;  // NaN: not said
   std::string sha256;   // of model.ts.pt
 };

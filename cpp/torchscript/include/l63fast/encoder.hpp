@@ -64,9 +64,10 @@ class Encoder {
   ~Encoder();
 
   const ObservationOperator& observation_operator() const;
-  int window() const;       // observations it reads, L
-  int hidden_size() const;  // of its memory; 0: it has none
-  double interval() const;  // between observations (time units); NaN: not in the card
+  int window() const;        // observations it reads, L
+  int hidden_size() const;   // of its memory; 0: it has none
+  bool looks_ahead() const;  // the window's other observations are later than its last
+  double interval() const;   // between observations (time units); NaN: not in the card
 
   // Analyses n states. Throws std::invalid_argument where sizes disagree or an input is
   // not finite, ModelError where the program fails.
