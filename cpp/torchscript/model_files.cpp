@@ -83,6 +83,7 @@ ModelCard read_card(const std::filesystem::path& directory) {
         .observation_operator = ObservationOperator::named(encoder.text("operator")),
         .window = encoder.count("window", 1, max_window),
         .hidden_size = json.count("hidden_size", 0, max_hidden),
+        .looks_ahead = looks_ahead(encoder),
         .interval = training.has("interval") ? training.number("interval")
                                              : std::numeric_limits<double>::quiet_NaN(),
         .sha256 = lower(files.at("torchscript").text("sha256"))};
