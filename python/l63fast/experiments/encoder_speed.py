@@ -174,8 +174,8 @@ def _repeated(
     """Return a function that gives the seconds of one window."""
 
     def probe() -> float:
-        if times > 1:
-            call()  # an allocator gives back what the last large batch left behind
+        for _ in range(times if times > 1 else 0):
+            call()  # what the last large batch left behind is cleared away here
         start = process_time()  # one thread; what neighbours do counts less
         for _ in range(times):
             call()
