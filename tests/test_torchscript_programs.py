@@ -349,7 +349,9 @@ def test_the_declarations_are_those_of_netcdf(tmp_path: Path) -> None:
     if not Path("/usr/include/netcdf.h").exists():
         pytest.skip("netcdf.h is not installed")
     both = tmp_path / "both.cpp"
-    both.write_text(f'#include <netcdf.h>\n#include "{SOURCE / "netcdf_c.h"}"\n')
+    both.write_text(
+        f'#include <netcdf.h>\n#include <netcdf_mem.h>\n#include "{SOURCE / "netcdf_c.h"}"\n'
+    )
     output(tool("c++"), "-fsyntax-only", "-Wall", "-Werror", both)
 
 
@@ -361,6 +363,7 @@ def test_without_a_system_netcdf_the_wheel_serves(
         tmp_path / "build",
         core_prefix,
         L63FAST_WARNINGS_AS_ERRORS="ON",
+        CMAKE_CXX_COMPILER=tool("c++"),
         CMAKE_FIND_USE_CMAKE_SYSTEM_PATH="OFF",
         CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH="OFF",
     )

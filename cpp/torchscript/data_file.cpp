@@ -1,7 +1,13 @@
 // netCDF through the C library.
 #include "data_file.hpp"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include "netcdf_c.h"
@@ -114,26 +120,38 @@ void write(int file, const std::string& path, const std::string& title,
       check(nc_put_var_double(file, places[i], variables[i].values.data()));
 }
 
+// To the disk by ourselves: the HDF5 library crashes some time after a full one.
+void store(const std::string& path, const void* data, std::size_t size) {
+  const std::string temporary = path + ".tmp";
+  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  bool good = file && std::fwrite(data, 1, size, file) == size &&
+              std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+  int reason = errno;
+  if (file && std::fclose(file) && good) good = false, reason = errno;
+  if (good && std::rename(temporary.c_str(), path.c_str()))
+    good = false, reason = errno;
+  if (good) return;
+  if (file) std::remove(temporary.c_str());
+  throw std::runtime_error(path + ": cannot write: " + std::strerror(reason));
+}
+
 }  // namespace
 
 void write_file(const std::string& path, const std::string& title,
                 const std::map<std::string, std::size_t>& dims,
                 const std::vector<Variable>& variables) {
-  const std::string temporary = path + ".tmp";
   int file;
-  check_status(nc_create(temporary.c_str(), nc_netcdf4, &file), path, "cannot write");
+  NC_memio memory{};
+  check_status(nc_create_mem(path.c_str(), nc_netcdf4, 0, &file), path, "cannot write");
   try {
     write(file, path, title, dims, variables);
   } catch (...) {
     nc_close(file);
-    std::remove(temporary.c_str());
     throw;
   }
-  const int status = nc_close(file);  // a full disk may show only now
-  if (status == 0 && std::rename(temporary.c_str(), path.c_str()) == 0) return;
-  std::remove(temporary.c_str());
-  check_status(status, path, "cannot write");
-  throw std::runtime_error(path + ": cannot be replaced");
+  check_status(nc_close_memio(file, &memory), path, "cannot write");
+  const std::unique_ptr<void, decltype(&std::free)> owner(memory.memory, &std::free);
+  store(path, memory.memory, memory.size);
 }
 
 }  // namespace l63fast

@@ -6,8 +6,16 @@
 #include <stddef.h>
 
 extern "C" {
+#ifndef NETCDF_MEM_H
+typedef struct NC_memio {
+  size_t size;
+  void* memory;
+  int flags;
+} NC_memio;
+#endif
 int nc_open(const char* path, int mode, int* file);
-int nc_create(const char* path, int mode, int* file);
+int nc_create_mem(const char* path, int mode, size_t size, int* file);
+int nc_close_memio(int file, NC_memio* memory);
 int nc_close(int file);
 int nc_enddef(int file);
 int nc_def_dim(int file, const char* name, size_t size, int* dim);
