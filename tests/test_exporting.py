@@ -11,10 +11,10 @@ import pytest
 
 from cli_runs import Command, make_command
 from l63fast.errors import DataFileError
-from l63fast.experiments import encoder_speed
-from l63fast.experiments.encoder_speed import EncoderSpeed, EncoderTimes
 from l63fast.experiments.encoder_speed_report import encoder_markdown
+from l63fast.learning import encoder_speed
 from l63fast.learning.card import FILES, WRITTEN
+from l63fast.learning.encoder_speed import EncoderSpeed, EncoderTimes
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.normaliser import Normaliser

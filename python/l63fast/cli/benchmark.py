@@ -88,17 +88,17 @@ def _encoders(given: Given) -> None:
     if given["dry_run"]:
         say(f"would measure and write {save_dir}", quiet=quiet)
         return
-    from l63fast.experiments.encoder_speed import (
-        EncoderSpeed,
-        encoder_to_time,
-        measure_encoder,
-    )
     from l63fast.experiments.encoder_speed_report import (
         encoder_table,
         write_encoder_speed,
     )
     from l63fast.experiments.speed import machine
     from l63fast.experiments.speed_report import one_sentence
+    from l63fast.learning.encoder_speed import (
+        EncoderSpeed,
+        encoder_to_time,
+        measure_encoder,
+    )
 
     sizes = EncoderSpeed.of_scale(given["scale"])
     encoder = encoder_to_time(given["result_dir"])

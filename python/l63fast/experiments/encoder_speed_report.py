@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l63fast import plotting
-from l63fast.experiments.encoder_speed import EAGER, EncoderTimes
 from l63fast.experiments.result import versions, write_text
+from l63fast.learning.encoder_speed import EAGER, EncoderTimes
 from l63fast.storage import result_directory, write_json
 
 if TYPE_CHECKING:
