@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
 import os
-import time
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from experiment_samples import TINY, contents
 from l63fast.errors import ConfigurationError, ResultError
 from l63fast.experiments.config import merged
 from l63fast.experiments.encoder_experiment import EncoderExperiment
-from l63fast.experiments.executors import InProcess, default_workers, executor
+from l63fast.experiments.executors import InProcess, executor
 from l63fast.experiments.presets import experiment_from_tables
 from l63fast.experiments.result import Result
-from l63fast.experiments.runner import reason, run_experiment
+from l63fast.experiments.runner import run_experiment
 from l63fast.experiments.table import table_rows
+from l63fast.experiments.tasks import reason
 from l63fast.storage import verify_directory
 
 
@@ -185,30 +184,6 @@ def test_an_interrupt_is_not_taken_for_a_failed_cell() -> None:
         pool.submit(interrupted)
 
 
-def test_a_worker_that_dies_is_the_reason_of_its_cell() -> None:
-    with executor(2) as pool:
-        error = pool.submit(os._exit, 1).exception()
-    assert error is not None
-    assert reason(error) == "its worker process died (killed, or out of memory)"
+def test_the_reason_of_a_failure_is_one_line() -> None:
     assert reason(ResultError("a: is\nb")) == "a: is b"
     assert reason(KeyError("x")) == "KeyError: 'x'"
-
-
-def test_an_interrupt_stops_workers_at_once() -> None:
-    before = set(multiprocessing.active_children())
-
-    def interrupted() -> None:
-        with executor(2) as pool:
-            pool.submit(time.sleep, 3600.0)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert set(multiprocessing.active_children()) <= before
-
-
-def test_as_many_workers_as_cores_but_not_more_than_tasks() -> None:
-    cores = len(os.sched_getaffinity(0))
-    assert default_workers(10**6) == cores
-    assert default_workers(1) == 1
-    assert default_workers(0) == 1

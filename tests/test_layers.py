@@ -37,8 +37,8 @@ ONLY_HERE: Final = {
     "numba": "l63fast._kernels.numba_kernels",
     "llvmlite": "l63fast._kernels.numba_kernels",
     "l63fast._core": "l63fast._kernels.cpp",
-    "dask": "l63fast.experiments",
-    "distributed": "l63fast.experiments",
+    "dask": "l63fast.experiments.cluster",
+    "distributed": "l63fast.experiments.cluster",
     "typer": "l63fast.cli",
 }
 
@@ -145,6 +145,7 @@ def test_every_import_runs_downward_and_heavy_libraries_stay_in_their_rooms():
         ("_kernels/__init__.py", "import numba", "numba outside"),
         ("lorenz63.py", "from l63fast import _core", "l63fast._core outside"),
         ("lorenz63.py", 'importlib.import_module("dask")', "dask outside"),
+        ("experiments/runner.py", "import distributed", "distributed outside"),
         ("src/simulator.py", "from l63fast import nothing", "package root"),
         ("strange.py", "from l63fast import errors", "in no layer"),
     ],

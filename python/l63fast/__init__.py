@@ -47,6 +47,7 @@ _HOMES: Final = {
     "load_encoder": "learning.loading",
     "lyapunov_exponents": "lorenz63",
     "observe": "observation",
+    "open_shards": "twin",
     "propagator": "lorenz63",
     "run_cycles": "assimilation.cycling",
     "simulate": "lorenz63",
@@ -100,7 +101,7 @@ if TYPE_CHECKING:
         tangent_linear,
     )
     from l63fast.observation import ObservationOperator, observe
-    from l63fast.twin import TwinExperiment, TwinSettings
+    from l63fast.twin import TwinExperiment, TwinSettings, open_shards
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ __all__ = [
     "ArgumentValueError",
     "BackendError",
     "BackendWarning",
+    "ClusterError",
     "ConfigurationError",
     "DataFileError",
     "DivergenceError",
@@ -45,6 +46,10 @@ class BackendError(L63Error, RuntimeError):
 
 class ConfigurationError(ArgumentValueError):
     """A configuration file or a combination of settings is not valid."""
+
+
+class ClusterError(L63Error, ConnectionError):
+    """A dask cluster does not answer, or lost a task with its worker."""
 
 
 class DataFileError(L63Error, OSError):

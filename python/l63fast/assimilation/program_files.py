@@ -130,7 +130,7 @@ _Variables = dict[str, tuple[tuple[str, ...], np.ndarray, str]]
 def _draws(twin: TwinExperiment, split_name: str, plan: CyclePlan) -> _Variables:
     settings, until = twin.settings, plan.first + plan.n_cycles
     start = twin.split(split_name).initial_state
-    errors = drawn_observation_errors(split_name, settings)[:, :until]
+    errors = drawn_observation_errors(settings, split_name, n=len(start))[:, :until]
     series = ("trajectory", "time")
     variables: _Variables = {
         "initial_truth": (_STATE, start, "true state at step 0"),
@@ -138,7 +138,7 @@ def _draws(twin: TwinExperiment, split_name: str, plan: CyclePlan) -> _Variables
         "observation_noise": ((*series, "observed"), errors, "errors of y"),
     }
     if settings.Q != 0.0:
-        errors = drawn_model_errors(split_name, settings)[:, :until]
+        errors = drawn_model_errors(settings, split_name, n=len(start))[:, :until]
         variables["model_error"] = (
             (*series, "component"),
             errors,

@@ -11,12 +11,15 @@ import typer
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
-from l63fast.cli.output import cell_progress, say
+from l63fast.cli.output import say
+from l63fast.cli.progress import task_progress
 from l63fast.cli.settings import given_tables, resolved
+from l63fast.cli.where import WHERE, describe_where, where
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.presets import DEFAULT, PRESETS
 
 if TYPE_CHECKING:
+    from l63fast.experiments.executors import Scheduler
     from l63fast.experiments.kind import Experiment
     from l63fast.experiments.runner import Outcome
 
@@ -123,7 +126,7 @@ PLACE: Final = (
         *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
         *PLACE,
-        options.WORKERS,
+        *WHERE,
         options.RESUME,
         *options.RUN,
     ),
@@ -140,7 +143,6 @@ def experiment(given: Given) -> None:
 
 def run_chosen(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or print what would be run; return whether a cell failed."""
-    from l63fast.experiments.executors import default_workers
     from l63fast.storage.paths import checked_target
 
     if given["print_config"]:
@@ -148,11 +150,12 @@ def run_chosen(chosen: Experiment, given: Given) -> bool:
         return False
     folder = Path(given["results"]).expanduser() / chosen.name
     checked_target(folder)  # refused before anything is made
-    n_workers = given["workers"] or default_workers(len(chosen.cells()))
-    _announce(chosen, folder, n_workers, quiet=given["quiet"])
+    n_workers, scheduler = where(given, len(chosen.cells()))
+    place = describe_where(n_workers, scheduler)
+    _announce(chosen, folder, place, quiet=given["quiet"])
     if given["dry_run"]:
         return False
-    outcome = _run(chosen, folder.parent, n_workers, given)
+    outcome = _run(chosen, folder.parent, n_workers, scheduler, given)
     _show(chosen, outcome, quiet=given["quiet"])
     return bool(outcome.failures)
 
@@ -227,22 +230,31 @@ def _with_methods(chosen: Experiment, methods: str) -> Experiment:
     return chosen.only(_names(methods))
 
 
-def _announce(chosen: Experiment, folder: Path, n_workers: int, *, quiet: bool) -> None:
+def _announce(chosen: Experiment, folder: Path, place: str, *, quiet: bool) -> None:
     for line in chosen.kind.announce(chosen):
         say(line, quiet=quiet)
-    say(
-        f"results     {folder} ({n_workers} worker{'s' if n_workers > 1 else ''})",
-        quiet=quiet,
-    )
+    say(f"results     {folder} ({place})", quiet=quiet)
 
 
-def _run(chosen: Experiment, root: Path, n_workers: int, given: Given) -> Outcome:
+def _run(
+    chosen: Experiment,
+    root: Path,
+    n_workers: int,
+    scheduler: Scheduler | None,
+    given: Given,
+) -> Outcome:
     from l63fast.experiments.runner import run_experiment
 
-    with cell_progress(len(chosen.cells()), quiet=given["quiet"]) as note:
+    with task_progress(len(chosen.cells()), quiet=given["quiet"]) as progress:
         try:
             return run_experiment(
-                chosen, root, n_workers=n_workers, resume=given["resume"], note=note
+                chosen,
+                root,
+                n_workers=n_workers,
+                scheduler=scheduler,
+                resume=given["resume"],
+                note=progress.note,
+                left=progress.left,
             )
         except KeyboardInterrupt:
             say("stopped; finished cells are kept, --resume goes on with the others")

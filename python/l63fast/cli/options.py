@@ -26,7 +26,6 @@ __all__ = [
     "SIZES",
     "SIZES_OF_PRESETS",
     "TRAINING",
-    "WORKERS",
     "data_folder",
     "seed",
 ]
@@ -131,10 +130,6 @@ PRINT_CONFIG: Final = Option(
 DRY_RUN: Final = Option("dry_run", bool, "Say what would be done, do nothing.", False)
 QUIET: Final = Option("quiet", bool, "Print errors only.", False)
 RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
-
-WORKERS: Final = Option(
-    "workers", int, "Processes; one per core by default.", minimum=1
-)
 
 RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
 

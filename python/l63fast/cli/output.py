@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-__all__ = ["EpochBar", "EpochLines", "cell_progress", "epoch_listener", "say"]
+__all__ = ["EpochBar", "EpochLines", "epoch_listener", "is_live", "say"]
 
 PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
 
@@ -71,29 +71,6 @@ def epoch_listener(*, quiet: bool) -> Iterator[EpochLines | EpochBar]:
         return
     with _progress() as progress:
         yield EpochBar(progress)
-
-
-@contextmanager
-def cell_progress(n_cells: int, *, quiet: bool) -> Iterator[Any]:
-    """Give a function that takes (cell, line) whenever a cell ends."""
-    if quiet or not is_live():
-        done = 0
-
-        def note(cell: str, line: str) -> None:
-            nonlocal done
-            done += 1
-            say(f"[{done:2d}/{n_cells}] {cell:12s} {line}", quiet=quiet)
-
-        yield note
-        return
-    with _progress() as progress:
-        task = progress.add_task("cells", total=n_cells)
-
-        def advance(cell: str, line: str) -> None:
-            progress.console.print(f"{cell:12s} {line}", highlight=False, markup=False)
-            progress.advance(task)
-
-        yield advance
 
 
 def _progress() -> Any:

@@ -16,6 +16,7 @@ from l63fast.cli.experiment import (
     preset_argument,
     run_chosen,
 )
+from l63fast.cli.where import WHERE
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.presets import PRESETS
 
@@ -42,7 +43,7 @@ _DATA: Final = tuple(
         *_DATA,
         options.seed("Seed of the data.", target=None),
         *PLACE,
-        options.WORKERS,
+        *WHERE,
         options.RESUME,
         *options.RUN,
     ),

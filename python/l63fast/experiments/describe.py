@@ -12,6 +12,7 @@ from l63fast.twin import TwinSettings
 __all__ = [
     "describe_cell",
     "describe_data",
+    "describe_ensemble",
     "describe_epoch",
     "describe_outcome",
     "observed",
@@ -31,12 +32,23 @@ def shown_measure(measure: str) -> str:
 
 def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
     """Return one sentence about a twin experiment; `what` replaces what is observed."""
+    return (
+        f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
+        f"trajectories {_trajectories(data, what)}"
+    )
+
+
+def describe_ensemble(data: TwinSettings) -> str:
+    """Return one sentence about an ensemble that has no splits."""
+    return f"{data.n_train} trajectories {_trajectories(data)}"
+
+
+def _trajectories(data: TwinSettings, what: str | None = None) -> str:
     interval = data.steps_per_cycle * data.dt
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
-        f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
-        f"trajectories of {data.n_steps} steps (dt {data.dt:g}); observed: "
+        f"of {data.n_steps} steps (dt {data.dt:g}); observed: "
         f"{what or observed(data.operator)} every {data.steps_per_cycle} steps "
         f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
         f"{data.seed}"

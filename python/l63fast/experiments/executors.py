@@ -1,29 +1,67 @@
-"""Where cells run: in this process for one worker, in spawned processes for more."""
+"""Where tasks run: in this process, in workers of our own, or on a dask cluster."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-__all__ = ["InProcess", "default_workers", "executor"]
+from l63fast.errors import ConfigurationError
+
+__all__ = ["InProcess", "Pool", "Scheduler", "default_workers", "executor"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def default_workers(n_tasks: int) -> int:
-    """Return one worker per core that this process may use, at most one per task."""
-    return max(1, min(len(os.sched_getaffinity(0)), n_tasks))
+@dataclass(frozen=True)
+class Scheduler:
+    """A dask scheduler that runs already.
+
+    Attributes
+    ----------
+    address : str or None
+        Such as tls://host:8786.
+    file : Path or None
+        The scheduler file that holds the address, instead of the address.
+    insecure : bool
+        Allow another machine without TLS: whoever reaches such a scheduler can run
+        programs as its user.
+    """
+
+    address: str | None = None
+    file: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.address is None) == (self.file is None):
+            raise ConfigurationError(
+                "scheduler: expected an address or a scheduler file, one of the two"
+            )
 
 
-class InProcess(Executor):
-    """An executor that runs each task when it is submitted."""
+class Pool(Executor):
+    """An executor that knows how many tasks it runs at once."""
+
+    @property
+    @abstractmethod
+    def n_workers(self) -> int:
+        """Tasks that run at once, as things stand."""
+
+
+class InProcess(Pool):
+    """A pool that runs each task when it is submitted."""
+
+    @property
+    def n_workers(self) -> int:
+        """One."""
+        return 1
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -37,39 +75,45 @@ class InProcess(Executor):
         return future
 
 
-@contextmanager
-def executor(n_workers: int) -> Iterator[Executor]:
-    """Give an executor; on an interrupt its processes are stopped at once.
+def default_workers(n_tasks: int) -> int:
+    """Return one worker per core that this process may use, at most one per task.
 
-    Processes are spawned, not forked: torch and Numba hold threads, and a fork would
-    copy their locks without the threads that release them.
+    One where dask is not installed: more would need it.
     """
-    if n_workers == 1:
+    cores = len(os.sched_getaffinity(0)) if _has_dask() else 1
+    return max(1, min(cores, n_tasks))
+
+
+@contextmanager
+def executor(n_workers: int = 1, scheduler: Scheduler | None = None) -> Iterator[Pool]:
+    """Give a pool; when it is left, its workers have ended.
+
+    One worker is this process and needs no dask. A scheduler decides itself how many
+    workers it has.
+
+    Raises
+    ------
+    ConfigurationError
+        If it needs dask, which is not installed, or the scheduler is on another machine
+        and without TLS.
+    ClusterError
+        If the scheduler cannot be reached.
+    """
+    if n_workers == 1 and scheduler is None:
         yield InProcess()
         return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        n_workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker
-    )
-    try:
+    if not _has_dask():
+        asked = "a scheduler" if scheduler else f"{n_workers} workers"
+        raise ConfigurationError(
+            f"{asked}: dask is not installed; pip install 'l63fast[cluster]', or use "
+            "one worker"
+        )
+    from l63fast.experiments.cluster import local_workers, workers_of
+
+    opened = local_workers(n_workers) if scheduler is None else workers_of(scheduler)
+    with opened as pool:
         yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def _prepare_worker() -> None:
-    # Ctrl-C reaches the whole group; the parent decides and stops the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A parent that is killed cannot stop its workers, and they would wait for ever.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _has_dask() -> bool:
+    return find_spec("distributed") is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +15,15 @@ from l63fast.storage.files import open_regular, writing_errors
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["read_dataset", "write_dataset", "write_dataset_alone"]
+__all__ = [
+    "read_dataset",
+    "write_dataset",
+    "write_dataset_alone",
+    "write_dataset_in_blocks",
+]
 
 _CHUNK_BYTES: Final = 2**22
+_CACHE_BYTES: Final = 2**20
 
 
 def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
@@ -60,6 +67,67 @@ def write_dataset_alone(dataset: xarray.Dataset, path: str | os.PathLike[str]) -
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_dataset_in_blocks(
+    blocks: Iterable[xarray.Dataset], path: str | os.PathLike[str], *, along: str
+) -> None:
+    """Write a dataset larger than memory as netCDF-4, one block after the other.
+
+    Parameters
+    ----------
+    blocks : iterable of Dataset
+        Alike but for their length along one dimension, of which the first is longest.
+    path : path
+    along : str
+        That dimension, the first of every variable that has it.
+
+    Raises
+    ------
+    ResultError
+        If the system refuses (disk full, read-only, quota).
+    """
+    import netCDF4
+
+    target = _checks.path("path", path)
+    waiting = iter(blocks)
+    with writing_errors("write the data set", target):
+        try:
+            block = next(waiting)
+            _begin_blocks(block, target, along)
+            written = block.sizes[along]
+            del block  # while the next is made
+            with netCDF4.Dataset(target, "a") as file:
+                for variable in file.variables.values():
+                    # Chunks are written whole: keeping them would only take memory.
+                    variable.set_var_chunk_cache(_CACHE_BYTES)
+                for block in waiting:
+                    end = written + block.sizes[along]
+                    for name, content in block.variables.items():
+                        if along in content.dims:
+                            file[str(name)][written:end] = content.to_numpy()
+                    written = end
+                    del block, content
+        except RuntimeError as error:  # how the netCDF library reports a full disk
+            raise ResultError(
+                f"{target}: cannot write the data set: {error}"
+            ) from error
+
+
+def _begin_blocks(first: xarray.Dataset, target: Path, along: str) -> None:
+    encoding: dict[Any, Any] = {name: {} for name in first.variables}
+    for name, variable in first.variables.items():
+        if variable.dtype.kind in "fiu":
+            encoding[name]["_FillValue"] = None
+        if along in variable.dims:  # a block is a chunk: it is written once
+            encoding[name]["chunksizes"] = variable.shape
+    first.to_netcdf(
+        target,
+        format="NETCDF4",
+        engine="netcdf4",
+        unlimited_dims=[along],
+        encoding=encoding,
+    )
 
 
 def _encoding(variable: Any) -> dict[str, Any]:

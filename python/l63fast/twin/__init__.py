@@ -3,6 +3,7 @@
 from l63fast.twin.experiment import TwinExperiment
 from l63fast.twin.generation import drawn_model_errors, drawn_observation_errors
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+from l63fast.twin.shards import open_shards
 from l63fast.twin.split import Split
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "TwinSettings",
     "drawn_model_errors",
     "drawn_observation_errors",
+    "open_shards",
 ]

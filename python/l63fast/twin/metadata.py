@@ -15,7 +15,13 @@ from l63fast.twin.split import Split
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["SCHEMA", "split_dataset"]
+__all__ = [
+    "SCHEMA",
+    "common_attributes",
+    "package_version",
+    "split_dataset",
+    "trajectory_dataset",
+]
 
 SCHEMA: Final = 1
 _SPLIT_TITLES: Final = {"train": "training", "val": "validation", "test": "test"}
@@ -25,40 +31,67 @@ def split_dataset(
     split: Split, settings: TwinSettings, R: np.ndarray, origin: str
 ) -> xarray.Dataset:
     """Return a split as a dataset: data, coordinates and what they mean."""
+    trajectory = np.arange(split.n_trajectories, dtype=np.int64)
+    dataset = trajectory_dataset(
+        split.truth, split.observations, trajectory, settings, {}
+    )
+    dataset["R"] = (
+        ("observed", "observed_too"),
+        R,
+        _names("covariance of the observation error"),
+    )
+    return dataset.assign_attrs(_attributes(split, settings, origin))
+
+
+def trajectory_dataset(
+    truth: np.ndarray,
+    observations: np.ndarray,
+    trajectory: np.ndarray,
+    settings: TwinSettings,
+    attributes: dict[str, Any],
+) -> xarray.Dataset:
+    """Return trajectories as a dataset: data, coordinates and what they mean.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3)
+    observations : (n, n_obs, m)
+    trajectory : (n,) int64
+        The index of each in its split.
+    settings : TwinSettings
+    attributes : dict
+        Of the whole dataset.
+    """
     import xarray as xr
 
     operator = ObservationOperator(settings.operator)
-    steps = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
-    trajectory = np.arange(split.n_trajectories, dtype=np.int64)
+    saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
+    cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
+    steps = cycles * settings.steps_per_cycle
     return xr.Dataset(
         {
             "truth": (
                 ("trajectory", "time", "component"),
-                split.truth,
+                truth,
                 _names("true state of Lorenz-63"),
             ),
             "observation": (
                 ("trajectory", "observation_time", "observed"),
-                split.observations,
+                observations,
                 _names(f"observations y = h(truth) + N(0, R), h = {settings.operator}"),
-            ),
-            "R": (
-                ("observed", "observed_too"),
-                R,
-                _names("covariance of the observation error"),
             ),
         },
         coords={
             "trajectory": ("trajectory", trajectory, _names("trajectory")),
-            "time": ("time", steps * settings.dt, _names("non-dimensional time")),
+            "time": ("time", saved * settings.dt, _names("non-dimensional time")),
             "observation_time": (
                 "observation_time",
-                split.observation_steps * settings.dt,
+                steps * settings.dt,
                 _names("non-dimensional time of the observations"),
             ),
             "observation_step": (
                 "observation_time",
-                split.observation_steps,
+                steps,
                 _names("model step of the observations"),
             ),
             "component": ("component", list("xyz"), {"long_name": "state component"}),
@@ -68,7 +101,7 @@ def split_dataset(
                 {"long_name": "observed quantity"},
             ),
         },
-        attrs=_attributes(split, settings, origin),
+        attrs=attributes,
     )
 
 
@@ -77,29 +110,37 @@ def _names(long_name: str) -> dict[str, str]:
 
 
 def _attributes(split: Split, settings: TwinSettings, origin: str) -> dict[str, Any]:
-    # No date here: times stand in timing.json, so that equal results are equal files.
     return {
-        "Conventions": "CF-1.11",
+        **common_attributes(settings),
         "title": f"Lorenz-63 twin experiment, {_SPLIT_TITLES[split.name]} split",
         "history": f"l63fast.TwinExperiment, {origin}",
-        "source": f"l63fast {_version()}",
-        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
         "comment": "Trajectories are independent; observation k belongs to the "
         "truth at model step observation_step[k]; splits share no random stream.",
-        "schema": SCHEMA,
         "split": split.name,
         "split_sha256": split.hash,
         "origin": origin,
+        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
+    }
+
+
+def common_attributes(settings: TwinSettings) -> dict[str, Any]:
+    """Return what every file of trajectories says about itself."""
+    # No date here: times stand in timing.json, so that equal results are equal files.
+    return {
+        "Conventions": "CF-1.11",
+        "source": f"l63fast {package_version()}",
+        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
+        "schema": SCHEMA,
         "operator": settings.operator,
         "sigma": settings.sigma,
         "dt": settings.dt,
         "steps_per_cycle": settings.steps_per_cycle,
         "seed": settings.seed,
-        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
     }
 
 
-def _version() -> str:
+def package_version() -> str:
+    """Return the version that writes."""
     try:
         return version("l63fast")
     except PackageNotFoundError:

@@ -1,0 +1,121 @@
+"""Runs named tasks on a pool: who ended how, why one failed, how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+
+from l63fast.errors import L63Error
+from l63fast.experiments.executors import Pool
+
+__all__ = ["Done", "Progress", "reason", "run_tasks", "seconds_left"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a task says when it ends.
+
+    Attributes
+    ----------
+    line : str
+        One line about its result.
+    seconds : float or None
+        What it took where it ran; None if its result was there already.
+    """
+
+    line: str
+    seconds: float | None
+
+
+@dataclass
+class Progress:
+    """Who is told how a run gets on, in the process that started it.
+
+    Attributes
+    ----------
+    note : callable
+        Told the name of a task and one line about it, when it ends.
+    left : callable
+        Told the seconds to completion, before the note, when a task ends that was run.
+    """
+
+    note: Callable[[str, str], None] = lambda name, line: None
+    left: Callable[[float], None] = lambda seconds: None
+
+
+def run_tasks(
+    pool: Pool, tasks: Mapping[str, Callable[[], Done]], progress: Progress
+) -> dict[str, str]:
+    """Run every task; return the reason of each that failed, by its name.
+
+    An interrupt ends the run: what comes back after it is not told any more.
+    """
+    ledger = _Ledger(pool, len(tasks), progress)
+    try:
+        for name, task in tasks.items():
+            ledger.submit(name, task)
+        if tasks:
+            ledger.all_told.wait()
+    except BaseException:
+        ledger.closed = True
+        raise
+    return {name: ledger.failures[name] for name in tasks if name in ledger.failures}
+
+
+@dataclass
+class _Ledger:
+    """Who was sent to work and who came back how; closed when the run is stopped."""
+
+    pool: Pool
+    n_left: int
+    progress: Progress
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    closed: bool = False
+    all_told: Event = field(default_factory=Event)
+
+    def submit(self, name: str, task: Callable[[], Done]) -> None:
+        self.pool.submit(task).add_done_callback(partial(self._ended, name))
+
+    def _ended(self, name: str, future: Future[Done]) -> None:
+        self.n_left -= 1
+        try:
+            if not self.closed:
+                self._tell(name, future)
+        finally:
+            if self.n_left == 0:
+                self.all_told.set()
+
+    def _tell(self, name: str, future: Future[Done]) -> None:
+        error = future.exception()
+        if error is None:
+            done = future.result()
+            line, seconds = done.line, done.seconds
+        else:
+            self.failures[name] = reason(error)
+            line, seconds = f"failed: {reason(error)}", None
+        if seconds is not None:
+            self.seconds.append(seconds)
+            n_workers = max(self.pool.n_workers, 1)
+            self.progress.left(seconds_left(self.seconds, self.n_left, n_workers))
+        self.progress.note(name, line)
+
+
+def seconds_left(seconds: list[float], n_left: int, n_workers: int) -> float:
+    """Return the time until all tasks have ended, from those that have.
+
+    Tasks kept from an earlier run tell nothing about the others and are not among
+    `seconds`. Those that run beside the one that has just ended count as half done.
+    """
+    mean = sum(seconds) / len(seconds)
+    running = min(n_workers - 1, n_left)
+    return mean * max((n_left - running / 2) / n_workers, min(n_left, 1) / 2)
+
+
+def reason(error: BaseException) -> str:
+    """Return why a task failed, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, L63Error) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,200 @@
+"""An ensemble too large for memory: shards made block by block, read as one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast import _checks, storage
+from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
+from l63fast.observation import ObservationOperator
+from l63fast.twin.generation import generated_part
+from l63fast.twin.metadata import (
+    common_attributes,
+    package_version,
+    trajectory_dataset,
+)
+from l63fast.twin.settings import TwinSettings
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["INDEX", "KIND", "ShardSettings", "open_shards", "read_index", "write_shard"]
+
+KIND: Final = "shards"
+INDEX: Final = "shards.json"
+MOST: Final = 100_000
+_SPLIT: Final = "train"
+_BLOCK_BYTES: Final = 2**22
+_LEAST_ROWS: Final = 64  # fewer leave the kernel's vectors empty
+_OVERHEAD: Final = 2**16  # of a netCDF file
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """Settings of an ensemble in shards.
+
+    Its trajectories are those of the training split of a twin experiment of the same
+    settings, however many that has.
+
+    Attributes
+    ----------
+    data : TwinSettings
+        `n_train` is the number of trajectories; there are no other splits.
+    n_shards : int
+        Files that they are spread over evenly, at most one per trajectory.
+    """
+
+    data: TwinSettings
+    n_shards: int
+
+    def __post_init__(self) -> None:
+        _checks.instance("data", self.data, TwinSettings)
+        n_shards = _checks.count("n_shards", self.n_shards, minimum=1)
+        most = min(self.data.n_train, MOST)
+        if n_shards > most:
+            raise ArgumentValueError(
+                f"n_shards: expected at most {most}, got {n_shards}"
+            )
+        object.__setattr__(self, "n_shards", n_shards)
+
+    @property
+    def names(self) -> list[str]:
+        """The shards' files, in the order of their trajectories."""
+        return [f"part-{k:05d}.nc" for k in range(self.n_shards)]
+
+    def trajectories(self, shard: int) -> range:
+        """Return the trajectories of a shard."""
+        n = self.data.n_train
+        return range(shard * n // self.n_shards, (shard + 1) * n // self.n_shards)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a trajectory on disk."""
+        obs_dim = ObservationOperator(self.data.operator).obs_dim
+        return 8 * (1 + self.data.n_saved * 3 + self.data.n_obs * obs_dim)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all shards on disk, rounded up."""
+        rows = self.data.n_train + self.n_shards * _LEAST_ROWS
+        return rows * self.row_bytes + self.n_shards * _OVERHEAD
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, and the version that decides what they give."""
+        data = self.data.to_dict()
+        del data["n_val"], data["n_test"]
+        return {"version": package_version(), "n_shards": self.n_shards, **data}
+
+
+def write_shard(
+    settings: ShardSettings, shard: int, path: Path, n_threads: int | None = None
+) -> None:
+    """Write the trajectories of one shard; memory does not grow with their number."""
+    storage.write_dataset_in_blocks(
+        _blocks(settings, shard, n_threads), path, along="trajectory"
+    )
+
+
+def _blocks(
+    settings: ShardSettings, shard: int, n_threads: int | None
+) -> Iterator[xarray.Dataset]:
+    members = settings.trajectories(shard)
+    rows = max(_BLOCK_BYTES // settings.row_bytes, _LEAST_ROWS)
+    n_blocks = -(-len(members) // rows)
+    rows = -(-len(members) // n_blocks)  # alike, so that no chunk is left half empty
+    for first in range(members.start, members.stop, rows):
+        # Held by no name here: a block must be gone while the next is made.
+        yield _block(settings, shard, first, min(rows, members.stop - first), n_threads)
+
+
+def _block(
+    settings: ShardSettings, shard: int, first: int, n: int, n_threads: int | None
+) -> xarray.Dataset:
+    truth, observations = generated_part(
+        settings.data, _SPLIT, n, first=first, n_threads=n_threads
+    )
+    index = np.arange(first, first + n, dtype=np.int64)
+    attributes = _attributes(settings, shard)
+    return trajectory_dataset(truth, observations, index, settings.data, attributes)
+
+
+def _attributes(settings: ShardSettings, shard: int) -> dict[str, Any]:
+    return {
+        **common_attributes(settings.data),
+        "title": "Lorenz-63 trajectories and observations of them",
+        "history": "l63fast simulate --shards",
+        "comment": "Trajectories are independent; they are those of the training "
+        "split of a twin experiment of the same settings.",
+        "shard": shard,
+        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
+    }
+
+
+def read_index(directory: Path) -> dict[str, Any]:
+    """Return the settings in the index of shards, finished or in the making.
+
+    Raises
+    ------
+    DataFileError
+        If there is none, or it is damaged.
+    """
+    content = storage.read_json(directory / INDEX)
+    if not isinstance(content, dict) or "n_shards" not in content:
+        raise DataFileError(f"{directory / INDEX}: is not an index of shards")
+    return content
+
+
+def open_shards(
+    path: str | os.PathLike[str], *, verify: bool = False
+) -> xarray.Dataset:
+    """Return shards as one dataset, of which only what is used is read.
+
+    `xarray.open_mfdataset("FOLDER/part-*.nc")` reads them too, without any check.
+
+    Parameters
+    ----------
+    path : path
+        The folder of the shards.
+    verify : bool
+        Read every file once and compare its hash; without it, only sizes are compared.
+
+    Raises
+    ------
+    DataFileError
+        If a shard is missing or damaged, or the folder holds something else.
+    ConfigurationError
+        If dask is not installed, which reads it bit by bit.
+    """
+    if find_spec("dask") is None:
+        raise ConfigurationError(
+            "open_shards: dask is not installed; pip install 'l63fast[cluster]'"
+        )
+    import xarray as xr
+
+    directory = _checks.path("path", path)
+    manifest = storage.read_manifest(directory)
+    if manifest.kind != KIND:
+        raise DataFileError(f"{directory}: expected shards, got a {manifest.kind!r}")
+    names = sorted(name for name in manifest.files if name != INDEX)
+    for name in names:
+        storage.verify_file(directory, name, manifest, size_only=not verify)
+    return xr.open_mfdataset(
+        [directory / name for name in names],
+        combine="nested",
+        concat_dim="trajectory",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="drop_conflicts",
+        engine="netcdf4",
+        decode_times=False,
+    )

@@ -1,0 +1,90 @@
+"""Tasks for the tests of clusters, and who runs them: importable in a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from l63fast.experiments.executors import Pool
+from l63fast.experiments.tasks import Done
+from l63fast.storage import parse_json
+
+CALM = 0.2
+
+
+@dataclass(frozen=True)
+class CellsOnly:
+    """An experiment without its summary, which takes longer than tiny cells."""
+
+    whole: Any
+
+    @property
+    def name(self) -> str:
+        """The experiment's."""
+        return str(self.whole.name)
+
+    @property
+    def kind(self) -> Any:
+        """The experiment's, but that it draws nothing."""
+        return replace(self.whole.kind, summarise=nothing)
+
+    def cells(self) -> Any:
+        """Return the experiment's."""
+        return self.whole.cells()
+
+
+def nothing(*arguments: object) -> None:
+    """Do nothing."""
+
+
+def pause(seconds: float) -> Done:
+    """Sleep, and say in which process."""
+    time.sleep(seconds)
+    return Done(str(os.getpid()), seconds)
+
+
+def die() -> Done:
+    """End the process at once."""
+    os._exit(3)
+
+
+def touch_and_wait(folder: Path) -> Done:
+    """Say that this process works, then wait until told to go on."""
+    (folder / str(os.getpid())).touch()
+    while not (folder / "go").exists():
+        time.sleep(0.02)
+    return Done("went on", None)
+
+
+def address_of(pool: Pool) -> str:
+    """Return the address of the scheduler behind a pool of local workers."""
+    return str(pool._client.scheduler.address)  # type: ignore[attr-defined]
+
+
+def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int]:
+    """Kill the processes that write results below a folder, one after the other.
+
+    Who writes is in the lock beside the result. No process is killed twice, nor this
+    one; between two kills is a moment, so that tasks get on.
+    """
+    killed: list[int] = []
+    deadline = time.monotonic() + seconds
+    while len(killed) < n_kills and time.monotonic() < deadline:
+        for lock in root.glob("**/.*.l63fast-lock"):
+            try:
+                pid = parse_json(lock.read_bytes(), lock)["pid"]
+            except (OSError, KeyError):
+                continue
+            if pid not in (os.getpid(), *killed) and len(killed) < n_kills:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                killed.append(pid)
+                time.sleep(CALM)
+        time.sleep(0.002)
+    return killed

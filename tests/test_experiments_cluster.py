@@ -1,0 +1,207 @@
+"""Workers of a dask cluster: killed, poisoned, unreachable, and closed to the world."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster_help import (
+    CellsOnly,
+    address_of,
+    die,
+    kill_writers,
+    pause,
+    touch_and_wait,
+)
+from cycled_samples import tiny_cycled
+from experiment_samples import contents
+from l63fast.errors import ClusterError, ConfigurationError, DataFileError
+from l63fast.experiments import cluster
+from l63fast.experiments.executors import Pool, Scheduler, executor
+from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.shards import make_shards
+from l63fast.experiments.tasks import Done, Progress, run_tasks, seconds_left
+from l63fast.twin import TwinSettings
+from l63fast.twin.shards import ShardSettings
+
+CLOSED = "tcp://127.0.0.1:9"  # nothing listens on the port for what is thrown away
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Pool]:
+    with executor(2) as pool:
+        yield pool
+
+
+def cells(n_methods: int, n_cycles: int) -> CellsOnly:
+    methods = {
+        f"pf{k}": {"scheme": "pf", "n_particles": 200 + k, "regularisation": 1.5}
+        for k in range(n_methods)
+    }
+    cycle = {"n_cycles": n_cycles}
+    return CellsOnly(tiny_cycled("oi", "enkf", "pf", cycle=cycle, methods=methods))
+
+
+def whole(root: Path) -> dict[str, dict[str, str]]:
+    return {
+        str(path.parent.relative_to(root)): contents(path.parent)
+        for path in root.glob("**/manifest.json")
+    }
+
+
+def test_only_loopback_is_listened_on(two: Pool) -> None:
+    two.submit(pause, 0).result(60)
+    here = psutil.Process()
+    sockets = [
+        socket
+        for process in (here, *here.children(recursive=True))
+        for socket in process.net_connections("inet")
+    ]
+    listening = [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3  # the scheduler and two workers
+    assert all(ip_address(ip).is_loopback for ip in listening)
+    assert two.n_workers == 2
+    assert 8787 not in {s.laddr.port for s in sockets}  # dask's dashboard
+
+
+def test_a_killed_worker_changes_nothing(two: Pool, tmp_path: Path) -> None:
+    experiment = cells(3, 100)
+    serial = run_experiment(experiment, tmp_path / "serial")
+    with ThreadPoolExecutor(1) as thread:
+        kills = thread.submit(kill_writers, tmp_path / "killed", 1)
+        outcome = run_experiment(
+            experiment, tmp_path / "killed", scheduler=Scheduler(address_of(two))
+        )
+    assert len(kills.result()) == 1
+    assert outcome.failures == serial.failures == {}
+    assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
+    left = [path.name for path in (tmp_path / "killed/tiny").glob(".*")]
+    assert [name for name in left if not name.endswith("lock")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [2, 4])
+def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) -> None:
+    experiment = cells(24, 1500)
+    serial = run_experiment(experiment, tmp_path / "serial")
+    with ThreadPoolExecutor(1) as thread:
+        kills = thread.submit(kill_writers, tmp_path / "killed", 20, seconds=300)
+        outcome = run_experiment(experiment, tmp_path / "killed", n_workers=n_workers)
+    assert len(kills.result()) == 20
+    assert outcome.failures == serial.failures == {}
+    assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
+
+
+def test_a_task_that_kills_its_workers_is_named_and_the_rest_goes_on(
+    two: Pool,
+) -> None:
+    # Beside it all the time, and not to blame.
+    tasks = {"deadly": die, **{f"calm{k}": partial(pause, 0.3) for k in range(3)}}
+    ended = []
+    failures = run_tasks(two, tasks, Progress(lambda name, line: ended.append(name)))
+    assert sorted(ended) == sorted(tasks)
+    assert list(failures) == ["deadly"]
+    assert "its worker process died each time" in failures["deadly"]
+
+
+def test_an_error_of_a_task_is_its_own(two: Pool) -> None:
+    assert isinstance(two.submit(int, "x").exception(60), ValueError)
+    assert two.submit(int, "3").result(60) == 3
+
+
+def test_a_cluster_that_is_lost_fails_its_tasks(tmp_path: Path) -> None:
+    with executor(2) as mine, executor(scheduler=Scheduler(address_of(mine))) as pool:
+        future = pool.submit(touch_and_wait, tmp_path)
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.02)
+        pool._client.close()  # type: ignore[attr-defined]
+        error = future.exception(timeout=30)
+        assert isinstance(error, ClusterError), repr(error)
+
+
+def test_shards_do_not_depend_on_who_makes_them(two: Pool, tmp_path: Path) -> None:
+    settings = ShardSettings(TwinSettings(n_train=3000, n_steps=20), 6)
+    make_shards(settings, tmp_path / "serial")
+    make_shards(settings, tmp_path / "two", scheduler=Scheduler(address_of(two)))
+    assert contents(tmp_path / "two") == contents(tmp_path / "serial")
+
+
+def test_a_scheduler_file_leads_to_the_workers(two: Pool, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    with ThreadPoolExecutor(1) as thread:
+        later = thread.submit(  # a batch job writes it when it starts
+            lambda: (time.sleep(0.3), file.write_text(json.dumps({"address": there})))
+        )
+        there = address_of(two)
+        with executor(scheduler=Scheduler(file=file)) as pool:
+            assert pool.submit(int, "3").result() == 3
+        later.result()
+    file.write_text("{}")
+    with pytest.raises(DataFileError, match="not a scheduler file"):
+        executor(scheduler=Scheduler(file=file)).__enter__()
+
+
+def test_a_scheduler_that_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert cluster.PATIENCE < 10
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    with pytest.raises(ClusterError, match="no dask scheduler answers"):
+        executor(scheduler=Scheduler(CLOSED)).__enter__()
+    with pytest.raises(DataFileError, match="nowhere"):
+        executor(scheduler=Scheduler(file=tmp_path / "nowhere")).__enter__()
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.7:8786", "192.0.2.7:8786"])
+def test_another_machine_without_tls_is_refused_unless_asked(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"without TLS.*--insecure"):
+        executor(scheduler=Scheduler(address)).__enter__()
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    with pytest.raises(ClusterError):  # it is tried, and there is no such machine
+        executor(scheduler=Scheduler(address, insecure=True)).__enter__()
+
+
+def test_tls_without_certificates_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"TLS needs .*client\.cert"):
+        executor(scheduler=Scheduler("tls://127.0.0.1:9")).__enter__()
+
+
+@pytest.mark.parametrize("address", ["ucx://a:1", "node7", "tcp://a:b:c"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises((ConfigurationError, ClusterError), match="scheduler"):
+        executor(scheduler=Scheduler(address)).__enter__()
+
+
+def test_the_time_left_is_that_of_tasks_that_were_run() -> None:
+    assert seconds_left([10.0], 0, 2) == 0.0
+    assert seconds_left([10.0], 4, 1) == 40.0
+    assert seconds_left([8.0, 12.0], 4, 1) == 40.0
+    # Of four left, one runs beside and is half done: 3.5 tasks on two workers.
+    assert seconds_left([10.0], 4, 2) == 17.5
+    assert seconds_left([10.0], 1, 8) == 5.0
+
+
+def test_kept_tasks_tell_nothing_about_the_time_left() -> None:
+    told: list[float] = []
+    notes: list[str] = []
+    tasks = {
+        "kept": lambda: Done("kept", None),
+        "made": lambda: Done("made", 3.0),
+        "last": lambda: Done("last", 5.0),
+    }
+    with executor(1) as pool:
+        run_tasks(
+            pool, tasks, Progress(lambda n, line: notes.append(line), told.append)
+        )
+    assert notes == ["kept", "made", "last"]
+    assert told == [3.0, 0.0]

@@ -1,0 +1,55 @@
+"""The page on clusters: its commands are understood, its shards are read as it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Command, make_command
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "cluster.md"
+TEXT = PAGE.read_text("utf-8")
+LINES = re.sub(r"\\\n", " ", TEXT).splitlines()
+SMALL = {"--n_traj": "200", "--shards": "4", "--workers": "1"}
+
+
+@pytest.fixture
+def l63fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capsys)
+
+
+def test_every_command_of_the_page_is_understood(l63fast: Command) -> None:
+    commands = [line for line in LINES if line.startswith("l63fast ")]
+    assert len(commands) > 6
+    for line in commands:
+        run = l63fast(*shlex.split(line, comments=True)[1:], "--dry_run")
+        assert run.code == 0, (line, run.err)
+
+
+def test_the_shards_of_the_page_are_made_and_read(
+    l63fast: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (one for one in LINES if one.startswith("l63fast simulate")):
+        words = shlex.split(line)[1:]
+        for option, value in SMALL.items():
+            if option in words:
+                words[words.index(option) + 1] = value
+        run = l63fast(*words)
+        assert run.code == 0, (line, run.err)
+        assert run.out.count("kept") == (4 if "--resume" in words else 0)
+    [code] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(code, {})
+    spread = re.findall(r"[\d.]+", capsys.readouterr().out)
+    assert all(5 < float(number) < 12 for number in spread)
+
+
+def test_the_batch_script_is_one() -> None:
+    [script] = re.findall(r"```\n(#!/bin/bash\n.*?)```", TEXT, re.DOTALL)
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
