@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builds import built, configured
+from builds import built, configured, output, tool
+from encoder_programs import Programs, built_programs
 from report_help import experiment_with_report
 
 
@@ -34,6 +35,20 @@ def core_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small experiment of several cases with its report."""
     return experiment_with_report(tmp_path_factory.mktemp("reported"))
+
+
+@pytest.fixture(scope="session")
+def core_prefix(core_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the core is installed as a library."""
+    folder = tmp_path_factory.mktemp("prefix")
+    output(tool("cmake"), "--install", core_build, "--prefix", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def programs(core_prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Return the C++ programs that run encoders, built once for all tests."""
+    return built_programs(tmp_path_factory.mktemp("encoder"), core_prefix)
 
 
 @pytest.fixture(params=["cpp", "numba"])

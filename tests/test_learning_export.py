@@ -14,9 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelFileError
-from l63fast.learning import export
-from l63fast.learning.card import CARD, FILES
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendError,
+    ModelFileError,
+)
+from l63fast.learning import export, onnx_program
+from l63fast.learning.card import CARD, FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.inference import EncoderFunction
@@ -24,12 +29,15 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings
 from learning_samples import samples
 
-CASES = [("mlp", "x2"), ("gru", "xy"), ("lstm", "x2z"), ("gru", "xyz")]
+CASES = [
+    *(("mlp", "x2"), ("gru", "xy"), ("lstm", "x2z"), ("gru", "xyz")),
+    *(("gru", "x", "carried"), ("lstm", "xy", "carried")),
+]
 
 
-def encoder(model: str, operator: str) -> Encoder:
+def encoder(model: str, operator: str, memory: str = "window") -> Encoder:
     data = samples(operator, 200, window=4)
-    settings = EncoderSettings(model, operator, window=4, hidden=12)
+    settings = EncoderSettings(model, operator, window=4, hidden=12, memory=memory)
     built = build_encoder(settings, Normaliser.fit(data, operator))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -46,13 +54,9 @@ def exported(
     return built, folder, save_model(built, folder, {"interval": 0.1})
 
 
-@pytest.mark.parametrize("format", FILES)
-def test_formats_agree_with_eager(
-    exported: tuple[Encoder, Path, dict[str, Any]], format: str
-) -> None:
-    built, folder, _ = exported
+def check_agreement(built: Encoder, folder: Path, format: str) -> None:
     loaded = load_encoder(folder, format=format, trust=True)
-    for n in (0, 1, 7, 1500):
+    for n in (0, 1, 7, 4096):
         data = samples(built.settings.operator, n, seed=3, window=4)
         with torch.no_grad():
             eager, _ = built(
@@ -67,6 +71,67 @@ def test_formats_agree_with_eager(
         assert (error < 1e-5).all()
 
 
+@pytest.mark.parametrize("format", WRITTEN)
+def test_formats_agree_with_eager(
+    exported: tuple[Encoder, Path, dict[str, Any]], format: str
+) -> None:
+    built, folder, _ = exported
+    check_agreement(built, folder, format)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        CASES[1],
+        *(
+            pytest.param(case, marks=pytest.mark.slow)
+            for case in CASES
+            if case[0] != "gru"
+        ),
+        CASES[4],
+    ],
+    ids="-".join,
+)
+def test_onnx_agrees_with_eager_and_states_its_window(
+    case: tuple[str, ...], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    built = encoder(*case)
+    card = save_model(built, tmp_path, {}, formats=("onnx",))
+    assert set(card["files"]) == {"safetensors", "onnx"}
+    assert any("fixed in model.pt2, in model.onnx" in note for note in card["notes"])
+    check_agreement(built, tmp_path, "onnx")
+    data = (tmp_path / FILES["onnx"]).read_bytes()
+    assert b".py" not in data  # no stack traces, which tell of this machine
+    window = onnx.load_from_string(data).graph.input[1]
+    sizes = [axis.dim_value for axis in window.type.tensor_type.shape.dim]
+    assert sizes == [0, 4, len(built.obs_mean)]  # 0: free
+    with pytest.raises(ModelFileError, match="is a program"):
+        load_encoder(tmp_path, format="onnx")
+
+
+def test_a_graph_of_another_window_is_refused() -> None:
+    helper = pytest.importorskip("onnx").helper
+    n_by_3 = helper.make_tensor_value_info("background", 1, ["n", 3])
+    for axes in (["n", "L", 2], [1, 4, 2], ["n", 5, 2]):
+        window = helper.make_tensor_value_info("obs_window", 1, axes)
+        graph = helper.make_graph([], "graph", [n_by_3, window], [])
+        with pytest.raises(ModelFileError, match=r"obs_window: expected \(n, 4, 2\)"):
+            onnx_program._check_shapes(graph, [(3,), (4, 2)])
+
+
+def test_onnx_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(BackendError, match=r"pip install 'l63fast\[onnx\]'"):
+        save_model(encoder("mlp", "x"), tmp_path, {}, formats=("onnx",))
+    with pytest.raises(ArgumentValueError, match="formats: expected one of"):
+        save_model(encoder("mlp", "x"), tmp_path, {}, formats=("pickle",))
+
+
 def test_the_card_tells_what_the_files_are(
     exported: tuple[Encoder, Path, dict[str, Any]],
 ) -> None:
@@ -76,8 +141,9 @@ def test_the_card_tells_what_the_files_are(
     assert card["inputs"]["obs_window"]["shape"] == ["n", 4, len(built.obs_mean)]
     assert card["normaliser_hash"] == built.data_hash != ""
     assert card["training"] == {"interval": 0.1}
-    for kind, name in FILES.items():
-        data = (folder / name).read_bytes()
+    assert tuple(card["files"]) == WRITTEN
+    for kind in WRITTEN:
+        data = (folder / FILES[kind]).read_bytes()
         entry = card["files"][kind]
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["size"] == len(data)
@@ -100,10 +166,11 @@ def test_pt2_tells_nothing_of_this_machine(
     assert b".py" not in everything
 
 
-def test_torchscript_takes_any_window_of_a_recurrent_encoder() -> None:
-    built = encoder("lstm", "xy")
+@pytest.mark.parametrize("model", ["gru", "lstm"])
+def test_torchscript_takes_any_window_of_a_recurrent_encoder(model: str) -> None:
     from l63fast.learning.programs import torchscript_bytes, torchscript_from
 
+    built = encoder(model, "xy")
     program = torchscript_from(torchscript_bytes(built))
     for window in (4, 9):
         data = samples("xy", 5, window=window)

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from l63fast.errors import DataFileError, L63Error, ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES
+from l63fast.learning.card import CARD, FILES, WRITTEN
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.normaliser import Normaliser
@@ -107,7 +107,7 @@ def test_a_trusted_file_that_is_no_program_is_an_error(
         load_encoder(model, format=format, trust=True)
 
 
-@pytest.mark.parametrize("format", FILES)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_a_changed_file_is_not_that_of_the_card(model: Path, format: str) -> None:
     path = model / FILES[format]
     data = bytearray(path.read_bytes())

@@ -11,7 +11,7 @@ from l63fast.assimilation.cycling import run_cycles
 from l63fast.errors import ArgumentValueError, ModelFileError
 from l63fast.learning import programs
 from l63fast.learning.batches import as_batch
-from l63fast.learning.card import CARD, FILES
+from l63fast.learning.card import CARD, WRITTEN
 from l63fast.learning.encoders import (
     Encoder,
     build_encoder,
@@ -98,7 +98,7 @@ def test_every_format_carries_the_same_memory(model: str, tmp_path: Path) -> Non
     assert card["hidden_size"] == TENSORS[model] * matched_width(built.settings)
     data = samples("x2z", 6, window=1)
     eager = EncoderFunction.of(built)
-    for format in FILES:
+    for format in WRITTEN:
         loaded = load_encoder(tmp_path, format=format, trust=True)
         hidden, expected = None, None
         for _ in range(3):

@@ -17,10 +17,8 @@ HOSTILE = "-Ofast -ffp-contract=fast"
 
 
 @pytest.fixture(scope="module")
-def prefix(core_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prefix")
-    output(tool("cmake"), "--install", core_build, "--prefix", folder)
-    return folder
+def prefix(core_prefix: Path) -> Path:
+    return core_prefix
 
 
 def expected_lines() -> list[str]:

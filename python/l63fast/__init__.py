@@ -57,6 +57,8 @@ _HOMES: Final = {
     "tune_b_scale": "assimilation.tuning",
     "tune_inflation": "assimilation.cycled_tuning",
     "variational_cost": "assimilation.three_d_var",
+    "write_analyse_inputs": "assimilation.program_files",
+    "write_cycle_inputs": "assimilation.program_files",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -70,6 +72,10 @@ if TYPE_CHECKING:
     from l63fast.assimilation.ensemble import EnKF
     from l63fast.assimilation.extended_kalman import ExtendedKalman
     from l63fast.assimilation.particle import ParticleFilter
+    from l63fast.assimilation.program_files import (
+        write_analyse_inputs,
+        write_cycle_inputs,
+    )
     from l63fast.assimilation.scheme import Analysis, Status
     from l63fast.assimilation.three_d_var import (
         ThreeDVar,

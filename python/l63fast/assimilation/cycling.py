@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast.assimilation.cycle_plan import plan_cycles
 from l63fast.assimilation.scheme import Analysis, Scheme
-from l63fast.errors import ArgumentValueError
 from l63fast.twin import TwinExperiment
 
 __all__ = ["CycleResult", "run_cycles"]
@@ -105,57 +105,33 @@ def run_cycles(
     ArgumentValueError, ArgumentTypeError
         If there are not that many observations, or a warm-up is missing.
     """
-    split = twin.split(split_name)
-    n, n_obs = split.observations.shape[:2]
-    ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
-    first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
-    if initial is None:
-        initial = np.tile(twin.climatology.mean, (n, 1))
-    background = _checks.states("initial", initial)
-    _checks.batch("initial", background, (n,), f"split {split_name!r}")
+    plan = plan_cycles(
+        scheme,
+        twin,
+        split_name,
+        n_cycles=n_cycles,
+        burn_in=burn_in,
+        initial=initial,
+        warm_up=warm_up,
+    )
+    background, observations = plan.background, twin.split(split_name).observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
     rng = _random.generator(seed, "scheme", split_name)
     steps_per_cycle = twin.settings.steps_per_cycle
-    if ready:
-        warm_up = _checked_warm_up(warm_up, scheme.window)
-        before = range(ready)
+    if plan.warm_up is not None:
+        before = range(plan.ready)
         for cycle in _cycles(
-            warm_up, background, split.observations, before, steps_per_cycle, rng
+            plan.warm_up, background, observations, before, steps_per_cycle, rng
         ):
             background = cycle.analysis.state
-    cycles = range(ready, first + n_cycles)
+    cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
-    if hasattr(scheme, "run") and not keep_members and not ready:
-        observations = split.observations[:, : cycles.stop]
-        return _run_whole(scheme, background, observations, first, steps_per_cycle, rng)
-    running = _cycles(
-        scheme, background, split.observations, cycles, steps_per_cycle, rng
-    )
-    return _recorded(running, (n, n_cycles), first, keep_members)
-
-
-def _scored_cycles(
-    n_obs: int, n_cycles: int | None, burn_in: int, ready: int
-) -> tuple[int, int]:
-    first = max(_checks.count("burn_in", burn_in), ready)
-    if first >= n_obs:
-        raise ArgumentValueError(
-            f"burn_in: expected a cycle left to score, got {first} cycles before the "
-            f"first for {n_obs} observations"
-        )
-    if n_cycles is None:
-        return first, n_obs - first
-    return first, _checks.count("n_cycles", n_cycles, minimum=1, maximum=n_obs - first)
-
-
-def _checked_warm_up(warm_up: Scheme[Any] | None, window: int) -> Scheme[Any]:
-    if warm_up is None or warm_up.window != 1:
-        given = "None" if warm_up is None else f"one with a window of {warm_up.window}"
-        raise ArgumentValueError(
-            f"warm_up: expected a scheme that needs one observation, for the cycles "
-            f"before {window} of them exist, got {given}"
-        )
-    return warm_up
+    if hasattr(scheme, "run") and not keep_members and not plan.ready:
+        seen = observations[:, : cycles.stop]
+        return _run_whole(scheme, background, seen, plan.first, steps_per_cycle, rng)
+    running = _cycles(scheme, background, observations, cycles, steps_per_cycle, rng)
+    shape = (len(background), plan.n_cycles)
+    return _recorded(running, shape, plan.first, keep_members)
 
 
 class _Cycle(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
 __all__ = ["ThreeDVar", "three_d_var", "variational_cost"]
+
+_TOL: Final = 1e-9
+_TOL_FLOAT32: Final = 1e-5
 
 
 def three_d_var(
@@ -68,7 +72,7 @@ def three_d_var(
     B = _checks.covariance("B", B, size=3, dtype=dtype, shape=shape)
     R = _checks.covariance("R", R, size=m, dtype=dtype, shape=shape)
     max_iter = _checks.count("max_iter", max_iter, maximum=2**31 - 1)
-    default_tol = 1e-9 if dtype == np.float64 else 1e-5
+    default_tol = _TOL if dtype == np.float64 else _TOL_FLOAT32
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
     _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
@@ -209,6 +213,16 @@ class ThreeDVar:
     def window(self) -> int:
         """3D-Var uses the latest observation only."""
         return 1
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What the kernel is told besides B, R and h, by its name in kernels.hpp."""
+        operator = as_operator(self.operator)
+        return {
+            "n_starts": n_basins(operator) if self.multi_start else 1,
+            "max_iter": self.max_iter,
+            "tol": _TOL if self.tol is None else self.tol,
+        }
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the background itself."""

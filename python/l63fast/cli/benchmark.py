@@ -1,9 +1,9 @@
-"""`l63fast benchmark`: the speed of this machine, and how near its ceiling."""
+"""`l63fast benchmark`: the speed of this machine; of an encoder in every format."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from l63fast.cli import options
 from l63fast.cli.app import app
@@ -20,10 +20,29 @@ __all__ = ["benchmark"]
     app,
     (
         Option(
+            "what",
+            Literal["kernels", "encoders"],
+            "What is measured.",
+            "kernels",
+            positional=True,
+        ),
+        Option(
             "save_dir",
             Path,
             "Folder of the result.",
             Path("results/benchmark"),
+        ),
+        Option(
+            "result_dir",
+            Path,
+            "Of encoders: the trained one to time; by default a GRU-64 of window 5.",
+            panel="Encoders",
+        ),
+        Option(
+            "analyse",
+            Path,
+            "Of encoders: the C++ program `analyse`, to time it beside the others.",
+            panel="Encoders",
         ),
         Option(
             "scale",
@@ -41,9 +60,15 @@ def benchmark(given: Given) -> None:
 
     Each is compared with what the processor and its memory allow, measured in the same
     run; table and bar chart are written. An old benchmark in the folder is replaced.
+    `benchmark encoders`: an encoder in every format, by batch size, into
+    results/benchmark_encoders.
     """
     from l63fast.experiments.speed_cases import SpeedSizes
     from l63fast.storage.paths import checked_target
+
+    if given["what"] == "encoders":
+        _encoders(given)
+        return
 
     sizes = SpeedSizes.of_scale(given["scale"])
     save_dir, quiet = given["save_dir"], given["quiet"]
@@ -52,6 +77,42 @@ def benchmark(given: Given) -> None:
         say(f"would measure and write {save_dir}", quiet=quiet)
         return
     _run(sizes, save_dir, quiet=quiet)
+
+
+def _encoders(given: Given) -> None:
+    from l63fast.storage.paths import checked_target
+
+    save_dir = given.typed("save_dir") or Path("results/benchmark_encoders")
+    quiet = given["quiet"]
+    checked_target(save_dir)
+    if given["dry_run"]:
+        say(f"would measure and write {save_dir}", quiet=quiet)
+        return
+    from l63fast.experiments.encoder_speed_report import (
+        encoder_table,
+        write_encoder_speed,
+    )
+    from l63fast.experiments.speed import machine
+    from l63fast.experiments.speed_report import one_sentence
+    from l63fast.learning.encoder_speed import (
+        EncoderSpeed,
+        encoder_to_time,
+        measure_encoder,
+    )
+
+    sizes = EncoderSpeed.of_scale(given["scale"])
+    encoder = encoder_to_time(given["result_dir"])
+    where, settings = machine(), encoder.settings
+    title = (
+        f"{settings.model.upper()}-{settings.hidden}, window {settings.window}, "
+        f"{settings.operator}, {one_sentence(where)}"
+    )
+    rows = measure_encoder(encoder, sizes, given["analyse"])
+    write_encoder_speed(rows, title, where, save_dir)
+    if not quiet:
+        from rich.console import Console
+
+        Console().print(encoder_table(rows, title))
 
 
 def _run(sizes: SpeedSizes, save_dir: Path, *, quiet: bool) -> None:

@@ -12,6 +12,7 @@ from l63fast.cli import (
     benchmark,
     doctor,
     experiment,
+    export,
     report,
     results,
     simulate,
@@ -27,7 +28,7 @@ FAILED: Final = 1
 MISUSED: Final = 2
 COMMANDS: Final = (
     *(simulate.simulate, train.train, results.evaluate, results.visualize),
-    *(tune.tune, experiment.experiment, report.report),
+    *(tune.tune, experiment.experiment, report.report, export.export),
     *(benchmark.benchmark, doctor.doctor),
 )
 

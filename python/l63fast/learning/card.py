@@ -13,14 +13,16 @@ from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["CARD", "FILES", "SCHEMA", "describe", "settings_in"]
+__all__ = ["CARD", "FILES", "SCHEMA", "WRITTEN", "describe", "settings_in"]
 
 CARD: Final = "model.json"
 FILES: Final = {
     "safetensors": "model.safetensors",
     "torchscript": "model.ts.pt",
     "pt2": "model.pt2",
+    "onnx": "model.onnx",
 }
+WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # by every export
 SCHEMA: Final = 1
 _KEYS: Final = {
     "schema": int,
@@ -41,10 +43,10 @@ _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": fl
 _NOTES: Final = (
     "States and increments are in the units of the Lorenz-63 variables; observations "
     "in those of h(x). Normalisation is inside the model. Numbers are float32.",
-    "model.safetensors holds the weights and runs nothing when loaded. model.ts.pt and "
-    "model.pt2 are programs: load them only if you trust whoever gave them to you.",
-    "The batch size is free in every format. The window length is fixed in model.pt2 "
-    "and in every format of an mlp.",
+    "model.safetensors holds the weights and runs nothing when loaded. The other files "
+    "are programs: load them only if you trust whoever gave them to you.",
+    "The batch size is free in every format. The window length is fixed in model.pt2, "
+    "in model.onnx, and in every format of an mlp.",
     "parity_error is the largest difference to the encoder in eager mode after "
     "reloading, in standard deviations of each component of the truth.",
 )

@@ -1,9 +1,9 @@
-"""Writing a trained encoder in every format, each read back and compared."""
+"""Writing a trained encoder in several formats, each read back and compared."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from l63fast import _random
+from l63fast import _checks, _random
 from l63fast.errors import ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES, describe
+from l63fast.learning.card import CARD, FILES, WRITTEN, describe
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.loading import encoder_from, load_encoder
 from l63fast.learning.programs import Analyse
@@ -28,9 +28,13 @@ _BATCHES: Final = (1, 7, 513)
 
 
 def save_model(
-    encoder: Encoder, directory: str | Path, card: dict[str, Any]
+    encoder: Encoder,
+    directory: str | Path,
+    card: dict[str, Any],
+    *,
+    formats: Sequence[str] = WRITTEN,
 ) -> dict[str, Any]:
-    """Write an encoder in every format and return its model card.
+    """Write an encoder in several formats and return its model card.
 
     Parameters
     ----------
@@ -40,6 +44,8 @@ def save_model(
     card : dict
         JSON values for the card's "training": hashes of the data, the interval
         between observations, the settings.
+    formats : sequence of str
+        Of `FILES`; safetensors, the truth, is written always.
 
     Raises
     ------
@@ -49,8 +55,8 @@ def save_model(
     directory = Path(directory)
     encoder.eval()
     content = describe(encoder, card)
-    for kind, write in _WRITE.items():
-        data = write(encoder)
+    for kind in _checked(formats):
+        data = _WRITE[kind](encoder)
         path = directory / FILES[kind]
         write_bytes(path, data)
         error = parity_error(encoder, _read(kind, read_file(path), encoder))
@@ -67,6 +73,12 @@ def save_model(
         }
     write_json(directory / CARD, content)
     return content
+
+
+def _checked(formats: Sequence[str]) -> list[str]:
+    """Return the formats in the order of the table, without repetition."""
+    wanted = {_checks.choice("formats", kind, FILES) for kind in formats}
+    return [kind for kind in FILES if kind in wanted | {"safetensors"}]
 
 
 def parity_error(encoder: Encoder, program: Analyse) -> float:

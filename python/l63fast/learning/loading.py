@@ -13,7 +13,7 @@ from safetensors.torch import load as safetensors_from
 from torch import Tensor
 
 from l63fast import _checks
-from l63fast.errors import ModelFileError
+from l63fast.errors import BackendError, ModelFileError
 from l63fast.learning import programs
 from l63fast.learning.card import CARD, FILES, settings_in
 from l63fast.learning.encoders import Encoder
@@ -22,7 +22,7 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import MANIFEST, read_bytes, read_file
 
-__all__ = ["encoder_from", "load_encoder"]
+__all__ = ["encoder_from", "load_encoder", "load_weights"]
 
 
 def load_encoder(
@@ -40,7 +40,8 @@ def load_encoder(
         The directory with the model card and the model files.
     format : str
         "safetensors" runs nothing from the file. "torchscript" and "pt2" are programs
-        that can do anything when loaded.
+        that can do anything when loaded; "onnx" is one that can take all memory and
+        time, and needs the extra `onnx`.
     sha256 : str, optional
         The hash you expect the model file to have, from a source you trust; required
         for programs unless `trust`.
@@ -54,6 +55,8 @@ def load_encoder(
         If the model is not trusted, damaged, or not what its card says.
     DataFileError
         If a file is missing or unreadable.
+    BackendError
+        If the packages of the extra `onnx` are not installed.
     """
     _checks.choice("format", format, FILES)
     directory = _checks.path("path", path)
@@ -62,19 +65,40 @@ def load_encoder(
             f"{directory / FILES[format]}: a {format} file is a program and runs when "
             "loaded: give the sha256 you expect, or trust=True"
         )
+    if format == "safetensors":
+        encoder, card = load_weights(directory, sha256=sha256)
+        return _function(encoder, encoder.settings, card)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
     data = _model_bytes(directory, format, card, sha256)
-    if format == "safetensors":
-        encoder = encoder_from(data, settings, str(directory / FILES[format]))
-        return _function(encoder, settings, card)
     try:
         program = programs.READ[format](data)
+    except BackendError:
+        raise
     except Exception as error:  # whatever a damaged program makes torch raise
         raise ModelFileError(
             f"{directory / FILES[format]}: is not a {format} program: {error}"
         ) from error
     return _function(program, settings, card)
+
+
+def load_weights(
+    path: str | Path, *, sha256: str | None = None
+) -> tuple[Encoder, dict[str, Any]]:
+    """Return the encoder itself, from its weights, and its card; runs nothing.
+
+    Raises
+    ------
+    ModelFileError, DataFileError
+        As in `load_encoder`.
+    """
+    directory = _checks.path("path", path)
+    card = _card(directory)
+    settings = settings_in(card, str(directory / CARD))
+    data = _model_bytes(directory, "safetensors", card, sha256)
+    encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
+    encoder.data_hash = card["normaliser_hash"]
+    return encoder, card
 
 
 def _function(

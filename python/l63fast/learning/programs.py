@@ -1,4 +1,4 @@
-"""An encoder as TorchScript or torch.export program: to bytes, and back from them."""
+"""An encoder as a program, in any format: to bytes, and back from them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.jit import _recursive, _state
 
 from l63fast.learning.encoders import Encoder
+from l63fast.learning.onnx_program import onnx_bytes, onnx_from
 
 __all__ = ["READ", "WRITE", "Analyse"]
 
@@ -76,8 +77,16 @@ def pt2_from(data: bytes) -> Analyse:
     return program
 
 
-WRITE: Final = {"torchscript": torchscript_bytes, "pt2": pt2_bytes}
-READ: Final = {"torchscript": torchscript_from, "pt2": pt2_from}
+WRITE: Final[dict[str, Callable[[Encoder], bytes]]] = {
+    "torchscript": torchscript_bytes,
+    "pt2": pt2_bytes,
+    "onnx": onnx_bytes,
+}
+READ: Final[dict[str, Callable[[bytes], Analyse]]] = {
+    "torchscript": torchscript_from,
+    "pt2": pt2_from,
+    "onnx": onnx_from,
+}
 
 _load: Callable[[io.BytesIO], torch.jit.ScriptModule] = torch.jit.load
 

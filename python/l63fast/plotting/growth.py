@@ -29,13 +29,22 @@ _LOOKS: Final = (
 
 
 @styled
-def growth_curves(panels: Mapping[str, Curves]) -> Figure:
+def growth_curves(
+    panels: Mapping[str, Curves],
+    *,
+    ylabel: str = "time per step or analysis (ns)",
+    scale: float = 1e9,
+) -> Figure:
     """Return the time per unit of work against its amount, one panel per axis.
 
     Parameters
     ----------
     panels : what grows ("members") -> curve -> {size: seconds per unit}
         A curve looks the same in every panel.
+    ylabel : str
+        Name of the vertical axis, with its unit.
+    scale : float
+        That unit's number in a second.
 
     Raises
     ------
@@ -51,14 +60,12 @@ def growth_curves(panels: Mapping[str, Curves]) -> Figure:
     for ax, (axis, curves) in zip(axes, panels.items(), strict=True):
         for name, points in curves.items():
             color, marker = looks[name]
-            nanoseconds = [1e9 * seconds for seconds in points.values()]
-            ax.plot(
-                list(points), nanoseconds, color=color, marker=marker, markersize=4.0
-            )
+            times = [scale * seconds for seconds in points.values()]
+            ax.plot(list(points), times, color=color, marker=marker, markersize=4.0)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(f"number of {axis}")
-    axes[0].set_ylabel("time per step or analysis (ns)")
+    axes[0].set_ylabel(ylabel)
     handles = [
         axes[0].plot([], [], color=color, marker=marker, markersize=4.0)[0]
         for color, marker in looks.values()

@@ -3,6 +3,7 @@
 from l63fast.storage.datasets import (
     read_dataset,
     write_dataset,
+    write_dataset_alone,
     write_dataset_in_blocks,
 )
 from l63fast.storage.directories import (
@@ -58,6 +59,7 @@ __all__ = [
     "verify_file",
     "write_bytes",
     "write_dataset",
+    "write_dataset_alone",
     "write_dataset_in_blocks",
     "write_json",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,12 @@ from l63fast.storage.files import open_regular, writing_errors
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["read_dataset", "write_dataset", "write_dataset_in_blocks"]
+__all__ = [
+    "read_dataset",
+    "write_dataset",
+    "write_dataset_alone",
+    "write_dataset_in_blocks",
+]
 
 _CHUNK_BYTES: Final = 2**22
 _CACHE_BYTES: Final = 2**20
@@ -41,6 +47,26 @@ def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None
             raise ResultError(
                 f"{target}: cannot write the data set: {error}"
             ) from error
+
+
+def write_dataset_alone(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as a file outside result folders, as a whole or not at all.
+
+    Raises
+    ------
+    ResultError
+        If the system refuses; an old file of that name is then still there.
+    """
+    target = Path(_checks.path("path", path))
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        write_dataset(dataset, temporary)
+        with writing_errors("write the data set", target):
+            os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_dataset_in_blocks(

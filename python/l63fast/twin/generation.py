@@ -12,7 +12,13 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.split import Split, make_split
 
-__all__ = ["bytes_per_trajectory", "generated_part", "generated_splits"]
+__all__ = [
+    "bytes_per_trajectory",
+    "drawn_model_errors",
+    "drawn_observation_errors",
+    "generated_part",
+    "generated_splits",
+]
 
 
 def generated_splits(
@@ -79,14 +85,7 @@ def _with_model_error(
     model: dict[str, Any],
 ) -> np.ndarray:
     """Return trajectories that take up an error N(0, Q) at the end of each cycle."""
-    normals = _random.standard_normals(
-        settings.seed,
-        "model_error",
-        n_trajectories=len(initial),
-        shape=(settings.n_obs, 3),
-        **place,
-    )
-    errors = model_errors(normals, settings.model_error_covariance)
+    errors = drawn_model_errors(settings, n=len(initial), **place)
     truth = np.empty((len(initial), settings.n_saved, 3))
     state, cycle = initial, settings.steps_per_cycle
     for k in range(settings.n_obs):
@@ -108,11 +107,27 @@ def _observed(
     operator = ObservationOperator(settings.operator)
     stride = settings.steps_per_cycle // settings.save_every
     perfect = operator(truth[:, stride::stride])
-    noise = _random.standard_normals(
-        settings.seed,
-        "observation",
-        n_trajectories=len(truth),
-        shape=perfect.shape[1:],
-        **place,
+    return np.asarray(
+        perfect + drawn_observation_errors(settings, n=len(truth), **place)
     )
-    return np.asarray(perfect + settings.observation_errors(noise))
+
+
+def drawn_observation_errors(
+    settings: TwinSettings, split: str, *, n: int, first: int = 0
+) -> np.ndarray:
+    """Return the errors in the observations of n trajectories, (n, n_obs, obs_dim)."""
+    shape = settings.n_obs, ObservationOperator(settings.operator).obs_dim
+    noise = _random.standard_normals(
+        settings.seed, "observation", split, n, shape, first=first
+    )
+    return np.asarray(settings.observation_errors(noise))
+
+
+def drawn_model_errors(
+    settings: TwinSettings, split: str, *, n: int, first: int = 0
+) -> np.ndarray:
+    """Return what truths take up at the end of each cycle, (n, n_obs, 3)."""
+    normals = _random.standard_normals(
+        settings.seed, "model_error", split, n, (settings.n_obs, 3), first=first
+    )
+    return model_errors(normals, settings.model_error_covariance)

@@ -1,0 +1,50 @@
+// netCDF files of the two programs: arrays of doubles with names, and attributes.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace l63fast {
+
+struct Array {
+  std::vector<std::size_t> shape;
+  std::vector<double> values;
+};
+
+// Throws std::runtime_error, naming file and variable, wherever something is missing.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  InputFile(const InputFile&) = delete;
+  ~InputFile();
+
+  bool has(const char* variable) const;
+  Array array(const char* variable) const;
+  // ... which must have that shape.
+  std::vector<double> values(const char* variable,
+                             const std::vector<std::size_t>& shape) const;
+  double number(const char* attribute) const;
+  std::string text(const char* attribute) const;
+
+ private:
+  int variable(const char* name) const;
+  void check(int status, const char* what) const;
+  std::string path_;
+  int file_ = -1;
+};
+
+struct Variable {
+  std::string name, long_name;
+  std::vector<std::string> dims;
+  const std::vector<double>& values;
+};
+
+// Writes a file as a whole: under another name, renamed at the end. Throws
+// std::runtime_error; an old file of that name is then still there.
+void write_file(const std::string& path, const std::string& title,
+                const std::map<std::string, std::size_t>& dims,
+                const std::vector<Variable>& variables);
+
+}  // namespace l63fast

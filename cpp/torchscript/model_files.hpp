@@ -1,0 +1,29 @@
+// The files of an exported encoder: its card, and the bytes of its program.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "l63fast/encoder.hpp"
+
+namespace l63fast {
+
+// What model.json says, checked.
+struct ModelCard {
+  ObservationOperator observation_operator;
+  int window = 0;
+  int hidden_size = 0;
+  bool looks_ahead = false;
+  double interval = 0;  // NaN: not said
+  std::string sha256;   // of model.ts.pt
+};
+
+// Throws ModelError.
+ModelCard read_card(const std::filesystem::path& directory);
+
+// Returns the bytes of model.ts.pt, those that were checked against the permission and
+// the card. Throws ModelError.
+std::string read_program(const std::filesystem::path& directory, const ModelCard& card,
+                         const Permission& permission);
+
+}  // namespace l63fast

@@ -1,0 +1,37 @@
+// A twin experiment made here from the draws in a file: truth and observations.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "data_file.hpp"
+#include "l63fast/encoder.hpp"
+#include "l63fast/kernels.hpp"
+
+namespace l63fast {
+
+// The fastest kernels of this processor; all of them give the same bits.
+const KernelTable& fastest_kernels();
+
+struct Model {
+  double dt;  // time units
+  Parameters parameters;
+  int steps_per_cycle;
+  int n_threads;
+
+  // states (n, 3) one cycle later; what is or becomes non-finite is NaN.
+  std::vector<double> forecast(const std::vector<double>& states) const;
+};
+
+struct Twin {
+  Model model;
+  std::size_t n, n_obs, obs_dim;
+  std::vector<double> truth;         // (n, n_obs, 3), at each observation
+  std::vector<double> observations;  // (n, n_obs, obs_dim)
+
+  // Throws std::runtime_error where the file is not one of cycle inputs.
+  static Twin from(const InputFile& file, const ObservationOperator& h, int n_threads);
+};
+
+}  // namespace l63fast

@@ -1,0 +1,202 @@
+"""The files that the C++ programs `analyse` and `cycle` read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.assimilation.cycle_plan import CyclePlan, plan_cycles
+from l63fast.assimilation.scheme import Scheme
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.errors import ArgumentValueError
+from l63fast.observation import as_operator
+from l63fast.storage import write_dataset_alone
+from l63fast.twin import (
+    TwinExperiment,
+    TwinSettings,
+    drawn_model_errors,
+    drawn_observation_errors,
+)
+
+__all__ = ["write_analyse_inputs", "write_cycle_inputs"]
+
+_STATE: Final = ("trajectory", "component")
+
+
+def write_analyse_inputs(
+    path: str | Path, background: np.ndarray, obs_window: np.ndarray
+) -> None:
+    """Write backgrounds and windows of observations for the program `analyse`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A netCDF file; replaced as a whole.
+    background : (n, 3) float64 or float32
+    obs_window : (n, L, obs_dim)
+        Of the same dtype; the latest observation last.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a shape is not as described.
+    ResultError
+        If the file cannot be written.
+    """
+    background = _checks.states("background", background)
+    n = len(background)
+    obs_window = _checks.vectors(
+        "obs_window", obs_window, size=obs_window.shape[-1], dtype=background.dtype
+    )
+    if background.shape != (n, 3) or obs_window.ndim != 3 or len(obs_window) != n:
+        raise ArgumentValueError(
+            f"background, obs_window: expected (n, 3) and (n, L, obs_dim), got "
+            f"{background.shape} and {obs_window.shape}"
+        )
+    variables = {
+        "background": (_STATE, background, "background x_b at analysis time"),
+        "obs_window": (
+            ("trajectory", "window", "observed"),
+            obs_window,
+            "the last observations, the latest one last",
+        ),
+    }
+    _write(path, "Inputs of an encoder", variables, {})
+
+
+def write_cycle_inputs(
+    path: str | Path,
+    scheme: Scheme[Any],
+    twin: TwinExperiment,
+    split_name: str = "test",
+    *,
+    n_cycles: int | None = None,
+    burn_in: int = 0,
+    initial: np.ndarray | None = None,
+    warm_up: ThreeDVar | None = None,
+) -> None:
+    """Write what the program `cycle` needs to do as `run_cycles` with these arguments.
+
+    The file holds draws, not results: initial states, errors of observations and of
+    the model, the first background. The program integrates the truth itself.
+
+    Parameters
+    ----------
+    path : str or Path
+        A netCDF file; replaced as a whole.
+    scheme, twin, split_name, n_cycles, burn_in, initial, warm_up
+        As in `run_cycles`; the scheme is a `NeuralAnalysis`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If the twin was not generated, or the scheme forecasts with another model.
+    ResultError
+        If the file cannot be written.
+    """
+    settings = twin.settings
+    if twin.origin != "generated":
+        raise ArgumentValueError(
+            "twin: expected a generated experiment, whose errors can be drawn again, "
+            f"got one {twin.origin}"
+        )
+    for name in ("dt", "parameters"):
+        given, wanted = getattr(scheme, name, None), getattr(settings, name)
+        if given != wanted:
+            raise ArgumentValueError(
+                f"scheme: expected the {name} of the twin, {wanted}, got {given}"
+            )
+    plan = plan_cycles(
+        scheme,
+        twin,
+        split_name,
+        n_cycles=n_cycles,
+        burn_in=burn_in,
+        initial=initial,
+        warm_up=warm_up,
+    )
+    warm_up_values, warm_up_numbers = _warm_up(plan, settings)
+    variables = _draws(twin, split_name, plan) | warm_up_values
+    attributes = _numbers(settings, plan) | warm_up_numbers
+    _write(path, "Inputs of a cycled twin experiment", variables, attributes)
+
+
+_Variables = dict[str, tuple[tuple[str, ...], np.ndarray, str]]
+
+
+def _draws(twin: TwinExperiment, split_name: str, plan: CyclePlan) -> _Variables:
+    settings, until = twin.settings, plan.first + plan.n_cycles
+    start = twin.split(split_name).initial_state
+    errors = drawn_observation_errors(settings, split_name, n=len(start))[:, :until]
+    series = ("trajectory", "time")
+    variables: _Variables = {
+        "initial_truth": (_STATE, start, "true state at step 0"),
+        "initial_background": (_STATE, plan.background, "background at step 0"),
+        "observation_noise": ((*series, "observed"), errors, "errors of y"),
+    }
+    if settings.Q != 0.0:
+        errors = drawn_model_errors(settings, split_name, n=len(start))[:, :until]
+        variables["model_error"] = (
+            (*series, "component"),
+            errors,
+            "what the truth takes up at the end of each cycle",
+        )
+    return variables
+
+
+def _numbers(settings: TwinSettings, plan: CyclePlan) -> dict[str, Any]:
+    model = settings.parameters
+    return {
+        "operator": settings.operator,
+        "dt": settings.dt,
+        "steps_per_cycle": settings.steps_per_cycle,
+        "model_sigma": model.sigma,
+        "model_rho": model.rho,
+        "model_beta": model.beta,
+        "first_cycle": plan.first,
+    }
+
+
+def _warm_up(
+    plan: CyclePlan, settings: TwinSettings
+) -> tuple[_Variables, dict[str, Any]]:
+    scheme = plan.warm_up
+    if scheme is None:
+        return {}, {}
+    if not isinstance(scheme, ThreeDVar):
+        raise ArgumentValueError(
+            f"warm_up: expected a ThreeDVar, got {type(scheme).__name__}"
+        )
+    if as_operator(scheme.operator).name != settings.operator:
+        raise ArgumentValueError(
+            f"warm_up: expected the operator {settings.operator!r}, got "
+            f"{as_operator(scheme.operator).name!r}"
+        )
+    variables: _Variables = {
+        "warm_up_B": (("component", "component_too"), scheme.B, "B of 3D-Var"),
+        "warm_up_R": (("observed", "observed_too"), scheme.R, "R of 3D-Var"),
+    }
+    return variables, {f"warm_up_{k}": v for k, v in scheme.numbers.items()}
+
+
+def _write(
+    path: str | Path, title: str, variables: _Variables, attributes: dict[str, Any]
+) -> None:
+    import xarray as xr
+
+    dataset = xr.Dataset(
+        {
+            name: (dims, np.asarray(values, np.float64), _named(long_name))
+            for name, (dims, values, long_name) in variables.items()
+        },
+        attrs={"Conventions": "CF-1.11", "title": title, "source": "l63fast"}
+        | attributes,
+    )
+    write_dataset_alone(dataset, path)
+
+
+def _named(long_name: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": "1"}

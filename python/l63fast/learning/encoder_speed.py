@@ -1,0 +1,215 @@
+"""The time of one analysis in every format, side by side in one run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from l63fast import _checks, _random
+from l63fast._timing import collector_off, one_core
+from l63fast.assimilation.program_files import write_analyse_inputs
+from l63fast.errors import BackendError, DataFileError
+from l63fast.learning import programs
+from l63fast.learning.card import FILES, WRITTEN
+from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.loading import load_weights
+from l63fast.learning.loop import torch_threads
+from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.settings import EncoderSettings
+
+__all__ = ["EncoderSpeed", "EncoderTimes", "encoder_to_time", "measure_encoder"]
+
+EAGER: Final = "eager"
+CPP: Final = "C++ torchscript"
+_LATENCY_CALLS: Final = 200
+_CPP_WINDOWS: Final = (1000, 6000)  # their difference: starting up does not count
+
+
+@dataclass(frozen=True)
+class EncoderSpeed:
+    """How much is measured: batch sizes, and how often each is.
+
+    Attributes
+    ----------
+    batches : tuple of int
+    rounds : int
+    """
+
+    batches: tuple[int, ...] = (1, 16, 256, 4096, 100_000)
+    rounds: int = 9
+
+    @classmethod
+    def of_scale(cls, scale: float) -> EncoderSpeed:
+        """Return sizes for a share of the usual time."""
+        scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
+        most = max(int(cls.batches[-1] * scale), cls.batches[2])
+        batches = tuple(n for n in cls.batches[:-1] if n < most)
+        return cls((*batches, most), max(round(cls.rounds * scale), 1))
+
+
+@dataclass(frozen=True)
+class EncoderTimes:
+    """Medians over the rounds, in seconds of the processor.
+
+    Attributes
+    ----------
+    latency : float
+        Of the program itself on one window, tensors in and out.
+    per_window : dict of int to float
+        Through the function of NumPy arrays that `load_encoder` returns, by batch
+        size; for `eager` one call of the module on the whole batch.
+    """
+
+    latency: float
+    per_window: Mapping[int, float]
+
+
+def encoder_to_time(result: Path | None) -> Encoder:
+    """Return the encoder of a result; without one a GRU-64 of window 5, untrained."""
+    if result is not None:
+        return load_weights(result)[0]
+    settings = EncoderSettings("gru", "xy", window=5, hidden=64)
+    return build_encoder(settings, Normaliser.identity("xy")).eval()
+
+
+def measure_encoder(
+    encoder: Encoder, sizes: EncoderSpeed, analyse: Path | None = None
+) -> dict[str, EncoderTimes]:
+    """Return the times of an encoder in every format that is installed, on one core.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    sizes : EncoderSpeed
+    analyse : Path, optional
+        The C++ program of that name, for its latency.
+    """
+    with tempfile.TemporaryDirectory() as folder, one_core(), torch_threads(1):
+        model = Path(folder)
+        formats = _written(encoder, model)
+        batches = {n: _inputs(encoder, n) for n in sizes.batches}
+        calls: dict[tuple[str, int], Callable[[], float]] = {}
+        one = _tensors(encoder, _inputs(encoder, 1))
+        for kind in (EAGER, *formats):
+            program = _program(encoder, model, kind)
+            calls[kind, 0] = _repeated(partial(program, *one), _LATENCY_CALLS)
+            for n, arrays in batches.items():
+                whole = _whole(encoder, model, kind, arrays)
+                calls[kind, n] = _repeated(whole, max(_LATENCY_CALLS // n, 1), n)
+        if analyse is not None:
+            calls[CPP, 0] = _cpp(encoder, model, analyse)
+        seconds = _medians(calls, sizes.rounds)
+    kinds = dict.fromkeys(kind for kind, _ in calls)
+    return {
+        kind: EncoderTimes(
+            seconds[kind, 0],
+            {n: seconds[kind, n] for n in batches if (kind, n) in seconds},
+        )
+        for kind in kinds
+    }
+
+
+def _written(encoder: Encoder, folder: Path) -> list[str]:
+    formats: tuple[str, ...] = tuple(FILES)
+    try:
+        save_model(encoder, folder, {}, formats=formats)
+    except BackendError:  # ONNX is an extra
+        formats = WRITTEN
+        save_model(encoder, folder, {}, formats=formats)
+    return list(formats)
+
+
+def _inputs(encoder: Encoder, n: int) -> tuple[np.ndarray, np.ndarray]:
+    window, obs_dim = encoder.settings.window, len(encoder.obs_mean)
+    draws = _random.standard_normals(0, "training", "test", n, (3 + window * obs_dim,))
+    state = encoder.state_mean.numpy() + encoder.state_std.numpy() * draws[:, :3]
+    seen = draws[:, 3:].reshape(n, window, obs_dim)
+    return state, encoder.obs_mean.numpy() + encoder.obs_std.numpy() * seen
+
+
+def _tensors(
+    encoder: Encoder, arrays: tuple[np.ndarray, np.ndarray]
+) -> list[torch.Tensor]:
+    tensors = [torch.from_numpy(array).float() for array in arrays]
+    return [*tensors, encoder.initial_hidden(len(tensors[0]))]
+
+
+def _program(encoder: Encoder, model: Path, kind: str) -> Callable[..., Any]:
+    program: Any = encoder
+    if kind in programs.READ:
+        program = programs.READ[kind]((model / FILES[kind]).read_bytes())
+
+    def call(*tensors: torch.Tensor) -> Any:
+        with torch.no_grad():
+            return program(*tensors)
+
+    return call
+
+
+def _whole(
+    encoder: Encoder, model: Path, kind: str, arrays: tuple[np.ndarray, np.ndarray]
+) -> Callable[[], Any]:
+    if kind == EAGER:
+        program, tensors = _program(encoder, model, kind), _tensors(encoder, arrays)
+        return lambda: program(*tensors)
+    function = load_encoder(model, format=kind, trust=True)
+    return lambda: function(*arrays)
+
+
+def _repeated(
+    call: Callable[[], Any], times: int, n_windows: int = 1
+) -> Callable[[], float]:
+    """Return a function that gives the seconds of one window."""
+
+    def probe() -> float:
+        for _ in range(times if times > 1 else 0):
+            call()  # what the last large batch left behind is cleared away here
+        start = process_time()  # one thread; what neighbours do counts less
+        for _ in range(times):
+            call()
+        return (process_time() - start) / (times * n_windows)
+
+    return probe
+
+
+def _cpp(encoder: Encoder, model: Path, analyse: Path) -> Callable[[], float]:
+    words = [str(analyse), str(model), "inputs", str(model / "outputs.nc")]
+    words += ["--trust", "--threads", "1", "--chunk", "1"]
+    for n in _CPP_WINDOWS:
+        write_analyse_inputs(model / f"{n}.nc", *_inputs(encoder, n))
+
+    def seconds(n: int) -> float:
+        words[2] = str(model / f"{n}.nc")
+        done = subprocess.run(words, capture_output=True, text=True)
+        found = re.search(r"([\d.e+-]+) s of the processor", done.stdout)
+        if found is None:
+            raise DataFileError(f"{analyse}: expected times, got {done.stderr.strip()}")
+        return float(found[1])
+
+    few, many = _CPP_WINDOWS
+    return lambda: (seconds(many) - seconds(few)) / (many - few)
+
+
+def _medians(
+    calls: Mapping[tuple[str, int], Callable[[], float]], rounds: int
+) -> dict[tuple[str, int], float]:
+    for call in calls.values():
+        call()  # compiles, and touches what it needs
+    found: dict[tuple[str, int], list[float]] = {key: [] for key in calls}
+    with collector_off():
+        for _ in range(rounds):  # in turns: they meet the same neighbours
+            for key, call in calls.items():
+                found[key].append(call())
+    return {key: median(times) for key, times in found.items()}
