@@ -78,7 +78,7 @@ def save_model(
 def _checked(formats: Sequence[str]) -> list[str]:
     """Return the formats in the order of the table, without repetition."""
     wanted = {_checks.choice("formats", kind, FILES) for kind in formats}
-    return [kind for kind in FILES if kind in wanted | {"safetensors"}]
+    return [kind for kind in _WRITE if kind in wanted | {"safetensors"}]
 
 
 def parity_error(encoder: Encoder, program: Analyse) -> float:
