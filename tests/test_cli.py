@@ -249,6 +249,7 @@ def test_missing_things_are_told_without_a_traceback(l63fast: Command) -> None:
 
 
 @pytest.mark.parametrize("folder", ["/", ".", "..", "~", "a/.."])
+@pytest.mark.promise("I14", "nothing is made")
 def test_dangerous_folders_are_refused_before_anything_is_made(
     l63fast: Command, folder: str
 ) -> None:
