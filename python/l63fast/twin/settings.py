@@ -16,6 +16,7 @@ from l63fast.observation import ObservationOperator
 __all__ = ["SPLIT_NAMES", "TwinSettings"]
 
 SPLIT_NAMES: Final = ("train", "val", "test")
+_LARGEST_SIGMA: Final = 1e100  # its square is still a number
 
 
 @dataclass(frozen=True)
