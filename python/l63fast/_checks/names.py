@@ -23,7 +23,7 @@ def path(name: str, value: Any) -> Path:
         )
     if not _can_be_stored(text):
         raise ArgumentValueError(
-            f"{name}: expected a path that the file system can store, got {ascii(text)}"
+            f"{name}: expected a path of UTF-8 characters, got {ascii(text)}"
         )
     try:
         return Path(text).expanduser()
@@ -34,9 +34,9 @@ def path(name: str, value: Any) -> Path:
 
 
 def _can_be_stored(text: str) -> bool:
-    """Whether a name has bytes: half of a surrogate pair has none."""
+    """Whether a name is UTF-8: netCDF, JSON and a terminal take no other bytes."""
     try:
-        os.fsencode(text)
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
