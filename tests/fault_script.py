@@ -1,8 +1,8 @@
-"""Writers met by a fault at every k-th write, fsync and rename; for test_promises_faults.
+"""Writers met by a fault at every k-th write, fsync and rename, as a script.
 
 Arguments: the writers, every how many calls, and a folder. The library of
-tests/native/faults.c must be preloaded. Prints one line of JSON for each writer and mode:
-the disk is full, or the process is killed.
+tests/native/faults.c must be preloaded. Prints one line of JSON for each writer
+and mode: the disk is full, or the process is killed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def writers(root: Path) -> dict[str, tuple[Callable[[], None], Path]]:
 
 
 def attempt(work: Callable[[], None], k: int, mode: str) -> int:
-    """Return the exit status of a child whose k-th call fails; -n if a signal ended it."""
+    """Return the exit status of a child whose k-th call fails; -n after a signal."""
     pid = os.fork()
     if pid == 0:
         code = UNCLEAN

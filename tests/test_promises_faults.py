@@ -1,4 +1,4 @@
-"""Promises F1, F3, F6: a fault at every k-th write, fsync and rename of real writers."""
+"""Promises F1, F3, F6: real writers, a fault at every k-th write, fsync and rename."""
 
 from __future__ import annotations
 

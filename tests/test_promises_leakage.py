@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from experiment_samples import tiny_cell
-from l63fast import storage
 from l63fast.experiments.cell import Log, train_cell
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.problem import Problem

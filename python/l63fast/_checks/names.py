@@ -23,7 +23,7 @@ def path(name: str, value: Any) -> Path:
         )
     if not _can_be_stored(text):
         raise ArgumentValueError(
-            f"{name}: expected a path of UTF-8 characters, got {ascii(text)}"
+            f"{name}: expected a path of UTF-8 characters, got {text!a}"
         )
     try:
         return Path(text).expanduser()
