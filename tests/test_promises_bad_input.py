@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from l63fast import _checks, storage
-from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
+from l63fast.errors import (
+    ArgumentValueError,
+    ConfigurationError,
+    DataFileError,
+    ModelFileError,
+)
 from l63fast.experiments.settings_file import read_tables
 from l63fast.twin import TwinSettings
 
@@ -30,7 +36,7 @@ def test_numbers_beyond_floats_are_refused(name: str) -> None:
 
 @pytest.mark.promise("I05", "integers that Python refuses to write")
 def test_an_integer_too_long_to_write_is_refused() -> None:
-    with pytest.raises(ArgumentValueError, match="n: expected at most .* very large"):
+    with pytest.raises(ArgumentValueError, match=r"n: expected at most .* very large"):
         _checks.count("n", 10**5000)
 
 
@@ -121,3 +127,14 @@ def test_bad_names_on_the_command_line(tmp_path, monkeypatch, capsys, name) -> N
     assert run.code == 2
     assert "Traceback" not in run.err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.promise("I20", "a hostile checkpoint whose hash is right")
+@pytest.mark.parametrize("payload", [b"", b"PK", b"\x80\x02cos\nsystem\n."])
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, payload) -> None:
+    from l63fast.learning.checkpoint import CHECKPOINT, read_checkpoint
+
+    digest = hashlib.sha256(payload).hexdigest().encode()
+    (tmp_path / CHECKPOINT).write_bytes(digest + b"\n" + payload)
+    with pytest.raises(ModelFileError, match="is not a checkpoint .* starts anew"):
+        read_checkpoint(tmp_path, {})

@@ -118,7 +118,7 @@ def refuse_strangers(directory: Path) -> str | None:
     if unknown:
         raise ResultError(
             f"{directory}: holds what l63fast did not make and stays untouched: "
-            f"{listed(unknown)}"
+            f"{listed(unknown)}; move it away or choose another folder"
         )
     return manifest.kind
 

@@ -120,7 +120,9 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     directory = _checks.path("directory", directory)
     if not directory.is_dir():
         kind = "is not a directory" if os.path.lexists(directory) else "does not exist"
-        raise DataFileError(f"{directory}: {kind}")
+        raise DataFileError(
+            f"{directory}: {kind}; expected a folder that l63fast wrote"
+        )
     path = directory / MANIFEST
     with open_regular(path, follow=False) as file, reading_errors(path):
         return Manifest.from_bytes(file.read(), path)
@@ -172,11 +174,13 @@ def _record(directory: Path, name: str, manifest: Manifest) -> FileRecord:
 def _compare(path: Path, record: FileRecord, size: int, sha256: str) -> None:
     if size != record.size:
         raise DataFileError(
-            f"{path}: is damaged: expected {record.size} bytes, got {size}"
+            f"{path}: is damaged: expected {record.size} bytes, got {size}; "
+            "make it again or take a good copy"
         )
     if sha256 != record.sha256:
         raise DataFileError(
-            f"{path}: is damaged: expected sha256 {record.sha256}, got {sha256}"
+            f"{path}: is damaged: expected sha256 {record.sha256}, got {sha256}; "
+            "make it again or take a good copy"
         )
 
 
