@@ -32,7 +32,6 @@ MISTAKES: Final = {
         "l63fast simulate --dt 0.5",
         "l63fast simulate --obs_mode yx",
         "l63fast train --window 101",
-        "l63fast experiment nosuch",
         "l63fast experiment --operators zx",
     ),
     "A configuration file": (
@@ -60,9 +59,8 @@ _FILES: Final = {
 }
 _INTRODUCTION: Final = """# What the command line says to mistakes
 
-Each block is a command and what it prints (frames and lines about the run are left out);
-after a mistake of the command line itself it exits with 2, after any other with 1. Made
-by `python tests/messages.py`; a test makes every mistake again and compares.
+Each block is a command and what it prints (frames and lines about the run are left
+out); after a mistake of the command line it exits with 2, after any other with 1. Made by `python tests/messages.py`; a test makes every mistake again and compares.
 """
 
 
@@ -87,7 +85,7 @@ def answer(command: str) -> str:
 
     argv, showwarning = sys.argv, warnings.showwarning
     sys.argv = shlex.split(command)
-    said, code = io.StringIO(), 0
+    said, out, code = io.StringIO(), io.StringIO(), 0
     try:
         with (
             contextlib.redirect_stderr(said),
@@ -101,6 +99,7 @@ def answer(command: str) -> str:
     lines = [line.strip("│|╭╰╮╯─+- ") for line in said.getvalue().splitlines()]
     kept = [line for line in lines if line and not line.startswith(("Usage", "Try "))]
     text = " ".join(line for line in kept if line != "Error")
+    text = text.replace(f"{Path.cwd()}/", "")
     return f"{text.removeprefix('Error ')}  (exit {code})"
 
 

@@ -136,5 +136,5 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, payload) -> None:
 
     digest = hashlib.sha256(payload).hexdigest().encode()
     (tmp_path / CHECKPOINT).write_bytes(digest + b"\n" + payload)
-    with pytest.raises(ModelFileError, match="is not a checkpoint .* starts anew"):
+    with pytest.raises(ModelFileError, match=r"is not a checkpoint .* starts anew"):
         read_checkpoint(tmp_path, {})
