@@ -87,10 +87,7 @@ def answer(command: str) -> str:
     sys.argv = shlex.split(command)
     said, out, code = io.StringIO(), io.StringIO(), 0
     try:
-        with (
-            contextlib.redirect_stderr(said),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
             main()
     except SystemExit as end:
         code = int(end.code or 0)
