@@ -60,7 +60,8 @@ _FILES: Final = {
 _INTRODUCTION: Final = """# What the command line says to mistakes
 
 Each block is a command and what it prints (frames and lines about the run are left
-out); after a mistake of the command line it exits with 2, after any other with 1. Made by `python tests/messages.py`; a test makes every mistake again and compares.
+out); after a mistake of the command line it exits with 2, after any other with 1. Made
+by `python tests/messages.py`; a test makes every mistake again and compares.
 """
 
 
