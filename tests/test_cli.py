@@ -38,7 +38,7 @@ def test_every_command_explains_itself(l63fast: Command, name: str, flag: str) -
 
 def test_help_lists_the_commands_in_the_order_of_use(l63fast: Command) -> None:
     out = l63fast("--help").out
-    places = [out.index(f" {name} ") for name in COMMANDS]
+    places = [out.index(f"│ {name} ") for name in COMMANDS]
     assert places == sorted(places)
     assert COMMANDS[0] == "simulate"
 
