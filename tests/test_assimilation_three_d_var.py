@@ -146,6 +146,7 @@ def test_scheme_checks_its_settings_when_it_is_made():
         ThreeDVar("yx", B, np.eye(2))
 
 
+@pytest.mark.promise("B2", "read-only inputs")
 def test_inputs_are_left_as_they_were():
     _, background, window, R = case("xy", n=4)
     for array in (background, window):

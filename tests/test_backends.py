@@ -77,6 +77,7 @@ def test_levels_are_forced_and_unknown_ones_refused() -> None:
         load_kernels("CPP")
 
 
+@pytest.mark.promise("I02", "one warning")
 def test_the_environment_variable_forces_a_level_and_nonsense_only_warns() -> None:
     code = "from l63fast._kernels import backend_info as b\nprint(b().instruction_set)"
     lowest = run(

@@ -32,6 +32,7 @@ def everything() -> tuple[int, dict[str, list[dict]]]:
     return run()
 
 
+@pytest.mark.promise("B1", "return code 0")
 def test_no_call_ends_the_process(everything) -> None:
     status, outcomes = everything
     assert list(outcomes) == list(CASES), "the case after the last one crashed"
@@ -39,6 +40,9 @@ def test_no_call_ends_the_process(everything) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.promise("I01", "a table of calls, both backends")
+@pytest.mark.promise("I04", "a table of calls, both backends")
+@pytest.mark.promise("I09", "named with n_steps")
 def test_the_promise_on_bad_input(name: str, everything) -> None:
     case, (_, outcomes) = CASES[name], everything
     assert outcomes[name]
@@ -67,6 +71,7 @@ def test_a_crash_would_be_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("B6", "10 ms, sizes from 2^31 to 2^63-1")
 def test_what_is_too_large_is_refused_within_10_milliseconds() -> None:
     names = [name for name, case in CASES.items() if case.error is ME]
     rounds = [run(*names)[1] for _ in range(3)]

@@ -142,6 +142,7 @@ def test_time_steps_that_deserve_a_warning():
 # Memory, paths, names
 
 
+@pytest.mark.promise("B6", "bytes needed and available are named")
 def test_memory_is_asked_for_before_work(monkeypatch):
     free = _checks.available_memory()
     assert free > 2**20

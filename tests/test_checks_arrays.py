@@ -113,6 +113,7 @@ def test_tensors_pass_unless_they_carry_a_gradient():
 
 @settings(max_examples=50)
 @given(st.integers(0, 3), st.integers(0, 2), st.sampled_from([NAN, INF, -INF]))
+@pytest.mark.promise("N3", "count, member and component named")
 def test_one_bad_value_is_located(row, column, bad):
     array = GOOD.copy()
     array[row, column] = bad
@@ -168,6 +169,7 @@ def test_outputs_that_fit_are_returned_themselves():
     assert output(view) is view
 
 
+@pytest.mark.promise("B1", "table of `out`")
 def test_outputs_that_do_not_fit_are_refused():
     frozen = np.empty((4, 3))
     frozen.setflags(write=False)

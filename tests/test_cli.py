@@ -15,6 +15,7 @@ from cli_runs import Command, make_command
 from l63fast.cli import entry, options
 from l63fast.cli.declare import CONTEXT
 
+WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]
 
 
@@ -244,12 +245,13 @@ def test_a_mistaken_flag_is_not_blamed_on_the_file(l63fast: Command) -> None:
 
 def test_missing_things_are_told_without_a_traceback(l63fast: Command) -> None:
     run = l63fast("visualize", "--result_dir", "nowhere")
-    assert (run.code, run.err) == (1, "error: nowhere: does not exist\n")
+    assert (run.code, run.err) == (1, f"error: nowhere: does not exist; {WROTE}\n")
     run = l63fast("evaluate", "--result_dir", "nowhere")
     assert run.code == 1
 
 
 @pytest.mark.parametrize("folder", ["/", ".", "..", "~", "a/.."])
+@pytest.mark.promise("I14", "nothing is made")
 def test_dangerous_folders_are_refused_before_anything_is_made(
     l63fast: Command, folder: str
 ) -> None:

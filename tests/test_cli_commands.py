@@ -117,6 +117,7 @@ def test_evaluate_prints_the_table_and_the_verdict(l63fast: Command) -> None:
     assert "the stored scores, to the last digit" in run.out
 
 
+@pytest.mark.promise("D2", "exit code 1")
 def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> None:
     words = ("--models", "mlp", "--operators", "x,x2", "--n_iterations", 1)
     sizes = (*FLAGS, "--workers", 1, "--results", "out", "--no_report")

@@ -135,6 +135,7 @@ def test_a_rerun_gives_the_same_bytes_and_replaces_its_own_result_only(
 
 
 @pytest.mark.usefixtures("weights_only")
+@pytest.mark.promise("N7", "equal sha256 of the whole folder")
 def test_a_stopped_run_resumes_to_the_same_bytes(
     cell: CellSettings, data: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_folder_with_strangers_stays_untouched(
 
 @pytest.mark.usefixtures("weights_only")
 @pytest.mark.parametrize("fate", ["gone", "noise"])
+@pytest.mark.promise("L3", "equal bytes of every artefact")
 def test_training_never_opens_the_test_split(
     cell: CellSettings, data: Path, tmp_path: Path, fate: str
 ) -> None:

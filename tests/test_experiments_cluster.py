@@ -57,6 +57,7 @@ def whole(root: Path) -> dict[str, dict[str, str]]:
     }
 
 
+@pytest.mark.promise("D3", "0 sockets beyond loopback")
 def test_only_loopback_is_listened_on(two: Pool) -> None:
     two.submit(pause, 0).result(60)
     here = psutil.Process()
@@ -72,6 +73,7 @@ def test_only_loopback_is_listened_on(two: Pool) -> None:
     assert 8787 not in {s.laddr.port for s in sockets}  # dask's dashboard
 
 
+@pytest.mark.promise("D1", "equal sha256")
 def test_a_killed_worker_changes_nothing(two: Pool, tmp_path: Path) -> None:
     experiment = cells(3, 100)
     serial = run_experiment(experiment, tmp_path / "serial")
@@ -89,6 +91,7 @@ def test_a_killed_worker_changes_nothing(two: Pool, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [2, 4])
+@pytest.mark.promise("D1", "20 kill -9, equal sha256")
 def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) -> None:
     experiment = cells(24, 1500)
     serial = run_experiment(experiment, tmp_path / "serial")
@@ -100,6 +103,7 @@ def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) ->
     assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
 
 
+@pytest.mark.promise("D2", "named, the rest kept")
 def test_a_task_that_kills_its_workers_is_named_and_the_rest_goes_on(
     two: Pool,
 ) -> None:
@@ -149,6 +153,7 @@ def test_a_scheduler_file_leads_to_the_workers(two: Pool, tmp_path: Path) -> Non
         executor(scheduler=Scheduler(file=file)).__enter__()
 
 
+@pytest.mark.promise("I19", "an error in time")
 def test_a_scheduler_that_does_not_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -161,6 +166,7 @@ def test_a_scheduler_that_does_not_answer_is_given_up(
 
 
 @pytest.mark.parametrize("address", ["tcp://192.0.2.7:8786", "192.0.2.7:8786"])
+@pytest.mark.promise("D3", "refused unless asked")
 def test_another_machine_without_tls_is_refused_unless_asked(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +183,7 @@ def test_tls_without_certificates_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("address", ["ucx://a:1", "node7", "tcp://a:b:c"])
+@pytest.mark.promise("I19", "a table of addresses")
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises((ConfigurationError, ClusterError), match="scheduler"):
         executor(scheduler=Scheduler(address)).__enter__()

@@ -63,6 +63,7 @@ def test_a_matrix_in_a_file_is_the_matrix_of_the_data(tmp_path: Path) -> None:
         ("[background]\nkind = 'good'", "kind: expected one of mean, independent"),
     ],
 )
+@pytest.mark.promise("I17", "one line with file and key")
 def test_a_mistake_is_one_line_with_file_and_key(
     tmp_path: Path, text: str, message: str
 ) -> None:

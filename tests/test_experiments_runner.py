@@ -102,6 +102,7 @@ def test_operators_share_one_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("weights_only")
+@pytest.mark.promise("D2", "named, the rest kept")
 def test_a_cell_that_fails_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     stranger = tmp_path / "tiny" / "mlp_x_k1"
     stranger.mkdir(parents=True)
@@ -143,6 +144,7 @@ def test_resume_keeps_what_is_the_same_and_makes_the_rest(tmp_path: Path) -> Non
     assert contents(folder / "mlp_x_k1") == before
 
 
+@pytest.mark.promise("N6", "equal sha256, 1 and 2 workers")
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     axes = {"models": ["mlp", "gru"], "operators": ["x"], "n_iterations": [1]}
     one = run_experiment(tiny(**axes), tmp_path / "one", n_workers=1)
@@ -156,6 +158,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("weights_only")
+@pytest.mark.promise("I18", "refused")
 def test_results_of_different_data_are_not_compared(tmp_path: Path) -> None:
     axes = {"models": ["mlp"], "operators": ["x"], "n_iterations": [1]}
     one = run_experiment(tiny(**axes), tmp_path / "one")

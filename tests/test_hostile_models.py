@@ -53,6 +53,7 @@ def model(original: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.promise("M2", "0 side effects without trust")
 def test_hostile_torchscript_is_not_opened(model: Path, name: str) -> None:
     trace = model / "trace"
     plant(model, "torchscript", hostile_torchscript(name, trace))
@@ -121,12 +122,14 @@ EFFECTS: dict[str, Callable[[Path, Path], bool]] = {
         for name in PROGRAMS
     ],
 )
+@pytest.mark.promise("M2", "the planted programs do strike")
 def test_the_fixtures_are_hostile_indeed(model: Path, name: str) -> None:
     trace = model / "trace"
     plant(model, "torchscript", hostile_torchscript(name, trace))
     assert EFFECTS[name](model, trace)
 
 
+@pytest.mark.promise("M2", "0 side effects without trust")
 def test_a_hostile_pt2_writes_only_if_trusted(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_hostile_pt2_writes_only_if_trusted(
 
 
 @pytest.mark.parametrize("format", FILES)
+@pytest.mark.promise("I11", "pickles under any suffix")
 def test_a_pickle_under_any_suffix_is_not_opened(model: Path, format: str) -> None:
     trace = model / "trace"
     if format in ("safetensors", "torchscript", "pt2"):
@@ -155,6 +159,7 @@ def test_a_pickle_under_any_suffix_is_not_opened(model: Path, format: str) -> No
     assert not trace.exists()
 
 
+@pytest.mark.promise("M2", "0 side effects without trust")
 def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
     model: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +179,7 @@ def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
     assert not trace.exists()
 
 
+@pytest.mark.promise("F3", "export: never an abort")
 def test_an_export_to_a_full_disk_is_an_error_and_the_old_one_stays(
     model: Path,
 ) -> None:

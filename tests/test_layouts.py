@@ -67,6 +67,8 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data(), shape=SHAPES, dtype=DTYPES, backend=BACKENDS)
+@pytest.mark.promise("B1", "150 random layouts, equal bytes")
+@pytest.mark.promise("B2", "bytes equal before and after, nothing shared")
 def test_integration_of_any_layout(data, shape, dtype, backend) -> None:
     states = data.draw(laid_out((*shape, 3), dtype))
     parameters = Lorenz63(beta=data.draw(st.sampled_from([8 / 3, 0.0, -0.0])))
@@ -82,6 +84,7 @@ def test_integration_of_any_layout(data, shape, dtype, backend) -> None:
 
 @settings(deadline=None, max_examples=80)
 @given(data=st.data(), shape=SHAPES, dtype=DTYPES, backend=BACKENDS)
+@pytest.mark.promise("B1", "80 random layouts, equal bytes")
 def test_analysis_of_any_layout(data, shape, dtype, backend) -> None:
     background = data.draw(laid_out((*shape, 3), dtype))
     observation = data.draw(laid_out((*shape, 2), dtype))

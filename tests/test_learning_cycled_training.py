@@ -51,6 +51,7 @@ def digest(result: TrainResult) -> str:
 
 
 @pytest.mark.parametrize("settings", [GRU, LSTM, MLP], ids=lambda s: s.model)
+@pytest.mark.promise("N7", "equal sha256 of training in cycles")
 def test_cycles_repeat_and_resume_to_the_bit(
     settings: EncoderSettings, twin: TwinExperiment, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_cycles_repeat_and_resume_to_the_bit(
         run(twin, settings, cycles=other, directory=tmp_path, resume=True)
 
 
+@pytest.mark.promise("L3", "training in cycles")
 def test_training_does_not_read_the_test_split(twin: TwinExperiment) -> None:
     opened: list[str] = []
     watched = TwinExperiment(
@@ -179,5 +181,7 @@ def test_a_twin_whose_noise_cannot_be_simulated_is_refused(
     openers = {name: lambda: twin.val for name in twin.hashes}
     R = np.array([[1.0, 0.5], [0.5, 1.0]])
     other = TwinExperiment(twin.settings, R, "from arrays", twin.hashes, openers)
-    with pytest.raises(ArgumentValueError, match="twin: expected observation errors of cov"):
+    with pytest.raises(
+        ArgumentValueError, match="twin: expected observation errors of cov"
+    ):
         run(other)

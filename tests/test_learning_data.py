@@ -70,6 +70,7 @@ def test_stride_skips_samples(twin: TwinExperiment) -> None:
 
 
 @pytest.mark.parametrize("window", [0, 11])
+@pytest.mark.promise("I05", "window 0 and beyond the end")
 def test_impossible_windows_are_refused(twin: TwinExperiment, window: int) -> None:
     with pytest.raises(ArgumentValueError, match="window: expected"):
         AssimilationDataset.from_twin(
@@ -106,6 +107,7 @@ def test_the_hash_sees_one_bit() -> None:
     assert samples("xy", 10).hash == data.hash
 
 
+@pytest.mark.promise("L2", "recomputed equal")
 def test_scales_are_those_of_the_training_set() -> None:
     data = samples("x2", 500)
     scales = Normaliser.fit(data, "x2")

@@ -198,6 +198,7 @@ def test_a_file_that_differs_from_the_encoder_is_an_error(
     assert not (tmp_path / CARD).exists()
 
 
+@pytest.mark.promise("I12", "by name")
 def test_bad_inputs_are_refused_by_name() -> None:
     analyse = EncoderFunction.of(encoder("gru", "xy"))
     data = samples("xy", 5, window=4)

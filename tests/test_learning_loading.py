@@ -70,6 +70,8 @@ def refused_untouched(
 
 
 @pytest.mark.parametrize("format", ["torchscript", "pt2"])
+@pytest.mark.promise("M2", "refused before a byte is interpreted")
+@pytest.mark.promise("I10", "TorchScript and .pt2")
 def test_programs_need_a_hash_or_trust(
     model: Path, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +89,7 @@ def test_programs_need_a_hash_or_trust(
 
 
 @pytest.mark.parametrize("format", ["torchscript", "pt2"])
+@pytest.mark.promise("M2", "refused before a byte is interpreted")
 def test_a_hostile_folder_with_a_consistent_card_is_not_opened(
     model: Path, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +130,7 @@ class Hostile:
         return Path.touch, (self.trace,)
 
 
+@pytest.mark.promise("I11", "not opened")
 def test_pickles_under_the_name_of_weights_are_refused(model: Path) -> None:
     trace = model / "trace"
     replace_file(model, "safetensors", pickle.dumps(Hostile(trace)))
@@ -157,6 +161,7 @@ def weights_with(model: Path, change: Callable[[dict[str, Any]], None]) -> bytes
         (lambda t: t["state_std"].fill_(np.inf), "state_std: expected finite"),
     ],
 )
+@pytest.mark.promise("I11", "missing, extra, misshapen, NaN")
 def test_tensors_that_do_not_fit_are_named(
     model: Path, change: Callable[[dict[str, Any]], None], match: str
 ) -> None:
@@ -192,6 +197,7 @@ def test_bytes_that_are_no_safetensors_are_refused(model: Path, data: bytes) -> 
         (lambda c: c["files"].pop("safetensors"), "lists no safetensors file"),
     ],
 )
+@pytest.mark.promise("I11", "a width of 1e9 among them")
 def test_cards_that_make_no_sense_are_refused(
     model: Path, change: Callable[[dict[str, Any]], None], match: str
 ) -> None:
@@ -217,6 +223,7 @@ def test_files_that_are_not_there_are_named(model: Path) -> None:
         load_encoder(model / "nowhere")
 
 
+@pytest.mark.promise("M1", "0 pickle.find_class events")
 def test_loading_weights_unpickles_nothing(model: Path) -> None:
     script = (
         "import sys\n"

@@ -53,6 +53,7 @@ def test_names_are_those_of_the_classes() -> None:
         (ChainSettings, "start_sigma", -1.0),
     ],
 )
+@pytest.mark.promise("I08", "a table of values")
 def test_bad_values_are_refused_by_name(settings: Any, name: str, value: Any) -> None:
     with pytest.raises(ArgumentValueError, match=f"{name}: expected"):
         settings(**{name: value})
@@ -69,6 +70,7 @@ def test_bad_values_are_refused_by_name(settings: Any, name: str, value: Any) ->
         (TrainSettings, "learning_rate", "0.01"),
     ],
 )
+@pytest.mark.promise("I08", "a table of types")
 def test_bad_types_are_refused_by_name(settings: Any, name: str, value: Any) -> None:
     with pytest.raises(ArgumentTypeError, match=f"{name}: expected"):
         settings(**{name: value})

@@ -49,6 +49,7 @@ def digest(result: TrainResult) -> str:
 
 
 @pytest.mark.parametrize("model", ENCODER_NAMES)
+@pytest.mark.promise("N7", "equal sha256, MLP, GRU, LSTM, stopped at every epoch")
 def test_training_repeats_and_resumes_to_the_bit(model: str, tmp_path: Path) -> None:
     whole = run(model)
     torch.manual_seed(99)
@@ -85,6 +86,7 @@ def test_seed_and_data_change_the_weights() -> None:
         ({"R": np.eye(2)}, "R None, not"),
     ],
 )
+@pytest.mark.promise("I07", "every difference named")
 def test_a_checkpoint_of_another_run_is_refused(
     change: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_stops_early_and_keeps_the_best_weights() -> None:
     assert float(mean) == pytest.approx(min(losses), rel=1e-5)
 
 
+@pytest.mark.promise("I07", "epoch, step and checkpoint named")
 def test_a_nan_loss_stops_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

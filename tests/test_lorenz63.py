@@ -99,6 +99,7 @@ def test_climatology_is_symmetric() -> None:
     assert np.allclose(clim.covariance, expected, rtol=0.05)
 
 
+@pytest.mark.promise("N3", "flagged equals poisoned, neighbours' bits equal")
 def test_divergence_names_members_step_and_time_and_spares_neighbours(backend) -> None:
     states = spin_up(50, seed=6)
     alone = forecast(states, 100, backend=backend)
@@ -129,6 +130,7 @@ def test_denormals_and_negative_zero_are_kept(backend: str) -> None:
 
 
 @pytest.mark.parametrize("dt", [0.10001, 0.12, 0.13, 0.15, 0.25, 1.0])
+@pytest.mark.promise("N4", "6 time steps")
 def test_a_dt_that_is_wrong_is_refused_even_where_it_stays_finite(dt: float) -> None:
     with pytest.raises(ArgumentValueError, match=r"dt: expected at most 0\.1"):
         forecast(np.ones(3), 10, dt=dt)

@@ -85,6 +85,7 @@ BACKENDS = pytest.mark.parametrize("backend", ["cpp", "numba"])
 
 @CALLS
 @BACKENDS
+@pytest.mark.promise("B4", "2 s on a loaded machine, 5 kernels, 2 backends")
 def test_ctrl_c_stops_a_long_call_and_the_next_works(kind: str, backend: str) -> None:
     # The promise is 0.2 s; 2 s here, since a loaded machine may not even schedule us.
     assert max(interrupted(kind, backend, [0.4])) < 2.0
@@ -93,6 +94,7 @@ def test_ctrl_c_stops_a_long_call_and_the_next_works(kind: str, backend: str) ->
 @pytest.mark.slow
 @CALLS
 @BACKENDS
+@pytest.mark.promise("B4", "0.2 s at 50 random moments")
 def test_ctrl_c_at_50_random_moments_is_answered_in_a_fifth_of_a_second(
     kind: str, backend: str
 ) -> None:
@@ -138,11 +140,13 @@ def sixteen(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @BACKENDS
+@pytest.mark.promise("B3", "0 deadlocks, serial bits")
 def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
     done = sixteen(backend, "60")
     assert done.stdout == "True\n", done.stderr
 
 
+@pytest.mark.promise("B3", "a planted deadlock is seen")
 def test_a_deadlock_would_be_seen() -> None:
     done = sixteen("cpp", "3", "deadlock")
     assert done.returncode == 1
@@ -203,6 +207,7 @@ def test_a_caller_that_flushes_denormals_gets_them_all_the_same(n: int) -> None:
     assert flushed.tobytes() == expected.tobytes()
 
 
+@pytest.mark.promise("B3", "another thread runs")
 def test_the_gil_is_released_while_a_kernel_runs() -> None:
     # A call that held the GIL would keep this counter from moving at all.
     ticks, done = [0], threading.Event()
@@ -244,6 +249,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.promise("B5", "fork, forkserver, spawn: equal bytes")
 def test_a_child_process_finishes_with_the_same_bits(method: str, tmp_path) -> None:
     script = tmp_path / "children.py"
     script.write_text(CHILDREN)
@@ -277,6 +283,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.promise("B5", "DataLoader(num_workers=2): equal bytes")
 def test_the_workers_of_a_data_loader_get_the_same_bits(tmp_path) -> None:
     pytest.importorskip("torch")
     script = tmp_path / "loader.py"

@@ -31,6 +31,7 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 @pytest.mark.parametrize("dtype", golden.DTYPES)
 @pytest.mark.parametrize("case", golden.CASES)
+@pytest.mark.promise("N2", "golden hashes, every level and Numba, float64 and float32")
 def test_golden_bits_from_every_backend(kernels: Kernels, case: str, dtype) -> None:
     expected = golden.HASHES[f"{case}, {dtype.__name__}"]
     for n_threads in THREADS:
@@ -52,6 +53,8 @@ def loaded(build: Path) -> ModuleType:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("N2", "golden hashes of the generic build")
+@pytest.mark.promise("I03", "golden hashes")
 def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
     build = built(configured_extension(tmp_path, L63FAST_GENERIC="ON"))
     monkeypatch.setattr(cpp, "_core", loaded(build))
@@ -63,6 +66,7 @@ def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("generic", ["OFF", "ON"], ids=["levels", "generic"])
+@pytest.mark.promise("N2", "golden hashes of clang")
 def test_golden_bits_from_clang(generic: str, tmp_path, monkeypatch) -> None:
     compiler = tool("clang++")
     build = built(
@@ -103,6 +107,7 @@ def batch(backend: str, kind: str, begin: int, end: int, n_threads: int) -> list
 @pytest.mark.parametrize("kind", ["forecast", "simulate", "three_d_var"])
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
 @pytest.mark.parametrize("n", BATCHES)
+@pytest.mark.promise("N1", "0 differing bytes, 12 batch sizes")
 def test_a_member_does_not_depend_on_its_batch(backend, kind, n) -> None:
     everyone = batch(backend, kind, 0, golden.N, 1)
     for n_threads in THREADS:
@@ -114,6 +119,7 @@ def test_a_member_does_not_depend_on_its_batch(backend, kind, n) -> None:
 
 @pytest.mark.parametrize("backend", ["numba", "cpp"])
 @pytest.mark.parametrize("dtype", golden.DTYPES)
+@pytest.mark.promise("N1", "0 differing bytes, threads 1 to 8")
 def test_threads_that_really_run_give_the_same_bits(backend: str, dtype) -> None:
     # Large enough that no backend runs it inline.
     kernels = load_kernels(backend)
@@ -135,6 +141,7 @@ def test_threads_that_really_run_give_the_same_bits(backend: str, dtype) -> None
 
 
 @pytest.mark.parametrize("chunk", [512, 1500, 2**14])
+@pytest.mark.promise("N1", "0 differing bytes, chunks of any size")
 def test_numba_gives_the_same_bits_in_chunks_of_any_size(chunk, monkeypatch) -> None:
     from l63fast._kernels.numba_kernels import analysis, integration
 

@@ -14,6 +14,7 @@ from l63fast._random import PURPOSES, SPLITS, generator, standard_normals, unifo
 KEYS = list(itertools.product(PURPOSES, SPLITS))
 
 
+@pytest.mark.promise("N6", "golden hash")
 def test_golden_draws():
     """The stream itself is a promise: results of old versions can be made again."""
     draws = uniforms(0, "observation", "train", 1000, (7, 3))
@@ -23,6 +24,7 @@ def test_golden_draws():
 
 @pytest.mark.parametrize("draw", [uniforms, standard_normals])
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (4,), (5, 2), (2, 3, 3)])
+@pytest.mark.promise("N6", "the first 10 of 100 are those of 10")
 def test_a_trajectory_does_not_know_its_neighbours(draw, shape):
     everything = draw(3, "initial", "val", 100, shape)
     assert everything.shape == (100, *shape)
@@ -34,6 +36,7 @@ def test_a_trajectory_does_not_know_its_neighbours(draw, shape):
     np.testing.assert_array_equal(np.concatenate(chunks), everything)
 
 
+@pytest.mark.promise("N6", "0 shared draws of all keys")
 def test_every_key_is_a_stream_of_its_own():
     seeds = (0, 1, 2, 2**32, 2**63 - 1)
     streams = [

@@ -74,6 +74,7 @@ def builds(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", SANITIZERS)
+@pytest.mark.promise("B7", "0 reports of ASan, UBSan, TSan")
 def test_the_kernels_give_no_report(kind: str, builds: dict[str, Path]) -> None:
     status, said = run(builds[kind] / "exercise")
     assert status == 0, said
@@ -82,6 +83,7 @@ def test_the_kernels_give_no_report(kind: str, builds: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("bug", PLANTED)
+@pytest.mark.promise("B7", "3 planted bugs are found")
 def test_a_planted_bug_is_found(bug: str, builds: dict[str, Path]) -> None:
     kind, report = PLANTED[bug]
     status, said = run(builds[kind] / "exercise", bug)
@@ -116,6 +118,7 @@ def in_python(code: str, *paths: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("file", KERNEL_TESTS)
+@pytest.mark.promise("B7", "0 reports under the kernel tests")
 def test_the_kernel_tests_give_no_report(file: str, package: Path) -> None:
     arguments = ["-q", "-p", "no:cacheprovider", "-k", KERNEL_TESTS[file]]
     arguments.append(str(REPOSITORY / "tests" / file))

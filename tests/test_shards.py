@@ -91,6 +91,7 @@ def test_sizes_that_do_not_divide(tmp_path: Path) -> None:
         small(10, 11)
 
 
+@pytest.mark.promise("F1", "shards: resumed to equal bytes")
 def test_a_stopped_run_is_resumed(tmp_path: Path) -> None:
     made(small(), tmp_path / "whole")
 
@@ -109,6 +110,7 @@ def test_a_stopped_run_is_resumed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "whole"]
 
 
+@pytest.mark.promise("F2", "shards: found")
 def test_a_damaged_shard_is_found_and_made_again_on_resume(tmp_path: Path) -> None:
     made(small(), tmp_path / "s")
     before = hashes(tmp_path / "s")
@@ -159,6 +161,7 @@ def test_shards_of_other_settings_are_not_resumed(tmp_path: Path) -> None:
     assert hashes(tmp_path / "s") != before
 
 
+@pytest.mark.promise("F3", "shards: refused before work")
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

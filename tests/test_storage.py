@@ -146,6 +146,7 @@ def test_the_partial_directory_lives_until_success(tmp_path):
     assert run(resume=False, fail=False) == []
 
 
+@pytest.mark.promise("F6", "what is not ours is kept")
 def test_a_foreign_partial_directory_is_not_discarded(tmp_path):
     (tmp_path / ".x.partial").mkdir()
     (tmp_path / ".x.partial" / "thesis").write_text("mine")
@@ -165,6 +166,7 @@ def special_files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     "read", [storage.read_file, storage.read_json, storage.read_dataset]
 )
+@pytest.mark.promise("I06", "FIFO, device, directory, dangling link")
 def test_special_files_are_refused_at_once(tmp_path, read):
     for path in special_files(tmp_path):
         started = time.monotonic()
@@ -183,6 +185,7 @@ def test_a_listed_file_replaced_by_a_special_one_is_refused(tmp_path):
         storage.read_bytes(tmp_path / "x", "a.txt")
 
 
+@pytest.mark.promise("I06", "unreadable")
 def test_an_unreadable_file_is_a_data_file_error(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("a")
 

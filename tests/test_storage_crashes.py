@@ -15,6 +15,8 @@ from l63fast.storage import atomic
 from storage_help import crash, make, python, snapshot
 
 
+@pytest.mark.promise("F1", "0 torn, 0 missing in 100 kill -9")
+@pytest.mark.promise("F6", "0 left")
 def test_kill_leaves_a_complete_result_and_no_leftovers(memory_path):
     found = crash("kills", "100", memory_path)
     assert found["missing"] == found["torn"] == found["left_at_end"] == 0
@@ -23,17 +25,20 @@ def test_kill_leaves_a_complete_result_and_no_leftovers(memory_path):
     assert found["last"] == 7
 
 
+@pytest.mark.promise("F1", "delete-then-write is caught")
 def test_the_kills_would_find_a_torn_result(memory_path):
     found = crash("naive", "50", memory_path)
     assert found["missing"] + found["torn"] > 10
 
 
 @pytest.mark.slow
+@pytest.mark.promise("F1", "0 torn, 0 missing in 1,000 kill -9")
 def test_a_thousand_kills(memory_path):
     found = crash("kills", "1000", memory_path)
     assert found["missing"] == found["torn"] == found["left_at_end"] == 0
 
 
+@pytest.mark.promise("F1", "0 unrecovered")
 def test_a_stop_at_every_system_call(memory_path):
     found = crash("steps", "exchange", memory_path)
     assert set(found["seen"]) == {"0", "1"}
@@ -42,6 +47,7 @@ def test_a_stop_at_every_system_call(memory_path):
     assert found["unrecovered"] == []
 
 
+@pytest.mark.promise("F1", "0 unrecovered")
 def test_a_stop_at_every_system_call_where_directories_do_not_swap(memory_path):
     found = crash("steps", "aside", memory_path)
     assert found["seen"]["missing"] == 1, "between the two renames, and only there"
@@ -49,6 +55,7 @@ def test_a_stop_at_every_system_call_where_directories_do_not_swap(memory_path):
 
 
 @pytest.mark.parametrize("how", ["exchange", "aside"])
+@pytest.mark.promise("F3", "old or new after each, never an abort")
 def test_a_full_disk_at_every_system_call(memory_path, how):
     found = crash("faults", how, memory_path)
     assert found["bad"] == []
@@ -83,6 +90,7 @@ def test_exchange_says_where_it_cannot(tmp_path):
         atomic.exchange(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.promise("F3", "RLIMIT_FSIZE: bytes and HDF5")
 def test_files_beyond_a_limit_are_a_clean_error(memory_path):
     """A quota met while writing bytes and a data set (HDF5 has buffers of its own)."""
     make(memory_path / "x")
@@ -140,6 +148,7 @@ with storage.result_directory(sys.argv[1]) as directory:
 """
 
 
+@pytest.mark.promise("F5", "1 s, pid and since")
 def test_a_second_writer_is_told_who_holds_the_lock(tmp_path):
     holder = python("-c", HOLD, str(tmp_path / "x"))
     assert holder.stdout.readline() == "holding\n"
@@ -164,6 +173,7 @@ def test_the_lock_holds_within_one_process(tmp_path):
         make(tmp_path / "x")
 
 
+@pytest.mark.promise("F5", "no stale lock")
 def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path):
     code = """
 import os, sys, time

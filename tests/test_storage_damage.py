@@ -11,6 +11,7 @@ from l63fast.errors import DataFileError
 from storage_help import make
 
 
+@pytest.mark.promise("F2", "10,000 of 10,000 flips and truncations")
 def test_every_flipped_bit_and_truncation_is_found(memory_path):
     make(memory_path / "x", "some text")
     storage.verify_directory(memory_path / "x")

@@ -59,6 +59,7 @@ def elsewhere(found: dict[str, tuple], target: Path) -> dict[str, tuple]:
 
 
 @pytest.mark.parametrize("n_trees", [150, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.promise("F4", "150 random trees by default, 1,000 slow")
 def test_only_what_we_made_is_ever_deleted(memory_path, n_trees):
     rng = random.Random(3)
     outside = memory_path / "outside"
@@ -91,6 +92,7 @@ def test_only_what_we_made_is_ever_deleted(memory_path, n_trees):
     assert 0.2 < replaced / n_trees < 0.8, "both outcomes must have been tried"
 
 
+@pytest.mark.promise("F4", "strangers are named")
 def test_strangers_are_named(tmp_path):
     make(tmp_path / "x")
     (tmp_path / "x" / "thesis.tex").write_text("")
@@ -126,6 +128,7 @@ def test_a_stranger_that_comes_while_a_result_is_made_is_kept(tmp_path):
     assert (tmp_path / "x" / "a.txt").read_text() == "old"
 
 
+@pytest.mark.promise("I14", "nothing is made")
 def test_dangerous_directories_are_refused(tmp_path, monkeypatch):
     home, here = tmp_path / "users" / "me", tmp_path / "here" / "below"
     for path in (home, here, tmp_path / "repository" / ".git", tmp_path / "real"):
@@ -165,6 +168,7 @@ def test_dangerous_directories_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["", " ", "a\nb", "a\0b", "x" * 300, "é" * 101, ".x.writing", ".x.partial"]
 )
+@pytest.mark.promise("I15", "nothing is made")
 def test_bad_names_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentValueError), storage.result_directory(name):

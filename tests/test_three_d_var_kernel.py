@@ -46,6 +46,7 @@ def distance_to_stationary(x: np.ndarray, background, observation, operator, B, 
 
 
 @pytest.mark.parametrize("name", ["x", "y", "xy", "xz", "xyz"])
+@pytest.mark.promise("N5", "1e-12 of the closed form")
 def test_linear_h_is_the_kalman_update_to_1e_12(backend: str, name: str) -> None:
     background, observation, B, R = cases(name)
     operator = ObservationOperator(name)
@@ -67,6 +68,7 @@ def operator_covariance(operator: ObservationOperator, B: np.ndarray) -> np.ndar
 
 
 @pytest.mark.parametrize("name", ["x2", "y2", "z2"])
+@pytest.mark.promise("N5", "the root of the cubic, x_b = 0 among them")
 def test_a_square_is_the_root_of_its_cubic(backend: str, name: str) -> None:
     background, observation, B, R = cases(name)
     operator = ObservationOperator(name)
@@ -130,6 +132,7 @@ def random_starts(background, observation, operator, B, R, n_starts) -> np.ndarr
     return cost.min(axis=0)
 
 
+@pytest.mark.promise("N5", "0 false reports")
 def test_nothing_unconverged_is_reported_as_converged(backend: str) -> None:
     background, observation, B, R = cases("x2")
     for max_iter in (1, 2, 3):

@@ -169,6 +169,7 @@ def refused(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.promise("M2", "C++: refused before a byte is interpreted")
 def test_hostile_programs_are_not_opened(
     programs: Programs, model: Path, inputs: Path, name: str
 ) -> None:
@@ -189,6 +190,7 @@ def test_hostile_programs_are_not_opened(
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 64, 1000])
+@pytest.mark.promise("I13", "an exception, never terminate")
 def test_bytes_that_are_no_program_are_errors_and_hashed_right(
     programs: Programs, model: Path, inputs: Path, size: int
 ) -> None:
@@ -200,6 +202,7 @@ def test_bytes_that_are_no_program_are_errors_and_hashed_right(
     assert "is not a TorchScript program" in said
 
 
+@pytest.mark.promise("I13", "an exception, never terminate")
 def test_files_that_are_no_files_are_errors(
     programs: Programs, model: Path, inputs: Path
 ) -> None:
@@ -284,6 +287,7 @@ def test_a_program_of_another_shape_is_an_error(
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.promise("I12", "C++: NaN is an error")
 def test_inputs_that_are_not_finite_are_errors(
     programs: Programs, model: Path, inputs: Path, bad: float
 ) -> None:
@@ -330,6 +334,7 @@ def test_misuse_is_explained(
     assert "usage: " in said
 
 
+@pytest.mark.promise("F3", "C++: the old file stays")
 def test_a_full_disk_is_an_error_and_the_old_file_stays(
     programs: Programs, model: Path, inputs: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_defaults_are_those_of_the_commands():
         ),
     ],
 )
+@pytest.mark.promise("I05", "a table of settings")
 def test_bad_settings_are_refused(values, error, message):
     with pytest.raises(error, match=message):
         changed(**values)
@@ -110,6 +111,7 @@ def test_settings_survive_plain_values():
 
 
 @pytest.mark.parametrize("n_train", [10**12, 2**61])
+@pytest.mark.promise("B6", "no file is made")
 def test_more_than_memory_is_refused_before_work(n_train):
     with pytest.raises(MemoryLimitError, match="n_train"):
         TwinExperiment.generate(changed(n_train=n_train))
@@ -183,6 +185,7 @@ def test_arrays_are_read_only(twin):
             array[:] = 0.0
 
 
+@pytest.mark.promise("N6", "equal bytes")
 def test_the_first_trajectories_do_not_depend_on_how_many_follow(twin):
     larger = TwinExperiment.generate(changed(n_train=30, n_val=1, n_test=40))
     for name in SPLIT_NAMES:
@@ -192,11 +195,13 @@ def test_the_first_trajectories_do_not_depend_on_how_many_follow(twin):
         np.testing.assert_array_equal(a.observations[:n], b.observations[:n])
 
 
+@pytest.mark.promise("N6", "equal bytes")
 def test_generation_does_not_depend_on_threads(twin):
     again = TwinExperiment.generate(SMALL, n_threads=1)
     assert again.hashes == twin.hashes
 
 
+@pytest.mark.promise("L1", "0 shared states and draws")
 def test_splits_share_no_state_and_no_noise(twin):
     rows, noises = [], []
     for name in SPLIT_NAMES:
@@ -214,6 +219,7 @@ def test_another_seed_gives_other_data(twin):
     assert other.hashes["train"] != twin.hashes["train"]
 
 
+@pytest.mark.promise("L2", "recomputed equal")
 def test_the_climatology_is_that_of_the_training_split(twin):
     wanted = climatology(twin.train.truth)
     np.testing.assert_array_equal(twin.climatology.mean, wanted.mean)

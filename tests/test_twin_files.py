@@ -136,6 +136,7 @@ def test_a_result_of_another_kind_is_neither_read_nor_replaced(twin, tmp_path):
 
 
 @pytest.mark.parametrize("replacement", ["nothing", "noise", "directory", "fifo"])
+@pytest.mark.promise("L3", "test file absent, noise, directory, FIFO")
 def test_training_never_opens_the_test_file(twin, saved, replacement):
     path = saved / "test.nc"
     path.unlink()
@@ -170,6 +171,7 @@ def test_loading_opens_no_data(saved, monkeypatch):
 
 @pytest.mark.parametrize("name", ["train.nc", "experiment.json"])
 @pytest.mark.parametrize("how", ["flip", "truncate", "gone"])
+@pytest.mark.promise("I06", "flipped, truncated, gone")
 def test_damage_is_found(saved, name, how):
     path = saved / name
     data = bytearray(path.read_bytes())
@@ -204,6 +206,7 @@ def test_damage_of_the_description_is_found(saved):
         {"hashes": {"train": "0", "val": "0", "test": "0"}},
     ],
 )
+@pytest.mark.promise("I06", "another schema")
 def test_an_index_of_another_form_is_refused(saved, change):
     """The manifest agrees with it, so that only the index itself can be at fault."""
     with storage.update_directory(saved) as directory:
@@ -220,6 +223,7 @@ def test_a_split_under_the_name_of_another_is_refused(saved):
         _ = TwinExperiment.load(saved).train
 
 
+@pytest.mark.promise("I06", "another hash")
 def test_data_of_other_settings_are_refused(saved, tmp_path):
     """A file of another experiment, in a directory whose manifest agrees with it."""
     TwinExperiment.generate(dataclasses.replace(SMALL, seed=1)).save(tmp_path / "b")
@@ -234,6 +238,7 @@ def test_data_of_other_settings_are_refused(saved, tmp_path):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("name", SPLIT_NAMES)
+@pytest.mark.promise("L4", "shift by one trajectory or time")
 def test_shifted_observations_are_refused_at_load(twin, tmp_path, axis, name):
     """Hashes and manifest agree with the shifted data: only the check can see it."""
     bad = with_split(twin, shifted(twin.split(name), twin, axis))
@@ -276,6 +281,7 @@ def test_a_shift_by_one_step_shows_where_observations_are_dense():
     assert misalignment(bad, twin.operator, np.array(twin.R), slack=2.0) is not None
 
 
+@pytest.mark.promise("L4", "two of them are named")
 def test_two_trajectories_that_changed_places_are_named():
     """Two of 1,000 hardly move the mean over all: the check of each one sees them."""
     settings = dataclasses.replace(SMALL, n_train=1000, sigma=3.0)
@@ -289,6 +295,7 @@ def test_two_trajectories_that_changed_places_are_named():
     assert "of trajectory 4" in problem or "of trajectory 5" in problem
 
 
+@pytest.mark.promise("L4", "0 false alarms")
 def test_sound_data_raise_no_alarm():
     for seed in range(100):
         n_steps = 10 * (1 + seed % 7)

@@ -87,5 +87,5 @@ def memory(name: str, n_bytes: int) -> None:
     if n_bytes > free:
         raise MemoryLimitError(
             f"{name}: needs {n_bytes} bytes ({n_bytes / 2**30:.3g} GiB), "
-            f"available {free} bytes ({free / 2**30:.3g} GiB)"
+            f"available {free} bytes ({free / 2**30:.3g} GiB); ask for less at a time"
         )

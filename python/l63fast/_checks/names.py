@@ -21,12 +21,25 @@ def path(name: str, value: Any) -> Path:
         raise ArgumentValueError(
             f"{name}: expected a path without control characters, got {shown(text)}"
         )
+    if not _can_be_stored(text):
+        raise ArgumentValueError(
+            f"{name}: expected a path of UTF-8 characters, got {text!a}"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise ArgumentValueError(
             f"{name}: expected a path of a known user, got {shown(text)}"
         ) from None
+
+
+def _can_be_stored(text: str) -> bool:
+    """Whether a name is UTF-8: netCDF, JSON and a terminal take no other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_name(name: str, value: Any, *, longest: int = 200) -> str:
@@ -36,6 +49,7 @@ def file_name(name: str, value: Any, *, longest: int = 200) -> str:
             f"{name}: expected a name, got {shown(value)} ({type(value).__name__})"
         )
     plain = value.strip() and "/" not in value and value not in (".", "..")
+    plain = plain and _can_be_stored(value)
     if not plain or any(ord(character) < 32 for character in value):
         raise ArgumentValueError(
             f"{name}: expected one name without '/' or control characters, "

@@ -18,7 +18,10 @@ LARGE_TIME_STEP: Final = 0.05
 
 
 def shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -34,7 +37,7 @@ def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) 
     number = int(value)
     if not minimum <= number <= maximum:
         limit = f"at least {minimum}" if number < minimum else f"at most {maximum}"
-        raise ArgumentValueError(f"{name}: expected {limit}, got {number}")
+        raise ArgumentValueError(f"{name}: expected {limit}, got {shown(number)}")
     return number
 
 
@@ -59,7 +62,10 @@ def real(
             f"{name}: expected a real number, got {shown(value)} "
             f"({type(value).__name__})"
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer or a fraction beyond the largest float
+        number = math.inf
     wanted = None
     if not math.isfinite(number):
         wanted = "a finite number"

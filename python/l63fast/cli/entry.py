@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import Any, Final
@@ -42,6 +43,8 @@ def main(command: str | None = None) -> None:
         The one command that a script of `src/` stands for.
     """
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII only
+        sys.stdout.reconfigure(errors="backslashreplace")
     order = [body.__name__ for body in COMMANDS]
     app.registered_commands.sort(key=lambda entry: order.index(str(entry.name)))
     whole: Any = typer.main.get_command(app)

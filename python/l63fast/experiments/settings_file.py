@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from l63fast.errors import ConfigurationError, L63Error
+from l63fast.errors import ConfigurationError, DataFileError, L63Error
+from l63fast.storage import read_file
 
 __all__ = ["build", "differences", "dump_tables", "read_tables", "to_table"]
 
@@ -28,14 +29,19 @@ def read_tables(path: str | Path) -> Table:
         If the file cannot be read or is not TOML; a key given twice is named.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
+        text = read_file(path).decode("utf-8")
+    except DataFileError as error:  # its sentence begins with the path
+        raise ConfigurationError(str(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{path}: cannot be read: it is not UTF-8 text"
+        ) from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {_toml_mistake(text, error)}") from None
+    except (ValueError, RecursionError) as error:  # endless numbers, endless brackets
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
 
 
 def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:

@@ -16,6 +16,7 @@ __all__ = ["CHECKPOINT", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT: Final = "checkpoint.pt"
 _VERSION: Final = 2
+_ANEW: Final = "; without resume the training starts anew"
 
 
 def write_checkpoint(
@@ -52,11 +53,17 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
         return None
     digest, _, payload = read_file(path).partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
-        raise ModelFileError(f"{path}: the checkpoint is damaged")
-    whole = torch.load(io.BytesIO(payload), weights_only=True)
-    if whole["version"] != _VERSION:
+        raise ModelFileError(f"{path}: the checkpoint is damaged{_ANEW}")
+    try:
+        whole = torch.load(io.BytesIO(payload), weights_only=True)
+        version = whole["version"]
+    except Exception as error:  # its hash is right, and yet it is none of ours
         raise ModelFileError(
-            f"{path}: expected checkpoint version {_VERSION}, got {whole['version']}"
+            f"{path}: is not a checkpoint of l63fast{_ANEW}"
+        ) from error
+    if version != _VERSION:
+        raise ModelFileError(
+            f"{path}: expected checkpoint version {_VERSION}, got {version}{_ANEW}"
         )
     theirs = whole["identity"]
     differences = [
@@ -66,7 +73,7 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
     ]
     if differences:
         raise ModelFileError(
-            f"{path}: the checkpoint is of another run: {'; '.join(differences)}"
+            f"{path}: the checkpoint is of another run: {'; '.join(differences)}{_ANEW}"
         )
     progress: dict[str, Any] = whole["progress"]
     return progress

@@ -110,7 +110,7 @@ def refuse_strangers(directory: Path) -> str | None:
         held = sorted(files | {f"{name}/" for name in directories} | set(others))
         refusal = ResultError(
             f"{directory}: is not a result of l63fast and stays untouched ({error}); "
-            f"it holds {listed(held)}"
+            f"it holds {listed(held)}; move it away or choose another folder"
         )
         refusal.errno = error.errno
         raise refusal from error
@@ -118,7 +118,7 @@ def refuse_strangers(directory: Path) -> str | None:
     if unknown:
         raise ResultError(
             f"{directory}: holds what l63fast did not make and stays untouched: "
-            f"{listed(unknown)}"
+            f"{listed(unknown)}; move it away or choose another folder"
         )
     return manifest.kind
 

@@ -126,7 +126,7 @@ def _held_by_another(descriptor: int, target: Path) -> LockedError:
     pid, since = owner.get("pid"), owner.get("since")
     error = LockedError(
         f"{target}: is being written by process {pid or '(unknown)'} "
-        f"since {since or '(unknown)'}",
+        f"since {since or '(unknown)'}; wait until it ends or choose another folder",
         pid,
         since,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from l63fast import _checks
-from l63fast.errors import DataFileError
+from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.storage.files import (
     hash_file,
     open_regular,
@@ -35,6 +35,7 @@ __all__ = [
 
 MANIFEST: Final = "manifest.json"
 SCHEMA: Final = 1
+_LONGEST: Final = 255  # bytes of one name, on every common file system
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -87,7 +88,10 @@ class Manifest:
                 for name, record in content["files"].items()
             }
             manifest = cls(str(content["kind"]), files)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            *(KeyError, TypeError, ValueError, AttributeError),
+            OverflowError,  # a size of Infinity, which Python's JSON reads
+        ) as error:
             raise DataFileError(f"{path}: is not a manifest of l63fast") from error
         if manifest.to_bytes() != data:
             raise DataFileError(f"{path}: is damaged: it does not match its own sha256")
@@ -102,8 +106,13 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 
 
 def _is_plain(name: str) -> bool:
-    parts = name.split("/")
-    return name != MANIFEST and not any(part in ("", ".", "..") for part in parts)
+    """Whether a name stays inside its directory and can be that of a file at all."""
+    try:
+        for part in name.split("/"):
+            _checks.file_name("name", part, longest=_LONGEST)
+    except ArgumentValueError:
+        return False
+    return name != MANIFEST
 
 
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
@@ -111,7 +120,9 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     directory = _checks.path("directory", directory)
     if not directory.is_dir():
         kind = "is not a directory" if os.path.lexists(directory) else "does not exist"
-        raise DataFileError(f"{directory}: {kind}")
+        raise DataFileError(
+            f"{directory}: {kind}; expected a folder that l63fast wrote"
+        )
     path = directory / MANIFEST
     with open_regular(path, follow=False) as file, reading_errors(path):
         return Manifest.from_bytes(file.read(), path)
@@ -163,11 +174,13 @@ def _record(directory: Path, name: str, manifest: Manifest) -> FileRecord:
 def _compare(path: Path, record: FileRecord, size: int, sha256: str) -> None:
     if size != record.size:
         raise DataFileError(
-            f"{path}: is damaged: expected {record.size} bytes, got {size}"
+            f"{path}: is damaged: expected {record.size} bytes, got {size}; "
+            "make it again or take a good copy"
         )
     if sha256 != record.sha256:
         raise DataFileError(
-            f"{path}: is damaged: expected sha256 {record.sha256}, got {sha256}"
+            f"{path}: is damaged: expected sha256 {record.sha256}, got {sha256}; "
+            "make it again or take a good copy"
         )
 
 

@@ -16,6 +16,7 @@ from l63fast.observation import ObservationOperator
 __all__ = ["SPLIT_NAMES", "TwinSettings"]
 
 SPLIT_NAMES: Final = ("train", "val", "test")
+_LARGEST_SIGMA: Final = 1e100  # its square is still a number
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class TwinSettings:
         for name in (*counts, "save_every"):
             checked[name] = _checks.count(name, getattr(self, name), minimum=1)
         checked["dt"], _ = _checks.time_step("dt", self.dt, allow_large=False)
-        for name in ("sigma", "spin_up_time"):
-            checked[name] = _checks.real(name, getattr(self, name), minimum=0.0)
+        for name, most in (("sigma", _LARGEST_SIGMA), ("spin_up_time", None)):
+            value = getattr(self, name)
+            checked[name] = _checks.real(name, value, minimum=0.0, maximum=most)
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = _model_error(self.Q)
         checked["R"] = _observation_error(self.R, self.operator, checked["sigma"])

@@ -1,0 +1,63 @@
+"""Promises F1, F3, F6: real writers, a fault at every k-th write, fsync and rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builds import output, tool
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faults") / "faults.so"
+    source = TESTS / "native" / "faults.c"
+    output(tool("gcc"), "-shared", "-fPIC", "-O1", source, "-o", path, "-ldl")
+    return path
+
+
+def met(writers: str, stride: int, root: Path, library: Path) -> list[dict]:
+    """Return what was found when writers met a fault at every so many calls."""
+    script = TESTS / "fault_script.py"
+    done = subprocess.run(
+        [sys.executable, str(script), writers, str(stride), str(root)],
+        env={**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.promise("F1", "killed at every k-th write, fsync, rename: 0 torn")
+@pytest.mark.promise("F3", "full disk at every k-th write, fsync, rename: 0 torn")
+@pytest.mark.promise("F6", "0 left after the next start")
+@pytest.mark.parametrize(
+    ("writers", "stride"),
+    [
+        ("bytes,dataset", 9),
+        pytest.param("bytes,dataset", 1, marks=pytest.mark.slow),
+        pytest.param("cell", 1, marks=pytest.mark.slow),
+        pytest.param("figures", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_fault_at_every_system_call_leaves_a_whole_result(
+    writers, stride, memory_path, library
+) -> None:
+    all_found = met(writers, stride, memory_path / "faults", library)
+    assert len(all_found) == 2 * len(writers.split(","))
+    for found in all_found:
+        assert found["bad"] == [], found
+        assert found["left"] == [], found
+        assert found["same_files"], found
+        struck = found["counts"].get("2" if found["mode"] == "full" else "9", 0)
+        assert struck > 1, "the faults must have come while something was written"
