@@ -57,9 +57,7 @@ def artefacts(cell: CellSettings, data: Path, folder: Path) -> dict[str, bytes]:
     """Train on data and return every file that the training leaves, by name."""
     (folder / "working").mkdir(parents=True)
     (folder / "out").mkdir()
-    problem = Problem.prepare(
-        TwinExperiment.load(data), background="forecast", window=cell.model.window
-    )
+    problem = Problem.prepare(TwinExperiment.load(data), cell)
     log = Log()
     train_cell(cell, problem, folder / "out", log, folder / "working")
     found = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
