@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builds import built, configured, output, tool
+from cli_runs import Command, make_command
 from encoder_programs import Programs, built_programs
 from report_help import experiment_with_report
 
@@ -54,3 +55,12 @@ def programs(core_prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
 @pytest.fixture(params=["cpp", "numba"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def l63fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Return what runs the command line, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capsys)

@@ -11,22 +11,12 @@ from typing import Any
 
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 from l63fast.cli import entry, options
 from l63fast.cli.declare import CONTEXT
 
 WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]
-
-
-@pytest.fixture
-def l63fast(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 from l63fast.errors import DataFileError
 from l63fast.experiments.encoder_speed_report import encoder_markdown
 from l63fast.learning import encoder_speed
@@ -23,14 +23,6 @@ from l63fast.storage import read_manifest, result_directory
 from learning_samples import samples
 
 TINY = EncoderSpeed((1, 5), rounds=1)
-
-
-@pytest.fixture
-def l63fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 @pytest.fixture

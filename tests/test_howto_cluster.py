@@ -9,20 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "cluster.md"
 TEXT = PAGE.read_text("utf-8")
 LINES = re.sub(r"\\\n", " ", TEXT).splitlines()
 SMALL = {"--n_traj": "200", "--shards": "4", "--workers": "1"}
-
-
-@pytest.fixture
-def l63fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 def test_every_command_of_the_page_is_understood(l63fast: Command) -> None:

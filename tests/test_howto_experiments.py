@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 from l63fast.experiments.cycled.methods import METHODS
 from l63fast.experiments.presets import PRESETS, experiment_from_tables
 
@@ -19,14 +19,6 @@ TEXT = PAGE.read_text("utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-
-
-@pytest.fixture
-def l63fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 def test_every_command_of_the_page_is_understood(l63fast: Command) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 from l63fast.errors import DataFileError
 from l63fast.experiments import reporting
 from l63fast.experiments.diagnostics import DIAGNOSTICS
@@ -162,14 +162,6 @@ def test_an_experiment_of_damaged_cells_is_refused(
     (tmp_path / "all" / "one" / "metrics.json").write_text("{}")
     with pytest.raises(DataFileError, match=r"no cell can be read: .*metrics\.json"):
         Source.open(tmp_path / "all")
-
-
-@pytest.fixture
-def l63fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 def test_the_command_says_where_it_is_or_why_not(l63fast: Command, bare: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from cli_runs import Command, make_command
+from cli_runs import Command
 from l63fast import plotting
 from l63fast._kernels import backend_info
 from l63fast._kernels.limits import Work
@@ -27,12 +27,6 @@ from l63fast.storage import read_manifest
 
 TINY = ("--scale", "0.002")
 WHERE = {"processor": "one", "instruction set": "x86-64-v4", "date": "2026-01-02"}
-
-
-@pytest.fixture
-def l63fast(monkeypatch, capsys, tmp_path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capsys)
 
 
 def test_the_cases_are_the_costly_functions_and_run() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,14 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from l63fast import _checks
 from l63fast.assimilation.analogs import (
     Climate,
     Evidence,
     WindowPosterior,
     window_posterior,
 )
-from l63fast.errors import DataFileError
 from l63fast.experiments.config import (
     BackgroundSettings,
     CellSettings,
@@ -34,13 +31,14 @@ from l63fast.experiments.result import (
     CONFIG,
     METRICS,
     TIMING,
+    opened,
     timing,
     versions,
     write_text,
 )
 from l63fast.experiments.settings_file import build, dump_tables, to_table
 from l63fast.observation import ObservationOperator
-from l63fast.storage import read_bytes, result_directory, verify_directory, write_json
+from l63fast.storage import read_bytes, result_directory, write_json
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import score, trajectory_means
 
@@ -158,24 +156,17 @@ class OptimumResult:
         DataFileError
             If it is missing or damaged, or is no optimum.
         """
-        import tomllib
-
-        directory = _checks.path("result_dir", path)
-        if OPTIMUM not in verify_directory(directory).files:
-            raise DataFileError(
-                f"{directory}: expected an optimum, got a folder without {OPTIMUM}"
-            )
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
-        metrics = json.loads(read_bytes(directory, METRICS))
+        found = opened(path, "an optimum", OPTIMUM)
+        source = str(found.directory)
         sections = {
-            name: build(section, tables[name], source=str(directory), key=name)
+            name: build(section, found.tables[name], source=source, key=name)
             for name, section in _SECTIONS.items()
         }
         return cls(
-            directory,
-            OptimumCell(**sections, data_name=metrics["data_name"]),
-            metrics,
-            json.loads(read_bytes(directory, TIMING)),
+            found.directory,
+            OptimumCell(**sections, data_name=found.metrics["data_name"]),
+            found.metrics,
+            found.timing(),
         )
 
     @property

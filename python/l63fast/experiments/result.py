@@ -65,6 +65,59 @@ _VARIABLES: Final = {
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What every finished folder holds, verified against its manifest.
+
+    Attributes
+    ----------
+    directory : Path
+    manifest : Manifest
+    tables : dict
+        Of its `config.toml`.
+    metrics : dict
+    """
+
+    directory: Path
+    manifest: Manifest
+    tables: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def source(self) -> str:
+        """Where the tables are from, for messages about them."""
+        return str(self.directory / CONFIG)
+
+    def timing(self) -> dict[str, Any]:
+        """Return when and where it was made, and how long that took."""
+        content: dict[str, Any] = json.loads(read_bytes(self.directory, TIMING))
+        return content
+
+
+def opened(path: str | Path, what: str, *files: str) -> Opened:
+    """Return the contents of a finished folder, `what` it is being told by its files.
+
+    Raises
+    ------
+    DataFileError
+        If it is missing or damaged, or lacks one of these files.
+    """
+    import tomllib
+
+    directory = _checks.path("result_dir", path)
+    manifest = verify_directory(directory)
+    if not set(files) <= set(manifest.files):
+        raise DataFileError(
+            f"{directory}: expected {what}, got a folder without {' and '.join(files)}"
+        )
+    return Opened(
+        directory,
+        manifest,
+        tomllib.loads(read_bytes(directory, CONFIG).decode()),
+        json.loads(read_bytes(directory, METRICS)),
+    )
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished result folder, verified against its manifest when it is opened."""
 
@@ -83,23 +136,13 @@ class Result:
         DataFileError
             If it is missing or damaged, or is not the result of a training.
         """
-        import tomllib
-
-        directory = _checks.path("result_dir", path)
-        manifest = verify_directory(directory)
-        if METRICS not in manifest.files or CONFIG not in manifest.files:
-            raise DataFileError(
-                f"{directory}: expected the result of a training, got a folder "
-                f"without {CONFIG} and {METRICS}"
-            )
-        config = directory / CONFIG
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
+        found = opened(path, "the result of a training", CONFIG, METRICS)
         return cls(
-            directory,
-            manifest,
-            cell_from_tables(tables, source=str(config)),
-            json.loads(read_bytes(directory, METRICS)),
-            json.loads(read_bytes(directory, TIMING)),
+            found.directory,
+            found.manifest,
+            cell_from_tables(found.tables, source=found.source),
+            found.metrics,
+            found.timing(),
         )
 
     @cached_property

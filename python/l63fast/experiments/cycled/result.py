@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from l63fast import _checks
-from l63fast.errors import DataFileError
 from l63fast.experiments.cycled.settings import CycledCell, cell_from_tables
-from l63fast.experiments.result import CONFIG, METRICS, TIMING
-from l63fast.storage import read_bytes, verify_directory
+from l63fast.experiments.result import opened
+from l63fast.storage import read_bytes
 
 __all__ = ["COLUMNS", "TRAJECTORIES", "CycledResult", "trajectories_csv"]
 
@@ -44,19 +40,12 @@ class CycledResult:
         DataFileError
             If it is missing or damaged, or is not the result of a cycled method.
         """
-        directory = _checks.path("result_dir", path)
-        manifest = verify_directory(directory)
-        if TRAJECTORIES not in manifest.files:
-            raise DataFileError(
-                f"{directory}: expected the result of a cycled method, got a folder "
-                f"without {TRAJECTORIES}"
-            )
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
+        found = opened(path, "the result of a cycled method", TRAJECTORIES)
         return cls(
-            directory,
-            cell_from_tables(tables, source=str(directory / CONFIG)),
-            json.loads(read_bytes(directory, METRICS)),
-            json.loads(read_bytes(directory, TIMING)),
+            found.directory,
+            cell_from_tables(found.tables, source=found.source),
+            found.metrics,
+            found.timing(),
         )
 
     @cached_property

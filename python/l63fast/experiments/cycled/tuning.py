@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,8 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from l63fast import _checks, plotting
-from l63fast.errors import ConfigurationError, DataFileError
+from l63fast import plotting
+from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled.cell import measure_name, problem_of
 from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.kind import announced
@@ -28,15 +26,14 @@ from l63fast.experiments.result import (
     CONFIG,
     METRICS,
     TIMING,
+    opened,
     timing,
     versions,
     write_text,
 )
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.storage import (
-    read_bytes,
     result_directory,
-    verify_directory,
     write_json,
 )
 from l63fast.twin import TwinExperiment
@@ -103,14 +100,8 @@ class TunedResult:
         DataFileError
             If it is missing or damaged, or is no tuning.
         """
-        directory = _checks.path("result_dir", path)
-        if CURVE not in verify_directory(directory).files:
-            raise DataFileError(
-                f"{directory}: expected a tuning, got a folder without {CURVE}"
-            )
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
-        settings = cell_from_tables(tables, source=str(directory / CONFIG))
-        return cls(settings, json.loads(read_bytes(directory, METRICS)))
+        found = opened(path, "a tuning", CURVE)
+        return cls(cell_from_tables(found.tables, source=found.source), found.metrics)
 
 
 def tune_cell(
