@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import distributed
+
 from l63fast.experiments.executors import Pool
 from l63fast.experiments.tasks import Done
 from l63fast.storage import parse_json
@@ -60,6 +62,11 @@ def touch_and_wait(folder: Path) -> Done:
     return Done("went on", None)
 
 
+def callbacks_of_this_worker() -> list[str]:
+    """Return the names of what the worker that runs this does at intervals."""
+    return list(distributed.get_worker().periodic_callbacks)
+
+
 def address_of(pool: Pool) -> str:
     """Return the address of the scheduler behind a pool of local workers."""
     return str(pool._client.scheduler.address)  # type: ignore[attr-defined]
@@ -74,7 +81,7 @@ def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int
     killed: list[int] = []
     deadline = time.monotonic() + seconds
     while len(killed) < n_kills and time.monotonic() < deadline:
-        for lock in root.glob("**/.*.l63fast-lock"):
+        for lock in _locks(root):
             try:
                 pid = parse_json(lock.read_bytes(), lock)["pid"]
             except (OSError, KeyError):
@@ -88,3 +95,13 @@ def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int
                 time.sleep(CALM)
         time.sleep(0.002)
     return killed
+
+
+def _locks(root: Path) -> list[Path]:
+    # Not by glob, which fails where a folder goes away under it.
+    return [
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if name.startswith(".") and name.endswith(".l63fast-lock")
+    ]

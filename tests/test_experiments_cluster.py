@@ -16,6 +16,7 @@ import pytest
 from cluster_help import (
     CellsOnly,
     address_of,
+    callbacks_of_this_worker,
     die,
     kill_writers,
     pause,
@@ -126,9 +127,24 @@ def test_a_cluster_that_is_lost_fails_its_tasks(tmp_path: Path) -> None:
         future = pool.submit(touch_and_wait, tmp_path)
         while not list(tmp_path.iterdir()):
             time.sleep(0.02)
-        pool._client.close()  # type: ignore[attr-defined]
-        error = future.exception(timeout=30)
+        mine._client.shutdown()  # type: ignore[attr-defined]
+        error = future.exception(timeout=60)
         assert isinstance(error, ClusterError), repr(error)
+
+
+def test_a_pool_that_is_left_fails_its_tasks(two: Pool, tmp_path: Path) -> None:
+    with executor(scheduler=Scheduler(address_of(two))) as pool:
+        future = pool.submit(touch_and_wait, tmp_path)
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.02)
+    assert isinstance(future.exception(timeout=0), ClusterError)
+    (tmp_path / "go").touch()
+
+
+def test_no_profiler_holds_the_frames_of_a_task(two: Pool) -> None:
+    # torch.export fails at times under one: a tensor of the trace that lives on is
+    # taken for a constant.
+    assert "profile" not in two.submit(callbacks_of_this_worker).result(60)
 
 
 def test_shards_do_not_depend_on_who_makes_them(two: Pool, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from l63fast.errors import (
     BackendError,
     ModelFileError,
 )
-from l63fast.learning import export, onnx_program
+from l63fast.learning import export, onnx_program, programs
 from l63fast.learning.card import CARD, FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
@@ -247,10 +247,8 @@ print(hashlib.sha256(torchscript_bytes(encoder("mlp", "x"))).hexdigest())
 
 
 def test_torchscript_does_not_depend_on_what_was_scripted_before() -> None:
-    from l63fast.learning.programs import torchscript_bytes
-
-    torchscript_bytes(encoder("mlp", "xy"))
-    mine = hashlib.sha256(torchscript_bytes(encoder("mlp", "x"))).hexdigest()
+    programs.torchscript_bytes(encoder("mlp", "xy"))
+    mine = hashlib.sha256(programs.torchscript_bytes(encoder("mlp", "x"))).hexdigest()
     alone = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE],
         cwd=Path(__file__).parent,
@@ -259,3 +257,23 @@ def test_torchscript_does_not_depend_on_what_was_scripted_before() -> None:
         check=True,
     )
     assert alone.stdout.strip() == mine
+
+
+def test_an_export_that_was_disturbed_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A thread that holds frames of the trace, as profilers do, has torch refuse.
+    built, whole = encoder("mlp", "x"), torch.export.export
+    refusals = iter([RuntimeError("We found a fake tensor in the exported program's")])
+
+    def disturbed(*args: Any, **kwargs: Any) -> torch.export.ExportedProgram:
+        for refusal in refusals:
+            raise refusal
+        return whole(*args, **kwargs)
+
+    undisturbed = programs.pt2_bytes(built)
+    monkeypatch.setattr(torch.export, "export", disturbed)
+    assert programs.pt2_bytes(built) == undisturbed
+    refusals = iter([RuntimeError("another reason")])
+    with pytest.raises(RuntimeError, match="another reason"):
+        programs.pt2_bytes(built)

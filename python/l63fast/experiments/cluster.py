@@ -18,7 +18,7 @@ from functools import partial
 from ipaddress import ip_address
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 import dask
@@ -40,6 +40,7 @@ _LOOPBACK: Final = "127.0.0.1"
 _DEADLY: Final = (
     "its worker process died each time it was tried (killed, or out of memory)"
 )
+_LOST: Final = "the cluster was stopped, or lost, before it ended"
 _OURS: Final[dict[str, Any]] = {
     # A task waits with the scheduler until a worker is free: dying beside another's
     # task is then rare.
@@ -49,6 +50,8 @@ _OURS: Final[dict[str, Any]] = {
     "distributed.scheduler.worker-ttl": None,
     # As in this process: a sum must not depend on where it is taken.
     "distributed.nanny.pre-spawn-environ": {},
+    # It holds on to the frames of a running task, and torch.export then fails at times.
+    "distributed.worker.profile.enabled": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
@@ -71,8 +74,8 @@ def local_workers(n_workers: int) -> Iterator[Pool]:
         keeper = threading.Thread(target=_keep, args=(cluster, n_workers, ended))
         keeper.start()
         try:
-            with distributed.Client(cluster, set_as_default=False) as client:
-                yield _Workers(client)
+            with _Workers(distributed.Client(cluster, set_as_default=False)) as pool:
+                yield pool
         finally:
             ended.set()
             keeper.join()
@@ -169,8 +172,8 @@ def workers_of(scheduler: Scheduler) -> Iterator[Pool]:
     except Exception as error:  # of dask, tornado, ssl or the system
         text = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(f"{address}: no dask scheduler answers: {text}") from error
-    with client:
-        yield _Workers(client)
+    with _Workers(client) as pool:
+        yield pool
 
 
 def _address_in(file: Path, end: float) -> str:
@@ -248,6 +251,22 @@ class _Workers(Pool):
         self._suspects: deque[_Task] = deque()
         self._lock = threading.Lock()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the scheduler; a task that has not ended by now fails.
+
+        Dask stops listening to it, so that its own future may stay pending for ever.
+        """
+        self._client.close()
+        with self._lock:
+            lost = [*self._sent, *self._suspects]
+            self._sent.clear()
+            self._suspects.clear()
+        for task in lost:
+            task.future.set_exception(ClusterError(_LOST))
+
     @property
     def n_workers(self) -> int:
         """Processes that are there now; each runs one task at a time."""
@@ -274,7 +293,8 @@ class _Workers(Pool):
         result, error = _outcome(sent)
         is_suspect = isinstance(error, distributed.KilledWorker)
         with self._lock:
-            del self._sent[task]
+            if self._sent.pop(task, None) is None:
+                return  # this pool was left, and said so
             if is_suspect and not task.is_alone:
                 self._suspects.append(task)
         if error is None:
@@ -317,11 +337,18 @@ def _in_turn(call: Callable[[], T]) -> T:
 def _outcome(sent: Any) -> tuple[Any, BaseException | None]:
     """Return result and error of a task of dask that has ended, one of them None.
 
-    A result that is lost with its worker just now is made again, and waited for.
+    A result that is lost with its worker just now is made again, and waited for: for as
+    long as dask listens, since a closed client never answers.
     """
-    try:
-        return sent.result(), None
-    except (CancelledError, AsyncCancelledError):
-        return None, ClusterError("the cluster was stopped, or lost, before it ended")
-    except Exception as error:
-        return None, error
+    while not sent.cancelled():
+        try:
+            return sent.result(timeout=PATIENCE), None
+        except (CancelledError, AsyncCancelledError):
+            break
+        except Exception as error:
+            is_late = isinstance(error, TimeoutError) and sent.status != "error"
+            if not is_late:
+                return None, error
+            if sent.client.status == "closed":
+                break
+    return None, ClusterError(_LOST)

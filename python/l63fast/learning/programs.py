@@ -6,7 +6,8 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from l63fast.learning.onnx_program import onnx_bytes, onnx_from
 
 __all__ = ["READ", "WRITE", "Analyse"]
 
+T = TypeVar("T")
 Pair = tuple[Tensor, Tensor]
 Analyse = Callable[[Tensor, Tensor, Tensor], Pair]
+_TRIES: Final = 4
 
 
 def torchscript_bytes(encoder: Encoder) -> bytes:
@@ -59,8 +62,9 @@ def pt2_bytes(encoder: Encoder) -> bytes:
         encoder.initial_hidden(4),
     )
     with _deprecations_silenced(), torch.no_grad():
-        program = torch.export.export(
-            encoder, example, dynamic_shapes=({0: n}, {0: n}, {0: n})
+        shapes = ({0: n}, {0: n}, {0: n})
+        program = _undisturbed(
+            partial(torch.export.export, encoder, example, dynamic_shapes=shapes)
         )
         for node in program.graph_module.graph.nodes:
             for where_from in ("stack_trace", "nn_module_stack", "source_fn_stack"):
@@ -68,6 +72,21 @@ def pt2_bytes(encoder: Encoder) -> bytes:
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+def _undisturbed(export: Callable[[], T]) -> T:
+    """Return what an export gives, tried anew where another thread disturbed it.
+
+    A profiler that samples this thread's frames (dask's workers have one) keeps tensors
+    of the trace alive, and torch then takes one of them for a constant and refuses.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return export()
+        except RuntimeError as error:
+            if "fake tensor in the exported program" not in str(error):
+                raise
+    return export()
 
 
 def pt2_from(data: bytes) -> Analyse:
