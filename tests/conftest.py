@@ -6,6 +6,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,30 +28,65 @@ def memory_path() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@dataclass(frozen=True)
+class Builds:
+    """What is compiled from C++ while other tests run, to be waited for."""
+
+    core: Future[Path]
+    prefix: Future[Path]
+    programs: Future[Programs]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def builds(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Builds | None]:
+    """Start, with the first test, the builds that the chosen tests will ask for."""
+    names = {name for item in request.session.items for name in item.fixturenames}
+    if not names & {"core_build", "core_prefix", "programs"}:
+        yield None
+        return
+    with ThreadPoolExecutor(1) as pool:
+
+        def core() -> Path:
+            return built(configured(tmp_path_factory.mktemp("core")))
+
+        def prefix() -> Path:
+            folder = tmp_path_factory.mktemp("prefix")
+            output(tool("cmake"), "--install", first.result(), "--prefix", folder)
+            return folder
+
+        def programs() -> Programs:
+            return built_programs(tmp_path_factory.mktemp("encoder"), second.result())
+
+        first = pool.submit(core)
+        second = pool.submit(prefix)
+        third = pool.submit(programs) if "programs" in names else Future[Programs]()
+        yield Builds(first, second, third)
+
+
 @pytest.fixture(scope="session")
-def core_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def core_build(builds: Builds) -> Path:
     """Return the build folder of the plain core, as `cmake` alone makes it."""
-    return built(configured(tmp_path_factory.mktemp("core")))
+    return builds.core.result()
+
+
+@pytest.fixture(scope="session")
+def core_prefix(builds: Builds) -> Path:
+    """Return where the core is installed as a library."""
+    return builds.prefix.result()
+
+
+@pytest.fixture(scope="session")
+def programs(builds: Builds) -> Programs:
+    """Return the C++ programs that run encoders."""
+    return builds.programs.result()
 
 
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small experiment of several cases with its report."""
     return experiment_with_report(tmp_path_factory.mktemp("reported"))
-
-
-@pytest.fixture(scope="session")
-def core_prefix(core_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the core is installed as a library."""
-    folder = tmp_path_factory.mktemp("prefix")
-    output(tool("cmake"), "--install", core_build, "--prefix", folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def programs(core_prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    """Return the C++ programs that run encoders, built once for all tests."""
-    return built_programs(tmp_path_factory.mktemp("encoder"), core_prefix)
 
 
 @pytest.fixture(params=["cpp", "numba"])

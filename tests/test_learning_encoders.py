@@ -20,10 +20,12 @@ from learning_samples import samples
 OPERATORS = ("x", "xy", "xyz", "x2", "xz", "x2z", "x3y2z4")
 
 
-def encoder(model: str, operator: str = "xy", *, random: bool = True) -> Encoder:
+def encoder(
+    model: str, operator: str = "xy", *, random: bool = True, memory: str = "window"
+) -> Encoder:
     """Return a small encoder, its last layer drawn where `random`."""
     data = samples(operator, 200, window=3)
-    settings = EncoderSettings(model, operator, window=3, hidden=16)
+    settings = EncoderSettings(model, operator, window=3, hidden=16, memory=memory)
     built = build_encoder(settings, Normaliser.fit(data, operator), seed=1)
     if random:
         with torch.random.fork_rng(), torch.no_grad():
@@ -95,10 +97,11 @@ def test_the_analysis_is_the_last_iterate(model: str) -> None:
     assert torch.equal(deltas[0], torch.zeros(20, 3))
 
 
-def test_each_iteration_sees_the_innovation_of_its_own_state() -> None:
+@pytest.mark.parametrize("memory", ["window", "carried"])
+def test_each_iteration_sees_the_innovation_of_its_own_state(memory: str) -> None:
     data = samples("x2", 20, window=3)
     batch = as_batch(data)
-    built = encoder("mlp", "x2")
+    built = encoder("gru", "x2", memory=memory)
     seen: list[torch.Tensor] = []
     built.head.register_forward_hook(lambda head, given, _: seen.append(given[2]))
     hidden = built.initial_hidden(20)
@@ -108,11 +111,13 @@ def test_each_iteration_sees_the_innovation_of_its_own_state() -> None:
     assert len(seen) == 3
     for innovation, delta in zip(seen, deltas[:-1], strict=True):
         expected = batch.obs_window[:, -1] - h(batch.background + delta)
-        plain, sloped = (innovation * built.innovation_std).unbind(1)
+        plain, *sloped = (innovation * built.innovation_std).unbind(1)
         assert torch.allclose(plain, expected[:, 0], rtol=1e-4)
+        assert len(sloped) == (memory == "carried")
         typical = (built.state_mean.square() + built.state_std.square()).sqrt()[0]
         slope = (batch.background + delta)[:, 0] / typical
-        assert torch.allclose(sloped, slope * expected[:, 0], rtol=1e-4, atol=1e-4)
+        for one in sloped:
+            assert torch.allclose(one, slope * expected[:, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("operator", ["x", "x2", "xz3", "x2y2z4"])

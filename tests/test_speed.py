@@ -26,6 +26,7 @@ from l63fast.experiments.speed_report import speed_markdown, write_speed
 from l63fast.storage import read_manifest
 
 TINY = ("--scale", "0.002")
+ROW = SpeedRow("forecast", "steps", 1e9, 2e9, "arithmetic")
 WHERE = {"processor": "one", "instruction set": "x86-64-v4", "date": "2026-01-02"}
 
 
@@ -101,7 +102,13 @@ def test_the_command_writes_a_table_numbers_and_a_figure(l63fast: Command) -> No
     assert content["machine"]["l63fast"]
     assert len(content["rows"]) == 8
     assert (folder / "speed.md").read_text().count("\n|") == 9
-    assert l63fast("benchmark", *TINY, "--quiet").out == ""
+
+
+def test_quiet_is_quiet(l63fast: Command, monkeypatch) -> None:
+    monkeypatch.setattr(speed, "measure_speed", lambda *arguments: [ROW])
+    run = l63fast("benchmark", *TINY, "--quiet")
+    assert (run.code, run.out) == (0, "")
+    assert read_manifest(Path("results/benchmark")).kind == "benchmark"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,10 @@ def test_a_dry_run_measures_and_writes_nothing(l63fast: Command) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_left_alone(l63fast: Command) -> None:
+def test_a_folder_of_something_else_is_left_alone(
+    l63fast: Command, monkeypatch
+) -> None:
+    monkeypatch.setattr(speed, "measure_speed", lambda *arguments: [ROW])
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")
     run = l63fast("benchmark", *TINY, "--save_dir", "mine", "--quiet")
@@ -182,7 +192,6 @@ def test_nothing_to_draw_is_refused() -> None:
 
 
 def test_a_benchmark_replaces_only_a_benchmark(tmp_path) -> None:
-    rows = [SpeedRow("forecast", "steps", 1e9, 2e9, "arithmetic")]
     for _ in range(2):
-        write_speed(rows, WHERE, tmp_path / "speed")
+        write_speed([ROW], WHERE, tmp_path / "speed")
     assert read_manifest(tmp_path / "speed").kind == "benchmark"

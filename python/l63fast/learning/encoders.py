@@ -91,6 +91,7 @@ class Encoder(nn.Module):
         powers = torch.tensor(operator.powers)
         self.register_buffer("powers", powers, persistent=False)
         self.largest_power = max(operator.powers)
+        self.reads_slope = _reads_slope(settings)
 
     def forward(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -131,13 +132,13 @@ class Encoder(nn.Module):
         return step * self.increment_std
 
     def innovation(self, states: Tensor, obs_window: Tensor) -> Tensor:
-        """Return y - h(x) in its scale; where h bends, the same times h'(x) as well.
+        """Return y - h(x) in its scale; a carried memory reads it times h'(x) as well.
 
-        A correction is proportional to the latter where the background is good, and
-        to the former divided by h'(x) where it is not.
+        A correction is proportional to the latter where the background is good, as it
+        is in cycles, and to the former divided by h'(x) where it is not.
         """
         scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
-        if self.largest_power == 1:
+        if not self.reads_slope:
             return scaled
         typical = (self.state_mean.square() + self.state_std.square()).sqrt()
         slope = self.slope(states) / self.slope(typical[None])
@@ -222,11 +223,16 @@ def _parts(
 ) -> tuple[Reader, Head]:
     operator = ObservationOperator(settings.operator)
     obs_dim = operator.obs_dim
-    n_innovations = obs_dim if max(operator.powers) == 1 else 2 * obs_dim
+    n_innovations = 2 * obs_dim if _reads_slope(settings) else obs_dim
     kinds = CARRIED if settings.memory == "carried" else ENCODERS
     kind = kinds[model or settings.model]
     reader = kind(obs_dim, settings.window, width, settings.hidden, n_innovations)
     return reader, Head(n_innovations, reader.context_size, settings.hidden)
+
+
+def _reads_slope(settings: EncoderSettings) -> bool:
+    is_bent = max(ObservationOperator(settings.operator).powers) > 1
+    return is_bent and settings.memory == "carried"
 
 
 def _nearest(count: Callable[[int], int], budget: int) -> int:
