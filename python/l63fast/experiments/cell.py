@@ -182,6 +182,7 @@ def train_cell(
         problem.samples("val"),
         B=problem.covariance,
         R=problem.twin.R,
+        model=problem.model if settings.training.loss == "var3d_window" else None,
         directory=working,
         resume=resume,
         report=lambda row: log.epoch(row, settings.training.epochs),

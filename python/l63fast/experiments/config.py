@@ -24,6 +24,7 @@ __all__ = [
     "CellSettings",
     "SampleSettings",
     "ScoreSettings",
+    "analysis_time",
     "cell_from_tables",
     "cell_to_toml",
     "first_key",
@@ -142,6 +143,12 @@ class CellSettings:
                 "data.sigma: expected a number above 0 (3D-Var, to compare with, needs "
                 "an observation error), got 0"
             )
+        wanted = analysis_time(self.training.loss)
+        if wanted == "first" != model.analysis_at:
+            raise ConfigurationError(
+                "model.analysis_at: expected 'first' for training.loss "
+                f"{self.training.loss!r}, got {model.analysis_at!r}"
+            )
         n_observations = self.data.n_steps // self.data.steps_per_cycle
         for name, length in (
             ("model.window", self.model.window),
@@ -158,6 +165,11 @@ class CellSettings:
         tables = {name: to_table(getattr(self, name)) for name in SECTIONS}
         del tables["model"]["operator"]
         return tables
+
+
+def analysis_time(loss: str) -> str:
+    """Return at which observation of its window an encoder's analysis is by default."""
+    return "first" if loss == "var3d_window" else "last"
 
 
 SECTIONS: Final[dict[str, type[Any]]] = {
@@ -189,7 +201,8 @@ def first_key(name: str, table: Any) -> str:
 def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Return the settings of each section, by its name; they may not fit together.
 
-    The encoder's operator is that of the data; a file need not say it twice.
+    The encoder's operator is that of the data and the time of its analysis follows from
+    the loss; a file need not say it twice.
 
     Raises
     ------
@@ -209,6 +222,8 @@ def sections_from_tables(tables: Mapping[str, Any], *, source: str) -> dict[str,
         table = dict(tables.get(name, {}))
         if name == "model":
             table.setdefault("operator", parts["data"].operator)
+            loss = tables.get("training", {}).get("loss", TrainSettings.loss)
+            table.setdefault("analysis_at", analysis_time(loss))
         parts[name] = build(settings, table, source=source, key=name)
     return parts
 

@@ -24,7 +24,7 @@ __all__ = [
     "metrics_table",
 ]
 
-METHODS: Final = ("climatology", "background", "3D-Var", "analysis")
+METHODS: Final = ("climatology", "background", "3D-Var", "4D-Var", "analysis")
 MEASURES: Final = ("rms", "pool", "mirror_rms", "mirror_pool")
 REFERENCES: Final = ("climatology", "3D-Var")
 
@@ -43,7 +43,7 @@ def evaluate(
     Parameters
     ----------
     estimates : dict of (n_trajectories, n_times, 3)
-        "truth" and every one of `METHODS`.
+        "truth" and `METHODS`, of which "4D-Var" may be left out.
     operator : str
         Where it is mirror-blind, components and quantiles are mirror-aware too.
     settings : ScoreSettings
@@ -62,6 +62,7 @@ def evaluate(
             score(estimates[name], truth, mirror_aware=blind, **how)
         )
         for name in METHODS
+        if name in estimates
     }
     return {
         "n_trajectories": truth.shape[0],
@@ -80,7 +81,7 @@ def _skill(
 ) -> dict[str, dict[str, float]]:
     return {
         name: {m: skill(scores[name][m], scores[reference][m]) for m in MEASURES}
-        for name in METHODS
+        for name in scores
         if name != reference
     }
 
@@ -104,7 +105,7 @@ def _difference(
 
 def metrics_csv(metrics: Mapping[str, Any]) -> str:
     """Return metrics as CSV text: one row per method, intervals in two columns each."""
-    return csv_text([_row(metrics, name) for name in METHODS])
+    return csv_text([_row(metrics, name) for name in metrics["scores"]])
 
 
 def _row(metrics: Mapping[str, Any], method: str) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Any:
         table.add_column(shown_measure(measure), justify="right")
     table.add_column("x, y, z", justify="right")
     table.add_column("95th percentile", justify="right")
-    for name in METHODS:
+    for name in metrics["scores"]:
         scores = metrics["scores"][name]
         components = " ".join(f"{float(scores[f'rms_{c}']):.3f}" for c in "xyz")
         values = [f"{float(scores[measure]):.3f}" for measure in measures]

@@ -50,7 +50,11 @@ def simulation(
         )
         drawn = problem.backgrounds.draw(twin, "train")
         return AssimilationDataset.from_twin(
-            twin, "train", drawn, window=problem.window
+            twin,
+            "train",
+            drawn,
+            window=problem.window,
+            analysis_at=problem.analysis_at,
         )
 
     return simulated

@@ -11,7 +11,7 @@ from typing import Any, Final
 from l63fast import _checks
 from l63fast.assimilation.backgrounds import KINDS
 from l63fast.errors import ArgumentValueError, ConfigurationError
-from l63fast.experiments.config import CellSettings
+from l63fast.experiments.config import CellSettings, analysis_time
 from l63fast.learning.settings import ENCODER_NAMES, LOSS_NAMES
 from l63fast.observation import ObservationOperator
 
@@ -146,9 +146,9 @@ VARIED: Final[dict[str, tuple[str, ...]]] = {
     "sigmas": ("data.sigma",),
     "intervals": ("data.steps_per_cycle",),
     "windows": ("model.window",),
-    "regimes": ("background.kind", "training.loss"),
+    "regimes": ("background.kind", "training.loss", "model.analysis_at"),
     "backgrounds": ("background.kind",),
-    "losses": ("training.loss",),
+    "losses": ("training.loss", "model.analysis_at"),
     "n_iterations": ("model.n_iterations",),
     "models": ("model.model",),
 }
@@ -191,9 +191,12 @@ def first_value(axes: Axes, axis: str, place: str) -> Any:
 
 
 def _at(axis: str, value: Any, place: str) -> Any:
-    if axis != "regimes":
+    if axis not in ("regimes", "losses"):
         return value
-    return value.split(":")[VARIED[axis].index(place)]
+    *background, loss = value.split(":")
+    if place == "model.analysis_at":
+        return analysis_time(loss)
+    return background[0] if place == "background.kind" else loss
 
 
 def _named(

@@ -8,6 +8,7 @@ from typing import Any, Final
 from l63fast.experiments.describe import observed
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.rows import OPTIMUM, Block, Row
+from l63fast.experiments.text_table import markdown_table, terminal_table
 from l63fast.observation import ObservationOperator
 
 __all__ = ["PUBLISHED", "matrix_lines", "matrix_markdown", "matrix_table", "remarks"]
@@ -20,6 +21,7 @@ _STUDY: Final = {
     "sigmas": (0.05, 0.1, 0.5, 1.0),
     "regimes": (("mean", "var3d"), ("independent", "var3d"), ("none", "mse")),
 }
+_WORDS: Final = ("observed", "background", "loss", "best encoder")
 _UNINFORMED: Final = ("mean", "independent")
 
 
@@ -161,27 +163,22 @@ def _caption(blocks: Sequence[Block]) -> str:
     )
 
 
+def _of_words(headings: Sequence[str]) -> list[int]:
+    return [i for i, name in enumerate(headings) if name in _WORDS]
+
+
 def matrix_markdown(blocks: Sequence[Block]) -> str:
     """Return the matrix as Markdown, with what theory says of it."""
     headings, lines = matrix_lines(blocks)
-    text = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    text += [f"| {' | '.join(line)} |" for line in lines]
-    text += ["", _caption(blocks), *(f"\n{remark}" for remark in remarks(blocks)), ""]
-    return "\n".join(text)
+    table = markdown_table(headings, lines, words=_of_words(headings))
+    told = [_caption(blocks), *(f"\n{remark}" for remark in remarks(blocks))]
+    return "\n".join([table, "", *told, ""])
 
 
 def matrix_table(blocks: Sequence[Block]) -> Any:
     """Return the matrix as a table for a terminal."""
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
 
     headings, lines = matrix_lines(blocks)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.padding = (0, 1, 0, 0)
-    for name in headings:
-        last = name == headings[-1]
-        table.add_column(name, no_wrap=not last, min_width=0 if last else len(name))
-    for line in lines:
-        table.add_row(*line)
+    table = terminal_table(headings, lines, words=_of_words(headings))
     return Group(table, _caption(blocks), *remarks(blocks))

@@ -116,10 +116,12 @@ def optimum_of(encoder: CellSettings, library: int) -> OptimumCell | None:
     """Return the optimum of the windows that an encoder sees, if they have one.
 
     A background that says nothing beyond the climate has the optimum of none. One that
-    was cycled on the window's own observations has no simple one.
+    was cycled on the window's own observations has no simple one, nor has one at the
+    window's start.
     """
     kind = known_background(encoder.background.kind)
-    if kind is None:
+    at_start = encoder.model.analysis_at == "first"
+    if kind is None or (at_start and kind in _OF_TRUTH):
         return None
     return OptimumCell(
         encoder.data,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.tuning import Tuning, tune_b_scale
+from l63fast.assimilation.window import FourDVar, WindowState
 from l63fast.experiments.config import (
     CellSettings,
     SampleSettings,
 )
 from l63fast.learning.data import AssimilationDataset
-from l63fast.learning.dynamics import earlier_states
+from l63fast.learning.dynamics import DifferentiableForecast, earlier_states
+from l63fast.lorenz63 import forecast
 from l63fast.twin import TwinExperiment
 
 __all__ = ["Problem"]
@@ -38,6 +41,10 @@ class Problem:
         Which windows are samples.
     b_scale : float
         Scale of B in use: the tuned one, or the one that the settings give.
+    analysis_at : {"last", "first"}
+        The observation of its window at whose time an encoder gets its background and
+        analyses. Scores are at the time of the last, to which the model carries what
+        was analysed at the first; background and 3D-Var are of the last either way.
     """
 
     twin: TwinExperiment
@@ -46,6 +53,7 @@ class Problem:
     tuning: Tuning
     chosen: SampleSettings
     b_scale: float
+    analysis_at: str = "last"
 
     @classmethod
     def prepare(cls, twin: TwinExperiment, settings: CellSettings) -> Problem:
@@ -60,7 +68,8 @@ class Problem:
         fitted = _fitted(_Question(hashes, background.kind, samples, window, twin))
         given = background.b_scale
         scale = fitted[1].scale if given is None else given
-        return cls(twin, fitted[0], window, fitted[1], samples, scale)
+        at = settings.model.analysis_at
+        return cls(twin, fitted[0], window, fitted[1], samples, scale, at)
 
     @property
     def covariance(self) -> np.ndarray:
@@ -76,8 +85,19 @@ class Problem:
         return cycles * (settings.steps_per_cycle * settings.dt)
 
     def samples(self, split: str) -> AssimilationDataset:
-        """Return the samples of a split, trajectory by trajectory."""
-        return _samples(self.twin, self.backgrounds, split, self.window, self.chosen)
+        """Return what an encoder is given of a split, trajectory by trajectory."""
+        return self._samples(split, self.analysis_at)
+
+    def _samples(self, split: str, analysis_at: str) -> AssimilationDataset:
+        return _samples(
+            self.twin, self.backgrounds, split, self.window, self.chosen, analysis_at
+        )
+
+    @property
+    def model(self) -> DifferentiableForecast:
+        """The model from one observation to the next."""
+        settings = self.twin.settings
+        return DifferentiableForecast(settings.steps_per_cycle, **self._model)
 
     def known_before(
         self, background: np.ndarray
@@ -124,25 +144,57 @@ class Problem:
         -------
         dict of (n_trajectories, n_times, 3); "observations" (..., obs_dim)
         """
-        observations = samples.obs_window[:, -1]
+        last, more = samples, {}
+        if self.analysis_at == "first":
+            last = self._samples(split, "last")
+            n_steps = (self.window - 1) * self.twin.settings.steps_per_cycle
+            more["4D-Var"] = self._four_d_var(samples.background, last.obs_window)
+            analysis = forecast(
+                analysis.astype(np.float64), n_steps, **self._model, on_divergence="nan"
+            )
+        observations = last.obs_window[:, -1]
         three_d = three_d_var(
-            samples.background,
+            last.background,
             observations,
             self.twin.operator,
             B=self.covariance,
             R=self.twin.R,
         )
-        mean = np.tile(self.twin.climatology.mean, (len(samples), 1))
+        mean = np.tile(self.twin.climatology.mean, (len(last), 1))
         flat = {
-            "truth": samples.truth,
+            "truth": last.truth,
             "observations": observations,
             "climatology": mean,
-            "background": samples.background,
+            "background": last.background,
             "3D-Var": three_d.state,
+            **more,
             "analysis": analysis,
         }
         n = self.twin.settings.n_trajectories(split)
         return {name: by_trajectory(states, n) for name, states in flat.items()}
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        settings = self.twin.settings
+        return {"dt": settings.dt, "parameters": settings.parameters}
+
+    def _four_d_var(self, background: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Return 4D-Var (n, 3) at the last observation of windows (n, L, obs_dim).
+
+        It is given the background at the first, as the encoder is.
+        """
+        scheme = FourDVar(
+            self.twin.operator,
+            self.covariance,
+            self.twin.R,
+            window=self.window,
+            **self._model,
+        )
+        between = (self.twin.settings.steps_per_cycle,) * (self.window - 1)
+        # Of the backgrounds before the last, only the first is that of the window.
+        starts = np.repeat(background[:, None], self.window - 1, axis=1)
+        state = WindowState(background, starts, between)
+        return scheme.analyse(state, windows)[1].state
 
 
 def by_trajectory(samples: np.ndarray, n_trajectories: int) -> np.ndarray:
@@ -186,6 +238,7 @@ def _samples(
     split: str,
     window: int,
     chosen: SampleSettings,
+    analysis_at: str = "last",
 ) -> AssimilationDataset:
     return AssimilationDataset.from_twin(
         twin,
@@ -194,4 +247,5 @@ def _samples(
         window=window,
         stride=chosen.stride,
         start=chosen.start,
+        analysis_at=analysis_at,
     )

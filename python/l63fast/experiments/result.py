@@ -60,6 +60,7 @@ _VARIABLES: Final = {
     "truth": "truth",
     "background": "background",
     "3D-Var": "three_d_var",
+    "4D-Var": "four_d_var",
     "analysis": "analysis",
 }
 
@@ -166,7 +167,7 @@ class Result:
         states = {
             method: estimates[variable].to_numpy()
             for method, variable in _VARIABLES.items()
-            if method != "truth"
+            if method != "truth" and variable in estimates
         }
         mean = estimates["climatology"].to_numpy()
         states["climatology"] = np.broadcast_to(mean, truth.shape)
@@ -207,6 +208,7 @@ def write_estimates(
             {"long_name": f"{method} state", "units": "1"},
         )
         for method, variable in _VARIABLES.items()
+        if method in estimates
     }
     variables["observations"] = (
         ("trajectory", "time", "observed"),

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.experiments.config import CellSettings
-from l63fast.experiments.optimum import OptimumResult
+from l63fast.experiments.optimum import OptimumResult, optimum_of
 from l63fast.experiments.result import Result
 from l63fast.verification import Repetitions
 
@@ -123,7 +123,12 @@ def over_optimum(case: Case, mirror_aware: bool) -> dict[str, dict[str, Any]]:
         **{method: (seeds, "analysis") for method, seeds in case.methods.items()},
     }
     for name, (seeds, method) in seen.items():
-        common = [seed for seed in seeds if seed in case.optima]
+        common = [
+            seed
+            for seed, result in seeds.items()
+            if seed in case.optima
+            and (name == "3D-Var" or optimum_of(result.settings, 1) is not None)
+        ]
         if not common:
             continue
         column = _COLUMNS["pool"][mirror_aware]

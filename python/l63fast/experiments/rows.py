@@ -10,7 +10,7 @@ from typing import Any, Final
 from l63fast.errors import ResultError
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.evaluation import headline
-from l63fast.experiments.optimum import OptimumResult, known_background
+from l63fast.experiments.optimum import OptimumResult, optimum_of
 from l63fast.experiments.result import Result
 from l63fast.experiments.row_values import (
     OPTIMUM,
@@ -39,7 +39,8 @@ class Block:
     background : str
     mirror_aware : bool
     rows : list of Row
-        References, then encoders, then the optimum.
+        References (4D-Var where an encoder analyses the start of its window), then
+        encoders, then the optimum.
     losses : tuple of str
         That its encoders were trained with.
     """
@@ -122,12 +123,11 @@ def _place(optimum: OptimumResult, cases: Mapping[Any, Case]) -> None:
             if found is None or found.settings.data != optimum.settings.data:
                 continue
             ours, theirs = found.settings, optimum.settings
-            kind = known_background(ours.background.kind)
-            same = (kind, ours.model.window) == (
+            same = optimum_of(ours, theirs.optimum.library)
+            if same is not None and (same.background.kind, same.optimum.window) == (
                 theirs.background.kind,
                 theirs.optimum.window,
-            )
-            if same:
+            ):
                 seed = theirs.data.seed
                 old = case.optima.get(seed)
                 if old is None or old.settings.optimum.window < theirs.optimum.window:
@@ -189,6 +189,7 @@ def _block(case: Case, *, mirror_aware: bool) -> Block:
     rows = [
         row_of(results, "climatology", "climatology", mirror_aware),
         *(row_of(results, name, name, mirror_aware) for name in REFERENCES[1:]),
+        *_window_row(case, mirror_aware),
     ]
     for method, seeds in case.methods.items():
         rows.append(row_of(list(seeds.values()), "analysis", method, mirror_aware))
@@ -208,6 +209,15 @@ def _block(case: Case, *, mirror_aware: bool) -> Block:
     )
     kind = first.settings.background.kind
     return Block(first.settings.data, kind, mirror_aware, rows, tuple(losses))
+
+
+def _window_row(case: Case, mirror_aware: bool) -> list[Row]:
+    """Return the row of 4D-Var, which those have that analyse the window's start."""
+    for seeds in case.methods.values():
+        results = list(seeds.values())
+        if all("4D-Var" in result.metrics["scores"] for result in results):
+            return [row_of(results, "4D-Var", "4D-Var", mirror_aware)]
+    return []
 
 
 def _common_seeds(case: Case) -> list[int]:

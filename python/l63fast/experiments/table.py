@@ -12,6 +12,7 @@ from l63fast.experiments.matrix_table import matrix_table
 from l63fast.experiments.optimum import OptimumResult
 from l63fast.experiments.result import Result, csv_text
 from l63fast.experiments.rows import Block, Row, blocks_of, table_rows
+from l63fast.experiments.text_table import markdown_table, terminal_table
 
 __all__ = [
     "Row",
@@ -119,41 +120,32 @@ def rich_table(results: Results) -> Any:
 
     Of several cases of one operator, a line each.
     """
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
 
     blocks = blocks_of(results)
     parts: list[Any] = []
     if several_cases(blocks):
         return Group(matrix_table(blocks), caption(results))
     for block in blocks:
-        table = Table(title=heading(block), title_justify="left", box=box.SIMPLE_HEAD)
-        table.padding = (0, 1, 0, 0)
-        for name in COLUMNS:
-            justify: Any = "left" if name == "method" else "right"
-            table.add_column(name, justify=justify, no_wrap=True)
-        for line in _lines(block):
-            table.add_row(*line)
+        table = terminal_table(COLUMNS, _lines(block), title=heading(block))
         parts += [table, *filter(None, [_best(block)])]
     return Group(*parts, caption(results))
 
 
 def markdown(results: Results) -> str:
     """Return the table as Markdown, for a README."""
-    names = ("", *COLUMNS)
-    lines = [f"| {' | '.join(names)} |", f"|---|---|{'--:|' * (len(names) - 2)}"]
-    blocks, sentences = blocks_of(results), []
+    blocks, lines, sentences = blocks_of(results), [], []
     several = several_cases(blocks)
     for block in blocks:
         title = heading(block)
         case = f"{title}; {case_of(block)}" if several else title
         for i, row in enumerate(_lines(block)):
-            lines.append(f"| {case if i == 0 else ''} | {' | '.join(row)} |")
+            lines.append((case if i == 0 else "", *row))
         if best := _best(block):
             sentences.append(f"* {case}: {best}")
     ranks = ["", *sentences] if sentences else []
-    return "\n".join([*lines, *ranks, "", caption(results), ""])
+    table = markdown_table(("", *COLUMNS), lines, words=(0, 1))
+    return "\n".join([table, *ranks, "", caption(results), ""])
 
 
 def table_csv(rows: Sequence[Row]) -> str:

@@ -15,6 +15,7 @@ from l63fast.experiments.cycled.repeated import (
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
 from l63fast.experiments.describe import observed
+from l63fast.experiments.text_table import markdown_table, terminal_table
 
 __all__ = [
     "Block",
@@ -220,19 +221,12 @@ def caption(results: Sequence[CycledResult]) -> str:
 
 def rich_blocks(results: Sequence[CycledResult]) -> Any:
     """Return the tables for a terminal, 80 columns wide or more."""
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
 
-    tables = []
-    for block in _tables(results):
-        table = Table(title=block.title, title_justify="left", box=box.SIMPLE_HEAD)
-        table.padding = (0, 1, 0, 0)
-        for i, name in enumerate(block.header):
-            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
-        for row in block.rows:
-            table.add_row(*row)
-        tables.append(table)
+    tables = [
+        terminal_table(block.header, block.rows, title=block.title)
+        for block in _tables(results)
+    ]
     return Group(*tables, caption(results))
 
 
@@ -240,8 +234,6 @@ def markdown_blocks(results: Sequence[CycledResult]) -> str:
     """Return the tables as Markdown."""
     lines: list[str] = []
     for block in _tables(results):
-        lines += [f"**{block.title}**", "", f"| {' | '.join(block.header)} |"]
-        lines.append(f"|---|{'--:|' * (len(block.header) - 1)}")
-        lines += [f"| {' | '.join(row)} |" for row in block.rows]
-        lines.append("")
+        table = markdown_table(block.header, block.rows)
+        lines += [f"**{block.title}**", "", table, ""]
     return "\n".join([*lines, caption(results), ""])

@@ -32,6 +32,7 @@ from l63fast.experiments.result import (
     write_text,
 )
 from l63fast.experiments.settings_file import dump_tables
+from l63fast.experiments.text_table import markdown_table, terminal_table
 from l63fast.storage import (
     result_directory,
     write_json,
@@ -196,24 +197,17 @@ def _caption(results: Sequence[TunedResult]) -> str:
 
 
 def _table(results: Sequence[TunedResult]) -> Any:
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for i, name in enumerate(_HEADER):
-        table.add_column(name, justify="left" if i < 3 else "right", no_wrap=True)
-    for row in _rows(results):
-        table.add_row(*row)
+    table = terminal_table(_HEADER, _rows(results), words=(0, 1, 2))
     return Group(table, _caption(results))
 
 
 def _summarised(results: Sequence[TunedResult], directory: Path) -> None:
     rows = _rows(results)
-    lines = [f"| {' | '.join(_HEADER)} |", f"|---|---|---|{'--:|' * 4}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+    table = markdown_table(_HEADER, rows, words=(0, 1, 2))
     with result_directory(directory, kind="summary") as folder:
-        write_text(folder, "table.md", "\n".join([*lines, "", _caption(results), ""]))
+        write_text(folder, "table.md", f"{table}\n\n{_caption(results)}\n")
         summary = {"rows": rows, "cells": [r.settings.name for r in results]}
         write_json(folder / "summary.json", summary)
 

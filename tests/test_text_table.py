@@ -1,0 +1,47 @@
+"""Tables as text: numbers are never cut, whatever the width of the terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from l63fast.experiments.text_table import markdown_table, terminal_table
+
+HEADER = ("method", "pool", "95 %", "rms")
+LINES = [
+    ("MLP, K=3, var3d_window", "0.585", "0.581–0.589", "0.423"),
+    ("3D-Var", "1.051", "1.046–1.055", "0.851"),
+]
+
+
+def shown(width: int) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(terminal_table(HEADER, LINES, title="xy"))
+    return out.getvalue().splitlines()
+
+
+def test_a_wide_terminal_shows_a_line_for_each_row() -> None:
+    lines = [line.split("  ") for line in shown(80)]
+    assert lines[0][0].strip() == "xy"
+    assert [word.strip() for word in lines[4][:2]] == [
+        "MLP, K=3, var3d_window",
+        "0.585",
+    ]
+
+
+def test_a_narrow_terminal_breaks_words_and_keeps_numbers() -> None:
+    text = "\n".join(shown(42))
+    assert "…" not in text
+    for line in LINES:
+        for number in line[1:]:
+            assert number in text
+    assert "MLP, K=3, var3d_window" not in text  # it is on two lines
+
+
+def test_markdown_puts_numbers_to_the_right() -> None:
+    assert markdown_table(HEADER, LINES[1:]).splitlines() == [
+        "| method | pool | 95 % | rms |",
+        "|---|--:|--:|--:|",
+        "| 3D-Var | 1.051 | 1.046–1.055 | 0.851 |",
+    ]
