@@ -18,6 +18,7 @@ from l63fast.experiments.optimum import optimum_of
 from l63fast.experiments.problem import Problem
 from l63fast.experiments.result import Result
 from l63fast.experiments.rows import blocks_of
+from l63fast.experiments.table import caption
 from l63fast.learning import export
 from l63fast.learning.export import load_encoder
 from l63fast.lorenz63 import forecast
@@ -101,8 +102,10 @@ def test_the_table_has_4d_var_where_there_is_one(finished: Path) -> None:
         *("climatology", "background", "3D-Var", "4D-Var"),
         *("GRU, K=3, mse", "GRU, K=3, var3d_window"),
     ]
+    assert "given the background at the start of the window" in caption(both)
     (alone,) = blocks_of(both[:1])
     assert alone.of("4D-Var") is None
+    assert "4D-Var" not in caption(both[:1])
 
 
 def test_a_window_that_starts_with_its_background_has_another_optimum() -> None:

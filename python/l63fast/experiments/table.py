@@ -105,13 +105,20 @@ def caption(results: Results) -> str:
     if scale is not None:
         times = "" if scale == 1.0 else f"{scale:g} times "
         tuned = f"with {times}the error covariance of the backgrounds"
+    window = any(block.of("4D-Var") for block in blocks)
+    start = (
+        " 4D-Var and the encoders that learn its cost (var3d_window) are given the "
+        "background at the start of the window."
+        if window
+        else ""
+    )
     return (
         f"Test split: {metrics['n_trajectories']} trajectories, {metrics['n_times']} "
         f"analyses each{case}. pool: root of the mean square over "
         "everything; rms: time mean of the instantaneous root mean square; − 3D-Var: "
         f"pool minus that of 3D-Var, {tuned}. Intervals: "
         f"95 %, bootstrap over {over}; differences are paired. Not distinguishable: "
-        "the interval of the difference holds 0."
+        f"the interval of the difference holds 0.{start}"
     )
 
 
