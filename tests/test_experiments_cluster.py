@@ -26,7 +26,8 @@ from cluster_help import (
 from cycled_samples import tiny_cycled
 from experiment_samples import contents
 from l63fast.errors import ClusterError, ConfigurationError, DataFileError
-from l63fast.experiments import cluster
+from l63fast.experiments.cluster import pool as dask_pool
+from l63fast.experiments.cluster import workers as cluster
 from l63fast.experiments.executors import Pool, Scheduler, executor
 from l63fast.experiments.runner import run_experiment
 from l63fast.experiments.shards import make_shards
@@ -135,7 +136,7 @@ def test_a_cluster_that_is_lost_fails_its_tasks(tmp_path: Path) -> None:
 
 def test_a_pool_that_is_left_fails_its_tasks() -> None:
     silent = Mock()  # at times dask's futures say nothing once their client has closed
-    with cluster._Workers(silent) as pool:
+    with dask_pool.DaskPool(silent) as pool:
         future = pool.submit(int, "3")
     silent.close.assert_called_once()
     assert isinstance(future.exception(timeout=0), ClusterError)
@@ -148,7 +149,7 @@ def test_a_client_that_has_closed_is_not_waited_for() -> None:
     sent.cancelled.return_value = False
     sent.result.side_effect = TimeoutError
     sent.client.status = "closed"
-    assert isinstance(cluster._outcome(sent)[1], ClusterError)
+    assert isinstance(dask_pool._outcome(sent)[1], ClusterError)
 
 
 def test_no_profiler_holds_the_frames_of_a_task(two: Pool) -> None:
