@@ -16,6 +16,7 @@ from l63fast.experiments.evaluation import METHODS
 from l63fast.experiments.fresh import simulation
 from l63fast.experiments.optimum import optimum_of
 from l63fast.experiments.problem import Problem
+from l63fast.experiments.reporting.names import method_names as reported_names
 from l63fast.experiments.result import Result
 from l63fast.experiments.rows import blocks_of
 from l63fast.experiments.table import caption
@@ -103,6 +104,8 @@ def test_the_table_has_4d_var_where_there_is_one(finished: Path) -> None:
         *("GRU, K=3, mse", "GRU, K=3, var3d_window"),
     ]
     assert "given the background at the start of the window" in caption(both)
+    names = list(reported_names(both).values())
+    assert names == ["GRU, K=3, mse", "GRU, K=3, var3d_window"]
     (alone,) = blocks_of(both[:1])
     assert alone.of("4D-Var") is None
     assert "4D-Var" not in caption(both[:1])

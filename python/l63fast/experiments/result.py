@@ -40,6 +40,7 @@ __all__ = [
     "METRICS",
     "METRICS_TABLE",
     "TIMING",
+    "VARIABLES",
     "Result",
     "csv_text",
     "timing",
@@ -56,7 +57,8 @@ LOG: Final = "train.log"
 TIMING: Final = "timing.json"
 ESTIMATES: Final = "test.nc"
 
-_VARIABLES: Final = {
+# What each method's states are called in `test.nc`.
+VARIABLES: Final = {
     "truth": "truth",
     "background": "background",
     "3D-Var": "three_d_var",
@@ -166,7 +168,7 @@ class Result:
         truth = estimates["truth"].to_numpy()
         states = {
             method: estimates[variable].to_numpy()
-            for method, variable in _VARIABLES.items()
+            for method, variable in VARIABLES.items()
             if method != "truth" and variable in estimates
         }
         mean = estimates["climatology"].to_numpy()
@@ -207,7 +209,7 @@ def write_estimates(
             estimates[method],
             {"long_name": f"{method} state", "units": "1"},
         )
-        for method, variable in _VARIABLES.items()
+        for method, variable in VARIABLES.items()
         if method in estimates
     }
     variables["observations"] = (

@@ -120,14 +120,10 @@ def _place(optimum: OptimumResult, cases: Mapping[Any, Case]) -> None:
     for case in cases.values():
         for seeds in case.methods.values():
             found = seeds.get(optimum.settings.data.seed)
-            if found is None or found.settings.data != optimum.settings.data:
+            if found is None:
                 continue
-            ours, theirs = found.settings, optimum.settings
-            same = optimum_of(ours, theirs.optimum.library)
-            if same is not None and (same.background.kind, same.optimum.window) == (
-                theirs.background.kind,
-                theirs.optimum.window,
-            ):
+            theirs = optimum.settings
+            if optimum_of(found.settings, theirs.optimum.library) == theirs:
                 seed = theirs.data.seed
                 old = case.optima.get(seed)
                 if old is None or old.settings.optimum.window < theirs.optimum.window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from l63fast.experiments.config import analysis_time
 from l63fast.experiments.result import Result
 
 __all__ = ["case_notes", "method_names"]
@@ -35,6 +36,9 @@ _WORDS: Final = {
 def method_names(results: Sequence[Result]) -> dict[int, str]:
     """Return what the encoder of each result is called, by the result's `id`."""
     flat = _flat(results, _METHOD)
+    for row in flat.values():
+        if row["model.analysis_at"] == analysis_time(row["training.loss"]):
+            del row["model.analysis_at"]  # the loss says it
     differing = _differing(flat, always=("model.n_iterations",))
     return {
         key: ", ".join([str(row["model.model"]).upper(), *_said(row, differing)])

@@ -12,11 +12,12 @@ from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.evaluation import headline
+from l63fast.experiments.optimum import optimum_of as best_of
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.names import case_notes, method_names
 from l63fast.experiments.reporting.seeds import averaged, by_seed
 from l63fast.experiments.reporting.source import Source
-from l63fast.experiments.result import Result
+from l63fast.experiments.result import VARIABLES, Result
 from l63fast.verification import trajectory_means
 
 __all__ = ["entries_of"]
@@ -27,9 +28,7 @@ _WHOLE: Final = {
     "optimal interp.": "optimal interpolation",
 }
 _COMPARED: Final = (*_BASELINES, "3D-Var")
-# Backgrounds that say nothing beyond the climate: their optimum is that of none.
-_AS_GOOD_AS: Final = {"mean": "none", "independent": "none"}
-_STORED: Final = {"background": "background", "3D-Var": "three_d_var"}
+_SCHEMES: Final = {"3D-Var": "3dvar", "4D-Var": "4dvar", "analysis": "encoder"}
 
 
 def entries_of(source: Source) -> list[Entry]:
@@ -128,6 +127,9 @@ def _of_encoders(results: Sequence[Any]) -> list[Entry]:
             entries += [_of_states(case, group, name, name) for name in _COMPARED]
             found = [r for r in results if any(_is_bound_of(r, e) for e in group)]
             entries += [_bound(case, found)] if found else []
+        seen = {entry.method for entry in entries if entry.case == case}
+        if "4D-Var" in first.metrics["scores"] and "4D-Var" not in seen:
+            entries.append(_of_states(case, group, "4D-Var", "4D-Var"))
         entries.append(_of_states(case, group, "analysis", names[id(first)]))
     cases = list(dict.fromkeys(entry.case for entry in entries))
     return sorted(entries, key=lambda entry: cases.index(entry.case))
@@ -135,15 +137,10 @@ def _of_encoders(results: Sequence[Any]) -> list[Entry]:
 
 def _is_bound_of(result: Any, encoder: Any) -> bool:
     """Return whether a result is the optimum of the windows that an encoder sees."""
-    ours, theirs = result.settings, encoder.settings
-    if isinstance(result, Result) or ours.data != theirs.data:
+    if isinstance(result, Result):
         return False
-    kind = theirs.background.kind
-    return bool(
-        ours.background.kind == _AS_GOOD_AS.get(kind, kind)
-        and ours.optimum.window == theirs.model.window
-        and ours.samples == theirs.samples
-    )
+    library = result.settings.optimum.library
+    return bool(best_of(encoder.settings, library) == result.settings)
 
 
 def _bound(case: Case, results: Sequence[Any]) -> Entry:
@@ -189,7 +186,7 @@ def _of_states(case: Case, group: Sequence[Result], states: str, method: str) ->
         case=case,
         method=method,
         role="baseline" if states in _BASELINES else "method",
-        scheme={"3D-Var": "3dvar", "analysis": "encoder"}.get(states, states),
+        scheme=_SCHEMES.get(states, states),
         measure=shown_measure(measure),
         score=float(scores[measure]),
         low=low,
@@ -209,6 +206,5 @@ def _encoder_means(result: Result, states: str, *, mirror_aware: bool) -> np.nda
     truth = result.estimates["truth"].to_numpy()
     if states == "climatology":  # is not stored and is not compared with
         return np.full((len(truth), 2), NAN)
-    name = _STORED.get(states, states)
-    means = trajectory_means(result.estimates[name].to_numpy(), truth)
+    means = trajectory_means(result.estimates[VARIABLES[states]].to_numpy(), truth)
     return means[:, 2:] if mirror_aware else means[:, :2]

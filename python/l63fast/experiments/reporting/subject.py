@@ -14,7 +14,7 @@ from l63fast.experiments.reporting.answer import Finding, findings
 from l63fast.experiments.reporting.entries import Case, Entry, contenders
 from l63fast.experiments.reporting.reading import entries_of
 from l63fast.experiments.reporting.source import Source
-from l63fast.experiments.result import Result
+from l63fast.experiments.result import VARIABLES, Result
 from l63fast.storage import read_dataset
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ def _diagnostics_of(entry: Entry) -> xarray.Dataset | None:
         return read_dataset(path) if path.exists() else None
     if entry.shown_in == "climatology":
         return None
-    stored, names = result.estimates, {"3D-Var": "three_d_var"}
+    stored = result.estimates
     return diagnose(
         stored["truth"].to_numpy(),
         stored["background"].to_numpy(),
-        stored[names.get(entry.shown_in, entry.shown_in)].to_numpy(),
+        stored[VARIABLES[entry.shown_in]].to_numpy(),
         stored["observations"].to_numpy(),
         stored["time"].to_numpy(),
         result.settings.data,
