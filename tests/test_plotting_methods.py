@@ -75,7 +75,7 @@ def test_cases_are_panels_of_operators_and_intervals():
         for column in ("x", "xy")
         for row in ("often", "seldom", "once")
     }
-    figure = drawn(plotting.scores_by_sigma(panels, label="rms"))
+    figure = drawn(plotting.scores_across(panels, "sigma", label="rms"))
     assert len(figure.axes) == 6
     titles = {ax.get_title() for ax in figure.axes}
     assert titles == {f"{column}, {row}" for column, row in panels}
@@ -114,7 +114,7 @@ def test_rank_histograms_have_a_bar_for_each_place():
     [
         (lambda: plotting.method_scores({}, label="rms"), "scores"),
         (lambda: plotting.method_claims({}), "scores"),
-        (lambda: plotting.scores_by_sigma({}, label="rms"), "panels"),
+        (lambda: plotting.scores_across({}, "sigma", label="rms"), "panels"),
         (lambda: plotting.convergence({}), "groups"),
         (lambda: plotting.rank_histograms({}), "shares"),
     ],

@@ -136,10 +136,22 @@ def test_gains_stand_in_a_panel_per_observed_value():
 def test_scores_stand_against_the_interval():
     points = {0.1: MethodScore(0.5, (0.4, 0.6)), 0.25: MethodScore(1.0, (0.9, 1.1))}
     panels = {("x observed", "σ = 1"): {"3D-Var": points}}
-    figure = drawn(plotting.scores_by_interval(panels, label="rms"))
+    figure = drawn(plotting.scores_across(panels, "interval", label="rms"))
     line = figure.axes[0].get_lines()[-1]
     assert list(line.get_xdata()) == [0.1, 0.25]
     assert "between observations" in figure.get_supxlabel()
+
+
+def test_counts_have_a_tick_each_and_no_others():
+    line = {n: MethodScore(1.0 / n, (0.9 / n, 1.1 / n)) for n in (1, 3, 10)}
+    panels = {("x observed", ""): {"GRU": line}}
+    figure = drawn(plotting.scores_across(panels, "window", label="pool"))
+    [ax] = figure.axes
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "3", "10"]
+    assert ax.get_xticks().tolist() == [1, 3, 10]
+    assert ax.get_title() == "x observed"
+    with pytest.raises(ArgumentValueError, match="axis: expected one of"):
+        plotting.scores_across(panels, "weather", label="pool")
 
 
 def test_the_lowest_validation_score_is_marked():
@@ -161,7 +173,7 @@ def test_the_lowest_validation_score_is_marked():
         lambda: plotting.gain_comparison({}, {}, observed=("x",)),
         lambda: plotting.score_against_cost({"a": (1.0, math.nan)}, label="rms"),
         lambda: plotting.validation_curves({}),
-        lambda: plotting.scores_by_interval({}, label="rms"),
+        lambda: plotting.scores_across({}, "interval", label="rms"),
     ],
 )
 def test_nothing_to_draw_is_refused(draw):

@@ -13,6 +13,7 @@ from l63fast.experiments.matrix_table import matrix_markdown
 from l63fast.experiments.optimum import OptimumResult
 from l63fast.experiments.result import Result, write_text
 from l63fast.experiments.rows import blocks_of
+from l63fast.experiments.setting_figures import setting_figures
 from l63fast.experiments.table import Row, caption, markdown, several_cases, table_csv
 from l63fast.storage import result_directory, write_json
 
@@ -23,7 +24,8 @@ def write_summary(results: Sequence[Result | OptimumResult], directory: Path) ->
     """Write the tables of finished results into a folder, and their overview figure.
 
     An experiment with several cases of one operator has the matrix of all of them in
-    place of the figure.
+    place of that figure; one with several windows or numbers of iterations has a figure
+    against these.
     """
     if not any(isinstance(result, Result) for result in results):
         return
@@ -33,6 +35,8 @@ def write_summary(results: Sequence[Result | OptimumResult], directory: Path) ->
         write_text(folder, "summary.csv", table_csv(rows))
         write_json(folder / "summary.json", _summary(results, rows))
         write_text(folder, "table.md", markdown(results))
+        for name, figure in setting_figures(results):
+            plotting.save_figure(figure, folder, name)
         if several_cases(blocks):
             write_text(folder, "matrix.md", matrix_markdown(blocks))
             return

@@ -23,7 +23,7 @@ from l63fast.experiments.row_values import (
 )
 from l63fast.twin import TwinSettings
 
-__all__ = ["OPTIMUM", "Block", "Row", "blocks_of", "table_rows"]
+__all__ = ["OPTIMUM", "Block", "Row", "blocks_of", "method_names", "table_rows"]
 
 REFERENCES: Final = ("climatology", "background", "3D-Var")
 
@@ -130,10 +130,11 @@ def _place(optimum: OptimumResult, cases: Mapping[Any, Case]) -> None:
                     case.optima[seed] = optimum
 
 
-def method_names(cells: Sequence[CellSettings]) -> list[str]:
+def method_names(cells: Sequence[CellSettings], *, without: str = "") -> list[str]:
     """Return what encoders are called in tables and figures, such as "GRU, K=3".
 
-    The window and the loss are told where there are several.
+    The window and the loss are told where there are several; "window" or
+    "n_iterations" can be left out.
     """
     several_windows = len({cell.model.window for cell in cells}) > 1
     by_case: dict[Any, set[str]] = {}
@@ -142,8 +143,10 @@ def method_names(cells: Sequence[CellSettings]) -> list[str]:
     several_losses = any(len(losses) > 1 for losses in by_case.values())
     names = []
     for cell in cells:
-        parts = [cell.model.model.upper(), f"K={cell.model.n_iterations}"]
-        if several_windows:
+        parts = [cell.model.model.upper()]
+        if without != "n_iterations":
+            parts.append(f"K={cell.model.n_iterations}")
+        if several_windows and without != "window":
             parts.append(f"L={cell.model.window}")
         if several_losses:
             parts.append(cell.training.loss)

@@ -21,7 +21,7 @@ from l63fast.plotting.motion import animation
 from l63fast.plotting.phase_space import attractor
 from l63fast.plotting.reliability import spread_against_error
 from l63fast.plotting.saving import save_animation, save_figure
-from l63fast.plotting.scores_across import scores_by_interval, scores_by_sigma
+from l63fast.plotting.scores_across import scores_across
 from l63fast.plotting.speed import speed_bars
 from l63fast.plotting.trajectories import panels, select_cases
 
@@ -52,8 +52,7 @@ __all__ = [
     "save_animation",
     "save_figure",
     "score_against_cost",
-    "scores_by_interval",
-    "scores_by_sigma",
+    "scores_across",
     "select_cases",
     "speed_bars",
     "spread_against_error",

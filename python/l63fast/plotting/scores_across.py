@@ -1,13 +1,15 @@
-"""Scores against the error of observations, or the time between them."""
+"""Scores against a setting: the error of observations, the window, and so on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting._style import (
     COLUMN,
@@ -20,22 +22,33 @@ from l63fast.plotting._style import (
 )
 from l63fast.plotting.methods import MethodScore
 
-__all__ = ["scores_by_interval", "scores_by_sigma"]
+__all__ = ["ACROSS", "scores_across"]
+
+ACROSS: Final = {
+    "sigma": "standard deviation of the observation error",
+    "interval": "time between observations (time units)",
+    "window": "observations in the window, L",
+    "n_iterations": "iterations of the fixed point, K",
+}
+_COUNTS: Final = ("window", "n_iterations")
 
 
 @styled
-def scores_by_sigma(
+def scores_across(
     panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
+    axis: str,
     *,
     label: str,
     among: Sequence[str] = (),
 ) -> Figure:
-    """Return scores against the observation error, a row per interval of observations.
+    """Return scores against a setting, both on logarithmic axes.
 
     Parameters
     ----------
-    panels : (column, row) -> method -> {sigma: MethodScore}
-        Column and row are titles: what is observed, and how often.
+    panels : (column, row) -> method -> {value of the setting: MethodScore}
+        Column and row are titles, such as what is observed and how often.
+    axis : str
+        The setting, one of `ACROSS`.
     label : str
         What the score is; "dB" is drawn on a linear axis.
     among : sequence of str
@@ -44,43 +57,9 @@ def scores_by_sigma(
     Raises
     ------
     ArgumentValueError
-        If there is nothing to draw.
+        If there is nothing to draw, or the setting is unknown.
     """
-    return _panels(panels, among, label, "standard deviation of the observation error")
-
-
-@styled
-def scores_by_interval(
-    panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
-    *,
-    label: str,
-    among: Sequence[str] = (),
-) -> Figure:
-    """Return scores against the time between observations, a row per error of those.
-
-    Parameters
-    ----------
-    panels : (column, row) -> method -> {interval: MethodScore}
-        Column and row are titles: what is observed, and with which error.
-    label : str
-        What the score is; "dB" is drawn on a linear axis.
-    among : sequence of str
-        All methods of the experiment, so that each looks alike in all its figures.
-
-    Raises
-    ------
-    ArgumentValueError
-        If there is nothing to draw.
-    """
-    return _panels(panels, among, label, "time between observations (time units)")
-
-
-def _panels(
-    panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
-    among: Sequence[str],
-    label: str,
-    across: str,
-) -> Figure:
+    across = ACROSS[_checks.choice("axis", axis, ACROSS)]
     if not panels:
         raise ArgumentValueError("panels: expected at least one, got none")
     columns = list(dict.fromkeys(column for column, _ in panels))
@@ -96,9 +75,13 @@ def _panels(
         ax = axes[rows.index(row), columns.index(column)]
         for method, points in methods.items():
             handles[method] = _draw_line(ax, drawn[method], points)
-        ax.set_title(f"{column}, {row}", fontsize=8.5)
+        ax.set_title(f"{column}, {row}" if row else column, fontsize=8.5)
+    places = {x for found in panels.values() for line in found.values() for x in line}
     for ax in axes.flat:
         plain_log(ax, "x")
+        if axis in _COUNTS:
+            ax.set_xticks(sorted(places), [f"{x:g}" for x in sorted(places)])
+            ax.set_xticks([], minor=True)
         if not label.endswith("dB"):
             plain_log(ax, "y")
     fig.supxlabel(across, fontsize=9.0)
@@ -110,11 +93,11 @@ def _panels(
 
 
 def _draw_line(ax: Axes, drawn: Look, points: Mapping[float, MethodScore]) -> Artist:
-    sigmas = sorted(points)
-    values = [points[sigma].value for sigma in sigmas]
-    for sigma in sigmas:
-        ax.plot([sigma, sigma], points[sigma].interval, color=drawn.color)
+    places = sorted(points)
+    values = [points[place].value for place in places]
+    for place in places:
+        ax.plot([place, place], points[place].interval, color=drawn.color)
     return ax.plot(
-        sigmas, values, color=drawn.color, linestyle=drawn.linestyle,
+        places, values, color=drawn.color, linestyle=drawn.linestyle,
         marker=drawn.marker, markersize=4.5,
     )[0]  # fmt: skip

@@ -104,7 +104,7 @@ def _of_cases(rows: Sequence[CycledRow]) -> dict[str, Any]:
         place = (f"observed: {observed(row.operator)}", f"every {row.interval:g}")
         of_method = panels.setdefault(place, {}).setdefault(_family(row), {})
         of_method[row.sigma] = MethodScore(row.score, (row.low, row.high))
-    return {"scores": plotting.scores_by_sigma(panels, label=rows[0].measure)}
+    return {"scores": plotting.scores_across(panels, "sigma", label=rows[0].measure)}
 
 
 def _family(row: CycledRow) -> str:

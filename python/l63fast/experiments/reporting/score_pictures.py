@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from l63fast import plotting
 from l63fast.experiments.describe import observed
@@ -100,9 +99,6 @@ def _across(subject: Subject, axis: str) -> Picture:
         method = panels.setdefault((f"{column} observed", row), {})
         point = MethodScore(entry.score, (entry.low, entry.high))
         method.setdefault(entry.method, {})[getattr(case, axis)] = point
-    draw: Any = (
-        plotting.scores_by_sigma if axis == "sigma" else plotting.scores_by_interval
-    )
     words = {
         "sigma": "the standard deviation σ of the observation error",
         "interval": "the time between observations",
@@ -110,7 +106,9 @@ def _across(subject: Subject, axis: str) -> Picture:
     first = subject.entries[0]
     return Picture(
         f"scores_by_{axis}",
-        draw(panels, label=_label(subject.entries), among=subject.methods),
+        plotting.scores_across(
+            panels, axis, label=_label(subject.entries), among=subject.methods
+        ),
         f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
         f"experiment has them. {_samples(first)} Bars: 95 % intervals. Mirror-aware "
         f"where x² alone is observed. {_NO_SCORE}",
