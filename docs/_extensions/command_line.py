@@ -1,6 +1,6 @@
 """Writes the reference of the command line from the options that the commands declare.
 
-A page that holds the line `<!-- every command -->` gets a section for each command there.
+A page with the line `<!-- every command -->` gets a section for each command there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def section(name: str, function: Any) -> str:
         else:
             arguments.append(info.metavar)
             panels.setdefault("Arguments", []).append(row.format(info.metavar))
-    usage = " ".join(["l63fast", name, *(f"[{word}]" for word in arguments), "[OPTIONS]"])
+    usage = " ".join(
+        ["l63fast", name, *(f"[{word}]" for word in arguments), "[OPTIONS]"]
+    )
     text = f"## {name}\n\n```\n{usage}\n```\n\n{inspect.cleandoc(function.__doc__)}\n\n"
     for panel, rows in panels.items():
         text += f"**{panel}**\n\n" + "\n".join(rows) + "\n"

@@ -1,4 +1,4 @@
-"""Puts the tutorial beside its page as a Jupyter notebook, as `mystnb-to-jupyter` does."""
+"""Puts the tutorial beside its page as a notebook, as `mystnb-to-jupyter` does."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ _HOMES: Final = {
     "Backgrounds": "assimilation.backgrounds",
     "Climatology": "lorenz63",
     "EnKF": "assimilation.ensemble",
+    "EncoderFunction": "learning.inference",
     "ExtendedKalman": "assimilation.extended_kalman",
     "FourDVar": "assimilation.window",
     "L63Error": "errors",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from l63fast.assimilation.window import FourDVar
     from l63fast.errors import L63Error
     from l63fast.learning.data import AssimilationDataset
+    from l63fast.learning.inference import EncoderFunction
     from l63fast.learning.loading import load_encoder
     from l63fast.learning.scheme import NeuralAnalysis
     from l63fast.lorenz63 import (
