@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "command_line",
+    "docstrings",
     "notebook_copy",
 ]
 exclude_patterns = ["_extensions"]
@@ -42,6 +43,8 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
+
+default_role = "literal"  # `name` in docstrings
 
 html_theme = "furo"
 html_title = f"l63fast {release}"
