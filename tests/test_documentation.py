@@ -7,7 +7,6 @@ import pytest
 import l63fast
 from pages import page
 
-
 KINDS = ("function", "class", "exception")
 
 

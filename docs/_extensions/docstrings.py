@@ -9,14 +9,17 @@ from sphinx.application import Sphinx
 
 AFTER_NAPOLEON = 600
 LITERAL = re.compile(r"(``.*?``|`.*?`)")
-SHAPE = re.compile(r"^(\s*:(?:var)?type [^:]+: )(\([^)]*\))")
+TYPE = re.compile(r"\s*:(?:var)?type ")
+SHAPE = re.compile(r"(?<!`)(\([^)]*\))")
 
 
 def plain(app: Sphinx, kind: str, name: str, obj: Any, *more: Any) -> None:
     """Make shapes literal, lest they be looked up, and bars no substitutions."""
     lines: list[str] = more[-1]
     for i, line in enumerate(lines):
-        parts = LITERAL.split(SHAPE.sub(r"\1``\2``", line))
+        if TYPE.match(line):
+            line = SHAPE.sub(r"``\1``", line)
+        parts = LITERAL.split(line)
         lines[i] = "".join(
             part if part.startswith("`") else part.replace("|", r"\|") for part in parts
         )
