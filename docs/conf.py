@@ -43,6 +43,8 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
+toc_object_entries_show_parents = "hide"
+smartquotes = False
 
 default_role = "literal"  # `name` in docstrings
 

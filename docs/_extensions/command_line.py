@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from sphinx.application import Sphinx
+from typer.models import OptionInfo
 
 MARK = "<!-- every command -->"
 
@@ -31,13 +32,13 @@ def section(name: str, function: Any) -> str:
         if parameter.name == "context":
             continue
         kind, info = get_args(parameter.annotation)
-        row = f"`{{}}` {taken(kind)}\n: {described(info, parameter.default)}\n"
-        if getattr(info, "param_decls", None):
-            panel = panels.setdefault(info.rich_help_panel or "Run", [])
-            panel.append(row.format(info.param_decls[0]))
+        if isinstance(info, OptionInfo):
+            shown, panel = f"--{parameter.name}", str(info.rich_help_panel)
         else:
-            arguments.append(info.metavar)
-            panels.setdefault("Arguments", []).append(row.format(info.metavar))
+            shown, panel = str(info.metavar), "Arguments"
+            arguments.append(shown)
+        row = f"`{shown}` {taken(kind)}\n: {described(info, parameter.default)}\n"
+        panels.setdefault(panel, []).append(row)
     usage = " ".join(
         ["l63fast", name, *(f"[{word}]" for word in arguments), "[OPTIONS]"]
     )

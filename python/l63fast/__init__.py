@@ -5,14 +5,14 @@ is first used.
 
 Notation after Ide, Courtier, Ghil & Lorenc (1997), in code, files and figures alike:
 
-==============  =====================================================================
-x_t             truth                       y        observation, y = h(x_t) + error
-x_b             background                  h, H     observation operator, its Jacobian
-x_a             analysis                    B, R     covariances of their errors
-y - h(x_b)      innovation                  K        gain
-y - h(x_a)      residual                    dt       model step (time units)
-x_a - x_b       increment                   sigma    standard deviation, never variance
-==============  =====================================================================
+============  ==========  ======  ============================================
+x_t           truth       y       observation, y = h(x_t) + error
+x_b           background  h, H    observation operator, its Jacobian
+x_a           analysis    B, R    covariances of their errors
+y - h(x_b)    innovation  K       gain
+y - h(x_a)    residual    dt      model step (time units)
+x_a - x_b     increment   sigma   standard deviation, never variance
+============  ==========  ======  ============================================
 
 Axes: trajectory or member first, then time, the component last.
 """
