@@ -18,6 +18,7 @@ version = release = l63fast.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "command_line",
@@ -36,6 +37,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True
 
+autosummary_generate = False
 autodoc_typehints = "none"  # the docstrings say more: shapes and units
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
@@ -44,7 +46,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
-smartquotes = False
+smartquotes_action = "D"  # dashes; (..., 3) stays as it is
 
 default_role = "literal"  # `name` in docstrings
 
