@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser
@@ -68,3 +70,49 @@ def test_a_lost_member_stays_lost_and_alone(
     assert np.allclose(
         whole[1].residual, observations[:, -1] - whole[1].state[:, :2], atol=1e-12
     )
+
+
+class Halfway(torch.nn.Module):
+    """Somebody's own: goes half the way to x, y, and counts its analyses."""
+
+    def forward(self, background, obs_window, hidden):
+        analysis = background.clone()
+        analysis[:, :2] = 0.5 * (background[:, :2] + obs_window[:, -1])
+        return analysis, hidden + 1.0
+
+
+def test_a_module_of_ones_own_cycles(twin: TwinExperiment) -> None:
+    own = EncoderFunction.own(Halfway(), "xy", window=2, hidden_size=1)
+    warm_up = ThreeDVar("xy", B=np.eye(3), R=twin.R)
+    result = run_cycles(NeuralAnalysis(own), twin, "test", warm_up=warm_up)
+    middle = 0.5 * (
+        result.background[..., :2] + twin.test.observations[:, result.scored]
+    )
+    assert np.allclose(result.analysis[..., :2], middle, atol=1e-5)
+    assert np.array_equal(
+        result.analysis[..., 2], np.float32(result.background)[..., 2]
+    )
+    _, counted = own.step(np.zeros((600, 3)), np.zeros((600, 2, 2)), np.ones((600, 1)))
+    assert (counted == 2.0).all()
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (lambda b, o, h: (b[:1], h), r"analysis \(4, 3\), got \(1, 3\)"),
+        (lambda b, o, h: (b, h[:, :0]), r"hidden \(4, 1\), got \(4, 0\)"),
+    ],
+)
+def test_a_program_of_another_shape_is_refused(program, message: str) -> None:
+    own = EncoderFunction.own(program, "x", hidden_size=1)
+    with pytest.raises(ArgumentValueError, match=message):
+        own(np.zeros((4, 3)), np.zeros((4, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [({"window": 0}, "window"), ({"hidden_size": -1}, "hidden_size")],
+)
+def test_own_settings_are_checked(wrong: dict[str, int], name: str) -> None:
+    with pytest.raises(ArgumentValueError, match=name):
+        EncoderFunction.own(Halfway(), "xy", **wrong)

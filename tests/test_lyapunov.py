@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63, forecast, lyapunov_exponents, spin_up
+from pages import blocks, page, printed_by
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "lyapunov.md"
-EXAMPLES = re.findall(
-    r"```python\n(.*?)```.*?```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
-)
-
-
-def printed_by(code: str) -> str:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    return printed.getvalue()
+TEXT = page("howto/lyapunov")
+EXAMPLES = list(zip(blocks(TEXT, "python"), blocks(TEXT, "text"), strict=True))
 
 
 @pytest.mark.parametrize(("code", "expected"), EXAMPLES, ids=["all three", "leading"])

@@ -5,14 +5,14 @@ is first used.
 
 Notation after Ide, Courtier, Ghil & Lorenc (1997), in code, files and figures alike:
 
-==============  =====================================================================
-x_t             truth                       y        observation, y = h(x_t) + error
-x_b             background                  h, H     observation operator, its Jacobian
-x_a             analysis                    B, R     covariances of their errors
-y - h(x_b)      innovation                  K        gain
-y - h(x_a)      residual                    dt       model step (time units)
-x_a - x_b       increment                   sigma    standard deviation, never variance
-==============  =====================================================================
+============  ==========  ======  ============================================
+x_t           truth       y       observation, y = h(x_t) + error
+x_b           background  h, H    observation operator, its Jacobian
+x_a           analysis    B, R    covariances of their errors
+y - h(x_b)    innovation  K       gain
+y - h(x_a)    residual    dt      model step (time units)
+x_a - x_b     increment   sigma   standard deviation, never variance
+============  ==========  ======  ============================================
 
 Axes: trajectory or member first, then time, the component last.
 """
@@ -29,6 +29,7 @@ _HOMES: Final = {
     "Backgrounds": "assimilation.backgrounds",
     "Climatology": "lorenz63",
     "EnKF": "assimilation.ensemble",
+    "EncoderFunction": "learning.inference",
     "ExtendedKalman": "assimilation.extended_kalman",
     "FourDVar": "assimilation.window",
     "L63Error": "errors",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from l63fast.assimilation.window import FourDVar
     from l63fast.errors import L63Error
     from l63fast.learning.data import AssimilationDataset
+    from l63fast.learning.inference import EncoderFunction
     from l63fast.learning.loading import load_encoder
     from l63fast.learning.scheme import NeuralAnalysis
     from l63fast.lorenz63 import (

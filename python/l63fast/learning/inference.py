@@ -11,8 +11,8 @@ from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.programs import Analyse
-from l63fast.learning.settings import EncoderSettings
-from l63fast.observation import ObservationOperator
+from l63fast.learning.settings import EncoderSettings, OwnSettings
+from l63fast.observation import ObservationOperator, as_operator
 
 __all__ = ["CHUNK", "EncoderFunction"]
 
@@ -26,7 +26,7 @@ class EncoderFunction:
     ----------
     program : callable
         ``(background, obs_window, hidden) -> (analysis, hidden)`` on tensors.
-    settings : EncoderSettings
+    settings : EncoderSettings or OwnSettings
     hidden_size : int
     card : dict, optional
         The model card, where it was loaded from one.
@@ -35,7 +35,7 @@ class EncoderFunction:
     def __init__(
         self,
         program: Analyse,
-        settings: EncoderSettings,
+        settings: EncoderSettings | OwnSettings,
         *,
         hidden_size: int = 0,
         card: dict[str, Any] | None = None,
@@ -51,6 +51,39 @@ class EncoderFunction:
     def of(cls, encoder: Encoder) -> EncoderFunction:
         """Return a trained encoder as a function."""
         return cls(encoder.eval(), encoder.settings, hidden_size=encoder.hidden_size)
+
+    @classmethod
+    def own(
+        cls,
+        program: Analyse,
+        operator: ObservationOperator | str,
+        *,
+        window: int = 1,
+        hidden_size: int = 0,
+    ) -> EncoderFunction:
+        """Return a function of your own, such as a torch module, as an encoder.
+
+        Parameters
+        ----------
+        program : callable or torch.nn.Module
+            ``(background (n, 3), obs_window (n, L, obs_dim), hidden (n, hidden_size))
+            -> (analysis (n, 3), hidden)``, float32 tensors in physical units.
+        operator : ObservationOperator or its name
+        window : int
+            Observations that it is given, L.
+        hidden_size : int
+            Numbers that it keeps from one analysis to the next, zero at first.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If an argument is not as described.
+        """
+        settings = OwnSettings(as_operator(operator).name, window)
+        hidden_size = _checks.count("hidden_size", hidden_size)
+        if isinstance(program, torch.nn.Module):
+            program = program.eval()
+        return cls(program, settings, hidden_size=hidden_size)
 
     def __call__(self, background: np.ndarray, obs_window: np.ndarray) -> np.ndarray:
         """Return the analyses of trajectories that are seen for the first time.
@@ -101,6 +134,9 @@ class EncoderFunction:
                 part = slice(start, start + CHUNK)
                 tensors = [torch.from_numpy(a[part].astype(np.float32)) for a in flat]
                 found, kept = self._program(*tensors)
+                # NumPy would stretch what has another shape without a word.
+                _same_shape("analysis", found, tensors[0])
+                _same_shape("hidden", kept, tensors[2])
                 analysis[part], later[part] = found.numpy(), kept.numpy()
         return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
 
@@ -119,3 +155,10 @@ class EncoderFunction:
                 f"obs_window: expected {expected}, got {window.shape}"
             )
         return window
+
+
+def _same_shape(name: str, found: torch.Tensor, given: torch.Tensor) -> None:
+    if found.shape != given.shape:
+        raise ArgumentValueError(
+            f"program: expected {name} {tuple(given.shape)}, got {tuple(found.shape)}"
+        )

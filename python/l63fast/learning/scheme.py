@@ -30,7 +30,7 @@ class NeuralAnalysis:
     Parameters
     ----------
     encoder : EncoderFunction
-        As `load_encoder` or `EncoderFunction.of` gives it.
+        As `load_encoder`, `EncoderFunction.of` or `EncoderFunction.own` gives it.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63

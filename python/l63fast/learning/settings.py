@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
@@ -16,6 +16,7 @@ __all__ = [
     "MEMORIES",
     "ChainSettings",
     "EncoderSettings",
+    "OwnSettings",
     "TrainSettings",
 ]
 
@@ -93,6 +94,33 @@ class EncoderSettings:
             raise ArgumentValueError(
                 "analysis_at: expected 'last' with memory 'carried', got 'first'"
             )
+
+
+@dataclass(frozen=True)
+class OwnSettings:
+    """What a cycle must know of somebody's own function in place of an encoder.
+
+    Attributes
+    ----------
+    operator : str
+        Name of the observation operator.
+    window : int
+        Observations in its window, L; the last is at analysis time.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a value is not as described.
+    """
+
+    operator: str
+    window: int = 1
+    n_iterations: ClassVar[int] = 1
+    analysis_at: ClassVar[str] = "last"
+
+    def __post_init__(self) -> None:
+        ObservationOperator(self.operator)
+        _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def gain_comparison(
         What an innovation of 1 moves each component by.
     best : method -> (3, obs_dim)
         The best linear gain for the backgrounds of that method, drawn as a bar.
-    observed : obs_dim names
+    observed : (obs_dim,) names
     among : sequence of str
         All methods of the experiment, so that each looks alike in all its figures.
 

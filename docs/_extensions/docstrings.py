@@ -1,0 +1,31 @@
+"""Reads docstrings as they are meant: |x| is a norm, and (n, 3) a shape."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
+AFTER_NAPOLEON = 600
+LITERAL = re.compile(r"(``.*?``|`.*?`)")
+TYPE = re.compile(r"\s*:(?:var)?type ")
+SHAPE = re.compile(r"(?<!`)(\([^)]*\))")
+
+
+def plain(app: Sphinx, kind: str, name: str, obj: Any, *more: Any) -> None:
+    """Make shapes literal, lest they be looked up, and bars no substitutions."""
+    lines: list[str] = more[-1]
+    for i, line in enumerate(lines):
+        if TYPE.match(line):
+            line = SHAPE.sub(r"``\1``", line)
+        parts = LITERAL.split(line)
+        lines[i] = "".join(
+            part if part.startswith("`") else part.replace("|", r"\|") for part in parts
+        )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("autodoc-process-docstring", plain, priority=AFTER_NAPOLEON)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
