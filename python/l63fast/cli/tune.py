@@ -14,8 +14,8 @@ from l63fast.cli.experiment import (
     PLACE,
     chosen_experiment,
     preset_argument,
-    run_chosen,
 )
+from l63fast.cli.running import run_chosen
 from l63fast.cli.where import WHERE
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.presets import PRESETS

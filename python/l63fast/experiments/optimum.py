@@ -13,12 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from l63fast.assimilation.analogs import (
-    Climate,
-    Evidence,
-    WindowPosterior,
-    window_posterior,
-)
+from l63fast.assimilation.analogs import WindowPosterior, window_posterior
+from l63fast.assimilation.window_evidence import Climate, Evidence
 from l63fast.experiments.config import (
     BackgroundSettings,
     CellSettings,
