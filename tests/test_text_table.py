@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
+from l63fast.cli.output import print_whole
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
 HEADER = ("method", "pool", "95 %", "rms")
@@ -37,6 +39,20 @@ def test_a_narrow_terminal_breaks_words_and_keeps_numbers() -> None:
         for number in line[1:]:
             assert number in text
     assert "MLP, K=3, var3d_window" not in text  # it is on two lines
+    assert "var3d_window" in text  # but words are whole
+
+
+def test_a_table_that_is_too_wide_for_its_terminal_is_printed_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    print_whole(terminal_table(HEADER, LINES))
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert all(cell in text for line in LINES for cell in line[1:])
+    assert max(map(len, text.splitlines())) > 30
+    print_whole(terminal_table(HEADER[:2], [line[:2] for line in LINES]))
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 30
 
 
 def test_markdown_puts_numbers_to_the_right() -> None:

@@ -8,15 +8,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-__all__ = ["EpochBar", "EpochLines", "epoch_listener", "is_live", "say"]
+__all__ = ["EpochBar", "EpochLines", "epoch_listener", "is_live", "print_whole", "say"]
 
 PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
+_WIDEST: Final = 1000  # characters
 
 
 def say(line: str, *, quiet: bool = False) -> None:
     """Print a line at once, so that a batch log follows the run."""
     if not quiet:
         print(line, flush=True)
+
+
+def print_whole(table: Any) -> None:
+    """Print a table of rich; lines too long for the terminal are not cut."""
+    from rich.console import Console
+
+    console, needed = Console(), Console(width=_WIDEST).measure(table).minimum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def is_live() -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
-from l63fast.cli.output import say
+from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
 
 __all__ = ["evaluate", "visualize"]
@@ -44,11 +44,9 @@ def evaluate(given: Given) -> None:
         _result_dir(given), data=given["data"], split=given["split"]
     )
     if not given["quiet"]:
-        from rich.console import Console
-
         from l63fast.experiments.evaluation import metrics_table
 
-        Console().print(metrics_table(metrics))
+        print_whole(metrics_table(metrics))
         say(verdict)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l63fast.cli.declare import Given
-from l63fast.cli.output import say
+from l63fast.cli.output import print_whole, say
 from l63fast.cli.progress import task_progress
 from l63fast.cli.report import report_on
 from l63fast.cli.where import describe_where, where
@@ -100,9 +100,7 @@ def _show(chosen: Experiment, outcome: Outcome, *, quiet: bool) -> None:
     import sys
 
     if outcome.summary is not None and not quiet:
-        from rich.console import Console
-
-        Console().print(chosen.kind.table(outcome.results))
+        print_whole(chosen.kind.table(outcome.results))
         say(f"written to {outcome.summary}")
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)

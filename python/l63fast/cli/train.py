@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
-from l63fast.cli.output import epoch_listener, say
+from l63fast.cli.output import epoch_listener, print_whole, say
 from l63fast.cli.recipe import train_recipe
 from l63fast.cli.settings import cell_settings, default_data, given_tables
 from l63fast.experiments.presets import RECIPES
@@ -146,8 +146,6 @@ def _show(
 
     if quiet:
         return
-    from rich.console import Console
-
-    Console().print(metrics_table(metrics))
+    print_whole(metrics_table(metrics))
     say(f"written to {save_dir}")
     say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")

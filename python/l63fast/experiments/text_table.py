@@ -27,10 +27,12 @@ def terminal_table(
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for i, name in enumerate(header):
+        texts = [name, *(line[i] for line in lines)]
         if i in words:
-            table.add_column(name, min_width=8, overflow="fold")
+            longest = max(len(word) for text in texts for word in text.split() or [""])
+            table.add_column(name, min_width=longest)
         else:
-            width = max(len(text) for text in (name, *(line[i] for line in lines)))
+            width = max(map(len, texts))
             table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for line in lines:
         table.add_row(*line)
