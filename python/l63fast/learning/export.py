@@ -84,8 +84,8 @@ def _checked(formats: Sequence[str]) -> list[str]:
 def parity_error(encoder: Encoder, program: Analyse) -> float:
     """Return the largest difference between two analyses, in climatological units.
 
-    Compared are batches of several sizes, drawn with the mean and standard deviation
-    of the training data, and the hidden states after them, which have no unit.
+    Compared are batches of several sizes, drawn with the scales of the training data,
+    and the hidden states after them, which have no unit.
     """
     scale = encoder.state_std.numpy()
     worst = 0.0
@@ -107,7 +107,12 @@ def _examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     normals = torch.from_numpy(draws.astype(np.float32))
     state, seen, memory = torch.split(normals, sizes, dim=1)
     background = encoder.state_mean + encoder.state_std * state
-    obs_window = encoder.obs_mean + encoder.obs_std * seen.reshape(n, window, -1)
+    seen = seen.reshape(n, window, -1)
+    obs_window = encoder.obs_mean + encoder.obs_std * seen
+    # The last one belongs to the background. Innovations that no training has seen can
+    # make the iterations run away, and any rounding of the encoder itself with them.
+    innovation = encoder.innovation_std * seen[:, -1]
+    obs_window[:, -1] = encoder.observe(background) + innovation
     return background, obs_window, memory.tanh()
 
 
