@@ -43,16 +43,18 @@ def inputs(built: Encoder, n: int, window: int) -> tuple[Tensor, Tensor, Tensor]
     return first, second, third
 
 
-def check_parity(built: Encoder, function: EncoderFunction) -> None:
-    """Check that a function of arrays gives the analyses and memories of eager."""
+def check_parity(built: Encoder, *functions: EncoderFunction) -> None:
+    """Check that functions of arrays give the analyses and memories of eager."""
     scale = built.state_std.numpy()
     for n in BATCHES:
-        tensors = inputs(built, n, function.window)
+        tensors = inputs(built, n, functions[0].window)
+        arrays = [tensor.double().numpy() for tensor in tensors]
         with torch.no_grad():
             analysis, later = (tensor.numpy() for tensor in built(*tensors))
-        found, kept = function.step(*(tensor.double().numpy() for tensor in tensors))
-        assert found.dtype == np.float64
-        assert found.shape == (n, 3)
-        assert kept.shape == (n, built.hidden_size)
-        assert (np.abs(found - analysis) < BOUND * scale).all()
-        assert (np.abs(kept - later) < BOUND).all()
+        for function in functions:
+            found, kept = function.step(*arrays)
+            assert found.dtype == np.float64
+            assert found.shape == (n, 3)
+            assert kept.shape == (n, built.hidden_size)
+            assert (np.abs(found - analysis) < BOUND * scale).all()
+            assert (np.abs(kept - later) < BOUND).all()

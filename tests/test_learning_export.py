@@ -48,7 +48,11 @@ def test_formats_agree_with_eager(
     check_parity(built, load_encoder(folder, format=format, trust=True))
 
 
-@pytest.mark.parametrize("case", CASES[1:], ids="-".join)
+@pytest.mark.parametrize(
+    "case",
+    [CASES[1], pytest.param(CASES[2], marks=pytest.mark.slow)],
+    ids="-".join,
+)
 def test_onnx_agrees_with_eager_and_states_its_window(
     case: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ class EncoderFunction:
             obs_window.reshape(n, self.window, self.operator.obs_dim),
             hidden.reshape(n, self.hidden_size),
         )
+        # No program sees an empty batch: ONNX Runtime ends the process on one.
         for start in range(0, n, CHUNK):
             part = slice(start, start + CHUNK)
             # Copies, whatever the dtype: a program could write into its inputs.
