@@ -16,17 +16,25 @@ import torch
 
 from builds import output, tool
 from encoder_programs import SOURCE, Programs, built_programs
-from hostile_models import PROGRAMS, hostile_torchscript, plant
+from hostile_models import (
+    PROGRAMS,
+    hostile_pt2,
+    hostile_torchscript,
+    pickled,
+    plant,
+    saved_pickle,
+)
 from l63fast.assimilation.cycling import CycleResult, run_cycles
 from l63fast.assimilation.program_files import write_analyse_inputs, write_cycle_inputs
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.learning.card import CARD, FILES
-from l63fast.learning.encoders import build_encoder
+from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.programs import pt2_bytes
 from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings
-from l63fast.storage import read_dataset
+from l63fast.storage import read_dataset, result_directory
 from l63fast.twin import TwinExperiment, TwinSettings
 from learning_samples import samples
 
@@ -38,15 +46,20 @@ CASES = {
 N_CYCLES, BURN_IN = 12, 5
 
 
-def saved(settings: EncoderSettings, folder: Path) -> dict[str, Any]:
+def encoder(settings: EncoderSettings) -> Encoder:
     operator = settings.operator
     data = samples(operator, 200, window=settings.window)
-    encoder = build_encoder(settings, Normaliser.fit(data, operator))
+    built = build_encoder(settings, Normaliser.fit(data, operator))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        encoder.head.outer.weight.normal_(std=0.05)
+        built.head.outer.weight.normal_(std=0.05)
+    return built
+
+
+def saved(settings: EncoderSettings, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return save_model(encoder, folder, {"interval": 0.1}, formats=("torchscript",))
+    card = {"interval": 0.1}
+    return save_model(encoder(settings), folder, card, formats=("torchscript",))
 
 
 @dataclass(frozen=True)
@@ -187,6 +200,43 @@ def test_hostile_programs_are_not_opened(
     if name == "AllocatesTerabytes":
         said = refused(programs, model, inputs, "--trust")
         assert "is not a TorchScript program" in said
+
+
+def other_harm(name: str, trace: Path) -> bytes:
+    """Return what strikes in Python, to be put where C++ expects TorchScript."""
+    if name == "pickle":
+        return pickled(trace)
+    if name == "saved pickle":
+        return saved_pickle(trace)
+    return hostile_pt2(pt2_bytes(encoder(EncoderSettings("gru", "xy", 2, 8))), trace)
+
+
+@pytest.mark.parametrize("name", ["pickle", "saved pickle", "pt2"])
+@pytest.mark.promise("M2", "C++: pickles and .pt2 strike not even if trusted")
+def test_what_is_no_torchscript_does_nothing_even_if_trusted(
+    programs: Programs, model: Path, inputs: Path, name: str
+) -> None:
+    trace = model / "trace"
+    plant(model, "torchscript", other_harm(name, trace))
+    assert "--trust" in refused(programs, model, inputs, code=2)
+    said = refused(programs, model, inputs, "--trust")
+    assert "is not a TorchScript program" in said
+    assert not trace.exists()
+
+
+@pytest.mark.promise("M2", "C++: refused before a byte is interpreted")
+def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
+    programs: Programs, model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    trace, folder = tmp_path / "trace", tmp_path / "looks-good"
+    with result_directory(folder, kind="model") as working:
+        for path in model.iterdir():
+            shutil.copy(path, working / path.name)
+        plant(working, "torchscript", hostile_torchscript("WritesAtLoad", trace))
+    for program in ("analyse", "cycle"):
+        refused(programs, folder, inputs, code=2, program=program)
+        refused(programs, folder, inputs, "--sha256", "ab" * 32, program=program)
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 64, 1000])
