@@ -163,6 +163,8 @@ def test_bad_inputs_are_refused_by_name() -> None:
         analyse(good.astype(int), window)
     with pytest.raises(ArgumentValueError, match="hidden: expected"):
         analyse.step(good, window, np.zeros((5, 2), dtype=np.float32))
+    with pytest.raises(ArgumentTypeError, match="hidden: expected"):
+        analyse.step(good, window, np.zeros((5, 0), dtype=int))
 
 
 def test_leading_axes_and_inputs_are_kept() -> None:

@@ -119,6 +119,10 @@ class EncoderFunction:
         lead = background.shape[:-1]
         if hidden is None:
             hidden = np.zeros((*lead, self.hidden_size), dtype=np.float32)
+        else:  # a memory that was lost stays its trajectory's own matter
+            hidden = _checks.vectors(
+                "hidden", hidden, size=self.hidden_size, only_finite=False
+            )
         if hidden.shape != (*lead, self.hidden_size):
             raise ArgumentValueError(
                 f"hidden: expected {(*lead, self.hidden_size)}, got {hidden.shape}"
