@@ -25,6 +25,7 @@ __all__ = ["load_encoder", "save_model"]
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
+_IN_A_ROW: Final = 3
 
 
 def save_model(
@@ -82,21 +83,23 @@ def _checked(formats: Sequence[str]) -> list[str]:
 
 
 def parity_error(encoder: Encoder, program: Analyse) -> float:
-    """Return the largest difference between two analyses, in climatological units.
+    """Return the largest difference between analyses, in climatological units.
 
-    Compared are batches of several sizes, drawn with the scales of the training data,
-    and the hidden states after them, which have no unit.
+    Compared are batches of several sizes, drawn with the scales of the training data.
+    A memory has no unit, and trained encoders were seen to round it by 1e-4; what counts
+    is the analyses made with it: a few in a row, each side with its own memory.
     """
     scale = encoder.state_std.numpy()
     worst = 0.0
     for n in _BATCHES:
-        background, obs_window, hidden = _examples(encoder, n)
-        with torch.inference_mode():
-            ours, kept = encoder(background, obs_window, hidden)
-            theirs, kept_too = program(background, obs_window, hidden)
-        difference = np.abs(theirs.numpy() - ours.numpy()) / scale
-        memory = np.abs(kept_too.numpy() - kept.numpy())
-        worst = max(worst, float(difference.max()), float(memory.max(initial=0.0)))
+        background, obs_window, ours = _examples(encoder, n)
+        theirs = ours
+        for _ in range(_IN_A_ROW if encoder.hidden_size else 1):
+            with torch.inference_mode():
+                expected, ours = encoder(background, obs_window, ours)
+                found, theirs = program(background, obs_window, theirs)
+            difference = np.abs(found.numpy() - expected.numpy()) / scale
+            worst = float(np.maximum(worst, difference.max()))  # a NaN stays
     return worst
 
 
