@@ -116,13 +116,11 @@ def hostile_torchscript(name: str, trace: Path) -> bytes:
 
 def hostile_pt2(genuine: bytes, trace: Path) -> bytes:
     """Return a torch.export program whose sample inputs are a pickle that writes."""
-    saved = io.BytesIO()
-    torch.save(Pickle(trace), saved)
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(genuine)) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():
             is_pickle = name.endswith("sample_inputs/model.pt")
-            new.writestr(name, saved.getvalue() if is_pickle else old.read(name))
+            new.writestr(name, saved_pickle(trace) if is_pickle else old.read(name))
     return out.getvalue()
 
 
@@ -139,3 +137,10 @@ def plant(model: Path, format: str, data: bytes) -> str:
 def pickled(trace: Path) -> bytes:
     """Return a plain pickle that leaves a trace."""
     return pickle.dumps(Pickle(trace))
+
+
+def saved_pickle(trace: Path) -> bytes:
+    """Return the same in torch's own archive, as torch.load would open it."""
+    out = io.BytesIO()
+    torch.save(Pickle(trace), out)
+    return out.getvalue()

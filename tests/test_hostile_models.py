@@ -23,7 +23,8 @@ from hostile_models import (
     plant,
 )
 from l63fast.errors import L63Error, ModelFileError, ResultError
-from l63fast.learning.card import CARD, FILES
+from l63fast.experiments.exporting import export_model
+from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.normaliser import Normaliser
@@ -35,9 +36,9 @@ NOT_OPENED = r"is a program|expected sha256"
 REFUSED: tuple[dict[str, Any], ...] = ({}, {"sha256": "ab" * 32})
 
 
-def small_encoder() -> Encoder:
+def small_encoder(seed: int = 0) -> Encoder:
     settings = EncoderSettings("gru", "xy", window=2, hidden=8)
-    return build_encoder(settings, Normaliser.identity("xy"))
+    return build_encoder(settings, Normaliser.identity("xy"), seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -181,17 +182,24 @@ def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
 
 @pytest.mark.promise("F3", "export: never an abort")
 def test_an_export_to_a_full_disk_is_an_error_and_the_old_one_stays(
-    model: Path,
+    tmp_path: Path,
 ) -> None:
-    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    for seed, name in enumerate(("old", "new")):
+        with result_directory(tmp_path / name, kind="cell") as folder:
+            save_model(small_encoder(seed), folder, {}, formats=())
+    export = tmp_path / "export"
+    export_model(tmp_path / "old", export, WRITTEN)
+    before = {path.name: path.read_bytes() for path in export.iterdir()}
+    sizes = [len(before[FILES[format]]) for format in WRITTEN]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(ResultError, match="cannot write the file"):
-            save_model(small_encoder(), model, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    after = {path.name: path.read_bytes() for path in model.iterdir()}
-    assert after == before
-    assert load_encoder(model)(STATE, WINDOW).shape == (1, 3)
-    assert CARD in after
+    for limit in (1000, max(sizes) - 1):  # none of the files fits, all but one do
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(ResultError, match="cannot write the file"):
+                export_model(tmp_path / "new", export, WRITTEN)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        after = {path.name: path.read_bytes() for path in export.iterdir()}
+        assert after == before
+    assert min(sizes) > 1000
+    assert load_encoder(export)(STATE, WINDOW).shape == (1, 3)

@@ -1,34 +1,26 @@
-"""The C++ programs on exported encoders: the numbers of Python, and its caution."""
+"""The C++ programs on exported encoders: the numbers of Python, inputs and misuse."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from builds import output, tool
 from encoder_programs import SOURCE, Programs, built_programs
-from hostile_models import PROGRAMS, hostile_torchscript, plant
 from l63fast.assimilation.cycling import CycleResult, run_cycles
 from l63fast.assimilation.program_files import write_analyse_inputs, write_cycle_inputs
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.learning.card import CARD, FILES
-from l63fast.learning.encoders import build_encoder
-from l63fast.learning.export import load_encoder, save_model
-from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.export import load_encoder
 from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import read_dataset
 from l63fast.twin import TwinExperiment, TwinSettings
 from learning_samples import samples
+from program_models import GRU, refused, saved, written_inputs
 
 CASES = {
     "carried": (EncoderSettings("gru", "xy", 1, 16, 1, "carried"), 0.0),
@@ -36,17 +28,6 @@ CASES = {
     "model-error": (EncoderSettings("lstm", "x2z", 3, 16, 2), 0.01),
 }
 N_CYCLES, BURN_IN = 12, 5
-
-
-def saved(settings: EncoderSettings, folder: Path) -> dict[str, Any]:
-    operator = settings.operator
-    data = samples(operator, 200, window=settings.window)
-    encoder = build_encoder(settings, Normaliser.fit(data, operator))
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        encoder.head.outer.weight.normal_(std=0.05)
-    folder.mkdir(exist_ok=True)
-    return save_model(encoder, folder, {"interval": 0.1}, formats=("torchscript",))
 
 
 @dataclass(frozen=True)
@@ -112,20 +93,13 @@ def test_cycles_are_those_of_python(
 @pytest.fixture(scope="module")
 def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gru")
-    saved(EncoderSettings("gru", "xy", 2, 16), folder)
+    saved(GRU, folder)
     return folder
 
 
 @pytest.fixture
-def model(gru: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(gru, tmp_path / "model"))
-
-
-@pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    data = samples("xy", 7)
-    write_analyse_inputs(tmp_path / "in.nc", data.background, data.obs_window)
-    return tmp_path / "in.nc"
+    return written_inputs(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -151,168 +125,33 @@ def test_analyses_are_those_of_python(
     assert np.allclose(analysis, expected, rtol=0, atol=5e-5)
 
 
-def refused(
-    programs: Programs,
-    model: Path,
-    inputs: Path,
-    *words: str,
-    code: int = 1,
-    program: str = "analyse",
-) -> str:
-    """Check that a program fails in good order and writes nothing; what it said."""
-    out = inputs.with_name("out.nc")
-    done = programs.run(program, model, inputs, out, *words)
-    assert done.returncode == code, (done.returncode, done.stderr)
-    assert done.stderr.startswith("error: ")
-    assert not out.exists()
-    return done.stderr
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.promise("M2", "C++: refused before a byte is interpreted")
-def test_hostile_programs_are_not_opened(
-    programs: Programs, model: Path, inputs: Path, name: str
-) -> None:
-    trace = model / "trace"
-    plant(model, "torchscript", hostile_torchscript(name, trace))
-    for program in ("analyse", "cycle"):
-        assert "--trust" in refused(programs, model, inputs, code=2, program=program)
-    wrong = refused(programs, model, inputs, "--sha256", "ab" * 32)
-    assert "expected sha256 abab" in wrong
-    assert not trace.exists()
-    if name.startswith("Writes"):  # that the fixture is hostile indeed
-        out = inputs.with_name("out.nc")
-        programs.run("analyse", model, inputs, out, "--trust")
-        assert trace.exists()
-    if name == "AllocatesTerabytes":
-        said = refused(programs, model, inputs, "--trust")
-        assert "is not a TorchScript program" in said
-
-
-@pytest.mark.parametrize("size", [0, 1, 55, 56, 64, 1000])
-@pytest.mark.promise("I13", "an exception, never terminate")
-def test_bytes_that_are_no_program_are_errors_and_hashed_right(
-    programs: Programs, model: Path, inputs: Path, size: int
-) -> None:
-    data = bytes(i * 7 % 256 for i in range(size))
-    found = plant(model, "torchscript", data)
-    said = refused(programs, model, inputs, "--sha256", "0" * 64)
-    assert f"got {hashlib.sha256(data).hexdigest()}" in said
-    said = refused(programs, model, inputs, "--sha256", found.upper())
-    assert "is not a TorchScript program" in said
-
-
-@pytest.mark.promise("I13", "an exception, never terminate")
-def test_files_that_are_no_files_are_errors(
-    programs: Programs, model: Path, inputs: Path
-) -> None:
-    path = model / FILES["torchscript"]
-    path.unlink()
-    assert "cannot be read" in refused(programs, model, inputs, "--trust")
-    path.mkdir()
-    assert "expected a file" in refused(programs, model, inputs, "--trust")
-    path.rmdir()
-    os.mkfifo(path)
-    assert "expected a file" in refused(programs, model, inputs, "--trust")
-    said = refused(programs, model / "nowhere", inputs, "--trust")
-    assert "model.json: cannot be read" in said
-
-
-def test_a_changed_program_is_not_that_of_its_card(
-    programs: Programs, model: Path, inputs: Path
-) -> None:
-    path = model / FILES["torchscript"]
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 4
-    path.write_bytes(data)
-    said = refused(programs, model, inputs, "--trust")
-    assert "is not the file of its model card" in said
-
-
-GOOD = '"schema": 1, "hidden_size": 0, "training": {}, "encoder": {"operator": "xy", '
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "expected a value at byte 0"),
-        ("[1]", "schema: is missing"),
-        ("[" * 100_000, "expected fewer nested values"),
-        ('{"schema": 1} x', "expected the end at byte 14"),
-        ('{"schema": 1, "schema": 1}', "expected a new key"),
-        ('{"schema": 1e999}', "expected a value"),
-        ('{"schema": "\\u00zz"}', "expected four digits"),
-        ('{"schema": "x', "expected the end of a string"),
-        ('{"schema": 2}', "schema: expected a whole number from 1 to 1"),
-        ("{" + GOOD + '"window": 1e9}, "files": {"torchscript": 1}}', "window: exp"),
-        ("{" + GOOD + '"window": 2.5}, "files": {"torchscript": 1}}', "window: exp"),
-        ("{" + GOOD + '"window": 2}, "files": {}}', "lists no TorchScript program"),
-        ("{" + GOOD + '"window": 2}, "files": {"torchscript": 1}}', "sha256: is mis"),
-        (
-            "{" + GOOD.replace('"xy"', '"yx"') + '"window": 2}, "files": '
-            '{"torchscript": {"sha256": ""}}}',
-            "operator: expected a name",
-        ),
-    ],
-)
-def test_cards_that_make_no_sense_are_errors(
-    programs: Programs, model: Path, inputs: Path, text: str, expected: str
-) -> None:
-    (model / CARD).write_text(text)
-    said = refused(programs, model, inputs, "--trust")
-    assert f"{CARD}: " in said
-    assert expected in said
-
-
-def test_an_encoder_that_looks_ahead_is_not_cycled(
-    programs: Programs, model: Path, inputs: Path
-) -> None:
-    card = json.loads((model / CARD).read_text())
-    card["encoder"]["analysis_at"] = "first"
-    (model / CARD).write_text(json.dumps(card))
-    said = refused(programs, model, inputs, "--trust", program="cycle")
-    assert "sees later observations" in said
-
-
-def test_a_program_of_another_shape_is_an_error(
-    programs: Programs, model: Path, inputs: Path
-) -> None:
-    card = json.loads((model / CARD).read_text())
-    card["encoder"]["operator"] = "xyz"
-    (model / CARD).write_text(json.dumps(card))
-    data = samples("xyz", 7)
-    write_analyse_inputs(inputs, data.background, data.obs_window)
-    said = refused(programs, model, inputs, "--trust")
-    assert "the program failed" in said
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.promise("I12", "C++: NaN is an error")
 def test_inputs_that_are_not_finite_are_errors(
-    programs: Programs, model: Path, inputs: Path, bad: float
+    programs: Programs, gru: Path, inputs: Path, bad: float
 ) -> None:
     dataset = read_dataset(inputs)
     dataset["obs_window"][4, 1, 0] = bad
     dataset.to_netcdf(inputs)
-    done = programs.run("analyse", model, inputs, inputs.with_name("o.nc"), "--trust")
+    done = programs.run("analyse", gru, inputs, inputs.with_name("o.nc"), "--trust")
     assert done.returncode == 1
     assert "obs_window: expected finite values" in done.stderr
     assert "at sample 4" in done.stderr
 
 
 def test_inputs_of_another_kind_are_errors(
-    programs: Programs, model: Path, inputs: Path, tmp_path: Path
+    programs: Programs, gru: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    done = programs.run("cycle", model, inputs, tmp_path / "o.nc", "--trust")
+    done = programs.run("cycle", gru, inputs, tmp_path / "o.nc", "--trust")
     assert (done.returncode, "operator" in done.stderr) == (1, True)
     data = samples("xy", 7, window=3)
     write_analyse_inputs(inputs, data.background, data.obs_window)
-    done = programs.run("analyse", model, inputs, tmp_path / "o.nc", "--trust")
+    done = programs.run("analyse", gru, inputs, tmp_path / "o.nc", "--trust")
     assert "obs_window: expected the shape 7 2 2" in done.stderr
     inputs.write_bytes(b"CDF")
-    assert str(inputs) in refused(programs, model, inputs, "--trust")
+    assert str(inputs) in refused(programs, gru, inputs, "--trust")
     inputs.unlink()
-    assert "No such file" in refused(programs, model, inputs, "--trust")
+    assert "No such file" in refused(programs, gru, inputs, "--trust")
 
 
 @pytest.mark.parametrize(
@@ -327,27 +166,27 @@ def test_inputs_of_another_kind_are_errors(
     ],
 )
 def test_misuse_is_explained(
-    programs: Programs, model: Path, inputs: Path, words: tuple[str, ...], expected: str
+    programs: Programs, gru: Path, inputs: Path, words: tuple[str, ...], expected: str
 ) -> None:
-    said = refused(programs, model, inputs, *words, code=2)
+    said = refused(programs, gru, inputs, *words, code=2)
     assert expected in said
     assert "usage: " in said
 
 
 @pytest.mark.promise("F3", "C++: the old file stays")
 def test_a_full_disk_is_an_error_and_the_old_file_stays(
-    programs: Programs, model: Path, inputs: Path
+    programs: Programs, gru: Path, inputs: Path
 ) -> None:
     data = samples("xy", 20_000)
     write_analyse_inputs(inputs, data.background, data.obs_window)
     out = inputs.with_name("out.nc")
     out.write_bytes(b"old")
-    words = (model, inputs, out, "--trust")
+    words = (gru, inputs, out, "--trust")
     done = programs.run("analyse", *words, file_size=100_000)
     assert done.returncode == 1, done
     assert "cannot write" in done.stderr
     assert out.read_bytes() == b"old"
-    assert {path.name for path in out.parent.iterdir()} == {"model", "in.nc", "out.nc"}
+    assert {path.name for path in out.parent.iterdir()} == {"in.nc", "out.nc"}
 
 
 def test_the_declarations_are_those_of_netcdf(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ void report(const Cycles& cycles, const Seconds& s) {
   std::printf("rmse.a %.4f (95 %% %.4f to %.4f), lost %zu\n", mean, mean - 1.96 * error,
               mean + 1.96 * error, cycles.n - std::size_t(n));
   std::printf(
-      "seconds: load %.2f, truth %.2f, forecast %.2f, analysis %.2f, "
-      "write %.2f\n",
+      "seconds: load %.3f, truth %.3f, forecast %.3f, analysis %.3f, "
+      "write %.3f\n",
       s.load, s.truth, s.forecast, s.analysis, s.write);
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,7 @@ def write_encoder_speed(
     with result_directory(directory, kind=KIND) as folder:
         content = {
             "encoder": title,
-            "machine": dict(where) | versions(),
+            "machine": dict(where) | _versions(),
             "rows": {kind: asdict(times) for kind, times in rows.items()},
         }
         write_json(folder / "encoders.json", content)
@@ -56,7 +58,15 @@ def encoder_markdown(rows: Rows, title: str) -> str:
     head, *body = _cells(rows)
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *body)]
     lines.insert(1, "|---|" + "--:|" * (len(head) - 1))
-    return "\n".join([*lines, "", f"{title}; {_CAPTION}"]) + "\n"
+    made = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    return "\n".join([*lines, "", f"{title}; {_CAPTION} Made with {made}."]) + "\n"
+
+
+def _versions() -> dict[str, str]:
+    found = versions()
+    with suppress(PackageNotFoundError):  # an extra
+        found["onnxruntime"] = version("onnxruntime")
+    return found
 
 
 def encoder_table(rows: Rows, title: str) -> Table:

@@ -46,7 +46,7 @@ _NOTES: Final = (
     "model.safetensors holds the weights and runs nothing when loaded. The other files "
     "are programs: load them only if you trust whoever gave them to you.",
     "The batch size is free in every format. The window length is fixed in model.pt2, "
-    "in model.onnx, and in every format of an mlp.",
+    "in model.onnx, and in every format of an mlp or of a carried memory.",
     "parity_error is the largest difference to the encoder in eager mode after "
     "reloading, in standard deviations of each component of the truth.",
 )

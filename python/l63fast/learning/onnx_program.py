@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -104,18 +105,24 @@ class Graph:
         self._session = runtime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"]
         )
-        self._names = [array.name for array in self._session.get_inputs()]
+        self._inputs = [array.name for array in self._session.get_inputs()]
+        self._outputs = [array.name for array in self._session.get_outputs()]
+
+    def run(
+        self, background: np.ndarray, obs_window: np.ndarray, hidden: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the analysis and the next hidden state of float32 arrays."""
+        given = dict(zip(self._inputs, (background, obs_window, hidden), strict=False))
+        analysis, *later = self._session.run(self._outputs, given)
+        return analysis, later[0] if later else hidden
 
     def __call__(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the analysis and the next hidden state."""
-        arrays = (background.numpy(), obs_window.numpy(), hidden.numpy())
-        outputs = self._session.run(
-            None, dict(zip(_INPUTS[: len(self._names)], arrays, strict=False))
-        )
-        analysis, *later = map(torch.from_numpy, outputs)
-        return analysis, later[0] if later else hidden
+        """Return the same of tensors."""
+        arrays = background.numpy(), obs_window.numpy(), hidden.numpy()
+        analysis, later = map(torch.from_numpy, self.run(*arrays))
+        return analysis, later
 
 
 def onnx_from(data: bytes) -> Graph:
