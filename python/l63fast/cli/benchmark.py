@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
-from l63fast.cli.output import say
+from l63fast.cli.output import print_whole, say
 
 if TYPE_CHECKING:
     from l63fast.experiments.speed_cases import SpeedSizes
@@ -110,9 +110,7 @@ def _encoders(given: Given) -> None:
     rows = measure_encoder(encoder, sizes, given["analyse"])
     write_encoder_speed(rows, title, where, save_dir)
     if not quiet:
-        from rich.console import Console
-
-        Console().print(encoder_table(rows, title))
+        print_whole(encoder_table(rows, title))
 
 
 def _run(sizes: SpeedSizes, save_dir: Path, *, quiet: bool) -> None:
@@ -124,7 +122,5 @@ def _run(sizes: SpeedSizes, save_dir: Path, *, quiet: bool) -> None:
     rows = measure_speed(sizes, lambda row: say(f"  {row.name}", quiet=quiet))
     write_speed(rows, where, save_dir)
     if not quiet:
-        from rich.console import Console
-
-        Console().print(speed_table(rows))
+        print_whole(speed_table(rows))
         say(f"table and figure in {save_dir}")
