@@ -15,6 +15,7 @@ static long came = 0;
 
 void faults_arm(long k, int kill_instead) { left = k; kills = kill_instead; came = 0; }
 long faults_disarm(void) { left = -1; return came; }
+long faults_left(void) { return left; }
 
 static int strikes(void) {
   if (left < 0) return 0;
