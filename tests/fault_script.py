@@ -46,11 +46,12 @@ def attempt(work: Job, k: int, mode: str) -> int:
 
 
 def is_a_sentence(error: OSError | L63Error) -> bool:
-    """Whether an error is one line that says what the system said."""
-    says = os.strerror(errno.ENOSPC) in str(error) or error.errno == errno.ENOSPC
-    if not says or "\n" in str(error):
+    """Whether an error is one line that says that the disk is full, or asks it."""
+    text = str(error)
+    says = os.strerror(errno.ENOSPC) in text or "is the disk full" in text
+    if not says or "\n" in text:
         print(f"unclear: {error!r}", file=sys.stderr)
-    return "\n" not in str(error) and (says or "NetCDF: HDF error" in str(error))
+    return says and "\n" not in text
 
 
 def met(name: str, mode: str, stride: int, root: Path) -> dict[str, object]:
