@@ -78,7 +78,7 @@ def test_a_slip_is_answered_with_what_was_meant(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("train", "--model", "gur"), "'mlp', 'gru', 'lstm'"),
+        (("train", "--model", "gur"), "expected one of mlp, gru, lstm"),
         (("train", "--background", "x"), "forecast"),
         (("simulate", "--n_traj", "1"), "--n_traj"),
         (("simulate", "--sigma", "-1"), "--sigma"),

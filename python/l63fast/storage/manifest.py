@@ -124,6 +124,10 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
             f"{directory}: {kind}; expected a folder that l63fast wrote"
         )
     path = directory / MANIFEST
+    if not os.path.lexists(path):
+        raise DataFileError(
+            f"{directory}: has no {MANIFEST}; expected a folder that l63fast wrote"
+        )
     with open_regular(path, follow=False) as file, reading_errors(path):
         return Manifest.from_bytes(file.read(), path)
 
