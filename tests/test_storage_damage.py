@@ -92,3 +92,12 @@ def test_a_manifest_cannot_point_outside(tmp_path, name):
     (tmp_path / "manifest.json").write_bytes(data)
     with pytest.raises(DataFileError, match="which no result holds"):
         storage.read_manifest(tmp_path)
+
+
+def test_a_name_is_that_of_a_file_or_of_a_folder(tmp_path):
+    """A result that "was" both was replaced, and could then not be removed."""
+    record = storage.FileRecord(0, "0" * 64)
+    data = storage.Manifest("result", {"a": record, "a/b": record}).to_bytes()
+    (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises(DataFileError, match="'a' as a file and as a folder"):
+        storage.read_manifest(tmp_path)

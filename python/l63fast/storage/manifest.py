@@ -98,6 +98,8 @@ class Manifest:
         for name, record in files.items():
             if not _is_plain(name) or not _SHA256.fullmatch(record.sha256):
                 raise DataFileError(f"{path}: lists {name!r}, which no result holds")
+        for name in sorted(parents(files) & set(files)):
+            raise DataFileError(f"{path}: lists {name!r} as a file and as a folder")
         return manifest
 
 
