@@ -1,7 +1,8 @@
-"""Keeps what tests with the marker `promise` measured, for docs/promises.md.
+"""Keeps what slow tests with the marker `promise` measured, for docs/promises.md.
 
-With L63FAST_PROOFS=tests/proofs.json in the environment, a run adds what it measured
-to that file: the date, and the property "measured" of each test that has one.
+With L63FAST_PROOFS=tests/proofs.json in the environment, a run adds to that file the
+date, and the property "measured" of each test that has one. Other tests run with every
+change, and need no record.
 """
 
 from __future__ import annotations
@@ -38,5 +39,6 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what passed and proves a promise."""
-        if report.when == "call" and report.passed and "promise" in report.keywords:
+        proves = {"promise", "slow"} <= set(report.keywords)
+        if report.when == "call" and report.passed and proves:
             keep(report, Path(os.environ["L63FAST_PROOFS"]))

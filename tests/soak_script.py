@@ -77,7 +77,11 @@ def draw(looks: list[Look], path: Path) -> None:
     seconds, memory, descriptors, cycles = np.array(looks).T
     figure, axes = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
     axes.plot(seconds / 60, memory / 2**20, color="#0072B2", lw=1)
-    axes.set(xlabel="minutes", ylabel="resident memory (MiB)", ylim=(0, None))
+    axes.set(
+        xlabel="minutes",
+        ylabel="resident memory (MiB)",
+        ylim=(0, 1.25 * memory.max() / 2**20),
+    )
     axes.set_title(
         f"{cycles[-1] / 1e6:.1f} million cycles in one process; open descriptors "
         f"{descriptors.min():.0f} to {descriptors.max():.0f}",
