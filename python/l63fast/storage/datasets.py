@@ -128,9 +128,10 @@ def _created(target: Path) -> Iterator[Any]:
 
 
 def _dump(dataset: xarray.Dataset, file: Any, encoding: Any, **how: Any) -> None:
-    from xarray.backends import NetCDF4DataStore
+    from xarray import backends
 
-    dataset.dump_to_store(NetCDF4DataStore(file), encoding=encoding, **how)
+    store: Any = backends.NetCDF4DataStore
+    dataset.dump_to_store(store(file), encoding=encoding, **how)
 
 
 def _begin_blocks(first: xarray.Dataset, file: Any, along: str) -> None:
