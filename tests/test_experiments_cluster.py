@@ -112,7 +112,7 @@ def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) ->
 def test_a_worker_killed_every_two_seconds_changes_nothing(
     tmp_path: Path, record_property
 ) -> None:
-    experiment, stop = cells(50, 1500), Event()
+    experiment, stop = cells(50, 500), Event()
     serial = run_experiment(experiment, tmp_path / "serial")
     with ThreadPoolExecutor(1) as thread:
         kills = thread.submit(
