@@ -94,7 +94,7 @@ def test_a_slip_is_answered_with_what_was_meant(
         (("experiment", "--operators", "zx"), "--operators: expected x, y, z"),
         (("experiment", "--n_cycles", "3"), "--n_cycles: unknown table [cycle] in"),
         (("experiment", "--methods", "oi"), "--methods: expected a cycled experiment"),
-        (("experiment", "nosuch"), "'sakov2012'"),
+        (("experiment", "nosuch"), "sakov2012"),
         (("experiment", "sakov2012", "--methods", "no"), "--methods: sakov2012 has no"),
         (("experiment", "sakov2012", "--epochs", "3"), "--epochs: a cycled experiment"),
         (("experiment", "sakov2012", "--models", "gru"), "--models: unknown key"),
