@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import distributed
@@ -72,7 +73,14 @@ def address_of(pool: Pool) -> str:
     return str(pool._client.scheduler.address)  # type: ignore[attr-defined]
 
 
-def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int]:
+def kill_writers(
+    root: Path,
+    n_kills: int,
+    *,
+    seconds: float = 60.0,
+    calm: float = CALM,
+    stop: Event | None = None,
+) -> list[int]:
     """Kill the processes that write results below a folder, one after the other.
 
     Who writes is in the lock beside the result. No process is killed twice, nor this
@@ -81,6 +89,8 @@ def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int
     killed: list[int] = []
     deadline = time.monotonic() + seconds
     while len(killed) < n_kills and time.monotonic() < deadline:
+        if stop is not None and stop.is_set():
+            break
         for lock in _locks(root):
             try:
                 pid = parse_json(lock.read_bytes(), lock)["pid"]
@@ -92,9 +102,17 @@ def kill_writers(root: Path, n_kills: int, *, seconds: float = 60.0) -> list[int
                 except ProcessLookupError:
                     continue
                 killed.append(pid)
-                time.sleep(CALM)
+                time.sleep(calm)
+                # A worker that always dies in its imports would prove nothing.
+                n = _finished(root)
+                while stop and not stop.is_set() and _finished(root) <= n:
+                    time.sleep(0.02)
         time.sleep(0.002)
     return killed
+
+
+def _finished(root: Path) -> int:
+    return sum("manifest.json" in names for _, _, names in os.walk(root))
 
 
 def _locks(root: Path) -> list[Path]:

@@ -15,7 +15,14 @@ import pytest
 from builds import built, configured, output, tool
 from cli_runs import Command, make_command
 from encoder_programs import Programs, built_programs
+from proof_record import Recorder
 from report_help import experiment_with_report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record what proves a promise, where asked to."""
+    if "L63FAST_PROOFS" in os.environ:
+        config.pluginmanager.register(Recorder())
 
 
 @pytest.fixture

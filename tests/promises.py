@@ -6,11 +6,14 @@ Run it after a marker has changed: `python tests/promises.py`.
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from proof_record import RECORD
 
 TESTS: Final = Path(__file__).parent
 PAGE: Final = TESTS.parent / "docs" / "promises.md"
@@ -97,14 +100,24 @@ OPEN: Final[frozenset[str]] = frozenset()
 _INTRODUCTION: Final = """# What l63fast promises, and the tests that prove it
 
 Made from the markers of the tests by `python tests/promises.py`; a test compares. A
-promise without a test is open. *Default* tests run with `pytest`; the long proofs with
+promise without a test is open. The figure is what the test holds. Tests whose figure
+is "measured" in *every run* are those of `pytest`; the long proofs run with
 
-    pytest -m "slow and promise"
+    L63FAST_PROOFS=tests/proofs.json pytest -m "slow and promise"
 
-Two variables of the environment set how long two of them go on: `L63FAST_FUZZ_SECONDS`
-(60 by default, 600 for a thorough run) for each kind of file that is fuzzed, and
-`L63FAST_SOAK_MINUTES` (1 by default, 60 for a thorough run) for the process that goes
-on and on.
+which also records what they measured, and when; `python tests/promises.py` then makes
+this page. Variables of the environment make them thorough, as they were for this page:
+
+| variable | default | thorough | |
+|---|---|---|---|
+| `L63FAST_KILLS` | 100 | 1000 | kill -9, over six jobs that write |
+| `L63FAST_FLIPS` | 10000 | 10000 | single bits, over every kind of file |
+| `L63FAST_FUZZ_SECONDS` | 60 | 600 | for each of eight kinds of file |
+| `L63FAST_SOAK_MINUTES` | 1 | 60 | of cycles in one process |
+
+The curve of the hour of cycles, made by `python tests/soak_script.py 60 soak.png`:
+
+![Memory of a process that cycles three filters for an hour](images/soak.png)
 """
 
 
@@ -156,23 +169,40 @@ def _whole_file_is_slow(tree: ast.Module) -> bool:
 def page(date: str) -> str:
     """Return docs/promises.md as it should be on a date."""
     lines = [_INTRODUCTION, f"Date: {date}", ""]
-    known = proofs()
+    known, record = proofs(), recorded()
     for title, group in GROUPS.items():
         lines += [
             f"## {title}",
             "",
-            "| | promise | test | figure | run |",
+            "| | promise | test | figure | measured |",
             "|---|---|---|---|---|",
         ]
         for name, text in group.items():
             mine = [proof for proof in known if proof.promise == name]
             lines += [
                 f"| {name} | {text} | `{proof.test}` | {proof.figure} | "
-                f"{'slow' if proof.slow else 'default'} |"
+                f"{measured(proof, record)} |"
                 for proof in mine
             ] or [f"| {name} | {text} | **open** | | |"]
         lines.append("")
     return "\n".join(lines)
+
+
+def recorded() -> dict[str, dict[str, dict[str, str]]]:
+    """Return what slow tests measured: by test, then by its parameters."""
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(RECORD.read_text())
+    return found
+
+
+def measured(proof: Proof, record: dict[str, dict[str, dict[str, str]]]) -> str:
+    """Return what a proof measured and when."""
+    if not proof.slow and proof.test not in record:
+        return "every run"
+    runs = record.get(proof.test, {}).values()
+    if not runs:
+        return "not recorded"
+    said = "; ".join(dict.fromkeys(run["measured"] for run in runs))
+    return f"{said} ({min(run['date'] for run in runs)})"
 
 
 def without_date(text: str) -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event
 from unittest.mock import Mock
 
 import psutil
@@ -104,6 +105,27 @@ def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) ->
     assert len(kills.result()) == 20
     assert outcome.failures == serial.failures == {}
     assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
+
+
+@pytest.mark.slow
+@pytest.mark.promise("D1", "a kill every 2 s through 50 cells: equal sha256")
+def test_a_worker_killed_every_two_seconds_changes_nothing(
+    tmp_path: Path, record_property
+) -> None:
+    experiment, stop = cells(50, 500), Event()
+    serial = run_experiment(experiment, tmp_path / "serial")
+    with ThreadPoolExecutor(1) as thread:
+        kills = thread.submit(
+            partial(kill_writers, calm=2.0, stop=stop, seconds=900.0),
+            *(tmp_path / "killed", 1000),
+        )
+        outcome = run_experiment(experiment, tmp_path / "killed", n_workers=2)
+        stop.set()
+    n = len(kills.result())
+    assert n >= 5
+    assert outcome.failures == serial.failures == {}
+    assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
+    record_property("measured", f"{n} kills in 50 cells: 0 differing bytes")
 
 
 @pytest.mark.promise("D2", "named, the rest kept")

@@ -35,23 +35,30 @@ def met(writers: str, stride: int, root: Path, library: Path) -> list[dict]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    # The netCDF library adds lines of its own where a file cannot be closed.
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines]
 
 
 @pytest.mark.promise("F1", "killed at every k-th write, fsync, rename: 0 torn")
 @pytest.mark.promise("F3", "full disk at every k-th write, fsync, rename: 0 torn")
 @pytest.mark.promise("F6", "0 left after the next start")
+@pytest.mark.promise("I07", "full disk: old result and checkpoint intact, one sentence")
 @pytest.mark.parametrize(
     ("writers", "stride"),
     [
-        ("bytes,dataset", 9),
-        pytest.param("bytes,dataset", 1, marks=pytest.mark.slow),
-        pytest.param("cell", 1, marks=pytest.mark.slow),
-        pytest.param("figures", 1, marks=pytest.mark.slow),
+        ("bytes", 5),
+        ("dataset", 53),
+        pytest.param("bytes,dataset,shards", 1, marks=pytest.mark.slow),
+        pytest.param("train", 1, marks=pytest.mark.slow),
+        pytest.param("resumed", 5, marks=pytest.mark.slow),
+        pytest.param("export", 1, marks=pytest.mark.slow),
+        pytest.param("experiment", 3, marks=pytest.mark.slow),
+        pytest.param("figures,report", 23, marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_at_every_system_call_leaves_a_whole_result(
-    writers, stride, memory_path, library
+    writers, stride, memory_path, library, record_property
 ) -> None:
     all_found = met(writers, stride, memory_path / "faults", library)
     assert len(all_found) == 2 * len(writers.split(","))
@@ -61,3 +68,5 @@ def test_a_fault_at_every_system_call_leaves_a_whole_result(
         assert found["same_files"], found
         struck = found["counts"].get("2" if found["mode"] == "full" else "9", 0)
         assert struck > 1, "the faults must have come while something was written"
+    n = sum(sum(found["counts"].values()) for found in all_found)
+    record_property("measured", f"{writers}: {n} faults, 0 torn, left or unclear")

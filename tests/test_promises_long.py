@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from experiment_samples import tiny_cell
+import load_script
+from experiment_samples import contents, tiny_cell
 from l63fast.errors import L63Error
 from l63fast.experiments.result import Result
+from l63fast.experiments.runner import run_experiment
 from l63fast.experiments.settings_file import read_tables
 from l63fast.storage import result_directory, verify_directory
 from l63fast.twin import SPLIT_NAMES, TwinExperiment
 from storage_help import PACKAGE
+from writer_jobs import leftovers
 
 FUZZ_SECONDS = float(os.environ.get("L63FAST_FUZZ_SECONDS", "60"))
 SOAK_MINUTES = float(os.environ.get("L63FAST_SOAK_MINUTES", "1"))
@@ -121,8 +124,14 @@ def fuzz(kind: str, originals: Path, folder: Path, seconds: float, n: int) -> in
 @pytest.mark.promise("I20", "8 kinds of file, time-boxed: 0 undocumented errors")
 @pytest.mark.promise("F2", "every kind of file through its own loader: 100 % found")
 @pytest.mark.parametrize("kind", LOADERS)
-def test_mutated_files_are_refused_by_an_error_of_ours(kind, originals, tmp_path):
-    assert fuzz(kind, originals, tmp_path / "x", FUZZ_SECONDS, 0) > 100
+def test_mutated_files_are_refused_by_an_error_of_ours(
+    kind, originals, tmp_path, record_property
+):
+    tried = fuzz(kind, originals, tmp_path / "x", FUZZ_SECONDS, 0)
+    assert tried > 100
+    record_property(
+        "measured", f"{kind}: {tried} mutants in {FUZZ_SECONDS:g} s, all ours"
+    )
 
 
 WRITER = """
@@ -165,39 +174,61 @@ def test_eight_processes_write_one_result(memory_path) -> None:
     assert os.listdir(memory_path) == ["result"]
 
 
-SOAK = """
-import json, os, sys, time
-import numpy as np
-from l63fast.assimilation.cycling import run_cycles
-from l63fast.assimilation.ensemble import EnKF
-from l63fast.twin import TwinExperiment, TwinSettings
-twin = TwinExperiment.generate(TwinSettings(n_train=2, n_val=2, n_test=4, n_steps=400))
-scheme = EnKF(operator="xy", B=np.eye(3), R=np.eye(2))
-end, curve = time.monotonic() + 60 * float(sys.argv[1]), []
-while time.monotonic() < end or len(curve) < 20:
-    for _ in range(20):
-        run_cycles(scheme, twin, "test", seed=0)
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
-    curve.append((pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))))
-print(json.dumps(curve))
-"""
+@pytest.mark.slow
+@pytest.mark.promise("D1", "8 processes, one experiment, one folder: equal sha256")
+def test_eight_processes_run_one_experiment(tmp_path, record_property) -> None:
+    run_experiment(load_script.experiment(), tmp_path / "serial")
+    command = [sys.executable, load_script.__file__, str(tmp_path / "shared")]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    attempts = [int(process.communicate(timeout=600)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    assert sum(attempts) > 0, "they must have met"
+    folders = [tmp_path / name / "tiny" for name in ("serial", "shared")]
+    for cell in load_script.experiment().cells():
+        serial, shared = (contents(folder / cell.name) for folder in folders)
+        assert serial == shared, cell.name
+    assert leftovers(tmp_path) == []
+    record_property("measured", f"8 processes, {sum(attempts)} refusals: equal sha256")
 
 
 @pytest.mark.slow
 @pytest.mark.promise("F7", "L63FAST_SOAK_MINUTES of cycles: 2 % and 0 descriptors")
-def test_hours_of_cycles_take_no_more_memory() -> None:
+def test_hours_of_cycles_take_no_more_memory(tmp_path, record_property) -> None:
+    script = Path(__file__).with_name("soak_script.py")
     done = subprocess.run(
-        [sys.executable, "-c", SOAK, str(SOAK_MINUTES)],
+        [sys.executable, str(script), str(SOAK_MINUTES), str(tmp_path / "soak.png")],
         capture_output=True,
         text=True,
         timeout=60 * SOAK_MINUTES + 300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    curve = json.loads(done.stdout)
-    quarter = len(curve) // 4
-    early = max(memory for memory, _ in curve[:quarter])
-    late = max(memory for memory, _ in curve[-quarter:])
-    assert late < 1.02 * early, curve[:: max(len(curve) // 50, 1)]
-    assert curve[-1][1] == curve[0][1], "descriptors leak"
+    looks = [json.loads(line) for line in done.stdout.splitlines()]
+    growth, leak = growth_and_leak(looks)
+    assert growth < 1.02, looks[:: max(len(looks) // 50, 1)]
+    assert leak == 0, "descriptors leak"
+    assert (tmp_path / "soak.png").stat().st_size > 1000
+    cycles = looks[-1][-1] / 1e6
+    record_property(
+        "measured",
+        f"{SOAK_MINUTES:g} min, {cycles:.1f} million cycles: memory {growth - 1:+.2%}, "
+        f"{leak} descriptors",
+    )
+
+
+def growth_and_leak(looks: list[list[float]]) -> tuple[float, float]:
+    """Return the largest memory late over that early, and the descriptors gained."""
+    memory, descriptors = [look[1] for look in looks], [look[2] for look in looks]
+    quarter = len(looks) // 4
+    growth = max(memory[-quarter:]) / max(memory[:quarter])
+    return growth, descriptors[-1] - descriptors[0]
+
+
+def test_a_leak_would_be_seen() -> None:
+    """Planted: a megabyte and a descriptor more at every look."""
+    looks = [[k, 2e8 + k * 2**20, 6 + k, 1000 * k] for k in range(20)]
+    growth, leak = growth_and_leak(looks)
+    assert growth > 1.02
+    assert leak == 19

@@ -11,15 +11,16 @@ from l63fast.errors import DataFileError
 from storage_help import make
 
 
-@pytest.mark.promise("F2", "10,000 of 10,000 flips and truncations")
-def test_every_flipped_bit_and_truncation_is_found(memory_path):
+@pytest.mark.parametrize("n", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.promise("F2", "1,000 flips and truncations by default, 10,000 slow: all")
+def test_every_flipped_bit_and_truncation_is_found(memory_path, n):
     make(memory_path / "x", "some text")
     storage.verify_directory(memory_path / "x")
     rng = random.Random(2)
     files = [p for p in (memory_path / "x").rglob("*") if p.is_file()]
     assert len(files) == 3
     missed, unnamed = [], 0
-    for number in range(10_000):
+    for number in range(n):
         path = files[number % len(files)]
         good = path.read_bytes()
         bad = bytearray(good)
@@ -40,6 +41,7 @@ def test_every_flipped_bit_and_truncation_is_found(memory_path):
     storage.verify_directory(memory_path / "x")
 
 
+@pytest.mark.promise("I18", "a missing, extra file or manifest is named")
 def test_missing_and_extra_files_are_named(tmp_path):
     make(tmp_path / "x")
     (tmp_path / "x" / "figures" / "stranger").write_text("")
@@ -91,4 +93,13 @@ def test_a_manifest_cannot_point_outside(tmp_path, name):
     data = storage.Manifest("result", {name: record}).to_bytes()
     (tmp_path / "manifest.json").write_bytes(data)
     with pytest.raises(DataFileError, match="which no result holds"):
+        storage.read_manifest(tmp_path)
+
+
+def test_a_name_is_that_of_a_file_or_of_a_folder(tmp_path):
+    """A result that "was" both was replaced, and could then not be removed."""
+    record = storage.FileRecord(0, "0" * 64)
+    data = storage.Manifest("result", {"a": record, "a/b": record}).to_bytes()
+    (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises(DataFileError, match="'a' as a file and as a folder"):
         storage.read_manifest(tmp_path)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -26,6 +27,12 @@ static int strikes(void) {
   return 1;
 }
 
+/* A full disk does not refuse what is written over bytes that a file has already. */
+static int is_over_old(int fd, size_t n, off_t at) {
+  struct stat file;
+  return !kills && !fstat(fd, &file) && at + (off_t)n <= file.st_size;
+}
+
 #define REAL(type, name, ...) \
   static type (*real)(__VA_ARGS__) = 0; \
   if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
@@ -36,11 +43,11 @@ ssize_t write(int fd, const void* data, size_t n) {
 }
 ssize_t pwrite(int fd, const void* data, size_t n, off_t at) {
   REAL(ssize_t, pwrite, int, const void*, size_t, off_t);
-  return strikes() ? -1 : real(fd, data, n, at);
+  return !is_over_old(fd, n, at) && strikes() ? -1 : real(fd, data, n, at);
 }
 ssize_t pwrite64(int fd, const void* data, size_t n, off64_t at) {
   REAL(ssize_t, pwrite64, int, const void*, size_t, off64_t);
-  return strikes() ? -1 : real(fd, data, n, at);
+  return !is_over_old(fd, n, at) && strikes() ? -1 : real(fd, data, n, at);
 }
 ssize_t writev(int fd, const struct iovec* parts, int n) {
   REAL(ssize_t, writev, int, const struct iovec*, int);

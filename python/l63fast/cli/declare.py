@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, cast
 
 import typer
 
-__all__ = ["Given", "Option", "choices", "command"]
+__all__ = ["OPTIONS", "Given", "Option", "choices", "command"]
 
 # `--n-traj` is `--n_traj`: one name is declared and shown, both are understood.
 CONTEXT: Final[dict[Any, Any]] = {
@@ -117,6 +117,9 @@ class Given:
         return tables
 
 
+OPTIONS: Final[dict[str, Sequence[Option]]] = {}  # of each command, by its name
+
+
 def command(
     app: typer.Typer, options: Sequence[Option]
 ) -> Callable[[Callable[[Given], None]], Callable[[Given], None]]:
@@ -135,6 +138,7 @@ def command(
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = body.__doc__
+        OPTIONS[body.__name__] = tuple(options)
         app.command(body.__name__, context_settings=CONTEXT)(run)
         return body
 

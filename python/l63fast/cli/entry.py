@@ -21,12 +21,14 @@ from l63fast.cli import (
     tune,
 )
 from l63fast.cli.app import app
+from l63fast.cli.mistakes import UsageError, in_one_line
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error, L63Warning
 
 __all__ = ["main"]
 
 FAILED: Final = 1
 MISUSED: Final = 2
+INTERRUPTED: Final = 130
 COMMANDS: Final = (
     *(simulate.simulate, train.train, results.evaluate, results.visualize),
     *(tune.tune, experiment.experiment, report.report, export.export),
@@ -51,14 +53,21 @@ def main(command: str | None = None) -> None:
     program = None if command is None else f"python {sys.argv[0]}"
     chosen = whole if command is None else whole.commands[command]
     try:
-        chosen.main(prog_name=program or "l63fast")
+        code = chosen.main(prog_name=program or "l63fast", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UsageError as error:
+        if error.format_message():
+            _fail(in_one_line(error), MISUSED)
+        sys.exit(MISUSED)  # nothing was typed, and the help was printed
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
     except (ArgumentValueError, ArgumentTypeError) as error:
         _fail(error, MISUSED)
     except (L63Error, OSError) as error:
         _fail(error, FAILED)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception | str, code: int) -> None:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
 

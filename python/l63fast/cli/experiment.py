@@ -173,7 +173,9 @@ def chosen_experiment(given: Given) -> Experiment:
         tables = with_preset(preset, tables)  # else the file is a whole experiment
     _overrule(given, tables)
     _set_seed(given, tables)
-    name = given["name"] or (preset if config is None else Path(config).stem)
+    name = preset if config is None else Path(config).stem
+    if given["name"] is not None:
+        name = given["name"]
     chosen = resolved(
         given, tables, lambda t, source: experiment_from_tables(name, t, source=source)
     )

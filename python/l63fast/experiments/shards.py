@@ -73,7 +73,8 @@ def make_shards(
         if failures:
             raise ResultError(
                 f"{target}: {len(failures)} of {settings.n_shards} shards failed; the "
-                "others are kept, --resume makes these: " + ", ".join(failures)
+                f"others are kept, --resume makes these: {', '.join(failures)} (the "
+                f"first because: {next(iter(failures.values()))})"
             )
         for name in (*settings.names, INDEX):
             storage.move_part(made, name, working)

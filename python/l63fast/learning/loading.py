@@ -13,7 +13,7 @@ from safetensors.torch import load as safetensors_from
 from torch import Tensor
 
 from l63fast import _checks
-from l63fast.errors import BackendError, ModelFileError
+from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
 from l63fast.learning.card import CARD, FILES, settings_in
 from l63fast.learning.encoders import Encoder
@@ -110,6 +110,11 @@ def _function(
 
 
 def _card(directory: Path) -> dict[str, Any]:
+    if not (directory / CARD).exists():
+        raise DataFileError(
+            f"{directory}: has no {CARD}; expected the folder of a trained encoder, "
+            "such as results/gru_xy"
+        )
     try:
         card = json.loads(_read(directory, CARD))
     except (ValueError, RecursionError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,15 +39,8 @@ def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None
     """
     target = _checks.path("path", path)
     encoding = {name: _encoding(dataset[name]) for name in dataset.variables}
-    with writing_errors("write the data set", target):
-        try:
-            dataset.to_netcdf(
-                target, format="NETCDF4", engine="netcdf4", encoding=encoding
-            )
-        except RuntimeError as error:  # how the netCDF library reports a full disk
-            raise ResultError(
-                f"{target}: cannot write the data set: {error}"
-            ) from error
+    with _created(target) as file:
+        _dump(dataset, file, encoding)
 
 
 def write_dataset_alone(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
@@ -87,47 +81,67 @@ def write_dataset_in_blocks(
     ResultError
         If the system refuses (disk full, read-only, quota).
     """
-    import netCDF4
-
     target = _checks.path("path", path)
     waiting = iter(blocks)
+    with _created(target) as file:
+        block = next(waiting)
+        _begin_blocks(block, file, along)
+        written = block.sizes[along]
+        del block  # while the next is made
+        for variable in file.variables.values():
+            # Chunks are written whole: keeping them would only take memory.
+            variable.set_var_chunk_cache(_CACHE_BYTES)
+        for block in waiting:
+            end = written + block.sizes[along]
+            for name, content in block.variables.items():
+                if along in content.dims:
+                    file[str(name)][written:end] = content.to_numpy()
+            written = end
+            del block, content
+
+
+@contextmanager
+def _created(target: Path) -> Iterator[Any]:
+    """Give a new netCDF file to fill; it is closed if all of it could be written.
+
+    Otherwise it is never closed: where closing fails, the netCDF library reports what
+    is still open to standard output, and ends the process doing so.
+    """
+    import netCDF4
+
     with writing_errors("write the data set", target):
+        open(target, "wb").close()  # netCDF answers any failure "permission denied"
         try:
-            block = next(waiting)
-            _begin_blocks(block, target, along)
-            written = block.sizes[along]
-            del block  # while the next is made
-            with netCDF4.Dataset(target, "a") as file:
-                for variable in file.variables.values():
-                    # Chunks are written whole: keeping them would only take memory.
-                    variable.set_var_chunk_cache(_CACHE_BYTES)
-                for block in waiting:
-                    end = written + block.sizes[along]
-                    for name, content in block.variables.items():
-                        if along in content.dims:
-                            file[str(name)][written:end] = content.to_numpy()
-                    written = end
-                    del block, content
-        except RuntimeError as error:  # how the netCDF library reports a full disk
+            file = netCDF4.Dataset(target, "w", format="NETCDF4")
+            try:
+                yield file
+                file.sync()
+            except BaseException:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
+                raise
+            file.close()
+        except (RuntimeError, PermissionError) as error:
             raise ResultError(
-                f"{target}: cannot write the data set: {error}"
+                f"{target}: cannot write the data set ({error}): is the disk full, or "
+                "a quota or a limit on the size of files reached?"
             ) from error
 
 
-def _begin_blocks(first: xarray.Dataset, target: Path, along: str) -> None:
+def _dump(dataset: xarray.Dataset, file: Any, encoding: Any, **how: Any) -> None:
+    from xarray import backends
+
+    store: Any = backends.NetCDF4DataStore
+    dataset.dump_to_store(store(file), encoding=encoding, **how)
+
+
+def _begin_blocks(first: xarray.Dataset, file: Any, along: str) -> None:
     encoding: dict[Any, Any] = {name: {} for name in first.variables}
     for name, variable in first.variables.items():
         if variable.dtype.kind in "fiu":
             encoding[name]["_FillValue"] = None
         if along in variable.dims:  # a block is a chunk: it is written once
             encoding[name]["chunksizes"] = variable.shape
-    first.to_netcdf(
-        target,
-        format="NETCDF4",
-        engine="netcdf4",
-        unlimited_dims=[along],
-        encoding=encoding,
-    )
+    _dump(first, file, encoding, unlimited_dims=[along])
 
 
 def _encoding(variable: Any) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class Manifest:
         for name, record in files.items():
             if not _is_plain(name) or not _SHA256.fullmatch(record.sha256):
                 raise DataFileError(f"{path}: lists {name!r}, which no result holds")
+        for name in sorted(parents(files) & set(files)):
+            raise DataFileError(f"{path}: lists {name!r} as a file and as a folder")
         return manifest
 
 
@@ -124,6 +126,10 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
             f"{directory}: {kind}; expected a folder that l63fast wrote"
         )
     path = directory / MANIFEST
+    if not os.path.lexists(path):
+        raise DataFileError(
+            f"{directory}: has no {MANIFEST}; expected a folder that l63fast wrote"
+        )
     with open_regular(path, follow=False) as file, reading_errors(path):
         return Manifest.from_bytes(file.read(), path)
 

@@ -184,6 +184,7 @@ def open_shards(
     if manifest.kind != KIND:
         raise DataFileError(f"{directory}: expected shards, got a {manifest.kind!r}")
     names = sorted(name for name in manifest.files if name != INDEX)
+    storage.verify_file(directory, INDEX, manifest)
     for name in names:
         storage.verify_file(directory, name, manifest, size_only=not verify)
     return xr.open_mfdataset(
