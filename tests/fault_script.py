@@ -16,8 +16,9 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from forks import forked
 from l63fast.errors import L63Error
-from writer_jobs import Job, done, forked, job, leftovers, what_is_wrong
+from writer_jobs import Job, done, job, leftovers, what_is_wrong
 
 FINISHED, CLEAN, UNCLEAN = 0, 2, 3
 FAULTS = ctypes.CDLL(None, use_errno=True)

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from writer_jobs import Job, done, forked, job, leftovers, what_is_wrong
+from forks import forked
+from writer_jobs import Job, done, job, leftovers, what_is_wrong
 
 KILLS_PER_FINISH = 20
 

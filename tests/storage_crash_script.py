@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from forks import forked
 from l63fast.errors import L63Error
 from l63fast.storage import atomic, result_directory, verify_directory
 
@@ -59,18 +60,6 @@ def leftovers(root: Path) -> int:
     return len([name for name in os.listdir(root) if name != "result"])
 
 
-def fork(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-
 def kills(n: int, root: Path, writer: Callable[[Path, int], None]) -> dict[str, object]:
     target = root / "result"
     writer(target, 0)
@@ -85,7 +74,7 @@ def kills(n: int, root: Path, writer: Callable[[Path, int], None]) -> dict[str, 
             writer(target, generation)
 
     for _ in range(n):
-        pid = fork(loop)
+        pid = forked(loop)
         time.sleep(rng.uniform(0.0, 0.02))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -148,7 +137,7 @@ def each_step(root: Path, action: Callable[[], None]) -> Iterator[tuple[int, int
             if came():
                 os._exit(5)  # the call was one that may fail
 
-        _, status = os.waitpid(fork(work), 0)
+        _, status = os.waitpid(forked(work), 0)
         code = os.waitstatus_to_exitcode(status)
         yield step, code
         done = code == 0

@@ -48,19 +48,6 @@ class Job:
         return runs[1:]
 
 
-def forked(work: Callable[[], object]) -> int:
-    """Return the process id of a child that does some work and exits."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-
 def done(pid: int) -> int:
     """Return how a child ended: its exit code, -n after a signal."""
     _, status = os.waitpid(pid, 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from l63fast.cli.declare import Given
 from l63fast.cli.output import print_whole, say
@@ -34,9 +35,9 @@ def run_chosen(chosen: Experiment, given: Given, *, report: bool = False) -> boo
     place = describe_where(n_workers, scheduler)
     _announce(chosen, folder, place, quiet=given["quiet"])
     if given["dry_run"]:
-        _foresee(chosen, given["only"], n_workers, quiet=given["quiet"])
+        _foresee(chosen, cells, n_workers, quiet=given["quiet"])
         return False
-    outcome = _run(chosen, folder.parent, n_workers, scheduler, given)
+    outcome = _run(chosen, len(cells), folder.parent, n_workers, scheduler, given)
     _show(chosen, outcome, quiet=given["quiet"])
     failed = bool(outcome.failures)
     if report and outcome.results:
@@ -50,11 +51,10 @@ def _announce(chosen: Experiment, folder: Path, place: str, *, quiet: bool) -> N
     say(f"results     {folder} ({place})", quiet=quiet)
 
 
-def _foresee(chosen: Experiment, only: str, n_workers: int, *, quiet: bool) -> None:
+def _foresee(
+    chosen: Experiment, cells: Sequence[Any], n_workers: int, *, quiet: bool
+) -> None:
     """Say how many cells there are and how long they will take."""
-    from l63fast.experiments.runner import chosen_cells
-
-    cells = chosen_cells(chosen.cells(), only)
     line = f"dry run     {len(cells)} cell{'s' if len(cells) > 1 else ''}"
     if chosen.kind.expect is not None and not quiet:
         seconds, left_out = chosen.kind.expect(cells)
@@ -70,14 +70,14 @@ def _foresee(chosen: Experiment, only: str, n_workers: int, *, quiet: bool) -> N
 
 def _run(
     chosen: Experiment,
+    n_cells: int,
     root: Path,
     n_workers: int,
     scheduler: Scheduler | None,
     given: Given,
 ) -> Outcome:
-    from l63fast.experiments.runner import chosen_cells, run_experiment
+    from l63fast.experiments.runner import run_experiment
 
-    n_cells = len(chosen_cells(chosen.cells(), given["only"]))
     with task_progress(n_cells, quiet=given["quiet"]) as progress:
         try:
             return run_experiment(
