@@ -48,7 +48,7 @@ def entry(
     hard = np.random.default_rng(0).normal(1.0, 0.2, n)
     own = np.random.default_rng(seed).normal(1.0, noise, n)
     rms = score * hard * own / (hard * own).mean()
-    blocks = {"the same": np.stack([rms, rms**2], axis=1)}
+    blocks = {"the same": np.stack([rms, rms**2], axis=1)[None]}
     low, high = 0.96 * score, 1.04 * score
     given: dict[str, Any] = {
         "role": "method",
@@ -137,11 +137,9 @@ def test_methods_on_different_data_are_not_compared() -> None:
 
 
 def test_a_method_tried_on_the_first_trajectories_is_compared_on_those() -> None:
-    few = dataclasses.replace(GRU, blocks={"the same": GRU.blocks["the same"][:20]})
-    whole = (
-        GRU.blocks["the same"][:20, 0].mean() / THREE.blocks["the same"][:20, 0].mean()
-    )
-    assert few.against(THREE).ratio == pytest.approx(whole)
+    few = dataclasses.replace(GRU, blocks={"the same": GRU.blocks["the same"][:, :20]})
+    ours, theirs = (e.blocks["the same"][0, :20, 0].mean() for e in (GRU, THREE))
+    assert few.against(THREE).ratio == pytest.approx(ours / theirs)
 
 
 def test_scores_in_decibel_differ_and_have_no_ratio() -> None:

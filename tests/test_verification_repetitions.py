@@ -80,3 +80,36 @@ def test_methods_of_other_shapes_are_refused() -> None:
         Repetitions.of({})
     with pytest.raises(ArgumentValueError, match=r"means\['b'\]: expected \(2, 3\)"):
         Repetitions.of({"a": np.ones((2, 3)), "b": np.ones((2, 4))})
+
+
+def test_trainings_on_one_set_of_data_share_its_trajectories() -> None:
+    n_trainings, n = 4, 50
+    rng = np.random.default_rng(3)
+    widths: dict[str, list[float]] = {"score": [], "ratio": []}
+    for _ in range(60):
+        hard = 5.0 + rng.normal(size=n)
+        theirs = hard + 0.2 * rng.normal(size=(n_trainings, 1))
+        means = {"trained": theirs[None], "filter": hard[None, None]}
+        found = Repetitions.of(means, measure="rms", n_bootstrap=200)
+        low, high = found.score("trained")[1]
+        widths["score"].append(high - low)
+        low, high = found.compare("trained", "filter").difference_ci95
+        widths["ratio"].append(high - low)
+    assert (found.n_data, found.n_trainings) == (1, n_trainings)
+    # What is hard for all cancels in a difference; what trainings differ in does not.
+    # The spread of few trainings varies a lot, and of four the mean of it is low.
+    trainings, trajectories = 0.2**2 / n_trainings, 1.0 / n
+    expected = 2 * 1.96 * (trainings + trajectories) ** 0.5
+    assert np.mean(widths["score"]) == pytest.approx(expected, rel=0.1)
+    expected = 2 * 1.96 * trainings**0.5
+    assert np.mean(widths["ratio"]) == pytest.approx(expected, rel=0.2)
+
+
+def test_a_single_training_of_three_dimensions_is_the_bootstrap_as_before() -> None:
+    means = drawn(np.random.default_rng(4), 3, 5.0, 6.0)
+    plain = Repetitions.of(means, measure="rms", n_bootstrap=50)
+    deep = {name: values[:, None] for name, values in means.items()}
+    same = Repetitions.of(deep, measure="rms", n_bootstrap=50)
+    np.testing.assert_array_equal(same.resampled, plain.resampled)
+    with pytest.raises(ArgumentValueError, match=r"means\['b'\]: expected \(1, 2, 3\)"):
+        Repetitions.of({"a": np.ones((1, 2, 3)), "b": np.ones((1, 3, 3))})

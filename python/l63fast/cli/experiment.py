@@ -73,6 +73,11 @@ CYCLED: Final = (
     _axis("sigmas", "Observation errors, such as 0.1,1.", _reals),
     _axis("intervals", "Model steps between observations, such as 10,25.", _integers),
     _axis("seeds", "Repetitions of data and encoders, such as 0,1,2.", _integers),
+    _axis(
+        "training_seeds",
+        "Repetitions of the training of encoders alone, on the same data.",
+        _integers,
+    ),
     Option(
         "model_error",
         float,

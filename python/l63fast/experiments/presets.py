@@ -104,6 +104,9 @@ def with_preset(name: str, tables: Mapping[str, Any]) -> Tables:
     Tables that say `[methods]` themselves are whole: they replace those of the preset.
     """
     preset = deepcopy(PRESETS[name])
+    axes = tables.get("experiment", {})
+    if isinstance(axes, Mapping) and "seeds" in axes:  # which repeat trainings as well
+        preset.get("experiment", {}).pop("training_seeds", None)
     if "methods" in tables:
         preset.pop("methods", None)
     elif "methods" not in preset:

@@ -1,7 +1,8 @@
-"""Methods on the same repetitions and trajectories: intervals over both, and ranks."""
+"""Methods on the same data, in several trainings: intervals over all, and ranks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,30 +35,32 @@ class Standing:
 
 @dataclass(frozen=True, eq=False)
 class Repetitions:
-    """Scores of methods over seeds and trajectories, all resampled together.
+    """Scores of methods over data, trainings and trajectories, all resampled together.
 
-    Seeds are drawn first, then trajectories within each of them, since trajectories of
-    one seed share an encoder. One seed fewer is drawn than there are, which makes the
-    variance over seeds unbiased (McCarthy & Snowden 1985); from a single seed, the
-    intervals are over trajectories only.
+    Sets of data are drawn first and trajectories within each of them. Trainings on one
+    set of data share its trajectories: both are drawn, each for itself (the pigeonhole
+    bootstrap of Owen 2007). Of data and of trainings one fewer is drawn than there are,
+    which makes the variance over them unbiased (McCarthy & Snowden 1985); what there is
+    only one of adds nothing to an interval.
 
     Attributes
     ----------
     names : tuple of str
     scores : (n_methods,)
     resampled : (n_bootstrap, n_methods)
-    n_seeds : int
+    n_data, n_trainings : int
     """
 
     names: tuple[str, ...]
     scores: np.ndarray
     resampled: np.ndarray
-    n_seeds: int
+    n_data: int
+    n_trainings: int = 1
 
     @classmethod
     def of(
         cls,
-        means: dict[str, np.ndarray],
+        means: Mapping[str, np.ndarray],
         *,
         measure: str = "pool",
         n_bootstrap: int = 1000,
@@ -67,10 +70,12 @@ class Repetitions:
 
         Parameters
         ----------
-        means : dict of (n_seeds, n_trajectories)
-            By method, the same seeds and trajectories for all: time means of the
-            instantaneous root mean square for "rms", of its square for "pool", as
-            `trajectory_means` gives them.
+        means : dict of (n_data, n_trajectories)
+            Or of (n_data, n_trainings, n_trajectories). By method, the same data and
+            trajectories for all: time means of the instantaneous root mean square for
+            "rms", of its square for "pool", as `trajectory_means` gives them. A method
+            that is trained once, or not at all, is the same beside every training of
+            another.
         measure : {"rms", "pool"}
         n_bootstrap, seed : int
 
@@ -81,27 +86,15 @@ class Repetitions:
         """
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
-        if not means:
-            raise ArgumentValueError("means: expected at least one method, got none")
-        shape = np.shape(next(iter(means.values())))
-        arrays = [
-            _checks.array(f"means[{name!r}]", values, shape=(None, None))
-            for name, values in means.items()
-        ]
-        for name, array in zip(means, arrays, strict=True):
-            if array.shape != shape:
-                raise ArgumentValueError(
-                    f"means[{name!r}]: expected {shape}, got {array.shape}"
-                )
-        values = np.stack(arrays, axis=-1)
+        values = _together(means)
         both = np.concatenate(
             [
-                values.mean(axis=(0, 1))[None],
+                values.mean(axis=(0, 1, 2))[None],
                 _resampled(values, n_bootstrap, _checks.seed("seed", seed)),
             ]
         )
         scores = np.sqrt(both) if measure == "pool" else both
-        return cls(tuple(means), scores[0], scores[1:], len(values))
+        return cls(tuple(means), scores[0], scores[1:], *values.shape[:2])
 
     def score(self, name: str) -> tuple[float, Interval]:
         """Return the score of a method and its 95 % interval."""
@@ -129,17 +122,44 @@ class Repetitions:
         return found
 
 
+def _together(means: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the means as (n_data, n_trainings, n_trajectories, n_methods)."""
+    if not means:
+        raise ArgumentValueError("means: expected at least one method, got none")
+    arrays = {}
+    for name, given in means.items():
+        shape = (None,) * (3 if np.ndim(given) == 3 else 2)
+        values = _checks.array(f"means[{name!r}]", given, shape=shape)
+        arrays[name] = values if values.ndim == 3 else values[:, None]
+    n_data, _, n = next(iter(arrays.values())).shape
+    numbers = [values.shape[1] for values in arrays.values()]
+    trainings = next((number for number in numbers if number > 1), 1)
+    for name, values in arrays.items():
+        if values.shape not in ((n_data, trainings, n), (n_data, 1, n)):
+            expected = (n_data, n) if trainings == 1 else (n_data, trainings, n)
+            raise ArgumentValueError(
+                f"means[{name!r}]: expected {expected}, got {np.shape(means[name])}"
+            )
+    whole = (n_data, trainings, n)
+    return np.stack([np.broadcast_to(v, whole) for v in arrays.values()], axis=-1)
+
+
 def _resampled(values: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Return means (n_bootstrap, n_methods) of (n_seeds, n_trajectories, n_methods)."""
-    n_seeds, n_trajectories, n_methods = values.shape
-    if n_seeds == 1:
-        return bootstrap_means(values[0], n_bootstrap, seed)
-    drawn = n_seeds - 1
-    shape = (drawn, 1 + n_trajectories)
+    """Return resampled means (n_bootstrap, n_methods) of what `_together` gives."""
+    n_data, n_trainings, n_trajectories, n_methods = values.shape
+    if n_data == 1 and (n_trainings == 1 or n_trajectories == 1):
+        return bootstrap_means(values[0].mean(axis=0), n_bootstrap, seed)
+    n_drawn, n_taught = max(n_data - 1, 1), max(n_trainings - 1, 1)
+    shape = (n_drawn, 1 + n_trajectories + n_taught)
     means = np.empty((n_bootstrap, n_methods))
     for i in range(n_bootstrap):
         draws = _random.uniforms(seed, "bootstrap", "none", 1, shape, first=i)[0]
-        seeds = (draws[:, :1] * n_seeds).astype(np.intp)
-        picked = (draws[:, 1:] * n_trajectories).astype(np.intp)
-        means[i] = values[seeds, picked].mean(axis=(0, 1))
+        data = (draws[:, 0] * n_data).astype(np.intp)
+        picked = (draws[:, 1 : 1 + n_trajectories] * n_trajectories).astype(np.intp)
+        taught = (draws[:, 1 + n_trajectories :] * n_trainings).astype(np.intp)
+        chosen = [
+            values[d][t].mean(axis=0)[p]
+            for d, t, p in zip(data, taught, picked, strict=True)
+        ]
+        means[i] = np.mean(chosen, axis=(0, 1))
     return means

@@ -14,7 +14,12 @@ from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSetti
 if TYPE_CHECKING:
     from l63fast.learning.training import TrainResult
 
-__all__ = ["TrainedEncoder"]
+__all__ = ["TrainedEncoder", "of_training"]
+
+
+def of_training(key: str, seed: int) -> str:
+    """Return what a method is called in the training of a seed, such as "gru-t0"."""
+    return f"{key}-t{seed}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import ScoreSettings
-from l63fast.experiments.cycled.encoders import TrainedEncoder
+from l63fast.experiments.cycled.encoders import TrainedEncoder, of_training
 from l63fast.experiments.cycled.methods import method_table
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.cycled.settings import (
@@ -57,6 +58,8 @@ class CycledAxes:
         0 leaves Q as the data have it.
     seeds : tuple of int
         Repetitions of everything: of data, and of the training of encoders.
+    training_seeds : tuple of int
+        Repetitions of the training of encoders alone, all of them on the same data.
     measure : {"rms", "pool", "decibel"}
         The score that the table compares: time mean of the instantaneous root mean
         square, root of the mean square over everything, or the latter in dB.
@@ -68,9 +71,10 @@ class CycledAxes:
     model_error: float = 0.0
     measure: str = "rms"
     seeds: tuple[int, ...] = ()
+    training_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("operators", "sigmas", "intervals", "seeds"):
+        for name in ("operators", "sigmas", "intervals", "seeds", "training_seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ConfigurationError(
@@ -81,8 +85,14 @@ class CycledAxes:
             _checks.real("sigmas", sigma, above=0.0)
         for interval in self.intervals:
             _checks.count("intervals", interval, minimum=1)
-        for seed in self.seeds:
-            _checks.seed("seeds", seed)
+        for name in ("seeds", "training_seeds"):
+            for seed in getattr(self, name):
+                _checks.seed(name, seed)
+        if self.seeds and self.training_seeds:
+            raise ConfigurationError(
+                "training_seeds: expected none beside seeds, which repeat the training "
+                f"as well, got {list(self.training_seeds)}"
+            )
         _checks.real("model_error", self.model_error, minimum=0.0)
         _checks.choice("measure", self.measure, MEASURES)
 
@@ -151,20 +161,42 @@ class CycledExperiment:
         return found
 
     def cells(self) -> list[CycledCell]:
-        """Return the cells, all methods of one case together."""
-        return [
+        """Return the cells, all methods of one case together.
+
+        Raises
+        ------
+        ConfigurationError
+            If two of them would have one name.
+        """
+        cells = [
             CycledCell(
-                key,
-                case,
-                data,
-                self.cycle,
-                _seeded(method, data.seed) if self.axes.seeds else method,
-                self.scores,
-                self.axes.measure,
+                key, case, data, self.cycle, method, self.scores, self.axes.measure
             )
             for case, data in self.cases().items()
-            for key, method in self.methods.items()
+            for name, given in self.methods.items()
+            for key, method in self._trainings(name, given, data.seed)
         ]
+        for name, n in Counter(cell.name for cell in cells).items():
+            if n > 1:
+                raise ConfigurationError(
+                    f"methods: expected names that differ from those of trainings, got "
+                    f"{name} twice"
+                )
+        return cells
+
+    def _trainings(
+        self, key: str, method: Method, seed: int
+    ) -> list[tuple[str, Method]]:
+        """Return a method by its name, or by one for each of its trainings."""
+        axes = self.axes
+        if not isinstance(method, TrainedEncoder):
+            return [(key, method)]
+        if axes.training_seeds:
+            return [
+                (of_training(key, each), _with(method, each))
+                for each in axes.training_seeds
+            ]
+        return [(key, _with(method, seed) if axes.seeds else method)]
 
     def only(self, keys: list[str]) -> CycledExperiment:
         """Return the experiment with some of its methods, in the order given.
@@ -198,10 +230,8 @@ class CycledExperiment:
         )
 
 
-def _seeded(method: Method, seed: int) -> Method:
-    """Return a method that draws, where it trains, what belongs to a seed."""
-    if not isinstance(method, TrainedEncoder):
-        return method
+def _with(method: TrainedEncoder, seed: int) -> TrainedEncoder:
+    """Return an encoder whose training draws what belongs to a seed."""
     training = dataclasses.replace(method.training, seed=seed)
     return dataclasses.replace(method, training=training)
 

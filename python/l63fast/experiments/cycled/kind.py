@@ -27,7 +27,7 @@ def _described(metrics: Mapping[str, Any]) -> str:
 def announced(experiment: CycledExperiment) -> list[str]:
     """Return the lines that say what will be done."""
     cases, cycle = experiment.cases(), experiment.cycle
-    n_cells = len(cases) * len(experiment.methods)
+    n_cells = len(experiment.cells())
     first = next(iter(cases.values()))
     data = describe_data(first)
     if len(cases) > 1:

@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from l63fast import plotting
-from l63fast.experiments.cycled.repeated import (
-    has_seeds,
-    repeated_csv,
-    repeated_rows,
-)
+from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, rows_csv
+from l63fast.experiments.cycled.rows import CycledRow, group_rows, rows_csv
 from l63fast.experiments.cycled.table import caption, case_title, markdown_blocks
 from l63fast.experiments.describe import observed
 from l63fast.experiments.result import write_text
@@ -28,12 +24,11 @@ __all__ = ["write_cycled_summary"]
 
 def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> None:
     """Write tables and figures of finished results into a folder."""
-    rows = cycled_rows(results)
+    groups = [group for case in grouped(results) for group in case]
+    rows = [row for case in grouped(results) for row in group_rows(case)]
     with result_directory(directory, kind="summary") as folder:
         write_text(folder, "summary.csv", rows_csv(rows))
         write_text(folder, "table.md", markdown_blocks(results))
-        if has_seeds(results):
-            write_text(folder, "seeds.csv", repeated_csv(repeated_rows(results)))
         summary = {
             "caption": caption(results),
             "rows": [asdict(row) for row in rows],
@@ -41,35 +36,30 @@ def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> No
             "cells": [result.settings.name for result in results],
         }
         write_json(folder / "summary.json", summary)
-        for name, figure in _figures(results, rows).items():
+        for name, figure in _figures(groups, rows).items():
             plotting.save_figure(figure, folder, name)
 
 
-def _figures(
-    results: Sequence[CycledResult], rows: Sequence[CycledRow]
-) -> dict[str, Any]:
-    if has_seeds(results):
-        return {}
+def _figures(groups: Sequence[Group], rows: Sequence[CycledRow]) -> dict[str, Any]:
     one_case = len({row.case for row in rows}) == 1
-    figures = _of_one_case(results, rows) if one_case else _of_cases(rows)
-    groups: dict[str, list[list[tuple[int, float, float]]]] = {}
-    for result in results:
+    figures = _of_one_case(groups, rows) if one_case else _of_cases(rows)
+    curves: dict[str, list[list[tuple[int, float, float]]]] = {}
+    for result in (result for group in groups for result in group.results):
         if "convergence" in result.metrics:
-            group = f"observed: {observed(result.settings.data.operator)}"
-            groups.setdefault(group, []).append(_curve(result))
-    if groups:
-        figures["convergence"] = plotting.convergence(groups)
-    for result in results if one_case else ():
-        if "tuning" in result.metrics:
-            figures[f"tuning_{result.settings.key}"] = tuning_figure(
-                result.metrics, result.settings.measure
+            name = f"observed: {observed(result.settings.data.operator)}"
+            curves.setdefault(name, []).append(_curve(result))
+    if curves:
+        figures["convergence"] = plotting.convergence(curves)
+    for group in groups if one_case else ():
+        metrics = group.first.metrics
+        if "tuning" in metrics:
+            figures[f"tuning_{group.key}"] = tuning_figure(
+                metrics, group.first.settings.measure
             )
     return figures
 
 
-def _of_one_case(
-    results: Sequence[CycledResult], rows: Sequence[CycledRow]
-) -> dict[str, Any]:
+def _of_one_case(groups: Sequence[Group], rows: Sequence[CycledRow]) -> dict[str, Any]:
     title = case_title(rows[0])
     scores = {
         row.method: MethodScore(
@@ -89,9 +79,9 @@ def _of_one_case(
     if claims:
         figures["claims"] = plotting.method_claims(claims, title=title)
     ranks = {
-        _titled(result): np.asarray(result.metrics["ranks"]["shares"], dtype=float)
-        for result in results
-        if "ranks" in result.metrics
+        row.method: np.asarray(group.first.metrics["ranks"]["shares"], dtype=float)
+        for group, row in zip(groups, rows, strict=True)
+        if "ranks" in group.first.metrics
     }
     if ranks:
         figures["ranks"] = plotting.rank_histograms(ranks)
@@ -110,10 +100,6 @@ def _of_cases(rows: Sequence[CycledRow]) -> dict[str, Any]:
 def _family(row: CycledRow) -> str:
     """Return what a method is called whatever its size in this case."""
     return "optimum" if row.key == "optimum" else row.method
-
-
-def _titled(result: CycledResult) -> str:
-    return result.settings.case or str(result.metrics["label"])
 
 
 def _curve(result: CycledResult) -> list[tuple[int, float, float]]:

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
-from l63fast.experiments.cycled.published import published_for, verdict
+from l63fast.experiments.cycled.groups import Group, grouped, reference_of
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.cycled.row_numbers import (
+    NAN,
+    beside,
+    claimed,
+    mean,
+    scored,
+    standings,
+)
 from l63fast.experiments.result import csv_text
-from l63fast.verification import compare, decibel
 
-__all__ = ["CycledRow", "cycled_rows", "reference_of", "rows_csv"]
-
-NAN: Final = math.nan
-_NO_INNOVATION: Final = {"ratio": NAN, "ci95": {"ratio": (NAN, NAN)}}
-_COLUMN: Final = {
-    "rms": "rms",
-    "pool": "square",
-    "mirror_rms": "mirror_rms",
-    "mirror_pool": "mirror_square",
-}
+__all__ = ["CycledRow", "cycled_rows", "group_rows", "rows_csv"]
 
 
 @dataclass(frozen=True)
 class CycledRow:
-    """One method on one case.
+    """One method on one case, over all of its seeds.
+
+    What is no score is the mean over seeds.
 
     Attributes
     ----------
     case, key, method : str
+    n_seeds : int
+        Of data, or of trainings on the same data.
     operator : str
     sigma, interval : float
     measure : str
         The one that decides: "rms", "pool", "dB", or "mirror-aware" and one of them.
     score, low, high : float
-        By that measure, with its 95 % interval.
+        By that measure, with its 95 % interval over seeds and trajectories.
+    seed_low, seed_high : float
+        Lowest and highest score of a single seed.
+    rank : int
+        One more than there are methods of the case that are better, where the 95 %
+        interval of the paired difference excludes 0; 0 if they have no data in common.
+    equals : str
+        The methods that it is not distinguishable from.
     rms, pool, decibel : float
         Mirror-aware where the measure is; decibel is 20 log10 of pool.
     parameter : str
@@ -68,6 +75,7 @@ class CycledRow:
     case: str
     key: str
     method: str
+    n_seeds: int
     operator: str
     sigma: float
     interval: float
@@ -75,6 +83,10 @@ class CycledRow:
     score: float
     low: float
     high: float
+    seed_low: float
+    seed_high: float
+    rank: int
+    equals: str
     rms: float
     pool: float
     decibel: float
@@ -101,128 +113,58 @@ class CycledRow:
     seconds_per_analysis: float
 
 
-def reference_of(results: Sequence[CycledResult]) -> CycledResult | None:
-    """Return the result that others are measured against: the optimum of their case.
-
-    Without one it is the particle filter with most particles, if there is any.
-    """
-    best, size = None, 0.0
-    for result in results:
-        method = result.settings.method
-        if method.scheme == "optimum":
-            return result
-        particles = getattr(method, "n_particles", 0)
-        if particles > size:
-            best, size = result, particles
-    return best
-
-
 def cycled_rows(results: Sequence[CycledResult]) -> list[CycledRow]:
-    """Return one row per result, case by case.
+    """Return one row per method and case, case by case."""
+    return [row for groups in grouped(results) for row in group_rows(groups)]
+
+
+def group_rows(groups: Sequence[Group]) -> list[CycledRow]:
+    """Return the rows of one case.
 
     Methods of one label are told apart by what the experiment calls them.
     """
-    rows = []
-    for case in dict.fromkeys(result.settings.case for result in results):
-        those = [result for result in results if result.settings.case == case]
-        reference = reference_of(those)
-        labels = Counter(result.metrics["label"] for result in those)
-        for result in those:
-            label = result.metrics["label"]
-            if labels[label] > 1:
-                label = f"{label} [{result.settings.key}]"
-            rows.append(_row(result, label, reference))
-    return rows
+    reference = reference_of(groups)
+    labels = Counter(group.first.metrics["label"] for group in groups)
+    names = [
+        group.first.metrics["label"]
+        + (f" [{group.key}]" if labels[group.first.metrics["label"]] > 1 else "")
+        for group in groups
+    ]
+    places = standings(groups, names)
+    return [
+        _row(group, name, reference, places.get(name, {"rank": 0, "equals": ""}))
+        for group, name in zip(groups, names, strict=True)
+    ]
 
 
-def _row(result: CycledResult, label: str, reference: CycledResult | None) -> CycledRow:
-    cell, metrics = result.settings, result.metrics
-    parameter = metrics.get("parameter", {"name": "", "value": NAN})
-    seconds = result.timing["seconds"]
+def _row(
+    group: Group, name: str, reference: Group | None, standing: dict[str, Any]
+) -> CycledRow:
+    cell, metrics = group.first.settings, group.first.metrics
+    parameter = metrics.get("parameter", {"name": ""})["name"]
+    trained = "training" in metrics
     return CycledRow(
-        case=cell.case,
-        key=cell.key,
-        method=label,
+        case=group.case,
+        key=group.key,
+        method=name,
+        n_seeds=len(group.results),
         operator=cell.data.operator,
         sigma=cell.data.sigma,
         interval=cell.data.steps_per_cycle * cell.data.dt,
-        parameter=parameter["name"],
-        value=float(parameter["value"]),
+        parameter=parameter,
         tuned="tuning" in metrics or "convergence" in metrics,
-        training_seconds=float(seconds["tuning"]) if "training" in metrics else NAN,
-        training_resumed=bool(seconds.get("tuning_resumed", False)),
-        seconds_per_cycle=float(seconds["per_cycle"]),
-        seconds_per_analysis=float(seconds["per_analysis"] or NAN),
-        **_scored(result),
-        **_beside(result, reference),
-        **_claimed(metrics),
+        training_seconds=mean(group, "timing", "seconds.tuning") if trained else NAN,
+        training_resumed=any(
+            result.timing["seconds"].get("tuning_resumed", False)
+            for result in group.results
+        ),
+        seconds_per_cycle=mean(group, "timing", "seconds.per_cycle"),
+        seconds_per_analysis=mean(group, "timing", "seconds.per_analysis"),
+        **standing,
+        **scored(group),
+        **beside(group, reference),
+        **claimed(group),
     )
-
-
-def _scored(result: CycledResult) -> dict[str, Any]:
-    """Return the scores of a result, and what was published of the same."""
-    cell, metrics = result.settings, result.metrics
-    scores, measure = metrics["scores"], metrics["measure"]
-    prefix = _prefix(measure)
-    score = float(scores[measure])
-    low, high = map(float, scores["ci95"][measure])
-    pool = float(scores[f"{prefix}pool"])
-    shown = shown_measure(measure)
-    if cell.measure == "decibel":
-        score, low, high = (decibel(value) for value in (score, low, high))
-        shown = shown.replace("pool", "dB")
-    published = published_for(cell)
-    return {
-        "measure": shown,
-        "score": score,
-        "low": low,
-        "high": high,
-        "rms": float(scores[f"{prefix}rms"]),
-        "pool": pool,
-        "decibel": decibel(pool),
-        "published_low": NAN if published is None else published.low,
-        "published_high": NAN if published is None else published.high,
-        "verdict": "" if published is None else verdict(published, score, low, high),
-        "sign_flips": float(scores["sign_flip_rate"]),
-        "diverged": float(scores["divergence_rate"]),
-    }
-
-
-def _beside(result: CycledResult, reference: CycledResult | None) -> dict[str, Any]:
-    """Return the ratio of `pool` to that of the reference."""
-    ratio, low, high = NAN, NAN, NAN
-    if reference is not None:
-        column = _COLUMN[f"{_prefix(result.metrics['measure'])}pool"]
-        found = compare(
-            result.trajectories[column],
-            reference.trajectories[column],
-            n_bootstrap=result.settings.scores.n_bootstrap,
-            seed=result.settings.scores.seed,
-        )
-        ratio, (low, high) = found.ratio, found.ratio_ci95
-    return {
-        "over_optimum": ratio,
-        "over_optimum_low": low,
-        "over_optimum_high": high,
-    }
-
-
-def _claimed(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scheme says of its own errors."""
-    innovation = metrics.get("innovation", _NO_INNOVATION)
-    low, high = innovation["ci95"]["ratio"]
-    return {
-        "spread": float(metrics.get("spread", {"ratio": NAN})["ratio"]),
-        "innovation": float(innovation["ratio"]),
-        "innovation_low": float(low),
-        "innovation_high": float(high),
-        "crps": float(metrics.get("crps", {"crps": NAN})["crps"]),
-        "effective_size": float(metrics.get("effective_size", NAN)),
-    }
-
-
-def _prefix(measure: str) -> str:
-    return "mirror_" if measure.startswith("mirror_") else ""
 
 
 def rows_csv(rows: Sequence[CycledRow]) -> str:

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from l63fast.experiments.cycled.repeated import (
-    has_seeds,
-    repeated_lines,
-    repeated_rows,
-)
+from l63fast.experiments.cycled.groups import Group, grouped, reference_of
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
+from l63fast.experiments.cycled.rows import CycledRow, cycled_rows
 from l63fast.experiments.describe import observed
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
@@ -22,6 +18,7 @@ __all__ = [
     "blocks",
     "caption",
     "case_title",
+    "indistinct",
     "markdown_blocks",
     "rich_blocks",
 ]
@@ -37,6 +34,7 @@ class Block:
 
 
 _SHORT: Final = {"inflation": "infl.", "regularisation": "reg."}
+_MOST_SAID: Final = 8  # cases of which a sentence can be read
 
 
 def blocks(rows: Sequence[CycledRow]) -> list[Block]:
@@ -46,21 +44,6 @@ def blocks(rows: Sequence[CycledRow]) -> list[Block]:
         known = any(math.isfinite(row.over_optimum) for row in rows)
         return [_matrix(rows), *([_ratios(rows)] if known else [])]
     return [_scores(rows), _claims(rows)]
-
-
-def _over_seeds(results: Sequence[CycledResult]) -> Block:
-    rows = repeated_rows(results)
-    header = ("case", "method", rows[0].measure, "95 %", "rank", "not distinguishable")
-    seeds = max(row.n_seeds for row in rows)
-    return Block(
-        f"over {seeds} seeds and their trajectories", header, repeated_lines(rows)
-    )
-
-
-def _tables(results: Sequence[CycledResult]) -> list[Block]:
-    if has_seeds(results):
-        return [_over_seeds(results)]
-    return blocks(cycled_rows(results))
 
 
 def _scores(rows: Sequence[CycledRow]) -> Block:
@@ -199,19 +182,19 @@ def _range(low: float, high: float, style: str = ".4g") -> str:
 
 def caption(results: Sequence[CycledResult]) -> str:
     """Return what the tables show and on how many samples."""
+    cases = grouped(results)
     cell, metrics = results[0].settings, results[0].metrics
-    references = {
-        found.metrics["label"]
-        for case in dict.fromkeys(r.settings.case for r in results)
-        if (found := reference_of([r for r in results if r.settings.case == case]))
-    }
+    found = [reference_of(groups) for groups in cases]
+    references = {str(group.first.metrics["label"]) for group in found if group}
     against = " or ".join(sorted(references)) if len(references) < 3 else "the optimum"
+    seeds = _seeds([group for groups in cases for group in groups])
     return (
         f"{metrics['n_trajectories']} test trajectories, {metrics['n_cycles']} cycles "
-        f"each after {cell.cycle.burn_in:g} time units. rms: time mean of the "
+        f"each after {cell.cycle.burn_in:g} time units{seeds}. rms: time mean of the "
         "instantaneous root mean square; pool: root of the mean square over everything"
         f"{f'; / optimum: pool over that of {against}, paired' if references else ''}. "
-        "Intervals: 95 %, bootstrap over trajectories. within: inside the published "
+        f"Intervals: 95 %, bootstrap over {'seeds and ' if seeds else ''}trajectories. "
+        "within: inside the published "
         "range widened by twice the half-width of the interval. spread: the claimed "
         "over the error made. innov.: mean of d' S^-1 d / m, 1 where the innovations d "
         "have the covariance S that is claimed. Numbers were tuned, and "
@@ -219,21 +202,61 @@ def caption(results: Sequence[CycledResult]) -> str:
     )
 
 
+def _seeds(groups: Sequence[Group]) -> str:
+    """Return how often methods were repeated, in words; nothing if they were not."""
+    said = []
+    for what, several in (
+        ("trainings", [len(g.results) for g in groups if len(g.blocks) == 1]),
+        ("seeds of data and training", [len(g.blocks) for g in groups]),
+    ):
+        numbers = sorted({number for number in several if number > 1})
+        if numbers:
+            ends = dict.fromkeys((numbers[0], numbers[-1]))
+            said.append(f"; means over {'–'.join(map(str, ends))} {what}")
+    return "".join(said)
+
+
+def indistinct(rows: Sequence[CycledRow]) -> str:
+    """Return which methods cannot be told apart, in a sentence per case."""
+    cases = dict.fromkeys(row.case for row in rows)
+    if len(cases) > _MOST_SAID:
+        return ""
+    sentences = []
+    for case in cases:
+        those = [row for row in rows if row.case == case]
+        pairs = [
+            f"{row.method} and {other}"
+            for i, row in enumerate(those)
+            for other in row.equals.split("; ")
+            if other in {later.method for later in those[i + 1 :]}
+        ]
+        if pairs:
+            where = f" ({case_title(those[0])})" if len(cases) > 1 else ""
+            sentences.append(f"Not distinguishable{where}: {'; '.join(pairs)}.")
+    return " ".join(sentences)
+
+
+def _notes(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
+    return " ".join(filter(None, [indistinct(rows), caption(results)]))
+
+
 def rich_blocks(results: Sequence[CycledResult]) -> Any:
     """Return the tables for a terminal, 80 columns wide or more."""
-    from rich.console import Group
+    from rich.console import Group as Together
 
+    rows = cycled_rows(results)
     tables = [
         terminal_table(block.header, block.rows, title=block.title)
-        for block in _tables(results)
+        for block in blocks(rows)
     ]
-    return Group(*tables, caption(results))
+    return Together(*tables, _notes(results, rows))
 
 
 def markdown_blocks(results: Sequence[CycledResult]) -> str:
     """Return the tables as Markdown."""
+    rows = cycled_rows(results)
     lines: list[str] = []
-    for block in _tables(results):
+    for block in blocks(rows):
         table = markdown_table(block.header, block.rows)
         lines += [f"**{block.title}**", "", table, ""]
-    return "\n".join([*lines, caption(results), ""])
+    return "\n".join([*lines, _notes(results, rows), ""])

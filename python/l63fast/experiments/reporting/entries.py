@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-import numpy as np
-
 from l63fast.experiments.describe import observed
-from l63fast.verification import Comparison, compare
+from l63fast.experiments.seeds import Blocks, aligned
+from l63fast.verification import Comparison, Repetitions
 
 __all__ = ["NAN", "Case", "Entry", "contenders", "optimum_of", "three_d_var_of"]
 
@@ -63,7 +62,7 @@ class Entry:
         With its 95 % interval.
     rms, pool : float
         Mirror-aware where the measure is.
-    blocks : dict of (n_trajectories, 2)
+    blocks : dict of (n_trainings, n_trajectories, 2)
         Time means of the instantaneous rms and of its square, by the hash of the test
         trajectories: a method that was tried on fewer of them has the first ones.
     numbers : dict
@@ -88,7 +87,7 @@ class Entry:
     high: float
     rms: float
     pool: float
-    blocks: Mapping[str, np.ndarray]
+    blocks: Blocks
     numbers: dict[str, float] = field(default_factory=dict)
     verdict: str = ""
     results: tuple[Any, ...] = ()
@@ -107,7 +106,7 @@ class Entry:
     @property
     def n_trajectories(self) -> int:
         """How many test trajectories there are, in all."""
-        return sum(len(block) for block in self.blocks.values())
+        return sum(block.shape[1] for block in self.blocks.values())
 
     @cached_property
     def _scoring(self) -> dict[str, int]:
@@ -117,24 +116,21 @@ class Entry:
         )
 
     def against(self, other: Entry, *, pool: bool = False) -> Comparison:
-        """Return this score beside another of the same case, paired by trajectory.
+        """Return this score beside another of the same case, paired.
 
         By the measure that decides, or by `pool`; dB compare by pool. Trajectories that
         only one of them was tried on are left out.
         """
         by_pool = pool or not self.measure.endswith("rms")
         column = int(by_pool)
-        both = [key for key in self.blocks if key in other.blocks]
+        both = aligned(self.blocks, other.blocks)
         if not both:
             nothing = (NAN, NAN)
             return Comparison(NAN, nothing, NAN, nothing)
-        sizes = {k: min(len(self.blocks[k]), len(other.blocks[k])) for k in both}
-        return compare(
-            np.concatenate([self.blocks[k][:n, column] for k, n in sizes.items()]),
-            np.concatenate([other.blocks[k][:n, column] for k, n in sizes.items()]),
-            measure="pool" if by_pool else "rms",
-            **self._scoring,
-        )
+        means = {name: v[..., column] for name, v in zip("ab", both, strict=True)}
+        measure = "pool" if by_pool else "rms"
+        found = Repetitions.of(means, measure=measure, **self._scoring)
+        return found.compare("a", "b")
 
 
 def contenders(entries: Sequence[Entry]) -> list[Entry]:

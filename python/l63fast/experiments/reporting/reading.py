@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from l63fast.experiments.cycled.groups import Group, grouped, reference_of
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.rows import CycledRow, cycled_rows, reference_of
+from l63fast.experiments.cycled.rows import CycledRow, group_rows
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.optimum import optimum_of as best_of
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.names import case_notes, method_names
-from l63fast.experiments.reporting.seeds import averaged, by_seed
+from l63fast.experiments.reporting.seeds import averaged
 from l63fast.experiments.reporting.source import Source
 from l63fast.experiments.result import VARIABLES, Result
+from l63fast.experiments.seeds import by_seed
 from l63fast.verification import trajectory_means
 
 __all__ = ["entries_of"]
@@ -40,44 +42,34 @@ def entries_of(source: Source) -> list[Entry]:
 
 def _of_cycled(results: Sequence[CycledResult]) -> list[Entry]:
     entries = []
-    rows = {id(result): row for result, row in _with_rows(results)}
-    references = {
-        id(reference_of([r for r in results if r.settings.case == case]))
-        for case in dict.fromkeys(r.settings.case for r in results)
-    }
-    for group in by_seed(results):
-        first = group[0]
-        row = rows[id(first)]
-        role = "optimum" if id(first) in references else "method"
-        if first.settings.method.scheme == "climatology":
-            role = "baseline"
-        entry = Entry(
-            case=_case(first),
-            method=_method(row, first),
-            role=role,
-            scheme=first.settings.method.scheme,
-            measure=row.measure,
-            score=row.score,
-            low=row.low,
-            high=row.high,
-            rms=row.rms,
-            pool=row.pool,
-            blocks={},
-            numbers=_cycled_numbers(row, first.metrics),
-            verdict=row.verdict,
-            results=tuple(group),
-        )
-        entries.append(averaged(entry, [_cycled_means(r) for r in group]))
+    for groups in grouped(results):
+        reference = reference_of(groups)
+        for group, row in zip(groups, group_rows(groups), strict=True):
+            entries.append(_of_group(group, row, is_best=group is reference))
     return entries
 
 
-def _with_rows(
-    results: Sequence[CycledResult],
-) -> list[tuple[CycledResult, CycledRow]]:
-    """Return each result with its row: rows come case by case."""
-    cases = dict.fromkeys(result.settings.case for result in results)
-    ordered = [r for case in cases for r in results if r.settings.case == case]
-    return list(zip(ordered, cycled_rows(results), strict=True))
+def _of_group(group: Group, row: CycledRow, *, is_best: bool) -> Entry:
+    first = group.first
+    role = "optimum" if is_best else "method"
+    if first.settings.method.scheme == "climatology":
+        role = "baseline"
+    return Entry(
+        case=_case(first),
+        method=_method(row, first),
+        role=role,
+        scheme=first.settings.method.scheme,
+        measure=row.measure,
+        score=row.score,
+        low=row.low,
+        high=row.high,
+        rms=row.rms,
+        pool=row.pool,
+        blocks=group.blocks,
+        numbers=_cycled_numbers(row, group),
+        verdict=row.verdict,
+        results=group.results,
+    )
 
 
 def _method(row: CycledRow, result: CycledResult) -> str:
@@ -94,17 +86,13 @@ def _case(result: Any, more: str = "") -> Case:
     return Case(data.operator, data.sigma, data.steps_per_cycle * data.dt, more)
 
 
-def _cycled_means(result: CycledResult) -> np.ndarray:
-    prefix = "mirror_" if result.metrics["measure"].startswith("mirror_") else ""
-    columns = [result.trajectories[f"{prefix}{name}"] for name in ("rms", "square")]
-    return np.stack(columns, axis=1)
-
-
-def _cycled_numbers(row: CycledRow, metrics: Mapping[str, Any]) -> dict[str, float]:
+def _cycled_numbers(row: CycledRow, group: Group) -> dict[str, float]:
+    n_seeds = len(group.results)
+    p95 = [float(result.metrics["scores"]["p95"]) for result in group.results]
     numbers = {
         "diverged": row.diverged,
         "sign_flips": row.sign_flips,
-        "p95": float(metrics["scores"]["p95"]),
+        "p95": float(np.mean(p95)),
         "per_cycle": row.seconds_per_cycle,
         "per_analysis": row.seconds_per_analysis,
         "training": row.training_seconds,
@@ -112,6 +100,9 @@ def _cycled_numbers(row: CycledRow, metrics: Mapping[str, Any]) -> dict[str, flo
         "innovation": row.innovation,
         "published_low": row.published_low,
         "published_high": row.published_high,
+        "n_seeds": float(n_seeds) if n_seeds > 1 else NAN,
+        "seed_low": row.seed_low if n_seeds > 1 else NAN,
+        "seed_high": row.seed_high if n_seeds > 1 else NAN,
     }
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
 

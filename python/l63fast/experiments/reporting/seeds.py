@@ -1,80 +1,65 @@
-"""Cells that differ in their seed only, taken together as one entry."""
+"""The entry of a method over its seeds."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
 
 import numpy as np
 
 from l63fast.experiments.reporting.entries import Entry
-from l63fast.experiments.settings_file import dump_tables
-from l63fast.verification import decibel
-from l63fast.verification.bootstrap import bootstrap_means, interval
-from l63fast.verification.measures import finish
+from l63fast.experiments.seeds import aligned, blocks_of
+from l63fast.verification import Repetitions, decibel
+from l63fast.verification.measures import MEASURES, finish
 
-__all__ = ["averaged", "by_seed"]
-
-# What a repetition changes: its seed, and the names that say it.
-_OF_A_SEED: Final = ("seed", "case", "name")
-
-
-def by_seed(results: Iterable[Any]) -> list[list[Any]]:
-    """Return results in groups that differ in nothing but seeds, in their order."""
-    groups: dict[str, list[Any]] = {}
-    for result in results:
-        key = dump_tables(_without_seeds(result.settings.to_tables()))
-        groups.setdefault(key, []).append(result)
-    return list(groups.values())
-
-
-def _test_data(result: Any) -> str:
-    """Return the hash of the test trajectories of a result."""
-    return str(result.metrics["data"].get("test"))
-
-
-def _without_seeds(tables: Any) -> Any:
-    if not isinstance(tables, dict):
-        return tables
-    return {k: _without_seeds(v) for k, v in tables.items() if k not in _OF_A_SEED}
+__all__ = ["averaged"]
 
 
 def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
     """Return the entry as the mean over its seeds, with the means of each.
 
-    Means over seeds of the same test trajectories are taken trajectory by trajectory;
-    other test trajectories stand beside them. The interval is over trajectories, and
+    The interval is over seeds and trajectories, as `verification.Repetitions` gives it;
     the scores of the single seeds stand beside it.
+
+    Parameters
+    ----------
+    entry : Entry
+    means : sequence of (n_trajectories, 2)
+        Of each of its results, as `verification.trajectory_means` gives them.
     """
-    by_data: dict[str, list[np.ndarray]] = {}
-    for result, found in zip(entry.results, means, strict=True):
-        by_data.setdefault(_test_data(result), []).append(found)
-    blocks = {key: np.mean(by_data[key], axis=0) for key in sorted(by_data)}
+    blocks = blocks_of(entry.results, means)
     if len(means) == 1:
         return dataclasses.replace(entry, blocks=blocks)
-    mean = np.concatenate(list(blocks.values()))
-    by_pool = int(not entry.measure.endswith("rms"))
+    [values] = aligned(blocks)
     how = entry.results[0].settings.scores
-    resampled = finish(bootstrap_means(mean, how.n_bootstrap, how.seed))
-    scores = [finish(m.mean(axis=0)) for m in (mean, *means)]
-    ends = interval(resampled[:, by_pool])
-    values = [*(s[by_pool] for s in scores), *ends]
+    scores = {
+        measure: Repetitions.of(
+            {entry.method: values[..., i]},
+            measure=measure,
+            n_bootstrap=how.n_bootstrap,
+            seed=how.seed,
+        ).score(entry.method)
+        for i, measure in enumerate(MEASURES)
+    }
+    measure = MEASURES[int(not entry.measure.endswith("rms"))]
+    score, (low, high) = scores[measure]
+    single = [finish(m.mean(axis=0))[MEASURES.index(measure)] for m in means]
+    shown = [score, low, high, min(single), max(single)]
     if entry.in_decibel:
-        values = [decibel(float(value)) for value in values]
-    score, *single, low, high = map(float, values)
+        shown = [decibel(float(value)) for value in shown]
+    score, low, high, seed_low, seed_high = map(float, shown)
     return dataclasses.replace(
         entry,
         score=score,
         low=low,
         high=high,
-        rms=float(scores[0][0]),
-        pool=float(scores[0][1]),
+        rms=scores["rms"][0],
+        pool=scores["pool"][0],
         blocks=blocks,
         numbers={
             **entry.numbers,
             "n_seeds": float(len(means)),
-            "seed_low": min(single),
-            "seed_high": max(single),
+            "seed_low": seed_low,
+            "seed_high": seed_high,
         },
     )

@@ -1,0 +1,95 @@
+"""The results of a cycled experiment by case and method, all seeds of one together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from l63fast.experiments.cycled.encoders import TrainedEncoder, of_training
+from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.cycled.settings import CycledCell
+from l63fast.experiments.seeds import Blocks, blocks_of, by_seed
+from l63fast.experiments.settings_file import dump_tables
+
+__all__ = ["Group", "grouped", "reference_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One method on one case: its results with every seed.
+
+    Attributes
+    ----------
+    results : tuple of CycledResult
+        They differ in seeds only.
+    """
+
+    results: tuple[CycledResult, ...]
+
+    @property
+    def first(self) -> CycledResult:
+        """The result whose settings and names stand for all."""
+        return self.results[0]
+
+    @property
+    def key(self) -> str:
+        """What the method is called in its experiment."""
+        cell = self.first.settings
+        if not isinstance(cell.method, TrainedEncoder):
+            return cell.key
+        return cell.key.removesuffix(of_training("", cell.method.training.seed))
+
+    @property
+    def case(self) -> str:
+        """What the data are called in it, whatever their seed."""
+        return _case(self.first.settings)
+
+    @property
+    def is_mirror_aware(self) -> bool:
+        """Whether the measure that decides is blind to the sign of x and y."""
+        return str(self.first.metrics["measure"]).startswith("mirror_")
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Time means of rms and of its square, as in `seeds.blocks_of`."""
+        prefix = "mirror_" if self.is_mirror_aware else ""
+        names = [f"{prefix}{name}" for name in ("rms", "square")]
+        means = [
+            np.stack([result.trajectories[name] for name in names], axis=1)
+            for result in self.results
+        ]
+        return blocks_of(self.results, means)
+
+
+def _case(cell: CycledCell) -> str:
+    return cell.case.removesuffix(f"r{cell.data.seed}").removesuffix("_")
+
+
+def grouped(results: Sequence[CycledResult]) -> list[list[Group]]:
+    """Return the groups of each case, in the order of the results."""
+    cases: dict[str, list[Group]] = {}
+    for results_of_one in by_seed(results):
+        cell = results_of_one[0].settings
+        data = {k: v for k, v in cell.to_tables()["data"].items() if k != "seed"}
+        group = Group(tuple(results_of_one))
+        cases.setdefault(dump_tables({"data": data}), []).append(group)
+    return list(cases.values())
+
+
+def reference_of(groups: Sequence[Group]) -> Group | None:
+    """Return the group that others are measured against: the optimum of their case.
+
+    Without one it is the particle filter with most particles, if there is any.
+    """
+    best, size = None, 0.0
+    for group in groups:
+        method = group.first.settings.method
+        if method.scheme == "optimum":
+            return group
+        particles = getattr(method, "n_particles", 0)
+        if particles > size:
+            best, size = group, particles
+    return best

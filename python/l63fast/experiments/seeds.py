@@ -1,0 +1,63 @@
+"""Cells that differ in seeds only: which they are, and their trajectories together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast.experiments.settings_file import dump_tables
+
+__all__ = ["Blocks", "aligned", "blocks_of", "by_seed"]
+
+# Time means (n_trainings, n_trajectories, n_columns) by the hash of the test data.
+Blocks = Mapping[str, np.ndarray]
+
+# What a repetition changes: its seed, and the names that say it.
+_OF_A_SEED: Final = ("seed", "key", "case", "name")
+
+
+def by_seed(results: Iterable[Any]) -> list[list[Any]]:
+    """Return results in groups that differ in nothing but seeds, in their order."""
+    groups: dict[str, list[Any]] = {}
+    for result in results:
+        key = dump_tables(_without_seeds(result.settings.to_tables()))
+        groups.setdefault(key, []).append(result)
+    return list(groups.values())
+
+
+def _without_seeds(tables: Any) -> Any:
+    if not isinstance(tables, dict):
+        return tables
+    return {k: _without_seeds(v) for k, v in tables.items() if k not in _OF_A_SEED}
+
+
+def blocks_of(results: Sequence[Any], means: Sequence[np.ndarray]) -> Blocks:
+    """Return the time means of results of one group, by what they were tested on."""
+    by_data: dict[str, list[np.ndarray]] = {}
+    for result, found in zip(results, means, strict=True):
+        by_data.setdefault(str(result.metrics["data"].get("test")), []).append(found)
+    return {key: np.stack(by_data[key]) for key in sorted(by_data)}
+
+
+def aligned(*methods: Blocks) -> list[np.ndarray]:
+    """Return the means of methods on the trajectories that all of them were tried on.
+
+    Returns
+    -------
+    list of (n_data, n_trainings, n_trajectories, n_columns)
+        As `verification.Repetitions` wants them: n_trainings is 1 for a method that is
+        not trained. A method that was tried on fewer trajectories than another has the
+        first ones. Empty if the methods have no test data in common.
+    """
+    common = [key for key in methods[0] if all(key in other for other in methods)]
+    if not common:
+        return []
+    n = min(blocks[key].shape[1] for blocks in methods for key in common)
+    trained = [min(len(blocks[key]) for key in common) for blocks in methods]
+    most = min((number for number in trained if number > 1), default=1)
+    return [
+        np.stack([blocks[key][: min(number, most), :n] for key in common])
+        for blocks, number in zip(methods, trained, strict=True)
+    ]
