@@ -29,8 +29,10 @@ ACROSS: Final = {
     "interval": "time between observations (time units)",
     "window": "observations in the window, L",
     "n_iterations": "iterations of the fixed point, K",
+    "unroll": "cycles that one update learns from",
+    "training_seconds": "training time (s)",
 }
-_COUNTS: Final = ("window", "n_iterations")
+_COUNTS: Final = ("window", "n_iterations", "unroll")
 
 
 @styled

@@ -30,13 +30,19 @@ _CYCLES: Final[Tables] = {
 }
 
 
-def _encoder(model: str, **settings: Any) -> Tables:
+def _encoder(
+    model: str,
+    *,
+    training: Tables | None = None,
+    cycles: Tables | None = None,
+    **settings: Any,
+) -> Tables:
     return {
         "scheme": "encoder",
         "model": model,
         **settings,
-        "training": _TRAINING,
-        "cycles": _CYCLES,
+        "training": {**_TRAINING, **(training or {})},
+        "cycles": {**_CYCLES, **(cycles or {})},
     }
 
 
@@ -61,8 +67,36 @@ _SAKOV2012: Final[Tables] = {
     "4dvar-8": {},
     "enkf-10": {},
 }
-_KNET: Final = _encoder("gru")
-_KNET["cycles"] = {**_CYCLES, "start_sigma": 0.3}
+_KNET: Final = _encoder("gru", cycles={"start_sigma": 0.3})
+_SHORT: Final = {"epochs": 5}
+
+
+def _settings() -> Tables:
+    """Return variants of the GRU's recipe; but for the first four of about one cost."""
+    epochs = {"epochs": 8}
+    cost = _CYCLES["updates"] * _CYCLES["unroll"]
+    return {
+        **{f"gru-{n}": _encoder("gru", training={"epochs": n}) for n in (2, 4, 8, 16)},
+        **{
+            f"gru-unroll-{n}": _encoder(
+                "gru",
+                training=epochs,
+                cycles={"unroll": n, "first_unroll": min(n, 8), "updates": cost // n},
+            )
+            for n in (3, 6, 12, 48)
+        },
+        **{
+            f"gru-k-{k}": _encoder("gru", n_iterations=k, training={"epochs": n})
+            for k, n in ((2, 6), (4, 4))
+        },
+        **{
+            f"gru-window-{n}": _encoder(
+                "gru", memory="window", window=n, training=epochs
+            )
+            for n in (1, 2, 4, 8)
+        },
+    }
+
 
 ENCODERS: Final[dict[str, Tables]] = {
     # The three architectures at equal budget, beside their classical rivals.
@@ -81,12 +115,10 @@ ENCODERS: Final[dict[str, Tables]] = {
     "encoders-short": _on(
         "sakov2012",
         {
-            **{
-                key: {**table, "training": {**_TRAINING, "epochs": 5}}
-                if "training" in table
-                else table
-                for key, table in _SAKOV2012.items()
-            },
+            **_SAKOV2012,
+            "gru": _encoder("gru", training=_SHORT),
+            "lstm": _encoder("lstm", training=_SHORT),
+            "mlp": _encoder("mlp", training=_SHORT, memory="window", window=1),
             "pf-4000": {},
         },
         training_seeds=[0],
@@ -101,6 +133,10 @@ ENCODERS: Final[dict[str, Tables]] = {
     "encoders-wiljes2017": _on(
         "wiljes2017",
         {"gru": _encoder("gru"), "4dvar-8": {}, "enkf-n-30": {}, "pf-4000": {}},
+    ),
+    # What a recipe is made of: training time, unroll, iterations, observations seen.
+    "encoders-settings": _on(
+        "sakov2012", {**_settings(), "3dvar": {}, "pf-4000": {}}, training_seeds=[0]
     ),
     "encoders-knet": _on("knet", {"gru": _KNET, "extkf": {}, "enkf-20": {}}),
 }

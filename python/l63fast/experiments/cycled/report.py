@@ -13,6 +13,7 @@ from l63fast import plotting
 from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, group_rows, rows_csv
+from l63fast.experiments.cycled.setting_figures import setting_figures
 from l63fast.experiments.cycled.table import caption, case_title, markdown_blocks
 from l63fast.experiments.describe import observed
 from l63fast.experiments.result import write_text
@@ -85,7 +86,7 @@ def _of_one_case(groups: Sequence[Group], rows: Sequence[CycledRow]) -> dict[str
     }
     if ranks:
         figures["ranks"] = plotting.rank_histograms(ranks)
-    return figures
+    return figures | dict(setting_figures(groups, rows))
 
 
 def _of_cases(rows: Sequence[CycledRow]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Scores of encoders against a setting in which the methods of an experiment differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from l63fast import plotting
+from l63fast.experiments.cycled.encoders import TrainedEncoder
+from l63fast.experiments.cycled.groups import Group, reference_of
+from l63fast.experiments.cycled.methods import method_table
+from l63fast.experiments.cycled.rows import CycledRow
+from l63fast.experiments.settings_file import dump_tables
+
+__all__ = ["setting_figures"]
+
+# Methods that differ in such a setting, and at most in how long they were trained, make
+# a line, so that settings can be compared at equal cost.
+_SETTINGS: Final = {
+    "unroll": ("cycles", "unroll"),
+    "n_iterations": ("", "n_iterations"),
+    "window": ("", "window"),
+    "training_seconds": ("training", "epochs"),
+}
+_HOW_LONG: Final = (
+    ("training", "epochs"),
+    ("cycles", "updates"),
+    ("cycles", "first_unroll"),
+)
+_LEVEL: Final = ("3dvar", "4dvar")
+_FEWEST: Final = 3
+
+Line = dict[float, plotting.MethodScore]
+
+
+def setting_figures(
+    groups: Sequence[Group], rows: Sequence[CycledRow]
+) -> Iterator[tuple[str, Any]]:
+    """Yield name and figure for each setting of which an encoder has several values.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        The methods of one case.
+    rows : sequence of CycledRow
+        Theirs.
+    """
+    for axis in _SETTINGS:
+        lines = _lines(groups, rows, axis)
+        if not lines:
+            continue
+        values = sorted({value for line in lines.values() for value in line})
+        for group, row in zip(groups, rows, strict=True):
+            if group is reference_of(groups) or group.first.settings.method.scheme in (
+                _LEVEL
+            ):
+                lines[row.method] = dict.fromkeys(values, _score(row))
+        panels = {("", ""): lines}
+        label = rows[0].measure
+        yield f"by_{axis}", plotting.scores_across(panels, axis, label=label)
+
+
+def _lines(
+    groups: Sequence[Group], rows: Sequence[CycledRow], axis: str
+) -> dict[str, Line]:
+    """Return score by value of a setting, by what encoders are called without it."""
+    found: dict[str, tuple[str, Line]] = {}
+    for group, row in zip(groups, rows, strict=True):
+        method = group.first.settings.method
+        if isinstance(method, TrainedEncoder):
+            table = method_table(method)
+            section, name = _SETTINGS[axis]
+            value = (table[section] if section else table)[name]
+            x = row.training_seconds if axis == "training_seconds" else float(value)
+            label = _name(group, axis)
+            found.setdefault(_rest(table, axis), (label, {}))[1][x] = _score(row)
+    return {name: line for name, line in found.values() if len(line) >= _FEWEST}
+
+
+def _name(group: Group, axis: str) -> str:
+    label = str(group.first.metrics["label"])
+    return label.partition(", L=")[0] if axis == "window" else label
+
+
+def _rest(table: dict[str, Any], axis: str) -> str:
+    """Return the settings of a method that its line has in common."""
+    left_out = {_SETTINGS[axis], *(_HOW_LONG if axis != "training_seconds" else ())}
+    kept: dict[str, Any] = {}
+    for section, value in table.items():
+        if isinstance(value, dict):
+            kept[section] = {
+                k: v
+                for k, v in value.items()
+                if (section, k) not in left_out and k != "seed"
+            }
+        elif ("", section) not in left_out:
+            kept[section] = value
+    return dump_tables({"method": kept})
+
+
+def _score(row: CycledRow) -> plotting.MethodScore:
+    return plotting.MethodScore(row.score, (row.low, row.high))
