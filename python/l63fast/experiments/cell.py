@@ -29,6 +29,7 @@ from l63fast.experiments.result import (
     write_estimates,
     write_text,
 )
+from l63fast.experiments.variational import cost_beside_three_d_var
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.fixed_point import fixed_point_report
@@ -233,6 +234,7 @@ def _scored(
             "is_bracketed": problem.tuning.is_bracketed,
         },
         "fixed_point": asdict(fixed_point_report(trained.encoder, samples)),
+        **_cost(settings, problem, estimates),
         "best_epoch": trained.best_epoch,
         "data": dict(problem.twin.hashes),
         "versions": versions(),
@@ -241,3 +243,16 @@ def _scored(
     write_text(folder, METRICS_TABLE, metrics_csv(metrics))
     write_estimates(folder, estimates, problem.times, settings)
     return metrics
+
+
+def _cost(
+    settings: CellSettings, problem: Problem, estimates: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the cost that was to be minimised, where it is that of 3D-Var."""
+    if settings.training.loss != "var3d":
+        return {}
+    twin = problem.twin
+    found = cost_beside_three_d_var(
+        estimates, twin.operator, settings.scores, B=problem.covariance, R=twin.R
+    )
+    return {"cost": found}

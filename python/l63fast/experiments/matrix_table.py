@@ -133,6 +133,13 @@ def remarks(blocks: Sequence[Block]) -> list[str]:
             "that knows it the best plain estimate has x = y = 0, and no network can "
             "know better."
         )
+    costs = [ratio for block in blocks for ratio in block.costs.values()]
+    if costs:
+        said.append(
+            "Under the loss var3d the mean cost of the encoders' analyses is "
+            f"{min(costs):.4f} to {max(costs):.4f} times that of 3D-Var, the least "
+            "there is."
+        )
     if any(block.background == "none" for block in blocks):
         said.append(
             "Without a background all that is known is the window: the optimum column "

@@ -45,6 +45,9 @@ class Row:
         Encoders that it is not distinguishable from.
     over_optimum, over_optimum_low, over_optimum_high : float or None
         Pool over that of the optimum, paired on its trajectories.
+    cost_ratio : float or None
+        Of an encoder trained with the loss `var3d`: mean cost J over that of 3D-Var's
+        analyses, the mean over seeds.
     settled : bool
         False for an optimum that is an upper bound, its library being too small.
     """
@@ -73,6 +76,7 @@ class Row:
     over_optimum: float | None = None
     over_optimum_low: float | None = None
     over_optimum_high: float | None = None
+    cost_ratio: float | None = None
     settled: bool = True
 
 
@@ -169,6 +173,9 @@ def row_of(
         "mirror_aware": mirror_aware,
         "n_seeds": len(results),
     }
+    if method == "analysis" and all("cost" in r.metrics for r in results):
+        costs = [float(r.metrics["cost"]["ratio"]) for r in results]
+        how["cost_ratio"] = float(np.mean(costs))
     return Row(**case, **how, **values)
 
 

@@ -61,6 +61,15 @@ class Block:
         return [row for row in self.rows if row.rank is not None]
 
     @property
+    def costs(self) -> dict[str, float]:
+        """Mean cost over that of 3D-Var, of those encoders that were to minimise it."""
+        return {
+            row.method: row.cost_ratio
+            for row in self.rows
+            if row.cost_ratio is not None
+        }
+
+    @property
     def verdict(self) -> str:
         """Which encoder is the best, and which cannot be told from it."""
         order = sorted(self.encoders, key=lambda row: (row.rank or 0, row.pool))

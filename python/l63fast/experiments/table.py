@@ -87,6 +87,14 @@ def _best(block: Block) -> str:
     return f"best first, = not distinguishable: {' < '.join(told)}"
 
 
+def _cost(block: Block) -> str:
+    """Return how near encoders come to the cost that they were to minimise."""
+    costs = [f"{name} {ratio:.4f}" for name, ratio in block.costs.items()]
+    if not costs or block.mirror_aware:
+        return ""
+    return f"mean cost J (loss var3d) over that of 3D-Var: {', '.join(costs)}"
+
+
 def caption(results: Results) -> str:
     """Return what the table shows and on how many samples."""
     first = next(result for result in results if isinstance(result, Result))
@@ -135,7 +143,7 @@ def rich_table(results: Results) -> Any:
         return Group(matrix_table(blocks), caption(results))
     for block in blocks:
         table = terminal_table(COLUMNS, _lines(block), title=heading(block))
-        parts += [table, *filter(None, [_best(block)])]
+        parts += [table, *filter(None, [_best(block), _cost(block)])]
     return Group(*parts, caption(results))
 
 
@@ -148,8 +156,9 @@ def markdown(results: Results) -> str:
         case = f"{title}; {case_of(block)}" if several else title
         for i, row in enumerate(_lines(block)):
             lines.append((case if i == 0 else "", *row))
-        if best := _best(block):
-            sentences.append(f"* {case}: {best}")
+        sentences += [
+            f"* {case}: {told}" for told in (_best(block), _cost(block)) if told
+        ]
     ranks = ["", *sentences] if sentences else []
     table = markdown_table(("", *COLUMNS), lines, words=(0, 1))
     return "\n".join([table, *ranks, "", caption(results), ""])
