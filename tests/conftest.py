@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,11 +38,12 @@ def memory_path() -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Builds:
-    """What is compiled from C++ while other tests run, to be waited for."""
+    """What is compiled while other tests run, to be waited for."""
 
     core: Future[Path]
     prefix: Future[Path]
     programs: Future[Programs]
+    kernels: Future[str]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,10 +52,17 @@ def builds(
 ) -> Iterator[Builds | None]:
     """Start, with the first test, the builds that the chosen tests will ask for."""
     names = {name for item in request.session.items for name in item.fixturenames}
-    if not names & {"core_build", "core_prefix", "programs"}:
+    if not names & {"core_build", "core_prefix", "programs", "numba_kernels"}:
         yield None
         return
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as beside:
+        compiled = Future[str]()
+        if "numba_kernels" in names:
+            script = Path(__file__).with_name("compile_kernels.py")
+            compiled = beside.submit(output, sys.executable, script)
+        if not names & {"core_build", "core_prefix", "programs"}:
+            yield Builds(Future(), Future(), Future(), compiled)
+            return
 
         def core() -> Path:
             return built(configured(tmp_path_factory.mktemp("core")))
@@ -69,7 +78,13 @@ def builds(
         first = pool.submit(core)
         second = pool.submit(prefix)
         third = pool.submit(programs) if "programs" in names else Future[Programs]()
-        yield Builds(first, second, third)
+        yield Builds(first, second, third, compiled)
+
+
+@pytest.fixture(scope="session")
+def numba_kernels(builds: Builds) -> None:
+    """Wait until Numba's kernels are in its cache."""
+    builds.kernels.result()
 
 
 @pytest.fixture(scope="session")

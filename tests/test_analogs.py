@@ -71,16 +71,16 @@ def test_its_error_is_what_it_claims(
     name: str, sigma: float, background: bool, lag: int
 ) -> None:
     truth, evidence = twin(name, sigma, background=background, lag=lag)
-    found = window_posterior(evidence, CLIMATE, max_library=2**15)
+    found = window_posterior(evidence, CLIMATE, max_library=2**14)
     claimed = float(np.sqrt(found.variance.mean()))
     assert rmse(found.mean, truth) == pytest.approx(claimed, rel=0.25)
     assert np.median(found.effective_size) > 50.0
 
 
 def test_copies_fill_the_attractor_between_its_states() -> None:
-    few = slice(0, 24)
+    few = slice(0, 12)
     truth, evidence = twin("xy", 0.1, background=True)
-    evidence = of_first(evidence, 24)
+    evidence = of_first(evidence, 12)
     with_copies = window_posterior(evidence, CLIMATE, max_library=2**13)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analogs, "_THIN", 0.0)

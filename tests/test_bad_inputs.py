@@ -28,7 +28,7 @@ def run(*names: str) -> tuple[int, dict[str, list[dict]]]:
 
 
 @pytest.fixture(scope="module")
-def everything() -> tuple[int, dict[str, list[dict]]]:
+def everything(numba_kernels: None) -> tuple[int, dict[str, list[dict]]]:
     return run()
 
 

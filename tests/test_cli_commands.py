@@ -8,7 +8,9 @@ import pytest
 
 from cli_runs import Command, make_command
 from experiment_samples import FLAGS, SIZES, contents
+from l63fast.experiments import figures
 from l63fast.experiments.cycled.result import CycledResult
+from l63fast.experiments.presets import PRESETS
 from l63fast.experiments.result import Result
 from l63fast.learning.loading import load_encoder
 from l63fast.storage import verify_directory
@@ -63,7 +65,10 @@ def test_simulating_again_replaces_the_data(l63fast: Command) -> None:
     assert sorted(path.name for path in Path("data").iterdir()) == ["xy"]
 
 
-def test_quiet_prints_nothing(l63fast: Command) -> None:
+def test_quiet_prints_nothing(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw_figures", lambda result: [Path("drawn.png")])
     assert l63fast("simulate", *SIZES, "--quiet").out == ""
     run = l63fast("train", *FLAGS, "--quiet")
     assert (run.code, run.out, run.err) == (0, "", "")
@@ -218,6 +223,8 @@ def test_a_recipe_trains_in_cycles_and_scores_in_cycles(
     from l63fast.learning import export
 
     monkeypatch.setattr(export, "_WRITE", {"safetensors": export._WRITE["safetensors"]})
+    recipe = PRESETS["encoders"]["methods"]["gru"]
+    monkeypatch.setitem(recipe, "cycles", {**recipe["cycles"], "updates": 5})
     small = ("--epochs", 1, "--batch_size", 4, "--hidden", 4, "--obs_mode", "xy")
     run = l63fast("train", *RECIPE, *small, "--n_bootstrap", 20, "--save_dir", "out")
     assert run.code == 0, run.err

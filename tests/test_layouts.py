@@ -85,6 +85,7 @@ def test_integration_of_any_layout(data, shape, dtype, backend) -> None:
 @settings(deadline=None, max_examples=80)
 @given(data=st.data(), shape=SHAPES, dtype=DTYPES, backend=BACKENDS)
 @pytest.mark.promise("B1", "80 random layouts, equal bytes")
+@pytest.mark.usefixtures("numba_kernels")
 def test_analysis_of_any_layout(data, shape, dtype, backend) -> None:
     background = data.draw(laid_out((*shape, 3), dtype))
     observation = data.draw(laid_out((*shape, 2), dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,12 +18,18 @@ Blocks = Mapping[str, np.ndarray]
 _OF_A_SEED: Final = ("seed", "key", "case", "name")
 
 
-def by_seed(results: Iterable[Any]) -> list[list[Any]]:
-    """Return results in groups that differ in nothing but seeds, in their order."""
-    groups: dict[str, list[Any]] = {}
+def by_seed(
+    results: Iterable[Any], name: Callable[[Any], str] = lambda result: ""
+) -> list[list[Any]]:
+    """Return results in groups that differ in nothing but seeds, in their order.
+
+    `name` is what a method is called whatever its seed: equal settings of two names
+    are two methods.
+    """
+    groups: dict[tuple[str, str], list[Any]] = {}
     for result in results:
-        key = dump_tables(_without_seeds(result.settings.to_tables()))
-        groups.setdefault(key, []).append(result)
+        settings = dump_tables(_without_seeds(result.settings.to_tables()))
+        groups.setdefault((name(result), settings), []).append(result)
     return list(groups.values())
 
 

@@ -37,10 +37,7 @@ class Group:
     @property
     def key(self) -> str:
         """What the method is called in its experiment."""
-        cell = self.first.settings
-        if not isinstance(cell.method, TrainedEncoder):
-            return cell.key
-        return cell.key.removesuffix(of_training("", cell.method.training.seed))
+        return _key(self.first)
 
     @property
     def case(self) -> str:
@@ -64,6 +61,13 @@ class Group:
         return blocks_of(self.results, means)
 
 
+def _key(result: CycledResult) -> str:
+    cell = result.settings
+    if not isinstance(cell.method, TrainedEncoder):
+        return cell.key
+    return cell.key.removesuffix(of_training("", cell.method.training.seed))
+
+
 def _case(cell: CycledCell) -> str:
     return cell.case.removesuffix(f"r{cell.data.seed}").removesuffix("_")
 
@@ -71,7 +75,7 @@ def _case(cell: CycledCell) -> str:
 def grouped(results: Sequence[CycledResult]) -> list[list[Group]]:
     """Return the groups of each case, in the order of the results."""
     cases: dict[str, list[Group]] = {}
-    for results_of_one in by_seed(results):
+    for results_of_one in by_seed(results, _key):
         cell = results_of_one[0].settings
         data = {k: v for k, v in cell.to_tables()["data"].items() if k != "seed"}
         group = Group(tuple(results_of_one))
