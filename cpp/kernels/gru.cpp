@@ -18,12 +18,8 @@ constexpr int w = width<float>;
 // Rows at once: three accumulators each, and the weights, fill the registers.
 constexpr int rows = register_bytes == 64 ? 8 : 4;
 
-// Packs that the way back takes at once, per row.
-constexpr int columns = 2;
-
-std::int64_t padded(std::int64_t n) {
-  return (n + columns * w - 1) / w / columns * columns * w;
-}
+// Units of which there is room for whole pairs of packs, as the way back takes them.
+std::int64_t padded(std::int64_t n) { return (n + 2 * w - 1) / (2 * w) * (2 * w); }
 
 // Unlike broadcast's addition, which makes +0 of -0, this one costs no instruction.
 L63FAST_INLINE Pack<float> splat(float value) { return value - Pack<float>{}; }
@@ -40,6 +36,22 @@ L63FAST_INLINE void store_some(float* values, std::int64_t count, Pack<float> pa
   float some[w];
   store_pack(some, pack);
   for (std::int64_t i = 0; i < count; ++i) values[i] = some[i];
+}
+
+// The four gates of some units, each n_units from the one before.
+L63FAST_INLINE Gates load_gates(const float* values, std::int64_t n_units,
+                                std::int64_t count) {
+  return {load_some(values, count), load_some(values + n_units, count),
+          load_some(values + 2 * n_units, count),
+          load_some(values + 3 * n_units, count)};
+}
+
+L63FAST_INLINE void store_gates(float* values, std::int64_t n_units, std::int64_t count,
+                                const Gates& g) {
+  store_some(values, count, g.reset);
+  store_some(values + n_units, count, g.update);
+  store_some(values + 2 * n_units, count, g.candidate);
+  store_some(values + 3 * n_units, count, g.part);
 }
 
 // For each pack of units, in the order in which they are used: what the gates' sums
@@ -75,6 +87,31 @@ void pack_weights(const GruWindow& job, float* packed) {
   }
 }
 
+// The states of rows before a step; null: zero.
+const float* state_before(const GruWindow& job, std::int64_t t, std::int64_t row) {
+  return t > 0 ? job.states + ((t - 1) * job.n + row) * job.n_units : nullptr;
+}
+
+// Adds to r, z and c what M rows of values, `stride` apart, are times packed weights.
+template <int M>
+L63FAST_INLINE void add_products(const float* values, std::int64_t stride,
+                                 std::int64_t count, const float* packed,
+                                 Pack<float> (&r)[M], Pack<float> (&z)[M],
+                                 Pack<float> (&c)[M]) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    const Pack<float> wr = load_pack(packed + 3 * w * k);
+    const Pack<float> wz = load_pack(packed + 3 * w * k + w);
+    const Pack<float> wc = load_pack(packed + 3 * w * k + 2 * w);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Pack<float> value = splat(values[m * stride + k]);
+      r[m] = fma(value, wr, r[m]);
+      z[m] = fma(value, wz, z[m]);
+      c[m] = fma(value, wc, c[m]);
+    }
+  }
+}
+
 // One step of M rows.
 template <int M>
 void step(const GruWindow& job, const float* packed, std::int64_t t, std::int64_t row) {
@@ -82,88 +119,68 @@ void step(const GruWindow& job, const float* packed, std::int64_t t, std::int64_
   const float* const input = job.inputs + (row * job.n_steps + t) * d;
   float* const gates = job.gates + (t * job.n + row) * 4 * h;
   float* const next = job.states + (t * job.n + row) * h;
-  const float* const state = t > 0 ? next - job.n * h : nullptr;
+  const float* const state = state_before(job, t, row);
   for (std::int64_t j = 0; j < h; j += w) {
-    Pack<float> r[M], z[M], s[M];
+    Pack<float> r[M], z[M], part[M], c[M];
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       r[m] = load_pack(packed);
       z[m] = load_pack(packed + w);
-      s[m] = load_pack(packed + 2 * w);
+      part[m] = load_pack(packed + 2 * w);
+      c[m] = load_pack(packed + 3 * w);
     }
-    const Pack<float> start = load_pack(packed + 3 * w);
     packed += 4 * w;
-    for (std::int64_t k = 0; t > 0 && k < h; ++k) {
-      const Pack<float> wr = load_pack(packed + 3 * w * k);
-      const Pack<float> wz = load_pack(packed + 3 * w * k + w);
-      const Pack<float> ws = load_pack(packed + 3 * w * k + 2 * w);
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Pack<float> value = splat(state[m * h + k]);
-        r[m] = fma(value, wr, r[m]);
-        z[m] = fma(value, wz, z[m]);
-        s[m] = fma(value, ws, s[m]);
-      }
-    }
+    if (state != nullptr) add_products<M>(state, h, h, packed, r, z, part);
     packed += 3 * w * h;
+    add_products<M>(input, job.n_steps * d, d, packed, r, z, c);
+    packed += 3 * w * d;
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      Pack<float> c = start;
-      for (std::int64_t k = 0; k < d; ++k) {
-        const Pack<float> value = splat(input[m * job.n_steps * d + k]);
-        r[m] = fma(value, load_pack(packed + 3 * w * k), r[m]);
-        z[m] = fma(value, load_pack(packed + 3 * w * k + w), z[m]);
-        c = fma(value, load_pack(packed + 3 * w * k + 2 * w), c);
-      }
-      const Gates g = gates_of(r[m], z[m], c, s[m]);
-      float* const out = gates + 4 * h * m + j;
-      store_some(out, h - j, g.reset);
-      store_some(out + h, h - j, g.update);
-      store_some(out + 2 * h, h - j, g.candidate);
-      store_some(out + 3 * h, h - j, g.part);
-      const Pack<float> before =
-          t > 0 ? load_some(state + m * h + j, h - j) : Pack<float>{};
-      store_some(next + m * h + j, h - j, next_state(g, before));
+      const Gates g = gates_of(r[m], z[m], c[m], part[m]);
+      store_gates(gates + 4 * h * m + j, h, h - j, g);
+      const Pack<float> old =
+          state != nullptr ? load_some(state + m * h + j, h - j) : Pack<float>{};
+      store_some(next + m * h + j, h - j, next_state(g, old));
     }
-    packed += 3 * w * d;
   }
 }
 
-// One step back of M rows: `gradient` (M, padded units), with respect to the state
-// after the step, becomes that with respect to the state before it.
+// One step back of M rows, as far as their gates: `gradient` (M, padded units), with
+// respect to the state after the step, becomes what passes the gates by.
 template <int M>
-void step_back(const GruWindow& job, const float* packed, std::int64_t t,
-               std::int64_t row, float* gradient) {
+void gates_back(const GruWindow& job, std::int64_t t, std::int64_t row,
+                float* gradient) {
   const std::int64_t h = job.n_units, wide = padded(h);
   const float* const gates = job.gates + (t * job.n + row) * 4 * h;
   float* const slopes = job.slopes + (t * job.n + row) * 4 * h;
-  const float* const state = t > 0 ? job.states + ((t - 1) * job.n + row) * h : nullptr;
-#pragma GCC unroll 8
+  const float* const state = state_before(job, t, row);
   for (int m = 0; m < M; ++m) {
     for (std::int64_t j = 0; j < h; j += w) {
-      const float* const in = gates + 4 * h * m + j;
-      const Gates g = {load_some(in, h - j), load_some(in + h, h - j),
-                       load_some(in + 2 * h, h - j), load_some(in + 3 * h, h - j)};
-      const Pack<float> before =
-          t > 0 ? load_some(state + m * h + j, h - j) : Pack<float>{};
+      const Gates g = load_gates(gates + 4 * h * m + j, h, h - j);
+      const Pack<float> old =
+          state != nullptr ? load_some(state + m * h + j, h - j) : Pack<float>{};
       float* const later = gradient + m * wide + j;
-      const GateGradient slope = gradient_of(g, before, load_pack(later));
-      float* const out = slopes + 4 * h * m + j;
-      store_some(out, h - j, slope.reset);
-      store_some(out + h, h - j, slope.update);
-      store_some(out + 2 * h, h - j, slope.part);
-      store_some(out + 3 * h, h - j, slope.input);
+      const GateGradient slope = gradient_of(g, old, load_pack(later));
+      store_gates(slopes + 4 * h * m + j, h, h - j,
+                  {slope.reset, slope.update, slope.part, slope.input});
       store_pack(later, slope.state);
     }
   }
-  for (std::int64_t j = 0; t > 0 && j < wide; j += columns * w) {
-    Pack<float> sum[M][columns];
+}
+
+// Adds what M rows of slopes are times the weights of the state: `gradient` is then
+// with respect to the state before the step.
+template <int M>
+void weights_back(const GruWindow& job, const float* packed, std::int64_t t,
+                  std::int64_t row, float* gradient) {
+  const std::int64_t h = job.n_units, wide = padded(h);
+  const float* const slopes = job.slopes + (t * job.n + row) * 4 * h;
+  for (std::int64_t j = 0; j < wide; j += 2 * w) {
+    Pack<float> first[M], second[M];
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 2
-      for (int i = 0; i < columns; ++i) {
-        sum[m][i] = load_pack(gradient + m * wide + j + i * w);
-      }
+      first[m] = load_pack(gradient + m * wide + j);
+      second[m] = load_pack(gradient + m * wide + j + w);
     }
     for (std::int64_t k = 0; k < 3 * h; ++k) {
       const Pack<float> w0 = load_pack(packed + k * wide + j);
@@ -171,16 +188,14 @@ void step_back(const GruWindow& job, const float* packed, std::int64_t t,
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const Pack<float> value = splat(slopes[4 * h * m + k]);
-        sum[m][0] = fma(value, w0, sum[m][0]);
-        sum[m][1] = fma(value, w1, sum[m][1]);
+        first[m] = fma(value, w0, first[m]);
+        second[m] = fma(value, w1, second[m]);
       }
     }
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 2
-      for (int i = 0; i < columns; ++i) {
-        store_pack(gradient + m * wide + j + i * w, sum[m][i]);
-      }
+      store_pack(gradient + m * wide + j, first[m]);
+      store_pack(gradient + m * wide + j + w, second[m]);
     }
   }
 }
@@ -194,14 +209,14 @@ template <int M>
 void window_back(const GruWindow& job, const float* packed, std::int64_t row,
                  float* gradient) {
   const std::int64_t h = job.n_units, wide = padded(h);
-#pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
     for (std::int64_t j = 0; j < wide; ++j) {
       gradient[m * wide + j] = j < h ? job.gradient[(row + m) * h + j] : 0.0f;
     }
   }
   for (std::int64_t t = job.n_steps - 1; t >= 0; --t) {
-    step_back<M>(job, packed, t, row, gradient);
+    gates_back<M>(job, t, row, gradient);
+    if (t > 0) weights_back<M>(job, packed, t, row, gradient);
   }
 }
 
