@@ -148,10 +148,10 @@ def test_elsewhere_a_reader_is_read_by_torch(kernel_calls) -> None:
         reader(windows, hidden)[0].sum(), reader.cell.weight_hh_l0, create_graph=True
     )[0]
     gradient.sum().backward()  # torch's own gradient has one
-    reader.train().double()
+    reader.train().to("meta")
+    reader(windows.to("meta"), hidden)
+    reader = GRU(2, 5, 16, 16, 2).double()
     reader(windows.double(), hidden)
-    reader.to("meta")
-    reader(windows.double().to("meta"), hidden)
     assert kernel_calls == []
 
 
