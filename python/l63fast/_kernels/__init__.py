@@ -105,9 +105,9 @@ class Kernels(Protocol):
 
     @property
     def native_fma(self) -> bool:
-        """Whether a multiply-add is one instruction: matrix products are slow if not.
+        """Whether a multiply-add is known to be one instruction, and `gru` fast.
 
-        Numba says no: it has the bits of `gru`, but not the speed.
+        Numba, whose `gru` has the same bits but not the speed, says no.
         """
 
     def gru(

@@ -133,8 +133,8 @@ class CppKernels:
 
     @property
     def native_fma(self) -> bool:
-        """Whether a multiply-add is one instruction here."""
-        return self.level != _PREFIX + "v2"
+        """Whether a multiply-add is known to be one instruction."""
+        return self.level in (_PREFIX + "v3", _PREFIX + "v4")
 
     def gru(
         self,
