@@ -215,6 +215,36 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
   }
 }
 
+namespace {
+
+template <class Kernel>
+void over_windows(const KernelTable& kernels, const GruWindow& job, int n_threads,
+                  Poll poll, void* poll_data, Kernel kernel) {
+  const std::size_t n_bytes =
+      static_cast<std::size_t>(kernels.gru_scratch(job.n_units, job.n_inputs));
+  // A step of the model takes as long as about 32 multiply-adds.
+  const double steps = static_cast<double>(job.n * job.n_steps) * 3.0 / 32.0 *
+                       static_cast<double>(job.n_units * (job.n_units + job.n_inputs));
+  over_members(job.n, steps, n_threads, poll, poll_data,
+               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
+                 const std::unique_ptr<CacheLine[]> scratch(
+                     new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
+                 kernel(job, begin, end, scratch.get(), cancel);
+               });
+}
+
+}  // namespace
+
+void gru(const KernelTable& kernels, const GruWindow& job, int n_threads, Poll poll,
+         void* poll_data) {
+  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru);
+}
+
+void gru_back(const KernelTable& kernels, const GruWindow& job, int n_threads,
+              Poll poll, void* poll_data) {
+  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru_back);
+}
+
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,
                                 std::int64_t, int, Poll, void*);
 template std::int64_t integrate(const KernelTable&, const Integration<float>&,

@@ -28,6 +28,9 @@ const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
     L63FAST_LEVEL::fill,
     L63FAST_LEVEL::filter_particles,
     L63FAST_LEVEL::particle_scratch,
+    L63FAST_LEVEL::gru,
+    L63FAST_LEVEL::gru_back,
+    L63FAST_LEVEL::gru_scratch,
 };
 
 }  // namespace l63fast

@@ -90,3 +90,23 @@ def filter_particles(
     np.ndarray,
     np.ndarray,
 ]: ...
+def gru(
+    inputs: np.ndarray,
+    input_weights: np.ndarray,
+    state_weights: np.ndarray,
+    input_bias: np.ndarray,
+    state_bias: np.ndarray,
+    gates: np.ndarray,
+    states: np.ndarray,
+    n_threads: int,
+    level: str,
+) -> None: ...
+def gru_back(
+    state_weights: np.ndarray,
+    gates: np.ndarray,
+    states: np.ndarray,
+    gradient: np.ndarray,
+    slopes: np.ndarray,
+    n_threads: int,
+    level: str,
+) -> None: ...

@@ -127,6 +127,43 @@ std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particle
   return out;
 }
 
+// Windows there and back: gates, states, slopes.
+std::vector<float> remembered(const KernelTable& kernels, std::int64_t n,
+                              std::int64_t n_steps, std::int64_t n_inputs,
+                              std::int64_t n_units, int n_threads, l63fast::Poll poll) {
+  const auto numbers = [](std::int64_t count) {
+    std::vector<float> all(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) {
+      all[static_cast<std::size_t>(i)] = static_cast<float>(i * 37 % 127 - 63) / 128;
+    }
+    return all;
+  };
+  const auto inputs = numbers(n * n_steps * n_inputs), gradient = numbers(n * n_units);
+  const auto input_weights = numbers(3 * n_units * n_inputs),
+             bias = numbers(3 * n_units);
+  const auto state_weights = numbers(3 * n_units * n_units);
+  std::vector<float> gates(static_cast<std::size_t>(4 * n_steps * n * n_units));
+  std::vector<float> states(gates.size() / 4), slopes(gates);
+  l63fast::GruWindow job{};
+  job.n = n;
+  job.n_steps = n_steps;
+  job.n_inputs = n_inputs;
+  job.n_units = n_units;
+  job.inputs = inputs.data();
+  job.input_weights = input_weights.data();
+  job.state_weights = state_weights.data();
+  job.input_bias = job.state_bias = bias.data();
+  job.gates = gates.data();
+  job.states = states.data();
+  job.gradient = gradient.data();
+  job.slopes = slopes.data();
+  l63fast::gru(kernels, job, n_threads, poll, nullptr);
+  l63fast::gru_back(kernels, job, n_threads, poll, nullptr);
+  gates.insert(gates.end(), states.begin(), states.end());
+  gates.insert(gates.end(), slopes.begin(), slopes.end());
+  return gates;
+}
+
 template <class T>
 bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() &&
@@ -181,6 +218,24 @@ bool filters(const KernelTable& kernels, const KernelTable& reference) {
   return good;
 }
 
+bool remembers(const KernelTable& kernels, const KernelTable& reference) {
+  bool good = true;
+  for (const std::int64_t n : {0, 1, 3, 8, 9, 17}) {
+    for (const std::int64_t n_units : {1, 15, 16, 17, 33}) {
+      const auto windows = [&](const KernelTable& k) {
+        return remembered(k, n, 3, 2, n_units, 1, nullptr);
+      };
+      good = good && same(windows(kernels), windows(reference));
+    }
+  }
+  const auto many = [&](int threads) {
+    return remembered(kernels, 1300, 5, 2, 64, threads, nullptr);
+  };
+  for (const int n_threads : {2, 4, 300}) good = good && same(many(n_threads), many(1));
+  remembered(kernels, 3000, 20, 2, 64, 2, [](void*) { return true; });
+  return good;
+}
+
 void plant(const std::string& kind) {
   if (kind == "overflow") {
     std::vector<double> last = states<double>(1);
@@ -203,7 +258,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < count; ++i) {
     const bool good = exercised<double>(*tables[i], *tables[0]) &&
                       exercised<float>(*tables[i], *tables[0]) &&
-                      filters(*tables[i], *tables[0]);
+                      filters(*tables[i], *tables[0]) &&
+                      remembers(*tables[i], *tables[0]);
     std::printf("%s %s\n", tables[i]->name, good ? "same" : "DIFFERENT");
     if (!good) return 1;
   }

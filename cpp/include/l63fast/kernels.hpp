@@ -111,6 +111,28 @@ struct ParticleFilter {
   std::int8_t* status;           // (n, n_cycles): Status
 };
 
+// A gated recurrent unit that reads windows from the state zero, and the way back of a
+// gradient with respect to its last state; the order is that of gates.hpp and gru.cpp.
+// Weights and biases hold the rows of r, z and the candidate, as torch's nn.GRU does.
+struct GruWindow {
+  std::int64_t n;              // windows
+  std::int64_t n_steps;        // at least 1
+  std::int64_t n_inputs;       // per step, at least 1
+  std::int64_t n_units;        // at least 1
+  const float* inputs;         // (n, n_steps, n_inputs)
+  const float* input_weights;  // (3 n_units, n_inputs)
+  const float* state_weights;  // (3 n_units, n_units)
+  const float* input_bias;     // (3 n_units)
+  const float* state_bias;     // (3 n_units)
+  float* gates;                // (n_steps, n, 4 n_units): r, z, the candidate and its
+                               // state part; the way there writes, the way back reads
+  float* states;               // (n_steps, n, n_units): after each step; likewise
+  const float* gradient;       // (n, n_units): with respect to the last state
+  float* slopes;               // (n_steps, n, 4 n_units): with respect to r's, z's and
+                               // the candidate's state part and its input part, all
+                               // before the gate; written by the way back
+};
+
 enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
 
 // Instruction sets, in rising order. `generic` is the only one off x86-64.
@@ -155,6 +177,12 @@ struct KernelTable {
                            void* scratch, const int* cancel);
   // Bytes of scratch, aligned to 64, that one call of filter_particles needs.
   std::int64_t (*particle_scratch)(std::int64_t n_particles);
+  void (*gru)(const GruWindow&, std::int64_t begin, std::int64_t end, void* scratch,
+              const int* cancel);
+  void (*gru_back)(const GruWindow&, std::int64_t begin, std::int64_t end,
+                   void* scratch, const int* cancel);
+  // Bytes of scratch, aligned to 64, that one call of either needs.
+  std::int64_t (*gru_scratch)(std::int64_t n_units, std::int64_t n_inputs);
 };
 
 // The tables that were compiled in and that this processor can run, in rising order.
@@ -182,5 +210,10 @@ std::int64_t adjoint(const KernelTable& kernels, const Linearised<T>& job,
 // Trajectories go to threads one by one. Throws std::bad_alloc likewise.
 void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
                       std::int64_t n, int n_threads, Poll poll, void* poll_data);
+// All windows of the job, there or back. Throw std::bad_alloc likewise.
+void gru(const KernelTable& kernels, const GruWindow& job, int n_threads, Poll poll,
+         void* poll_data);
+void gru_back(const KernelTable& kernels, const GruWindow& job, int n_threads,
+              Poll poll, void* poll_data);
 
 }  // namespace l63fast

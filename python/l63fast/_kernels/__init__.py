@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from l63fast import _checks
+from l63fast._kernels.gru_weights import GruWeights
 from l63fast._kernels.particles import FilteredParticles, FilterJob
 from l63fast.errors import BackendError, BackendWarning
 
@@ -20,6 +21,7 @@ __all__ = [
     "BackendInfo",
     "FilterJob",
     "FilteredParticles",
+    "GruWeights",
     "Kernels",
     "backend_info",
     "load_kernels",
@@ -99,6 +101,42 @@ class Kernels(Protocol):
 
         The backends agree in distribution, not in bits; C++ gives the same bits at
         every instruction set and from any number of threads.
+        """
+
+    @property
+    def native_fma(self) -> bool:
+        """Whether a multiply-add is known to be one instruction, and `gru` fast.
+
+        Numba, whose `gru` has the same bits but not the speed, says no.
+        """
+
+    def gru(
+        self,
+        inputs: np.ndarray,
+        weights: GruWeights,
+        gates: np.ndarray,
+        states: np.ndarray,
+        n_threads: int,
+    ) -> None:
+        """Fill what a gated recurrent unit makes of windows (n, L, n_inputs), float32.
+
+        `states` (L, n, n_units) after each step, from zero; `gates` (L, n, 4 n_units):
+        r, z, the candidate and its state part.
+        """
+
+    def gru_back(
+        self,
+        state_weights: np.ndarray,
+        gates: np.ndarray,
+        states: np.ndarray,
+        gradient: np.ndarray,
+        slopes: np.ndarray,
+        n_threads: int,
+    ) -> None:
+        """Fill `slopes` (L, n, 4 n_units) from the last state's gradient (n, n_units).
+
+        With respect to the pre-activations of r and z, the candidate's state part and
+        its input part. `gates` and `states` are what `gru` has filled.
         """
 
 

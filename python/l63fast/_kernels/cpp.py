@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from l63fast import _core
+from l63fast._kernels.gru_weights import GruWeights
 from l63fast._kernels.particles import FilteredParticles, FilterJob
 
 __all__ = ["CppKernels", "kernels", "levels"]
@@ -129,6 +130,36 @@ class CppKernels:
         return _core.adjoint(
             state, gradient, n_steps, dt, *parameters, n_threads, level
         )
+
+    @property
+    def native_fma(self) -> bool:
+        """Whether a multiply-add is known to be one instruction."""
+        return self.level in (_PREFIX + "v3", _PREFIX + "v4")
+
+    def gru(
+        self,
+        inputs: np.ndarray,
+        weights: GruWeights,
+        gates: np.ndarray,
+        states: np.ndarray,
+        n_threads: int,
+    ) -> None:
+        """Fill `gates` (L, n, 4 n_units) and `states` (L, n, n_units)."""
+        level = self.level.removeprefix(_PREFIX)
+        _core.gru(inputs, *weights, gates, states, n_threads, level)
+
+    def gru_back(
+        self,
+        state_weights: np.ndarray,
+        gates: np.ndarray,
+        states: np.ndarray,
+        gradient: np.ndarray,
+        slopes: np.ndarray,
+        n_threads: int,
+    ) -> None:
+        """Fill `slopes` (L, n, 4 n_units) from a gradient (n, n_units)."""
+        level = self.level.removeprefix(_PREFIX)
+        _core.gru_back(state_weights, gates, states, gradient, slopes, n_threads, level)
 
     @property
     def register_bytes(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
+
+from l63fast.learning.window_gru import can_train, last_state
 
 __all__ = ["ENCODERS", "GRU", "LSTM", "MLP", "Reader"]
 
@@ -72,6 +75,10 @@ class GRU(Reader):
 
     def forward(self, obs_window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context of the window."""
+        # TorchScript does not compile a branch under this condition alone.
+        if not is_scripting():  # noqa: SIM102
+            if can_train(self.cell, obs_window):
+                return last_state(self.cell, obs_window), hidden
         outputs, _ = self.cell(obs_window.transpose(0, 1))
         return outputs[-1], hidden
 

@@ -9,8 +9,20 @@ numbers are others, agrees in distribution. The order is specified once, on the 
 from __future__ import annotations
 
 from l63fast._kernels.numba_kernels.analysis import analyse
+from l63fast._kernels.numba_kernels.gru import gru, gru_back
 from l63fast._kernels.numba_kernels.integration import integrate
 from l63fast._kernels.numba_kernels.particles import filter_particles
 from l63fast._kernels.numba_kernels.tangent import adjoint, tangent
 
-__all__ = ["adjoint", "analyse", "filter_particles", "integrate", "tangent"]
+__all__ = [
+    "adjoint",
+    "analyse",
+    "filter_particles",
+    "gru",
+    "gru_back",
+    "integrate",
+    "native_fma",
+    "tangent",
+]
+
+native_fma = False  # of what is made of many multiply-adds, C++ alone pays
