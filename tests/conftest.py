@@ -26,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests come last that wait for what is compiled beside the others."""
+    compiled = {"core_build", "core_prefix", "programs", "numba_kernels"}
+    items.sort(key=lambda item: bool(compiled & set(getattr(item, "fixturenames", ()))))
+
+
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
     """Yield a directory in memory where there is one: a kill needs no slow disk."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.compile import fma, jit, one_type
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
     MAX_ITER,
@@ -213,6 +213,8 @@ def analyse(
     n_threads: int,
 ) -> tuple[np.ndarray, ...]:
     """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
+    background, observation = one_type(background), one_type(observation)
+    b_matrices, r_matrices = one_type(b_matrices), one_type(r_matrices)
     n, m = observation.shape
     dtype = background.dtype
     with np.errstate(under="ignore", over="ignore"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from l63fast._kernels.numba_kernels.compile import jit
+from l63fast._kernels.numba_kernels.compile import jit, one_type
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
@@ -91,6 +91,7 @@ def integrate(
     n_threads: int,
 ) -> int:
     """Fill `out` (n, n_saved, 3); return the number of diverged members."""
+    initial = one_type(initial)
     constants = rk4_constants(dt, *parameters, initial.dtype)
     n, n_steps = initial.shape[0], out.shape[1] * save_every
     members = BLOCK * max(1, CHUNK // (BLOCK * max(1, n_steps)))
