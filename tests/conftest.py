@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,7 +18,11 @@ from builds import built, configured, output, tool
 from cli_runs import Command, make_command
 from encoder_programs import Programs, built_programs
 from proof_record import Recorder
-from report_help import experiment_with_report
+
+# Fixtures that are made in other processes while tests run that do without.
+_MADE_BESIDE: Final = {
+    *("core_build", "core_prefix", "programs", "numba_kernels", "reported"),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,9 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests come last that wait for what is compiled beside the others."""
-    compiled = {"core_build", "core_prefix", "programs", "numba_kernels"}
-    items.sort(key=lambda item: bool(compiled & set(getattr(item, "fixturenames", ()))))
+    """Let tests come last that wait for what is made beside the others."""
+
+    def waits(item: pytest.Item) -> bool:
+        return bool(_MADE_BESIDE & set(getattr(item, "fixturenames", ())))
+
+    items.sort(key=waits)
 
 
 @pytest.fixture
@@ -44,30 +52,33 @@ def memory_path() -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Builds:
-    """What is compiled while other tests run, to be waited for."""
+    """What is made while other tests run, to be waited for."""
 
     core: Future[Path]
     prefix: Future[Path]
     programs: Future[Programs]
     kernels: Future[str]
+    report: Future[Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def builds(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Builds | None]:
-    """Start, with the first test, the builds that the chosen tests will ask for."""
+    """Start, with the first test, what the chosen tests will ask for."""
     names = {name for item in request.session.items for name in item.fixturenames}
-    if not names & {"core_build", "core_prefix", "programs", "numba_kernels"}:
+    if not names & _MADE_BESIDE:
         yield None
         return
     with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as beside:
-        compiled = Future[str]()
+        compiled, report = Future[str](), Future[Path]()
         if "numba_kernels" in names:
             script = Path(__file__).with_name("compile_kernels.py")
             compiled = beside.submit(output, sys.executable, script)
+        if "reported" in names:
+            report = beside.submit(_report, tmp_path_factory.mktemp("reported"))
         if not names & {"core_build", "core_prefix", "programs"}:
-            yield Builds(Future(), Future(), Future(), compiled)
+            yield Builds(Future(), Future(), Future(), compiled, report)
             return
 
         def core() -> Path:
@@ -84,7 +95,14 @@ def builds(
         first = pool.submit(core)
         second = pool.submit(prefix)
         third = pool.submit(programs) if "programs" in names else Future[Programs]()
-        yield Builds(first, second, third, compiled)
+        yield Builds(first, second, third, compiled, report)
+
+
+def _report(root: Path) -> Path:
+    """Return the folder of an experiment with its report, made in another process."""
+    script = Path(__file__).with_name("report_help.py")
+    output(sys.executable, script, root)
+    return root / "tiny"
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +130,9 @@ def programs(builds: Builds) -> Programs:
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reported(builds: Builds) -> Path:
     """Return the folder of a small experiment of several cases with its report."""
-    return experiment_with_report(tmp_path_factory.mktemp("reported"))
+    return builds.report.result()
 
 
 @pytest.fixture(params=["cpp", "numba"])

@@ -1,7 +1,8 @@
-"""A small experiment with its report, for the tests of the page."""
+"""A small experiment with its report, for the tests of the page; also as a script."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,7 @@ def experiment_with_report(root: Path) -> Path:
     assert outcome.failures == {}
     write_report(root / "tiny")
     return root / "tiny"
+
+
+if __name__ == "__main__":
+    experiment_with_report(Path(sys.argv[1]))
