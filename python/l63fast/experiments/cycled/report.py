@@ -25,8 +25,9 @@ __all__ = ["write_cycled_summary"]
 
 def write_cycled_summary(results: Sequence[CycledResult], directory: Path) -> None:
     """Write tables and figures of finished results into a folder."""
-    groups = [group for case in grouped(results) for group in case]
-    rows = [row for case in grouped(results) for row in group_rows(case)]
+    cases = grouped(results)
+    groups = [group for case in cases for group in case]
+    rows = [row for case in cases for row in group_rows(case)]
     with result_directory(directory, kind="summary") as folder:
         write_text(folder, "summary.csv", rows_csv(rows))
         write_text(folder, "table.md", markdown_blocks(results))

@@ -45,16 +45,19 @@ def setting_figures(
     rows : sequence of CycledRow
         Theirs.
     """
+    reference = reference_of(groups)
+    level = {
+        row.method: _score(row)
+        for group, row in zip(groups, rows, strict=True)
+        if group is reference or group.first.settings.method.scheme in _LEVEL
+    }
     for axis in _SETTINGS:
         lines = _lines(groups, rows, axis)
         if not lines:
             continue
         values = sorted({value for line in lines.values() for value in line})
-        for group, row in zip(groups, rows, strict=True):
-            if group is reference_of(groups) or group.first.settings.method.scheme in (
-                _LEVEL
-            ):
-                lines[row.method] = dict.fromkeys(values, _score(row))
+        for name, score in level.items():
+            lines[name] = dict.fromkeys(values, score)
         panels = {("", ""): lines}
         label = rows[0].measure
         yield f"by_{axis}", plotting.scores_across(panels, axis, label=label)

@@ -18,7 +18,6 @@ __all__ = [
     "blocks",
     "caption",
     "case_title",
-    "indistinct",
     "markdown_blocks",
     "rich_blocks",
 ]
@@ -216,7 +215,7 @@ def _seeds(groups: Sequence[Group]) -> str:
     return "".join(said)
 
 
-def indistinct(rows: Sequence[CycledRow]) -> str:
+def _indistinct(rows: Sequence[CycledRow]) -> str:
     """Return which methods cannot be told apart, in a sentence per case."""
     cases = dict.fromkeys(row.case for row in rows)
     if len(cases) > _MOST_SAID:
@@ -237,7 +236,7 @@ def indistinct(rows: Sequence[CycledRow]) -> str:
 
 
 def _notes(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
-    return " ".join(filter(None, [indistinct(rows), caption(results)]))
+    return " ".join(filter(None, [_indistinct(rows), caption(results)]))
 
 
 def rich_blocks(results: Sequence[CycledResult]) -> Any:
