@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from l63fast.cli.output import print_whole
+from l63fast.experiments.describe import decimals, describe_outcome
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
 HEADER = ("method", "pool", "95 %", "rms")
@@ -61,3 +62,26 @@ def test_markdown_puts_numbers_to_the_right() -> None:
         "|---|--:|--:|--:|",
         "| 3D-Var | 1.051 | 1.046–1.055 | 0.851 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (8.53, "8.530"),
+        (0.1, "0.100"),
+        (0.09996, "0.1000"),
+        (0.0217, "0.0217"),
+        (0.00343, "0.00343"),
+        (0.0, "0.000"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_small_scores_keep_three_digits(score: float, text: str) -> None:
+    assert f"{score:.{decimals(score)}f}" == text
+
+
+def test_a_small_score_is_told_from_3d_vars() -> None:
+    scores = {"analysis": {"pool": 0.02168}, "3D-Var": {"pool": 0.02174}}
+    told = describe_outcome({"headline": "pool", "scores": scores})
+    assert told == "pool 0.0217, 3D-Var 0.0217 (-0.3 %)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,15 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 __all__ = [
+    "decimals",
     "describe_cell",
     "describe_data",
     "describe_ensemble",
     "describe_epoch",
+    "describe_optimum",
     "describe_outcome",
     "observed",
+    "shown_change",
     "shown_measure",
 ]
 
@@ -84,4 +88,32 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
         float(metrics["scores"][name][measure]) for name in ("analysis", "3D-Var")
     )
     change = 100.0 * (ours / theirs - 1.0)
-    return f"{shown_measure(measure)} {ours:.3f}, 3D-Var {theirs:.3f} ({change:+.0f} %)"
+    n = decimals(ours)
+    scores = f"{ours:.{n}f}, 3D-Var {theirs:.{n}f}"
+    return f"{shown_measure(measure)} {scores} ({shown_change(change)})"
+
+
+def shown_change(percent: float) -> str:
+    """Return a change: "+23 %", and with a decimal where it is less than 10 %."""
+    return f"{percent:+.{0 if abs(percent) >= 10.0 else 1}f} %"
+
+
+def describe_optimum(metrics: Mapping[str, Any]) -> str:
+    """Return one line about the score of the optimum."""
+    mean, folded = (metrics["scores"][name] for name in ("mean", "folded"))
+    low, median, _ = metrics["effective_size"]
+    pool, mirrored = float(mean["pool"]), ""
+    if ObservationOperator(metrics["operator"]).is_mirror_blind:
+        aware = float(folded["mirror_pool"])
+        mirrored = f", mirror-aware {aware:.{decimals(aware)}f}"
+    return (
+        f"pool {pool:.{decimals(pool)}f}{mirrored}; effective size {median:.0f}, "
+        f"5 % of the windows below {low:.0f}"
+    )
+
+
+def decimals(score: float) -> int:
+    """Return how many decimals show a score: 3, and below 0.1 as makes three digits."""
+    if not math.isfinite(score) or score == 0.0:
+        return 3
+    return min(max(3, 2 - math.floor(math.log10(abs(score)))), 9)

@@ -8,14 +8,18 @@ from typing import Any, Final
 
 from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings
-from l63fast.experiments.describe import describe_data, describe_outcome, observed
+from l63fast.experiments.describe import (
+    describe_data,
+    describe_optimum,
+    describe_outcome,
+    observed,
+)
 from l63fast.experiments.encoder_experiment import EncoderExperiment
 from l63fast.experiments.kind import Kind
 from l63fast.experiments.optimum import (
     OPTIMUM,
     OptimumCell,
     OptimumResult,
-    describe_optimum,
     run_optimum,
 )
 from l63fast.experiments.report import write_summary

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.experiments.config import ScoreSettings
-from l63fast.experiments.describe import shown_measure
+from l63fast.experiments.describe import decimals, shown_measure
 from l63fast.experiments.result import csv_text
 from l63fast.observation import ObservationOperator
 from l63fast.verification import MEASURES as PLAIN_MEASURES
@@ -135,9 +135,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Any:
     table.add_column("95th percentile", justify="right")
     for name in metrics["scores"]:
         scores = metrics["scores"][name]
-        components = " ".join(f"{float(scores[f'rms_{c}']):.3f}" for c in "xyz")
-        values = [f"{float(scores[measure]):.3f}" for measure in measures]
-        table.add_row(name, *values, components, f"{float(scores['p95']):.3f}")
+        values = [float(scores[measure]) for measure in measures]
+        values += [float(scores[f"rms_{c}"]) for c in "xyz"] + [float(scores["p95"])]
+        *first, x, y, z, p95 = (f"{v:.{decimals(values[0])}f}" for v in values)
+        table.add_row(name, *first, f"{x} {y} {z}", p95)
     return table
 
 
@@ -145,9 +146,9 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     measure = metrics["headline"]
     found = metrics["paired_difference"][measure]
     difference, low, high = (float(found[k]) for k in ("difference", "low", "high"))
-    name = shown_measure(measure)
+    name, n = shown_measure(measure), decimals(metrics["scores"]["analysis"][measure])
     return (
         f"{metrics['split']} split: {metrics['n_trajectories']} trajectories, "
         f"{metrics['n_times']} analyses each.\nAnalysis minus 3D-Var, {name}: "
-        f"{difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
+        f"{difference:+.{n}f}, 95 % interval {low:+.{n}f} to {high:+.{n}f}."
     )

@@ -65,7 +65,7 @@ def _seen(block: Block) -> str:
 
 
 def _score(row: Row | None) -> str:
-    return "" if row is None else f"{row.pool:.3g}"
+    return "" if row is None else _three_digits(row.pool)
 
 
 def _optimum(block: Block) -> str:
@@ -76,20 +76,27 @@ def _optimum(block: Block) -> str:
         return ""
     best = min(known, key=lambda row: row.pool)
     assert best.over_optimum is not None
-    return f"{'' if found.settled else '≤ '}{best.pool / best.over_optimum:.3g}"
+    bound = "" if found.settled else "≤ "
+    return bound + _three_digits(best.pool / best.over_optimum)
 
 
 def _against(row: Row | None, *, alone: bool) -> str:
     """Return a score and what it is beside 3D-Var: "=" where that cannot be told."""
     if row is None or row.difference is None:
         return ""
+    score = _three_digits(row.pool)
     if alone:
-        return f"{row.pool:.3g}"
+        return score
     low, high = row.difference_low, row.difference_high
     if low is None or high is None or not (low > 0.0 or high < 0.0):
-        return f"{row.pool:.3g} (=)"
+        return f"{score} (=)"
     percent = 100.0 * row.difference / (row.pool - row.difference)
-    return f"{row.pool:.3g} ({percent:+.1f} %)".replace("-", "−")
+    return f"{score} ({percent:+.1f} %)".replace("-", "−")
+
+
+def _three_digits(score: float) -> str:
+    """Return a score with its zeros: "12.0", "1.00", "0.0180"."""
+    return f"{score:#.3g}".rstrip(".")
 
 
 def is_of_study(block: Block) -> bool:

@@ -42,7 +42,6 @@ __all__ = [
     "OPTIMUM",
     "OptimumCell",
     "OptimumResult",
-    "describe_optimum",
     "known_background",
     "optimum_of",
     "run_optimum",
@@ -279,16 +278,3 @@ def _metrics(
         "data": dict(twin.hashes),
         "versions": versions(),
     }
-
-
-def describe_optimum(metrics: Mapping[str, Any]) -> str:
-    """Return one line about the score of the optimum."""
-    mean, folded = (metrics["scores"][name] for name in ("mean", "folded"))
-    low, median, _ = metrics["effective_size"]
-    mirrored = ""
-    if ObservationOperator(metrics["operator"]).is_mirror_blind:
-        mirrored = f", mirror-aware {float(folded['mirror_pool']):.3f}"
-    return (
-        f"pool {float(mean['pool']):.3f}{mirrored}; effective size {median:.0f}, "
-        f"5 % of the windows below {low:.0f}"
-    )

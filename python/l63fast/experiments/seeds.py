@@ -8,10 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.experiments.settings_file import dump_tables
+from l63fast.verification import Repetitions
+from l63fast.verification.measures import MEASURES
 
-__all__ = ["Blocks", "aligned", "blocks_of", "by_seed"]
+__all__ = ["Blocks", "aligned", "blocks_of", "by_seed", "repetitions"]
 
-# Time means (n_trainings, n_trajectories, n_columns) by the hash of the test data.
+# Time means (n_trainings, n_trajectories, n_measures) by the hash of the test data.
 Blocks = Mapping[str, np.ndarray]
 
 # What a repetition changes: its seed, and the names that say it.
@@ -52,7 +54,7 @@ def aligned(*methods: Blocks) -> list[np.ndarray]:
 
     Returns
     -------
-    list of (n_data, n_trainings, n_trajectories, n_columns)
+    list of (n_data, n_trainings, n_trajectories, n_measures)
         As `verification.Repetitions` wants them: n_trainings is 1 for a method that is
         not trained. A method that was tried on fewer trajectories than another has the
         first ones. Empty if the methods have no test data in common.
@@ -67,3 +69,24 @@ def aligned(*methods: Blocks) -> list[np.ndarray]:
         np.stack([blocks[key][: min(number, most), :n] for key in common])
         for blocks, number in zip(methods, trained, strict=True)
     ]
+
+
+def repetitions(
+    methods: Mapping[str, Blocks], measure: str, **how: int
+) -> Repetitions | None:
+    """Return scores of methods on what all were tried on; None if there is nothing.
+
+    Parameters
+    ----------
+    methods : dict of Blocks
+        Their last axis is that of `verification.MEASURES`.
+    measure : {"rms", "pool"}
+    **how
+        n_bootstrap and seed, as in `verification.Repetitions`.
+    """
+    common = aligned(*methods.values())
+    if not common:
+        return None
+    column = MEASURES.index(measure)
+    means = {n: v[..., column] for n, v in zip(methods, common, strict=True)}
+    return Repetitions.of(means, measure=measure, **how)

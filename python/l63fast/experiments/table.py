@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import decimals, observed, shown_change
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.matrix_table import matrix_table
 from l63fast.experiments.optimum import OptimumResult
@@ -55,14 +55,15 @@ def several_cases(blocks: Sequence[Block]) -> bool:
 
 
 def _text(row: Row, base: float) -> tuple[str, ...]:
-    interval = f"{row.pool_low:.3f}–{row.pool_high:.3f}"
-    known = (row.method, f"{row.pool:.3f}", interval, f"{row.rms:.3f}")
+    n = decimals(row.pool)
+    interval = f"{row.pool_low:.{n}f}–{row.pool_high:.{n}f}"
+    known = (row.method, f"{row.pool:.{n}f}", interval, f"{row.rms:.{n}f}")
     if row.difference is None:
         return (*known, "", "", "")
     difference = (
-        f"{row.difference:+.3f}",
-        f"{row.difference_low:+.3f} to {row.difference_high:+.3f}",
-        f"{100.0 * row.difference / base:+.0f} %",
+        f"{row.difference:+.{n}f}",
+        f"{row.difference_low:+.{n}f} to {row.difference_high:+.{n}f}",
+        shown_change(100.0 * row.difference / base),
     )
     return (*known, *(text.replace("-", "−") for text in difference))
 

@@ -11,14 +11,13 @@ import numpy as np
 from l63fast.experiments.cycled.groups import Group
 from l63fast.experiments.cycled.published import published_for, verdict
 from l63fast.experiments.describe import shown_measure
-from l63fast.experiments.seeds import aligned
+from l63fast.experiments.seeds import repetitions
 from l63fast.verification import Repetitions, decibel
+from l63fast.verification.measures import MEASURES
 
 __all__ = ["NAN", "beside", "claimed", "mean", "scored", "standings"]
 
 NAN: Final = math.nan
-# The columns of a group's blocks, by the measure that is made of them.
-_COLUMNS: Final = {"rms": 0, "pool": 1}
 
 
 def mean(group: Group, source: str, path: str, part: int | None = None) -> float:
@@ -36,16 +35,10 @@ def mean(group: Group, source: str, path: str, part: int | None = None) -> float
 
 def _repetitions(measure: str, groups: Mapping[str, Group]) -> Repetitions | None:
     """Return scores of groups together; None if they have no test data in common."""
-    blocks = aligned(*(group.blocks for group in groups.values()))
-    if not blocks:
-        return None
-    column = _COLUMNS[measure]
+    blocks = {name: group.blocks for name, group in groups.items()}
     scores = next(iter(groups.values())).first.settings.scores
-    return Repetitions.of(
-        {n: means[..., column] for n, means in zip(groups, blocks, strict=True)},
-        measure=measure,
-        n_bootstrap=scores.n_bootstrap,
-        seed=scores.seed,
+    return repetitions(
+        blocks, measure, n_bootstrap=scores.n_bootstrap, seed=scores.seed
     )
 
 
@@ -72,7 +65,7 @@ def scored(group: Group) -> dict[str, Any]:
     cell, name = group.first.settings, group.first.metrics["measure"]
     measure, shown = _measure(group), shown_measure(name)
     single = [float(result.metrics["scores"][name]) for result in group.results]
-    scores = {m: _score(group, m) for m in _COLUMNS}
+    scores = {m: _score(group, m) for m in MEASURES}
     values = [*scores[measure], min(single), max(single)]
     pool = scores["pool"][0]
     if cell.measure == "decibel":

@@ -10,7 +10,7 @@ from typing import Any, Final
 from l63fast.experiments.cycled.groups import Group, grouped, reference_of
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import decimals, observed
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
 __all__ = [
@@ -58,7 +58,7 @@ def _scores(rows: Sequence[CycledRow]) -> Block:
                 _range(row.low, row.high, _style(row)),
                 _range(row.published_low, row.published_high),
                 row.verdict,
-                _number(row.pool, ".3f"),
+                _number(row.pool, f".{decimals(row.pool)}f"),
                 _number(row.over_optimum, ".2f"),
             )
             for row in rows
@@ -157,14 +157,13 @@ def case_title(row: CycledRow) -> str:
 
 
 def _style(row: CycledRow) -> str:
-    return ".2f" if row.measure.endswith("dB") else ".3f"
+    if row.measure.endswith("dB"):
+        return ".2f"
+    return f".{decimals(row.score)}f"
 
 
 def _score(row: CycledRow) -> str:
-    if not math.isfinite(row.score):
-        return "diverged"
-    small = abs(row.score) < 0.1 and not row.measure.endswith("dB")
-    return f"{row.score:.3g}" if small else format(row.score, _style(row))
+    return format(row.score, _style(row)) if math.isfinite(row.score) else "diverged"
 
 
 def _number(value: float, style: str) -> str:

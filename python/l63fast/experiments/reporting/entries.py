@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from l63fast.experiments.describe import observed
-from l63fast.experiments.seeds import Blocks, aligned
-from l63fast.verification import Comparison, Repetitions
+from l63fast.experiments.seeds import Blocks, repetitions
+from l63fast.verification import Comparison
 
 __all__ = ["NAN", "Case", "Entry", "contenders", "optimum_of", "three_d_var_of"]
 
@@ -109,7 +109,8 @@ class Entry:
         return sum(block.shape[1] for block in self.blocks.values())
 
     @cached_property
-    def _scoring(self) -> dict[str, int]:
+    def scoring(self) -> dict[str, int]:
+        """How its intervals are made: n_bootstrap and seed of its results."""
         scores = self.results[0].settings.scores if self.results else None
         return (
             {"n_bootstrap": scores.n_bootstrap, "seed": scores.seed} if scores else {}
@@ -121,15 +122,12 @@ class Entry:
         By the measure that decides, or by `pool`; dB compare by pool. Trajectories that
         only one of them was tried on are left out.
         """
-        by_pool = pool or not self.measure.endswith("rms")
-        column = int(by_pool)
-        both = aligned(self.blocks, other.blocks)
-        if not both:
+        measure = "pool" if pool or not self.measure.endswith("rms") else "rms"
+        both = {"a": self.blocks, "b": other.blocks}
+        found = repetitions(both, measure, **self.scoring)
+        if found is None:
             nothing = (NAN, NAN)
             return Comparison(NAN, nothing, NAN, nothing)
-        means = {name: v[..., column] for name, v in zip("ab", both, strict=True)}
-        measure = "pool" if by_pool else "rms"
-        found = Repetitions.of(means, measure=measure, **self._scoring)
         return found.compare("a", "b")
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from l63fast.experiments.reporting.entries import Entry
-from l63fast.experiments.seeds import aligned, blocks_of
-from l63fast.verification import Repetitions, decibel
+from l63fast.experiments.seeds import blocks_of, repetitions
+from l63fast.verification import decibel
 from l63fast.verification.measures import MEASURES, finish
 
 __all__ = ["averaged"]
@@ -30,17 +30,11 @@ def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
     blocks = blocks_of(entry.results, means)
     if len(means) == 1:
         return dataclasses.replace(entry, blocks=blocks)
-    [values] = aligned(blocks)
-    how = entry.results[0].settings.scores
-    scores = {
-        measure: Repetitions.of(
-            {entry.method: values[..., i]},
-            measure=measure,
-            n_bootstrap=how.n_bootstrap,
-            seed=how.seed,
-        ).score(entry.method)
-        for i, measure in enumerate(MEASURES)
-    }
+    scores = {}
+    for measure in MEASURES:
+        found = repetitions({entry.method: blocks}, measure, **entry.scoring)
+        assert found is not None
+        scores[measure] = found.score(entry.method)
     measure = MEASURES[int(not entry.measure.endswith("rms"))]
     score, (low, high) = scores[measure]
     single = [finish(m.mean(axis=0))[MEASURES.index(measure)] for m in means]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from l63fast.experiments.describe import decimals
 from l63fast.experiments.reporting.answer import Finding, Margin
 from l63fast.experiments.reporting.entries import Entry
 
@@ -29,7 +30,7 @@ def number(value: float, *, decibel: bool = False) -> str:
         return f"{value:.2f}".replace("-", "−")
     if abs(value) >= 1000.0:
         return f"{value:.3g}"
-    return f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
+    return f"{value:.{decimals(value)}f}"
 
 
 def score_of(entry: Entry) -> str:
