@@ -14,6 +14,7 @@ from l63fast.experiments.reporting.answer import findings
 from l63fast.experiments.reporting.entries import Case, Entry
 from l63fast.experiments.reporting.latex import escaped, latex_table
 from l63fast.experiments.reporting.records import records
+from l63fast.experiments.reporting.score_pictures import samples
 from l63fast.experiments.reporting.subject import Subject
 from l63fast.experiments.reporting.tables import standings
 from l63fast.experiments.reporting.wording import (
@@ -214,3 +215,15 @@ def test_the_records_hold_every_number_with_its_interval() -> None:
     assert gru["over_three_d_var_low"] < 0.3 < gru["over_three_d_var_high"]
     assert gru["n_trajectories"] == N
     assert math.isnan(rows["3D-Var"]["over_three_d_var"])
+
+
+def test_a_method_that_was_tried_on_fewer_trajectories_is_named() -> None:
+    many = result(n_trajectories=500, n_times=40)
+    few = result(n_trajectories=25, n_times=40)
+    best = entry("optimum", 0.25, role="optimum", seed=3, results=(few,))
+    methods = [entry(name, 0.3, results=(many,)) for name in ("GRU", "LSTM")]
+    assert (
+        samples([best, *methods])
+        == "500 test trajectories (optimum: 25), 40 analyses each."
+    )
+    assert samples(methods) == "500 test trajectories, 40 analyses each."

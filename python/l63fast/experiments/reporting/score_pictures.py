@@ -12,7 +12,7 @@ from l63fast.experiments.reporting.pictures import Chapter, Picture
 from l63fast.experiments.reporting.subject import Subject
 from l63fast.plotting import MethodScore
 
-__all__ = ["scores", "timing"]
+__all__ = ["samples", "scores", "timing"]
 
 _NO_SCORE = "A method that diverged has no point."
 
@@ -58,7 +58,7 @@ def _ranking(subject: Subject, finding: Finding) -> Picture:
         f"scores{subject.suffix(finding.case)}",
         plotting.method_scores(points, label=_label(shown), among=subject.methods),
         f"{_score_words(shown[0])} of each method; {finding.case.title}. "
-        f"{_samples(shown[0])} Lines: 95 % intervals, bootstrap over trajectories"
+        f"{samples(shown)} Lines: 95 % intervals, bootstrap over trajectories"
         f"{_published(points.values())}.",
         f"Scores of {len(shown)} methods; best: {shown[0].method}.",
     )
@@ -82,10 +82,16 @@ def _score_words(entry: Entry) -> str:
     return f"{kind} error ({what})"
 
 
-def _samples(entry: Entry) -> str:
-    metrics = entry.results[0].metrics
+def samples(entries: Sequence[Entry]) -> str:
+    """Return on how many analyses methods were tried, and which of them on fewer."""
+    tried = {e.method: e.results[0].metrics for e in entries}
+    numbers = {name: metrics["n_trajectories"] for name, metrics in tried.items()}
+    most = max(numbers.values())
+    fewer = [f"{name}: {n}" for name, n in numbers.items() if n < most]
+    metrics = next(m for m in tried.values() if m["n_trajectories"] == most)
     n_times = metrics.get("n_cycles", metrics.get("n_times"))
-    return f"{metrics['n_trajectories']} test trajectories, {n_times} analyses each."
+    but = f" ({', '.join(fewer)})" if fewer else ""
+    return f"{most} test trajectories{but}, {n_times} analyses each."
 
 
 def _across(subject: Subject, axis: str) -> Picture:
@@ -103,15 +109,14 @@ def _across(subject: Subject, axis: str) -> Picture:
         "sigma": "the standard deviation σ of the observation error",
         "interval": "the time between observations",
     }
-    first = subject.entries[0]
     return Picture(
         f"scores_by_{axis}",
         plotting.scores_across(
             panels, axis, label=_label(subject.entries), among=subject.methods
         ),
         f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
-        f"experiment has them. {_samples(first)} Bars: 95 % intervals. Mirror-aware "
-        f"where x² alone is observed. {_NO_SCORE}",
+        f"experiment has them. {samples(subject.entries)} Bars: 95 % intervals. "
+        f"Mirror-aware where x² alone is observed. {_NO_SCORE}",
         f"Scores of all methods against {words[axis]}.",
     )
 
