@@ -132,22 +132,28 @@ class Encoder(nn.Module):
         return step * self.increment_std
 
     def innovation(self, states: Tensor, obs_window: Tensor) -> Tensor:
-        """Return y - h(x) in its scale; a carried memory reads it times h'(x) as well.
+        """Return y - h(x) in its scale; more where h bends and the memory is carried.
 
-        A correction is proportional to the latter where the background is good, as it
-        is in cycles, and to the former divided by h'(x) where it is not.
+        Then it is in the scale that it has at x, and beside it stands the correction
+        that a Kalman filter would make of it, in units of a usual one: with c the
+        usual y - h(x), s the usual correction, d = (y - h(x)) / c and a = h'(x) s / c
+        they are d / sqrt(1 + a^2) and a d / (1 + a^2). Both stay of order one however
+        steep h is; a bare product d h'(x) does not, and makes training in cycles
+        unstable.
         """
         scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
         if not self.reads_slope:
             return scaled
-        typical = (self.state_mean.square() + self.state_std.square()).sqrt()
-        slope = self.slope(states) / self.slope(typical[None])
-        return torch.cat([scaled, slope * scaled], 1)
+        usual = self.increment_std.index_select(0, self.components)
+        steepness = self.slope(states) * usual / self.innovation_std
+        spread = (1.0 + steepness.square()).sqrt()
+        at_state = scaled / spread
+        return torch.cat([at_state, steepness / spread * at_state], 1)
 
     def slope(self, states: Tensor) -> Tensor:
-        """Return h'(states), (n, obs_dim), without the constant factor."""
+        """Return h'(states), (n, obs_dim)."""
         observed = states.index_select(1, self.components)
-        value = torch.ones_like(observed)
+        value = self.powers.to(states.dtype) * torch.ones_like(observed)
         for power in range(2, self.largest_power + 1):
             value = torch.where(self.powers >= power, value * observed, value)
         return value
