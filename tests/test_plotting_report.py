@@ -87,6 +87,21 @@ def test_maps_share_one_scale_and_are_empty_where_the_truth_never_was():
     assert np.ma.count(meshes[0].get_array()) == 1
 
 
+def test_ratios_part_their_colours_at_one_and_empty_places_are_not_white():
+    maps = {"a": np.array([[4.0, np.nan], [0.5, 1.0]])}
+    edges = np.arange(3.0)
+    figure = drawn(
+        plotting.error_maps(maps, x_edges=edges, z_edges=edges, relative=True)
+    )
+    [ax] = [ax for ax in figure.axes if ax.get_title()]
+    low, high = ax.collections[0].get_clim()
+    assert low * high == pytest.approx(1.0)
+    assert high > 3.5
+    white = ax.collections[0].to_rgba(1.0)
+    assert min(white[:3]) > 0.95
+    assert to_hex(ax.get_facecolor()) == "#e0e0e0"
+
+
 def test_increments_tell_of_a_component_that_never_changes():
     figure = drawn(plotting.increment_histograms({"3D-Var": increments()}))
     titles = [ax.get_title() for ax in figure.axes]

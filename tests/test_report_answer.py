@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray
 
 from l63fast.experiments.reporting.answer import findings
 from l63fast.experiments.reporting.entries import Case, Entry
+from l63fast.experiments.reporting.error_pictures import attractor
 from l63fast.experiments.reporting.latex import escaped, latex_table
+from l63fast.experiments.reporting.pictures import Chapter
 from l63fast.experiments.reporting.records import records
 from l63fast.experiments.reporting.score_pictures import samples
 from l63fast.experiments.reporting.subject import Subject
@@ -227,3 +230,35 @@ def test_a_method_that_was_tried_on_fewer_trajectories_is_named() -> None:
         == "500 test trajectories (optimum: 25), 40 analyses each."
     )
     assert samples(methods) == "500 test trajectories, 40 analyses each."
+
+
+def test_errors_are_mapped_beside_those_of_the_optimum() -> None:
+    def maps(square: float) -> xarray.Dataset:
+        there, edges = ("x", "z"), np.arange(3.0)
+        return xarray.Dataset(
+            {
+                "map_square": (there, np.full((2, 2), square)),
+                "map_count": (there, np.array([[100, 100], [100, 3]])),
+                "map_x_edge": ("edge", edges),
+                "map_z_edge": ("edge", edges),
+            },
+            attrs={"n_trajectories": 3, "n_times": 101},
+        )
+
+    def chapter(*entries: Entry) -> Chapter:
+        [finding] = findings(entries)
+        found = {e.method: maps(4.0 if e is GRU else 1.0) for e in entries}
+        subject: Any = SimpleNamespace(
+            featured=[finding],
+            suffix=lambda case: "",
+            diagnosed=lambda *_, having: dict(found),
+        )
+        return attractor(subject)
+
+    both = chapter(OPTIMUM, GRU)
+    assert [p.name for p in both.pictures] == ["error_map", "error_ratio"]
+    assert "grey: fewer than 30 analyses" in both.pictures[1].caption
+    [mesh] = both.pictures[1].figure.axes[0].collections
+    ratios = np.ma.masked_invalid(mesh.get_array())
+    assert ratios.compressed().tolist() == [2.0, 2.0, 2.0]
+    assert [p.name for p in chapter(THREE, GRU).pictures] == ["error_map"]

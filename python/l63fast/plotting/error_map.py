@@ -16,6 +16,8 @@ from l63fast.plotting._style import COLUMN, new_figure, styled
 __all__ = ["error_maps"]
 
 _MOST_COLUMNS = 3
+_PARTED = "PuOr_r"  # two hues that the colour-blind tell apart; white between them
+_EMPTY = "0.88"
 _ENDS = (2.0, 98.0)  # per cent of the cells that the colours span
 
 
@@ -26,6 +28,7 @@ def error_maps(
     x_edges: np.ndarray,
     z_edges: np.ndarray,
     label: str = "error (rms)",
+    relative: bool = False,
 ) -> Figure:
     """Return the error by where the truth was, seen from the side: x and z.
 
@@ -37,6 +40,8 @@ def error_maps(
     x_edges, z_edges : (n_x + 1,), (n_z + 1,)
     label : str
         What the error is.
+    relative : bool
+        Whether the maps are ratios: colours part at 1, to which the scale is symmetric.
 
     Raises
     ------
@@ -55,6 +60,9 @@ def error_maps(
     if not positive.size:
         raise ArgumentValueError("maps: expected some errors above 0, got none")
     low, high = np.percentile(positive, _ENDS)
+    if relative:
+        high = max(high, 1.0 / low)
+        low = 1.0 / high
     norm = LogNorm(low, max(high, 1.001 * low))
     n_columns = 2 if len(checked) == 4 else min(len(checked), _MOST_COLUMNS)
     n_rows = -(-len(checked) // n_columns)
@@ -64,10 +72,15 @@ def error_maps(
         spare.remove()
     for ax, (name, values) in zip(axes.flat, checked.items(), strict=False):
         drawn = ax.pcolormesh(
-            x_edges, z_edges, values.T, norm=norm, cmap="viridis", rasterized=True
+            *(x_edges, z_edges, values.T),
+            norm=norm,
+            cmap=_PARTED if relative else "viridis",
+            rasterized=True,
         )
         ax.set_title(name)
         ax.grid(visible=False)
+        if relative:
+            ax.set_facecolor(_EMPTY)  # white is 1 there
     bar = fig.colorbar(
         drawn, ax=list(axes.flat[: len(checked)]), label=label, extend="both", aspect=30
     )

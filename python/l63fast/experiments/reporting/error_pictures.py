@@ -25,6 +25,7 @@ Found = dict[str, "xarray.Dataset"]
 _MOST_CURVES: Final = 9
 _MOST_MAPS: Final = 6
 _MOST_ROWS: Final = 4
+_FEWEST: Final = 30  # analyses in a cell of the map whose mean square counts
 
 
 def _each(
@@ -82,7 +83,10 @@ def _growth(subject: Subject, finding: Finding, found: Found) -> Picture | None:
 
 def attractor(subject: Subject) -> Chapter:
     """Return where on the attractor the analyses are wrong."""
-    return _each(subject, _MOST_MAPS, _maps, having="map_square")
+    chapter = _each(subject, _MOST_MAPS, _maps, having="map_square")
+    beside = _each(subject, _MOST_MAPS, _ratios, having="map_square")
+    chapter.pictures += beside.pictures
+    return chapter
 
 
 def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
@@ -106,6 +110,39 @@ def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
         f"there.{_some(finding, maps)}",
         "Maps of the analysis error over the attractor.",
     )
+
+
+def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    """Return where methods lose against what stands for the optimum of their case."""
+    name = finding.optimum.other if finding.optimum else ""
+    reference = found.pop(name, None)
+    if reference is None or not found:
+        return None
+    least = _squares(reference)
+    maps = {method: np.sqrt(_squares(data) / least) for method, data in found.items()}
+    blind = ObservationOperator(finding.case.operator).is_mirror_blind
+    return Picture(
+        f"error_ratio{subject.suffix(finding.case)}",
+        plotting.error_maps(
+            maps,
+            x_edges=as_float(reference, "map_x_edge"),
+            z_edges=as_float(reference, "map_z_edge"),
+            label=f"error over that of {name}",
+            relative=True,
+        ),
+        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis "
+        f"over that of {name}, by x and z of the truth; {finding.case.title}. White: "
+        f"as good as that; grey: fewer than {_FEWEST} analyses."
+        f"{_some(finding, found | {name: reference})}",
+        f"Maps of the error over that of {name}.",
+    )
+
+
+def _squares(data: xarray.Dataset) -> np.ndarray:
+    """Return the mean square error by place, NaN where it is of a few analyses."""
+    squares = as_float(data, "map_square")
+    few = (as_float(data, "map_count") < _FEWEST) | ~(squares > 0.0)
+    return np.where(few, np.nan, squares)
 
 
 def increments(subject: Subject) -> Chapter:
