@@ -233,21 +233,21 @@ def test_a_method_that_was_tried_on_fewer_trajectories_is_named() -> None:
 
 
 def test_errors_are_mapped_beside_those_of_the_optimum() -> None:
-    def maps(square: float) -> xarray.Dataset:
+    def maps(square: float, n: int = 100) -> xarray.Dataset:
         there, edges = ("x", "z"), np.arange(3.0)
         return xarray.Dataset(
             {
                 "map_square": (there, np.full((2, 2), square)),
-                "map_count": (there, np.array([[100, 100], [100, 3]])),
+                "map_count": (there, np.array([[n, n], [n, 3]])),
                 "map_x_edge": ("edge", edges),
                 "map_z_edge": ("edge", edges),
             },
             attrs={"n_trajectories": 3, "n_times": 101},
         )
 
-    def chapter(*entries: Entry) -> Chapter:
+    def chapter(*entries: Entry, n: int = 100) -> Chapter:
         [finding] = findings(entries)
-        found = {e.method: maps(4.0 if e is GRU else 1.0) for e in entries}
+        found = {e.method: maps(4.0 if e is GRU else 1.0, n) for e in entries}
         subject: Any = SimpleNamespace(
             featured=[finding],
             suffix=lambda case: "",
@@ -262,3 +262,4 @@ def test_errors_are_mapped_beside_those_of_the_optimum() -> None:
     ratios = np.ma.masked_invalid(mesh.get_array())
     assert ratios.compressed().tolist() == [2.0, 2.0, 2.0]
     assert [p.name for p in chapter(THREE, GRU).pictures] == ["error_map"]
+    assert [p.name for p in chapter(OPTIMUM, GRU, n=3).pictures] == ["error_map"]

@@ -120,6 +120,9 @@ def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
         return None
     least = _squares(reference)
     maps = {method: np.sqrt(_squares(data) / least) for method, data in found.items()}
+    maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
+    if not maps:
+        return None
     blind = ObservationOperator(finding.case.operator).is_mirror_blind
     return Picture(
         f"error_ratio{subject.suffix(finding.case)}",
