@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from l63fast import _checks, _random
+from l63fast import _checks
 from l63fast.assimilation.window_evidence import STEPS_BEFORE, Climate, Evidence
+from l63fast.assimilation.window_sampling import Population, coldest, sampled, shares
 from l63fast.lorenz63 import mirror
 
-__all__ = ["WindowPosterior", "window_posterior"]
+__all__ = ["SMALLEST_LIBRARY", "WindowPosterior", "window_posterior"]
 
-_SMALLEST: Final = 2**13
-_GROWTH: Final = 4
-_NEIGHBOURS: Final = 1024
-_ENOUGH: Final = 256.0  # effective size from which a larger library changes nothing
+SMALLEST_LIBRARY: Final = 2**13
+_COARSE: Final = 2**17  # states of which all are weighed where most of them matter
+_NEIGHBOURS: Final = 4096
+_ENOUGH: Final = 256.0  # effective size that adds 0.4 % to the squared error
 _LEFT_OUT: Final = 1e-3  # weight of what is no neighbour, relative to the largest
 _DIRECTIONS: Final = 4  # of a window's values that the search tells apart
-_THIN: Final = 100.0  # effective size below which neighbours are multiplied
-_PARENTS: Final = 256  # neighbours that are
-_COPIES: Final = 64  # so often
-_SCATTER: Final = 0.5  # of a neighbour's copies, relative to that of the neighbours
-_ROUNDS: Final = 4
-_CHUNK: Final = 64  # windows whose neighbours are carried at once
+_CHUNK: Final = 32  # windows that are carried at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +36,44 @@ class WindowPosterior:
         The mean over the nearer of each state and its mirror to one side of the
         principal axis of (x, y): best where the mirror image counts as well.
     variance : (n,)
-        Mean variance over the components, about the mean; where the evidence knows no
-        sign, of the folded states about theirs.
+        Mean variance over the components, about the mean; where the operator is blind
+        to the sign, of the folded states about theirs.
     effective_size : (n,)
-        Of the weights; the mean's own error adds a share of 1 / effective_size to the
-        squared error.
-    library : (n,) int
-        States that were searched.
+        Of the weights, or the number of samples that differ: the mean's own error adds
+        a share of 1 / effective_size to the squared error.
     """
 
     mean: np.ndarray
     folded: np.ndarray
     variance: np.ndarray
     effective_size: np.ndarray
-    library: np.ndarray
+
+
+def window_posterior(
+    evidence: Evidence, climate: Climate, *, library: int
+) -> WindowPosterior:
+    """Return means over the climate's states, weighted by the likelihood of a window.
+
+    Importance sampling with the climate as prior: of a library of states, those whose
+    windows are nearest carry the weight. Where they are too few, samples of the
+    posterior are drawn that start from them.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of n windows.
+    climate : Climate
+    library : int
+        States in the library.
+    """
+    library = _checks.count("library", library, minimum=SMALLEST_LIBRARY)
+    states, seen = _Library(evidence, climate, library), evidence.seen()
+    n = len(seen)
+    found = _Found(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
+    for start in range(0, n, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        states.weigh_windows(seen[part], _Found(*(values[part] for values in found)))
+    return WindowPosterior(*found)
 
 
 class _Found(NamedTuple):
@@ -62,54 +82,9 @@ class _Found(NamedTuple):
     variance: np.ndarray
     effective_size: np.ndarray
 
-
-def window_posterior(
-    evidence: Evidence, climate: Climate, *, max_library: int
-) -> WindowPosterior:
-    """Return means over the climate's states, weighted by the likelihood of a window.
-
-    Importance sampling with the climate as prior: of a library of states, those whose
-    windows are nearest carry the weight. The library grows, window by window, until the
-    effective size is large enough or the neighbours no longer hold all the weight.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Of n windows.
-    climate : Climate
-    max_library : int
-        States at most.
-    """
-    max_library = _checks.count("max_library", max_library, minimum=_SMALLEST)
-    n = len(evidence.observations)
-    result = WindowPosterior(
-        np.empty((n, 3)),
-        np.empty((n, 3)),
-        np.empty(n),
-        np.empty(n),
-        np.zeros(n, dtype=np.int64),
-    )
-    seen, size, open_ = evidence.seen(), _SMALLEST, np.arange(n)
-    while size <= max_library and len(open_):
-        covered = np.zeros(len(open_), dtype=bool)
-        for part, whole, found in _searched(seen[open_], evidence, climate, size):
-            better = whole | (size == _SMALLEST)
-            chosen = open_[part][better]
-            _put(result, chosen, _Found(*(values[better] for values in found)))
-            result.library[chosen] = size
-            covered[part] = whole & (found.effective_size < _ENOUGH)
-        open_, size = open_[covered], size * _GROWTH
-    # Those left open had too few states of the largest library, not too many.
-    thin = open_[result.effective_size[open_] < _THIN]
-    if len(thin):
-        for part, found in _multiplied(seen[thin], evidence, climate, size // _GROWTH):
-            _put(result, thin[part], found)
-    return result
-
-
-def _put(result: WindowPosterior, windows: np.ndarray, found: _Found) -> None:
-    for field, values in found._asdict().items():
-        getattr(result, field)[windows] = values
+    def put(self, windows: np.ndarray, those: _Found) -> None:
+        for values, new in zip(self, those, strict=True):
+            values[windows] = new
 
 
 class _Library:
@@ -135,17 +110,46 @@ class _Library:
 
     def _principal(self) -> np.ndarray:
         """Return the directions (D, q) in which windows of the climate differ most."""
-        some = self.states[:: max(len(self.states) // _SMALLEST, 1)]
+        some = self.states[:: max(len(self.states) // SMALLEST_LIBRARY, 1)]
         covariance = np.cov(self.shown(some)[0], rowvar=False)
         _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
         return vectors[:, ::-1][:, :_DIRECTIONS]
 
-    def nearest(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return distances and indices (n, k) of the states nearest to windows."""
-        distance, index = self._tree.query(seen @ self.directions, k=_NEIGHBOURS)
-        return distance, index
+    def weigh_windows(self, seen: np.ndarray, found: _Found) -> None:
+        """Put what is known of the states at the end of windows (n, D) into `found`."""
+        near, beyond = self._nearest(seen)
+        excess = np.maximum(beyond - near.square.min(axis=1), 1e-9)
+        # Neighbours hold all the weight if it is this cold, and are enough if not
+        # colder than that.
+        holding = -2.0 * np.log(_LEFT_OUT) / excess
+        enough = coldest(near.square, _ENOUGH, np.ones(len(seen)))
+        broad = holding > 1.0
+        thin = ~broad & (enough < 1.0)
+        rest = ~broad & ~thin
+        if broad.any():
+            found.put(broad, self._of_all(seen[broad]))
+        if rest.any():
+            found.put(rest, self._weighed(near.last[rest], near.square[rest]))
+        if thin.any():
+            start = Population(*(values[thin] for values in near))
+            coldness = np.maximum(enough, holding)[thin]
+            found.put(thin, self._sampled(seen[thin], start, coldness))
 
-    def weighed(
+    def _nearest(self, seen: np.ndarray) -> tuple[Population, np.ndarray]:
+        """Return the neighbours of windows, and what squares all others exceed."""
+        k = min(_NEIGHBOURS, len(self.states) // 2)
+        distance, index = self._tree.query(seen @ self.directions, k=k)
+        square, last = self._misfits(self.states[index], seen)
+        origins = self.ancestors[index]
+        if self.evidence.knows_no_sign:
+            side = _side(self.states[index], np.ones(index.shape))
+            origins = np.where(side[..., None], mirror(origins), origins)
+            last = np.where(side[..., None], mirror(last), last)
+        # What lies beyond the last neighbour is at least as far in full as projected.
+        beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
+        return Population(origins, square, last), beyond
+
+    def _misfits(
         self, states: np.ndarray, seen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the squared misfits (n, k) of states (n, k, 3), and their last."""
@@ -153,86 +157,42 @@ class _Library:
         misfit = shown.reshape(*states.shape[:2], -1) - seen[:, None]
         return np.einsum("nkd,nkd->nk", misfit, misfit), last.reshape(states.shape)
 
+    def _weighed(self, last: np.ndarray, square: np.ndarray) -> _Found:
+        share = shares(square, np.ones(len(square)))
+        size = 1.0 / (share**2).sum(axis=1)
+        return _Found(*_means(last, share, self.evidence), size)
 
-def _searched(
-    seen: np.ndarray, evidence: Evidence, climate: Climate, size: int
-) -> Iterator[tuple[slice, np.ndarray, _Found]]:
-    """Yield parts of the windows, whether neighbours held the weight, and the means."""
-    library = _Library(evidence, climate, size)
-    for start in range(0, len(seen), _CHUNK):
-        part = slice(start, min(start + _CHUNK, len(seen)))
-        distance, index = library.nearest(seen[part])
-        square, last = library.weighed(library.states[index], seen[part])
-        # What lies beyond the last neighbour is at least as far in full as projected.
-        beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
-        whole = np.exp(-0.5 * (beyond - square.min(axis=1))) < _LEFT_OUT
-        yield part, whole, _means(last, square, evidence)
+    @cached_property
+    def _coarse(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.shown(self.states[:: max(len(self.states) // _COARSE, 1)])
 
+    def _of_all(self, seen: np.ndarray) -> _Found:
+        """Return means over the library, thinned out: most of its states matter."""
+        shown, last = self._coarse
+        # |a - b|^2 without an array of all differences.
+        square = (shown**2).sum(axis=1) - 2.0 * seen @ shown.T
+        square += (seen**2).sum(axis=1, keepdims=True)
+        return self._weighed(np.broadcast_to(last, (len(seen), *last.shape)), square)
 
-def _multiplied(
-    seen: np.ndarray, evidence: Evidence, climate: Climate, size: int
-) -> Iterator[tuple[slice, _Found]]:
-    """Yield parts of the windows, and the means over copies of their neighbours.
+    def _sampled(
+        self, seen: np.ndarray, start: Population, coldness: np.ndarray
+    ) -> _Found:
+        def weigh(
+            origins: np.ndarray, windows: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray]:
+            flat = origins.reshape(-1, 3)
+            states = self.climate.carried(flat, 1, STEPS_BEFORE)[:, -1]
+            return self._misfits(states.reshape(origins.shape), seen[windows])
 
-    A state's copies are scattered about where it was some time before; carried on from
-    there they fall back onto the attractor, and fill it between the neighbours. The
-    nearest of them are the neighbours of the next round.
-    """
-    library = _Library(evidence, climate, size)
-    shape = (_PARENTS, _COPIES, 3)
-    normals = _random.standard_normals(climate.seed, "scheme", "none", 1, shape)[0]
-    chunk = max(_CHUNK * _NEIGHBOURS // (_PARENTS * _COPIES), 1)
-    for start in range(0, len(seen), chunk):
-        part = slice(start, min(start + chunk, len(seen)))
-        index = library.nearest(seen[part])[1][:, :_PARENTS]
-        origins = library.ancestors[index]
-        if evidence.knows_no_sign:
-            side = _side(library.states[index], np.ones(index.shape))
-            origins = np.where(side[..., None], mirror(origins), origins)
-        found = _of_copies(library, origins, normals, seen[part])
-        yield part, found
+        last, distinct = sampled(weigh, start, coldness, self.climate.seed)
+        share = np.full(last.shape[:2], 1.0 / last.shape[1])
+        return _Found(*_means(last, share, self.evidence), distinct)
 
 
-def _of_copies(
-    library: _Library, origins: np.ndarray, normals: np.ndarray, seen: np.ndarray
-) -> _Found:
-    """Return means over copies that start near the origins (n, k, 3)."""
-    best: _Found | None = None
-    for _ in range(_ROUNDS):
-        scattered = _scattered(origins, normals)
-        copies = library.climate.carried(scattered.reshape(-1, 3), 1, STEPS_BEFORE)[
-            :, -1
-        ].reshape(scattered.shape)
-        square, last = library.weighed(copies, seen)
-        found = _means(last, square, library.evidence)
-        if best is None:
-            best = found
-        thin = best.effective_size < _THIN
-        for kept, new in zip(best, found, strict=True):
-            kept[thin] = new[thin]
-        if not (best.effective_size < _THIN).any():
-            break
-        nearest = np.argpartition(square, _PARENTS, axis=1)[:, :_PARENTS]
-        origins = np.take_along_axis(scattered, nearest[..., None], axis=1)
-    assert best is not None
-    return best
-
-
-def _scattered(origins: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Return copies (n, k c, 3) of origins (n, k, 3), as spread out as these are."""
-    about = origins - origins.mean(axis=1, keepdims=True)
-    covariance = np.einsum("nki,nkj->nij", about, about) / origins.shape[1]
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
-    steps = _SCATTER * np.einsum("nij,kcj->nkci", root, normals)
-    scattered = origins[:, :, None] + steps
-    return np.asarray(scattered.reshape(len(origins), -1, 3))
-
-
-def _means(states: np.ndarray, square: np.ndarray, evidence: Evidence) -> _Found:
-    """Return means over states (n, k, 3) of squared misfits (n, k)."""
-    weights = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)))
-    share = weights / weights.sum(axis=1, keepdims=True)
+def _means(
+    states: np.ndarray, share: np.ndarray, evidence: Evidence
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, folded mean and variance of states (n, k, 3) of weights (n, k)."""
 
     def average(values: np.ndarray) -> np.ndarray:
         return np.asarray(np.einsum("nk,nk...->n...", share, values))
@@ -240,12 +200,12 @@ def _means(states: np.ndarray, square: np.ndarray, evidence: Evidence) -> _Found
     mean = average(states)
     one_sided = np.where(_side(states, share)[..., None], mirror(states), states)
     folded = average(one_sided)
-    about, centre = (states, mean)
+    blind = evidence.operator.is_mirror_blind
+    about, centre = (one_sided, folded) if blind else (states, mean)
+    variance = average(((about - centre[:, None]) ** 2).mean(axis=2))
     if evidence.knows_no_sign:
         mean = folded * (0.0, 0.0, 1.0)
-        about, centre = one_sided, folded
-    variance = average(((about - centre[:, None]) ** 2).mean(axis=2))
-    return _Found(mean, folded, variance, 1.0 / (share**2).sum(axis=1))
+    return mean, folded, variance
 
 
 def _side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:

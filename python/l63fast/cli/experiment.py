@@ -99,7 +99,7 @@ _ENCODERS: Final = (
     Option(
         "optimum",
         int,
-        "States of the climate, at most, in the optimum of each window; 0: none.",
+        "States of the climate behind the optimum of each window; 0: none.",
         target="experiment.optimum",
         panel="Compared",
         minimum=0,

@@ -45,7 +45,7 @@ class Axes:
     seeds : tuple of int
         Repetitions of everything: of data, weights and sample order.
     optimum : int
-        Largest library of states behind the optimum of each window; 0: no optimum.
+        States in the library behind the optimum of each window; 0: no optimum.
     """
 
     models: tuple[str, ...] = ()

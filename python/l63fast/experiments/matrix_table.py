@@ -168,8 +168,8 @@ def _caption(blocks: Sequence[Block]) -> str:
     if optima:
         of_optimum = (
             " Optimum: of the same windows, computed on fewer trajectories and carried "
-            "to all by its ratio to the best encoder there; ≤: at most this, as the "
-            "library of states was too small."
+            "to all by its ratio to the best encoder there; ≤: at most this, as its "
+            "states were too few."
         )
     return (
         "pool; in brackets the difference from 3D-Var, = where its paired 95 % "

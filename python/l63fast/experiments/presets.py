@@ -22,7 +22,7 @@ _STUDY: Final[Tables] = {
         "models": ["mlp", "gru", "lstm"],
         "operators": ["x", "xy", "x2"],
         "sigmas": [0.05, 0.1, 0.5, 1.0],
-        "optimum": 2**21,
+        "optimum": 2**18,
     },
     "data": {
         "n_train": 1000,
@@ -62,7 +62,7 @@ _WINDOWS: Final[Tables] = {
     "experiment": {
         "models": ["mlp", "gru", "lstm"],
         "operators": ["x", "xy", "xyz", "x2"],
-        "optimum": 2**22,
+        "optimum": 2**18,
     },
     "data": {"n_train": 1000, "n_val": 200, "n_test": 500, "n_steps": 200},
     "background": {"kind": "gauss"},
