@@ -69,7 +69,7 @@ _WINDOWS: Final[Tables] = {
     "samples": {"fresh": 9000},
     "model": {"window": 10, "n_iterations": 1},
     "training": {
-        "epochs": 12,
+        "epochs": 48,
         "batch_size": 512,
         "learning_rate": 4e-3,
         "warm_up": 0.02,
