@@ -68,8 +68,9 @@ def error_maps(
     n_rows = -(-len(checked) // n_columns)
     fig = new_figure(COLUMN, 0.8 + 2.0 * n_rows)
     axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    for spare in axes.flat[len(checked) :]:
+    for place, spare in enumerate(axes.flat[len(checked) :], start=len(checked)):
         spare.remove()
+        axes.flat[place - n_columns].tick_params(labelbottom=True)
     for ax, (name, values) in zip(axes.flat, checked.items(), strict=False):
         drawn = ax.pcolormesh(
             *(x_edges, z_edges, values.T),

@@ -116,10 +116,13 @@ def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     """Return where methods lose against what stands for the optimum of their case."""
     name = finding.optimum.other if finding.optimum else ""
     reference = found.pop(name, None)
-    if reference is None or not found:
+    if reference is None:
         return None
+    # The colours of a method that is far off would hide where an encoder loses.
+    encoders = {e.method for e in finding.entries if e.scheme == "encoder"}
+    shown = {m: data for m, data in found.items() if not encoders or m in encoders}
     least = _squares(reference)
-    maps = {method: np.sqrt(_squares(data) / least) for method, data in found.items()}
+    maps = {method: np.sqrt(_squares(data) / least) for method, data in shown.items()}
     maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
     if not maps:
         return None
@@ -136,7 +139,7 @@ def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
         f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis "
         f"over that of {name}, by x and z of the truth; {finding.case.title}. White: "
         f"as good as that; grey: fewer than {_FEWEST} analyses."
-        f"{_some(finding, found | {name: reference})}",
+        f"{'' if encoders else _some(finding, maps)}",
         f"Maps of the error over that of {name}.",
     )
 
