@@ -104,6 +104,14 @@ _ENCODERS: Final = (
         panel="Compared",
         minimum=0,
     ),
+    Option(
+        "optimum_trajectories",
+        int,
+        "Test trajectories that it is computed on.",
+        target="experiment.optimum_trajectories",
+        panel="Compared",
+        minimum=1,
+    ),
 )
 _FIXED: Final = tuple(
     option for option in options.MODEL if option.name not in ("model", "n_iterations")

@@ -64,7 +64,8 @@ class EncoderExperiment:
         encoders = self.encoders()
         if not self.axes.optimum:
             return [*encoders]
-        optima = {e: optimum_of(e, self.axes.optimum) for e in encoders}
+        how = self.axes.optimum, self.axes.optimum_trajectories
+        optima = {e: optimum_of(e, *how) for e in encoders}
         last = {optimum: encoder for encoder, optimum in optima.items() if optimum}
         cells: list[CellSettings | OptimumCell] = []
         for encoder in encoders:

@@ -46,6 +46,8 @@ class Axes:
         Repetitions of everything: of data, weights and sample order.
     optimum : int
         States in the library behind the optimum of each window; 0: no optimum.
+    optimum_trajectories : int
+        Test trajectories that it is computed on, the first ones, at most.
     """
 
     models: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Axes:
     n_iterations: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     optimum: int = 0
+    optimum_trajectories: int = 25
 
     def __post_init__(self) -> None:
         for name in _NESTING:
@@ -75,6 +78,7 @@ class Axes:
                 "either"
             )
         _checks.count("optimum", self.optimum)
+        _checks.count("optimum_trajectories", self.optimum_trajectories, minimum=1)
 
 
 def checked_operators(operators: tuple[str, ...]) -> None:

@@ -53,7 +53,6 @@ OPTIMUM: Final = "optimum.csv"
 # have nothing to do with the observations' of the window.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = ("forecast", "gauss")
-_TRAJECTORIES: Final = 25
 _THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
 _HONEST: Final = 1.05  # error made, at least, over the one claimed
 
@@ -74,7 +73,7 @@ class WindowSettings:
 
     window: int
     library: int
-    n_trajectories: int = _TRAJECTORIES
+    n_trajectories: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,9 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 }
 
 
-def optimum_of(encoder: CellSettings, library: int) -> OptimumCell | None:
+def optimum_of(
+    encoder: CellSettings, library: int, n_trajectories: int
+) -> OptimumCell | None:
     """Return the optimum of the windows that an encoder sees, if they have one.
 
     A background that says nothing beyond the climate has the optimum of none. One that
@@ -122,7 +123,7 @@ def optimum_of(encoder: CellSettings, library: int) -> OptimumCell | None:
         encoder.data,
         BackgroundSettings(kind),
         encoder.samples,
-        WindowSettings(encoder.model.window, library),
+        WindowSettings(encoder.model.window, library, n_trajectories),
         encoder.scores,
         encoder.data_name,
     )

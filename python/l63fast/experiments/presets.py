@@ -63,6 +63,7 @@ _WINDOWS: Final[Tables] = {
         "models": ["mlp", "gru", "lstm"],
         "operators": ["x", "xy", "xyz", "x2"],
         "optimum": 2**18,
+        "optimum_trajectories": 500,
     },
     "data": {"n_train": 1000, "n_val": 200, "n_test": 500, "n_steps": 200},
     "background": {"kind": "gauss"},

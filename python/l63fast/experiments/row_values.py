@@ -131,7 +131,7 @@ def over_optimum(case: Case, mirror_aware: bool) -> dict[str, dict[str, Any]]:
             seed
             for seed, result in seeds.items()
             if seed in case.optima
-            and (name == "3D-Var" or optimum_of(result.settings, 1) is not None)
+            and (name == "3D-Var" or optimum_of(result.settings, 1, 1) is not None)
         ]
         if not common:
             continue

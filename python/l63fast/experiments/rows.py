@@ -132,7 +132,8 @@ def _place(optimum: OptimumResult, cases: Mapping[Any, Case]) -> None:
             if found is None:
                 continue
             theirs = optimum.settings
-            if optimum_of(found.settings, theirs.optimum.library) == theirs:
+            how = theirs.optimum.library, theirs.optimum.n_trajectories
+            if optimum_of(found.settings, *how) == theirs:
                 seed = theirs.data.seed
                 old = case.optima.get(seed)
                 if old is None or old.settings.optimum.window < theirs.optimum.window:

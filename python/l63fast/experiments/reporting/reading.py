@@ -130,8 +130,9 @@ def _is_bound_of(result: Any, encoder: Any) -> bool:
     """Return whether a result is the optimum of the windows that an encoder sees."""
     if isinstance(result, Result):
         return False
-    library = result.settings.optimum.library
-    return bool(best_of(encoder.settings, library) == result.settings)
+    how = result.settings.optimum
+    found = best_of(encoder.settings, how.library, how.n_trajectories)
+    return bool(found == result.settings)
 
 
 def _bound(case: Case, results: Sequence[Any]) -> Entry:
