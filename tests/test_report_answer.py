@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray
 
+from l63fast.experiments.config import ScoreSettings
 from l63fast.experiments.reporting.answer import findings
 from l63fast.experiments.reporting.entries import Case, Entry
 from l63fast.experiments.reporting.error_pictures import attractor
@@ -34,7 +35,7 @@ N = 100
 
 def result(**metrics: Any) -> Any:
     """Return what an entry reads of its result."""
-    scores = SimpleNamespace(n_bootstrap=200, seed=0)
+    scores = ScoreSettings(n_bootstrap=200, seed=0)
     return SimpleNamespace(metrics=metrics, settings=SimpleNamespace(scores=scores))
 
 

@@ -13,9 +13,9 @@ from l63fast.assimilation.window_evidence import STEPS_BEFORE, Climate, Evidence
 from l63fast.assimilation.window_sampling import Population, coldest, sampled, shares
 from l63fast.lorenz63 import mirror
 
-__all__ = ["SMALLEST_LIBRARY", "WindowPosterior", "window_posterior"]
+__all__ = ["WindowPosterior", "window_posterior"]
 
-SMALLEST_LIBRARY: Final = 2**13
+_SMALLEST: Final = 2**13
 _COARSE: Final = 2**17  # states of which all are weighed where most of them matter
 _NEIGHBOURS: Final = 4096
 _ENOUGH: Final = 256.0  # effective size that adds 0.4 % to the squared error
@@ -66,7 +66,7 @@ def window_posterior(
     library : int
         States in the library.
     """
-    library = _checks.count("library", library, minimum=SMALLEST_LIBRARY)
+    library = _checks.count("library", library, minimum=_SMALLEST)
     states, seen = _Library(evidence, climate, library), evidence.seen()
     n = len(seen)
     found = _Found(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
@@ -110,7 +110,7 @@ class _Library:
 
     def _principal(self) -> np.ndarray:
         """Return the directions (D, q) in which windows of the climate differ most."""
-        some = self.states[:: max(len(self.states) // SMALLEST_LIBRARY, 1)]
+        some = self.states[:: max(len(self.states) // _SMALLEST, 1)]
         covariance = np.cov(self.shown(some)[0], rowvar=False)
         _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
         return vectors[:, ::-1][:, :_DIRECTIONS]

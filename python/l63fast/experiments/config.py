@@ -103,6 +103,11 @@ class ScoreSettings:
         _checks.count("n_bootstrap", self.n_bootstrap, minimum=1)
         _checks.seed("seed", self.seed)
 
+    @property
+    def bootstrap(self) -> dict[str, Any]:
+        """The arguments that every function of `verification` with intervals takes."""
+        return {"n_bootstrap": self.n_bootstrap, "seed": self.seed}
+
 
 @dataclass(frozen=True)
 class CellSettings:

@@ -55,7 +55,7 @@ def evaluate(
         "paired_difference", analysis minus 3D-Var, by measure, with its 95 % interval.
     """
     truth = estimates["truth"]
-    how = {"n_bootstrap": settings.n_bootstrap, "seed": settings.seed}
+    how = settings.bootstrap
     blind = ObservationOperator(operator).is_mirror_blind
     scores = {
         name: dataclasses.asdict(
@@ -97,8 +97,7 @@ def _difference(
         estimates["truth"],
         measure=plain,
         mirror_aware=plain != measure,
-        n_bootstrap=how["n_bootstrap"],
-        seed=how["seed"],
+        **how,
     )
     return {"difference": difference, "low": low, "high": high}
 

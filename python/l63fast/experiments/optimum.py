@@ -96,6 +96,11 @@ class OptimumCell:
         """Return the settings as the tables of a `config.toml`."""
         return {name: to_table(getattr(self, name)) for name in _SECTIONS}
 
+    def is_of(self, encoder: CellSettings) -> bool:
+        """Return whether it is the optimum of the windows that an encoder sees."""
+        how = self.optimum
+        return optimum_of(encoder, how.library, how.n_trajectories) == self
+
 
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "data": TwinSettings,
@@ -254,7 +259,7 @@ def _metrics(
     posterior: WindowPosterior,
     truth: np.ndarray,
 ) -> dict[str, Any]:
-    how = {"n_bootstrap": cell.scores.n_bootstrap, "seed": cell.scores.seed}
+    how = cell.scores.bootstrap
     n = truth.shape[0]
     blind = twin.operator.is_mirror_blind
     scores = {

@@ -89,8 +89,7 @@ class Case:
 
 
 def _how(result: Result) -> dict[str, Any]:
-    scores = result.settings.scores
-    return {"n_bootstrap": scores.n_bootstrap, "seed": scores.seed}
+    return result.settings.scores.bootstrap
 
 
 def _stacked(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from l63fast.errors import ResultError
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.evaluation import headline
-from l63fast.experiments.optimum import OptimumResult, optimum_of
+from l63fast.experiments.optimum import OptimumResult
 from l63fast.experiments.result import Result
 from l63fast.experiments.row_values import (
     OPTIMUM,
@@ -132,8 +132,7 @@ def _place(optimum: OptimumResult, cases: Mapping[Any, Case]) -> None:
             if found is None:
                 continue
             theirs = optimum.settings
-            how = theirs.optimum.library, theirs.optimum.n_trajectories
-            if optimum_of(found.settings, *how) == theirs:
+            if theirs.is_of(found.settings):
                 seed = theirs.data.seed
                 old = case.optima.get(seed)
                 if old is None or old.settings.optimum.window < theirs.optimum.window:

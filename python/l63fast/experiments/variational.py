@@ -56,8 +56,7 @@ def cost_beside_three_d_var(
         means["analysis"],
         means["3D-Var"],
         measure="rms",  # a mean over trajectories, and no root
-        n_bootstrap=settings.n_bootstrap,
-        seed=settings.seed,
+        **settings.bootstrap,
     )
     costs = {name: float(values.mean()) for name, values in means.items()}
     return {**costs, "ratio": found.ratio, "ci95": found.ratio_ci95}

@@ -73,7 +73,9 @@ def error_maps(
         axes.flat[place - n_columns].tick_params(labelbottom=True)
     for ax, (name, values) in zip(axes.flat, checked.items(), strict=False):
         drawn = ax.pcolormesh(
-            *(x_edges, z_edges, values.T),
+            x_edges,
+            z_edges,
+            values.T,
             norm=norm,
             cmap=_PARTED if relative else "viridis",
             rasterized=True,

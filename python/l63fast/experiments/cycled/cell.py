@@ -159,7 +159,7 @@ def _metrics(
     truth: np.ndarray,
 ) -> dict[str, Any]:
     blind = problem.twin.operator.is_mirror_blind
-    how = {"n_bootstrap": cell.scores.n_bootstrap, "seed": cell.scores.seed}
+    how = cell.scores.bootstrap
     scores = score(result.analysis, truth, mirror_aware=blind, **how)
     return {
         "cell": cell.name,

@@ -37,9 +37,7 @@ def _repetitions(measure: str, groups: Mapping[str, Group]) -> Repetitions | Non
     """Return scores of groups together; None if they have no test data in common."""
     blocks = {name: group.blocks for name, group in groups.items()}
     scores = next(iter(groups.values())).first.settings.scores
-    return repetitions(
-        blocks, measure, n_bootstrap=scores.n_bootstrap, seed=scores.seed
-    )
+    return repetitions(blocks, measure, **scores.bootstrap)
 
 
 def standings(

@@ -111,10 +111,7 @@ class Entry:
     @cached_property
     def scoring(self) -> dict[str, int]:
         """How its intervals are made: n_bootstrap and seed of its results."""
-        scores = self.results[0].settings.scores if self.results else None
-        return (
-            {"n_bootstrap": scores.n_bootstrap, "seed": scores.seed} if scores else {}
-        )
+        return self.results[0].settings.scores.bootstrap if self.results else {}
 
     def against(self, other: Entry, *, pool: bool = False) -> Comparison:
         """Return this score beside another of the same case, paired.

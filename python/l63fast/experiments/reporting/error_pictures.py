@@ -83,28 +83,23 @@ def _growth(subject: Subject, finding: Finding, found: Found) -> Picture | None:
 
 def attractor(subject: Subject) -> Chapter:
     """Return where on the attractor the analyses are wrong."""
-    chapter = _each(subject, _MOST_MAPS, _maps, having="map_square")
+    chapter = _each(subject, _MOST_MAPS, _errors, having="map_square")
     beside = _each(subject, _MOST_MAPS, _ratios, having="map_square")
     chapter.pictures += beside.pictures
     return chapter
 
 
-def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
-    maps = {name: np.sqrt(as_float(data, "map_square")) for name, data in found.items()}
-    maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
+def _errors(subject: Subject, finding: Finding, found: Found) -> Picture | None:
+    maps = _known(
+        {name: np.sqrt(as_float(data, "map_square")) for name, data in found.items()}
+    )
     if not maps:
         return None
-    first = next(iter(found.values()))
-    blind = ObservationOperator(finding.case.operator).is_mirror_blind
+    blind = _blindly(finding)
     return Picture(
         f"error_map{subject.suffix(finding.case)}",
-        plotting.error_maps(
-            maps,
-            x_edges=as_float(first, "map_x_edge"),
-            z_edges=as_float(first, "map_z_edge"),
-            label=f"{'mirror-aware ' if blind else ''}error (rms)",
-        ),
-        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis by "
+        plotting.error_maps(maps, **_edges(found), label=f"{blind}error (rms)"),
+        f"Root mean square {blind}error of the analysis by "
         f"x and z of the truth; {finding.case.title}. "
         f"{samples_of(list(found.values()))} per method; empty: the truth was never "
         f"there.{_some(finding, maps)}",
@@ -115,33 +110,45 @@ def _maps(subject: Subject, finding: Finding, found: Found) -> Picture | None:
 def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
     """Return where methods lose against what stands for the optimum of their case."""
     name = finding.optimum.other if finding.optimum else ""
-    reference = found.pop(name, None)
-    if reference is None:
+    if name not in found:
         return None
     # The colours of a method that is far off would hide where an encoder loses.
     encoders = {e.method for e in finding.entries if e.scheme == "encoder"}
-    shown = {m: data for m, data in found.items() if not encoders or m in encoders}
-    least = _squares(reference)
-    maps = {method: np.sqrt(_squares(data) / least) for method, data in shown.items()}
-    maps = {name: values for name, values in maps.items() if np.isfinite(values).any()}
+    least = _squares(found[name])
+    maps = _known(
+        {
+            method: np.sqrt(_squares(data) / least)
+            for method, data in found.items()
+            if method in encoders or not (encoders or method == name)
+        }
+    )
     if not maps:
         return None
-    blind = ObservationOperator(finding.case.operator).is_mirror_blind
     return Picture(
         f"error_ratio{subject.suffix(finding.case)}",
         plotting.error_maps(
-            maps,
-            x_edges=as_float(reference, "map_x_edge"),
-            z_edges=as_float(reference, "map_z_edge"),
-            label=f"error over that of {name}",
-            relative=True,
+            maps, **_edges(found), label=f"error over that of {name}", relative=True
         ),
-        f"Root mean square {'mirror-aware ' if blind else ''}error of the analysis "
+        f"Root mean square {_blindly(finding)}error of the analysis "
         f"over that of {name}, by x and z of the truth; {finding.case.title}. White: "
         f"as good as that; grey: fewer than {_FEWEST} analyses."
         f"{'' if encoders else _some(finding, maps)}",
         f"Maps of the error over that of {name}.",
     )
+
+
+def _known(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values for name, values in maps.items() if np.isfinite(values).any()}
+
+
+def _edges(found: Found) -> dict[str, Any]:
+    first = next(iter(found.values()))
+    return {f"{axis}_edges": as_float(first, f"map_{axis}_edge") for axis in "xz"}
+
+
+def _blindly(finding: Finding) -> str:
+    blind = ObservationOperator(finding.case.operator).is_mirror_blind
+    return "mirror-aware " if blind else ""
 
 
 def _squares(data: xarray.Dataset) -> np.ndarray:

@@ -13,7 +13,6 @@ from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, group_rows
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.evaluation import headline
-from l63fast.experiments.optimum import optimum_of as best_of
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.names import case_notes, method_names
 from l63fast.experiments.reporting.seeds import averaged
@@ -130,9 +129,7 @@ def _is_bound_of(result: Any, encoder: Any) -> bool:
     """Return whether a result is the optimum of the windows that an encoder sees."""
     if isinstance(result, Result):
         return False
-    how = result.settings.optimum
-    found = best_of(encoder.settings, how.library, how.n_trajectories)
-    return bool(found == result.settings)
+    return bool(result.settings.is_of(encoder.settings))
 
 
 def _bound(case: Case, results: Sequence[Any]) -> Entry:

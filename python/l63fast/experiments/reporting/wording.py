@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from l63fast.experiments.describe import decimals
+from l63fast.experiments.describe import decimals, shown_change
 from l63fast.experiments.reporting.answer import Finding, Margin
 from l63fast.experiments.reporting.entries import Entry
 
@@ -44,8 +44,7 @@ def score_of(entry: Entry) -> str:
 
 def percent(ratio: float) -> str:
     """Return how far a ratio is from 1 in per cent, without its sign."""
-    change = abs(100.0 * (ratio - 1.0))
-    return f"{change:.0f} %" if change >= 10.0 else f"{change:.1f} %"
+    return shown_change(abs(100.0 * (ratio - 1.0))).removeprefix("+")
 
 
 def beside(margin: Margin, name: str) -> str:
