@@ -8,6 +8,7 @@ import pytest
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.normaliser import Normaliser
+from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import nearer
 from learning_samples import samples
@@ -20,6 +21,13 @@ def twin() -> TwinExperiment:
     return TwinExperiment.generate(
         TwinSettings(n_train=5, n_val=3, n_test=2, n_steps=100, spin_up_time=1.0)
     )
+
+
+def folded(states: np.ndarray) -> np.ndarray:
+    """Return states with twice the angle around the z axis."""
+    w = states[:, 0] + 1j * states[:, 1]
+    doubled = w**2 / np.abs(w)
+    return np.stack([doubled.real, doubled.imag, states[:, 2]], 1)
 
 
 def backgrounds(twin: TwinExperiment, split: str) -> np.ndarray:
@@ -108,16 +116,22 @@ def test_the_hash_sees_one_bit() -> None:
 
 
 @pytest.mark.promise("L2", "recomputed equal")
-def test_scales_are_those_of_the_training_set() -> None:
-    data = samples("x2", 500)
-    scales = Normaliser.fit(data, "x2")
-    innovation = data.obs_window[:, -1] - data.background[:, :1] ** 2
-    assert np.allclose(scales.state_mean, data.truth.mean(0), rtol=1e-12)
-    assert np.allclose(scales.state_std, data.truth.std(0), rtol=1e-12)
-    assert np.allclose(scales.obs_std, data.obs_window.std(), rtol=1e-12)
-    increment = nearer(data.truth, data.background) - data.background
+@pytest.mark.parametrize("operator", ["x2", "xy"])
+def test_scales_are_those_of_the_training_set(operator: str) -> None:
+    data = samples(operator, 500)
+    scales = Normaliser.fit(data, operator)
+    h = ObservationOperator(operator)
+    innovation = data.obs_window[:, -1] - h(data.background)
+    folds = operator == "x2"
+    truth, background = (
+        folded(s) if folds else s for s in (data.truth, data.background)
+    )
+    assert np.allclose(scales.state_mean, truth.mean(0), rtol=1e-9)
+    assert np.allclose(scales.state_std, truth.std(0), rtol=1e-9)
+    assert np.allclose(scales.obs_std, data.obs_window.std((0, 1)), rtol=1e-12)
     for scale, samples_of in (
-        (scales.increment_std, increment),
+        (scales.increment_std, truth - background),
+        (scales.background_std, nearer(data.truth, data.background) - data.background),
         (scales.innovation_std, innovation),
     ):
         inside = np.abs(samples_of - np.median(samples_of, axis=0)) <= 1.01 * scale

@@ -32,7 +32,7 @@ def test_the_noise_has_the_size_asked_for_and_the_truth_has_none() -> None:
             assert torch.equal(clean.truth, batch.truth)
             on_background.append((batch.background - clean.background).numpy())
             on_observations.append((batch.obs_window - clean.obs_window).numpy())
-    background = np.concatenate(on_background) / SCALES.increment_std
+    background = np.concatenate(on_background) / SCALES.background_std
     seen = np.concatenate(on_observations) / SCALES.innovation_std
     for noise in (*background.T, *seen.reshape(-1, 4).T):
         assert abs(noise.std() - 0.5) < 0.02

@@ -27,6 +27,7 @@ SCHEMA: Final = 1
 _KEYS: Final = {
     "schema": int,
     "encoder": dict,
+    "coordinates": str,
     "hidden_size": int,
     "inputs": dict,
     "outputs": dict,
@@ -37,7 +38,8 @@ _KEYS: Final = {
     "files": dict,
     "notes": list,
 }
-# Settings that older cards do not name.
+# What older cards do not name, and their settings.
+_ADDED_KEYS: Final = {"coordinates": "states"}
 _ADDED_SINCE: Final = {"memory": "window", "analysis_at": "last"}
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
@@ -72,6 +74,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "encoder": dataclasses.asdict(settings),
+        "coordinates": _coordinates(settings),
         "hidden_size": encoder.hidden_size,
         "inputs": {
             "background": {"shape": ["n", 3], "is": "x_b: x, y, z at analysis time"},
@@ -108,6 +111,8 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     ModelFileError
         If the card is not of this schema, or a value makes no sense.
     """
+    if isinstance(card, dict):
+        card = _ADDED_KEYS | card
     _check_keys(card, _KEYS, source)
     if card["schema"] != SCHEMA:
         raise ModelFileError(
@@ -124,9 +129,21 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     encoder = _ADDED_SINCE | card["encoder"]
     _check_keys(encoder, kinds, f"{source}: encoder")
     try:
-        return EncoderSettings(**encoder)
+        settings = EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
+    if card["coordinates"] != _coordinates(settings):
+        raise ModelFileError(
+            f"{source}: coordinates: expected {_coordinates(settings)!r}, in which "
+            f"encoders of {settings.operator!r} work, got {card['coordinates']!r}; one "
+            "of an older l63fast has to be trained anew"
+        )
+    return settings
+
+
+def _coordinates(settings: EncoderSettings) -> str:
+    folds = ObservationOperator(settings.operator).is_mirror_blind
+    return "folded" if folds else "states"
 
 
 def _check_keys(table: Any, kinds: Mapping[str, type], source: str) -> None:

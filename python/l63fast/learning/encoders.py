@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from l63fast import _random
+from l63fast.learning.coordinates import facing, fold, unfold
 from l63fast.learning.memories import CARRIED
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.readers import ENCODERS, Reader
@@ -57,6 +58,12 @@ class Encoder(nn.Module):
     starts from the background. With a carried memory the window is read together with
     x_b and y - h(x_b), in one step of the recurrent cell.
 
+    Where the operator cannot tell a state from its mirror image, background and
+    increments are in the coordinates of `fold`, and the analysis is the one of the two
+    states found that is nearer to x_b. In x and y themselves it would jump from one
+    to the other where x_b is as far from both, and no network follows a jump: it gives
+    the state between the two.
+
     Parameters
     ----------
     settings : EncoderSettings
@@ -81,6 +88,7 @@ class Encoder(nn.Module):
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
         self.carries = settings.memory == "carried"
+        self.folds = operator.is_mirror_blind
         self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
@@ -105,33 +113,44 @@ class Encoder(nn.Module):
         hidden : (n, hidden_size)
             As `initial_hidden` gives it, or as the last call returned it.
         """
-        anchor, hidden = self.read(background, obs_window, hidden)
-        increment = torch.zeros_like(background)
+        start = self.coordinates(background)
+        anchor, hidden = self.read(start, obs_window, hidden)
+        increment = torch.zeros_like(start)
         for _ in range(self.n_iterations):
-            increment = self.correct(background, obs_window, anchor, increment)
-        return background + increment, hidden
+            increment = self.correct(start, obs_window, anchor, increment)
+        return self.state(start + increment, background), hidden
+
+    def coordinates(self, states: Tensor) -> Tensor:
+        """Return states (n, 3) in the coordinates that the encoder works in."""
+        return fold(states) if self.folds else states
+
+    def state(self, coordinates: Tensor, background: Tensor) -> Tensor:
+        """Return the state (n, 3) at these coordinates that is nearer to x_b."""
+        if not self.folds:
+            return coordinates
+        return facing(unfold(coordinates), background)
 
     def read(
-        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+        self, start: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return what the iterations start from, and the next hidden state."""
         seen = (obs_window - self.obs_mean) / self.obs_std
-        state = (background - self.state_mean) / self.state_std
+        scaled = (start - self.state_mean) / self.state_std
         if self.carries:
-            scaled = self.innovation(background, obs_window)
-            seen = torch.cat([seen.flatten(1), state, scaled], 1)
+            innovation = self.innovation(start, obs_window)
+            seen = torch.cat([seen.flatten(1), scaled, innovation], 1)
         context, hidden = self.reader(seen, hidden)
-        return self.head.anchor(state, context), hidden
+        return self.head.anchor(scaled, context), hidden
 
     def correct(
-        self, background: Tensor, obs_window: Tensor, anchor: Tensor, increment: Tensor
+        self, start: Tensor, obs_window: Tensor, anchor: Tensor, increment: Tensor
     ) -> Tensor:
-        """Return delta_{k+1} for delta_k, both (n, 3) in physical units."""
-        scaled = self.innovation(background + increment, obs_window)
+        """Return delta_{k+1} for delta_k, both (n, 3) in the encoder's coordinates."""
+        scaled = self.innovation(start + increment, obs_window)
         step: Tensor = self.head(anchor, increment / self.increment_std, scaled)
         return step * self.increment_std
 
-    def innovation(self, states: Tensor, obs_window: Tensor) -> Tensor:
+    def innovation(self, coordinates: Tensor, obs_window: Tensor) -> Tensor:
         """Return y - h(x) in its scale; more where h bends and the memory is carried.
 
         Then it is in the scale that it has at x, and beside it stands the correction
@@ -139,13 +158,16 @@ class Encoder(nn.Module):
         usual y - h(x), s the usual correction, d = (y - h(x)) / c and a = h'(x) s / c
         they are d / sqrt(1 + a^2) and a d / (1 + a^2). Both stay of order one however
         steep h is; a bare product d h'(x) does not, and makes training in cycles
-        unstable.
+        unstable. Where the encoder works in folded coordinates, a is |h'(x)| s / c.
         """
+        states = unfold(coordinates) if self.folds else coordinates
         scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
         if not self.reads_slope:
             return scaled
         usual = self.increment_std.index_select(0, self.components)
         steepness = self.slope(states) * usual / self.innovation_std
+        if self.folds:
+            steepness = steepness.abs()
         spread = (1.0 + steepness.square()).sqrt()
         at_state = scaled / spread
         return torch.cat([at_state, steepness / spread * at_state], 1)
@@ -175,14 +197,14 @@ class Encoder(nn.Module):
     def iterates(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor, n: int
     ) -> Tensor:
-        """Return the increments delta_0 to delta_n, (n + 1, n_samples, 3)."""
-        anchor, _ = self.read(background, obs_window, hidden)
-        increments = [torch.zeros_like(background)]
+        """Return the estimates x_0 = x_b to x_n, (n + 1, n_samples, 3)."""
+        start = self.coordinates(background)
+        anchor, _ = self.read(start, obs_window, hidden)
+        increment, found = torch.zeros_like(start), [background]
         for _ in range(n):
-            increments.append(
-                self.correct(background, obs_window, anchor, increments[-1])
-            )
-        return torch.stack(increments)
+            increment = self.correct(start, obs_window, anchor, increment)
+            found.append(self.state(start + increment, background))
+        return torch.stack(found)
 
 
 _SCALES = (

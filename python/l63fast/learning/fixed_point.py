@@ -26,12 +26,13 @@ class FixedPointReport:
     Attributes
     ----------
     residual : (n_iterations,)
-        Root mean square of |delta_{k+1} - delta_k| over the samples, k from 0.
+        Root mean square of |x_{k+1} - x_k| over the samples, k from 0; between the
+        nearer of the state and its mirror image where the operator cannot see which.
     contraction : (n_iterations - 1,)
         Ratio of each residual to the one before; below 1 the iteration contracts.
     rmse : (n_iterations + 1,)
-        Error of x_b + delta_k over all components; mirror-aware where the operator
-        cannot see the sign. The first is the background's.
+        Error of x_k over all components; mirror-aware where the operator cannot see
+        the sign. The first is the background's.
     """
 
     residual: np.ndarray
@@ -63,11 +64,13 @@ def fixed_point_report(
                 values[start : start + _CHUNK] for values in everything
             )
             hidden = encoder.initial_hidden(len(truth))
-            deltas = encoder.iterates(background, obs_window, hidden, n_iterations)
-            moved += deltas.diff(dim=0).square().sum((1, 2)).double().numpy()
-            for k, delta in enumerate(deltas):
-                square = squared_error(background + delta, truth, mirror_aware=blind)
+            found = encoder.iterates(background, obs_window, hidden, n_iterations)
+            for k, estimate in enumerate(found):
+                square = squared_error(estimate, truth, mirror_aware=blind)
                 error[k] += float(square.double().sum())
+                if k:
+                    step = squared_error(estimate, found[k - 1], mirror_aware=blind)
+                    moved[k - 1] += float(step.double().sum())
     residual = np.sqrt(moved / len(data))
     with np.errstate(divide="ignore", invalid="ignore"):
         contraction = residual[1:] / residual[:-1]

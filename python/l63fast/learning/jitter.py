@@ -28,7 +28,7 @@ class Jittered(Samples):
     source : Samples
     size : float
         Standard deviation of the noise: of that on backgrounds in units of the
-        normaliser's `increment_std`, of that on observations in units of its
+        normaliser's `background_std`, of that on observations in units of its
         `innovation_std`.
     normaliser : Normaliser
     seed : int
@@ -38,7 +38,7 @@ class Jittered(Samples):
         self, source: Samples, size: float, normaliser: Normaliser, *, seed: int
     ):
         self._source = source
-        self._on_background = _scale(size * normaliser.increment_std)
+        self._on_background = _scale(size * normaliser.background_std)
         self._on_observations = _scale(size * normaliser.innovation_std)
         self._seed = seed
 

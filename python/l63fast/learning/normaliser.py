@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from l63fast.errors import ArgumentValueError
+from l63fast.learning.coordinates import fold
 from l63fast.learning.data import AssimilationDataset
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.verification import nearer
@@ -21,15 +23,18 @@ class Normaliser:
     Attributes
     ----------
     state_mean, state_std : (3,) float64
-        Of the truth.
+        Of the truth. This and the increment are in the encoder's coordinates: where
+        the operator cannot tell a state from its mirror image, those of `fold`.
     obs_mean, obs_std : (obs_dim,) float64
         Of the observations in the windows.
     increment_std : (3,) float64
-        Of truth - background: the size of the correction to be learned. Where the
-        operator cannot see the sign of (x, y), to the nearer of truth and mirror.
+        Of truth - background: the size of the correction to be learned.
     innovation_std : (obs_dim,) float64
         Of y - h(x_b). It and the one before are half the range of the middle 68 %:
         the same for normal errors, and what is usual where a few are lost.
+    background_std : (3,) float64
+        The same of truth - background in x, y and z, to the nearer of truth and mirror
+        where the operator cannot see which.
     data_hash : str
         Hash of the training set they come from.
     """
@@ -40,6 +45,7 @@ class Normaliser:
     obs_std: np.ndarray
     increment_std: np.ndarray
     innovation_std: np.ndarray
+    background_std: np.ndarray
     data_hash: str
 
     @classmethod
@@ -64,16 +70,18 @@ class Normaliser:
         if len(data) == 0:
             raise ArgumentValueError("train_data: expected samples, got none")
         innovation = data.obs_window[:, -1] - operator(data.background)
-        target = data.truth
+        truth, start, target = data.truth, data.background, data.truth
         if operator.is_mirror_blind:
+            truth, start = _folded(truth), _folded(start)
             target = nearer(target, data.background)
         return cls(
-            state_mean=data.truth.mean(axis=0),
-            state_std=_scale(data.truth),
+            state_mean=truth.mean(axis=0),
+            state_std=_scale(truth),
             obs_mean=data.obs_window.mean(axis=(0, 1)),
             obs_std=_scale(data.obs_window.reshape(-1, data.obs_dim)),
-            increment_std=_typical(target - data.background),
+            increment_std=_typical(truth - start),
             innovation_std=_typical(innovation),
+            background_std=_typical(target - data.background),
             data_hash=data.hash,
         )
 
@@ -88,8 +96,13 @@ class Normaliser:
             obs_std=np.ones(m),
             increment_std=np.ones(3),
             innovation_std=np.ones(m),
+            background_std=np.ones(3),
             data_hash="",
         )
+
+
+def _folded(states: np.ndarray) -> np.ndarray:
+    return fold(torch.from_numpy(states)).numpy()
 
 
 def _typical(samples: np.ndarray) -> np.ndarray:
