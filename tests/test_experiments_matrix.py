@@ -23,7 +23,12 @@ from l63fast.experiments.encoder_experiment import (
 )
 from l63fast.experiments.matrix import VARIED
 from l63fast.experiments.optimum import OptimumCell
-from l63fast.experiments.presets import PRESETS, experiment_from_tables, with_preset
+from l63fast.experiments.presets import (
+    OF_WINDOWS,
+    PRESETS,
+    experiment_from_tables,
+    with_preset,
+)
 from l63fast.experiments.result import Result
 from l63fast.experiments.rows import blocks_of
 from l63fast.experiments.runner import run_experiment
@@ -90,7 +95,7 @@ def test_regimes_are_pairs() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["quick", "seed-published", "seed-forecast"])
+@pytest.mark.parametrize("name", OF_WINDOWS)
 def test_a_preset_survives_its_file(name: str) -> None:
     preset = experiment_from_tables(name, PRESETS[name], source="the preset")
     text = preset.to_toml()

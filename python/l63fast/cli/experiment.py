@@ -15,7 +15,7 @@ from l63fast.cli.running import run_chosen
 from l63fast.cli.settings import given_tables, resolved
 from l63fast.cli.where import WHERE
 from l63fast.errors import ConfigurationError
-from l63fast.experiments.presets import DEFAULT, PRESETS
+from l63fast.experiments.presets import DEFAULT, OF_WINDOWS, PRESETS
 
 if TYPE_CHECKING:
     from l63fast.experiments.kind import Experiment
@@ -140,8 +140,8 @@ PLACE: Final = (
         preset_argument(
             PRESETS,
             DEFAULT,
-            "Named experiment to start from: quick, seed-published and seed-forecast "
-            "train encoders for single windows, the others cycle schemes.",
+            f"Named experiment to start from: {', '.join(OF_WINDOWS)} train encoders "
+            "for single windows, the others cycle schemes.",
         ),
         *CYCLED,
         *_ENCODERS,

@@ -11,7 +11,14 @@ from l63fast.experiments.cycled.encoder_presets import ENCODERS, RECIPES
 from l63fast.experiments.cycled.presets import CYCLED
 from l63fast.experiments.kind import Experiment
 
-__all__ = ["DEFAULT", "PRESETS", "RECIPES", "experiment_from_tables", "with_preset"]
+__all__ = [
+    "DEFAULT",
+    "OF_WINDOWS",
+    "PRESETS",
+    "RECIPES",
+    "experiment_from_tables",
+    "with_preset",
+]
 
 Tables = dict[str, Any]
 
@@ -81,6 +88,18 @@ _WINDOWS: Final[Tables] = {
     },
 }
 
+# The same from a thousand windows and no more: one of each trajectory, its noise fixed,
+# what the encoder sees of them jittered so that it does not learn them by heart.
+_FEW_WINDOWS: Final = merged(
+    _WINDOWS,
+    {
+        "experiment": {"operators": ["xyz"], "optimum_trajectories": 5000},
+        "data": {"n_val": 1000, "n_test": 5000, "n_steps": 100},
+        "samples": {"fresh": 0},
+        "training": {"epochs": 400, "batch_size": 250, "jitter": 1.4},
+    },
+)
+
 DEFAULT: Final = "quick"
 PRESETS: Final[dict[str, Tables]] = {
     # The encoders of this package in one table, a few minutes on two cores.
@@ -93,10 +112,13 @@ PRESETS: Final[dict[str, Tables]] = {
         "training": {"epochs": 10},
     },
     "windows": _WINDOWS,
+    "windows-1000": _FEW_WINDOWS,
     **STUDY,
     **CYCLED,
     **ENCODERS,
 }
+# Those that train encoders for single windows; the others cycle schemes.
+OF_WINDOWS: Final = tuple(name for name, t in PRESETS.items() if "methods" not in t)
 
 
 def with_preset(name: str, tables: Mapping[str, Any]) -> Tables:
