@@ -17,6 +17,7 @@ from l63fast.errors import ConfigurationError, ResultError
 from l63fast.experiments import runner
 from l63fast.experiments.calibration import expected_seconds
 from l63fast.experiments.config import CellSettings, merged
+from l63fast.experiments.describe import counted
 from l63fast.experiments.encoder_experiment import (
     EncoderExperiment,
     encoders_from_tables,
@@ -102,6 +103,13 @@ def test_a_preset_survives_its_file(name: str) -> None:
     again = experiment_from_tables(name, tomllib.loads(text), source="its file")
     assert again.cells() == preset.cells()
     assert [c.name for c in again.cells()] == [c.name for c in preset.cells()]
+
+
+def test_a_number_of_things_agrees_with_them() -> None:
+    assert counted(1, "cell") == "1 cell"
+    assert counted(0, "cell") == "0 cells"
+    assert counted(1, "analysis", "analyses") == "1 analysis"
+    assert counted(40, "analysis", "analyses") == "40 analyses"
 
 
 def test_the_study_is_the_original_one() -> None:

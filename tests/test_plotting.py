@@ -166,6 +166,17 @@ def test_panels_of_a_long_series_show_its_largest_error():
     assert "excerpt" in ax.get_xlabel()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_analysis_can_be_seen():
+    data = {k: v[..., -1:] if "times" in k else v[:, -1:] for k, v in make(n=2).items()}
+    axes = grid_of(drawn_panels(data), 2)
+    drawn = [line for ax in axes.flat for line in ax.lines]
+    assert len(drawn) == 2 * (3 * 3 + 1 + 2)
+    for line in drawn:
+        assert len(line.get_xdata()) == 1
+        assert line.get_marker() in ("o", "D")
+
+
 def test_a_diverged_trajectory_is_named_and_leaves_the_truth_readable():
     data = make(n=2)
     data["analysis"][0, 20:] = np.nan

@@ -11,6 +11,7 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 __all__ = [
+    "counted",
     "decimals",
     "describe_cell",
     "describe_data",
@@ -22,6 +23,11 @@ __all__ = [
     "shown_change",
     "shown_measure",
 ]
+
+
+def counted(n: int, one: str, several: str = "") -> str:
+    """Return a number of things, such as "1 analysis" or "3 cells"."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
 
 
 def observed(operator: str) -> str:

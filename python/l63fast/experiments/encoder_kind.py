@@ -9,6 +9,7 @@ from typing import Any, Final
 from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.describe import (
+    counted,
     describe_data,
     describe_optimum,
     describe_outcome,
@@ -71,10 +72,11 @@ def _announced(experiment: EncoderExperiment) -> list[str]:
         if getattr(axes, name)
     ]
     n_optima = len(experiment.cells()) - len(cells)
-    optima = f" and {n_optima} optima" if n_optima else ""
+    optima = f" and {counted(n_optima, 'optimum', 'optima')}" if n_optima else ""
+    n_cells = counted(len(cells), "cell")
     return [
         f"experiment  {experiment.name}: "
-        f"{'; '.join([f'{models} on {what}', *varied])}: {len(cells)} cells{optima}",
+        f"{'; '.join([f'{models} on {what}', *varied])}: {n_cells}{optima}",
         f"data        {describe_data(cells[0].data, what=what)}",
     ]
 

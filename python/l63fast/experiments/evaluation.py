@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.experiments.config import ScoreSettings
-from l63fast.experiments.describe import decimals, shown_measure
+from l63fast.experiments.describe import counted, decimals, shown_measure
 from l63fast.experiments.result import csv_text
 from l63fast.observation import ObservationOperator
 from l63fast.verification import MEASURES as PLAIN_MEASURES
@@ -146,8 +146,9 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     found = metrics["paired_difference"][measure]
     difference, low, high = (float(found[k]) for k in ("difference", "low", "high"))
     name, n = shown_measure(measure), decimals(metrics["scores"]["analysis"][measure])
+    each = counted(metrics["n_times"], "analysis", "analyses")
     return (
         f"{metrics['split']} split: {metrics['n_trajectories']} trajectories, "
-        f"{metrics['n_times']} analyses each.\nAnalysis minus 3D-Var, {name}: "
+        f"{each} each.\nAnalysis minus 3D-Var, {name}: "
         f"{difference:+.{n}f}, 95 % interval {low:+.{n}f} to {high:+.{n}f}."
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from l63fast.experiments.describe import decimals, observed, shown_change
+from l63fast.experiments.describe import counted, decimals, observed, shown_change
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.matrix_table import matrix_table
 from l63fast.experiments.optimum import OptimumResult
@@ -121,9 +121,10 @@ def caption(results: Results) -> str:
         if window
         else ""
     )
+    each = counted(metrics["n_times"], "analysis", "analyses")
     return (
-        f"Test split: {metrics['n_trajectories']} trajectories, {metrics['n_times']} "
-        f"analyses each{case}. pool: root of the mean square over "
+        f"Test split: {metrics['n_trajectories']} trajectories, {each} "
+        f"each{case}. pool: root of the mean square over "
         "everything; rms: time mean of the instantaneous root mean square; − 3D-Var: "
         f"pool minus that of 3D-Var, {tuned}. Intervals: "
         f"95 %, bootstrap over {over}; differences are paired. Not distinguishable: "

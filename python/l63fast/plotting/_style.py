@@ -138,6 +138,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def mark_lone_points(axes: np.ndarray) -> None:
+    """Give lines of a single point a marker, without which they cannot be seen."""
+    for line in (line for ax in axes.flat for line in ax.lines):
+        if len(line.get_xdata()) == 1 and line.get_marker() in ("None", "", " ", None):
+            line.set(marker="D", markersize=3.4, markerfacecolor="none")
+
+
 def plain_log(ax: Axes, which: str) -> None:
     """Make one axis logarithmic, with marks in plain numbers, never fewer than two."""
     axis = ax.xaxis if which == "x" else ax.yaxis

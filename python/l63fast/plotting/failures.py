@@ -23,6 +23,7 @@ from l63fast.plotting._style import (
     PURPLE,
     RED,
     SKY,
+    mark_lone_points,
     new_figure,
     plain_log,
     styled,
@@ -129,6 +130,7 @@ def failure_panels(
         _draw_excerpt(column, excerpt, blind)
         column[2].axhline(far_off, color=GREY, linewidth=0.8, linestyle=":")
         column[2].set_xlabel("time (time units)")
+    mark_lone_points(axes)
     plain_log(axes[2, 0], "y")
     names = ("x", "z", "error (rms,\nmirror-aware)" if blind else "error (rms)")
     for ax, name in zip(axes[:, 0], names, strict=True):

@@ -21,6 +21,7 @@ from l63fast.plotting._style import (
     PAGE,
     RED,
     TIME_LABEL,
+    mark_lone_points,
     new_figure,
     plain_log,
     shown,
@@ -137,6 +138,7 @@ def panels(
             f"{titles[case]}\nrmse {shown(before)} → {shown(after)}"
         )
     _limit(axes, series)
+    mark_lone_points(axes)
     _label(fig, axes, operator, mirror_aware)
     return fig
 
@@ -180,7 +182,8 @@ def _draw_time(ax: Axes, series: Series, case: int, longest: float) -> None:
     """Label the time axis and cut a long series to around its largest error."""
     first, last = float(series.truth_times[0]), float(series.truth_times[-1])
     if last - first <= longest * 1.001:
-        ax.set_xlim(first, last + 0.01 * (last - first))
+        if last > first:
+            ax.set_xlim(first, last + 0.01 * (last - first))
         ax.set_xlabel(TIME_LABEL)
         return
     error = series.errors(series.analysis)[case]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from l63fast import plotting
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import counted, observed
 from l63fast.experiments.reporting.answer import Finding
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.pictures import Chapter, Picture
@@ -91,7 +91,8 @@ def samples(entries: Sequence[Entry]) -> str:
     metrics = next(m for m in tried.values() if m["n_trajectories"] == most)
     n_times = metrics.get("n_cycles", metrics.get("n_times"))
     but = f" ({', '.join(fewer)})" if fewer else ""
-    return f"{most} test trajectories{but}, {n_times} analyses each."
+    each = counted(n_times, "analysis", "analyses")
+    return f"{most} test trajectories{but}, {each} each."
 
 
 def _across(subject: Subject, axis: str) -> Picture:
