@@ -1,4 +1,4 @@
-"""Coordinates that mirror images share: there and back, continuous, in every export."""
+"""Coordinates that mirror images share: there and back, continuous, never stuck."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from l63fast.errors import ModelFileError
-from l63fast.learning import programs
+from l63fast.learning import export, programs
 from l63fast.learning.batches import as_batch
 from l63fast.learning.card import CARD
 from l63fast.learning.coordinates import facing, fold, unfold
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, parity_error, save_model
+from l63fast.learning.losses import squared_error
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings
 from learning_samples import samples
@@ -87,6 +88,31 @@ def test_an_encoder_treats_both_images_alike(memory: str) -> None:
     assert ((analysis * batch.background)[:, :2].sum(1) >= 0.0).all()
 
 
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.0, 3.0), (0.0, -3.0)])
+def test_no_coordinate_is_stuck_where_another_changes_sides(
+    place: tuple[float, float],
+) -> None:
+    at = torch.tensor([[*place, 25.0]], dtype=torch.float64)
+    slopes = torch.autograd.functional.jacobian(unfold, at)[0, :, 0]
+    assert torch.isfinite(slopes).all()
+    assert (slopes[:2, :2].abs().amax(0) > 0.3).all()
+    if place[1] > 0.0:
+        step = torch.tensor([[1e-6, 0.0, 0.0]], dtype=torch.float64)
+        central = (unfold(at + step) - unfold(at - step))[0] / 2e-6
+        assert torch.allclose(slopes[:, 0], central, rtol=1e-5)
+
+
+def test_an_encoder_without_a_background_learns_all_coordinates() -> None:
+    built = encoder("x2").train()
+    torch.nn.init.zeros_(built.head.outer.weight)
+    batch = as_batch(samples("x2", 50, window=1))
+    nothing = torch.zeros_like(batch.background)
+    analysis, _ = built(nothing, batch.obs_window, built.initial_hidden(50))
+    squared_error(analysis, batch.truth, mirror_aware=True).mean().backward()
+    assert built.head.outer.weight.grad is not None
+    assert (built.head.outer.weight.grad.abs().amax(1) > 0.0).all()
+
+
 def test_an_operator_that_sees_the_sign_has_states_for_coordinates() -> None:
     built = encoder("xy")
     given = states(20).float()
@@ -106,6 +132,25 @@ def test_a_program_that_gives_the_other_image_is_found_when_exported() -> None:
     assert parity_error(built, turned) > 1.0
 
 
+@pytest.mark.parametrize(("width", "passes"), [(1e-3, True), (3.0, False)])
+def test_the_last_bit_may_decide_between_the_images_and_no_more(
+    width: float, passes: bool
+) -> None:
+    built = encoder("x2")
+
+    def close(x: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> programs.Pair:
+        analysis, later = built(x, y, h)
+        undecided = (analysis * x)[:, :2].sum(1, keepdim=True) < width
+        return torch.where(undecided, analysis * MIRROR.float(), analysis), later
+
+    assert (parity_error(built, close) < 1e-5) == passes
+
+
+def test_exports_are_compared_on_both_sides() -> None:
+    background, *_ = export._examples(encoder("x2"), 513)
+    assert 0.4 < float((background[:, 0] < 0.0).float().mean()) < 0.6
+
+
 @pytest.mark.parametrize("operator", ["x2", "xy"])
 def test_a_card_from_before_folding_is_refused_where_that_matters(
     operator: str, tmp_path: Path
@@ -122,3 +167,4 @@ def test_a_card_from_before_folding_is_refused_where_that_matters(
         return
     with pytest.raises(ModelFileError, match=r"coordinates: expected 'folded'.*anew"):
         load_encoder(tmp_path)
+    load_encoder(tmp_path, format="torchscript", trust=True)  # knows its own

@@ -13,7 +13,15 @@ from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["CARD", "FILES", "SCHEMA", "WRITTEN", "describe", "settings_in"]
+__all__ = [
+    "CARD",
+    "FILES",
+    "SCHEMA",
+    "WRITTEN",
+    "check_coordinates",
+    "describe",
+    "settings_in",
+]
 
 CARD: Final = "model.json"
 FILES: Final = {
@@ -43,14 +51,14 @@ _ADDED_KEYS: Final = {"coordinates": "states"}
 _ADDED_SINCE: Final = {"memory": "window", "analysis_at": "last"}
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
-    "States and increments are in the units of the Lorenz-63 variables; observations "
-    "in those of h(x). Normalisation is inside the model. Numbers are float32.",
+    "States are in the units of the Lorenz-63 variables, observations in those of "
+    "h(x). Normalisation is inside the model. Numbers are float32.",
     "model.safetensors holds the weights and runs nothing when loaded. The other files "
     "are programs: load them only if you trust whoever gave them to you.",
     "The batch size is free in every format. The window length is fixed in model.pt2, "
     "in model.onnx, and in every format of an mlp or of a carried memory.",
     "parity_error is the largest difference to the encoder in eager mode after "
-    "reloading, in standard deviations of each component of the truth.",
+    "reloading, in standard deviations of the truth in the encoder's coordinates.",
 )
 
 
@@ -132,13 +140,23 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
         settings = EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
-    if card["coordinates"] != _coordinates(settings):
-        raise ModelFileError(
-            f"{source}: coordinates: expected {_coordinates(settings)!r}, in which "
-            f"encoders of {settings.operator!r} work, got {card['coordinates']!r}; one "
-            "of an older l63fast has to be trained anew"
-        )
     return settings
+
+
+def check_coordinates(card: dict[str, Any], source: str) -> None:
+    """Raise ModelFileError if the weights are of an encoder that did not fold yet.
+
+    The programs beside them know their own coordinates.
+    """
+    settings = settings_in(card, source)
+    expected = _coordinates(settings)
+    found = card.get("coordinates", _ADDED_KEYS["coordinates"])
+    if found != expected:
+        raise ModelFileError(
+            f"{source}: coordinates: expected {expected!r}, in which encoders of "
+            f"{settings.operator!r} work, got {found!r}; weights of an older l63fast "
+            "have to be trained anew"
+        )
 
 
 def _coordinates(settings: EncoderSettings) -> str:

@@ -15,7 +15,7 @@ from l63fast.storage import read_file, write_bytes
 __all__ = ["CHECKPOINT", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT: Final = "checkpoint.pt"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _ANEW: Final = "; without resume the training starts anew"
 
 

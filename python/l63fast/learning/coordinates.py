@@ -24,9 +24,10 @@ def unfold(folded: Tensor) -> Tensor:
     """Return one of the two states (n, 3) that fold to these coordinates."""
     p, q, z = folded[:, 0], folded[:, 1], folded[:, 2]
     radius = (p * p + q * q + 1e-12).sqrt()
-    # Half the angle of (p, q), from whichever side of it loses no digits.
-    near = radius + p.abs()
+    # Half the angle of (p, q), from whichever side of it loses no digits. Not |p|,
+    # whose derivative at 0 is 0 in torch: what starts there would never leave.
     to_the_right = p >= 0.0
+    near = radius + torch.where(to_the_right, p, -p)
     x = torch.where(to_the_right, near, q)
     y = torch.where(to_the_right, q, near)
     scale = (0.5 * radius / near).sqrt()

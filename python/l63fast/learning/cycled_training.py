@@ -208,7 +208,7 @@ class _Exam:
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
         # A lost trajectory counts as one that is not assimilated, and ends no training.
-        mean = encoder.state_mean.numpy()
+        mean = self._twin.climatology.mean
         background, analysis = (
             np.where(np.isfinite(states), states, mean)
             for states in (result.background, result.analysis)

@@ -35,7 +35,7 @@ class CycledBatches:
     Parameters
     ----------
     encoder : Encoder
-        For its window and the size of its memory only.
+        For its window, its coordinates and the size of its memory only.
     cycles : ChainSettings
     twin : TwinSettings
         Of the model, the cycle and the observations.
@@ -68,6 +68,7 @@ class CycledBatches:
             twin.parameters,
             n_threads,
         )
+        self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
         # Keys of draws: 0 the scales', 1 what was seen before, 2 u + 2 and 2 u + 3.
@@ -145,7 +146,8 @@ class CycledBatches:
         DivergenceError
             If these are more than half of all.
         """
-        lost = ~((state.detach() - self._centre).abs() <= self._reach).all(1)
+        away = self._coordinates(state.detach()) - self._centre
+        lost = ~(away.abs() <= self._reach).all(1)
         n_lost, n = int(lost.sum()), len(lost)
         if not n_lost:
             return state, hidden

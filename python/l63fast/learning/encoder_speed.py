@@ -134,9 +134,10 @@ def _written(encoder: Encoder, folder: Path) -> list[str]:
 def _inputs(encoder: Encoder, n: int) -> tuple[np.ndarray, np.ndarray]:
     window, obs_dim = encoder.settings.window, len(encoder.obs_mean)
     draws = _random.standard_normals(0, "training", "test", n, (3 + window * obs_dim,))
-    state = encoder.state_mean.numpy() + encoder.state_std.numpy() * draws[:, :3]
+    normals = torch.from_numpy(draws[:, :3])
+    state = encoder.state(encoder.state_mean + encoder.state_std * normals, normals)
     seen = draws[:, 3:].reshape(n, window, obs_dim)
-    return state, encoder.obs_mean.numpy() + encoder.obs_std.numpy() * seen
+    return state.numpy(), encoder.obs_mean.numpy() + encoder.obs_std.numpy() * seen
 
 
 def _tensors(

@@ -1,4 +1,4 @@
-"""The encoder: a learned fixed point that corrects a background, in physical units."""
+"""The encoder: a learned fixed point that corrects a background."""
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
@@ -53,8 +53,8 @@ class Encoder(nn.Module):
 
     The analysis is x_b + delta_K, where delta_0 = 0 and
     delta_{k+1} = g(x_b, x_b + delta_k, window, y - h(x_b + delta_k)); y is the last
-    observation of the window. States, observations and increments are in physical
-    units; the scales are buffers. The last layer starts at zero, so that training
+    observation of the window. States and observations are in physical units; the
+    scales are buffers. The last layer starts at zero, so that training
     starts from the background. With a carried memory the window is read together with
     x_b and y - h(x_b), in one step of the recurrent cell.
 
@@ -158,7 +158,8 @@ class Encoder(nn.Module):
         usual y - h(x), s the usual correction, d = (y - h(x)) / c and a = h'(x) s / c
         they are d / sqrt(1 + a^2) and a d / (1 + a^2). Both stay of order one however
         steep h is; a bare product d h'(x) does not, and makes training in cycles
-        unstable. Where the encoder works in folded coordinates, a is |h'(x)| s / c.
+        unstable. Where the encoder works in folded coordinates, s is the usual
+        correction there and a = |h'(x)| s / c.
         """
         states = unfold(coordinates) if self.folds else coordinates
         scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std

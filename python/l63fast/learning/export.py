@@ -84,7 +84,7 @@ def _checked(formats: Sequence[str]) -> list[str]:
 
 
 def parity_error(encoder: Encoder, program: Analyse) -> float:
-    """Return the largest difference between analyses, in climatological units.
+    """Return the largest difference between analyses, in units of `state_std`.
 
     Compared are batches of several sizes, drawn with the scales of the training data.
     A memory has no unit, and trained encoders were seen to round it by 1e-4; what
@@ -127,7 +127,7 @@ def _examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     normals = torch.from_numpy(draws.astype(np.float32))
     state, seen = torch.split(normals, sizes, dim=1)
     drawn = encoder.state_mean + encoder.state_std * state
-    background = encoder.state(drawn, drawn)
+    background = encoder.state(drawn, state.roll(1, 1))  # either image, by chance
     seen = seen.reshape(n, window, -1)
     obs_window = encoder.obs_mean + encoder.obs_std * seen
     # The last one belongs to the background. Innovations that no training has seen can

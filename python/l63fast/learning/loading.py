@@ -15,7 +15,7 @@ from torch import Tensor
 from l63fast import _checks
 from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES, settings_in
+from l63fast.learning.card import CARD, FILES, check_coordinates, settings_in
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser
@@ -95,6 +95,7 @@ def load_weights(
     directory = _checks.path("path", path)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
+    check_coordinates(card, str(directory / CARD))
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
     encoder.data_hash = card["normaliser_hash"]

@@ -102,7 +102,7 @@ class Normaliser:
 
 
 def _folded(states: np.ndarray) -> np.ndarray:
-    return fold(torch.from_numpy(states)).numpy()
+    return fold(torch.tensor(states)).numpy()
 
 
 def _typical(samples: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from l63fast.plotting._style import (
     COLUMN,
     TIME_LABEL,
     look,
-    mark_lone_points,
     new_figure,
     plain_log,
     shown,
@@ -74,7 +73,6 @@ def error_against_time(
         for other, error in checked.items():
             _draw_mean(ax, times, error, other, bold=other == name)
         ax.set_title(_summary(name, checked[name]), color=look(name).color)
-    mark_lone_points(axes)
     for ax in axes.flat[: len(checked)]:  # after all are drawn, as they share the axis
         plain_log(ax, "y")
         ax.margins(x=0.0)
