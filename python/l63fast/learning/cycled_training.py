@@ -208,7 +208,7 @@ class _Exam:
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
         # A lost trajectory counts as one that is not assimilated, and ends no training.
-        mean = self._twin.climatology.mean
+        mean = truth.mean(axis=(0, 1))
         background, analysis = (
             np.where(np.isfinite(states), states, mean)
             for states in (result.background, result.analysis)

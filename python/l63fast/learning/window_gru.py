@@ -107,7 +107,10 @@ class _LastState(torch.autograd.Function):
         of_inputs = None
         if ctx.needs_input_grad[0]:
             gated = torch.cat([slopes[:, : 2 * units], slopes[:, 3 * units :]], 1)
-            of_inputs = (gated @ input_weights).view(-1, n, inputs.shape[2])
+            # BLAS may add up in another order for another layout.
+            of_inputs = (gated @ input_weights.contiguous()).view(
+                -1, n, inputs.shape[2]
+            )
             of_inputs = of_inputs.transpose(0, 1)
         return (
             of_inputs,
