@@ -126,8 +126,9 @@ def test_scales_are_those_of_the_training_set(operator: str) -> None:
     truth, background = (
         folded(s) if folds else s for s in (data.truth, data.background)
     )
-    assert np.allclose(scales.state_mean, truth.mean(0), rtol=1e-9)
-    assert np.allclose(scales.state_std, truth.std(0), rtol=1e-9)
+    rtol = 1e-9 if folds else 1e-12  # folding keeps its root smooth
+    assert np.allclose(scales.state_mean, truth.mean(0), rtol=rtol)
+    assert np.allclose(scales.state_std, truth.std(0), rtol=rtol)
     assert np.allclose(scales.obs_std, data.obs_window.std((0, 1)), rtol=1e-12)
     for scale, samples_of in (
         (scales.increment_std, truth - background),

@@ -137,18 +137,18 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     encoder = _ADDED_SINCE | card["encoder"]
     _check_keys(encoder, kinds, f"{source}: encoder")
     try:
-        settings = EncoderSettings(**encoder)
+        return EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
-    return settings
 
 
-def check_coordinates(card: dict[str, Any], source: str) -> None:
+def check_coordinates(
+    card: dict[str, Any], settings: EncoderSettings, source: str
+) -> None:
     """Raise ModelFileError if the weights are of an encoder that did not fold yet.
 
     The programs beside them know their own coordinates.
     """
-    settings = settings_in(card, source)
     expected = _coordinates(settings)
     found = card.get("coordinates", _ADDED_KEYS["coordinates"])
     if found != expected:

@@ -95,7 +95,7 @@ def load_weights(
     directory = _checks.path("path", path)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
-    check_coordinates(card, str(directory / CARD))
+    check_coordinates(card, settings, str(directory / CARD))
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
     encoder.data_hash = card["normaliser_hash"]

@@ -141,7 +141,7 @@ def new_figure(width: float, height: float) -> Figure:
 def mark_lone_points(axes: np.ndarray) -> None:
     """Give lines of a single point a marker, without which they cannot be seen."""
     for line in (line for ax in axes.flat for line in ax.lines):
-        if len(line.get_xdata()) == 1 and line.get_marker() in ("None", "", " ", None):
+        if len(line.get_xdata()) == 1 and line.get_marker() == "None":
             line.set(marker="D", markersize=3.4, markerfacecolor="none")
 
 
