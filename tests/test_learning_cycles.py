@@ -139,3 +139,21 @@ def test_silence_of_most_silences_no_one() -> None:
     assert torch.equal(values.grad[0], torch.ones(3))
     empty = torch.zeros(4, 0, requires_grad=True)
     moderated(empty).sum().backward()
+
+
+def test_what_is_far_away_is_far_in_the_coordinates_of_the_encoder() -> None:
+    scales = dataclasses.replace(
+        Normaliser.identity("x2"),
+        state_mean=np.array([0.0, 9.0, 23.5]),
+        state_std=np.array([4.0, 4.0, 8.6]),
+    )
+    built = build_encoder(dataclasses.replace(GRU, operator="x2"), scales)
+    batches = source(built, twin=dataclasses.replace(TWIN, operator="x2"))
+    # On both wings, folded alike; far out, where the second coordinate is -34.
+    states = torch.tensor(
+        [[12.0, 17.0, 30.0], [-12.0, -17.0, 30.0], [24.0, -24.0, 30.0]]
+    )
+    truth = torch.zeros(3, 3, dtype=torch.float64)
+    found, memory = batches._found(states.double(), torch.ones(3, 8), truth)
+    assert torch.equal(found, torch.cat([states[:2].double(), truth[2:]]))
+    assert memory.sum(1).tolist() == [8.0, 8.0, 0.0]

@@ -138,3 +138,15 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, payload) -> None:
     (tmp_path / CHECKPOINT).write_bytes(digest + b"\n" + payload)
     with pytest.raises(ModelFileError, match=r"is not a checkpoint .* starts anew"):
         read_checkpoint(tmp_path, {})
+
+
+@pytest.mark.promise("I20", "a checkpoint of an older version is refused by it")
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch) -> None:
+    from l63fast.learning import checkpoint
+
+    monkeypatch.setattr(checkpoint, "_VERSION", checkpoint._VERSION - 1)
+    checkpoint.write_checkpoint(tmp_path, {"a": 1}, {})
+    monkeypatch.undo()
+    expected = rf"version {checkpoint._VERSION}, got {checkpoint._VERSION - 1}; without"
+    with pytest.raises(ModelFileError, match=expected):
+        checkpoint.read_checkpoint(tmp_path, {"a": 1})

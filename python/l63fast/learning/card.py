@@ -160,8 +160,7 @@ def check_coordinates(
 
 
 def _coordinates(settings: EncoderSettings) -> str:
-    folds = ObservationOperator(settings.operator).is_mirror_blind
-    return "folded" if folds else "states"
+    return "folded" if settings.folds else "states"
 
 
 def _check_keys(table: Any, kinds: Mapping[str, type], source: str) -> None:

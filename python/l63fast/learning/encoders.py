@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
         self.carries = settings.memory == "carried"
-        self.folds = operator.is_mirror_blind
+        self.folds = settings.folds
         self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)

@@ -12,7 +12,6 @@ from l63fast.learning.batches import as_batch
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import squared_error
-from l63fast.observation import ObservationOperator
 
 __all__ = ["FixedPointReport", "fixed_point_report"]
 
@@ -55,8 +54,7 @@ def fixed_point_report(
     if n_iterations is None:
         n_iterations = max(3, 2 * encoder.n_iterations)
     n_iterations = _checks.count("n_iterations", n_iterations, minimum=1)
-    blind = ObservationOperator(encoder.settings.operator).is_mirror_blind
-    everything = as_batch(data)
+    blind, everything = encoder.folds, as_batch(data)
     moved, error = np.zeros(n_iterations), np.zeros(n_iterations + 1)
     with torch.inference_mode():
         for start in range(0, len(data), _CHUNK):

@@ -95,6 +95,11 @@ class EncoderSettings:
                 "analysis_at: expected 'last' with memory 'carried', got 'first'"
             )
 
+    @property
+    def folds(self) -> bool:
+        """Whether the encoder works in folded coordinates: where no sign is seen."""
+        return ObservationOperator(self.operator).is_mirror_blind
+
 
 @dataclass(frozen=True)
 class OwnSettings:
