@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from builds import built, configured, output, tool
 from cli_runs import Command, make_command
 from encoder_programs import Programs, built_programs
+from made_once import Made, made_once, shared_folder
 from proof_record import Recorder
 
 # Fixtures that are made in other processes while tests run that do without.
@@ -27,7 +28,7 @@ _MADE_BESIDE: Final = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Record what proves a promise, where asked to."""
-    if "L63FAST_PROOFS" in os.environ:
+    if "L63FAST_PROOFS" in os.environ and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder())
 
 
@@ -70,32 +71,42 @@ def builds(
     if not names & _MADE_BESIDE:
         yield None
         return
+    shared = shared_folder(tmp_path_factory)
     with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as beside:
+
+        def start(
+            pool: ThreadPoolExecutor, name: str, make: Callable[[Path], Made]
+        ) -> Future[Made]:
+            return pool.submit(made_once, shared / name, make)
+
         compiled, report = Future[str](), Future[Path]()
         if "numba_kernels" in names:
-            script = Path(__file__).with_name("compile_kernels.py")
-            compiled = beside.submit(output, sys.executable, script)
+            compiled = start(beside, "kernels", _compiled)
         if "reported" in names:
-            report = beside.submit(_report, tmp_path_factory.mktemp("reported"))
+            report = start(beside, "reported", _report)
         if not names & {"core_build", "core_prefix", "programs"}:
             yield Builds(Future(), Future(), Future(), compiled, report)
             return
 
-        def core() -> Path:
-            return built(configured(tmp_path_factory.mktemp("core")))
-
-        def prefix() -> Path:
-            folder = tmp_path_factory.mktemp("prefix")
-            output(tool("cmake"), "--install", first.result(), "--prefix", folder)
+        def prefix(folder: Path) -> Path:
+            output(tool("cmake"), "--install", core.result(), "--prefix", folder)
             return folder
 
-        def programs() -> Programs:
-            return built_programs(tmp_path_factory.mktemp("encoder"), second.result())
+        core = start(pool, "core", lambda folder: built(configured(folder)))
+        installed = start(pool, "prefix", prefix)
+        programs = Future[Programs]()
+        if "programs" in names:
+            programs = start(
+                pool,
+                "encoder",
+                lambda folder: built_programs(folder, installed.result()),
+            )
+        yield Builds(core, installed, programs, compiled, report)
 
-        first = pool.submit(core)
-        second = pool.submit(prefix)
-        third = pool.submit(programs) if "programs" in names else Future[Programs]()
-        yield Builds(first, second, third, compiled, report)
+
+def _compiled(_: Path) -> str:
+    """Fill the cache of Numba's kernels, in another process."""
+    return output(sys.executable, Path(__file__).with_name("compile_kernels.py"))
 
 
 def _report(root: Path) -> Path:

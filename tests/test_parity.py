@@ -20,6 +20,8 @@ from l63fast.lorenz63 import Lorenz63, forecast, simulate
 BACKENDS = [("numba", None), *(("cpp", level) for level in cpp.levels())]
 NAMES = ["numba", *cpp.levels()]
 PARAMETERS = Lorenz63().as_tuple()
+# Not compiled twice where it is being compiled beside the tests.
+pytestmark = pytest.mark.usefixtures("numba_kernels")
 BATCHES = [1, 2, 3, 7, 8, 9, 39, 40, 41, 320, 321, 1013]
 THREADS = (1, 2, 4, 8)
 
