@@ -1,0 +1,63 @@
+// Takes the arrays of batched 3D-Var apart.
+#include "bindings.hpp"
+
+namespace bindings {
+namespace {
+
+template <class T>
+py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observation,
+                  const py::array_t<T>& b_matrices, const py::array_t<T>& r_matrices,
+                  const std::vector<int>& components, const std::vector<int>& powers,
+                  int n_starts, int max_iter, double tol, int n_threads,
+                  const std::string& level) {
+  l63fast::Analysis<T> job{};
+  read_operator(components, powers, job);
+  const py::ssize_t n = background.shape(0), dim = job.obs_dim;
+  // One block for all results: freed in parts, as much memory as this would go back to
+  // the system after every call, and the next call would fault its pages in again.
+  const py::ssize_t n_values = n * (4 + dim);
+  py::array_t<std::uint8_t> block(n_values * py::ssize_t{sizeof(T)} + 5 * n);
+  T* const values = reinterpret_cast<T*>(block.mutable_data());
+  auto* const whole = reinterpret_cast<std::int32_t*>(values + n_values);
+  py::array_t<T> state({n, py::ssize_t{3}}, values, block);
+  py::array_t<T> residual({n, dim}, values + 3 * n, block);
+  py::array_t<T> cost(n, values + (3 + dim) * n, block);
+  py::array_t<std::int32_t> n_iter(n, whole, block);
+  py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(whole + n), block);
+  job.background = read(background, 3 * n);
+  job.observation = read(observation, dim * n);
+  job.each_b = b_matrices.size() != 9;
+  job.each_r = r_matrices.size() != dim * dim;
+  job.b_matrix = read(b_matrices, job.each_b ? 9 * n : 9);
+  job.r_matrix = read(r_matrices, job.each_r ? dim * dim * n : dim * dim);
+  job.n_starts = n_starts;
+  job.max_iter = max_iter;
+  job.tol = tol;
+  job.state = state.mutable_data();
+  job.status = status.mutable_data();
+  job.n_iter = n_iter.mutable_data();
+  job.cost = cost.mutable_data();
+  job.residual = residual.mutable_data();
+  const KernelTable& table = table_of(level);
+  without_gil(
+      [&] { l63fast::analyse(table, job, n, n_threads, signals_pending, nullptr); });
+  return py::make_tuple(state, status, n_iter, cost, residual);
+}
+
+template <class T>
+void define(py::module_& module) {
+  module.def("analyse", &analyse<T>, py::arg("background").noconvert(),
+             py::arg("observation").noconvert(), py::arg("b_matrices").noconvert(),
+             py::arg("r_matrices").noconvert(), py::arg("components"),
+             py::arg("powers"), py::arg("n_starts"), py::arg("max_iter"),
+             py::arg("tol"), py::arg("n_threads"), py::arg("level"));
+}
+
+}  // namespace
+
+void define_analysis(py::module_& module) {
+  define<double>(module);
+  define<float>(module);
+}
+
+}  // namespace bindings

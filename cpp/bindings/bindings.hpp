@@ -1,0 +1,98 @@
+// What the bindings share: checks of memory, the GIL, the kernels of a level.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "l63fast/kernels.hpp"
+
+namespace bindings {
+
+namespace py = pybind11;
+using l63fast::KernelTable;
+
+inline std::vector<const KernelTable*> tables() {
+  const KernelTable* found[4];
+  const int count = l63fast::available_kernels(found);
+  return {found, found + count};
+}
+
+inline const KernelTable& table_of(const std::string& level) {
+  for (const KernelTable* table : tables()) {
+    if (level == table->name) return *table;
+  }
+  throw std::invalid_argument("level: not available: " + level);
+}
+
+// Runs Python's signal handlers; true means that one of them raised.
+inline bool signals_pending(void*) {
+  const py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+inline void rethrow_python_error() {
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+}
+
+// A contiguous array of n_items values, or an error that the Python side never lets
+// happen: the argument checks are made there, these guard the memory.
+template <class T>
+const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
+  if (array.size() != n_items || !(array.flags() & py::array::c_style)) {
+    throw std::invalid_argument("array: not contiguous or of unexpected size");
+  }
+  return array.data();
+}
+
+// Calls a kernel without the GIL; a signal handler that raised meanwhile is heard of
+// afterwards.
+template <class Call>
+void without_gil(Call call) {
+  {
+    const py::gil_scoped_release release;
+    call();
+  }
+  rethrow_python_error();
+}
+
+// The observation operator of a job, as components and powers.
+template <class Job>
+void read_operator(const std::vector<int>& components, const std::vector<int>& powers,
+                   Job& job) {
+  if (components.empty() || components.size() > 3 || powers.size() != components.size())
+    throw std::invalid_argument("components: 1 to 3");
+  job.obs_dim = static_cast<int>(components.size());
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    if (components[i] < 0 || components[i] > 2 || powers[i] < 1 || powers[i] > 4)
+      throw std::invalid_argument("components, powers: out of range");
+    job.components[i] = components[i];
+    job.powers[i] = powers[i];
+  }
+}
+
+template <class T>
+py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
+  if (array.strides(axis) % static_cast<py::ssize_t>(sizeof(T)) != 0) {
+    throw std::invalid_argument("array: strides are not whole elements");
+  }
+  return array.strides(axis) / static_cast<py::ssize_t>(sizeof(T));
+}
+
+inline float* written(py::array_t<float>& array, py::ssize_t n_items) {
+  read(array, n_items);
+  return array.mutable_data();
+}
+
+// Each adds its functions to the module.
+void define_model(py::module_& module);
+void define_analysis(py::module_& module);
+void define_particles(py::module_& module);
+void define_gru(py::module_& module);
+
+}  // namespace bindings
