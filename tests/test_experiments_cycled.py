@@ -17,7 +17,9 @@ import pytest
 from cycled_samples import tiny_cycled
 from experiment_samples import contents
 from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.errors import ConfigurationError, DataFileError
+from l63fast.experiments.cycled import optimum
 from l63fast.experiments.cycled.cell import problem_of
 from l63fast.experiments.cycled.methods import METHODS, method_from_table
 from l63fast.experiments.cycled.published import PUBLISHED, published_for, verdict
@@ -287,8 +289,30 @@ def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
     assert np.array_equal(fewer.val.observations, twin.val.observations[:2])
     assert few["convergence"]["stages"][0]["score"] != found["stages"][0]["score"]
     metrics = stages(tolerance=10.0)
-    assert [s["n_particles"] for s in metrics["convergence"]["stages"]] == [20, 40]
+    assert [s["n_particles"] for s in metrics["convergence"]["stages"]] == [20, 40, 80]
     assert metrics["convergence"]["settled"] is True
+
+
+def test_one_step_that_changes_nothing_may_be_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = iter([1.0, 1.001, 0.97, 0.971, 0.972, 0.5])
+    monkeypatch.setattr(
+        optimum,
+        "_better",
+        lambda scheme, *_: optimum.Stage(scheme.n_particles, 0.5, next(scores), 1.0),
+    )
+    problem = problem_of(tiny_cycled().cells()[0], tiny_twin())
+    scheme, found = optimum.converged(
+        ParticleFilter(**problem.filter, n_particles=10, regularisation=0.5),
+        problem,
+        measure="rms",
+        max_particles=10_000,
+        tolerance=0.005,
+    )
+    assert scheme.n_particles == 160
+    assert [s.score for s in found.stages] == [1.0, 1.001, 0.97, 0.971, 0.972]
+    assert found.settled
 
 
 def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class Optimum:
     """A particle filter so large that a larger one scores the same.
 
     On the validation split its size is doubled, and its regularisation lowered where
-    that is better, until the score moves by less than the tolerance.
+    that is better, until twice in a row the score moves by less than the tolerance.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ from l63fast.experiments.cycled.problem import CycledProblem
 __all__ = ["Convergence", "Stage", "converged"]
 
 _NARROWER: Final = 2.0**-0.5
+_ENOUGH: Final = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Convergence:
-    """The stages of rising size, and whether the last step changed next to nothing."""
+    """The stages of rising size, and whether the last steps changed next to nothing."""
 
     stages: tuple[Stage, ...]
     settled: bool
@@ -56,7 +57,9 @@ def converged(
     """Return the filter at the size where the score has settled, and how it got there.
 
     At each size the regularisation of the size before and one smaller by sqrt(2) are
-    tried: more particles need less of it.
+    tried: more particles need less of it. One step that changes nothing may be chance:
+    x with sigma 1 every 0.1 stood still from 2,000 to 4,000 particles, 4 % above what
+    128,000 reach. So two in a row are asked for.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ def converged(
     tolerance : float
         Relative change of the score that counts as none.
     """
-    stages = [_better(scheme, problem, measure)]
+    stages, n_still = [_better(scheme, problem, measure)], 0
     while 2 * stages[-1].n_particles <= max_particles:
         last = stages[-1]
         scheme = replace(
@@ -78,7 +81,9 @@ def converged(
             regularisation=last.regularisation,
         )
         stages.append(_better(scheme, problem, measure))
-        if abs(stages[-1].score / last.score - 1.0) < tolerance:
+        still = abs(stages[-1].score / last.score - 1.0) < tolerance
+        n_still = n_still + 1 if still else 0
+        if n_still == _ENOUGH:
             return _at(scheme, stages[-1]), Convergence(tuple(stages), settled=True)
     return _at(scheme, stages[-1]), Convergence(tuple(stages), settled=False)
 
