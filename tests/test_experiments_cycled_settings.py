@@ -120,5 +120,9 @@ def test_the_preset_has_a_line_for_every_setting(
         "unroll": [3, 6, 12, 24, 48],
         "n_iterations": [1, 2, 4],
     }  # fmt: skip
+    # Trained as long as the others, not the longest of those with this value.
+    as_long = float(list(methods).index("gru-8"))
+    assert figures["unroll"]["GRU, carried"][24] == as_long
+    assert figures["n_iterations"]["GRU, carried"][1] == as_long
     assert sorted(figures["window"]["GRU"]) == [1, 2, 4, 8]
     assert len(figures["training_seconds"]["GRU, carried"]) == 4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log
+from statistics import median
 from typing import Any, Final
 
 from l63fast import plotting
@@ -15,7 +17,7 @@ from l63fast.experiments.settings_file import dump_tables
 __all__ = ["setting_figures"]
 
 # Methods that differ in such a setting, and at most in how long they were trained, make
-# a line, so that settings can be compared at equal cost.
+# a line, so that settings are compared at about equal cost.
 _SETTINGS: Final = {
     "unroll": ("cycles", "unroll"),
     "n_iterations": ("", "n_iterations"),
@@ -31,6 +33,8 @@ _LEVEL: Final = ("3dvar", "4dvar")
 _FEWEST: Final = 3
 
 Line = dict[float, plotting.MethodScore]
+# What training cost, and the score, of each method that could stand at a value.
+Candidates = dict[float, list[tuple[float, plotting.MethodScore]]]
 
 
 def setting_figures(
@@ -67,7 +71,7 @@ def _lines(
     groups: Sequence[Group], rows: Sequence[CycledRow], axis: str
 ) -> dict[str, Line]:
     """Return score by value of a setting, by what encoders are called without it."""
-    found: dict[str, tuple[str, Line]] = {}
+    found: dict[str, tuple[str, Candidates]] = {}
     for group, row in zip(groups, rows, strict=True):
         method = group.first.settings.method
         if isinstance(method, TrainedEncoder):
@@ -75,9 +79,31 @@ def _lines(
             section, name = _SETTINGS[axis]
             value = (table[section] if section else table)[name]
             x = row.training_seconds if axis == "training_seconds" else float(value)
-            label = _name(group, axis)
-            found.setdefault(_rest(table, axis), (label, {}))[1][x] = _score(row)
-    return {name: line for name, line in found.values() if len(line) >= _FEWEST}
+            line = found.setdefault(_rest(table, axis), (_name(group, axis), {}))
+            line[1].setdefault(x, []).append((_cost(table), _score(row)))
+    return {
+        label: _at_one_cost(candidates)
+        for label, candidates in found.values()
+        if len(candidates) >= _FEWEST
+    }
+
+
+def _at_one_cost(candidates: Candidates) -> Line:
+    """Return one score per value: of several, that of the cost usual at the others."""
+    alone = [some[0][0] for some in candidates.values() if len(some) == 1]
+    usual = median(alone or [cost for some in candidates.values() for cost, _ in some])
+
+    def distance(candidate: tuple[float, plotting.MethodScore]) -> float:
+        return abs(log(candidate[0] / usual))
+
+    return {x: min(some, key=distance)[1] for x, some in candidates.items()}
+
+
+def _cost(table: dict[str, Any]) -> float:
+    """Return about what a training costs: an iteration half of what is read once."""
+    cycles, training = table["cycles"], table["training"]
+    n_cycles = training["epochs"] * cycles["updates"] * cycles["unroll"]
+    return float(n_cycles * (2 + table["n_iterations"]))
 
 
 def _name(group: Group, axis: str) -> str:
