@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -348,6 +349,25 @@ def test_overview_tells_who_wins_and_by_how_much():
     assert (xy.get_xlabel(), x2.get_xlabel()) == ("rmse", "mirror-aware rmse")
     assert "diverged" in [text.get_text() for text in x2.texts]
     assert_within(xy, [0.18, 7.7], range(4))
+
+
+def test_marks_of_many_narrow_panels_stand_apart():
+    name = "LSTM, K=3, var3d_window"
+    row = {"climatology": (8.5, 8.4, 8.6), name: (0.16, 0.15, 0.17)}
+    fig = plotting.overview(dict.fromkeys(("x", "xy", "xyz", "x2"), row))
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    for ax in fig.axes:
+        low, high = ax.get_xlim()
+        labels = ax.get_xticklabels()
+        places = [label.get_position()[0] for label in labels]
+        boxes = [
+            label.get_window_extent()
+            for label, place in zip(labels, places, strict=True)
+            if low <= place <= high
+        ]
+        assert len(boxes) >= 2
+        assert all(a.x1 + 2.0 < b.x0 for a, b in pairwise(boxes))
 
 
 def figures():

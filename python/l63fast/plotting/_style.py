@@ -145,13 +145,17 @@ def mark_lone_points(axes: np.ndarray) -> None:
             line.set(marker="D", markersize=3.4, markerfacecolor="none")
 
 
-def plain_log(ax: Axes, which: str) -> None:
-    """Make one axis logarithmic, with marks in plain numbers, never fewer than two."""
+def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
+    """Make one axis logarithmic, with marks in plain numbers, never fewer than two.
+
+    A narrow one has those of an axis that reaches half as far again.
+    """
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     ratio = high / low
-    subs = next(steps for most, steps in _LOG_STEPS if ratio < most)
+    reach = ratio**1.5 if narrow else ratio
+    subs = next(steps for most, steps in _LOG_STEPS if reach < most)
     axis.set_major_locator(LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
     axis.set_minor_locator(NullLocator())

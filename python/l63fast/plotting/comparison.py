@@ -17,6 +17,7 @@ __all__ = ["overview"]
 
 Score = tuple[float, float, float]
 _NO_SCORE: Final[Score] = (math.nan, math.nan, math.nan)
+_WIDE: Final = 3  # so many panels leave room for all marks
 
 
 @styled
@@ -58,7 +59,7 @@ def overview(
         ax.set_xlabel((labels or {}).get(operator, "rmse"))
         _write(ax, row, methods, reference)
     for ax in axes:  # after all are drawn, as they share the axis
-        plain_log(ax, "x")
+        plain_log(ax, "x", narrow=len(axes) > _WIDE)
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].set_ylim(len(methods) - 0.5, -0.5)
     return fig
