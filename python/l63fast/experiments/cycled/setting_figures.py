@@ -79,8 +79,8 @@ def _lines(
             section, name = _SETTINGS[axis]
             value = (table[section] if section else table)[name]
             x = row.training_seconds if axis == "training_seconds" else float(value)
-            line = found.setdefault(_rest(table, axis), (_name(group, axis), {}))
-            line[1].setdefault(x, []).append((_cost(table), _score(row)))
+            _, line = found.setdefault(_rest(table, axis), (_name(group, axis), {}))
+            line.setdefault(x, []).append((_cost(table), _score(row)))
     return {
         label: _at_one_cost(candidates)
         for label, candidates in found.values()
