@@ -229,3 +229,6 @@ def test_the_time_that_is_foreseen_grows_with_the_work() -> None:
     once, often = expected_seconds([short]), expected_seconds([long])
     assert 0.0 < once < often
     assert expected_seconds([]) == 0.0
+    [window] = matrix({"training": {"loss": "var3d_window"}}).cells()
+    assert isinstance(window, CellSettings)
+    assert expected_seconds([window]) > 0.0
