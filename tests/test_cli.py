@@ -59,6 +59,18 @@ def test_every_flag_is_declared_with_underscores() -> None:
     assert CONTEXT["token_normalize_func"]("n-traj") == "n_traj"
 
 
+def test_names_of_choices_are_shown_as_they_are_declared(l63fast: Command) -> None:
+    shown = re.sub(r"\s+", "", l63fast("train", "--help").out)
+    assert "<cycled-gru|" in shown
+    assert "cycled_gru" not in shown
+    dashed, underscored = (
+        l63fast("experiment", name, "--print_config")
+        for name in ("windows-1000", "windows_1000")
+    )
+    assert dashed.code == underscored.code == 0
+    assert dashed.out == underscored.out
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

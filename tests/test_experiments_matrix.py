@@ -14,8 +14,9 @@ import pytest
 
 from experiment_samples import TINY, contents
 from l63fast.errors import ConfigurationError, ResultError
-from l63fast.experiments import runner
+from l63fast.experiments import calibration, runner
 from l63fast.experiments.calibration import expected_seconds
+from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings, merged
 from l63fast.experiments.describe import counted
 from l63fast.experiments.encoder_experiment import (
@@ -232,3 +233,23 @@ def test_the_time_that_is_foreseen_grows_with_the_work() -> None:
     [window] = matrix({"training": {"loss": "var3d_window"}}).cells()
     assert isinstance(window, CellSettings)
     assert expected_seconds([window]) > 0.0
+
+
+@pytest.mark.usefixtures("weights_only")
+def test_the_time_that_is_foreseen_counts_what_is_simulated_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def recorded(cell: CellSettings, *where: Any) -> None:
+        tried.append(cell.samples.fresh)
+        run_cell(cell, *where)
+
+    monkeypatch.setattr(calibration, "run_cell", recorded)
+    [few] = matrix({"samples": {"fresh": 8}}).cells()
+    [many] = matrix({"samples": {"fresh": 200_000}}).cells()
+    assert isinstance(few, CellSettings)
+    assert isinstance(many, CellSettings)
+    assert expected_seconds([many]) > 10.0 * expected_seconds([few])
+    # What a cell takes besides its training is tried without all of those.
+    assert max(tried) <= 8

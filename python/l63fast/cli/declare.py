@@ -11,16 +11,26 @@ import typer
 
 __all__ = ["OPTIONS", "Given", "Option", "choices", "command"]
 
-# `--n-traj` is `--n_traj`: one name is declared and shown, both are understood.
+_DASHED: Final[dict[str, str]] = {}  # names of choices by their other spelling
+
+
+def _as_declared(token: str) -> str:
+    """Return the name that is declared and shown: `--n-traj` is `--n_traj`."""
+    underscored = token.replace("-", "_")
+    return _DASHED.get(underscored, underscored)
+
+
 CONTEXT: Final[dict[Any, Any]] = {
     "help_option_names": ["-h", "--help"],
-    "token_normalize_func": lambda token: token.replace("-", "_"),
+    "token_normalize_func": _as_declared,
 }
 
 
 def choices(names: Iterable[str]) -> Any:
     """Return the type of an option that takes one of these names."""
-    return cast(Any, Literal)[tuple(names)]
+    names = tuple(names)
+    _DASHED.update((name.replace("-", "_"), name) for name in names if "-" in name)
+    return cast(Any, Literal)[names]
 
 
 def _as_is(value: Any) -> Any:

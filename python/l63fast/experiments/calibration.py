@@ -14,6 +14,7 @@ import numpy as np
 from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.data import make_data
+from l63fast.experiments.fresh import WINDOWS
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.training import train
@@ -42,15 +43,17 @@ def expected_seconds(cells: Sequence[CellSettings]) -> float:
         kind = (cell.model, training)
         if kind not in per_sample:
             per_sample[kind] = _seconds_of_a_sample(cell)
-        n_samples = cell.data.n_train * _windows(cell)
-        total += besides + per_sample[kind] * n_samples * cell.training.epochs
+        total += besides + per_sample[kind] * _samples(cell) * cell.training.epochs
     return total
 
 
-def _windows(cell: CellSettings) -> int:
-    """Return how many windows of a trajectory are samples."""
+def _samples(cell: CellSettings) -> int:
+    """Return how many windows an epoch learns from."""
+    if cell.samples.fresh:
+        return cell.samples.fresh * WINDOWS
     first = max(cell.model.window, cell.samples.start)
-    return len(range(first, cell.data.n_obs + 1, cell.samples.stride))
+    n_windows = len(range(first, cell.data.n_obs + 1, cell.samples.stride))
+    return cell.data.n_train * n_windows
 
 
 def _seconds_of_a_sample(cell: CellSettings) -> float:
@@ -92,6 +95,9 @@ def _seconds_besides(cell: CellSettings) -> float:
         cell,
         data=dataclasses.replace(cell.data, **sizes),
         training=dataclasses.replace(cell.training, epochs=1, patience=1),
+        samples=dataclasses.replace(
+            cell.samples, fresh=min(cell.samples.fresh, _TRAJECTORIES)
+        ),
     )
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

@@ -11,9 +11,9 @@ from l63fast.experiments.problem import Problem
 from l63fast.learning.data import AssimilationDataset
 from l63fast.twin import TwinExperiment
 
-__all__ = ["simulation"]
+__all__ = ["WINDOWS", "simulation"]
 
-_WINDOWS: Final = 10  # of each trajectory, one observation apart
+WINDOWS: Final = 10  # of each trajectory, one observation apart
 
 
 def simulation(
@@ -33,7 +33,7 @@ def simulation(
     seed : int
     """
     settings = problem.twin.settings
-    n_steps = (problem.window + _WINDOWS - 1) * settings.steps_per_cycle
+    n_steps = (problem.window + WINDOWS - 1) * settings.steps_per_cycle
     short = dataclasses.replace(
         settings,
         n_train=n_trajectories,
