@@ -241,12 +241,36 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 
 def test_the_time_left_is_that_of_tasks_that_were_run() -> None:
-    assert seconds_left([10.0], 0, 2) == 0.0
-    assert seconds_left([10.0], 4, 1) == 40.0
-    assert seconds_left([8.0, 12.0], 4, 1) == 40.0
+    def left(seconds: list[float], n_left: int, n_workers: int) -> float:
+        return seconds_left([("", s) for s in seconds], [""] * n_left, n_workers)
+
+    assert left([10.0], 0, 2) == 0.0
+    assert left([10.0], 4, 1) == 40.0
+    assert left([8.0, 12.0], 4, 1) == 40.0
     # Of four left, one runs beside and is half done: 3.5 tasks on two workers.
-    assert seconds_left([10.0], 4, 2) == 17.5
-    assert seconds_left([10.0], 1, 8) == 5.0
+    assert left([10.0], 4, 2) == 17.5
+    assert left([10.0], 1, 8) == 5.0
+
+
+def test_the_time_left_is_that_of_tasks_of_their_kind() -> None:
+    ended = [("gru", 100.0), ("3dvar", 2.0), ("gru", 120.0), ("enkf", 8.0)]
+    assert seconds_left(ended, ["3dvar", "enkf"], 1) == 10.0
+    assert seconds_left(ended, ["3dvar", "gru"], 1) == 112.0
+    # The first of them runs beside; a new kind takes as long as all do in the mean.
+    assert seconds_left(ended, ["gru", "3dvar", "pf"], 2) == 57.5
+    # Nothing can be shared of the one that is left for last.
+    assert seconds_left(ended, ["3dvar", "gru"], 4) == 55.0
+    assert seconds_left(ended, ["3dvar", "gru"], 2) == 110.0
+
+
+def test_the_ledger_knows_which_tasks_are_alike() -> None:
+    told: list[float] = []
+    times = {"long-0": 100.0, "short-0": 2.0, "long-1": 100.0, "short-1": 2.0}
+    tasks = {name: partial(Done, name, seconds) for name, seconds in times.items()}
+    alike = {name: name.split("-")[0] for name in tasks}
+    with executor(1) as pool:
+        run_tasks(pool, tasks, Progress(left=told.append), alike)
+    assert told == [300.0, 102.0, 2.0, 0.0]
 
 
 def test_kept_tasks_tell_nothing_about_the_time_left() -> None:

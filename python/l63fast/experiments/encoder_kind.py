@@ -81,6 +81,12 @@ def _announced(experiment: EncoderExperiment) -> list[str]:
     ]
 
 
+def _alike(cell: CellSettings | OptimumCell) -> tuple[str, int]:
+    if isinstance(cell, OptimumCell):
+        return OPTIMUM, 0
+    return cell.model.model, cell.model.n_iterations
+
+
 def _expected(cells: Sequence[CellSettings | OptimumCell]) -> tuple[float, str]:
     from l63fast.experiments.calibration import expected_seconds
 
@@ -93,6 +99,7 @@ ENCODERS: Final = Kind(
     run=_run,
     open=_open,
     describe=_described,
+    alike=_alike,
     announce=_announced,
     summarise=write_summary,
     table=rich_table,

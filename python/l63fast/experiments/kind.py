@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,6 +56,8 @@ class Kind:
         Takes a result folder; gives a verified `CellResult`.
     describe : callable
         Takes metrics; gives one line.
+    alike : callable
+        Takes a cell; gives the same for cells that take about as long.
     announce : callable
         Takes an experiment; gives the lines that say what will be done.
     summarise : callable
@@ -70,6 +72,7 @@ class Kind:
     run: Callable[..., Mapping[str, Any]]
     open: Callable[[Path], Any]
     describe: Callable[[Mapping[str, Any]], str]
+    alike: Callable[[Any], Hashable]
     announce: Callable[[Any], list[str]]
     summarise: Callable[[Sequence[Any], Path], None]
     table: Callable[[Sequence[Any]], Any]

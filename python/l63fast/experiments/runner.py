@@ -95,7 +95,8 @@ def run_experiment(
     with executor(n_workers, scheduler) as pool:
         for name, data in {cell.data_name: cell.data for cell in cells}.items():
             open_or_make(data, folder / DATA / name)
-        failures = run_tasks(pool, tasks, Progress(note, left))
+        alike = {cell.name: kind.alike(cell) for cell in cells}
+        failures = run_tasks(pool, tasks, Progress(note, left), alike)
     done = set(tasks) - set(failures)
     for cell in every:
         if cell not in cells and _kept(kind, cell, folder):

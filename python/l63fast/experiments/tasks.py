@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 from threading import Event
 
 from l63fast.errors import L63Error
@@ -47,13 +48,17 @@ class Progress:
 
 
 def run_tasks(
-    pool: Pool, tasks: Mapping[str, Callable[[], Done]], progress: Progress
+    pool: Pool,
+    tasks: Mapping[str, Callable[[], Done]],
+    progress: Progress,
+    alike: Mapping[str, Hashable] | None = None,
 ) -> dict[str, str]:
     """Run every task; return the reason of each that failed, by its name.
 
-    An interrupt ends the run: what comes back after it is not told any more.
+    An interrupt ends the run: what comes back after it is not told any more. Tasks of
+    the same value in `alike` are expected to take about as long, by default all.
     """
-    ledger = _Ledger(pool, len(tasks), progress)
+    ledger = _Ledger(pool, dict(alike or dict.fromkeys(tasks)), progress)
     try:
         for name, task in tasks.items():
             ledger.submit(name, task)
@@ -70,10 +75,10 @@ class _Ledger:
     """Who was sent to work and who came back how; closed when the run is stopped."""
 
     pool: Pool
-    n_left: int
+    left: dict[str, Hashable]  # in the order of work; what a task's time is like
     progress: Progress
     failures: dict[str, str] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[tuple[Hashable, float]] = field(default_factory=list)
     closed: bool = False
     all_told: Event = field(default_factory=Event)
 
@@ -81,15 +86,15 @@ class _Ledger:
         self.pool.submit(task).add_done_callback(partial(self._ended, name))
 
     def _ended(self, name: str, future: Future[Done]) -> None:
-        self.n_left -= 1
+        kind = self.left.pop(name)
         try:
             if not self.closed:
-                self._tell(name, future)
+                self._tell(name, kind, future)
         finally:
-            if self.n_left == 0:
+            if not self.left:
                 self.all_told.set()
 
-    def _tell(self, name: str, future: Future[Done]) -> None:
+    def _tell(self, name: str, kind: Hashable, future: Future[Done]) -> None:
         error = future.exception()
         if error is None:
             done = future.result()
@@ -98,21 +103,30 @@ class _Ledger:
             self.failures[name] = reason(error)
             line, seconds = f"failed: {reason(error)}", None
         if seconds is not None:
-            self.seconds.append(seconds)
-            n_workers = max(self.pool.n_workers, 1)
-            self.progress.left(seconds_left(self.seconds, self.n_left, n_workers))
+            self.seconds.append((kind, seconds))
+            kinds, n_workers = list(self.left.values()), max(self.pool.n_workers, 1)
+            self.progress.left(seconds_left(self.seconds, kinds, n_workers))
         self.progress.note(name, line)
 
 
-def seconds_left(seconds: list[float], n_left: int, n_workers: int) -> float:
+def seconds_left(
+    seconds: Sequence[tuple[Hashable, float]], left: Sequence[Hashable], n_workers: int
+) -> float:
     """Return the time until all tasks have ended, from those that have.
 
-    Tasks kept from an earlier run tell nothing about the others and are not among
-    `seconds`. Those that run beside the one that has just ended count as half done.
+    Each of `left` takes the mean time of its kind among `seconds`, or that of all where
+    none of its kind has ended. Tasks kept from an earlier run tell nothing about the
+    others and are not among `seconds`. Those that run beside the one that has just
+    ended, the first of `left`, count as half done. No task is shared by workers.
     """
-    mean = sum(seconds) / len(seconds)
-    running = min(n_workers - 1, n_left)
-    return mean * max((n_left - running / 2) / n_workers, min(n_left, 1) / 2)
+    by_kind: dict[Hashable, list[float]] = {}
+    for kind, each in seconds:
+        by_kind.setdefault(kind, []).append(each)
+    of_all = [each for _, each in seconds]
+    expected = [fmean(by_kind.get(kind, of_all)) for kind in left]
+    for k in range(min(n_workers - 1, len(left))):
+        expected[k] /= 2.0
+    return max(sum(expected) / n_workers, max(expected, default=0.0))
 
 
 def reason(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from l63fast.experiments.cycled.settings import CycledCell
 from l63fast.experiments.seeds import Blocks, blocks_of, by_seed
 from l63fast.experiments.settings_file import dump_tables
 
-__all__ = ["Group", "grouped", "reference_of"]
+__all__ = ["Group", "grouped", "method_key", "reference_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Group:
     @property
     def key(self) -> str:
         """What the method is called in its experiment."""
-        return _key(self.first)
+        return method_key(self.first.settings)
 
     @property
     def case(self) -> str:
@@ -61,8 +61,8 @@ class Group:
         return blocks_of(self.results, means)
 
 
-def _key(result: CycledResult) -> str:
-    cell = result.settings
+def method_key(cell: CycledCell) -> str:
+    """Return what a cell's method is called, whichever training of it the cell is."""
     if not isinstance(cell.method, TrainedEncoder):
         return cell.key
     return cell.key.removesuffix(of_training("", cell.method.training.seed))
@@ -75,7 +75,7 @@ def _case(cell: CycledCell) -> str:
 def grouped(results: Sequence[CycledResult]) -> list[list[Group]]:
     """Return the groups of each case, in the order of the results."""
     cases: dict[str, list[Group]] = {}
-    for results_of_one in by_seed(results, _key):
+    for results_of_one in by_seed(results, lambda r: method_key(r.settings)):
         cell = results_of_one[0].settings
         data = {k: v for k, v in cell.to_tables()["data"].items() if k != "seed"}
         group = Group(tuple(results_of_one))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from l63fast.experiments.cycled.cell import run_cycled_cell
 from l63fast.experiments.cycled.experiment import CycledExperiment
+from l63fast.experiments.cycled.groups import method_key
 from l63fast.experiments.cycled.report import write_cycled_summary
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.table import rich_blocks
@@ -45,6 +46,7 @@ CYCLED: Final = Kind(
     run=run_cycled_cell,
     open=CycledResult.open,
     describe=_described,
+    alike=method_key,
     announce=announced,
     summarise=write_cycled_summary,
     table=rich_blocks,

@@ -17,6 +17,7 @@ from l63fast import plotting
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled.cell import measure_name, problem_of
 from l63fast.experiments.cycled.experiment import CycledExperiment
+from l63fast.experiments.cycled.groups import method_key
 from l63fast.experiments.cycled.kind import announced
 from l63fast.experiments.cycled.report import tuning_figure
 from l63fast.experiments.cycled.settings import CycledCell, cell_from_tables
@@ -216,6 +217,7 @@ TUNING: Final = Kind(
     run=tune_cell,
     open=TunedResult.open,
     describe=_described,
+    alike=method_key,
     announce=announced,
     summarise=_summarised,
     table=_table,
