@@ -67,7 +67,7 @@ def test_the_bound_is_above_rounding_and_below_what_encoders_do(
 ) -> None:
     # An encoder whose iterations run away amplifies its own rounding beyond any bound.
     built = moving_encoder(model, operator, memory)
-    for tensors in (inputs(built, 4096, WINDOW), export._examples(built, 4096)):
+    for tensors in (inputs(built, 4096, WINDOW), export.examples(built, 4096)):
         with torch.no_grad():
             analysis, _ = built(*tensors)
             exact, _ = copy.deepcopy(built).double()(*(t.double() for t in tensors))

@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from l63fast import _checks, _random
+from l63fast import _checks
 from l63fast._timing import collector_off, one_core
 from l63fast.assimilation.program_files import write_analyse_inputs
 from l63fast.errors import BackendError, DataFileError
 from l63fast.learning import programs
 from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.export import examples, load_encoder, save_model
 from l63fast.learning.loading import load_weights
 from l63fast.learning.loop import torch_threads
 from l63fast.learning.normaliser import Normaliser
@@ -132,12 +132,8 @@ def _written(encoder: Encoder, folder: Path) -> list[str]:
 
 
 def _inputs(encoder: Encoder, n: int) -> tuple[np.ndarray, np.ndarray]:
-    window, obs_dim = encoder.settings.window, len(encoder.obs_mean)
-    draws = _random.standard_normals(0, "training", "test", n, (3 + window * obs_dim,))
-    normals = torch.from_numpy(draws[:, :3])
-    state = encoder.state(encoder.state_mean + encoder.state_std * normals, normals)
-    seen = draws[:, 3:].reshape(n, window, obs_dim)
-    return state.numpy(), encoder.obs_mean.numpy() + encoder.obs_std.numpy() * seen
+    background, obs_window, _ = examples(encoder, n)
+    return background.double().numpy(), obs_window.double().numpy()
 
 
 def _tensors(

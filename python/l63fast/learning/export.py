@@ -22,7 +22,7 @@ from l63fast.learning.loading import encoder_from, load_encoder
 from l63fast.learning.programs import Analyse
 from l63fast.storage import read_file, write_bytes, write_json
 
-__all__ = ["load_encoder", "save_model"]
+__all__ = ["examples", "load_encoder", "save_model"]
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
@@ -93,7 +93,7 @@ def parity_error(encoder: Encoder, program: Analyse) -> float:
     scale = encoder.state_std.numpy()
     worst = 0.0
     for n in _BATCHES:
-        background, obs_window, ours = _examples(encoder, n)
+        background, obs_window, ours = examples(encoder, n)
         theirs = ours
         for _ in range(2 if encoder.hidden_size else 1):
             with torch.inference_mode():
@@ -120,7 +120,8 @@ def _difference(
     return difference
 
 
-def _examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return n backgrounds, windows and hidden states such as an encoder may meet."""
     window = encoder.settings.window
     sizes = [3, window * len(encoder.obs_mean)]
     draws = _random.standard_normals(0, "training", "test", n, (sum(sizes),))
