@@ -299,7 +299,7 @@ def test_one_step_that_changes_nothing_may_be_chance(
     scores = iter([1.0, 1.001, 0.97, 0.971, 0.972, 0.5])
     monkeypatch.setattr(
         optimum,
-        "_better",
+        "_best",
         lambda scheme, *_: optimum.Stage(scheme.n_particles, 0.5, next(scores), 1.0),
     )
     problem = problem_of(tiny_cycled().cells()[0], tiny_twin())
@@ -313,6 +313,36 @@ def test_one_step_that_changes_nothing_may_be_chance(
     assert scheme.n_particles == 160
     assert [s.score for s in found.stages] == [1.0, 1.001, 0.97, 0.971, 0.972]
     assert found.settled
+
+
+def test_the_optimum_is_regularised_less_for_as_long_as_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = problem_of(tiny_cycled().cells()[0], tiny_twin())
+
+    def found(*scores: float) -> tuple[float, int]:
+        left = iter(scores)
+        monkeypatch.setattr(
+            optimum,
+            "_stage",
+            lambda scheme, *_: optimum.Stage(
+                scheme.n_particles, scheme.regularisation, next(left), 1.0
+            ),
+        )
+        scheme, _ = optimum.converged(
+            ParticleFilter(**problem.filter, n_particles=10, regularisation=0.8),
+            problem,
+            measure="rms",
+            max_particles=10,
+            tolerance=0.005,
+        )
+        return scheme.regularisation, len(list(left))
+
+    nan = float("nan")
+    assert found(1.0, 0.9, 0.8, 0.81, 0.1) == (pytest.approx(0.4), 1)
+    assert found(1.0, 1.0, 0.1) == (0.8, 1)
+    assert found(nan, 1.0, nan, 0.1) == (pytest.approx(0.8 * 2**-0.5), 1)
+    assert found(nan, nan, 0.1) == (0.8, 1)
 
 
 def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> None:

@@ -157,7 +157,13 @@ ENCODERS: Final[dict[str, Tables]] = {
     ),
     "encoders-wiljes2017": _on(
         "wiljes2017",
-        {"gru": _encoder("gru"), "4dvar-8": {}, "enkf-n-30": {}, "pf-4000": {}},
+        {
+            "gru": _encoder("gru"),
+            "4dvar-8": {},
+            "enkf-n-30": {},
+            "pf-4000": {},
+            "optimum": _optimum(16_000, 128_000),
+        },
     ),
     # What a recipe is made of: training time, unroll, iterations, observations seen.
     "encoders-settings": _on(
