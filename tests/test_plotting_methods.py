@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from figure_help import drawn, shown_marks
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import MethodScore
@@ -18,11 +18,6 @@ SCORES = {
     "extended Kalman": MethodScore(math.nan, (math.nan, math.nan)),
     "optimum (N=100)": MethodScore(0.25, (0.24, 0.26)),
 }
-
-
-def drawn(figure):
-    FigureCanvasAgg(figure).draw()
-    return figure
 
 
 def beside(ax):
@@ -96,6 +91,13 @@ def test_convergence_is_relative_to_the_last_size():
     assert left.get_xscale() == right.get_xscale() == "log"
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["xyz"]
+
+
+def test_the_marks_of_a_convergence_can_be_read():
+    curve = [(16_000, 1.064, 8e3), (32_000, 1.03, 2e4), (128_000, 1.0, 6e4)]
+    left, right = drawn(plotting.convergence({"x": [curve]})).axes
+    assert {"0", "1", "2", "5"} <= set(shown_marks(left.yaxis))
+    assert shown_marks(right.xaxis) == ["20,000", "50,000", "100,000"]
 
 
 def test_rank_histograms_have_a_bar_for_each_place():

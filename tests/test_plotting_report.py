@@ -6,20 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
+from figure_help import drawn, shown_marks
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments, MethodScore
 
 LEAD = np.linspace(0.0, 4.0, 41)
 NAMES = ["EnKF, N=100", "3D-Var", "EnKF, N=10"]
-
-
-def drawn(figure):
-    FigureCanvasAgg(figure).draw()
-    return figure
 
 
 def growing(start, rate=1.0):
@@ -100,6 +95,20 @@ def test_ratios_part_their_colours_at_one_and_empty_places_are_not_white():
     white = ax.collections[0].to_rgba(1.0)
     assert min(white[:3]) > 0.95
     assert to_hex(ax.get_facecolor()) == "#e0e0e0"
+
+
+@pytest.mark.parametrize("most", [1.1, 1.4, 3.0])
+def test_a_bar_of_ratios_is_marked_on_both_sides_of_one(most: float) -> None:
+    maps = {"a": np.linspace(1 / most, most, 400).reshape(20, 20)}
+    edges = np.arange(21.0)
+    figure = drawn(
+        plotting.error_maps(maps, x_edges=edges, z_edges=edges, relative=True)
+    )
+    [bar] = [ax for ax in figure.axes if not ax.get_title()]
+    marks = [float(mark) for mark in shown_marks(bar.yaxis)]
+    assert min(marks) < 1.0 < max(marks)
+    assert 1.0 in marks
+    assert 3 <= len(marks) <= 8
 
 
 def test_increments_tell_of_a_component_that_never_changes():

@@ -162,8 +162,8 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
 
 
 def _plain(value: float) -> str:
-    if 9e-5 < value < 1e5:
-        return f"{value:g}"
+    if 9e-5 < value < 1e6:
+        return f"{value:g}" if value < 1e4 else f"{value:,.0f}"
     return f"$10^{{{round(math.log10(value))}}}$" if value > 0.0 else ""
 
 

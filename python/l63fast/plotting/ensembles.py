@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
@@ -26,6 +26,8 @@ from l63fast.plotting._style import (
 
 __all__ = ["convergence", "rank_histograms"]
 
+# Per cent; linear up to 1, logarithmic beyond.
+_EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _COLORS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 Curve = Sequence[tuple[int, float, float]]
 
@@ -61,6 +63,7 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
             left.plot(sizes, excess, label=None if k else name, **how)
             right.plot(sizes, 100.0 * effective / sizes, **how)
     left.set_yscale("symlog", linthresh=1.0)
+    left.yaxis.set_major_locator(FixedLocator(_EXCESSES))
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.set_ylabel("score above that of the last size (%)")
     right.set_ylabel("effective particles (%)")
