@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,11 +24,18 @@ _HEAD_STD = {1: 0.3, 2: 0.3, 3: 0.03, 4: 0.05}
 
 
 def moving_encoder(
-    model: str, operator: str, memory: str = "window", *, window: int = WINDOW
+    model: str,
+    operator: str,
+    memory: str = "window",
+    *,
+    window: int = WINDOW,
+    **more: Any,
 ) -> Encoder:
     """Return an encoder that nobody trained, yet that corrects backgrounds."""
     data = samples(operator, 200, window=window)
-    settings = EncoderSettings(model, operator, window=window, hidden=12, memory=memory)
+    settings = EncoderSettings(
+        model, operator, window=window, hidden=12, memory=memory, **more
+    )
     built = build_encoder(settings, Normaliser.fit(data, operator))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)

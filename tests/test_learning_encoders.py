@@ -1,5 +1,7 @@
 """Encoders: one interface, one size, a fixed point that starts from the background."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,11 +23,11 @@ OPERATORS = ("x", "xy", "xyz", "x2", "xz", "x2z", "x3y2z4")
 
 
 def encoder(
-    model: str, operator: str = "xy", *, random: bool = True, memory: str = "window"
+    model: str, operator: str = "xy", *, random: bool = True, **more: Any
 ) -> Encoder:
     """Return a small encoder, its last layer drawn where `random`."""
     data = samples(operator, 200, window=3)
-    settings = EncoderSettings(model, operator, window=3, hidden=16, memory=memory)
+    settings = EncoderSettings(model, operator, window=3, hidden=16, **more)
     built = build_encoder(settings, Normaliser.fit(data, operator), seed=1)
     if random:
         with torch.random.fork_rng(), torch.no_grad():
@@ -100,6 +102,28 @@ def test_the_analysis_is_the_last_iterate(model: str) -> None:
     assert torch.equal(analysis, found[3])
     assert torch.equal(found[3], built.state(start + delta, batch.background))
     assert torch.equal(found[0], batch.background)
+
+
+@pytest.mark.parametrize("operator", ["xy", "x2"])
+@pytest.mark.parametrize("model", ENCODER_NAMES)
+def test_legacy_iterations_take_each_analysis_for_a_background(
+    model: str, operator: str
+) -> None:
+    background, obs_window, _ = as_batch(samples(operator, 20, window=3))
+    legacy = encoder(model, operator, iteration="legacy")
+    once = encoder(model, operator, n_iterations=1)
+    hidden = legacy.initial_hidden(20)
+    with torch.no_grad():
+        analysis, _ = legacy(background, obs_window, hidden)
+        found = legacy.iterates(background, obs_window, hidden, 4)
+        expected, other = [background], encoder(model, operator)
+        for _ in range(4):
+            expected.append(once(expected[-1], obs_window, hidden)[0])
+        fixed_point, _ = other(background, obs_window, hidden)
+    assert torch.equal(analysis, found[3])
+    assert torch.allclose(found, torch.stack(expected), rtol=1e-3, atol=1e-3)
+    # The same weights, but x_b stays what it is.
+    assert (analysis - fixed_point).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("memory", ["window", "carried"])

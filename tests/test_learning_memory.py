@@ -50,6 +50,8 @@ def test_the_names_are_those_of_the_classes() -> None:
         EncoderSettings("mlp", memory="carried")
     with pytest.raises(ArgumentValueError, match="memory: expected one of"):
         EncoderSettings("gru", memory="long")
+    with pytest.raises(ArgumentValueError, match="iteration: expected 'fixed_point'"):
+        EncoderSettings("gru", memory="carried", iteration="legacy")
 
 
 def test_the_carried_encoders_are_of_one_size() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from encoder_parity import BOUND, WINDOW, check_parity, inputs, moving_encoder
 from l63fast.learning import export, programs
+from l63fast.learning.card import WRITTEN
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.loading import encoder_from
@@ -43,6 +44,19 @@ def test_weights_and_torchscript_analyse_as_the_encoder(
     if model != "mlp" and memory == "window":
         longer = dataclasses.replace(built.settings, window=2 * WINDOW + 1)
         check_parity(built, EncoderFunction(program, longer))
+
+
+@pytest.mark.parametrize("model", ["mlp", "gru"])
+@pytest.mark.parametrize("operator", ["xy", "x2"])
+def test_every_format_knows_the_legacy_iteration(
+    model: str, operator: str, tmp_path: Path
+) -> None:
+    built = moving_encoder(model, operator, iteration="legacy")
+    save_model(built, tmp_path, {})
+    for kind in WRITTEN:
+        found = load_encoder(tmp_path, format=kind, trust=True)
+        assert found.settings.iteration == "legacy"
+        check_parity(built, found)
 
 
 @pytest.mark.slow

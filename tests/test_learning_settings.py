@@ -29,6 +29,7 @@ def test_names_are_those_of_the_classes() -> None:
         (EncoderSettings, "window", 0),
         (EncoderSettings, "hidden", 10**9),
         (EncoderSettings, "n_iterations", 0),
+        (EncoderSettings, "iteration", "feedback"),
         (TrainSettings, "loss", "mae"),
         (TrainSettings, "epochs", 0),
         (TrainSettings, "batch_size", -1),

@@ -10,6 +10,7 @@ from l63fast.assimilation.backgrounds import KINDS
 from l63fast.cli.declare import Option, choices
 from l63fast.learning.settings import (
     ENCODER_NAMES,
+    ITERATIONS,
     LOSS_NAMES,
     EncoderSettings,
     TrainSettings,
@@ -102,6 +103,12 @@ MODEL: Final = (
     _model("window", int, "Observations that the encoder sees.", minimum=1),
     _model("hidden", int, "Width of the encoder.", minimum=1),
     _model("n_iterations", int, "Iterations K of its fixed point.", minimum=1),
+    _model(
+        "iteration",
+        choices(ITERATIONS),
+        "What they start from: the background and the increment so far, or (legacy) "
+        "the last analysis in its place, which counts the observations K times.",
+    ),
     BACKGROUND,
 )
 

@@ -72,7 +72,8 @@ def describe_cell(settings: CellSettings) -> list[str]:
         f"background  {settings.background.kind}",
         f"model       {model.model}, {model.hidden} hidden, window of {model.window} "
         f"observations, {model.n_iterations} iteration"
-        f"{'s' if model.n_iterations > 1 else ''}",
+        f"{'s' if model.n_iterations > 1 else ''}"
+        f"{' (legacy)' if model.iteration == 'legacy' else ''}",
         f"training    loss {training.loss}, at most {training.epochs} epochs, batch "
         f"{training.batch_size}, learning rate {training.learning_rate:g}, seed "
         f"{training.seed}",

@@ -48,7 +48,11 @@ _KEYS: Final = {
 }
 # What older cards do not name, and their settings.
 _ADDED_KEYS: Final = {"coordinates": "states"}
-_ADDED_SINCE: Final = {"memory": "window", "analysis_at": "last"}
+_ADDED_SINCE: Final = {
+    "memory": "window",
+    "analysis_at": "last",
+    "iteration": "fixed_point",
+}
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
     "States are in the units of the Lorenz-63 variables, observations in those of "

@@ -58,6 +58,10 @@ class Encoder(nn.Module):
     starts from the background. With a carried memory the window is read together with
     x_b and y - h(x_b), in one step of the recurrent cell.
 
+    The iteration "legacy" is x_{k+1} = x_k + g(x_k, x_k, window, y - h(x_k)), where
+    each analysis is the next background. It is no fixed point of anything: the
+    observations count K times.
+
     Where the operator cannot tell a state from its mirror image, background and
     increments are in the coordinates of `fold`, and the analysis is the one of the two
     states found that is nearer to x_b. In x and y themselves it would jump from one
@@ -88,6 +92,7 @@ class Encoder(nn.Module):
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
         self.carries = settings.memory == "carried"
+        self.feeds_back = settings.iteration == "legacy"
         self.folds = settings.folds
         self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
@@ -114,11 +119,14 @@ class Encoder(nn.Module):
             As `initial_hidden` gives it, or as the last call returned it.
         """
         start = self.coordinates(background)
-        anchor, hidden = self.read(start, obs_window, hidden)
+        anchor, later = self.read(start, obs_window, hidden)
         increment = torch.zeros_like(start)
-        for _ in range(self.n_iterations):
+        for k in range(self.n_iterations):
+            if self.feeds_back and k > 0:
+                start, increment = start + increment, torch.zeros_like(start)
+                anchor, _ = self.read(start, obs_window, hidden)
             increment = self.correct(start, obs_window, anchor, increment)
-        return self.state(start + increment, background), hidden
+        return self.state(start + increment, background), later
 
     def coordinates(self, states: Tensor) -> Tensor:
         """Return states (n, 3) in the coordinates that the encoder works in."""
@@ -202,7 +210,10 @@ class Encoder(nn.Module):
         start = self.coordinates(background)
         anchor, _ = self.read(start, obs_window, hidden)
         increment, found = torch.zeros_like(start), [background]
-        for _ in range(n):
+        for k in range(n):
+            if self.feeds_back and k:
+                start, increment = start + increment, torch.zeros_like(start)
+                anchor, _ = self.read(start, obs_window, hidden)
             increment = self.correct(start, obs_window, anchor, increment)
             found.append(self.state(start + increment, background))
         return torch.stack(found)

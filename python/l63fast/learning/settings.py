@@ -12,6 +12,7 @@ from l63fast.observation import ObservationOperator
 __all__ = [
     "CARRIED_NAMES",
     "ENCODER_NAMES",
+    "ITERATIONS",
     "LOSS_NAMES",
     "MEMORIES",
     "ChainSettings",
@@ -28,6 +29,7 @@ CARRIED_NAMES: Final = ("gru", "lstm")
 LOSS_NAMES: Final = ("mse", "distance", "var3d", "var3d_window")
 MEMORIES: Final = ("window", "carried")
 ANALYSIS_TIMES: Final = ("last", "first")
+ITERATIONS: Final = ("fixed_point", "legacy")
 OPTIMISERS: Final = ("adam", "muon")
 SCHEDULES: Final = ("cosine", "constant")
 
@@ -60,6 +62,10 @@ class EncoderSettings:
     analysis_at : str
         The observation of the window at whose time the analysis is: "last", or
         "first" for an encoder that also sees what was observed later.
+    iteration : str
+        What the next iteration starts from: "fixed_point", from the background and the
+        increment so far; or "legacy", from the analysis so far in the place of the
+        background, which takes the same observations for new ones each time.
 
     Raises
     ------
@@ -74,6 +80,7 @@ class EncoderSettings:
     n_iterations: int = 3
     memory: str = "window"
     analysis_at: str = "last"
+    iteration: str = "fixed_point"
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, ENCODER_NAMES)
@@ -85,6 +92,7 @@ class EncoderSettings:
         )
         _checks.choice("memory", self.memory, MEMORIES)
         _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
+        _checks.choice("iteration", self.iteration, ITERATIONS)
         if self.memory == "carried" and self.model not in CARRIED_NAMES:
             raise ArgumentValueError(
                 f"memory: expected 'window' for model {self.model!r}, got 'carried': "
@@ -93,6 +101,10 @@ class EncoderSettings:
         if self.memory == "carried" and self.analysis_at == "first":
             raise ArgumentValueError(
                 "analysis_at: expected 'last' with memory 'carried', got 'first'"
+            )
+        if self.memory == "carried" and self.iteration == "legacy":
+            raise ArgumentValueError(
+                "iteration: expected 'fixed_point' with memory 'carried', got 'legacy'"
             )
 
     @property

@@ -28,7 +28,7 @@ class TrainedEncoder:
 
     Attributes
     ----------
-    model, window, hidden, n_iterations, memory
+    model, window, hidden, n_iterations, memory, iteration
         As in `EncoderSettings`; the operator is that of the data.
     training : TrainSettings
     cycles : ChainSettings
@@ -41,6 +41,7 @@ class TrainedEncoder:
     hidden: int = 64
     n_iterations: int = 1
     memory: str = "carried"
+    iteration: str = "fixed_point"
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
 
@@ -61,6 +62,7 @@ class TrainedEncoder:
             hidden=self.hidden,
             n_iterations=self.n_iterations,
             memory=self.memory,
+            iteration=self.iteration,
         )
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
@@ -81,9 +83,10 @@ class TrainedEncoder:
             report=problem.report,
         )
         memory = "carried" if self.memory == "carried" else f"L={self.window}"
+        form = ", legacy" if self.iteration == "legacy" else ""
         return Prepared(
             NeuralAnalysis(EncoderFunction.of(trained.encoder), **problem.model),
-            f"{self.model.upper()}, {memory}",
+            f"{self.model.upper()}, {memory}{form}",
             training={
                 "epochs": len(trained.history),
                 "best_epoch": trained.best_epoch,

@@ -26,6 +26,7 @@ _WORDS: Final = {
     "model.window": "L={}",
     "model.hidden": "{} units",
     "model.memory": "memory {}",
+    "model.iteration": "{}",
     "training.loss": "{}",
     "training.epochs": "{} epochs",
     "background.kind": "background {}",
