@@ -9,6 +9,7 @@ from typing import Any, Final
 from l63fast.assimilation.backgrounds import KINDS
 from l63fast.cli.declare import Option, choices
 from l63fast.learning.settings import (
+    DEVICES,
     ENCODER_NAMES,
     ITERATIONS,
     LOSS_NAMES,
@@ -119,6 +120,7 @@ TRAINING: Final = (
     _training("learning_rate", float, "Largest learning rate."),
     _training("patience", int, "Epochs without progress before the end.", minimum=1),
     _training("clip", float, "Largest norm of a gradient."),
+    _training("device", choices(DEVICES), "Where torch computes in training."),
     Option(
         "n_bootstrap",
         int,

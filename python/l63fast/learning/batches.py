@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ __all__ = [
     "sampled",
 ]
 
+CPU: Final = torch.device("cpu")
 Simulation = Callable[[int], AssimilationDataset]
 
 
@@ -93,6 +94,8 @@ class FixedBatches(Samples):
     mirror : ObservationOperator, optional
         If given, each sample of an epoch is mirrored with probability 1/2, its
         observations as this operator's are.
+    device : torch.device
+        Where all samples lie, and the batches.
     """
 
     def __init__(
@@ -102,8 +105,10 @@ class FixedBatches(Samples):
         *,
         seed: int,
         mirror: ObservationOperator | None = None,
+        device: torch.device = CPU,
     ):
-        self._all = as_batch(data)
+        self._all = as_batch(data).to(device)
+        self._device = device
         self._size = min(batch_size, len(data))
         self._seed = seed
         self._mirror = mirror
@@ -123,11 +128,13 @@ class FixedBatches(Samples):
         )[0]
         used = self.n_batches * self._size
         chosen = torch.from_numpy(np.argsort(order, kind="stable")[:used])
+        chosen = chosen.to(self._device)
         # All of the epoch at once: its batches are then views, which cost nothing.
         samples = Batch(*(values[chosen] for values in self._all))
         if self._mirror is not None:
             sign = torch.from_numpy(np.where(side < 0.5, -1.0, 1.0).astype(np.float32))
-            samples = mirrored(samples, sign[chosen], self._mirror)
+            sign = sign.to(self._device)[chosen]
+            samples = mirrored(samples, sign, self._mirror)
         for start in range(0, used, self._size):
             yield Batch(*(values[start : start + self._size] for values in samples))
 
@@ -139,7 +146,7 @@ class FreshBatches(Samples):
     ----------
     simulate : callable
         Gives the dataset of an epoch, counted from 0; always of the same size.
-    batch_size, seed, mirror
+    batch_size, seed, mirror, device
         As in `FixedBatches`.
     """
 
@@ -150,11 +157,13 @@ class FreshBatches(Samples):
         *,
         seed: int,
         mirror: ObservationOperator | None = None,
+        device: torch.device = CPU,
     ):
         self._simulate = simulate
         self._size = batch_size
         self._seed = seed
         self._mirror = mirror
+        self._device = device
         self._n_batches = self._of(0).n_batches
 
     @property
@@ -164,7 +173,13 @@ class FreshBatches(Samples):
 
     def _of(self, epoch: int) -> FixedBatches:
         data = self._simulate(epoch)
-        return FixedBatches(data, self._size, seed=self._seed, mirror=self._mirror)
+        return FixedBatches(
+            data,
+            self._size,
+            seed=self._seed,
+            mirror=self._mirror,
+            device=self._device,
+        )
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
@@ -177,11 +192,13 @@ def sampled(
     *,
     seed: int,
     mirror: ObservationOperator | None,
+    device: torch.device = CPU,
 ) -> FixedBatches | FreshBatches:
     """Return the batches of a dataset, or of one that is simulated for every epoch."""
+    how: dict[str, Any] = {"seed": seed, "mirror": mirror, "device": device}
     if isinstance(data, AssimilationDataset):
-        return FixedBatches(data, batch_size, seed=seed, mirror=mirror)
-    return FreshBatches(data, batch_size, seed=seed, mirror=mirror)
+        return FixedBatches(data, batch_size, **how)
+    return FreshBatches(data, batch_size, **how)
 
 
 def as_batch(data: AssimilationDataset) -> Batch:
@@ -192,10 +209,10 @@ def as_batch(data: AssimilationDataset) -> Batch:
 
 def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch:
     """Return samples with S applied where `sign` (n,) is -1, as it is where it is 1."""
-    state = torch.ones(len(sign), 3)
+    state = sign.new_ones(len(sign), 3)
     state[:, :2] = sign[:, None]
-    odd = torch.tensor([s < 0 for s in operator.mirror_signs])
-    seen = torch.where(odd, sign[:, None], torch.ones(()))
+    odd = torch.tensor([s < 0 for s in operator.mirror_signs], device=sign.device)
+    seen = torch.where(odd, sign[:, None], sign.new_ones(()))
     return Batch(
         background=batch.background * state,
         obs_window=batch.obs_window * seen[:, None],

@@ -55,7 +55,7 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise ModelFileError(f"{path}: the checkpoint is damaged{_ANEW}")
     try:
-        whole = torch.load(io.BytesIO(payload), weights_only=True)
+        whole = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         version = whole["version"]
     except Exception as error:  # its hash is right, and yet it is none of ours
         raise ModelFileError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from l63fast.learning.cycles import CycledBatches
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.loop import Record, TrainingRun
+from l63fast.learning.loop import Record, TrainingRun, torch_device
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.scheme import NeuralAnalysis
@@ -69,6 +70,8 @@ def train_cycled(
     ------
     TrainingDiverged
         If the loss or its gradient becomes non-finite, as when an estimate is lost.
+    BackendError
+        If the settings ask for a GPU and there is none.
     ModelFileError
         If the checkpoint is damaged or of another run.
     ArgumentValueError
@@ -123,6 +126,8 @@ def _begin(
     samples = _samples(warm_up, twin.settings, encoder_settings.window, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
     encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed)
+    device = torch_device(settings)
+    encoder = encoder.to(device)
     source = CycledBatches(
         encoder,
         cycle_settings,
@@ -135,7 +140,7 @@ def _begin(
     return TrainingRun(
         encoder,
         settings,
-        loss,
+        loss.to(device),
         source,
         _Exam(loss, twin, warm_up, cycle_settings.start_sigma),
         reference=loss_of_background(loss, as_batch(samples)),
@@ -196,6 +201,8 @@ class _Exam:
     def __call__(self, encoder: Encoder) -> Record:
         """Return the record's entries val_loss, val_rmse and val_rms."""
         settings = self._twin.settings
+        if encoder.state_mean.device.type != "cpu":
+            encoder = copy.deepcopy(encoder).cpu()
         result = run_cycles(
             NeuralAnalysis(
                 EncoderFunction.of(encoder), settings.dt, settings.parameters

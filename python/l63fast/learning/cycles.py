@@ -35,7 +35,7 @@ class CycledBatches:
     Parameters
     ----------
     encoder : Encoder
-        For its window, its coordinates and the size of its memory only.
+        For its window, its coordinates, its device and the size of its memory only.
     cycles : ChainSettings
     twin : TwinSettings
         Of the model, the cycle and the observations.
@@ -73,7 +73,10 @@ class CycledBatches:
         self._reach = _FAR * encoder.state_std.double()
         # Keys of draws: 0 the scales', 1 what was seen before, 2 u + 2 and 2 u + 3.
         self._seen = self._chains.advance(self._window, 1).observations[1:]
-        self._estimate = torch.full((n, 3), torch.nan, dtype=torch.float64)
+        self._device = encoder.state_mean.device
+        self._estimate = torch.full(
+            (n, 3), torch.nan, dtype=torch.float64, device=self._device
+        )
         self._hidden = encoder.initial_hidden(n)
 
     @property
@@ -104,10 +107,11 @@ class CycledBatches:
             self._seed, "training", "train", n, (4,), draw=2 * update + 2
         )
         begins = ~torch.isfinite(self._estimate).all(1)
-        begins |= torch.from_numpy(draws[:, 3] < _quantile(self._cycles.restarts))
+        anew = draws[:, 3] < _quantile(self._cycles.restarts)
+        begins |= torch.from_numpy(anew).to(self._device)
         start = self._chains.truth + self._cycles.start_sigma * draws[:, :3]
         self._estimate = torch.where(
-            begins[:, None], torch.from_numpy(start), self._estimate
+            begins[:, None], torch.from_numpy(start).to(self._device), self._estimate
         )
         self._hidden = torch.where(begins[:, None], 0.0, self._hidden)
 
@@ -116,8 +120,8 @@ class CycledBatches:
     ) -> tuple[Tensor, Batch]:
         seen = np.concatenate([self._seen, course.observations])
         self._seen = seen[len(course.truth) :]
-        obs_windows = _float32(_time_first(seen, self._window))
-        truth = torch.from_numpy(course.truth)
+        obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
+        truth = torch.from_numpy(course.truth).to(self._device)
         state, hidden = self._estimate, self._hidden
         backgrounds, analyses = [], []
         for obs_window, latest in zip(obs_windows, truth, strict=True):
@@ -152,7 +156,7 @@ class CycledBatches:
         if not n_lost:
             return state, hidden
         if n_lost > n / 2:
-            members = lost.nonzero()[:, 0].numpy()
+            members = lost.nonzero()[:, 0].cpu().numpy()
             raise DivergenceError(
                 f"{n_lost} of {n} estimates are far from the attractor", members, 0, 0.0
             )
@@ -172,8 +176,8 @@ class CycledBatches:
         """Go back to where `progress` was taken."""
         self._chains.truth = progress["truth"].numpy()
         self._seen = progress["seen"].numpy()
-        self._estimate = progress["estimate"]
-        self._hidden = progress["hidden"]
+        self._estimate = progress["estimate"].to(self._device)
+        self._hidden = progress["hidden"].to(self._device)
 
 
 class _Moderated(torch.autograd.Function):

@@ -200,7 +200,7 @@ class Encoder(nn.Module):
     @torch.jit.export
     def initial_hidden(self, n: int) -> Tensor:
         """Return the hidden state (n, hidden_size) of n trajectories that begin."""
-        return torch.zeros(n, self.hidden_size)
+        return torch.zeros(n, self.hidden_size, device=self.state_mean.device)
 
     @torch.jit.unused
     def iterates(

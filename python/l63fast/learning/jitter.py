@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from l63fast import _random
-from l63fast.learning.batches import Samples
+from l63fast.learning.batches import CPU, Samples
 from l63fast.learning.losses import Batch
 from l63fast.learning.normaliser import Normaliser
 
@@ -32,14 +32,22 @@ class Jittered(Samples):
         `innovation_std`.
     normaliser : Normaliser
     seed : int
+    device : torch.device
+        Where the source's batches lie.
     """
 
     def __init__(
-        self, source: Samples, size: float, normaliser: Normaliser, *, seed: int
+        self,
+        source: Samples,
+        size: float,
+        normaliser: Normaliser,
+        *,
+        seed: int,
+        device: torch.device = CPU,
     ):
         self._source = source
-        self._on_background = _scale(size * normaliser.background_std)
-        self._on_observations = _scale(size * normaliser.innovation_std)
+        self._on_background = _scale(size * normaliser.background_std).to(device)
+        self._on_observations = _scale(size * normaliser.innovation_std).to(device)
         self._seed = seed
 
     @property
@@ -60,6 +68,7 @@ class Jittered(Samples):
                 draw=epoch * self.n_batches + step,
             )
             noise = torch.from_numpy(draws.astype(np.float32))
+            noise = noise.to(batch.truth.device)
             seen = noise[:, 3:].reshape(-1, *shape)
             yield batch._replace(
                 background=batch.background + self._on_background * noise[:, :3],

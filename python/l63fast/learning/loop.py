@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from l63fast.errors import DivergenceError, TrainingDiverged
+from l63fast.errors import BackendError, DivergenceError, TrainingDiverged
 from l63fast.learning.batches import BatchSource
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.encoders import Encoder
@@ -20,7 +20,15 @@ from l63fast.learning.losses import Batch, Loss, squared_error
 from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
 
-__all__ = ["Exam", "Record", "TrainingRun", "evaluate", "mean_over", "torch_threads"]
+__all__ = [
+    "Exam",
+    "Record",
+    "TrainingRun",
+    "evaluate",
+    "mean_over",
+    "torch_device",
+    "torch_threads",
+]
 
 Record = dict[str, Any]
 Exam = Callable[[Encoder], Record]
@@ -205,7 +213,7 @@ def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:
         return torch.stack([loss(analysis, part), error])
 
     with torch.inference_mode():
-        cost, square = mean_over(batch, measure).tolist()
+        cost, square = mean_over(batch, measure).cpu().tolist()
     return {"val_loss": cost, "val_rmse": math.sqrt(square / 3.0)}
 
 
@@ -217,6 +225,22 @@ def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:
         part = Batch(*(values[start : start + _CHUNK] for values in batch))
         sums.append(value(part).sum(-1, dtype=torch.float64))
     return torch.stack(sums).sum(0) / n
+
+
+def torch_device(settings: TrainSettings) -> torch.device:
+    """Return where training computes.
+
+    Raises
+    ------
+    BackendError
+        If it is not there.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            f"device: expected 'cpu', as torch {torch.__version__} finds no GPU here, "
+            "got 'cuda'"
+        )
+    return torch.device(settings.device)
 
 
 @contextmanager

@@ -45,6 +45,10 @@ class Batch(NamedTuple):
     obs_window: Tensor
     truth: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the samples on a device."""
+        return Batch(*(values.to(device) for values in self))
+
 
 class Loss:
     """A cost per sample: called with analyses (n, 3) and their batch, gives (n,).
@@ -68,6 +72,10 @@ class Loss:
         model: Model | None = None,
     ):
         self.operator = operator
+
+    def to(self, device: torch.device) -> Loss:
+        """Return the cost of analyses on a device."""
+        return self
 
     def at(self, share: float) -> Loss:
         """Return what is minimised when a share of the window's growth is done."""
@@ -133,6 +141,13 @@ class Var3D(Loss):
         super().__init__(operator)
         self._whiten_background = _whitening("B", B, 3)
         self._whiten_observation = _whitening("R", R, operator.obs_dim)
+
+    def to(self, device: torch.device) -> Loss:
+        """Return the cost of analyses on a device."""
+        there = copy.copy(self)
+        there._whiten_background = self._whiten_background.to(device)
+        there._whiten_observation = self._whiten_observation.to(device)
+        return there
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
         """Return the variational cost of each analysis."""

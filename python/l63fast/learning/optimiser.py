@@ -79,7 +79,10 @@ class Optimiser:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
         self._adam.load_state_dict(state["adam"])
-        self._momenta = state["momenta"]
+        self._momenta = [
+            momentum.to(weight.device)
+            for momentum, weight in zip(state["momenta"], self._matrices, strict=True)
+        ]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from l63fast.observation import ObservationOperator
 
 __all__ = [
     "CARRIED_NAMES",
+    "DEVICES",
     "ENCODER_NAMES",
     "ITERATIONS",
     "LOSS_NAMES",
@@ -32,6 +33,7 @@ ANALYSIS_TIMES: Final = ("last", "first")
 ITERATIONS: Final = ("fixed_point", "legacy")
 OPTIMISERS: Final = ("adam", "muon")
 SCHEDULES: Final = ("cosine", "constant")
+DEVICES: Final = ("cpu", "cuda")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -186,6 +188,9 @@ class TrainSettings:
         Of the initial weights and of the order of the samples.
     threads : int
         Threads torch computes with; they are part of what decides the bits.
+    device : str
+        Where torch computes in training: "cpu", or "cuda" for a GPU, whose results are
+        not repeatable to the bit. The encoder is on the CPU afterwards.
 
     Raises
     ------
@@ -210,6 +215,7 @@ class TrainSettings:
     matrix_rate: float = 6.0
     window_growth: float = 0.3
     schedule: str = "cosine"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         _checks.choice("loss", self.loss, LOSS_NAMES)
@@ -227,6 +233,7 @@ class TrainSettings:
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
         _checks.choice("optimiser", self.optimiser, OPTIMISERS)
         _checks.choice("schedule", self.schedule, SCHEDULES)
+        _checks.choice("device", self.device, DEVICES)
         _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
         _checks.real("window_growth", self.window_growth, minimum=0.0, maximum=1.0)
 

@@ -24,6 +24,7 @@ from l63fast.learning.loop import (
     TrainingRun,
     evaluate,
     mean_over,
+    torch_device,
     torch_threads,
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
@@ -94,6 +95,8 @@ def train(
     ------
     TrainingDiverged
         If the loss becomes non-finite.
+    BackendError
+        If the settings ask for a GPU and there is none.
     ModelFileError
         If the checkpoint is damaged or of another run.
     ArgumentValueError
@@ -109,25 +112,33 @@ def train(
 
     def begin() -> TrainingRun:
         operator = ObservationOperator(encoder_settings.operator)
+        device = torch_device(train_settings)
         loss = build_loss(train_settings.loss, operator, B=B, R=R, model=model)
-        validation, normaliser = as_batch(val_data), Normaliser.fit(first, operator)
+        loss, normaliser = loss.to(device), Normaliser.fit(first, operator)
+        validation = as_batch(val_data).to(device)
+        encoder = build_encoder(encoder_settings, normaliser, seed=train_settings.seed)
         source: Samples = sampled(
             train_data,
             train_settings.batch_size,
             seed=train_settings.seed,
             mirror=operator if train_settings.mirror else None,
+            device=device,
         )
         if train_settings.jitter:
             source = Jittered(
-                source, train_settings.jitter, normaliser, seed=train_settings.seed
+                source,
+                train_settings.jitter,
+                normaliser,
+                seed=train_settings.seed,
+                device=device,
             )
         return TrainingRun(
-            build_encoder(encoder_settings, normaliser, seed=train_settings.seed),
+            encoder.to(device),
             train_settings,
             loss,
             source,
             lambda encoder: evaluate(encoder, loss, validation),
-            reference=loss_of_background(loss, as_batch(first)),
+            reference=loss_of_background(loss, as_batch(first).to(device)),
             directory=directory,
         )
 
@@ -177,7 +188,7 @@ def completed(
                 report(record)
     run.encoder.load_state_dict(run.best_weights)
     return TrainResult(
-        encoder=run.encoder.eval(),
+        encoder=run.encoder.cpu().eval(),
         history=run.history,
         best_epoch=run.best_epoch,
         seconds=perf_counter() - start,
