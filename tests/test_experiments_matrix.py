@@ -18,7 +18,7 @@ from l63fast.experiments import calibration, runner
 from l63fast.experiments.calibration import expected_seconds
 from l63fast.experiments.cell import run_cell
 from l63fast.experiments.config import CellSettings, merged
-from l63fast.experiments.describe import counted
+from l63fast.experiments.describe import counted, shown_change
 from l63fast.experiments.encoder_experiment import (
     EncoderExperiment,
     encoders_from_tables,
@@ -220,6 +220,12 @@ def test_seeds_are_repetitions_with_one_row_and_a_rank(tmp_path: Path) -> None:
         experiment, tmp_path, resume=True, only="opt*", note=notes.__setitem__
     )
     assert all(line.endswith("kept") for line in notes.values())
+
+
+def test_a_change_of_nothing_has_one_sign() -> None:
+    assert [shown_change(p) for p in (-12.3, -1.26, -0.01, 0.01)] == [
+        "-12 %", "-1.3 %", "+0.0 %", "+0.0 %",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("weights_only")

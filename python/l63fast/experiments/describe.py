@@ -102,7 +102,7 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
 
 def shown_change(percent: float) -> str:
     """Return a change: "+23 %", and with a decimal where it is less than 10 %."""
-    return f"{percent:+.{0 if abs(percent) >= 10.0 else 1}f} %"
+    return f"{percent:+z.{0 if abs(percent) >= 10.0 else 1}f} %"
 
 
 def describe_optimum(metrics: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def _against(row: Row | None, *, alone: bool) -> str:
     if low is None or high is None or not (low > 0.0 or high < 0.0):
         return f"{score} (=)"
     percent = 100.0 * row.difference / (row.pool - row.difference)
-    return f"{score} ({percent:+.1f} %)".replace("-", "−")
+    return f"{score} ({percent:+z.1f} %)".replace("-", "−")
 
 
 def _three_digits(score: float) -> str:

@@ -111,7 +111,7 @@ def _write(
 def _change(ratio: float) -> str:
     if ratio >= 2.0:
         return f"× {ratio:.1f}"
-    return f"{100.0 * (ratio - 1.0):+.1f} %".replace("-", "−")
+    return f"{100.0 * (ratio - 1.0):+z.1f} %".replace("-", "−")
 
 
 def _beside(ax: Axes, y: float, offset: float, text: str, weight: str) -> None:

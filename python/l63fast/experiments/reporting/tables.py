@@ -199,7 +199,7 @@ def _margin_cell(found: Margin | None, *, change: bool) -> Cell:
 def _change(ratio: float) -> str:
     if ratio >= 2.0:
         return f"× {ratio:.1f}" if ratio < 1000.0 else f"× {ratio:.1e}"
-    return f"{100.0 * (ratio - 1.0):+.1f} %".replace("-", "−")
+    return f"{100.0 * (ratio - 1.0):+z.1f} %".replace("-", "−")
 
 
 def _published(entry: Entry) -> Cell:
