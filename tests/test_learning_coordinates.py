@@ -147,7 +147,7 @@ def test_the_last_bit_may_decide_between_the_images_and_no_more(
 
 
 def test_exports_are_compared_on_both_sides() -> None:
-    background, *_ = export._examples(encoder("x2"), 513)
+    background, *_ = export.examples(encoder("x2"), 513)
     assert 0.4 < float((background[:, 0] < 0.0).float().mean()) < 0.6
 
 
