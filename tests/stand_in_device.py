@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["DEVICE", "StandIn"]
 
 DEVICE = torch.device("meta")
+_CPU = torch.device("cpu")
 # These read the one and write the other; CUDA takes indices from the CPU as well.
 _COPIES = ("aten::_to_copy", "aten::to")
 _CROSSING = (*_COPIES, "aten::copy_", "aten::index")
@@ -56,6 +57,3 @@ class StandIn(TorchDispatchMode):
         if name == "aten::copy_" and args[0].device != args[1].device:
             return args[0]
         return func(*args, **kwargs)
-
-
-_CPU = torch.device("cpu")

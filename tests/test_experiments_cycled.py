@@ -22,6 +22,7 @@ from l63fast.errors import ConfigurationError, DataFileError
 from l63fast.experiments.cycled import optimum
 from l63fast.experiments.cycled.cell import problem_of
 from l63fast.experiments.cycled.methods import METHODS, method_from_table
+from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.published import PUBLISHED, published_for, verdict
 from l63fast.experiments.cycled.reading import experiment_from_tables
 from l63fast.experiments.cycled.result import CycledResult
@@ -293,6 +294,19 @@ def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
     assert metrics["convergence"]["settled"] is True
 
 
+def settled(
+    problem: CycledProblem, *, max_particles: int
+) -> tuple[ParticleFilter, optimum.Convergence]:
+    """Return the optimum, begun at ten particles with regularisation 0.8."""
+    return optimum.converged(
+        ParticleFilter(**problem.filter, n_particles=10, regularisation=0.8),
+        problem,
+        measure="rms",
+        max_particles=max_particles,
+        tolerance=0.005,
+    )
+
+
 def test_one_step_that_changes_nothing_may_be_chance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -303,13 +317,7 @@ def test_one_step_that_changes_nothing_may_be_chance(
         lambda scheme, *_: optimum.Stage(scheme.n_particles, 0.5, next(scores), 1.0),
     )
     problem = problem_of(tiny_cycled().cells()[0], tiny_twin())
-    scheme, found = optimum.converged(
-        ParticleFilter(**problem.filter, n_particles=10, regularisation=0.5),
-        problem,
-        measure="rms",
-        max_particles=10_000,
-        tolerance=0.005,
-    )
+    scheme, found = settled(problem, max_particles=10_000)
     assert scheme.n_particles == 160
     assert [s.score for s in found.stages] == [1.0, 1.001, 0.97, 0.971, 0.972]
     assert found.settled
@@ -329,13 +337,7 @@ def test_the_optimum_is_regularised_less_for_as_long_as_that_helps(
                 scheme.n_particles, scheme.regularisation, next(left), 1.0
             ),
         )
-        scheme, _ = optimum.converged(
-            ParticleFilter(**problem.filter, n_particles=10, regularisation=0.8),
-            problem,
-            measure="rms",
-            max_particles=10,
-            tolerance=0.005,
-        )
+        scheme, _ = settled(problem, max_particles=10)
         return scheme.regularisation, len(list(left))
 
     nan = float("nan")

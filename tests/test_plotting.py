@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from figure_help import drawn
 from l63fast import plotting
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
@@ -354,9 +355,7 @@ def test_overview_tells_who_wins_and_by_how_much():
 def test_marks_of_many_narrow_panels_stand_apart():
     name = "LSTM, K=3, var3d_window"
     row = {"climatology": (8.5, 8.4, 8.6), name: (0.16, 0.15, 0.17)}
-    fig = plotting.overview(dict.fromkeys(("x", "xy", "xyz", "x2"), row))
-    canvas = FigureCanvasAgg(fig)
-    canvas.draw()
+    fig = drawn(plotting.overview(dict.fromkeys(("x", "xy", "xyz", "x2"), row)))
     for ax in fig.axes:
         low, high = ax.get_xlim()
         labels = ax.get_xticklabels()

@@ -125,9 +125,8 @@ def _begin(
     warm_up = _three_d_var(twin, settings.seed)
     samples = _samples(warm_up, twin.settings, encoder_settings.window, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
-    encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed)
     device = torch_device(settings)
-    encoder = encoder.to(device)
+    encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed).to(device)
     source = CycledBatches(
         encoder,
         cycle_settings,
