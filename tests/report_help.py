@@ -15,13 +15,16 @@ __all__ = ["CASES", "experiment_with_report"]
 # Two operators, one of them blind to the sign, and two errors: every kind of section.
 CASES: dict[str, Any] = {
     "experiment": {"operators": ["xy", "x2"], "sigmas": [0.5, 1.0]},
-    "methods": {"3dvar": {"scheme": "3dvar", "b_scale": 0.1, "B": "climatology"}},
+    "methods": {
+        "3dvar": {"scheme": "3dvar", "b_scale": 0.1, "B": "climatology"},
+        "best": {"scheme": "optimum", "n_particles": 3000, "max_particles": 3000},
+    },
 }
 
 
 def experiment_with_report(root: Path) -> Path:
     """Run a small experiment of several cases and report on it; return its folder."""
-    outcome = run_experiment(tiny_cycled("oi", **CASES), root)
+    outcome = run_experiment(tiny_cycled("oi", "pf", **CASES), root)
     assert outcome.failures == {}
     write_report(root / "tiny")
     return root / "tiny"

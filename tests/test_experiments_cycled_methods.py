@@ -110,9 +110,11 @@ def test_settings_reach_the_scheme(problem: CycledProblem) -> None:
 def test_scores_and_claims_of_a_mirror_blind_operator(tmp_path: Path) -> None:
     methods = {
         "4dvar": {"scheme": "4dvar", "window": 2, "b_scale": 0.1},
-        "pf": {"scheme": "pf", "n_particles": 40, "regularisation": 1.5},
+        "best": {"scheme": "optimum", "n_particles": 400, "max_particles": 400},
     }
-    experiment = tiny_cycled("oi", "enkf", data={"operator": "x2"}, methods=methods)
+    experiment = tiny_cycled(
+        "oi", "enkf", "pf", data={"operator": "x2"}, methods=methods
+    )
     results = {r.settings.key: r for r in run_experiment(experiment, tmp_path).results}
     twin = TwinExperiment.load(tmp_path / "tiny" / "data" / "x2")
     truth = twin.test.truth_at_observations[:, 5:]
@@ -129,7 +131,7 @@ def test_scores_and_claims_of_a_mirror_blind_operator(tmp_path: Path) -> None:
     skill = spread_skill(judged, cycles.spread, truth, n_bootstrap=50)
     assert result.metrics["spread"]["ratio"] == skill.ratio
     rows = {row.key: row for row in cycled_rows(list(results.values()))}
-    columns = [results[key].trajectories["mirror_square"] for key in ("4dvar", "pf")]
+    columns = [results[key].trajectories["mirror_square"] for key in ("4dvar", "best")]
     assert rows["4dvar"].over_optimum == compare(*columns).ratio
     assert rows["4dvar"].measure == "mirror-aware rms"
 

@@ -172,8 +172,41 @@ def test_several_cases_are_counted_with_the_range_of_their_margins() -> None:
     ]
 
 
+def test_a_case_that_is_tied_is_won_by_nobody() -> None:
+    pair = [
+        entry(name, 0.3, scheme="encoder", case=OTHER, seed=seed, noise=0.2)
+        for name, seed in (("GRU", 4), ("LSTM", 5))
+    ]
+    found = findings([THREE, GRU, *pair])
+    assert headline(found) == (
+        "GRU scores best in 1 of 2 cases; in 1 the best is not distinguishable from "
+        "another."
+    )
+    assert headline([found[1], found[1]]) == (
+        "In 2 of 2 cases the best is not distinguishable from another."
+    )
+    assert len(overview(found)) == 1
+
+
+def test_an_optimum_that_is_beaten_is_said_to_be_none() -> None:
+    beaten = entry("not settled", 0.4, role="not settled", scheme="optimum", seed=3)
+    short, text = told(THREE, beaten, GRU)
+    assert short == "GRU wins: 70 % below tuned 3D-Var."
+    assert "is not known: a method beats the particle filter that was to be it" in text
+
+
+def test_networks_of_one_training_tie_within_what_trainings_differ_by() -> None:
+    pair = [
+        entry(name, score, scheme="encoder", seed=seed, noise=0.001, n_trainings=1)
+        for name, score, seed in (("GRU", 0.3, 4), ("LSTM", 0.303, 5))
+    ]
+    short, text = told(THREE, *pair)
+    assert short.startswith("GRU and LSTM are not distinguishable")
+    assert "less than two trainings of one network do (2 %)" in text
+
+
 def test_published_scores_are_counted() -> None:
-    numbers = {"diverged": 0.0, "published_low": 0.9, "published_high": 1.1}
+    numbers = {"diverged": 0.0, "file": 0.9, "rerun": 1.1}
     inside = entry("3D-Var", 1.0, scheme="3dvar", numbers=numbers, verdict="within")
     above = entry("EnKF", 0.8, numbers=numbers, verdict="lower")
     _, text = told(inside, above)
@@ -192,13 +225,15 @@ def test_the_latex_table_has_rules_bold_and_a_dagger() -> None:
     assert [line for line in lines if line.endswith("rule")] == [
         r"\toprule", r"\midrule", r"\bottomrule",
     ]  # fmt: skip
-    assert r"\begin{tabular}{lrrrr}" in text
-    best, tied = sorted([GRU, TWIN], key=lambda e: e.score)
-    assert rf"\textbf{{{best.method}}} & \textbf{{" in text
-    assert rf"{tied.method}\textsuperscript{{\dag}}" in text
-    [three] = [line for line in lines if line.startswith("3D-Var")]
+    assert r"\begin{tabular}{rlrrrr}" in text
+    assert r"\textbf" not in text  # neither of two that tie is the best
+    for tied in (GRU, TWIN):
+        assert rf"1= & {tied.method}\textsuperscript{{\dag}}" in text
+    [three] = [line for line in lines if line.startswith("3 & 3D-Var")]
     assert three.endswith(r"&  & 4.00 \\")
     assert text.count("{") == text.count("}")
+    alone = latex_table(standings(subject(THREE, OPTIMUM, GRU)), "planted")
+    assert r"\textbf{1} & \textbf{GRU} & \textbf{" in alone
 
 
 @pytest.mark.parametrize(
@@ -214,7 +249,8 @@ def test_the_records_hold_every_number_with_its_interval() -> None:
     rows = {r["method"]: r for r in records(standings(subject(THREE, OPTIMUM, GRU)))}
     assert list(rows) == ["optimum", "GRU", "3D-Var"]
     gru = rows["GRU"]
-    assert gru["best"]
+    assert (gru["rank"], gru["ties"]) == (1, "")
+    assert (rows["3D-Var"]["rank"], rows["optimum"]["rank"]) == (2, None)
     assert gru["over_three_d_var"] == pytest.approx(0.3, rel=0.02)
     assert gru["over_three_d_var_low"] < 0.3 < gru["over_three_d_var_high"]
     assert gru["n_trajectories"] == N

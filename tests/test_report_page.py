@@ -172,10 +172,10 @@ def test_the_command_says_where_it_is_or_why_not(l63fast: Command, bare: Path) -
     run = l63fast("report", bare)
     assert (run.code, run.err) == (0, "")
     assert "report in " in run.out
-    (bare / "xy_s0.5-pf" / "metrics.json").write_text("{}")
+    (bare / "xy_s0.5-best" / "metrics.json").write_text("{}")
     run = l63fast("report", bare, "--quiet")
     assert (run.code, run.out) == (1, "")
-    assert run.err.startswith("left out: xy_s0.5-pf: ")
+    assert run.err.startswith("left out: xy_s0.5-best: ")
     assert len(run.err.splitlines()) == 1
 
 

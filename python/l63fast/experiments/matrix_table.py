@@ -21,7 +21,7 @@ _STUDY: Final = {
     "sigmas": (0.05, 0.1, 0.5, 1.0),
     "regimes": (("mean", "var3d"), ("independent", "var3d"), ("none", "mse")),
 }
-_WORDS: Final = ("observed", "background", "loss", "best encoder")
+_WORDS: Final = ("observed", "background", "loss", "best")
 _UNINFORMED: Final = ("mean", "independent")
 
 
@@ -40,7 +40,7 @@ def matrix_lines(blocks: Sequence[Block]) -> tuple[list[str], list[list[str]]]:
     headings += ["3D-Var", *methods]
     headings += [OPTIMUM] if optimum else []
     headings += ["published"] if published else []
-    headings.append("best encoder")
+    headings.append("best")
     lines = []
     for block in blocks:
         line = [_seen(block), f"{block.data.sigma:g}"]

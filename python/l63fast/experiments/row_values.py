@@ -10,12 +10,24 @@ import numpy as np
 
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.optimum import OptimumResult, optimum_of
+from l63fast.experiments.ranking import Candidate
 from l63fast.experiments.result import Result
+from l63fast.experiments.seeds import blocks_of
 from l63fast.verification import Repetitions
 
-__all__ = ["OPTIMUM", "Case", "Row", "optimum_row", "over_optimum", "ranked", "row_of"]
+__all__ = [
+    "BASELINES",
+    "OPTIMUM",
+    "Case",
+    "Row",
+    "candidates",
+    "optimum_row",
+    "over_optimum",
+    "row_of",
+]
 
 OPTIMUM: Final = "optimum"
+BASELINES: Final = ("climatology", "background")
 _COLUMNS: Final = {"rms": (0, 2), "pool": (1, 3)}  # of `trajectory_means`
 
 
@@ -39,10 +51,13 @@ class Row:
     rms_difference, rms_difference_low, rms_difference_high : float or None
     n_seeds : int
         Repetitions; intervals are over these and over trajectories.
+    role : {"method", "baseline", "optimum", "not settled"}
+        Only methods compete; an optimum that a method beats is not settled.
+    n_trainings : int or None
+        Of a network.
     rank : int or None
-        Among the encoders of the case by pool, as in `verification.Standing`.
-    equals : str
-        Encoders that it is not distinguishable from.
+    ties : str
+        Its `ranking.Place` among the methods of the case, by pool.
     over_optimum, over_optimum_low, over_optimum_high : float or None
         Pool over that of the optimum, paired on its trajectories.
     cost_ratio : float or None
@@ -71,8 +86,10 @@ class Row:
     rms_difference_low: float | None = None
     rms_difference_high: float | None = None
     n_seeds: int = 1
+    role: str = "method"
+    n_trainings: int | None = None
     rank: int | None = None
-    equals: str = ""
+    ties: str = ""
     over_optimum: float | None = None
     over_optimum_low: float | None = None
     over_optimum_high: float | None = None
@@ -100,22 +117,27 @@ def _stacked(
     return np.stack([r.trajectory_means[method][:, column] for r in results])
 
 
-def ranked(
-    case: Case, seeds: Sequence[int], mirror_aware: bool
-) -> dict[str, dict[str, Any]]:
-    """Return rank and equals of each encoder of a case."""
-    if not seeds:
-        return {}
-    means = {
-        method: _stacked([by[s] for s in seeds], "analysis", "pool", mirror_aware)
-        for method, by in case.methods.items()
-    }
-    some = next(iter(case.methods.values()))[seeds[0]]
-    together = Repetitions.of(means, measure="pool", **_how(some))
-    return {
-        method: {"rank": standing.rank, "equals": "; ".join(standing.equals)}
-        for method, standing in together.standings(tuple(means)).items()
-    }
+def candidates(case: Case, rows: Sequence[Row], mirror_aware: bool) -> list[Candidate]:
+    """Return methods and optimum of a case as they are ranked, by their rows."""
+    columns = [columns[mirror_aware] for columns in _COLUMNS.values()]
+    some = list(next(iter(case.methods.values())).values())
+    found = []
+    for row in rows:
+        if row.role == "optimum":
+            optima = list(case.optima.values())
+            means = [o.trajectories[:, columns] for o in optima]
+            blocks = blocks_of(optima, means)
+        elif row.role == "method":
+            results = (
+                list(case.methods[row.method].values()) if row.n_trainings else some
+            )
+            states = "analysis" if row.n_trainings else row.method
+            means = [r.trajectory_means[states][:, columns] for r in results]
+            blocks = blocks_of(results, means)
+        else:
+            continue
+        found.append(Candidate(row.method, row.role, blocks, row.n_trainings))
+    return found
 
 
 def over_optimum(case: Case, mirror_aware: bool) -> dict[str, dict[str, Any]]:
@@ -172,6 +194,10 @@ def row_of(
         "mirror_aware": mirror_aware,
         "n_seeds": len(results),
     }
+    if method == "analysis":
+        how["n_trainings"] = len(results)
+    elif method in BASELINES:
+        how["role"] = "baseline"
     if method == "analysis" and all("cost" in r.metrics for r in results):
         costs = [float(r.metrics["cost"]["ratio"]) for r in results]
         how["cost_ratio"] = float(np.mean(costs))
@@ -230,4 +256,5 @@ def optimum_row(case: Case, first: Result, mirror_aware: bool) -> Row:
         "n_seeds": len(optima),
     }
     how["settled"] = all(optimum.settled for optimum in optima)
+    how["role"] = "optimum"
     return Row(**_case_of(first.settings), **how, **values)

@@ -11,14 +11,15 @@ from l63fast.errors import ResultError
 from l63fast.experiments.config import CellSettings
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.optimum import OptimumResult
+from l63fast.experiments.ranking import Place, beaten_optimum, ranking
 from l63fast.experiments.result import Result
 from l63fast.experiments.row_values import (
     OPTIMUM,
     Case,
     Row,
+    candidates,
     optimum_row,
     over_optimum,
-    ranked,
     row_of,
 )
 from l63fast.twin import TwinSettings
@@ -57,8 +58,8 @@ class Block:
 
     @property
     def encoders(self) -> list[Row]:
-        """The rows that have a rank."""
-        return [row for row in self.rows if row.rank is not None]
+        """The rows of networks."""
+        return [row for row in self.rows if row.n_trainings is not None]
 
     @property
     def costs(self) -> dict[str, float]:
@@ -71,16 +72,12 @@ class Block:
 
     @property
     def verdict(self) -> str:
-        """Which encoder is the best, and which cannot be told from it."""
-        order = sorted(self.encoders, key=lambda row: (row.rank or 0, row.pool))
-        if len(order) < 2:
-            return ""
-        best = order[0].method
-        if not order[0].equals:
-            return best
-        if len(order[0].equals.split("; ")) == len(order) - 1:
+        """The best method, or all that cannot be told from each other."""
+        ranked = [row for row in self.rows if row.rank is not None]
+        best = sorted((r for r in ranked if r.rank == 1), key=lambda row: row.pool)
+        if len(best) == len(ranked) > 1:
             return "not distinguishable"
-        return f"{best}; not distinguishable: {order[0].equals}"
+        return " = ".join(row.method for row in best)
 
 
 def table_rows(results: Sequence[Result | OptimumResult]) -> list[Row]:
@@ -192,8 +189,6 @@ def _block(case: Case, *, mirror_aware: bool) -> Block:
     some = next(iter(case.methods.values()))
     results = list(some.values())
     first = results[0]
-    common = _common_seeds(case)
-    ranks = ranked(case, common, mirror_aware)
     rows = [
         row_of(results, "climatology", "climatology", mirror_aware),
         *(row_of(results, name, name, mirror_aware) for name in REFERENCES[1:]),
@@ -203,12 +198,14 @@ def _block(case: Case, *, mirror_aware: bool) -> Block:
         rows.append(row_of(list(seeds.values()), "analysis", method, mirror_aware))
     if case.optima:
         rows.append(optimum_row(case, first, mirror_aware))
-    over = over_optimum(case, mirror_aware)
+    if case.optima:
+        rows = _beside_optimum(case, rows, first, mirror_aware)
+    competing = candidates(case, rows, mirror_aware)
+    places = ranking(competing, "pool", **first.settings.scores.bootstrap)
     rows = [
-        dataclasses.replace(
-            row, **ranks.get(row.method, {}), **over.get(row.method, {})
-        )
+        dataclasses.replace(row, rank=place.rank, ties="; ".join(place.ties))
         for row in rows
+        for place in (places.get(row.method, Place()),)
     ]
     losses = dict.fromkeys(
         r.settings.training.loss
@@ -219,6 +216,22 @@ def _block(case: Case, *, mirror_aware: bool) -> Block:
     return Block(first.settings.data, kind, mirror_aware, rows, tuple(losses))
 
 
+def _beside_optimum(
+    case: Case, rows: Sequence[Row], first: Result, mirror_aware: bool
+) -> list[Row]:
+    """Return rows with their distance to the optimum, unless a method beats it."""
+    competing = candidates(case, rows, mirror_aware)
+    if beaten_optimum(competing, **first.settings.scores.bootstrap):
+        return [
+            dataclasses.replace(r, role="not settled", method="not settled")
+            if r.role == "optimum"
+            else r
+            for r in rows
+        ]
+    over = over_optimum(case, mirror_aware)
+    return [dataclasses.replace(row, **over.get(row.method, {})) for row in rows]
+
+
 def _window_row(case: Case, mirror_aware: bool) -> list[Row]:
     """Return the row of 4D-Var, which those have that analyse the window's start."""
     for seeds in case.methods.values():
@@ -226,9 +239,3 @@ def _window_row(case: Case, mirror_aware: bool) -> list[Row]:
         if all("4D-Var" in result.metrics["scores"] for result in results):
             return [row_of(results, "4D-Var", "4D-Var", mirror_aware)]
     return []
-
-
-def _common_seeds(case: Case) -> list[int]:
-    """Return the seeds that every method of a case has."""
-    first, *others = case.methods.values()
-    return [seed for seed in first if all(seed in seeds for seeds in others)]

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from l63fast.experiments.cycled.table import single_training
 from l63fast.experiments.describe import counted, decimals, observed, shown_change
 from l63fast.experiments.evaluation import headline
 from l63fast.experiments.matrix_table import matrix_table
 from l63fast.experiments.optimum import OptimumResult
+from l63fast.experiments.ranking import TRAINED_ONCE
 from l63fast.experiments.result import Result, csv_text
 from l63fast.experiments.rows import Block, Row, blocks_of, table_rows
 from l63fast.experiments.text_table import markdown_table, terminal_table
@@ -57,7 +59,8 @@ def several_cases(blocks: Sequence[Block]) -> bool:
 def _text(row: Row, base: float) -> tuple[str, ...]:
     n = decimals(row.pool)
     interval = f"{row.pool_low:.{n}f}–{row.pool_high:.{n}f}"
-    known = (row.method, f"{row.pool:.{n}f}", interval, f"{row.rms:.{n}f}")
+    method = row.method + single_training(row.n_trainings)
+    known = (method, f"{row.pool:.{n}f}", interval, f"{row.rms:.{n}f}")
     if row.difference is None:
         return (*known, "", "", "")
     difference = (
@@ -76,7 +79,7 @@ def _lines(block: Block) -> list[tuple[str, ...]]:
 
 def _best(block: Block) -> str:
     """Return a sentence on the ranks of a block, if there is anything to rank."""
-    ranked = block.encoders
+    ranked = [row for row in block.rows if row.rank is not None]
     if len(ranked) < 2:
         return ""
     groups: dict[int, list[str]] = {}
@@ -128,7 +131,7 @@ def caption(results: Results) -> str:
         "everything; rms: time mean of the instantaneous root mean square; − 3D-Var: "
         f"pool minus that of 3D-Var, {tuned}. Intervals: "
         f"95 %, bootstrap over {over}; differences are paired. Not distinguishable: "
-        f"the interval of the difference holds 0.{start}"
+        f"the interval of the difference holds 0.{start} {TRAINED_ONCE}."
     )
 
 

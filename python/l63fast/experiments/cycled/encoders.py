@@ -36,6 +36,7 @@ class TrainedEncoder:
     """
 
     scheme: ClassVar[str] = "encoder"
+    role: ClassVar[str] = "method"
     model: str = "gru"
     window: int = 1
     hidden: int = 64

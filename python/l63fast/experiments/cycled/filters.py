@@ -38,6 +38,7 @@ class ExtendedKalmanFilter:
     """
 
     scheme: ClassVar[str] = "extkf"
+    role: ClassVar[str] = "method"
     inflation: float | None = None
 
     def __post_init__(self) -> None:
@@ -68,13 +69,14 @@ class EnsembleKalmanFilter:
     """
 
     scheme: ClassVar[str] = "enkf"
+    role: ClassVar[str] = "method"
     n_members: int = 20
     variant: str = "square_root"
     rotation: bool = True
     inflation: float | None = None
 
     def __post_init__(self) -> None:
-        _checks.count("n_members", self.n_members, minimum=4)
+        _checks.count("n_members", self.n_members, minimum=3)
         _checks.choice("variant", self.variant, VARIANTS)
         optional_real("inflation", self.inflation, above=0.0)
 
@@ -109,6 +111,7 @@ class BootstrapFilter:
     """
 
     scheme: ClassVar[str] = "pf"
+    role: ClassVar[str] = "method"
     n_particles: int = 1000
     threshold: float = 0.2
     regularisation: float | None = None
@@ -157,6 +160,7 @@ class Optimum:
     """
 
     scheme: ClassVar[str] = "optimum"
+    role: ClassVar[str] = "optimum"
     n_particles: int = 2000
     max_particles: int = 32_000
     tolerance: float = 0.005

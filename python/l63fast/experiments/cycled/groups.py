@@ -11,10 +11,11 @@ import numpy as np
 from l63fast.experiments.cycled.encoders import TrainedEncoder, of_training
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.settings import CycledCell
+from l63fast.experiments.ranking import Candidate
 from l63fast.experiments.seeds import Blocks, blocks_of, by_seed
 from l63fast.experiments.settings_file import dump_tables
 
-__all__ = ["Group", "grouped", "method_key", "reference_of"]
+__all__ = ["Group", "grouped", "method_key"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,21 @@ class Group:
         ]
         return blocks_of(self.results, means)
 
+    @property
+    def role(self) -> str:
+        """What the method says of itself: "method", "baseline" or "optimum"."""
+        return self.first.settings.method.role
+
+    @property
+    def n_trainings(self) -> int | None:
+        """How often a network was trained; None for what is not trained."""
+        trained = isinstance(self.first.settings.method, TrainedEncoder)
+        return len(self.results) if trained else None
+
+    def candidate(self, name: str) -> Candidate:
+        """Return the group as it is compared with others, by a name of its own."""
+        return Candidate(name, self.role, self.blocks, self.n_trainings)
+
 
 def method_key(cell: CycledCell) -> str:
     """Return what a cell's method is called, whichever training of it the cell is."""
@@ -81,19 +97,3 @@ def grouped(results: Sequence[CycledResult]) -> list[list[Group]]:
         group = Group(tuple(results_of_one))
         cases.setdefault(dump_tables({"data": data}), []).append(group)
     return list(cases.values())
-
-
-def reference_of(groups: Sequence[Group]) -> Group | None:
-    """Return the group that others are measured against: the optimum of their case.
-
-    Without one it is the particle filter with most particles, if there is any.
-    """
-    best, size = None, 0.0
-    for group in groups:
-        method = group.first.settings.method
-        if method.scheme == "optimum":
-            return group
-        particles = getattr(method, "n_particles", 0)
-        if particles > size:
-            best, size = group, particles
-    return best

@@ -50,9 +50,18 @@ class Prepared:
 
 
 class Method(Protocol):
-    """Settings of a method: a frozen dataclass that makes a scheme for a case."""
+    """Settings of a method: a frozen dataclass that makes a scheme for a case.
+
+    Attributes
+    ----------
+    scheme : str
+        Its name in a settings file.
+    role : {"method", "baseline", "optimum"}
+        Only methods compete; the optimum is what the others are measured against.
+    """
 
     scheme: ClassVar[str]
+    role: ClassVar[str]
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the scheme; numbers left open are tuned on the validation split."""

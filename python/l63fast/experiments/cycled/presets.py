@@ -9,12 +9,37 @@ __all__ = ["CYCLED"]
 
 Tables = dict[str, Any]
 
-_REFERENCES: Final[Tables] = {
-    "climatology": {"scheme": "climatology"},
-    "oi": {"scheme": "oi"},
-    "3dvar-c": {"scheme": "3dvar", "B": "climatology"},
-    "3dvar": {"scheme": "3dvar"},
-}
+# Inflation of the extended Kalman filter: that of P in a unit of time, 180, here of
+# standard deviations in each forecast.
+_EXTKF_INFLATION: Final = 180.0 ** (0.25 / 2.0)
+
+
+def _references(b_scale: float) -> Tables:
+    """Return the schemes with a constant B; `b_scale` is the published one of C."""
+    return {
+        "climatology": {"scheme": "climatology"},
+        "oi": {"scheme": "oi"},
+        "3dvar-c": {"scheme": "3dvar", "B": "climatology", "b_scale": b_scale},
+        "3dvar": {"scheme": "3dvar"},
+    }
+
+
+def _enkf(
+    n_members: int,
+    inflation: float = 1.0,
+    *,
+    variant: str = "square_root",
+    rotation: bool = True,
+) -> Tables:
+    return {
+        "scheme": "enkf",
+        "n_members": n_members,
+        "variant": variant,
+        "rotation": rotation,
+        "inflation": inflation,
+    }
+
+
 _DATA: Final[Tables] = {"n_train": 100, "n_val": 50, "n_test": 200}
 _CYCLE: Final[Tables] = {
     "n_cycles": 1000,
@@ -36,23 +61,16 @@ CYCLED: Final[dict[str, Tables]] = {
     "sakov2012": {
         **_SAKOV2012,
         "methods": {
-            **_REFERENCES,
+            **_references(b_scale=0.1),
             "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
             "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.5},
-            "extkf": {"scheme": "extkf"},
-            "enkf-10": {"scheme": "enkf", "n_members": 10, "inflation": 1.02},
-            "enkf-100": {
-                "scheme": "enkf",
-                "n_members": 100,
-                "variant": "stochastic",
-                "inflation": 1.0,
-            },
-            "enkf-n-10": {
-                "scheme": "enkf",
-                "n_members": 10,
-                "variant": "finite_size",
-                "inflation": 1.0,
-            },
+            "extkf": {"scheme": "extkf", "inflation": _EXTKF_INFLATION},
+            "enkf-3": _enkf(3, 1.30, rotation=False),
+            "enkf-10": _enkf(10, 1.02),
+            "enkf-s-10": _enkf(10, 1.04, variant="stochastic"),
+            "enkf-100": _enkf(100, 1.01, variant="stochastic"),
+            "enkf-n-3": _enkf(3, variant="finite_size", rotation=False),
+            "enkf-n-10": _enkf(10, variant="finite_size"),
             "pf-100": {
                 "scheme": "pf",
                 "n_particles": 100,
@@ -82,16 +100,18 @@ CYCLED: Final[dict[str, Tables]] = {
         },
         "cycle": _CYCLE,
         "methods": {
-            **_REFERENCES,
+            **_references(b_scale=0.3),
             "4dvar-4": {"scheme": "4dvar", "window": 4, "b_scale": 0.25},
             "4dvar-8": {"scheme": "4dvar", "window": 8, "b_scale": 0.25},
             "extkf": {"scheme": "extkf"},
-            "enkf-30": {"scheme": "enkf", "n_members": 30, "inflation": 1.04},
-            "enkf-n-30": {
-                "scheme": "enkf",
-                "n_members": 30,
-                "variant": "finite_size",
-                "inflation": 1.0,
+            "enkf-30": _enkf(30, 1.04),
+            "enkf-n-5": _enkf(5, variant="finite_size", rotation=False),
+            "enkf-n-30": _enkf(30, variant="finite_size"),
+            "pf-35": {
+                "scheme": "pf",
+                "n_particles": 35,
+                "regularisation": 1.4,
+                "threshold": 0.3,
             },
             "pf-1000": {
                 "scheme": "pf",

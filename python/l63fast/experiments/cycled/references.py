@@ -30,6 +30,7 @@ class Climatology:
     """The climatological mean, always."""
 
     scheme: ClassVar[str] = "climatology"
+    role: ClassVar[str] = "baseline"
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the scheme; there is nothing to tune."""
@@ -44,6 +45,7 @@ class Interpolation:
     """Optimal interpolation: the climatological mean corrected by the observation."""
 
     scheme: ClassVar[str] = "oi"
+    role: ClassVar[str] = "method"
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the scheme; there is nothing to tune."""
@@ -68,6 +70,7 @@ class Variational:
     """
 
     scheme: ClassVar[str] = "3dvar"
+    role: ClassVar[str] = "method"
     B: str = "forecast"
     b_scale: float | None = None
 
@@ -104,6 +107,7 @@ class FourDimensional:
     """
 
     scheme: ClassVar[str] = "4dvar"
+    role: ClassVar[str] = "method"
     window: int = 4
     b_scale: float | None = None
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from l63fast import plotting
 from l63fast.experiments.cycled.groups import Group, grouped
+from l63fast.experiments.cycled.published import range_of
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, group_rows, rows_csv
 from l63fast.experiments.cycled.setting_figures import setting_figures
@@ -65,7 +66,7 @@ def _of_one_case(groups: Sequence[Group], rows: Sequence[CycledRow]) -> dict[str
     title = case_title(rows[0])
     scores = {
         row.method: MethodScore(
-            row.score, (row.low, row.high), (row.published_low, row.published_high)
+            row.score, (row.low, row.high), range_of(row.file, row.rerun, row.paper)
         )
         for row in rows
     }

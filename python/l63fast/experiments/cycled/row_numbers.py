@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from l63fast.experiments.seeds import repetitions
 from l63fast.verification import Repetitions, decibel
 from l63fast.verification.measures import MEASURES
 
-__all__ = ["NAN", "beside", "claimed", "mean", "scored", "standings"]
+__all__ = ["NAN", "beside", "claimed", "mean", "scored"]
 
 NAN: Final = math.nan
 
@@ -38,20 +38,6 @@ def _repetitions(measure: str, groups: Mapping[str, Group]) -> Repetitions | Non
     blocks = {name: group.blocks for name, group in groups.items()}
     scores = next(iter(groups.values())).first.settings.scores
     return repetitions(blocks, measure, **scores.bootstrap)
-
-
-def standings(
-    groups: Sequence[Group], names: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return rank and equals of the methods of a case, by their names."""
-    measure = _measure(groups[0])
-    together = _repetitions(measure, dict(zip(names, groups, strict=True)))
-    if together is None:
-        return {}
-    return {
-        name: {"rank": standing.rank, "equals": "; ".join(standing.equals)}
-        for name, standing in together.standings(tuple(names)).items()
-    }
 
 
 def _measure(group: Group) -> str:
@@ -81,12 +67,20 @@ def scored(group: Group) -> dict[str, Any]:
         "rms": scores["rms"][0],
         "pool": pool,
         "decibel": decibel(pool),
-        "published_low": NAN if published is None else published.low,
-        "published_high": NAN if published is None else published.high,
+        "file": NAN if published is None else published.file,
+        "rerun": NAN if published is None else published.rerun,
+        "paper": NAN if published is None else published.paper,
         "verdict": "" if published is None else verdict(published, score, low, high),
         "sign_flips": mean(group, "metrics", "scores.sign_flip_rate"),
-        "diverged": mean(group, "metrics", "scores.divergence_rate"),
+        "diverged": _diverged(group),
     }
+
+
+def _diverged(group: Group) -> float:
+    """Return the share of lost trajectories; NaN for what defines when one is lost."""
+    if group.role == "baseline":
+        return NAN
+    return mean(group, "metrics", "scores.divergence_rate")
 
 
 def _score(group: Group, measure: str) -> tuple[float, float, float]:
@@ -102,10 +96,10 @@ def _score(group: Group, measure: str) -> tuple[float, float, float]:
     return score, low, high
 
 
-def beside(group: Group, reference: Group | None) -> dict[str, Any]:
-    """Return the ratio of `pool` to that of the reference."""
+def beside(group: Group, optimum: Group | None) -> dict[str, Any]:
+    """Return the ratio of `pool` to that of the optimum; NaN without one."""
     ratio, low, high = NAN, NAN, NAN
-    both = reference and _repetitions("pool", {"a": group, "b": reference})
+    both = optimum and _repetitions("pool", {"a": group, "b": optimum})
     if both:
         found = both.compare("a", "b")
         ratio, (low, high) = found.ratio, found.ratio_ci95

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
-from l63fast.experiments.cycled.groups import Group, grouped, reference_of
+from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.row_numbers import (
     NAN,
@@ -15,8 +14,8 @@ from l63fast.experiments.cycled.row_numbers import (
     claimed,
     mean,
     scored,
-    standings,
 )
+from l63fast.experiments.ranking import Place, beaten_optimum, ranking
 from l63fast.experiments.result import csv_text
 
 __all__ = ["CycledRow", "cycled_rows", "group_rows", "rows_csv"]
@@ -31,8 +30,12 @@ class CycledRow:
     Attributes
     ----------
     case, key, method : str
+    role : {"method", "baseline", "optimum", "not settled"}
+        As the method states it; an optimum that another method beats is not settled.
     n_seeds : int
         Of data, or of trainings on the same data.
+    n_trainings : int or None
+        Of a network.
     operator : str
     sigma, interval : float
     measure : str
@@ -41,22 +44,21 @@ class CycledRow:
         By that measure, with its 95 % interval over seeds and trajectories.
     seed_low, seed_high : float
         Lowest and highest score of a single seed.
-    rank : int
-        One more than there are methods of the case that are better, where the 95 %
-        interval of the paired difference excludes 0; 0 if they have no data in common.
-    equals : str
-        The methods that it is not distinguishable from.
+    rank : int or None
+    ties : str
+        Its `ranking.Place` among the methods of the case.
     rms, pool, decibel : float
         Mirror-aware where the measure is; decibel is 20 log10 of pool.
     parameter : str
     value : float
         Of the number that was tuned or given; NaN without one.
     tuned : bool
-    published_low, published_high : float
+    file, rerun, paper : float
+        What was published for the same settings, by source; see `published`.
     verdict : str
         "within", "lower", "higher", "diverged", or empty.
     over_optimum, over_optimum_low, over_optimum_high : float
-        Ratio of `pool` to that of the best reference of the case, paired.
+        Ratio of `pool` to that of the optimum of the case, paired.
     spread : float
         Claimed spread over the error made; 1 if it can be trusted.
     innovation, innovation_low, innovation_high : float
@@ -75,7 +77,9 @@ class CycledRow:
     case: str
     key: str
     method: str
+    role: str
     n_seeds: int
+    n_trainings: int | None
     operator: str
     sigma: float
     interval: float
@@ -85,16 +89,17 @@ class CycledRow:
     high: float
     seed_low: float
     seed_high: float
-    rank: int
-    equals: str
+    rank: int | None
+    ties: str
     rms: float
     pool: float
     decibel: float
     parameter: str
     value: float
     tuned: bool
-    published_low: float
-    published_high: float
+    file: float
+    rerun: float
+    paper: float
     verdict: str
     over_optimum: float
     over_optimum_low: float
@@ -123,31 +128,45 @@ def group_rows(groups: Sequence[Group]) -> list[CycledRow]:
 
     Methods of one label are told apart by what the experiment calls them.
     """
-    reference = reference_of(groups)
     labels = Counter(group.first.metrics["label"] for group in groups)
     names = [
         group.first.metrics["label"]
         + (f" [{group.key}]" if labels[group.first.metrics["label"]] > 1 else "")
         for group in groups
     ]
-    places = standings(groups, names)
-    return [
-        _row(group, name, reference, places.get(name, {"rank": 0, "equals": ""}))
-        for group, name in zip(groups, names, strict=True)
-    ]
+    candidates = [g.candidate(name) for g, name in zip(groups, names, strict=True)]
+    bootstrap = groups[0].first.settings.scores.bootstrap
+    measure = str(groups[0].first.metrics["measure"]).removeprefix("mirror_")
+    places = ranking(candidates, measure, **bootstrap)
+    beaten = beaten_optimum(candidates, **bootstrap)
+    optimum = next((g for g in groups if g.role == "optimum" and not beaten), None)
+    rows = []
+    for group, candidate in zip(groups, candidates, strict=True):
+        role, name = candidate.role, candidate.name
+        if role == "optimum" and beaten:
+            role, name = "not settled", f"not settled (N={_largest(group)})"
+        row = _row(group, optimum, places[candidate.name])
+        rows.append(replace(row, role=role, method=name))
+    return rows
 
 
-def _row(
-    group: Group, name: str, reference: Group | None, standing: dict[str, Any]
-) -> CycledRow:
+def _largest(group: Group) -> int:
+    return int(group.first.metrics["convergence"]["stages"][-1]["n_particles"])
+
+
+def _row(group: Group, optimum: Group | None, place: Place) -> CycledRow:
     cell, metrics = group.first.settings, group.first.metrics
     parameter = metrics.get("parameter", {"name": ""})["name"]
     trained = "training" in metrics
     return CycledRow(
         case=group.case,
         key=group.key,
-        method=name,
+        method=metrics["label"],
+        role=group.role,
         n_seeds=len(group.results),
+        n_trainings=group.n_trainings,
+        rank=place.rank,
+        ties="; ".join(place.ties),
         operator=cell.data.operator,
         sigma=cell.data.sigma,
         interval=cell.data.steps_per_cycle * cell.data.dt,
@@ -160,9 +179,8 @@ def _row(
         ),
         seconds_per_cycle=mean(group, "timing", "seconds.per_cycle"),
         seconds_per_analysis=mean(group, "timing", "seconds.per_analysis"),
-        **standing,
         **scored(group),
-        **beside(group, reference),
+        **beside(group, optimum),
         **claimed(group),
     )
 

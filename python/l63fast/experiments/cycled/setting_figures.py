@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from l63fast import plotting
 from l63fast.experiments.cycled.encoders import TrainedEncoder
-from l63fast.experiments.cycled.groups import Group, reference_of
+from l63fast.experiments.cycled.groups import Group
 from l63fast.experiments.cycled.methods import method_table
 from l63fast.experiments.cycled.rows import CycledRow
 from l63fast.experiments.settings_file import dump_tables
@@ -49,11 +49,10 @@ def setting_figures(
     rows : sequence of CycledRow
         Theirs.
     """
-    reference = reference_of(groups)
     level = {
         row.method: _score(row)
         for group, row in zip(groups, rows, strict=True)
-        if group is reference or group.first.settings.method.scheme in _LEVEL
+        if row.role == "optimum" or group.first.settings.method.scheme in _LEVEL
     }
     for axis in _SETTINGS:
         lines = _lines(groups, rows, axis)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from l63fast.experiments.cycled.groups import Group, grouped, reference_of
+from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows
 from l63fast.experiments.describe import decimals, observed
+from l63fast.experiments.ranking import TRAINED_ONCE
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
 __all__ = [
@@ -31,8 +32,15 @@ class Block:
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
+    @property
+    def words(self) -> list[int]:
+        """The columns that hold words and not numbers."""
+        return [i for i, name in enumerate(self.header) if name in _WORDS]
+
 
 _SHORT: Final = {"inflation": "infl.", "regularisation": "reg."}
+_WORDS: Final = ("method", "observed", "verdict")
+_SOURCES: Final = ("file", "rerun", "paper")
 _MOST_SAID: Final = 8  # cases of which a sentence can be read
 
 
@@ -42,28 +50,38 @@ def blocks(rows: Sequence[CycledRow]) -> list[Block]:
     if len(cases) > 1:
         known = any(math.isfinite(row.over_optimum) for row in rows)
         return [_matrix(rows), *([_ratios(rows)] if known else [])]
-    return [_scores(rows), _claims(rows)]
+    best_first = sorted(
+        rows, key=lambda row: row.score if math.isfinite(row.score) else math.inf
+    )
+    return [_scores(best_first), _claims(best_first)]
 
 
 def _scores(rows: Sequence[CycledRow]) -> Block:
-    measure = rows[0].measure
-    header = ("method", measure, "95 %", "published", "", "pool", "/ optimum")
+    columns: dict[str, list[str]] = {
+        "rank": [_rank(row) for row in rows],
+        "method": [row.method + single_training(row.n_trainings) for row in rows],
+        rows[0].measure: [_score(row) for row in rows],
+        "95 %": [_range(row.low, row.high, _style(row)) for row in rows],
+        **{name: [_number(getattr(r, name), "g") for r in rows] for name in _SOURCES},
+        "verdict": [row.verdict for row in rows],
+        "pool": [_number(row.pool, f".{decimals(row.pool)}f") for row in rows],
+        "/ optimum": [_number(row.over_optimum, ".2f") for row in rows],
+    }
+    known = {name: cells for name, cells in columns.items() if any(cells)}
     return Block(
-        case_title(rows[0]),
-        header,
-        [
-            (
-                row.method,
-                _score(row),
-                _range(row.low, row.high, _style(row)),
-                _range(row.published_low, row.published_high),
-                row.verdict,
-                _number(row.pool, f".{decimals(row.pool)}f"),
-                _number(row.over_optimum, ".2f"),
-            )
-            for row in rows
-        ],
+        case_title(rows[0]), tuple(known), list(zip(*known.values(), strict=True))
     )
+
+
+def _rank(row: CycledRow) -> str:
+    if row.rank is None:
+        return ""
+    return f"{row.rank}{'=' if row.ties else ''}"
+
+
+def single_training(n_trainings: int | None) -> str:
+    """Return the mark of a network that was trained once; nothing for all else."""
+    return " ¹" if n_trainings == 1 else ""
 
 
 def _claims(rows: Sequence[CycledRow]) -> Block:
@@ -77,7 +95,7 @@ def _claims(rows: Sequence[CycledRow]) -> Block:
                 _number(row.spread, ".2f"),
                 _number(row.innovation, ".2f"),
                 _range(row.innovation_low, row.innovation_high, ".2f"),
-                f"{100.0 * row.diverged:.0f} %",
+                _share(row.diverged),
                 _micro(row.seconds_per_cycle),
                 _fitted(row),
             )
@@ -86,9 +104,13 @@ def _claims(rows: Sequence[CycledRow]) -> Block:
     )
 
 
+def _share(share: float) -> str:
+    return "" if math.isnan(share) else f"{100.0 * share:.0f} %"
+
+
 def _micro(seconds: float) -> str:
     micro = 1e6 * seconds
-    return f"{micro:,.0f}" if micro >= 100.0 else f"{micro:.3g}"
+    return f"{micro:,.0f}" if micro >= 99.95 else f"{micro:.3g}"
 
 
 def _fitted(row: CycledRow) -> str:
@@ -102,7 +124,7 @@ def _fitted(row: CycledRow) -> str:
 
 def _matrix(rows: Sequence[CycledRow]) -> Block:
     keys = list(dict.fromkeys(row.key for row in rows))
-    published = any(not math.isnan(row.published_low) for row in rows)
+    published = any(row.verdict for row in rows)
     header = (
         "observed",
         "sigma",
@@ -116,7 +138,7 @@ def _matrix(rows: Sequence[CycledRow]) -> Block:
         first = next(iter(found.values()))
         cells = [_score(found[k]) if k in found else "" for k in keys]
         beside = [
-            f"{key} {_range(row.published_low, row.published_high)} {row.verdict}"
+            f"{key} {_sources(row)} {row.verdict}"
             for key, row in found.items()
             if row.verdict
         ]
@@ -124,6 +146,11 @@ def _matrix(rows: Sequence[CycledRow]) -> Block:
             (*_where(first), *cells, *((", ".join(beside),) if published else ()))
         )
     return Block(rows[0].measure, header, lines)
+
+
+def _sources(row: CycledRow) -> str:
+    values = {name: getattr(row, name) for name in _SOURCES}
+    return ", ".join(f"{n} {v:g}" for n, v in values.items() if not math.isnan(v))
 
 
 def _ratios(rows: Sequence[CycledRow]) -> Block:
@@ -180,24 +207,39 @@ def _range(low: float, high: float, style: str = ".4g") -> str:
 
 def caption(results: Sequence[CycledResult]) -> str:
     """Return what the tables show and on how many samples."""
-    cases = grouped(results)
+    return _caption(results, cycled_rows(results))
+
+
+def _caption(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
     cell, metrics = results[0].settings, results[0].metrics
-    found = [reference_of(groups) for groups in cases]
-    references = {str(group.first.metrics["label"]) for group in found if group}
-    against = " or ".join(sorted(references)) if len(references) < 3 else "the optimum"
-    seeds = _seeds([group for groups in cases for group in groups])
-    return (
+    seeds = _seeds([group for groups in grouped(results) for group in groups])
+    over = f"{'seeds and ' if seeds else ''}trajectories"
+    said = [
         f"{metrics['n_trajectories']} test trajectories, {metrics['n_cycles']} cycles "
         f"each after {cell.cycle.burn_in:g} time units{seeds}. rms: time mean of the "
-        "instantaneous root mean square; pool: root of the mean square over everything"
-        f"{f'; / optimum: pool over that of {against}, paired' if references else ''}. "
-        f"Intervals: 95 %, bootstrap over {'seeds and ' if seeds else ''}trajectories. "
-        "within: inside the published "
-        "range widened by twice the half-width of the interval. spread: the claimed "
-        "over the error made. innov.: mean of d' S^-1 d / m, 1 where the innovations d "
-        "have the covariance S that is claimed. Numbers were tuned, and "
-        "encoders trained (for so long), without the test split."
-    )
+        "instantaneous root mean square; pool: root of the mean square over everything",
+        "/ optimum: pool over that of the optimum, paired",
+        f"Intervals: 95 %, bootstrap over {over}. First column: rank, = where another "
+        "method cannot be told from it (paired, 95 %); baselines and the optimum have "
+        "none",
+        TRAINED_ONCE,
+        "not settled: a particle filter that another method beats, and no optimum",
+        "file, rerun, paper: what a settings file of DAPPER gives, what DAPPER 1.7.1 "
+        "gives when it is run, what the paper gives, each for the same settings. "
+        "within: inside these, widened by the half-width of the interval and by their "
+        "Monte-Carlo error",
+        "spread: the claimed over the error made. innov.: mean of d' S^-1 d / m, 1 "
+        "where the innovations d have the covariance S that is claimed. Numbers were "
+        "published or tuned, and encoders trained (for so long), without the test "
+        "split.",
+    ]
+    left_out = {
+        1: all(math.isnan(row.over_optimum) for row in rows),
+        3: all(row.n_trainings != 1 for row in rows),
+        4: all(row.role != "not settled" for row in rows),
+        5: not any(row.verdict for row in rows),
+    }
+    return ". ".join(text for i, text in enumerate(said) if not left_out.get(i))
 
 
 def _seeds(groups: Sequence[Group]) -> str:
@@ -225,7 +267,7 @@ def _indistinct(rows: Sequence[CycledRow]) -> str:
         pairs = [
             f"{row.method} and {other}"
             for i, row in enumerate(those)
-            for other in row.equals.split("; ")
+            for other in row.ties.split("; ")
             if other in {later.method for later in those[i + 1 :]}
         ]
         if pairs:
@@ -235,7 +277,7 @@ def _indistinct(rows: Sequence[CycledRow]) -> str:
 
 
 def _notes(results: Sequence[CycledResult], rows: Sequence[CycledRow]) -> str:
-    return " ".join(filter(None, [_indistinct(rows), caption(results)]))
+    return " ".join(filter(None, [_indistinct(rows), _caption(results, rows)]))
 
 
 def rich_blocks(results: Sequence[CycledResult]) -> Any:
@@ -244,7 +286,7 @@ def rich_blocks(results: Sequence[CycledResult]) -> Any:
 
     rows = cycled_rows(results)
     tables = [
-        terminal_table(block.header, block.rows, title=block.title)
+        terminal_table(block.header, block.rows, title=block.title, words=block.words)
         for block in blocks(rows)
     ]
     return Together(*tables, _notes(results, rows))
@@ -255,6 +297,6 @@ def markdown_blocks(results: Sequence[CycledResult]) -> str:
     rows = cycled_rows(results)
     lines: list[str] = []
     for block in blocks(rows):
-        table = markdown_table(block.header, block.rows)
+        table = markdown_table(block.header, block.rows, words=block.words)
         lines += [f"**{block.title}**", "", table, ""]
     return "\n".join([*lines, _notes(results, rows), ""])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from l63fast.experiments.ranking import Place, ranking
 from l63fast.experiments.reporting.entries import (
     Case,
     Entry,
@@ -59,28 +60,34 @@ class Finding:
     ----------
     case : Case
     entries : tuple of Entry
+    places : dict of Place
+        By method.
     best : Entry or None
-        None where every method diverged.
+        Of the lowest score; None where every method diverged.
     tied : tuple of Margin
-        Methods that cannot be told from the best, beside it.
+        Methods that cannot be told from it, beside it: then none of them wins.
     next : Margin or None
         The next method that can.
     three_d_var, optimum : Margin or None
         The best beside those.
     optimum_settled : bool
         Whether the optimum settled as its size grew, as far as is known.
+    beaten : bool
+        Whether a method beats what was to be the optimum, so that there is none.
     diverged : tuple of Entry
         Methods of which at least one trajectory diverged.
     """
 
     case: Case
     entries: tuple[Entry, ...]
+    places: Mapping[str, Place]
     best: Entry | None
     tied: tuple[Margin, ...] = ()
     next: Margin | None = None
     three_d_var: Margin | None = None
     optimum: Margin | None = None
     optimum_settled: bool = True
+    beaten: bool = False
     diverged: tuple[Entry, ...] = ()
 
 
@@ -92,26 +99,33 @@ def findings(entries: Sequence[Entry]) -> list[Finding]:
 
 def finding_of(entries: Sequence[Entry]) -> Finding:
     """Return what the entries of one case show."""
-    case = entries[0].case
+    case, first = entries[0].case, entries[0]
     ranked = contenders(entries)
+    candidates = [entry.candidate for entry in entries]
+    places = ranking(candidates, first.comparing, **first.scoring)
+    beaten = any(entry.role == "not settled" for entry in entries)
     lost = tuple(
         e for e in entries if e.role == "method" and e.numbers.get("diverged", 0.0) > 0
     )
     if not ranked:
-        return Finding(case, tuple(entries), None, diverged=lost)
+        return Finding(case, tuple(entries), places, None, diverged=lost)
     best, optimum, base = ranked[0], optimum_of(entries), three_d_var_of(entries)
-    beside = [margin(other, best, other.method) for other in ranked[1:]]
-    clear = [found for found in beside if found.is_clear]
+    place = places[best.method]
+    known = place.rank is not None  # else they have no data in common
+    tied = [e for e in ranked[1:] if e.method in place.ties or not known]
+    rest = [e for e in ranked[1:] if e not in tied]
     return Finding(
         case,
         tuple(entries),
+        places,
         best,
-        tied=tuple(found for found in beside if not found.is_clear),
-        next=clear[0] if clear else None,
+        tied=tuple(margin(other, best, other.method) for other in tied),
+        next=margin(rest[0], best, rest[0].method) if rest else None,
         three_d_var=_beside(best, base),
         optimum=_beside(best, optimum, pool=True),
         optimum_settled=optimum is None or _settled(optimum),
         diverged=lost,
+        beaten=beaten,
     )
 
 

@@ -9,12 +9,22 @@ from functools import cached_property
 from typing import Any, Final
 
 from l63fast.experiments.describe import observed
+from l63fast.experiments.ranking import Candidate
 from l63fast.experiments.seeds import Blocks, repetitions
 from l63fast.verification import Comparison
 
-__all__ = ["NAN", "Case", "Entry", "contenders", "optimum_of", "three_d_var_of"]
+__all__ = [
+    "NAN",
+    "SOURCES",
+    "Case",
+    "Entry",
+    "contenders",
+    "optimum_of",
+    "three_d_var_of",
+]
 
 NAN: Final = math.nan
+SOURCES: Final = ("file", "rerun", "paper")  # of published scores
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,9 @@ class Entry:
     ----------
     case : Case
     method : str
-    role : {"method", "baseline", "optimum"}
-        Baselines (climatology, the background) and the optimum do not compete.
+    role : {"method", "baseline", "optimum", "not settled"}
+        As the method states it. Only methods compete; an optimum that a method beats
+        is not settled.
     scheme : str
         "3dvar", "encoder", ...
     measure : str
@@ -68,13 +79,15 @@ class Entry:
     numbers : dict
         More numbers of this method: "diverged", "sign_flips", "p95" (shares and a
         quantile), "per_cycle", "per_analysis", "training" (seconds), "spread",
-        "innovation", "published_low", "published_high"; left out where unknown.
+        "innovation", "file", "rerun", "paper"; left out where unknown.
     verdict : str
         Beside what was published.
     results : tuple
         The results that it was made of, one per seed.
     shown_in : str
         Which states of those results are meant: "analysis", or a baseline's name.
+    n_trainings : int or None
+        Of a network.
     """
 
     case: Case
@@ -92,6 +105,7 @@ class Entry:
     verdict: str = ""
     results: tuple[Any, ...] = ()
     shown_in: str = "analysis"
+    n_trainings: int | None = None
 
     @property
     def in_decibel(self) -> bool:
@@ -108,6 +122,16 @@ class Entry:
         """How many test trajectories there are, in all."""
         return sum(block.shape[1] for block in self.blocks.values())
 
+    @property
+    def comparing(self) -> str:
+        """The measure by which it is compared: "rms", or "pool", also for dB."""
+        return "rms" if self.measure.endswith("rms") else "pool"
+
+    @property
+    def candidate(self) -> Candidate:
+        """The entry as it is ranked."""
+        return Candidate(self.method, self.role, self.blocks, self.n_trainings)
+
     @cached_property
     def scoring(self) -> dict[str, int]:
         """How its intervals are made: n_bootstrap and seed of its results."""
@@ -119,7 +143,7 @@ class Entry:
         By the measure that decides, or by `pool`; dB compare by pool. Trajectories that
         only one of them was tried on are left out.
         """
-        measure = "pool" if pool or not self.measure.endswith("rms") else "rms"
+        measure = "pool" if pool else self.comparing
         both = {"a": self.blocks, "b": other.blocks}
         found = repetitions(both, measure, **self.scoring)
         if found is None:
@@ -135,7 +159,7 @@ def contenders(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def optimum_of(entries: Sequence[Entry]) -> Entry | None:
-    """Return the entry that stands for the optimum of a case."""
+    """Return the optimum of a case, if it has one."""
     found = [e for e in entries if e.role == "optimum" and e.is_finite]
     return found[0] if found else None
 

@@ -23,6 +23,7 @@ _SPECIAL: Final = {
     "–": "--",
     "×": r"$\times$",
     "≈": r"$\approx$",
+    "¹": r"$^1$",
     "\u202f": r"\,",
 }
 _CASE: Final = ("observed", "sigma", "interval", "more")
@@ -36,7 +37,8 @@ def escaped(text: str) -> str:
 def latex_table(rows: Sequence[Standing], note: str) -> str:
     """Return the rows as a tabular, a heading per case; `note` says what is shown.
 
-    The best of a case is bold; what cannot be told from it has a dagger.
+    The best of a case is bold; where others cannot be told from it, none is, and all
+    of them have a dagger.
     """
     columns = {
         column: cells
@@ -47,7 +49,8 @@ def latex_table(rows: Sequence[Standing], note: str) -> str:
     layout = "".join("l" if column.is_text else "r" for column in columns)
     lines = [
         *(f"% {line}" for line in note.splitlines()),
-        r"% Needs \usepackage{booktabs}. Bold: best; \dag: not distinguishable.",
+        r"% Needs \usepackage{booktabs}. Bold: best; \dag: best together, not "
+        "distinguishable.",
         f"\\begin{{tabular}}{{{layout}}}",
         r"\toprule",
         " & ".join(_heading(column) for column in columns) + r" \\",
@@ -71,8 +74,8 @@ def _heading(column: Column) -> str:
 
 def _line(row: Standing, cells: Sequence[Cell]) -> str:
     texts = [escaped(cell.text) for cell in cells]
-    if row.is_best:
-        texts[:2] = [rf"\textbf{{{text}}}" for text in texts[:2]]
-    if row.is_tied:
-        texts[0] += r"\textsuperscript{\dag}"
+    if row.mark == "best":
+        texts[:3] = [rf"\textbf{{{text}}}" for text in texts[:3]]
+    if row.mark == "tied":
+        texts[1] += r"\textsuperscript{\dag}"
     return " & ".join(texts) + r" \\"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from l63fast.experiments.ranking import TRAINED_ONCE
 from l63fast.experiments.reporting.pictures import LEADS, SECTIONS, Chapter
 from l63fast.experiments.reporting.provenance import origins, settings_of
 from l63fast.experiments.reporting.records import answer_rows
@@ -111,6 +112,7 @@ def render(
         columns=columns_of(rows),
         colors=_colors(subject),
         n_rows=len(rows),
+        trained_once=TRAINED_ONCE,
         measures=list(dict.fromkeys(row.entry.measure for row in rows)),
         left_out=subject.source.left_out,
         missing={key: chapter.missing for key, chapter in chapters.items()},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from l63fast.experiments.cycled.groups import Group, grouped, reference_of
+from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, group_rows
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.evaluation import headline
+from l63fast.experiments.ranking import beaten_optimum
 from l63fast.experiments.reporting.entries import NAN, Case, Entry
 from l63fast.experiments.reporting.names import case_notes, method_names
 from l63fast.experiments.reporting.seeds import averaged
@@ -42,21 +44,17 @@ def entries_of(source: Source) -> list[Entry]:
 def _of_cycled(results: Sequence[CycledResult]) -> list[Entry]:
     entries = []
     for groups in grouped(results):
-        reference = reference_of(groups)
         for group, row in zip(groups, group_rows(groups), strict=True):
-            entries.append(_of_group(group, row, is_best=group is reference))
+            entries.append(_of_group(group, row))
     return entries
 
 
-def _of_group(group: Group, row: CycledRow, *, is_best: bool) -> Entry:
+def _of_group(group: Group, row: CycledRow) -> Entry:
     first = group.first
-    role = "optimum" if is_best else "method"
-    if first.settings.method.scheme == "climatology":
-        role = "baseline"
     return Entry(
         case=_case(first),
         method=_method(row, first),
-        role=role,
+        role=row.role,
         scheme=first.settings.method.scheme,
         measure=row.measure,
         score=row.score,
@@ -68,13 +66,14 @@ def _of_group(group: Group, row: CycledRow, *, is_best: bool) -> Entry:
         numbers=_cycled_numbers(row, group),
         verdict=row.verdict,
         results=group.results,
+        n_trainings=row.n_trainings,
     )
 
 
 def _method(row: CycledRow, result: CycledResult) -> str:
     # The size at which the optimum settled differs from case to case: not its name.
-    if result.settings.method.scheme == "optimum":
-        return "optimum"
+    if row.role in ("optimum", "not settled"):
+        return row.role
     return _WHOLE.get(row.method, row.method.replace("particles,", "particle filter,"))
 
 
@@ -97,8 +96,9 @@ def _cycled_numbers(row: CycledRow, group: Group) -> dict[str, float]:
         "training": row.training_seconds,
         "spread": row.spread,
         "innovation": row.innovation,
-        "published_low": row.published_low,
-        "published_high": row.published_high,
+        "file": row.file,
+        "rerun": row.rerun,
+        "paper": row.paper,
         "n_seeds": float(n_seeds) if n_seeds > 1 else NAN,
         "seed_low": row.seed_low if n_seeds > 1 else NAN,
         "seed_high": row.seed_high if n_seeds > 1 else NAN,
@@ -122,7 +122,24 @@ def _of_encoders(results: Sequence[Any]) -> list[Entry]:
             entries.append(_of_states(case, group, "4D-Var", "4D-Var"))
         entries.append(_of_states(case, group, "analysis", names[id(first)]))
     cases = list(dict.fromkeys(entry.case for entry in entries))
-    return sorted(entries, key=lambda entry: cases.index(entry.case))
+    return [
+        entry
+        for case in cases
+        for entry in _unsettled([e for e in entries if e.case == case])
+    ]
+
+
+def _unsettled(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of a case; an optimum that a method beats is not settled."""
+    candidates = [entry.candidate for entry in entries]
+    if not beaten_optimum(candidates, **entries[0].scoring):
+        return list(entries)
+    return [
+        dataclasses.replace(e, role="not settled", method="not settled")
+        if e.role == "optimum"
+        else e
+        for e in entries
+    ]
 
 
 def _is_bound_of(result: Any, encoder: Any) -> bool:
@@ -164,17 +181,19 @@ def _of_states(case: Case, group: Sequence[Result], states: str, method: str) ->
     low, high = map(float, scores["ci95"][measure])
     prefix = "mirror_" if measure.startswith("mirror_") else ""
     seconds = group[0].timing["seconds"]
+    role = "baseline" if states in _BASELINES else "method"
     numbers = {
-        "diverged": float(scores["divergence_rate"]),
         "sign_flips": float(scores["sign_flip_rate"]),
         "p95": float(scores["p95"]),
     }
+    if role == "method":
+        numbers["diverged"] = float(scores["divergence_rate"])
     if states == "analysis" and "training and export" in seconds:
         numbers["training"] = float(seconds["training and export"])
     entry = Entry(
         case=case,
         method=method,
-        role="baseline" if states in _BASELINES else "method",
+        role=role,
         scheme=_SCHEMES.get(states, states),
         measure=shown_measure(measure),
         score=float(scores[measure]),
@@ -186,6 +205,7 @@ def _of_states(case: Case, group: Sequence[Result], states: str, method: str) ->
         numbers=numbers,
         results=tuple(group),
         shown_in=states,
+        n_trainings=len(group) if states == "analysis" else None,
     )
     means = [_encoder_means(r, states, mirror_aware=bool(prefix)) for r in group]
     return averaged(entry, means)

@@ -28,8 +28,9 @@ def records(rows: Sequence[Standing]) -> list[dict[str, Any]]:
             "role": entry.role,
             "measure": entry.measure,
             **{name: getattr(entry, name) for name in _SCORES},
-            "best": row.is_best,
-            "not_distinguishable_from_best": row.is_tied,
+            "rank": row.place.rank,
+            "ties": "; ".join(row.place.ties),
+            "n_trainings": entry.n_trainings,
         }
         for name in ("best", "three_d_var", "optimum"):
             beside = getattr(row, name)
@@ -37,7 +38,7 @@ def records(rows: Sequence[Standing]) -> list[dict[str, Any]]:
                 value = getattr(beside, part) if beside else NAN
                 record[f"over_{name}" + ("" if part == "value" else f"_{part}")] = value
         record |= {name: entry.numbers.get(name, NAN) for name in _NUMBERS}
-        record["published_verdict"] = entry.verdict
+        record["verdict"] = entry.verdict
         record["n_trajectories"] = entry.n_trajectories
         found.append(record)
     return found
@@ -45,9 +46,9 @@ def records(rows: Sequence[Standing]) -> list[dict[str, Any]]:
 
 _SCORES: Final = ("score", "low", "high", "rms", "pool")
 _NUMBERS: Final = (
-    *("p95", "sign_flips", "diverged", "spread", "innovation", "published_low"),
-    *("published_high", "per_cycle", "per_analysis", "training", "n_seeds"),
-    *("seed_low", "seed_high"),
+    *("p95", "sign_flips", "diverged", "spread", "innovation", "file", "rerun"),
+    *("paper", "per_cycle", "per_analysis", "training", "n_seeds", "seed_low"),
+    "seed_high",
 )
 
 
@@ -62,15 +63,21 @@ def answer_rows(found: Sequence[Finding]) -> list[dict[str, str]]:
                 "sigma": f"{finding.case.sigma:.3g}",
                 "interval": f"{finding.case.interval:g}",
                 "case": finding.case.more,
-                "best": best.method if best else "none: every method diverged",
+                "best": _best(finding),
                 "score": score_of(best) if best else "",
                 "three_d_var": _or_none(finding.three_d_var),
                 "optimum": _or_none(finding.optimum)
                 + ("" if finding.optimum_settled or not finding.optimum else " *"),
-                "alike": ", ".join(other.other for other in finding.tied),
             }
         )
     return rows
+
+
+def _best(finding: Finding) -> str:
+    """Return the best, or all that cannot be told from each other."""
+    if finding.best is None:
+        return "none: every method diverged"
+    return " = ".join([finding.best.method, *(other.other for other in finding.tied)])
 
 
 def _or_none(found: Margin | None) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from l63fast import plotting
+from l63fast.experiments.cycled.published import range_of
 from l63fast.experiments.describe import counted, observed
 from l63fast.experiments.reporting.answer import Finding
-from l63fast.experiments.reporting.entries import NAN, Case, Entry
+from l63fast.experiments.reporting.entries import NAN, SOURCES, Case, Entry
 from l63fast.experiments.reporting.pictures import Chapter, Picture
 from l63fast.experiments.reporting.subject import Subject
+from l63fast.experiments.reporting.wording import headline
 from l63fast.plotting import MethodScore
 
 __all__ = ["samples", "scores", "timing"]
@@ -50,7 +52,7 @@ def _ranking(subject: Subject, finding: Finding) -> Picture:
         e.method: MethodScore(
             e.score,
             (e.low, e.high),
-            (e.numbers.get("published_low", NAN), e.numbers.get("published_high", NAN)),
+            range_of(*(e.numbers.get(name, NAN) for name in SOURCES)),
         )
         for e in shown
     }
@@ -60,13 +62,15 @@ def _ranking(subject: Subject, finding: Finding) -> Picture:
         f"{_score_words(shown[0])} of each method; {finding.case.title}. "
         f"{samples(shown)} Lines: 95 % intervals, bootstrap over trajectories"
         f"{_published(points.values())}.",
-        f"Scores of {len(shown)} methods; best: {shown[0].method}.",
+        f"Scores of {len(shown)} methods. {headline([finding])}",
     )
 
 
 def _published(points: Iterable[MethodScore]) -> str:
     known = any(p.published[0] == p.published[0] for p in points)
-    return "; grey bars: the published range" if known else ""
+    return (
+        "; grey bars: from the lowest to the highest published value" if known else ""
+    )
 
 
 def _score_words(entry: Entry) -> str:

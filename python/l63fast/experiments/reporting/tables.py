@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from l63fast.experiments.cycled.table import single_training
 from l63fast.experiments.describe import observed
+from l63fast.experiments.ranking import Place
 from l63fast.experiments.reporting.answer import Finding, Margin, margin
 from l63fast.experiments.reporting.entries import (
     NAN,
+    SOURCES,
     Entry,
     optimum_of,
     three_d_var_of,
@@ -32,11 +35,17 @@ class Standing:
     """An entry in its case, and beside the best, 3D-Var and the optimum of it."""
 
     entry: Entry
-    is_best: bool
-    is_tied: bool
+    place: Place
     best: Margin | None
     three_d_var: Margin | None
     optimum: Margin | None
+
+    @property
+    def mark(self) -> str:
+        """Whether it is "best", "tied" with the best, or else its role."""
+        if self.place.rank == 1:
+            return "best" if self.place.is_best else "tied"
+        return self.entry.role.replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -75,20 +84,16 @@ def standings(subject: Subject) -> list[Standing]:
 def _of_case(finding: Finding) -> list[Standing]:
     entries, best = finding.entries, finding.best
     base, optimum = three_d_var_of(entries), optimum_of(entries)
-    tied = {other.other for other in finding.tied}
-    rows = []
-    for entry in entries:
-        alike = entry.role == "method" and entry.method in tied
-        rows.append(
-            Standing(
-                entry,
-                is_best=entry is best,
-                is_tied=alike,
-                best=_beside(entry, best),
-                three_d_var=_beside(entry, base),
-                optimum=_beside(entry, optimum, pool=True),
-            )
+    rows = [
+        Standing(
+            entry,
+            finding.places[entry.method],
+            best=_beside(entry, best),
+            three_d_var=_beside(entry, base),
+            optimum=_beside(entry, optimum, pool=True),
         )
+        for entry in entries
+    ]
     return sorted(rows, key=lambda r: r.entry.score if r.entry.is_finite else math.inf)
 
 
@@ -106,6 +111,7 @@ _WHERE: Final = (
     Column("more", "case", is_text=True),
 )
 _ALWAYS: Final = (
+    Column("rank", "rank"),
     Column("method", "method", is_text=True),
     Column("score", "score"),
     Column("ci95", "95 %"),
@@ -113,7 +119,8 @@ _ALWAYS: Final = (
 _OPTIONAL: Final = (
     Column("three_d_var", "vs 3D-Var"),
     Column("optimum", "/ optimum"),
-    Column("published", "published"),
+    *(Column(source, source) for source in SOURCES),
+    Column("verdict", "verdict", is_text=True),
     Column("p95", "95th pct.", in_print=False),
     Column("sign_flips", "flips", in_print=False),
     Column("diverged", "diverged", in_print=False),
@@ -162,8 +169,12 @@ def _where(key: str, row: Standing) -> Cell:
 def _always(key: str, row: Standing) -> Cell:
     entry = row.entry
     if key == "method":
-        mark = "best" if row.is_best else "tied" if row.is_tied else entry.role
-        return Cell(entry.method, entry.method, mark)
+        text = entry.method + single_training(entry.n_trainings)
+        return Cell(text, entry.method, row.mark)
+    if key == "rank":
+        rank = row.place.rank
+        shown = "" if rank is None else f"{rank}{'=' if row.place.ties else ''}"
+        return Cell(shown, math.inf if rank is None else rank)
     text = score_of(entry)
     value = entry.score if entry.is_finite else math.inf
     if key == "score":
@@ -176,8 +187,8 @@ def _optional(key: str, row: Standing) -> Cell:
     if key in ("three_d_var", "optimum"):
         return _margin_cell(getattr(row, key), change=key == "three_d_var")
     numbers = row.entry.numbers
-    if key == "published":
-        return _published(row.entry)
+    if key == "verdict":
+        return Cell(row.entry.verdict, row.entry.verdict, row.entry.verdict)
     if key == "seeds":
         n = numbers.get("n_seeds", NAN)
         return Cell("" if math.isnan(n) else f"{n:.0f}", n)
@@ -202,25 +213,17 @@ def _change(ratio: float) -> str:
     return f"{100.0 * (ratio - 1.0):+z.1f} %".replace("-", "−")
 
 
-def _published(entry: Entry) -> Cell:
-    low = entry.numbers.get("published_low", NAN)
-    high = entry.numbers.get("published_high", NAN)
-    if math.isnan(low):
-        return Cell("", math.inf)
-    text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
-    return Cell(f"{text} {entry.verdict}".strip().replace("-", "−"), low, entry.verdict)
-
-
 def _share(value: float) -> str:
     return "0" if value == 0.0 else f"{100.0 * value:.2g} %"
 
 
 def _micro(seconds: float) -> str:
     micro = 1e6 * seconds
-    return f"{micro:,.0f}".replace(",", "\u202f") if micro >= 100.0 else f"{micro:.2g}"
+    return f"{micro:,.0f}".replace(",", "\u202f") if micro >= 99.5 else f"{micro:.2g}"
 
 
 _SHOWN: Final[dict[str, Any]] = {
+    **dict.fromkeys(SOURCES, lambda value: f"{value:g}".replace("-", "−")),
     "p95": number,
     "sign_flips": _share,
     "diverged": _share,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from l63fast.experiments.describe import decimals, shown_change
+from l63fast.experiments.ranking import TRAINING_SCATTER
 from l63fast.experiments.reporting.answer import Finding, Margin
 from l63fast.experiments.reporting.entries import Entry
 
@@ -75,30 +77,38 @@ def headline(found: Sequence[Finding]) -> str:
     """Return the answer to all cases in one sentence."""
     if len(found) == 1:
         return _winner(found[0])
-    won: dict[str, list[Finding]] = {}
-    for finding in found:
-        if finding.best is not None:
-            won.setdefault(finding.best.method, []).append(finding)
-    if not won:
+    if all(finding.best is None for finding in found):
         return f"Every method diverged in all {len(found)} cases."
-    first, *rest = sorted(won, key=lambda name: -len(won[name]))
-    text = f"{_capital(first)} scores best in {len(won[first])} of {len(found)} cases"
-    text += "".join(f", {name} in {len(won[name])}" for name in rest[:2])
+    won = Counter(f.best.method for f in found if f.best is not None and not f.tied)
+    said = [f"{name} in {n}" for name, n in won.most_common(3)]
+    said[:1] = [
+        f"{_capital(name)} scores best in {n} of {len(found)} cases"
+        for name, n in won.most_common(1)
+    ]
     shared = sum(bool(finding.tied) for finding in found)
     if shared:
-        text += f"; in {shared} the best is not distinguishable from another"
-    return text + "."
+        where = f"in {shared}" if won else f"In {shared} of {len(found)} cases"
+        tie = f"{where} the best is not distinguishable from another"
+        return f"{', '.join(said)}; {tie}." if won else f"{tie}."
+    return f"{', '.join(said)}."
 
 
 def overview(found: Sequence[Finding]) -> list[str]:
     """Return a sentence on each method that is best somewhere: by how much."""
     lines = []
-    for name in dict.fromkeys(f.best.method for f in found if f.best is not None):
-        won = [f for f in found if f.best is not None and f.best.method == name]
+    clear = [f for f in found if f.best is not None and not f.tied]
+    for name in dict.fromkeys(f.best.method for f in clear if f.best is not None):
+        won = [f for f in clear if f.best is not None and f.best.method == name]
         gaps = {which: _span([getattr(f, which) for f in won]) for which in _BESIDES}
         said = [text.format(gaps[w]) for w, text in _BESIDES.items() if gaps[w]]
         if said:
             lines.append(f"Where {name} is best, its error is {' and '.join(said)}.")
+    beaten = sum(finding.beaten for finding in found)
+    if beaten:
+        lines.append(
+            f"In {beaten} of {len(found)} cases a method beats the particle filter "
+            "that was to be the optimum: it is not settled, and no distance is given."
+        )
     bound = sum(not finding.optimum_settled for finding in found)
     if bound:
         lines.append(
@@ -145,11 +155,9 @@ def _gaps(finding: Finding) -> str:
         short = beside(finding.three_d_var, f"tuned {finding.three_d_var.other}")
         said.append(short.partition(" (")[0])
     if finding.optimum is not None:
-        name = "the optimum"
-        if finding.optimum.other != name.removeprefix("the "):
-            name = f"the largest {finding.optimum.other.partition(',')[0]}"
         gap = times(finding.optimum).partition(" (")[0]
-        said.append(f"{gap} {'from' if finding.optimum.in_decibel else 'times'} {name}")
+        how = "from" if finding.optimum.in_decibel else "times"
+        said.append(f"{gap} {how} the optimum")
     return f": {' and '.join(said)}" if said else ""
 
 
@@ -193,10 +201,16 @@ def _tie(margin: Margin, finding: Finding) -> str:
             "interval."
         )
     what = "paired difference" if margin.in_decibel else "paired ratio"
+    neutral = "0" if margin.in_decibel else "1"
+    why = f"the 95 % interval includes {neutral}"
+    if margin.is_clear:
+        why = (
+            "they differ by less than two trainings of one network do "
+            f"({100.0 * TRAINING_SCATTER:.0f} %), and one of them was trained once"
+        )
     return (
         f"Not distinguishable from {margin.other}: {what} {times(margin)} of it to "
-        f"{finding.best.method}; the 95 % interval includes "
-        f"{'0' if margin.in_decibel else '1'}."
+        f"{finding.best.method}; {why}."
     )
 
 
@@ -204,20 +218,15 @@ def _optimum(finding: Finding) -> str:
     margin, best = finding.optimum, finding.best
     assert best is not None
     if margin is None:
-        return (
-            "How far this is from the optimum is not known: the experiment has none on "
-            "the same trajectories."
-        )
-    which = (
-        "the optimum"
-        if margin.other == "optimum"
-        else (f"{margin.other}, which stands for the optimum here")
-    )
+        why = "the experiment has none on the same trajectories"
+        if finding.beaten:
+            why = "a method beats the particle filter that was to be it"
+        return f"How far this is from the optimum is not known: {why}."
     if margin.in_decibel:
-        text = f"It is {beside(margin, which)}"
+        text = f"It is {beside(margin, 'the optimum')}"
     else:
         pool = "Its pool, which the optimum minimises, is"
-        text = f"{pool} {times(margin)} times that of {which}"
+        text = f"{pool} {times(margin)} times that of the optimum"
     if not margin.is_clear:
         text += " (not distinguishable)"
     if not finding.optimum_settled:
