@@ -13,7 +13,7 @@ import pytest
 
 from cli_runs import Command
 from l63fast.cli import entry, options
-from l63fast.cli.declare import CONTEXT
+from l63fast.cli.declare import CONTEXT, OPTIONS
 
 WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]
@@ -312,3 +312,10 @@ def test_help_imports_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["experiment", "tune"])
+def test_no_default_is_shown_where_a_preset_decides(name: str) -> None:
+    shown = {o.name: o.default for o in OPTIONS[name] if o.target is not None}
+    assert shown
+    assert set(shown.values()) == {None}

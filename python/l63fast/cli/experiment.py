@@ -113,8 +113,10 @@ _ENCODERS: Final = (
         minimum=1,
     ),
 )
-_FIXED: Final = tuple(
-    option for option in options.MODEL if option.name not in ("model", "n_iterations")
+_FIXED: Final = options.of_preset(
+    option
+    for option in (*options.SIZES, *options.MODEL, *options.TRAINING)
+    if option.name not in ("model", "n_iterations")
 )
 PLACE: Final = (
     Option(
@@ -145,9 +147,7 @@ PLACE: Final = (
         ),
         *CYCLED,
         *_ENCODERS,
-        *options.SIZES_OF_PRESETS,
         *_FIXED,
-        *options.TRAINING,
         options.seed("Seed of data, weights and sample order.", target=None),
         *PLACE,
         Option("no_report", bool, "Leave out the report, which takes a while.", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +27,9 @@ __all__ = [
     "RESUME",
     "RUN",
     "SIZES",
-    "SIZES_OF_PRESETS",
     "TRAINING",
     "data_folder",
+    "of_preset",
     "seed",
 ]
 
@@ -87,9 +88,6 @@ SIZES: Final = (
 
 DATA: Final = (OBS_MODE, *SIZES)
 
-# Where a preset decides what is not typed: no defaults to show.
-SIZES_OF_PRESETS: Final = tuple(replace(option, default=None) for option in SIZES)
-
 BACKGROUND: Final = Option(
     "background",
     choices(KINDS),
@@ -144,6 +142,11 @@ RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
 
 
 ALL: Final = (*DATA, *MODEL, *TRAINING)
+
+
+def of_preset(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Return options without defaults to show: a preset decides what is not typed."""
+    return tuple(replace(option, default=None) for option in options)
 
 
 def seed(help: str, *, target: str | None) -> Option:

@@ -26,7 +26,7 @@ __all__ = ["tune"]
 # The cycles decide the other two.
 _DATA: Final = tuple(
     option
-    for option in options.SIZES_OF_PRESETS
+    for option in options.of_preset(options.SIZES)
     if option.name not in ("n_steps", "save_every")
 )
 

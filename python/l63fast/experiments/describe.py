@@ -19,6 +19,7 @@ __all__ = [
     "describe_epoch",
     "describe_optimum",
     "describe_outcome",
+    "microseconds",
     "observed",
     "shown_change",
     "shown_measure",
@@ -117,6 +118,12 @@ def describe_optimum(metrics: Mapping[str, Any]) -> str:
         f"pool {pool:.{decimals(pool)}f}{mirrored}; effective size {median:.0f}, "
         f"5 % of the windows below {low:.0f}"
     )
+
+
+def microseconds(seconds: float) -> str:
+    """Return a time in microseconds with three digits, or whole from 100 on."""
+    micro = 1e6 * seconds
+    return f"{micro:.3g}" if micro < 99.95 else f"{micro:,.0f}"
 
 
 def decimals(score: float) -> int:

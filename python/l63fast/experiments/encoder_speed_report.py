@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l63fast import plotting
+from l63fast.experiments.describe import microseconds
 from l63fast.experiments.result import versions, write_text
 from l63fast.learning.encoder_speed import EAGER, EncoderTimes
 from l63fast.storage import result_directory, write_json
@@ -88,10 +89,10 @@ def _cells(rows: Rows) -> list[tuple[str, ...]]:
     last = batches[-1]
     lines = [("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")]
     for kind, times in rows.items():
-        alone = (f"{1e6 * times.latency:.3g}", f"{eager.latency / times.latency:.2f}")
+        alone = (microseconds(times.latency), f"{eager.latency / times.latency:.2f}")
         cells = [""] * (len(batches) + 1)
         if times.per_window:
-            cells = [f"{1e6 * times.per_window[n]:.3g}" for n in batches]
+            cells = [microseconds(times.per_window[n]) for n in batches]
             cells.append(f"{eager.per_window[last] / times.per_window[last]:.2f}")
         lines.append((kind, *alone, *cells))
     return lines

@@ -10,7 +10,7 @@ from typing import Any, Final
 from l63fast.experiments.cycled.groups import Group, grouped
 from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.cycled.rows import CycledRow, cycled_rows
-from l63fast.experiments.describe import decimals, observed
+from l63fast.experiments.describe import decimals, microseconds, observed
 from l63fast.experiments.ranking import TRAINED_ONCE
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
@@ -96,7 +96,7 @@ def _claims(rows: Sequence[CycledRow]) -> Block:
                 _number(row.innovation, ".2f"),
                 _range(row.innovation_low, row.innovation_high, ".2f"),
                 _share(row.diverged),
-                _micro(row.seconds_per_cycle),
+                microseconds(row.seconds_per_cycle),
                 _fitted(row),
             )
             for row in rows
@@ -106,11 +106,6 @@ def _claims(rows: Sequence[CycledRow]) -> Block:
 
 def _share(share: float) -> str:
     return "" if math.isnan(share) else f"{100.0 * share:.0f} %"
-
-
-def _micro(seconds: float) -> str:
-    micro = 1e6 * seconds
-    return f"{micro:,.0f}" if micro >= 99.95 else f"{micro:.3g}"
 
 
 def _fitted(row: CycledRow) -> str:

@@ -108,7 +108,7 @@ def _errors(subject: Subject, finding: Finding, found: Found) -> Picture | None:
 
 
 def _ratios(subject: Subject, finding: Finding, found: Found) -> Picture | None:
-    """Return where methods lose against what stands for the optimum of their case."""
+    """Return where methods lose against the optimum of their case."""
     name = finding.optimum.other if finding.optimum else ""
     if name not in found:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from l63fast.experiments.cycled.table import single_training
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import microseconds, observed
 from l63fast.experiments.ranking import Place
 from l63fast.experiments.reporting.answer import Finding, Margin, margin
 from l63fast.experiments.reporting.entries import (
@@ -217,17 +217,12 @@ def _share(value: float) -> str:
     return "0" if value == 0.0 else f"{100.0 * value:.2g} %"
 
 
-def _micro(seconds: float) -> str:
-    micro = 1e6 * seconds
-    return f"{micro:,.0f}".replace(",", "\u202f") if micro >= 99.5 else f"{micro:.2g}"
-
-
 _SHOWN: Final[dict[str, Any]] = {
     **dict.fromkeys(SOURCES, lambda value: f"{value:g}".replace("-", "−")),
     "p95": number,
     "sign_flips": _share,
     "diverged": _share,
     "spread": lambda value: f"{value:.2f}",
-    "per_cycle": _micro,
+    "per_cycle": microseconds,
     "training": lambda value: f"{value:.0f} s",
 }
