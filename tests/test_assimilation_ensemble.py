@@ -315,13 +315,14 @@ def test_trajectories_know_neither_each_other_nor_the_threads(twin, variant, rot
     scheme = EnKF("xyz", B, twin.R, n_members=7, variant=variant, rotation=rotation,
                   Q=0.01 * np.eye(3), n_threads=1)  # fmt: skip
     fewer = TwinExperiment.generate(replace(twin.settings, n_test=10))
-    everything = run_cycles(scheme, twin, keep_members=True)
+    how = {"keep_members": True, "imperfect_model": True}
+    everything = run_cycles(scheme, twin, **how)
     assert everything.members.shape == (20, 12, 7, 3)
-    part = run_cycles(scheme, fewer, keep_members=True)
+    part = run_cycles(scheme, fewer, **how)
     np.testing.assert_array_equal(part.members, everything.members[:10])
-    threaded = run_cycles(replace(scheme, n_threads=2), twin, keep_members=True)
+    threaded = run_cycles(replace(scheme, n_threads=2), twin, **how)
     np.testing.assert_array_equal(threaded.members, everything.members)
-    other = run_cycles(scheme, twin, seed=5)
+    other = run_cycles(scheme, twin, seed=5, imperfect_model=True)
     assert (other.analysis != everything.analysis).any(axis=-1).all()
 
 

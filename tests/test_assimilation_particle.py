@@ -126,7 +126,7 @@ def test_a_whole_run_is_its_cycles_one_by_one(twin, backend, settings):
     scheme = ParticleFilter(
         operator="xyz", B=B, R=twin.R, n_particles=60, backend=backend, **settings
     )
-    cycled = run_cycles(scheme, twin)
+    cycled = run_cycles(scheme, twin, imperfect_model="Q" in settings)
     background = np.tile(twin.climatology.mean, (20, 1))
     state = scheme.initial(background, _random.generator(0, "scheme", "test"))
     _, analysis = scheme.run(state, twin.test.observations, 25)

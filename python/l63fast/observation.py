@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn, final
 
 import numpy as np
 
@@ -17,6 +17,7 @@ _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
 
 
+@final
 @dataclass(frozen=True)
 class ObservationOperator:
     """The observation operator h: some components of the state, each to a power.
@@ -30,7 +31,8 @@ class ObservationOperator:
     Attributes
     ----------
     components, powers : tuple of int
-        The operator as data, the form that kernels and encoders receive.
+        The operator as data, the form that kernels and encoders receive. They never see
+        a method, so there are no subclasses.
 
     Raises
     ------
@@ -41,6 +43,12 @@ class ObservationOperator:
     name: str
     components: tuple[int, ...] = field(init=False, repr=False)
     powers: tuple[int, ...] = field(init=False, repr=False)
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise ArgumentTypeError(
+            "ObservationOperator: expected no subclass, as kernels would ignore its "
+            f"methods, got {cls.__name__}"
+        )
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):

@@ -72,6 +72,9 @@ class Scheme(Protocol[State]):
     with a network's memory; only the scheme looks inside. A trajectory whose state
     is no longer finite stays so and is reported as `Status.NON_FINITE`; its
     neighbours go on.
+
+    What a scheme takes for granted about the data it may say in an attribute
+    `made_for`, a `Setup`; a scheme without one agrees with any twin experiment.
     """
 
     @property

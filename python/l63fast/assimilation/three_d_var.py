@@ -9,6 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._kernels import load_kernels
+from l63fast.assimilation.agreement import FromTwin
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
@@ -165,7 +166,7 @@ def _square(vector: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class ThreeDVar:
+class ThreeDVar(FromTwin):
     """Cycled 3D-Var with a static B: the state is the latest estimate (n, 3).
 
     Parameters

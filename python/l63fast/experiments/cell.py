@@ -203,8 +203,6 @@ def _made_for(settings: CellSettings, problem: Problem) -> dict[str, Any]:
     data = settings.data
     return {
         "data": {name: problem.twin.hashes[name] for name in ("train", "val")},
-        "interval": data.steps_per_cycle * data.dt,
-        "dt": data.dt,
         "sigma": data.sigma,
         "background": settings.background.kind,
         "background_covariance": problem.backgrounds.B.tolist(),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from l63fast import _random
+from l63fast.assimilation.agreement import Setup
 from l63fast.learning.coordinates import facing, fold, unfold
 from l63fast.learning.memories import CARRIED
 from l63fast.learning.normaliser import Normaliser
@@ -73,6 +74,11 @@ class Encoder(nn.Module):
     settings : EncoderSettings
     normaliser : Normaliser
         Fitted on the training split.
+
+    Attributes
+    ----------
+    made_for : Setup
+        Of the data that it was trained for, as far as that is known.
     """
 
     state_mean: Tensor
@@ -89,6 +95,7 @@ class Encoder(nn.Module):
         operator = ObservationOperator(settings.operator)
         self.settings = settings
         self.data_hash = normaliser.data_hash
+        self.made_for = Setup(operator=operator)
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
         self.carries = settings.memory == "carried"

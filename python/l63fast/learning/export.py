@@ -44,8 +44,7 @@ def save_model(
     directory : str or Path
         An existing directory; files of the same names are replaced.
     card : dict
-        JSON values for the card's "training": hashes of the data, the interval
-        between observations, the settings.
+        JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str
         Of `FILES`; safetensors, the truth, is written always.
 

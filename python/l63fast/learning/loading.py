@@ -13,9 +13,16 @@ from safetensors.torch import load as safetensors_from
 from torch import Tensor
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import Setup
 from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES, check_coordinates, settings_in
+from l63fast.learning.card import (
+    CARD,
+    FILES,
+    check_coordinates,
+    made_for_in,
+    settings_in,
+)
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser
@@ -67,9 +74,10 @@ def load_encoder(
         )
     if format == "safetensors":
         encoder, card = load_weights(directory, sha256=sha256)
-        return _function(encoder, encoder.settings, card)
+        return _function(encoder, encoder.settings, card, encoder.made_for)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
+    made_for = made_for_in(card, settings, str(directory / CARD))
     data = _model_bytes(directory, format, card, sha256)
     try:
         program = programs.READ[format](data)
@@ -79,7 +87,7 @@ def load_encoder(
         raise ModelFileError(
             f"{directory / FILES[format]}: is not a {format} program: {error}"
         ) from error
-    return _function(program, settings, card)
+    return _function(program, settings, card, made_for)
 
 
 def load_weights(
@@ -99,14 +107,22 @@ def load_weights(
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
     encoder.data_hash = card["normaliser_hash"]
+    encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
 
 
 def _function(
-    program: programs.Analyse, settings: EncoderSettings, card: dict[str, Any]
+    program: programs.Analyse,
+    settings: EncoderSettings,
+    card: dict[str, Any],
+    made_for: Setup,
 ) -> EncoderFunction:
     return EncoderFunction(
-        program, settings, hidden_size=card["hidden_size"], card=card
+        program,
+        settings,
+        hidden_size=card["hidden_size"],
+        made_for=made_for,
+        card=card,
     )
 
 

@@ -85,7 +85,7 @@ class TrainedEncoder:
         memory = "carried" if self.memory == "carried" else f"L={self.window}"
         form = ", legacy" if self.iteration == "legacy" else ""
         return Prepared(
-            NeuralAnalysis(EncoderFunction.of(trained.encoder), **problem.model),
+            NeuralAnalysis.for_twin(twin, encoder=EncoderFunction.of(trained.encoder)),
             f"{self.model.upper()}, {memory}{form}",
             training={
                 "epochs": len(trained.history),
@@ -103,12 +103,9 @@ def _exported(
     from l63fast.learning.export import save_model
 
     twin = problem.twin
-    settings = twin.settings
     made_for: dict[str, Any] = {
         "data": {"val": twin.hashes["val"]},
-        "interval": settings.steps_per_cycle * settings.dt,
-        "dt": settings.dt,
-        "sigma": settings.sigma,
+        "sigma": twin.settings.sigma,
         "background": "its own forecasts",
         "loss": method.training.loss,
         "seed": method.training.seed,
