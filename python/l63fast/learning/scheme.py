@@ -31,7 +31,7 @@ class NeuralAnalysis(FromTwin):
     Parameters
     ----------
     encoder : EncoderFunction
-        As `load_encoder`, `EncoderFunction.of` or `EncoderFunction.own` gives it.
+        As `load_encoder` and `EncoderFunction.of`, `.for_twin` or `.own` give it.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
