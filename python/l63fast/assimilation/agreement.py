@@ -179,6 +179,10 @@ class Difference(NamedTuple):
     given: Any
     expected: Any
 
+    def __str__(self) -> str:
+        """Return both values, such as "dt 0.01 instead of 0.02"."""
+        return f"{self.name} {_shown(self.given)} instead of {_shown(self.expected)}"
+
 
 def check_agreement(
     name: str,
