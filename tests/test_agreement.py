@@ -198,6 +198,23 @@ def test_rounding_is_no_difference(twin):
     assert run_cycles(scheme, twin).imperfect_model == ()
 
 
+def test_another_dt_is_another_number_of_steps_to_the_same_time(twin):
+    coarse = twin_of(dt=0.02, steps_per_cycle=5)
+    as_it_is = run_cycles(SCHEMES["3D-Var"](coarse), coarse)
+    finer = run_cycles(SCHEMES["3D-Var"](twin), coarse, imperfect_model=True)
+    distance = np.abs(finer.background - as_it_is.background)[:, :3].max()
+    assert 0.0 < distance < 0.02
+    particles = run_cycles(SCHEMES["particles"](twin), coarse, imperfect_model=True)
+    assert np.abs(particles.background - as_it_is.background)[:, 0].max() < 6.0
+    uneven = ThreeDVar.for_twin(twin, B=I3, dt=0.03)
+    with pytest.raises(ArgumentValueError, match=r"interval .*, 0\.1, got 0\.03"):
+        run_cycles(uneven, twin, imperfect_model=True)
+    fitted = Backgrounds.fit(twin, "forecast")
+    drawn = fitted.draw(coarse, "train", imperfect_model=True)
+    error = drawn - coarse.train.truth_at_observations
+    assert np.sqrt((error**2).mean()) < 1.5 * np.sqrt(np.trace(fitted.B) / 3)
+
+
 def test_a_warm_up_must_agree_as_well(twin):
     encoder = EncoderFunction.for_twin(twin, half_way, window=2)
     scheme = NeuralAnalysis.for_twin(twin, encoder=encoder)
@@ -240,6 +257,10 @@ def test_a_scheme_that_states_nothing_runs_and_may_state_something(twin):
     run_cycles(scheme, twin)
     with pytest.raises(ArgumentValueError, match=r"interval 0\.2 .* got interval 0\.1"):
         run_cycles(scheme, twin_of(dt=0.02))
+    with pytest.raises(ArgumentTypeError, match="dt: expected a real number, got '0"):
+        run_cycles(EnKF.for_twin(twin, B=I3, dt="0.01"), twin)
+    with pytest.raises(ArgumentTypeError, match="parameters: expected Lorenz63"):
+        run_cycles(NeuralAnalysis(neural(twin).encoder, parameters=28.0), twin)  # type: ignore[arg-type]
     scheme.made_for = "x"  # type: ignore[attr-defined]
     with pytest.raises(ArgumentTypeError, match=r"scheme\.made_for: expected Setup"):
         run_cycles(scheme, twin)

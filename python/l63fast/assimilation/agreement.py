@@ -53,6 +53,11 @@ class Setup:
     def __post_init__(self) -> None:
         if self.operator is not None:
             object.__setattr__(self, "operator", as_operator(self.operator))
+        for name in ("interval", "dt"):
+            if getattr(self, name) is not None:
+                _checks.real(name, getattr(self, name), above=0.0)
+        if self.parameters is not None:
+            _checks.instance("parameters", self.parameters, Lorenz63)
 
     @classmethod
     def of(cls, twin: TwinExperiment) -> Setup:
@@ -66,6 +71,26 @@ class Setup:
             dt=settings.dt,
             parameters=settings.parameters,
         )
+
+    def steps_per_cycle(self, name: str, twin: TwinExperiment) -> int:
+        """Return how many steps of this dt make a cycle of a twin; `name` states it.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is no whole number of steps.
+        """
+        settings = twin.settings
+        if self.dt is None:
+            return settings.steps_per_cycle
+        interval = settings.steps_per_cycle * settings.dt
+        n_steps = round(interval / self.dt)
+        if not _equal(n_steps * self.dt, interval):
+            raise ArgumentValueError(
+                f"{name}: expected a dt that divides the interval between "
+                f"observations, {interval:.10g}, got {self.dt:.10g}"
+            )
+        return n_steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but operator and encoder as plain values, for JSON."""
@@ -89,10 +114,9 @@ class Setup:
         ArgumentValueError, ArgumentTypeError
             Naming the key.
         """
-        values: dict[str, Any] = {"operator": operator}
-        for name in ("interval", "dt"):
-            if name in content:
-                values[name] = _checks.real(name, content[name], above=0.0)
+        values: dict[str, Any] = {
+            name: content.get(name) for name in ("interval", "dt")
+        }
         for name, size in (("R", operator.obs_dim), ("Q", 3)):
             if name in content:
                 values[name] = _covariance(name, content[name], size)
@@ -101,7 +125,7 @@ class Setup:
                 values["parameters"] = Lorenz63(**content["parameters"])
             except TypeError as error:
                 raise ArgumentTypeError(f"parameters: {error}") from error
-        return cls(**values)
+        return cls(operator=operator, **values)
 
 
 def _covariance(name: str, value: Any, size: int) -> np.ndarray:

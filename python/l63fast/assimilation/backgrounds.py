@@ -238,7 +238,8 @@ class _Forecast(Backgrounds):
             seed=settings.seed,
             split_name=split_name,
         )
-        return self.errors.scheme.forecast(start, settings.steps_per_cycle)
+        n_steps = self.made_for.steps_per_cycle("backgrounds", twin)
+        return self.errors.scheme.forecast(start, n_steps)
 
 
 @dataclass(frozen=True, eq=False)

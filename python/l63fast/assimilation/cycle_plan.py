@@ -31,6 +31,8 @@ class CyclePlan(NamedTuple):
         Scored cycles.
     warm_up : Scheme or None
         None where `ready` is 0.
+    n_steps, warm_up_steps : int
+        Model steps of a cycle of the scheme and of the warm-up, each with its own dt.
     differences : tuple of Difference
         What the schemes take for granted otherwise than the twin has it.
     """
@@ -40,6 +42,8 @@ class CyclePlan(NamedTuple):
     first: int
     n_cycles: int
     warm_up: Scheme[Any] | None
+    n_steps: int
+    warm_up_steps: int
     differences: tuple[Difference, ...]
 
 
@@ -71,25 +75,33 @@ def plan_cycles(
     _checks.batch("initial", background, (n,), f"split {split_name!r}")
     if ready:
         _check_warm_up(warm_up, scheme.window)
-    schemes = {"scheme": scheme, **({"warm_up": warm_up} if ready else {})}
-    differences = [
-        difference
-        for name, one in schemes.items()
-        for difference in _differences(name, one, twin, imperfect_model)
-    ]
+    n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
+    warm_up_steps = n_steps
+    if ready:
+        warm_up_steps, more = _agreed("warm_up", warm_up, twin, imperfect_model)
+        differences += more
     return CyclePlan(
-        background, ready, first, n_cycles, schemes.get("warm_up"), tuple(differences)
+        background,
+        ready,
+        first,
+        n_cycles,
+        warm_up if ready else None,
+        n_steps,
+        warm_up_steps,
+        differences,
     )
 
 
-def _differences(
+def _agreed(
     name: str, scheme: Any, twin: TwinExperiment, imperfect_model: bool | None
-) -> tuple[Difference, ...]:
+) -> tuple[int, tuple[Difference, ...]]:
+    """Return the model steps of a cycle, and what differs and may."""
     made_for = getattr(scheme, "made_for", Setup())
     _checks.instance(f"{name}.made_for", made_for, Setup)
-    return check_agreement(
+    differences = check_agreement(
         name, made_for, Setup.of(twin), imperfect_model=imperfect_model
     )
+    return made_for.steps_per_cycle(name, twin), differences
 
 
 def _scored_cycles(

@@ -106,8 +106,9 @@ def run_cycles(
         Keep the ensembles too, which may be large.
     imperfect_model : bool
         Let the schemes have another dt, other parameters, another Q or R than the
-        twin; the result records which. The operator is always the twin's, and so is
-        the interval between observations that an encoder was trained for.
+        twin; the result records which. Another dt makes another number of steps
+        between observations. The operator is always the twin's, and so is the interval
+        between observations that an encoder was trained for.
 
     Raises
     ------
@@ -128,22 +129,19 @@ def run_cycles(
     background, observations = plan.background, twin.split(split_name).observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
     rng = _random.generator(seed, "scheme", split_name)
-    steps_per_cycle = twin.settings.steps_per_cycle
     if plan.warm_up is not None:
         before = range(plan.ready)
         for cycle in _cycles(
-            plan.warm_up, background, observations, before, steps_per_cycle, rng
+            plan.warm_up, background, observations, before, plan.warm_up_steps, rng
         ):
             background = cycle.analysis.state
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
     if hasattr(scheme, "run") and not keep_members and not plan.ready:
         seen = observations[:, : cycles.stop]
-        result = _run_whole(scheme, background, seen, plan.first, steps_per_cycle, rng)
+        result = _run_whole(scheme, background, seen, plan.first, plan.n_steps, rng)
     else:
-        running = _cycles(
-            scheme, background, observations, cycles, steps_per_cycle, rng
-        )
+        running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
         shape = (len(background), plan.n_cycles)
         result = _recorded(running, shape, plan.first, keep_members)
     return replace(result, imperfect_model=plan.differences)
