@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.innovations import claimed_innovations
+from l63fast.assimilation.innovations import claimed_innovations, has_lost_truth
 from l63fast.assimilation.members import finite_members, propagate_members
-from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.observation import as_operator
 
@@ -54,7 +54,11 @@ class ExtendedKalman(KalmanSettings):
     def analyse(
         self, state: Gaussian, obs_window: np.ndarray
     ) -> tuple[Gaussian, Analysis]:
-        """Return mean and covariance after the latest observation, and the analysis."""
+        """Return mean and covariance after the latest observation, and the analysis.
+
+        The status is DIVERGED where the innovation is one that the filter's own
+        covariance gives once in 1e9: it has lost the truth. Its state goes on as it is.
+        """
         mean, P = state
         observation, operator = obs_window[:, -1], as_operator(self.operator)
         finite = np.isfinite(mean).all(axis=-1) & np.isfinite(P).all(axis=(-2, -1))
@@ -65,6 +69,9 @@ class ExtendedKalman(KalmanSettings):
             P_a[~finite] = np.nan
         return Gaussian(analysis.state, P_a), replace(
             analysis,
+            status=np.where(
+                has_lost_truth(innovation, S), np.int8(Status.DIVERGED), analysis.status
+            ),
             background=mean,
             # Rounding may leave a variance just below 0.
             spread=np.sqrt(np.maximum(np.diagonal(P_a, axis1=-2, axis2=-1), 0.0)),

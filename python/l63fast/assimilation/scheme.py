@@ -14,7 +14,11 @@ State = TypeVar("State")
 
 
 class Status(IntEnum):
-    """How the analysis of one sample ended."""
+    """How the analysis of one sample ended.
+
+    DIVERGED is a minimisation without a finite cost, or a filter that has lost the
+    truth: an innovation that its own covariance gives once in 1e9.
+    """
 
     CONVERGED = 0
     MAX_ITER = 1
