@@ -152,6 +152,32 @@ def test_methods_of_one_label_are_told_apart(tmp_path: Path) -> None:
     assert names == [f"optimal interp. [{key}]" for key in ("oi", "a", "b")]
 
 
+def test_every_setting_of_a_filter_reaches_it(problem: CycledProblem) -> None:
+    table = {"scheme": "enkf", "n_members": 3, "variant": "finite_size"}
+    finite_size = prepared(problem, **table, inflation=1.0, prior_certainty=2.0).scheme
+    assert (finite_size.n_members, finite_size.prior_certainty) == (3, 2.0)
+    for rescue in (True, False):
+        bootstrap = {"scheme": "pf", "n_particles": 9, "regularisation": 1.0}
+        optimum = {"scheme": "optimum", "n_particles": 9, "max_particles": 9}
+        for table in (bootstrap, optimum):
+            assert prepared(problem, **table, rescue=rescue).scheme.rescue is rescue
+
+
+def test_methods_that_rescue_report_the_share_of_it(tmp_path: Path) -> None:
+    few = {"scheme": "pf", "n_particles": 30, "regularisation": 1.0}
+    experiment = tiny_cycled(
+        "enkf",
+        methods={"pf": few, "stubborn": {**few, "rescue": False}},
+        data={"operator": "x3y3z3", "steps_per_cycle": 5, "Q": 0.01},
+    )
+    results = run_experiment(experiment, tmp_path).results
+    found = {result.settings.key: result.metrics for result in results}
+    share = found["pf"]["status"]["diverged"] / (5 * 20)
+    assert found["pf"]["rescued"] == share > 0.05
+    assert found["stubborn"]["status"]["diverged"] > 0
+    assert "rescued" not in {**found["stubborn"], **found["oi"]}
+
+
 def test_a_model_error_matrix_is_the_same_the_second_time(tmp_path: Path) -> None:
     Q = [[0.1, 0.05, 0.0], [0.05, 0.1, 0.0], [0.0, 0.0, 0.2]]
     experiment = tiny_cycled("enkf", "pf", data={"Q": Q})
