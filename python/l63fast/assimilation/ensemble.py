@@ -12,7 +12,7 @@ from l63fast import _checks
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.innovations import has_lost_truth
+from l63fast.assimilation.innovations import lost_beyond
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import model_errors
@@ -140,11 +140,8 @@ class EnKF(KalmanSettings):
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
         root = ensemble.root
-        innovation = ensemble.innovation @ root.T
-        S = root @ ensemble.seen_covariance @ root.T + self.R
-        status = np.where(
-            has_lost_truth(innovation, S), Status.DIVERGED, Status.CONVERGED
-        )
+        lost = ensemble.squared_innovation > lost_beyond(len(root))
+        status = np.where(lost, Status.DIVERGED, Status.CONVERGED)
         return Analysis(
             state=mean,
             status=np.where(good, status, Status.NON_FINITE).astype(np.int8),
@@ -153,8 +150,8 @@ class EnKF(KalmanSettings):
             residual=observation - operator(mean),
             background=ensemble.mean,
             spread=np.sqrt(squares * (n_members / (n_members - 1))),
-            innovation=innovation,
-            innovation_covariance=S,
+            innovation=ensemble.innovation @ root.T,
+            innovation_covariance=root @ ensemble.seen_covariance @ root.T + self.R,
             members=analysed,
         )
 

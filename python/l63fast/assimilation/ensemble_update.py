@@ -68,6 +68,12 @@ class Observed(NamedTuple):
         """Covariance of the state, (n, 3, 3)."""
         return _products(self.anomalies, self.anomalies)
 
+    @property
+    def squared_innovation(self) -> np.ndarray:
+        """The innovation's square (n,) in units of the covariance claimed for it."""
+        weighted = _column(self.weights, self.innovation)
+        return np.asarray((self.innovation * weighted).sum(axis=-1))
+
 
 def ensemble_mean(members: np.ndarray) -> np.ndarray:
     """Return the mean (n, r) of members (n, n_members, r)."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.innovations import claimed_innovations, has_lost_truth
+from l63fast.assimilation.innovations import claimed_innovations, lost_beyond
 from l63fast.assimilation.members import finite_members, propagate_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
@@ -67,11 +67,11 @@ class ExtendedKalman(KalmanSettings):
         with np.errstate(over="ignore", invalid="ignore"):
             P_a = _joseph(P, operator.jacobian(analysis.state), self.R)
             P_a[~finite] = np.nan
+            weighted = np.linalg.solve(S, innovation[..., None])[..., 0]
+            lost = (innovation * weighted).sum(axis=-1) > lost_beyond(len(self.R))
         return Gaussian(analysis.state, P_a), replace(
             analysis,
-            status=np.where(
-                has_lost_truth(innovation, S), np.int8(Status.DIVERGED), analysis.status
-            ),
+            status=np.where(lost & finite, np.int8(Status.DIVERGED), analysis.status),
             background=mean,
             # Rounding may leave a variance just below 0.
             spread=np.sqrt(np.maximum(np.diagonal(P_a, axis1=-2, axis2=-1), 0.0)),

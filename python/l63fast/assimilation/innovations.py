@@ -8,7 +8,7 @@ import numpy as np
 
 from l63fast.observation import ObservationOperator
 
-__all__ = ["claimed_innovations", "has_lost_truth", "lost_beyond"]
+__all__ = ["claimed_innovations", "lost_beyond"]
 
 _LOST: Final = 1e-9  # probability that a filter that is right is called lost
 
@@ -38,33 +38,11 @@ def claimed_innovations(
 
 
 def lost_beyond(obs_dim: int) -> float:
-    """Return the square, in units of its covariance, beyond which a filter is lost.
+    """Return what d^T S^-1 d exceeds where a filter has lost the truth.
 
-    That of m normal variables is chi-square; this one is exceeded once in 1e9.
+    With S the covariance that the filter claims of the innovation d, it is chi-square
+    if the claim is right, and larger once in 1e9.
     """
     from scipy.special import chdtri  # imported here, as in _random
 
     return float(chdtri(obs_dim, _LOST))
-
-
-def has_lost_truth(innovation: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Return where (n,) innovations contradict the covariance that a filter claims.
-
-    Where d^T S^-1 d is beyond `lost_beyond`; never where d or S is not finite.
-
-    Parameters
-    ----------
-    innovation : (n, m)
-    covariance : (n, m, m)
-        Claimed for it before the observation is seen, H P H^T + R.
-    """
-    lost = np.asarray(np.isfinite(innovation).all(axis=-1))
-    lost &= np.isfinite(covariance).all(axis=(-2, -1))
-    variances, axes = np.linalg.eigh(covariance[lost])
-    # Rounding may leave the smallest of a nearly singular covariance below 0.
-    variances = np.maximum(variances, np.finfo(float).eps * variances[:, -1:])
-    along = (innovation[lost][:, None] @ axes)[:, 0]
-    with np.errstate(over="ignore"):
-        squares = (along**2 / variances).sum(axis=-1)
-    lost[lost] = squares > lost_beyond(innovation.shape[-1])
-    return lost
