@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["ObservationOperator", "observe"]
@@ -91,6 +92,7 @@ class ObservationOperator:
         """Whether h(S x) = h(x), so that a state and its mirror look alike."""
         return all(sign == 1 for sign in self.mirror_signs)
 
+    @ieee_arithmetic()
     def __call__(self, states: Any) -> Any:
         """Return h(states).
 
@@ -116,6 +118,7 @@ class ObservationOperator:
             return states.take(self.components, axis=-1)
         return states[..., list(self.components)]
 
+    @ieee_arithmetic()
     def jacobian_diagonal(self, states: Any) -> Any:
         """Return dh_i / dx_{c_i}, the only non-zero entry of each row of H.
 
@@ -135,6 +138,7 @@ class ObservationOperator:
             slope[..., i] *= power
         return slope
 
+    @ieee_arithmetic()
     def jacobian(self, states: np.ndarray) -> np.ndarray:
         """Return H, the Jacobian of h, (..., obs_dim, 3) for states (..., 3)."""
         slopes = self.jacobian_diagonal(states)
@@ -144,6 +148,7 @@ class ObservationOperator:
         return matrix
 
 
+@ieee_arithmetic()
 def observe(
     states: np.ndarray,
     operator: ObservationOperator | str,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.cycled_errors import (
     CycledErrors,
     error_covariance,
@@ -45,6 +46,7 @@ class Backgrounds(ABC):
     kind: ClassVar[str]
 
     @staticmethod
+    @ieee_arithmetic()
     def fit(
         twin: TwinExperiment,
         kind: str = "forecast",
@@ -116,6 +118,7 @@ class _Mean(Backgrounds):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Mean:
         return cls(twin.climatology.covariance, twin.climatology.mean)
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         n, n_obs = twin.split(split_name).observations.shape[:2]
         return np.tile(self.mean, (n, n_obs, 1))
@@ -131,6 +134,7 @@ class _Independent(Backgrounds):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Independent:
         return cls(2.0 * twin.climatology.covariance)
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         states = twin.split("train").truth_at_observations.reshape(-1, 3)
         n, n_obs = twin.split(split_name).observations.shape[:2]
@@ -155,6 +159,7 @@ class _Gauss(Backgrounds):
         given = options.covariance
         return cls(2.0 * np.eye(3) if given is None else given)
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         truth = twin.split(split_name).truth_at_observations
         seed = twin.settings.seed
@@ -186,6 +191,7 @@ class _Forecast(Backgrounds):
     def start_covariance(self) -> np.ndarray:
         return self.errors.analysis
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         settings = twin.settings
         start = perturbed(
@@ -213,6 +219,7 @@ class _Cycled(Backgrounds):
         errors = _estimated(twin, options)
         return cls(errors.background, errors)
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         initial = perturbed(
             twin.split(split_name).initial_state,
@@ -235,6 +242,7 @@ class _None(Backgrounds):
         mean = twin.climatology.mean
         return cls(twin.climatology.covariance + np.outer(mean, mean))
 
+    @ieee_arithmetic()
     def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         n, n_obs = twin.split(split_name).observations.shape[:2]
         return np.zeros((n, n_obs, 3))

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.cycle_plan import plan_cycles
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.twin import TwinExperiment
@@ -62,6 +63,7 @@ class CycleResult:
         return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
 
 
+@ieee_arithmetic()
 def run_cycles(
     scheme: Scheme[Any],
     twin: TwinExperiment,

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import KalmanSettings
@@ -69,6 +70,7 @@ class EnKF(KalmanSettings):
             "rotation": _checks.boolean("rotation", self.rotation),
         }
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
         """Return members drawn from N(background, B)."""
         shape = (self.n_members, 3)
@@ -76,6 +78,7 @@ class EnKF(KalmanSettings):
         errors = normals @ np.linalg.cholesky(self.B).T
         return Ensemble(background[:, None] + errors, draws)
 
+    @ieee_arithmetic()
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
         """Return the members `n_steps` model steps later, model errors added."""
         members = forecast_members(state.members, n_steps, **self._model)
@@ -84,6 +87,7 @@ class EnKF(KalmanSettings):
         normals, draws = state.draws.normals(len(members), members.shape[1:])
         return Ensemble(members + model_errors(normals, self.Q), draws)
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Ensemble, obs_window: np.ndarray
     ) -> tuple[Ensemble, Analysis]:

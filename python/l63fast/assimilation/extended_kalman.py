@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.filter_settings import KalmanSettings
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, propagate_members
@@ -38,10 +39,12 @@ class ExtendedKalman(KalmanSettings):
     Its settings are those of `KalmanSettings`; the inflation is of each forecast.
     """
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Gaussian:
         """Return the background with the covariance B."""
         return Gaussian(background, np.tile(self.B, (len(background), 1, 1)))
 
+    @ieee_arithmetic()
     def forecast(self, state: Gaussian, n_steps: int) -> Gaussian:
         """Return mean and covariance `n_steps` model steps later."""
         mean, M = propagate_members(state.mean, n_steps, **self._model)
@@ -51,6 +54,7 @@ class ExtendedKalman(KalmanSettings):
                 P = P + self.Q
             return Gaussian(mean, _symmetric(P))
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Gaussian, obs_window: np.ndarray
     ) -> tuple[Gaussian, Analysis]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
@@ -55,6 +56,7 @@ class ClimatologicalMean(_FromClimatology):
         Of the training split.
     """
 
+    @ieee_arithmetic()
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
@@ -91,6 +93,7 @@ class OptimalInterpolation(_FromClimatology):
 
     R: np.ndarray
 
+    @ieee_arithmetic()
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import FilterSettings
@@ -100,6 +101,7 @@ class ParticleFilter(FilterSettings):
             "folded": _checks.boolean("folded", folded),
         }
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
         """Return particles drawn from N(background, B)."""
         shape = (len(background), self.n_particles)
@@ -110,11 +112,13 @@ class ParticleFilter(FilterSettings):
         root = np.linalg.cholesky(self.B)
         return self._done(state, n_steps=0, noise_root=root)[0]
 
+    @ieee_arithmetic()
     def forecast(self, state: Particles, n_steps: int) -> Particles:
         """Return the particles `n_steps` model steps later, model errors added."""
         n_steps = _checks.count("n_steps", n_steps)
         return self._done(state, n_steps=n_steps, noise_root=self._model_noise)[0]
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Particles, obs_window: np.ndarray
     ) -> tuple[Particles, Analysis]:
@@ -131,6 +135,7 @@ class ParticleFilter(FilterSettings):
             analysis = replace(analysis, members=_drawn(state, self.n_members))
         return state, analysis
 
+    @ieee_arithmetic()
     def run(
         self, state: Particles, observations: np.ndarray, n_steps: int
     ) -> tuple[Particles, Analysis]:

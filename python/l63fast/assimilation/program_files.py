@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.cycle_plan import CyclePlan, plan_cycles
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
@@ -67,6 +68,7 @@ def write_analyse_inputs(
     _write(path, "Inputs of an encoder", variables, {})
 
 
+@ieee_arithmetic()
 def write_cycle_inputs(
     path: str | Path,
     scheme: Scheme[Any],

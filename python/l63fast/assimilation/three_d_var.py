@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import load_kernels
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
@@ -21,6 +22,7 @@ _TOL: Final = 1e-9
 _TOL_FLOAT32: Final = 1e-5
 
 
+@ieee_arithmetic()
 def three_d_var(
     background: np.ndarray,
     observation: np.ndarray,
@@ -113,6 +115,7 @@ def n_basins(operator: ObservationOperator) -> int:
     return int(2 ** len(nonlinear))
 
 
+@ieee_arithmetic()
 def variational_cost(
     state: np.ndarray,
     background: np.ndarray,

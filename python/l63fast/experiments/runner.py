@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.executors import Scheduler, executor
@@ -45,6 +46,7 @@ class Outcome:
     summary: Path | None
 
 
+@ieee_arithmetic()
 def run_experiment(
     experiment: Experiment,
     root: Path,
@@ -160,6 +162,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
+@ieee_arithmetic()
 def _task(kind: Kind, cell: Cell, folder: Path, resume: bool) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name

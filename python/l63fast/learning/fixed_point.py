@@ -12,6 +12,7 @@ from l63fast.learning.batches import as_batch
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import squared_error
+from l63fast.learning.pinned import pinned
 
 __all__ = ["FixedPointReport", "fixed_point_report"]
 
@@ -39,6 +40,7 @@ class FixedPointReport:
     rmse: np.ndarray
 
 
+@pinned()
 def fixed_point_report(
     encoder: Encoder, data: AssimilationDataset, *, n_iterations: int | None = None
 ) -> FixedPointReport:

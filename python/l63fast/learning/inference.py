@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.onnx_program import Graph
+from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings, OwnSettings
 from l63fast.observation import ObservationOperator, as_operator
@@ -107,6 +109,7 @@ class EncoderFunction:
         analysis, _ = self.step(background, obs_window)
         return analysis
 
+    @ieee_arithmetic()
     def step(
         self,
         background: np.ndarray,
@@ -169,7 +172,7 @@ def _on_arrays(program: Analyse) -> Callable[..., tuple[np.ndarray, np.ndarray]]
         return program.run  # a detour over tensors costs a sixth of one analysis
 
     def run(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
+        with pinned(), torch.inference_mode():
             found, kept = program(*map(torch.from_numpy, arrays))
         return found.numpy(), kept.numpy()
 

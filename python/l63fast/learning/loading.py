@@ -16,15 +16,17 @@ from l63fast import _checks
 from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
 from l63fast.learning.card import CARD, FILES, check_coordinates, settings_in
-from l63fast.learning.encoders import Encoder
+from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import MANIFEST, read_bytes, read_file
 
 __all__ = ["encoder_from", "load_encoder", "load_weights"]
 
 
+@pinned()
 def load_encoder(
     path: str | Path,
     *,
@@ -82,6 +84,7 @@ def load_encoder(
     return _function(program, settings, card)
 
 
+@pinned()
 def load_weights(
     path: str | Path, *, sha256: str | None = None
 ) -> tuple[Encoder, dict[str, Any]]:
@@ -150,6 +153,7 @@ def _read(directory: Path, name: str) -> bytes:
     return read_file(directory / name)
 
 
+@pinned()
 def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder:
     """Return the encoder with the weights in safetensors bytes.
 
@@ -168,7 +172,7 @@ def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder
         tensors: dict[str, Tensor] = safetensors_from(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
-    expected = Encoder(settings, Normaliser.identity(settings.operator))
+    expected = build_encoder(settings, Normaliser.identity(settings.operator))
     _check_tensors(tensors, expected.state_dict(), source)
     expected.load_state_dict(tensors)
     return expected.eval()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import Samples, Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
@@ -25,10 +26,10 @@ from l63fast.learning.loop import (
     evaluate,
     mean_over,
     torch_device,
-    torch_threads,
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
@@ -59,6 +60,7 @@ class TrainResult:
     seconds: float
 
 
+@ieee_arithmetic()
 def train(
     encoder_settings: EncoderSettings,
     train_settings: TrainSettings,
@@ -174,7 +176,7 @@ def completed(
         As in `train`.
     """
     start = perf_counter()
-    with torch_threads(settings.threads):
+    with pinned(settings.threads):
         run = begin()
         if resume and directory is not None:
             progress = read_checkpoint(directory, identity)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks, storage
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
@@ -61,6 +62,7 @@ class TwinExperiment:
         self._splits: dict[str, Split] = {}
 
     @classmethod
+    @ieee_arithmetic()
     def generate(
         cls,
         settings: TwinSettings,
@@ -85,6 +87,7 @@ class TwinExperiment:
         return cls._of(splits, settings, R, files.GENERATED)
 
     @classmethod
+    @ieee_arithmetic()
     def from_arrays(
         cls,
         truth: Any,

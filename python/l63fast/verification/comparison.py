@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
 from l63fast.verification.measures import (
     MEASURES,
@@ -38,6 +39,7 @@ class Comparison:
     ratio_ci95: Interval
 
 
+@ieee_arithmetic()
 def compare(
     a: np.ndarray,
     b: np.ndarray,
@@ -81,6 +83,7 @@ def contrasted(scores: np.ndarray) -> Comparison:
     )
 
 
+@ieee_arithmetic()
 def paired_difference(
     a: np.ndarray,
     b: np.ndarray,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.bootstrap import (
     Interval,
     bootstrap_means,
@@ -64,6 +65,7 @@ class SpreadSkill:
     ci95: Interval
 
 
+@ieee_arithmetic()
 def crps(
     members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -104,6 +106,7 @@ def crps(
     return (float(each.mean()), *interval(resampled))
 
 
+@ieee_arithmetic()
 def rank_histogram(
     members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> RankHistogram:
@@ -142,6 +145,7 @@ def rank_histogram(
     )
 
 
+@ieee_arithmetic()
 def spread_skill(
     analysis: np.ndarray,
     spread: np.ndarray,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
 
 __all__ = ["InnovationStatistics", "innovation_statistics"]
@@ -41,6 +42,7 @@ class InnovationStatistics:
     ci95: dict[str, Interval]
 
 
+@ieee_arithmetic()
 def innovation_statistics(
     innovation: np.ndarray,
     covariance: np.ndarray,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
 from l63fast.verification.comparison import Comparison, contrasted
@@ -58,6 +59,7 @@ class Repetitions:
     n_trainings: int = 1
 
     @classmethod
+    @ieee_arithmetic()
     def of(
         cls,
         means: Mapping[str, np.ndarray],

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
 from l63fast.verification.measures import (
     by_trajectory,
@@ -90,6 +91,7 @@ def decibel(pool: float) -> float:
     return -math.inf if pool == 0.0 else 20.0 * math.log10(pool)
 
 
+@ieee_arithmetic()
 def score(
     analysis: np.ndarray,
     truth: np.ndarray,
@@ -156,6 +158,7 @@ def score(
     )
 
 
+@ieee_arithmetic()
 def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the time means that scores are made of, (n_trajectories, 4).
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.compile import fma, jit, one_type
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
@@ -200,6 +201,7 @@ def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
     return c
 
 
+@ieee_arithmetic()
 def analyse(
     background: np.ndarray,
     observation: np.ndarray,

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.integration import integrate
 from l63fast._kernels.particles import FilteredParticles, FilterJob
 
@@ -26,6 +27,7 @@ class _Moments(NamedTuple):
     side: np.ndarray  # (n, n_particles): -1 for particles seen as their mirror image
 
 
+@ieee_arithmetic()
 @np.errstate(all="ignore")  # what has no weight left is NaN, and reported by status
 def filter_particles(
     states: np.ndarray, log_weights: np.ndarray, job: FilterJob, n_threads: int

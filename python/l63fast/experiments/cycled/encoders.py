@@ -49,10 +49,10 @@ class TrainedEncoder:
         self._encoder("x")
 
     def threads(self) -> AbstractContextManager[None]:
-        """Return the context in which it is trained and cycled: torch's threads."""
-        from l63fast.learning.loop import torch_threads
+        """Return the context in which it is trained and cycled: torch as by default."""
+        from l63fast.learning.pinned import pinned
 
-        return torch_threads(self.training.threads)
+        return pinned(self.training.threads)
 
     def _encoder(self, operator: str) -> EncoderSettings:
         return EncoderSettings(
