@@ -8,6 +8,7 @@ an underflow that changes no result into an exception.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,9 @@ def ieee_arithmetic() -> Iterator[None]:
 def _floating_point() -> Any:
     """Return the C library's functions of <fenv.h>, None where there are none.
 
-    They are called with the GIL held, so that no other thread comes in between.
+    Linux only: the address of FE_DFL_ENV is another one elsewhere.
     """
+    if sys.platform != "linux":
+        return None
     library = ctypes.PyDLL(None)
     return library if hasattr(library, "fesetenv") else None

@@ -50,6 +50,8 @@ class EncoderFunction:
         self.hidden_size = hidden_size
         self.card = card
         self._run = _on_arrays(program)
+        # ONNX Runtime does not ask torch, and a short call notices what is pinned.
+        self._arithmetic = ieee_arithmetic if isinstance(program, Graph) else pinned
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderFunction:
@@ -109,7 +111,6 @@ class EncoderFunction:
         analysis, _ = self.step(background, obs_window)
         return analysis
 
-    @ieee_arithmetic()
     def step(
         self,
         background: np.ndarray,
@@ -139,15 +140,16 @@ class EncoderFunction:
             hidden.reshape(n, self.hidden_size),
         )
         # No program sees an empty batch: ONNX Runtime ends the process on one.
-        for start in range(0, n, CHUNK):
-            part = slice(start, start + CHUNK)
-            # Copies, whatever the dtype: a program could write into its inputs.
-            copies = [array[part].astype(np.float32) for array in flat]
-            found, kept = self._run(*copies)
-            # NumPy would stretch what has another shape without a word.
-            _same_shape("analysis", found, copies[0])
-            _same_shape("hidden", kept, copies[2])
-            analysis[part], later[part] = found, kept
+        with self._arithmetic():
+            for start in range(0, n, CHUNK):
+                part = slice(start, start + CHUNK)
+                # Copies, whatever the dtype: a program could write into its inputs.
+                copies = [array[part].astype(np.float32) for array in flat]
+                found, kept = self._run(*copies)
+                # NumPy would stretch what has another shape without a word.
+                _same_shape("analysis", found, copies[0])
+                _same_shape("hidden", kept, copies[2])
+                analysis[part], later[part] = found, kept
         return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
 
     def _checked_window(
@@ -172,7 +174,7 @@ def _on_arrays(program: Analyse) -> Callable[..., tuple[np.ndarray, np.ndarray]]
         return program.run  # a detour over tensors costs a sixth of one analysis
 
     def run(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with pinned(), torch.inference_mode():
+        with torch.inference_mode():
             found, kept = program(*map(torch.from_numpy, arrays))
         return found.numpy(), kept.numpy()
 

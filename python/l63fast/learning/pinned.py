@@ -59,7 +59,9 @@ def pinned(threads: int = 1) -> Iterator[None]:
             f"threads: expected 1 where denormal numbers are flushed to zero, got "
             f"{threads}; call torch.set_flush_denormal(False) first"
         )
-    with ieee_arithmetic(), _PROCESS.held(), ExitStack() as stack:
+    with ieee_arithmetic(), ExitStack() as stack:
+        _PROCESS.hold()
+        stack.callback(_PROCESS.release)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
@@ -90,20 +92,19 @@ class _Process:
         self._lock = threading.Lock()
         self.alone = threading.RLock()
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold torch's own defaults."""
+    def hold(self) -> None:
+        """Set torch's own defaults, if nobody holds them already."""
         with self._lock:
             if not self._users:
                 self._set(self._undo.append)
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                while not self._users and self._undo:
-                    self._undo.pop()()
+
+    def release(self) -> None:
+        """Put back what was set, if nobody holds it any longer."""
+        with self._lock:
+            self._users -= 1
+            while not self._users and self._undo:
+                self._undo.pop()()
 
     @staticmethod
     def _set(later: Callable[[_Undo], None]) -> None:
