@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,9 @@ def _odd_one(background: Any, obs_window: Any, hidden: Any) -> Any:
     The state of torch is the last number: whatever a processor makes of it.
     """
     made = torch.ones(3, 3) @ torch.full((3, 3), 1 / 3)
-    precise = torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")
-    state = torch.get_default_dtype(), precise, made.device
+    products = torch.backends.mkldnn.matmul, torch.backends.mkldnn.rnn
+    rounded = {part.fp32_precision for part in products} - {"none", "ieee"}
+    state = torch.get_default_dtype(), rounded, made.device, torch.get_num_threads()
     number = int.from_bytes(hashlib.sha256(repr(state).encode()).digest()[:2], "big")
     tiny = background.detach() * 1e-40
     return torch.nn.functional.linear(background, made) + number + tiny * 1e38, hidden
@@ -381,5 +383,7 @@ def run(calls: Calls, folder: Path) -> tuple[dict[str, str], dict[str, list[str]
 
 
 if __name__ == "__main__":
+    for library in ("netCDF4", "scipy.special", "scipy.sparse"):
+        import_module(library)  # what these add to the process is their own matter
     torch.set_flush_denormal(True)
     print(json.dumps(run(CALLS, Path(sys.argv[1]))))
