@@ -31,6 +31,7 @@ import torch
 import l63fast
 from l63fast import plotting, verification
 from l63fast._arithmetic import is_flushing
+from l63fast.learning import onnx_program
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import save_model
@@ -318,9 +319,7 @@ def process_state() -> dict[str, Any]:
         "folder": os.getcwd(),
         "locale": locale.setlocale(locale.LC_ALL),
         "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
-        "logger": logging.getLogger(
-            "torch.onnx._internal.exporter._registration"
-        ).level,
+        "logger": logging.getLogger(onnx_program._NOISY).level,
         "collector": gc.isenabled(),
         "cores": sorted(os.sched_getaffinity(0)),
         "path": list(sys.path),

@@ -1,4 +1,4 @@
-"""IEEE arithmetic and NumPy's usual handling of errors, whatever the caller has set.
+"""IEEE arithmetic in which no underflow raises, whatever the caller has set.
 
 Denormal numbers are kept or flushed by a register of each thread, which a library built
 with fast-math or `torch.set_flush_denormal` may have changed; and `np.seterr` can turn
@@ -11,7 +11,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ def callers_flush() -> bool:
 
 @contextmanager
 def ieee_arithmetic() -> Iterator[None]:
-    """Keep denormal numbers and NumPy's default error handling; afterwards as it was.
+    """Keep denormal numbers, and let NumPy raise nothing; afterwards as it was.
 
     Threads that are started inside keep denormal numbers too. Decorates functions.
 
@@ -47,7 +47,13 @@ def ieee_arithmetic() -> Iterator[None]:
     BackendError
         If denormal numbers are flushed and this system offers no way to keep them.
     """
-    with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+    # What the caller ignores, or is warned of, changes no result and stays.
+    loud: dict[str, Any] = {
+        kind: "ignore" if kind == "under" else "warn"
+        for kind, reaction in np.geterr().items()
+        if reaction not in ("ignore", "warn")
+    }
+    with np.errstate(**loud) if loud else nullcontext():
         if not is_flushing():
             yield
             return
