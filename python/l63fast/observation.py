@@ -176,8 +176,11 @@ def observe(
     sigma = _checks.real("sigma", sigma, minimum=0.0)
     generator = _checks.generator("rng", rng)
     value = np.asarray(operator(states))
-    noise = sigma * generator.standard_normal(value.shape)
-    return np.asarray(value + noise.astype(value.dtype))
+    with np.errstate(over="ignore"):
+        noise = sigma * generator.standard_normal(value.shape)
+        cast = noise.astype(value.dtype)
+    _checks.within("sigma", noise, cast)
+    return np.asarray(value + cast)
 
 
 def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
