@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import golden
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.observation import ObservationOperator
@@ -171,3 +172,42 @@ def test_what_is_nearly_singular_is_right_or_says_so(backend, dtype) -> None:
                 )
                 error = np.abs(analysis.state - exact.state).max()
                 assert error <= 4 * eps * exact.condition * 21, (name, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_far_out_too_every_kernel_gives_the_same_bits(name, dtype) -> None:
+    # One batch of all scales: a lane that overflows must not touch its neighbours.
+    cpp = pytest.importorskip("l63fast._kernels.cpp")
+    operator = ObservationOperator(name)
+    R_shape = np.eye(operator.obs_dim) / 2 + 0.125
+    n = len(SCALES)
+    arrays = [
+        np.tile(BACKGROUND, (n, 1)),
+        np.tile(operator(TRUTH) + 0.01, (n, 1)),
+        np.stack([B_SHAPE * 10.0**b for b, _ in SCALES]),
+        np.stack([R_shape * 10.0**r for _, r in SCALES]),
+    ]
+    x_b, y, B, R = (np.ascontiguousarray(array, dtype) for array in arrays)
+    whole = three_d_var(x_b, y, name, B=B, R=R, backend="numba")
+    for level in cpp.levels():
+        kernels = cpp.kernels(level)
+        for samples in (slice(0, n), *(slice(k, k + 1) for k in range(n))):
+            problem = x_b[samples], y[samples], B[samples], R[samples]
+            got = golden.analysed(kernels, name, problem)
+            expected = whole.state, whole.status, whole.n_iter, whole.cost
+            for ours, theirs in zip(got, expected, strict=False):
+                assert ours.tobytes() == theirs[samples].tobytes(), level
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_row_of_the_identity_leaves_the_others_bits(missing) -> None:
+    small_matrix = pytest.importorskip("l63fast._kernels.numba_kernels.small_matrix")
+    kept = [i for i in range(3) if i != missing]
+    masked = B_SHAPE.copy()
+    masked[missing], masked[:, missing] = np.eye(3)[missing], np.eye(3)[missing]
+    whole, part = np.empty((3, 3)), np.empty((2, 2))
+    small_matrix.inverse(masked, 3, whole, 1.0)
+    small_matrix.inverse(B_SHAPE[np.ix_(kept, kept)].copy(), 2, part, 1.0)
+    np.testing.assert_array_equal(whole[np.ix_(kept, kept)], part)
+    np.testing.assert_array_equal(whole[missing], np.eye(3)[missing])

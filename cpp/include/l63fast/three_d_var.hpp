@@ -7,7 +7,8 @@
 //   J = 1/2 w.v + 1/2 r.R^-1 r,   w_new solves (I + A G) w_new = A v + D R^-1 r,
 // where A = D R^-1 D is Gauss-Newton, x_b + K [y - h(x) + H (x - x_b)], and
 // A = D R^-1 D - E is Newton. Newton is used where I + A G is positive; else only the
-// stabilising part of E is kept. A step that raises J is cut to a quarter.
+// stabilising part of E is kept. A step that raises J is cut to a quarter. Where a
+// determinant or the cost overflows the step is made again with the rows divided.
 #pragma once
 
 #include "l63fast/kernels.hpp"
