@@ -40,7 +40,7 @@ class Row:
     n_seeds : int
         Repetitions; intervals are over these and over trajectories.
     rank : int or None
-        Among the encoders of the case by pool, as in `verification.Standing`.
+        Among the encoders of the case by pool, as in `verification.Rank`.
     equals : str
         Encoders that it is not distinguishable from.
     over_optimum, over_optimum_low, over_optimum_high : float or None
@@ -113,8 +113,8 @@ def ranked(
     some = next(iter(case.methods.values()))[seeds[0]]
     together = Repetitions.of(means, measure="pool", **_how(some))
     return {
-        method: {"rank": standing.rank, "equals": "; ".join(standing.equals)}
-        for method, standing in together.standings(tuple(means)).items()
+        method: {"rank": found.rank, "equals": "; ".join(found.ties)}
+        for method, found in together.standings(tuple(means)).items()
     }
 
 
@@ -202,8 +202,8 @@ def _of_seeds(
             for name in dict.fromkeys((method, "3D-Var"))
         }
         together = Repetitions.of(means, measure=measure, **_how(results[0]))
-        score, (low, high) = together.score(method)
-        values |= _three(measure, score, low, high)
+        score = together.score(method)
+        values |= _three(measure, score.value, *score.ci95)
         if method == "analysis":
             found = together.compare(method, "3D-Var")
             key = "difference" if measure == "pool" else "rms_difference"
@@ -222,8 +222,8 @@ def optimum_row(case: Case, first: Result, mirror_aware: bool) -> Row:
     for measure, columns in _COLUMNS.items():
         means = np.stack([o.trajectories[:, columns[mirror_aware]] for o in optima])
         found = Repetitions.of({OPTIMUM: means}, measure=measure, **_how(first))
-        score, (low, high) = found.score(OPTIMUM)
-        values |= _three(measure, score, low, high)
+        score = found.score(OPTIMUM)
+        values |= _three(measure, score.value, *score.ci95)
     how: dict[str, Any] = {
         "method": OPTIMUM,
         "mirror_aware": mirror_aware,

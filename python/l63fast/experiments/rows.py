@@ -57,8 +57,8 @@ class Block:
 
     @property
     def encoders(self) -> list[Row]:
-        """The rows that have a rank."""
-        return [row for row in self.rows if row.rank is not None]
+        """The rows of encoders: those that are compared with 3D-Var."""
+        return [row for row in self.rows if row.difference is not None]
 
     @property
     def costs(self) -> dict[str, float]:
@@ -72,7 +72,8 @@ class Block:
     @property
     def verdict(self) -> str:
         """Which encoder is the best, and which cannot be told from it."""
-        order = sorted(self.encoders, key=lambda row: (row.rank or 0, row.pool))
+        ranked = [row for row in self.encoders if row.rank is not None]
+        order = sorted(ranked, key=lambda row: (row.rank or 0, row.pool))
         if len(order) < 2:
             return ""
         best = order[0].method

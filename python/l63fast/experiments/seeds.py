@@ -87,6 +87,10 @@ def repetitions(
     common = aligned(*methods.values())
     if not common:
         return None
-    column = MEASURES.index(measure)
-    means = {n: v[..., column] for n, v in zip(methods, common, strict=True)}
-    return Repetitions.of(means, measure=measure, **how)
+    by_measure = {
+        name: {n: v[..., i] for n, v in zip(methods, common, strict=True)}
+        for i, name in enumerate(MEASURES)
+    }
+    return Repetitions.of(
+        by_measure[measure], measure=measure, rms_means=by_measure["rms"], **how
+    )

@@ -49,8 +49,8 @@ def standings(
     if together is None:
         return {}
     return {
-        name: {"rank": standing.rank, "equals": "; ".join(standing.equals)}
-        for name, standing in together.standings(tuple(names)).items()
+        name: {"rank": found.rank or 0, "equals": "; ".join(found.ties)}
+        for name, found in together.standings(tuple(names)).items()
     }
 
 
@@ -98,8 +98,8 @@ def _score(group: Group, measure: str) -> tuple[float, float, float]:
         return float(scores[name]), float(low), float(high)
     found = _repetitions(measure, {"a": group})
     assert found is not None
-    score, (low, high) = found.score("a")
-    return score, low, high
+    score = found.score("a")
+    return (score.value, *score.ci95)
 
 
 def beside(group: Group, reference: Group | None) -> dict[str, Any]:

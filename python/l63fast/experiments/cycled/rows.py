@@ -42,8 +42,7 @@ class CycledRow:
     seed_low, seed_high : float
         Lowest and highest score of a single seed.
     rank : int
-        One more than there are methods of the case that are better, where the 95 %
-        interval of the paired difference excludes 0; 0 if they have no data in common.
+        As in `verification.Rank`; 0 without one, and if there are no data in common.
     equals : str
         The methods that it is not distinguishable from.
     rms, pool, decibel : float

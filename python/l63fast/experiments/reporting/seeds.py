@@ -36,9 +36,8 @@ def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
         assert found is not None
         scores[measure] = found.score(entry.method)
     measure = MEASURES[int(not entry.measure.endswith("rms"))]
-    score, (low, high) = scores[measure]
     single = [finish(m.mean(axis=0))[MEASURES.index(measure)] for m in means]
-    shown = [score, low, high, min(single), max(single)]
+    shown = [scores[measure].value, *scores[measure].ci95, min(single), max(single)]
     if entry.in_decibel:
         shown = [decibel(float(value)) for value in shown]
     score, low, high, seed_low, seed_high = map(float, shown)
@@ -47,8 +46,8 @@ def averaged(entry: Entry, means: Sequence[np.ndarray]) -> Entry:
         score=score,
         low=low,
         high=high,
-        rms=scores["rms"][0],
-        pool=scores["pool"][0],
+        rms=scores["rms"].value,
+        pool=scores["pool"].value,
         blocks=blocks,
         numbers={
             **entry.numbers,
