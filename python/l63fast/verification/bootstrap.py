@@ -157,8 +157,7 @@ def left_out_means(values: np.ndarray) -> np.ndarray:
         The mean over data sets of their means, one of which lacks a trajectory. Of data
         sets with a single trajectory the whole set is left out.
     """
-    if values.shape[1] == 1:
-        values = values.reshape(1, -1, values.shape[2])
+    values = _in_sets(values)
     n_data, n, n_columns = values.shape
     if n == 1:
         return np.full((1, n_columns), np.nan)
@@ -168,12 +167,18 @@ def left_out_means(values: np.ndarray) -> np.ndarray:
     return np.asarray(without.reshape(-1, n_columns))
 
 
+def _in_sets(values: np.ndarray) -> np.ndarray:
+    """Return data sets of a single trajectory each as one set of all of these."""
+    return values.reshape(1, -1, values.shape[2]) if values.shape[1] == 1 else values
+
+
 def rare_losses(values: np.ndarray) -> np.ndarray:
     """Return whether few trajectories make the mean (n_columns,) of bool.
 
     So it is where trajectory means (n_data, n_trajectories, n_columns), around the mean
     of their data set, have a skewness above 2, or where some, not all, are not finite.
     """
+    values = _in_sets(values)
     finite = np.isfinite(values)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         apart = values - values.mean(axis=1, keepdims=True)

@@ -144,7 +144,7 @@ class Repetitions:
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
         values = _together("means", means)
-        times = values if measure == "rms" else _times(rms_means, means, values.shape)
+        times = means if measure == "rms" else rms_means
         seed = _checks.seed("seed", seed)
         finish = np.sqrt if measure == "pool" else np.asarray
         trajectories = values.mean(axis=1)  # over trainings, (n_data, n, n_methods)
@@ -155,9 +155,7 @@ class Repetitions:
             finish(_resampled(values, n_bootstrap, seed)),
             finish(left_out_means(trajectories)),
             finish(medians),
-            np.full(len(means), np.nan)
-            if times is None
-            else lost(times).mean((0, 1, 2)),
+            _shares_lost(times, tuple(means), values.shape),
             rare_losses(trajectories),
             *values.shape[:2],
         )
@@ -185,10 +183,12 @@ class Repetitions:
         """Return the best of some methods, then those not distinguishable from it.
 
         By their 95 % intervals of the paired difference to the best, in the order of
-        their scores. Methods without a rank are left out.
+        their scores. Methods without a rank are left out; where one of them scores
+        lower than all others, the best is not known, and there is none.
         """
         first, *others = self._ranked(names) or (None,)
-        if first is None:
+        scores = self.scores[[self.names.index(name) for name in names]]
+        if first is None or np.nanmin(scores) < self.scores[self.names.index(first)]:
             return ()
         return (first, *(name for name in others if self._is_tie(first, name)))
 
@@ -232,25 +232,25 @@ class Repetitions:
         return not (low > 0.0 or high < 0.0)
 
 
-def _times(
+def _shares_lost(
     rms_means: Mapping[str, np.ndarray] | None,
-    means: Mapping[str, np.ndarray],
+    names: tuple[str, ...],
     shape: tuple[int, ...],
-) -> np.ndarray | None:
-    """Return what says which trajectories are lost, in the shape of `_together`."""
+) -> np.ndarray:
+    """Return the share of lost trajectories of each method; NaN where unknown."""
     if rms_means is None:
-        return None
-    if list(rms_means) != list(means):
+        return np.full(len(names), np.nan)
+    if set(rms_means) != set(names):
         raise ArgumentValueError(
-            f"rms_means: expected the methods of means, {', '.join(means)}, "
+            f"rms_means: expected the methods of means, {', '.join(names)}, "
             f"got {', '.join(rms_means) or 'none'}"
         )
-    times = _together("rms_means", rms_means)
+    times = _together("rms_means", {name: rms_means[name] for name in names})
     if times.shape != shape:
         raise ArgumentValueError(
             f"rms_means: expected {shape[:-1]} of each method, got {times.shape[:-1]}"
         )
-    return times
+    return np.asarray(lost(times).mean(axis=(0, 1, 2)))
 
 
 def _together(argument: str, means: Mapping[str, np.ndarray]) -> np.ndarray:
