@@ -13,7 +13,7 @@ from l63fast.experiments.cell import run_cell
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.presets import PRESETS, experiment_from_tables
 from l63fast.experiments.problem import Problem
-from l63fast.learning.loop import torch_threads
+from l63fast.learning.pinned import pinned
 
 MODELS: Final = ("mlp", "gru", "lstm")
 FASTER: Final = 1.4
@@ -41,7 +41,7 @@ def test_cells_an_hour(benchmark, record, cells, model, tmp_path):
     twin = open_or_make(cell.data, data)
     problem = Problem.prepare(twin, cell)
     splits = [problem.samples(name) for name in ("train", "val", "test")]
-    with torch_threads(1):
+    with pinned():
 
         def both() -> tuple[float, float, float, float]:
             start = process_time()

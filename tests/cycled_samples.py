@@ -8,6 +8,8 @@ from typing import Any
 from l63fast.experiments.config import merged
 from l63fast.experiments.cycled.experiment import CycledExperiment
 from l63fast.experiments.cycled.reading import experiment_from_tables
+from l63fast.experiments.source import Source
+from l63fast.experiments.tables import Summary
 
 TINY: dict[str, Any] = {
     "data": {"operator": "xyz", "n_train": 6, "n_val": 4, "n_test": 5},
@@ -28,3 +30,9 @@ def tiny_cycled(*without: str, **tables: dict[str, Any]) -> CycledExperiment:
     if "operators" in all_tables.get("experiment", {}):
         del all_tables["data"]["operator"]
     return experiment_from_tables("tiny", all_tables, source="a test")
+
+
+def rows_of(results: list[Any]) -> dict[str, Any]:
+    """Return the row of each method of a single case, by its key, best first."""
+    [rows] = Summary(Source.of(results)).cases
+    return {row.method: row for row in rows}

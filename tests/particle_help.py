@@ -14,7 +14,7 @@ from l63fast.lorenz63 import Lorenz63, simulate, spin_up
 MASK = 0xFFFFFFFF
 
 # The hash of what `golden_bits` does; a new one goes here after an intended change.
-GOLDEN: Final = "796ca197c6943cbfc395abfa293511ea58a91795c1fcb5460ee09289dc35804e"
+GOLDEN: Final = "354a3eeeac05a037d42706e4d79d9f7ca2e5fb40a5905253f53e0d629d286d98"
 
 JOB = FilterJob(
     n_steps=None,

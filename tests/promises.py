@@ -60,6 +60,10 @@ CLUSTER: Final = {
     "D2": "a poisoned task is named, the rest finishes",
     "D3": "closed by default: loopback only, no dashboard",
 }
+PROCESS: Final = {
+    "G1": "no call changes what belongs to the process or the thread",
+    "G2": "no setting of the process or the thread changes a result",
+}
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",
     "I02": "environment variables with nonsense",
@@ -89,6 +93,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Models": MODELS,
     "Leakage": LEAKAGE,
     "Cluster": CLUSTER,
+    "Process": PROCESS,
     "Bad input": BAD_INPUT,
 }
 PROMISES: Final = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cycled_samples import tiny_cycled
-from l63fast.experiments.reporting import write_report
+from l63fast.experiments.report import write_report
 from l63fast.experiments.runner import run_experiment
 
 __all__ = ["CASES", "experiment_with_report"]

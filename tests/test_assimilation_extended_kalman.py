@@ -167,7 +167,19 @@ def test_a_trajectory_that_diverges_is_kept_and_marked(twin):
     assert np.isnan(result.analysis[3]).all()
     others = np.arange(20) != 3
     np.testing.assert_array_equal(result.analysis[others], healthy.analysis[others])
-    assert (result.status[others] == Status.CONVERGED).all()
+    np.testing.assert_array_equal(result.status[others], healthy.status[others])
+    assert (result.status[others] != Status.NON_FINITE).all()
+
+
+def test_a_filter_that_has_lost_the_truth_says_so(twin):
+    truth = twin.test.truth_at_observations
+    scheme = ExtendedKalman("xyz", B, twin.R, inflation=1.3)
+    start = twin.test.initial_state
+    healthy = run_cycles(scheme, twin, initial=start)
+    assert (healthy.status == Status.CONVERGED).mean() > 0.95
+    lost = run_cycles(replace(scheme, inflation=0.3), twin, initial=-start)
+    assert rms(lost.analysis, truth) > 5.0
+    assert (lost.status == Status.DIVERGED).mean() > 0.5
 
 
 def test_a_covariance_that_overflows_is_marked():

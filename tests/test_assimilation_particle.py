@@ -126,7 +126,7 @@ def test_a_whole_run_is_its_cycles_one_by_one(twin, backend, settings):
     scheme = ParticleFilter(
         operator="xyz", B=B, R=twin.R, n_particles=60, backend=backend, **settings
     )
-    cycled = run_cycles(scheme, twin)
+    cycled = run_cycles(scheme, twin, imperfect_model="Q" in settings)
     background = np.tile(twin.climatology.mean, (20, 1))
     state = scheme.initial(background, _random.generator(0, "scheme", "test"))
     _, analysis = scheme.run(state, twin.test.observations, 25)
@@ -229,9 +229,36 @@ def test_particles_that_have_lost_the_truth_find_it_again_and_say_so(twin, backe
     assert np.median(errors[:, 10:]) < 0.4
     stubborn = replace(scheme, rescue=False)
     result = run_cycles(stubborn, twin, initial=lost, n_cycles=30)
-    assert (result.status == Status.CONVERGED).all()
-    assert np.sqrt(((result.analysis - truth) ** 2).mean(axis=-1)).max() > 10
-    assert errors.mean() < np.sqrt(((result.analysis - truth) ** 2).mean(-1)).mean()
+    without = np.sqrt(((result.analysis - truth) ** 2).mean(axis=-1))
+    assert without.max() > 10
+    assert errors.mean() < without.mean()
+    # Most of those that never find it again say so, though nobody helps them.
+    still_lost = without[:, 10:].mean(axis=1) > 5
+    said = (result.status[:, 10:] == Status.DIVERGED).any(axis=1)
+    assert said[still_lost].mean() > 0.8
+    assert still_lost.sum() >= 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rescue_moves_particles_no_further_than_the_forecast_is_uncertain(backend):
+    """Cubes of the state are so exact that few particles are near the observation.
+
+    Its misfit is thousands of observation errors and yet a small part of the forecast's
+    spread: the analysis must not become worse than the forecast it started from.
+    """
+    data = TwinExperiment.generate(
+        TwinSettings(operator="x3y3z3", n_train=2, n_val=1, n_test=10, n_steps=500,
+                     steps_per_cycle=5, sigma=8**0.5, save_every=5, Q=0.01)
+    )  # fmt: skip
+    scheme = ParticleFilter(
+        operator="x3y3z3", B=2 * np.eye(3), R=data.R, Q=data.Q, n_particles=1000,
+        backend=backend,
+    )  # fmt: skip
+    initial = data.test.initial_state
+    result = run_cycles(scheme, data, initial=initial, burn_in=20)
+    truth = data.test.truth_at_observations[:, result.scored]
+    assert (result.status == Status.DIVERGED).mean() > 0.02
+    assert rms(result.analysis, truth) < 0.2  # 0.1 is the noise of each interval
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.three_d_var import ThreeDVar, variational_cost
+from l63fast.assimilation.three_d_var import ThreeDVar, three_d_var, variational_cost
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast, mirror, spin_up, symmetrised
 from l63fast.observation import ObservationOperator
@@ -70,6 +70,24 @@ def test_cost_refuses_what_is_no_problem():
         variational_cost(
             background, background.astype("f4"), observation, operator, B=B, R=R
         )
+
+
+@pytest.mark.parametrize("call", [variational_cost, three_d_var])
+def test_covariances_are_refused_by_name_where_float32_makes_them_none(call):
+    background = np.ones((2, 3), np.float32)
+    states = [background] * (2 if call is variational_cost else 1)
+    y, good = np.ones((2, 1), np.float32), {"B": np.eye(3), "R": np.eye(1)}
+    for name, tiny in (("B", 1e-50 * np.eye(3)), ("R", 1e-50 * np.eye(1))):
+        with pytest.raises(ArgumentValueError, match=f"{name}: .* in float32, got"):
+            call(*states, y, "x", **{**good, name: tiny})
+
+
+def test_cost_calls_a_matrix_singular_in_its_own_words():
+    # Its determinant is 0, but rounding makes its smallest eigenvalue 4e-17.
+    singular = np.array([[1.0, 2.0, 0.0], [2.0, 13.0, 3.0], [0.0, 3.0, 1.0]])
+    state = np.ones((1, 3))
+    with pytest.raises(ArgumentValueError, match="R: expected a positive definite"):
+        variational_cost(state, state, state, "xyz", B=np.eye(3), R=singular)
 
 
 @pytest.mark.parametrize("name", ["x", "y", "xy", "xyz", "xz"])

@@ -236,6 +236,34 @@ def test_bad_covariances_are_refused(value, error, message):
         covariance(value)
 
 
+def test_a_covariance_is_checked_as_the_kernel_gets_it():
+    float32 = np.dtype(np.float32)
+    for tiny in (1e-50 * np.eye(2), np.diag([1.0, 1e-50])):
+        covariance(tiny)
+        message = "name: expected a positive definite matrix in float32, got smallest"
+        with pytest.raises(ArgumentValueError, match=message):
+            covariance(tiny, dtype=float32)
+        covariance(tiny, dtype=float32, semidefinite=True)
+    with pytest.raises(
+        ArgumentValueError, match=r"name: .* within float32, got 1e\+50"
+    ):
+        covariance(1e50 * np.eye(2), dtype=float32)
+    nearly_singular = [[1.0, 1 - 1e-9], [1 - 1e-9, 1.0]]
+    covariance(nearly_singular)
+    with pytest.raises(ArgumentValueError, match="definite matrix in float32"):
+        covariance(nearly_singular, dtype=float32)
+
+
+def test_a_matrix_is_symmetric_by_its_own_measure():
+    skew = [[1.0, 0.9], [-0.9, 1.0]]
+    for large in (1e12 * np.eye(2), np.eye(2)):
+        with pytest.raises(ArgumentValueError, match=r"symmetric.* up to 1\.8"):
+            covariance([large, skew, large, large, large])
+    negative = np.diag([1.0, -1e-9])
+    with pytest.raises(ArgumentValueError, match="semidefinite matrix, got"):
+        covariance([1e12 * np.eye(2), negative], shape=(2,), semidefinite=True)
+
+
 @given(st.lists(st.floats(-1.0, 1.0), min_size=9, max_size=9), st.integers(-8, 8))
 @settings(max_examples=200, deadline=None)
 def test_only_positive_definite_matrices_pass(entries, exponent):

@@ -297,6 +297,28 @@ def test_doctor_says_what_runs_and_why(l63fast: Command) -> None:
     assert run.code == 0
     for word in ("backend", "instruction set", "reason", "threads", "torch", "numpy"):
         assert f"\n{word} " in f"\n{run.out}"
+    assert "\ndenormals       kept\n" in run.out
+    assert "\ngolden forecast the expected bits\n" in run.out
+
+
+def test_doctor_fails_where_numbers_are_wrong(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l63fast.cli.doctor.FORECAST_BITS", "0" * 16)
+    run = l63fast("doctor")
+    assert run.code == 1
+    assert "\ngolden forecast other bits (" in run.out
+    assert run.err.startswith("error: golden forecast: expected the bits 0000")
+    torch = pytest.importorskip("torch")
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormal numbers")
+    try:
+        run = l63fast("doctor")
+    finally:
+        torch.set_flush_denormal(False)
+    assert run.code == 1
+    assert "\ndenormals       flushed to zero\n" in run.out
+    assert run.err.startswith("error: denormals: expected them to be kept")
 
 
 def test_help_imports_no_heavy_library() -> None:

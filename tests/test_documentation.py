@@ -8,7 +8,7 @@ import l63fast
 from pages import page
 
 KINDS = ("function", "class", "exception")
-PAGES = ("system", "schemes", "encoders", "errors")
+PAGES = ("system", "schemes", "encoders", "errors", "experiments")
 LINES = [line for name in PAGES for line in page(f"reference/{name}").splitlines()]
 
 

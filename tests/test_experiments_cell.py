@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from experiment_samples import contents, tiny_cell
-from l63fast.errors import DataFileError, ResultError
+from l63fast.errors import ArgumentValueError, DataFileError, ResultError
 from l63fast.experiments import figures
 from l63fast.experiments import problem as problem_module
 from l63fast.experiments.again import evaluate_again
@@ -217,10 +217,20 @@ def test_evaluating_on_other_data(finished: Path, tmp_path: Path) -> None:
     metrics, verdict = evaluate_again(finished, data=tmp_path / "other", split="val")
     assert "was not trained on" in verdict
     assert metrics["split"] == "val"
-    x = tiny_cell(data={"operator": "x"})
-    TwinExperiment.generate(x.data).save(tmp_path / "x")
-    with pytest.raises(ResultError, match="observed by 'x'"):
-        evaluate_again(finished, data=tmp_path / "x")
+    for name, change, message in (
+        ("x", {"operator": "x"}, "operator 'x' as in the data, got operator 'xy'"),
+        (
+            "half",
+            {"steps_per_cycle": 5},
+            r"interval 0\.05 as in the data, got interval",
+        ),
+    ):
+        TwinExperiment.generate(tiny_cell(data=change).data).save(tmp_path / name)
+        with pytest.raises(ArgumentValueError, match=message):
+            evaluate_again(finished, data=tmp_path / name)
+    TwinExperiment.generate(tiny_cell(data={"sigma": 2.0}).data).save(tmp_path / "loud")
+    _, verdict = evaluate_again(finished, data=tmp_path / "loud")
+    assert verdict.endswith("not trained on; trained for R 1 I instead of 4 I")
 
 
 @pytest.mark.usefixtures("weights_only")

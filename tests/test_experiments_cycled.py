@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cycled_samples import tiny_cycled
+from cycled_samples import rows_of, tiny_cycled
 from experiment_samples import contents
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.particle import ParticleFilter
@@ -26,11 +26,11 @@ from l63fast.experiments.cycled.problem import CycledProblem
 from l63fast.experiments.cycled.published import PUBLISHED, published_for, verdict
 from l63fast.experiments.cycled.reading import experiment_from_tables
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.rows import cycled_rows
-from l63fast.experiments.cycled.table import blocks, caption, markdown_blocks
 from l63fast.experiments.cycled.tuning import TunedResult, tuning_of
 from l63fast.experiments.presets import PRESETS, with_preset
 from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.source import Source
+from l63fast.experiments.tables import Summary, caption, markdown
 from l63fast.twin import TwinExperiment
 from l63fast.verification import score
 
@@ -232,61 +232,61 @@ def test_a_finished_cell_is_kept_on_resume_and_others_are_refused(
 def test_one_case_has_two_tables_with_all_methods(
     done: tuple[Path, list[CycledResult]],
 ) -> None:
-    rows = cycled_rows(done[1])
-    scores, claims = blocks(rows)
-    best_first = sorted(rows, key=lambda row: row.score)
-    assert scores.header == ("rank", "method", "rms", "95 %", "pool")
-    assert [row[1] for row in scores.rows] == [row.method for row in best_first]
-    assert [row[0] for row in claims.rows] == [row.method for row in best_first]
-    assert claims.rows[-1][1] == ""  # optimal interpolation claims no spread
-    assert "optimum" not in caption(done[1]).partition("First column")[0]
-    text = markdown_blocks(done[1])
-    assert all(f"| {row.method} |" in text for row in rows)
+    rows = rows_of(done[1])
+    summary = Summary(Source.of(done[1]))
+    scores, claims = markdown(summary).split("**claims and costs**")
+    assert "| rank | method | rmse_a | 95 % | rmse_pooled_a |\n" in scores
+    order = [scores.index(f"| {row.label} |") for row in rows.values()]
+    assert order == sorted(order)
+    assert all(f"| {row.label} |" in claims for row in rows.values())
+    assert "| optimal interp. |  |" in claims  # it claims no spread
+    assert "/ optimum" not in caption(summary)
 
 
 def test_several_cases_stand_in_rows(tmp_path: Path) -> None:
-    axes = {"operators": ["x", "x2"], "sigmas": [1.0, 0.5]}
+    axes = {"operators": ["x", "x2"], "sigmas": [1.0, 0.5, 0.2]}
     outcome = run_experiment(tiny_cycled("enkf", experiment=axes), tmp_path)
-    assert outcome.summary is not None
-    [scores] = blocks(cycled_rows(outcome.results))  # no ratios without an optimum
-    assert scores.header == ("observed", "sigma", "every", "oi", "pf")
-    assert [row[:2] for row in scores.rows] == [
-        ("x", "1"),
-        ("x", "0.5"),
-        ("x² (mirror-aware)", "1"),
-        ("x² (mirror-aware)", "0.5"),
+    assert outcome.report is not None
+    text = markdown(Summary(Source.of(outcome.results)))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    titles = lines[0].strip("| ").split(" | ")
+    assert titles[:2] == ["observed", "σ"]
+    assert sorted(titles[2:]) == ["best", "oi", "pf"]
+    assert [tuple(line.split(" | ")[:2]) for line in lines[2:]] == [
+        *(("| x", sigma) for sigma in ("0.2", "0.5", "1")),
+        *(("| x²", sigma) for sigma in ("0.2", "0.5", "1")),
     ]
-    rows = list(
-        csv.DictReader(io.StringIO((outcome.summary / "summary.csv").read_text()))
-    )
-    assert len(rows) == 8
-    assert {row["measure"] for row in rows} == {"rms", "mirror-aware rms"}
-    assert (outcome.summary / "scores.png").stat().st_size > 10_000
+    table = outcome.report / "tables" / "scores.csv"
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert len(rows) == 12
+    assert {(row["operator"], row["mirror_aware"]) for row in rows} == {
+        ("x", "False"),
+        ("x2", "True"),
+    }
 
 
 def test_a_scheme_that_diverges_says_so(tmp_path: Path) -> None:
     lost = {"enkf": {"scheme": "enkf", "n_members": 4, "inflation": 1e200}}
     experiment = tiny_cycled("pf", "oi", methods=lost)
     [result] = run_experiment(experiment, tmp_path).results
-    [row] = cycled_rows([result])
+    row = rows_of([result])["enkf"]
     assert math.isnan(row.score)
     assert row.diverged == 1.0
-    scores, _ = blocks([row])
-    assert scores.header == ("method", "rms")
-    assert scores.rows[0][1] == "diverged"
+    assert row.rank is None
+    text = markdown(Summary(Source.of([result])))
+    assert f"| {row.label} | diverged |" in text
 
 
 def test_decibels_are_of_the_pool(tmp_path: Path) -> None:
     experiment = tiny_cycled("pf", "enkf", experiment={"measure": "decibel"})
     [result] = run_experiment(experiment, tmp_path).results
-    [row] = cycled_rows([result])
+    row = rows_of([result])["oi"]
     pool = result.metrics["scores"]["pool"]
     assert row.score == pytest.approx(20.0 * math.log10(pool))
     low, high = result.metrics["scores"]["ci95"]["pool"]
     assert (row.low, row.high) == pytest.approx(
         (20.0 * math.log10(low), 20.0 * math.log10(high))
     )
-    assert row.measure == "dB"
 
 
 def test_the_optimum_is_doubled_until_its_score_settles(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> N
         assert curve[best] == min(curve.values()) == metrics["tuning"]["score"]
         assert "test" not in metrics["data"]
     assert tuning.kind.run(tuning.cells()[0], folder / "data" / "xyz", tmp_path / "new")
-    table = (folder / "summary" / "table.md").read_text()
+    table = (folder / "report" / "table.md").read_text()
     assert "particles, N=30" in table
     # The experiment itself, with the number left open, finds the same one.
     opened = dataclasses.replace(experiment.methods["enkf"], inflation=None)

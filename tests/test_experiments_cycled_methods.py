@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cycled_samples import tiny_cycled
+from cycled_samples import rows_of, tiny_cycled
 from l63fast.errors import ConfigurationError
 from l63fast.experiments import runner
 from l63fast.experiments.cycled.cell import problem_of
 from l63fast.experiments.cycled.methods import method_from_table
 from l63fast.experiments.cycled.prepared import Prepared
 from l63fast.experiments.cycled.problem import CycledProblem
-from l63fast.experiments.cycled.rows import cycled_rows
-from l63fast.experiments.cycled.table import blocks
 from l63fast.experiments.cycled.tuning import tuning_of
 from l63fast.experiments.runner import run_experiment
 from l63fast.twin import TwinExperiment
@@ -130,10 +128,11 @@ def test_scores_and_claims_of_a_mirror_blind_operator(tmp_path: Path) -> None:
     judged = nearer(cycles.analysis, truth)
     skill = spread_skill(judged, cycles.spread, truth, n_bootstrap=50)
     assert result.metrics["spread"]["ratio"] == skill.ratio
-    rows = {row.key: row for row in cycled_rows(list(results.values()))}
+    rows = rows_of(list(results.values()))
     columns = [results[key].trajectories["mirror_square"] for key in ("4dvar", "best")]
-    assert rows["4dvar"].over_optimum == compare(*columns).ratio
-    assert rows["4dvar"].measure == "mirror-aware rms"
+    expected = compare(*columns).ratio
+    assert rows["4dvar"].ratio_to_optimum == pytest.approx(expected, rel=1e-12)
+    assert rows["4dvar"].mirror_aware
 
 
 def test_a_diverged_score_in_decibels_is_not_a_number(tmp_path: Path) -> None:
@@ -141,17 +140,46 @@ def test_a_diverged_score_in_decibels_is_not_a_number(tmp_path: Path) -> None:
     experiment = tiny_cycled(
         "pf", "oi", methods=lost, experiment={"measure": "decibel"}
     )
-    [row] = cycled_rows(run_experiment(experiment, tmp_path).results)
-    assert np.isnan([row.score, row.low, row.decibel]).all()
-    assert blocks([row])[0].rows[0][1] == "diverged"
+    outcome = run_experiment(experiment, tmp_path)
+    row = rows_of(outcome.results)["enkf"]
+    assert np.isnan([row.score, row.low]).all()
+    assert outcome.report is not None
+    assert " diverged |" in (outcome.report / "tables" / "table.md").read_text()
 
 
 def test_methods_of_one_label_are_told_apart(tmp_path: Path) -> None:
     twice = {"a": {"scheme": "oi"}, "b": {"scheme": "oi"}}
     experiment = tiny_cycled("enkf", "pf", methods=twice)
-    rows = cycled_rows(run_experiment(experiment, tmp_path).results)
-    names = [row.method for row in rows]
-    assert names == [f"optimal interp. [{key}]" for key in ("oi", "a", "b")]
+    rows = rows_of(run_experiment(experiment, tmp_path).results)
+    assert {key: row.label for key, row in rows.items()} == {
+        key: f"optimal interp. [{key}]" for key in ("oi", "a", "b")
+    }
+
+
+def test_every_setting_of_a_filter_reaches_it(problem: CycledProblem) -> None:
+    table = {"scheme": "enkf", "n_members": 3, "variant": "finite_size"}
+    finite_size = prepared(problem, **table, inflation=1.0, prior_certainty=2.0).scheme
+    assert (finite_size.n_members, finite_size.prior_certainty) == (3, 2.0)
+    for rescue in (True, False):
+        bootstrap = {"scheme": "pf", "n_particles": 9, "regularisation": 1.0}
+        optimum = {"scheme": "optimum", "n_particles": 9, "max_particles": 9}
+        for table in (bootstrap, optimum):
+            assert prepared(problem, **table, rescue=rescue).scheme.rescue is rescue
+
+
+def test_methods_that_rescue_report_the_share_of_it(tmp_path: Path) -> None:
+    few = {"scheme": "pf", "n_particles": 30, "regularisation": 1.0}
+    experiment = tiny_cycled(
+        "enkf",
+        methods={"pf": few, "stubborn": {**few, "rescue": False}},
+        data={"operator": "x3y3z3", "steps_per_cycle": 5, "Q": 0.01},
+    )
+    results = run_experiment(experiment, tmp_path).results
+    found = {result.settings.key: result.metrics for result in results}
+    share = found["pf"]["status"]["diverged"] / (5 * 20)
+    assert found["pf"]["rescued"] == share > 0.05
+    assert found["stubborn"]["status"]["diverged"] > 0
+    assert "rescued" not in {**found["stubborn"], **found["oi"]}
 
 
 def test_a_model_error_matrix_is_the_same_the_second_time(tmp_path: Path) -> None:
@@ -206,7 +234,7 @@ def test_a_tuning_is_kept_on_resume_unless_its_data_or_versions_changed(
     ("tables", "message"),
     [
         ({"experiment": {"sigmas": [1.00000001, 1.00000002]}}, "sigmas: expected err"),
-        ({"methods": {"summary": {"scheme": "oi"}}}, "methods.summary: expected anoth"),
+        ({"methods": {"report": {"scheme": "oi"}}}, "methods.report: expected anoth"),
         ({"methods": {"a": {"scheme": ["oi"]}}}, r"methods.a.scheme: expected one of"),
     ],
 )

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cycled_samples import tiny_cycled
+from cycled_samples import rows_of, tiny_cycled
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled.reading import experiment_from_tables
-from l63fast.experiments.cycled.rows import cycled_rows
-from l63fast.experiments.cycled.table import markdown_blocks
 from l63fast.experiments.presets import with_preset
-from l63fast.experiments.reporting.source import Source
-from l63fast.experiments.reporting.subject import Subject
 from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.source import Source
+from l63fast.experiments.tables import Summary, markdown
 from l63fast.learning import export
 
 
@@ -38,8 +36,8 @@ def test_one_row_for_all_seeds_and_a_rank(tmp_path: Path) -> None:
     experiment = tiny_cycled("pf", experiment={"seeds": [0, 1, 2]})
     outcome = run_experiment(experiment, tmp_path)
     assert outcome.failures == {}
-    rows = {row.key: row for row in cycled_rows(outcome.results)}
-    assert {row.n_seeds for row in rows.values()} == {3}
+    rows = rows_of(outcome.results)
+    assert {row.n_data for row in rows.values()} == {3}
     scores = [
         r.metrics["scores"]["rms"] for r in outcome.results if r.settings.key == "enkf"
     ]
@@ -47,15 +45,12 @@ def test_one_row_for_all_seeds_and_a_rank(tmp_path: Path) -> None:
     assert rows["enkf"].low < rows["enkf"].score < rows["enkf"].high
     # Optimal interpolation is worse than an ensemble by far more than seeds differ.
     assert (rows["enkf"].rank, rows["oi"].rank) == (1, 2)
-    assert rows["enkf"].seed_low == pytest.approx(min(scores))
-    assert rows["enkf"].seed_high == pytest.approx(max(scores))
-    text = markdown_blocks(outcome.results)
-    assert "; means over 3 seeds of data and training. rms:" in text
-    assert "bootstrap over seeds and trajectories" in text
-    summary = tmp_path / "tiny" / "summary"
-    rows_of_csv = csv.DictReader(io.StringIO((summary / "summary.csv").read_text()))
-    assert [row["n_seeds"] for row in rows_of_csv] == ["3", "3"]
-    assert (summary / "scores.png").stat().st_size > 10_000
+    text = markdown(Summary(Source.of(outcome.results)))
+    assert "; means over 3 sets of data. rmse_a:" in text
+    assert outcome.report is not None
+    table = outcome.report / "tables" / "scores.csv"
+    found = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [row["n_data"] for row in found] == ["3", "3"]
 
 
 def test_trainings_are_repeated_on_the_same_data() -> None:
@@ -106,37 +101,33 @@ def test_trainings_are_one_row_beside_the_same_filter(
     )
     outcome = run_experiment(experiment, tmp_path)
     assert outcome.failures == {}
-    rows = {row.key: row for row in cycled_rows(outcome.results)}
-    assert list(rows) == ["oi", "best", "gru"]
-    assert [rows[key].n_seeds for key in rows] == [1, 1, 2]
+    rows = rows_of(outcome.results)
+    assert set(rows) == {"oi", "best", "gru"}
+    assert {key: row.n_trainings for key, row in rows.items()} == {
+        **{"oi": 0, "best": 0, "gru": 2}
+    }
     results = {result.settings.key: result for result in outcome.results}
     square = {key: r.trajectories["square"].mean() for key, r in results.items()}
     assert square["gru-t0"] != square["gru-t1"]
     pool = ((square["gru-t0"] + square["gru-t1"]) / 2) ** 0.5
-    assert rows["gru"].pool == pytest.approx(pool)
-    assert rows["gru"].over_optimum == pytest.approx(pool / square["best"] ** 0.5)
-    assert rows["gru"].over_optimum_low < rows["gru"].over_optimum
-    assert rows["oi"].rank >= 1
-    text = markdown_blocks(outcome.results)
-    assert "; means over 2 trainings. rms:" in text
-    # The report shows the same rows.
-    source = Source.open(tmp_path / "tiny")
-    entries = {entry.method: entry for entry in Subject.of(source).entries}
-    assert entries["GRU, carried"].score == pytest.approx(rows["gru"].score)
-    assert entries["GRU, carried"].numbers["n_seeds"] == 2.0
-    ratio = entries["GRU, carried"].against(entries["optimum"], pool=True)
-    assert ratio.ratio_ci95 == (
-        rows["gru"].over_optimum_low,
-        rows["gru"].over_optimum_high,
-    )
+    assert rows["gru"].rmse_pooled_a == pytest.approx(pool)
+    ratio = pool / square["best"] ** 0.5
+    assert rows["gru"].ratio_to_optimum == pytest.approx(ratio)
+    assert rows["gru"].ratio_to_optimum_low < ratio
+    text = markdown(Summary(Source.of(outcome.results)))
+    assert "; means over 2 trainings. rmse_a:" in text
+    # What is read from the folder is the same.
+    again = rows_of(Source.open(tmp_path / "tiny").results)
+    assert str(again["gru"]) == str(rows["gru"])  # NaN among the numbers
 
 
 def test_what_cannot_be_told_apart_is_said(tmp_path: Path) -> None:
-    # Two filters of the same size with other random numbers.
-    again = {"again": {"scheme": "pf", "n_particles": 31, "regularisation": 1.5}}
+    # Two filters that differ in nothing that matters.
+    pf = {"scheme": "pf", "n_particles": 30, "regularisation": 1.5}
+    again = {"again": {**pf, "threshold": 0.2001}}
     outcome = run_experiment(tiny_cycled("enkf", methods=again), tmp_path)
-    rows = {row.key: row for row in cycled_rows(outcome.results)}
-    assert rows["pf"].ties == rows["again"].method
+    rows = rows_of(outcome.results)
+    assert rows["pf"].ties == ("again",)
     assert rows["oi"].rank == 3
-    said = f"Not distinguishable: {rows['pf'].method} and {rows['again'].method}."
-    assert said in markdown_blocks(outcome.results)
+    text = markdown(Summary(Source.of(outcome.results)))
+    assert all(f"| 1= | {rows[key].label} |" in text for key in ("pf", "again"))

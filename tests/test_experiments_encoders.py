@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cycled_samples import tiny_cycled
+from cycled_samples import rows_of, tiny_cycled
 from experiment_samples import contents
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled import cell as cell_module
 from l63fast.experiments.cycled.cell import problem_of
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.rows import cycled_rows
 from l63fast.experiments.runner import run_experiment
 from l63fast.learning import cycled_training
 from l63fast.learning.checkpoint import CHECKPOINT
@@ -49,7 +48,8 @@ def test_an_encoder_is_trained_cycled_and_exported(tmp_path: Path) -> None:
     assert outcome.failures == {}
     twin = TwinExperiment.load(tmp_path / "tiny" / "data" / "xyz")
     truth = twin.test.truth_at_observations[:, 5:]
-    for result, row in zip(outcome.results, cycled_rows(outcome.results), strict=True):
+    rows = rows_of(outcome.results)
+    for result in outcome.results:
         folder = tmp_path / "tiny" / result.settings.key
         problem = problem_of(result.settings, twin)
         scheme = NeuralAnalysis(load_encoder(folder), **problem.model)
@@ -57,10 +57,10 @@ def test_an_encoder_is_trained_cycled_and_exported(tmp_path: Path) -> None:
         assert result.metrics["scores"]["rms"] == rms(cycled.analysis, truth)
         assert result.metrics["training"]["epochs"] == 2
         assert result.metrics["training"]["updates"] == 4
-        rows = list(csv.DictReader(io.StringIO((folder / "history.csv").read_text())))
-        assert [row["epoch"] for row in rows] == ["1", "2"]
-        assert row.training_seconds > 0.0
-        assert np.isnan(row.spread)
+        epochs = list(csv.DictReader(io.StringIO((folder / "history.csv").read_text())))
+        assert [epoch["epoch"] for epoch in epochs] == ["1", "2"]
+        assert rows[result.settings.key].training_seconds > 0.0
+        assert np.isnan(rows[result.settings.key].spread_ratio)
     labels = [result.metrics["label"] for result in outcome.results]
     assert labels == ["GRU, carried", "MLP, L=3"]
 
@@ -90,8 +90,8 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     stopped_and_not = []
     for name in ("whole", "again"):
         result = CycledResult.open(tmp_path / name / "tiny" / "gru")
-        stopped_and_not += [row.training_resumed for row in cycled_rows([result])]
-    assert stopped_and_not == [False, True]
+        stopped_and_not.append(rows_of([result])["gru"].resumed)
+    assert stopped_and_not == [0.0, 1.0]
     whole, again = (tmp_path / name / "tiny" / "gru" for name in ("whole", "again"))
     assert contents(again) == contents(whole)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from copy import deepcopy
 from itertools import pairwise
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiment_samples import TINY, contents
-from l63fast.errors import ConfigurationError, ResultError
+from l63fast.errors import ConfigurationError
 from l63fast.experiments import calibration, runner
 from l63fast.experiments.calibration import expected_seconds
 from l63fast.experiments.cell import run_cell
@@ -31,9 +29,9 @@ from l63fast.experiments.presets import (
     experiment_from_tables,
     with_preset,
 )
-from l63fast.experiments.result import Result
-from l63fast.experiments.rows import blocks_of
 from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.source import Source
+from l63fast.experiments.tables import Summary
 from l63fast.twin import TwinExperiment
 
 
@@ -171,8 +169,8 @@ def test_some_cells_alone_and_then_the_others(
     names = [result.metrics["cell"] for result in outcome.results]
     assert names == ["mlp_x_s0.5", "mlp_x_s1", "gru_x_s1"]
     assert contents(tmp_path / "tiny" / "gru_x_s1") == before
-    matrix_text = (tmp_path / "tiny" / "summary" / "matrix.md").read_text()
-    assert "| x | 0.5 |" in matrix_text
+    text = (tmp_path / "tiny" / "report" / "tables" / "table.md").read_text()
+    assert "x observed with σ = 0.5" in text
     # A result of a newer version is replaced only by force.
     monkeypatch.setattr(runner, "versions", lambda: {"l63fast": "0.0.9"})
     with pytest.raises(ConfigurationError, match=r"newer l63fast .*--force"):
@@ -188,28 +186,22 @@ def test_seeds_are_repetitions_with_one_row_and_a_rank(tmp_path: Path) -> None:
     outcome = run_experiment(experiment, tmp_path)
     assert outcome.failures == {}
     assert sum(isinstance(c, OptimumCell) for c in experiment.cells()) == 3
-    [block] = blocks_of(outcome.results)
-    rows = {row.method: row for row in block.rows}
-    assert list(rows) == [
-        *("climatology", "background", "3D-Var", "MLP, K=3", "GRU, K=3", "optimum")
-    ]
-    assert {row.n_seeds for row in block.rows} == {3}
+    [case] = Summary(Source.of(outcome.results)).cases
+    rows = {row.method: row for row in case}
+    assert set(rows) == {
+        *("climatology", "background", "3dvar", "mlp-k3", "gru-k3", "optimum")
+    }
+    assert {row.n_data for row in case} == {3}
     cells = [r for r in outcome.results if r.metrics["cell"].startswith("gru")]
     pools = [r.metrics["scores"]["analysis"]["pool"] for r in cells]
     square = sum(pool**2 for pool in pools) / 3
-    assert rows["GRU, K=3"].pool == pytest.approx(square**0.5)
-    assert rows["GRU, K=3"].pool_low < rows["GRU, K=3"].pool
-    competing = [rows[name] for name in ("3D-Var", "MLP, K=3", "GRU, K=3")]
-    assert min(row.rank for row in competing if row.rank is not None) == 1
-    assert {row.rank for row in block.rows if row not in competing} == {None}
-    assert [row.n_trainings for row in competing] == [None, 3, 3]
-    assert rows["3D-Var"].over_optimum is not None
-    text = (tmp_path / "tiny" / "summary" / "summary.csv").read_text()
-    assert next(csv.DictReader(io.StringIO(text)))["n_seeds"] == "3"
-    # The same seed twice is no repetition.
-    again = Result.open(outcome.results[0].directory)
-    with pytest.raises(ResultError, match="are the same and cannot be compared"):
-        blocks_of([*outcome.results, again])
+    assert rows["gru-k3"].rmse_pooled_a == pytest.approx(square**0.5)
+    assert rows["gru-k3"].low < rows["gru-k3"].score
+    competing = [rows[name] for name in ("3dvar", "mlp-k3", "gru-k3")]
+    assert min(row.rank for row in competing) == 1
+    assert {row.rank for row in case if row not in competing} == {None}
+    assert [row.n_trainings for row in competing] == [0, 3, 3]
+    assert rows["3dvar"].ratio_to_optimum > 1.0
     # Each seed has a truth of its own.
     truths = {
         TwinExperiment.load(tmp_path / "tiny" / "data" / f"xy_r{seed}").hashes["train"]

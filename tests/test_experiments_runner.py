@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from concurrent.futures import wait
 from pathlib import Path
@@ -19,8 +18,8 @@ from l63fast.experiments.encoder_experiment import EncoderExperiment
 from l63fast.experiments.executors import InProcess, executor
 from l63fast.experiments.presets import experiment_from_tables
 from l63fast.experiments.result import Result
+from l63fast.experiments.results import results_of
 from l63fast.experiments.runner import run_experiment
-from l63fast.experiments.table import table_rows
 from l63fast.experiments.tasks import reason
 from l63fast.storage import verify_directory
 
@@ -50,47 +49,27 @@ def test_one_table_of_all_cells(tmp_path: Path) -> None:
     assert notes == cells
     assert outcome.failures == {}
     folder = tmp_path / "tiny"
-    assert set(os.listdir(folder)) == {*cells, "data", "summary"}
-    assert outcome.summary == folder / "summary"
-    files = set(verify_directory(folder / "summary").files)
-    assert files == {
-        "overview.png",
-        "overview.svg",
-        *("summary.csv", "summary.json"),
-    } | {"table.md"}
-    rows = list(
-        csv.DictReader(io.StringIO((folder / "summary/summary.csv").read_text()))
+    assert set(os.listdir(folder)) == {*cells, "data", "report"}
+    assert outcome.report == folder / "report"
+    files = {"results.csv", "scores.csv", "scores.tex", "table.md", "answer.txt"}
+    assert set(verify_directory(folder / "report").files) == {
+        f"tables/{name}" for name in (*files, "provenance.csv")
+    }
+    tables = folder / "report" / "tables"
+    rows = list(csv.DictReader(io.StringIO((tables / "scores.csv").read_text())))
+    # Three references and two encoders for each operator; x2 mirror-aware.
+    assert [row["operator"] for row in rows] == ["x"] * 5 + ["x2"] * 5
+    assert [row["mirror_aware"] for row in rows] == ["False"] * 5 + ["True"] * 5
+    found = Result.open(folder / "gru_x2_k1").metrics["scores"]["analysis"]
+    [gru] = [r for r in rows if (r["operator"], r["method"]) == ("x2", "gru-k1")]
+    assert float(gru["score"]) == pytest.approx(found["mirror_pool"])
+    assert [float(gru[end]) for end in ("low", "high")] == pytest.approx(
+        found["ci95"]["mirror_pool"]
     )
-    # Mirror-blind: mirror-aware first, then plain; three references and two encoders.
-    assert [row["operator"] for row in rows] == ["x2"] * 10 + ["x"] * 5
-    assert [row["mirror_aware"] for row in rows] == ["True"] * 5 + ["False"] * 10
-    found = Result.open(folder / "gru_x2_k1").metrics
-    assert float(rows[4]["pool"]) == found["scores"]["analysis"]["mirror_pool"]
-    assert float(rows[9]["pool"]) == found["scores"]["analysis"]["pool"]
-    difference = found["paired_difference"]["mirror_pool"]
-    assert float(rows[4]["difference_high"]) == difference["high"]
-    assert rows[0]["difference"] == ""
-    table = (folder / "summary/table.md").read_text()
-    assert "| observed: x², mirror-aware | climatology | " in table
-    assert "6 trajectories, 4 analyses each" in table
-    summary = json.loads((folder / "summary/summary.json").read_text())
-    assert len(summary["rows"]) == len(rows)
-
-
-@pytest.mark.usefixtures("weights_only")
-def test_mirror_aware_rows_hold_mirror_aware_scores(tmp_path: Path) -> None:
-    axes = {"models": ["mlp"], "operators": ["x2"], "n_iterations": [1]}
-    result = run_experiment(tiny(**axes), tmp_path).results[0]
-    # So small a twin flips no sign; as if it had:
-    scores = result.metrics["scores"]["analysis"]
-    scores |= {"pool": 5.0, "mirror_pool": 0.3, "rms": 4.0, "mirror_rms": 0.2}
-    result.metrics["paired_difference"]["pool"]["difference"] = 4.0
-    rows = [row for row in table_rows([result]) if row.method == "MLP, K=1"]
-    assert [(row.mirror_aware, row.pool, row.rms) for row in rows] == [
-        (True, 0.3, 0.2),
-        (False, 5.0, 4.0),
-    ]
-    assert rows[1].difference == 4.0
+    table = (tables / "table.md").read_text()
+    assert "**x² observed with σ = 1 every 0.1 time units**" in table
+    assert "| mirror-aware rmse_pooled_a |" in table
+    assert "6 test trajectories, 4 analyses each" in table
 
 
 @pytest.mark.usefixtures("weights_only")
@@ -115,7 +94,7 @@ def test_a_cell_that_fails_is_named_and_the_rest_is_kept(tmp_path: Path) -> None
     assert notes["mlp_x_k1"].startswith("failed: ")
     assert [result.settings.name for result in outcome.results] == ["gru_x_k1"]
     assert (stranger / "mine.txt").read_text() == "not yours"
-    assert verify_directory(tmp_path / "tiny" / "summary")
+    assert verify_directory(tmp_path / "tiny" / "report")
 
 
 @pytest.mark.usefixtures("weights_only")
@@ -152,9 +131,15 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert two.failures == {}
     for first, second in zip(one.results, two.results, strict=True):
         assert contents(first.directory) == contents(second.directory)
-    assert one.summary is not None
-    assert two.summary is not None
-    assert contents(one.summary) == contents(two.summary)
+    assert one.report is not None
+    assert two.report is not None
+    untimed = {f"tables/{name}" for name in ("results", "scores", "answer")}
+    first, second = (
+        {k: v for k, v in contents(o.report).items() if k.split(".")[0] in untimed}
+        for o in (one, two)
+    )
+    assert first == second
+    assert {name.split(".")[0] for name in first} == untimed
 
 
 @pytest.mark.usefixtures("weights_only")
@@ -165,8 +150,13 @@ def test_results_of_different_data_are_not_compared(tmp_path: Path) -> None:
     tables = merged(TINY, {"experiment": axes, "data": {"spin_up_time": 10.0}})
     other = experiment_from_tables("tiny", tables, source="a test")
     two = run_experiment(other, tmp_path / "two")
-    with pytest.raises(ResultError, match="different data"):
-        table_rows([*one.results, *two.results])
+    apart = results_of([*one.results, *two.results])
+    assert set(apart["case"]) == {"spin up time 20.0", "spin up time 10.0"}
+    [stranger] = one.results
+    again = Result.open(stranger.directory)
+    stranger.metrics["data"]["test"] = "of another truth"
+    with pytest.raises(ResultError, match="different data of seed 0 and cannot be com"):
+        results_of([stranger, again])
 
 
 def test_the_executor_in_this_process_is_one() -> None:

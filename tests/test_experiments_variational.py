@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cycled_samples import rows_of
 from experiment_samples import tiny_cell
 from l63fast.assimilation.three_d_var import three_d_var, variational_cost
 from l63fast.experiments.config import ScoreSettings
 from l63fast.experiments.encoder_experiment import EncoderExperiment
 from l63fast.experiments.matrix import Axes
-from l63fast.experiments.matrix_table import remarks
-from l63fast.experiments.rows import blocks_of
 from l63fast.experiments.runner import run_experiment
-from l63fast.experiments.table import markdown
 from l63fast.experiments.variational import cost_beside_three_d_var
 from l63fast.learning import export
 from l63fast.observation import ObservationOperator
@@ -71,9 +69,10 @@ def test_the_tables_of_var3d_say_how_near_its_minimum_encoders_come(
     assert "cost" not in by_loss["mse"].metrics
     ratio = by_loss["var3d"].metrics["cost"]["ratio"]
     assert ratio > 1.0
-    blocks = blocks_of(outcome.results)
-    assert [block.costs for block in blocks] == [{"MLP, K=3, var3d": ratio}]
-    said = f"mean cost J (loss var3d) over that of 3D-Var: MLP, K=3, var3d {ratio:.4f}"
-    assert said in markdown(outcome.results)
-    [said] = remarks(blocks)
-    assert f"{ratio:.4f} to {ratio:.4f} times that of 3D-Var" in said
+    rows = rows_of(outcome.results)
+    assert rows["mlp-k3-var3d"].cost_ratio == pytest.approx(ratio)
+    assert np.isnan(rows["mlp-k3-mse"].cost_ratio)
+    assert outcome.report is not None
+    text = (outcome.report / "tables" / "table.md").read_text()
+    assert "| J / 3D-Var |" in text
+    assert f"| {ratio:.4f} |" in text

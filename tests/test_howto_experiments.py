@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 from cli_runs import Command
 from l63fast.experiments.cycled.methods import METHODS
@@ -24,10 +25,12 @@ def test_the_file_of_the_page_is_an_experiment() -> None:
 
 
 def test_the_code_of_the_page_runs() -> None:
-    [code] = blocks(TEXT, "python")
-    rmse, seconds = map(float, printed_by(code).split())
+    code, imperfect = blocks(TEXT, "python")
+    names: dict[str, Any] = {}
+    rmse, seconds = map(float, printed_by(code, names).split())
     assert 0.1 < rmse < 0.6
     assert seconds < 0.1
+    assert "name='parameters'" in printed_by(imperfect, names)
 
 
 def test_presets_and_schemes_are_all_named() -> None:

@@ -16,6 +16,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 # packages of one layer do not see each other.
 LAYERS: Final = (
     ("errors",),
+    ("_arithmetic",),
     ("_checks", "_random", "_timing"),
     ("_core",),
     ("_kernels",),

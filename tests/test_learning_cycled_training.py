@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_stops_training(
 
 
 def test_an_encoder_of_another_operator_is_refused(twin: TwinExperiment) -> None:
-    with pytest.raises(ArgumentValueError, match="operator: expected that of the twin"):
+    with pytest.raises(ArgumentValueError, match="encoder_settings: expected operator"):
         run(twin, dataclasses.replace(GRU, operator="x"))
 
 

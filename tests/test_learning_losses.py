@@ -147,6 +147,9 @@ def test_var3d_needs_its_covariances() -> None:
         build_loss("var3d", ObservationOperator("x"), R=np.eye(1))
     with pytest.raises(ArgumentValueError, match="R: expected a positive definite"):
         build_loss("var3d", ObservationOperator("x"), B=B, R=-np.eye(1))
+    for R in (np.full((1, 1), 1e-80), np.full((1, 1), 1e100)):
+        with pytest.raises(ArgumentValueError, match=r"R: .* within float32, got 1e"):
+            build_loss("var3d", ObservationOperator("x"), B=B, R=R)
     with pytest.raises(ArgumentValueError, match="loss: expected one of"):
         build_loss("mae", ObservationOperator("x"))
     with pytest.raises(ArgumentValueError, match="model: expected the model between"):

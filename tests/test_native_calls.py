@@ -191,16 +191,19 @@ def test_a_thread_that_cannot_start_is_an_exception_in_python(backend: str) -> N
 
 
 @pytest.mark.parametrize("n", [4, 5000], ids=["inline", "threads"])
-def test_a_caller_that_flushes_denormals_gets_them_all_the_same(n: int) -> None:
+@BACKENDS
+def test_a_caller_that_flushes_denormals_gets_them_all_the_same(
+    backend: str, n: int
+) -> None:
     # As torch.set_flush_denormal does, and code that is linked with -ffast-math.
     torch = pytest.importorskip("torch")
     states = np.tile([0.0, 0.0, 1e-310], (n, 1))
-    expected = forecast(states, 400, n_threads=2)
+    expected = forecast(states, 400, n_threads=2, backend=backend)
     assert np.all(expected[:, 2] > 0)
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush denormal numbers")
     try:
-        flushed = forecast(states, 400, n_threads=2)
+        flushed = forecast(states, 400, n_threads=2, backend=backend)
         assert np.all(states[:, 2] * np.float64(1) == 0), "nothing was tested"
     finally:
         torch.set_flush_denormal(False)

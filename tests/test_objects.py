@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -76,3 +77,35 @@ def test_no_file_is_built_with_flags_that_change_results(tmp_path):
     for entry in commands:
         assert "-ffp-contract=off" in entry["command"]
         assert FORBIDDEN.search(entry["command"]) is None
+
+
+@pytest.mark.parametrize("flag", ["-Ofast", "-ffast-math", "-ffinite-math-only"])
+def test_fast_math_is_a_compile_error_that_says_why(flag):
+    core = REPOSITORY / "cpp"
+    for source in sorted((core / "kernels").glob("*.cpp")):
+        kernels = f'#include "{source}"'
+        if "levels.hpp" not in source.read_text():  # no kernel of a level
+            continue
+        compiler = [tool("c++"), "-std=gnu++17", "-I", str(core / "include"), flag]
+        done = subprocess.run(
+            [*compiler, "-E", "-x", "c++", "-"],
+            input=kernels,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0, source.name
+        assert "change results and overlook NaN" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("CMAKE_CXX_FLAGS", "-Ofast"), ("CMAKE_SHARED_LINKER_FLAGS", "-ffast-math")],
+)
+def test_fast_math_is_refused_before_it_can_reach_the_linker(tmp_path, option, value):
+    done = subprocess.run(
+        [tool("cmake"), "-S", REPOSITORY, "-B", tmp_path, f"-D{option}={value}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert f"{value} changes results" in done.stderr

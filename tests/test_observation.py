@@ -183,6 +183,12 @@ def test_perfect_observations_and_float32():
         ({"states": STATES.astype(int)}, ArgumentTypeError, "states: expected float64"),
         ({"sigma": -1.0}, ArgumentValueError, "sigma: expected at least 0"),
         ({"sigma": np.inf}, ArgumentValueError, "sigma: expected a finite number"),
+        (
+            {"sigma": 1e39, "states": STATES.astype(np.float32)},
+            ArgumentValueError,
+            "sigma: expected values within float32, got",
+        ),
+        ({"sigma": 1.7e308}, ArgumentValueError, "sigma: expected values within float"),
         ({"sigma": "1"}, ArgumentTypeError, "sigma"),
         ({"rng": None}, ArgumentTypeError, "rng"),
         ({"rng": -1}, ArgumentValueError, "rng"),

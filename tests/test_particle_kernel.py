@@ -199,6 +199,45 @@ def test_copies_are_scattered_with_the_covariance_of_the_particles(backend, fold
 
 
 @pytest.mark.parametrize("backend", ["cpp", "numba"])
+@pytest.mark.parametrize("far", [7.5, 50.0, 5000.0])
+def test_lost_particles_are_scattered_as_far_as_the_observation_is(backend, far):
+    """With the forecast's covariance; where that excludes it, with the root given."""
+    n, n_particles = 50, 1000
+    forecast_root = np.array([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 0.3, 1.0]])
+    given = np.array([[3.0, 0.0, 0.0], [2.0, 1.0, 0.0], [1.0, 2.0, 6.0]])
+    rng = np.random.default_rng(1)
+    states = rng.normal(size=(n, n_particles, 3)) @ forecast_root.T
+    y = np.full((n, 1, 1), far)
+    job = replace(
+        BLIND, observation=y, whitening=1e3 * np.eye(1), threshold=0.0, bandwidth=0.0,
+        rescue_root=given,
+    )  # fmt: skip
+    done = load_kernels(backend).filter_particles(
+        states, np.zeros((n, n_particles)), job, 1
+    )
+    assert (done.status == 2).all()
+    heaviest = states[np.arange(n), states[..., 2].argmax(axis=1)]
+    misfit = far - heaviest[:, 2]
+    sample = np.array([np.cov(one.T) for one in states])
+    factor = misfit / np.sqrt(sample[:, 2, 2])
+    if far < 50:
+        assert factor.max() < 3
+        wanted = factor[:, None, None] ** 2 * sample
+    else:
+        assert factor.min() > 3
+        factor = np.minimum(misfit / np.sqrt((given @ given.T)[2, 2]), 10.0)
+        wanted = factor[:, None, None] ** 2 * (given @ given.T)
+    found = np.array([np.cov(one.T) for one in done.states])
+    scale = wanted[:, [2], [2]][..., None]
+    np.testing.assert_allclose(
+        (found / scale).mean(0), (wanted / scale).mean(0), atol=0.03
+    )
+    np.testing.assert_allclose(
+        done.states.mean(axis=1) - heaviest, 0.0, atol=0.2 * np.sqrt(scale.max())
+    )
+
+
+@pytest.mark.parametrize("backend", ["cpp", "numba"])
 def test_a_particle_drawn_once_stays_where_it_is(backend):
     states = np.random.default_rng(0).normal(size=(3, 100, 3))
     job = replace(BLIND, threshold=1.0, bandwidth=0.5)

@@ -69,7 +69,6 @@ def kinds(tmp_path_factory, reported: Path) -> dict[str, tuple[Path, list[str], 
         "cell": (root / "cell", verify_directory),
         "cycled cell": (cycled, verify_directory),
         "report": (reported / "report", verify_directory),
-        "summary": (reported / "summary", verify_directory),
         "model": (root / "model", verify_directory),
     }
     every = {

@@ -88,7 +88,7 @@ def test_it_loads_without_a_complaint_and_nothing_overflows(
 def test_a_header_sorts_up_and_down(browser: Any, address: str) -> None:
     page, told = opened(browser, address, 1440)
     heads = page.locator("#board thead button").all_inner_texts()
-    score, method = heads.index("score"), heads.index("method")
+    score, method = heads.index("rmse_a"), heads.index("method")
     for column, key in ((score, float), (method, str.lower)):
         page.locator("#board thead button").nth(column).click()
         up = [key(value) for value in page.evaluate(COLUMN, column)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+import netCDF4
 import numpy as np
 import pytest
 
@@ -379,6 +380,74 @@ def test_own_data_that_do_not_fit_are_refused(twin, change, message):
     truth, observations, options = own_data(twin)
     with pytest.raises(ArgumentValueError, match=message):
         TwinExperiment.from_arrays(truth, observations, **{**options, **change})
+
+
+def _tilted(h: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Observe x and y with an instrument that is turned by a degree."""
+    c, s = np.cos(np.pi / 180), np.sin(np.pi / 180)
+    return h @ np.array([[c, s], [-s, c]]) + rng.normal(scale=0.05, size=h.shape)
+
+
+def _heavy_tailed(h: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return h + rng.standard_t(2.5, size=h.shape)
+
+
+def _with_outliers(h: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    outlier = rng.random(h.shape) < 0.05
+    return h + np.where(outlier, 10.0, 1.0) * rng.normal(size=h.shape)
+
+
+def _biased(h: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return h + 2.0 + rng.normal(size=h.shape)
+
+
+@pytest.mark.parametrize(
+    ("observe", "sigma"),
+    [(_tilted, 0.05), (_heavy_tailed, 1.0), (_with_outliers, 1.0), (_biased, 1.0)],
+)
+def test_observations_with_errors_of_another_kind_have_two_ways_in(
+    twin, observe, sigma, tmp_path
+):
+    truth, _, options = own_data(twin)
+    options = {**options, "sigma": sigma}
+    h = truth[:, 10::10, :2]
+    observations = observe(h, np.random.default_rng(1))
+    ways = "truth .*; if they do, give the R that they have, or check=False"
+    with pytest.raises(ArgumentValueError, match=ways):
+        TwinExperiment.from_arrays(truth, observations, **options)
+    d = (observations - h).reshape(-1, 2)
+    R = d.T @ d / len(d)
+    told = TwinExperiment.from_arrays(truth, observations, R=R, **options)
+    np.testing.assert_array_equal(told.R, R)
+    unchecked = TwinExperiment.from_arrays(truth, observations, check=False, **options)
+    np.testing.assert_array_equal(unchecked.R, sigma**2 * np.eye(2))
+    for own, origin in (
+        (told, "from arrays"),
+        (unchecked, "from arrays, whose alignment was not checked"),
+    ):
+        own.save(tmp_path / "own")
+        loaded = TwinExperiment.load(tmp_path / "own")
+        assert own.origin == loaded.origin == origin
+        np.testing.assert_array_equal(loaded.R, own.R)
+        np.testing.assert_array_equal(loaded.test.observations, own.test.observations)
+        with netCDF4.Dataset(tmp_path / "own" / "train.nc") as file:
+            assert file.origin == origin
+
+
+def test_a_shift_by_a_trajectory_is_refused_unless_asked_for(twin):
+    truth, observations, options = own_data(twin)
+    shifted = np.roll(observations, 1, axis=0)
+    wide = {**options, "sigma": 50.0}  # no innovation is too large for that
+    for how in (options, wide):
+        with pytest.raises(ArgumentValueError, match="do not belong to the truth"):
+            TwinExperiment.from_arrays(truth, shifted, **how)
+    with pytest.raises(ArgumentTypeError, match="check: expected True or False"):
+        TwinExperiment.from_arrays(truth, shifted, check=None, **options)
+    own = TwinExperiment.from_arrays(truth, shifted, check=False, **options)
+    assert own.origin.endswith("not checked")
+    missing = np.where(np.arange(20)[:, None] == 3, np.nan, observations)
+    with pytest.raises(ArgumentValueError, match="observations: expected finite"):
+        TwinExperiment.from_arrays(truth, missing, check=False, **options)
 
 
 @pytest.mark.parametrize("what", ["truth", "observations"])

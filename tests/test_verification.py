@@ -262,8 +262,8 @@ def test_intervals_of_rates_and_decibels():
 
 def test_a_comparison_is_of_paired_trajectories():
     rng = np.random.default_rng(0)
-    truth = np.zeros((40, 25, 3))
-    hard = rng.uniform(0.5, 5.0, (40, 1, 1))  # the same trajectories for both
+    truth = np.zeros((100, 25, 3))
+    hard = rng.uniform(0.5, 5.0, (100, 1, 1))  # the same trajectories for both
     a = hard * rng.standard_normal(truth.shape)
     b = 1.1 * hard * rng.standard_normal(truth.shape)
     means_a, means_b = trajectory_means(a, truth), trajectory_means(b, truth)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l63fast.errors import ArgumentValueError
-from l63fast.verification import Repetitions, Standing, compare
+from l63fast.verification import Rank, Repetitions, compare
 
 
 def drawn(
@@ -31,7 +31,7 @@ def test_one_seed_is_the_bootstrap_over_trajectories() -> None:
 def test_pool_is_the_root_of_the_mean_over_seeds_and_trajectories() -> None:
     square = np.array([[1.0, 4.0], [9.0, 2.0]])
     together = Repetitions.of({"a": square}, measure="pool", n_bootstrap=10)
-    assert together.score("a")[0] == 2.0
+    assert together.score("a").value == 2.0
 
 
 def test_the_interval_covers_what_another_set_of_seeds_would_give() -> None:
@@ -64,13 +64,13 @@ def test_ranks_say_what_cannot_be_told() -> None:
         "as good": 1,
         "bad": 3,
     }
-    assert found["good"].equals == ("as good",)
-    assert found["bad"].equals == ()
+    assert found["good"].ties == ("as good",)
+    assert found["bad"].ties == ()
     # What is hard for both cancels: a tenth of the spread is told apart.
     means["nearly"] = 5.1 + hard + 0.01 * rng.normal(size=hard.shape)
     assert Repetitions.of(means, measure="rms").standings(("good", "nearly"))[
         "nearly"
-    ] == Standing(2, ())
+    ] == Rank(2, ())
     few = Repetitions.of(means, measure="rms").standings(("bad", "good"))
     assert few["bad"].rank == 2
 
@@ -91,7 +91,7 @@ def test_trainings_on_one_set_of_data_share_its_trajectories() -> None:
         theirs = hard + 0.2 * rng.normal(size=(n_trainings, 1))
         means = {"trained": theirs[None], "filter": hard[None, None]}
         found = Repetitions.of(means, measure="rms", n_bootstrap=200)
-        low, high = found.score("trained")[1]
+        low, high = found.score("trained").ci95
         widths["score"].append(high - low)
         low, high = found.compare("trained", "filter").difference_ci95
         widths["ratio"].append(high - low)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from l63fast.twin import Split, TwinExperiment
 
-class WithoutTest:
+
+class WithoutTest(TwinExperiment):
     """A twin whose test split cannot be opened."""
 
-    def __init__(self, twin):
-        self._twin = twin
+    def __init__(self, twin: TwinExperiment):
+        vars(self).update(vars(twin))
 
-    def __getattr__(self, name):
+    def split(self, name: str) -> Split:
         assert name != "test"
-        return getattr(self._twin, name)
-
-    def split(self, name):
-        assert name != "test"
-        return self._twin.split(name)
+        return super().split(name)

@@ -115,7 +115,7 @@ def heavy_jobs(root: Path) -> dict[str, Job]:
     from l63fast.experiments.cell import run_cell
     from l63fast.experiments.exporting import export_model
     from l63fast.experiments.figures import draw_figures
-    from l63fast.experiments.reporting import write_report
+    from l63fast.experiments.report import write_report
     from l63fast.experiments.runner import run_experiment
     from l63fast.learning import export as export_module
 

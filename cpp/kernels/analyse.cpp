@@ -17,29 +17,35 @@ L63FAST_INLINE Matrix<T, M> weights_of(const Covariances<T, M>& s) {
   return inverse(sum);
 }
 
-// Linear h: the minimum at once, w = (G + R)^-1 (y - h(x_b)).
+// Linear h: the minimum at once, w = (G + R)^-1 (y - h(x_b)), where J is half of w
+// times y - h(x_b). Its terms themselves would need R^-1 and the rounding of y - h(x).
 template <class T, int M, bool each>
 void analyse_linear(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                     const int* cancel) {
-  Sample<T, M, 1> sample;
-  load_covariances(job, lanes_of<T>(begin, end, nullptr, 0), sample);
-  Matrix<T, M> weights = weights_of(sample.covariances);
+  const Lanes first = lanes_of<T>(begin, end, nullptr, 0);
+  Covariances<T, M> covariances = load_covariances<T, M>(job, first);
+  Matrix<T, M> weights = weights_of(covariances);
   for (std::int64_t i = begin; i < end; i += width<T>) {
     if ((i - begin) % block == 0 && is_set(cancel)) return;
     const Lanes lanes = lanes_of<T>(i, end, nullptr, 0);
     if (each) {
-      load_covariances(job, lanes, sample);
-      weights = weights_of(sample.covariances);
+      covariances = load_covariances<T, M>(job, lanes);
+      weights = weights_of(covariances);
     }
-    load_states(job, lanes, sample);
+    const Vector<T, 3> background = load_rows<T, 3>(job.background, lanes);
+    const Vector<T, M> y = load_rows<T, M>(job.observation, lanes);
+    const Vector<T, M> ub = observed<T, M>(job, background);
     Vector<T, M> innovation;
-    for (int j = 0; j < M; ++j) {
-      innovation.at[j] = sample.problem.y.at[j] - sample.problem.u_background.at[j];
-    }
-    sample.best.w = times(weights, innovation);
-    sample.status = number<T>(Status::converged);
-    sample.n_iter = broadcast(T(1));
-    finish(job, lanes, sample);
+    for (int j = 0; j < M; ++j) innovation.at[j] = y.at[j] - ub.at[j];
+    Point<T, M> p;
+    p.w = times(weights, innovation);
+    const Vector<T, 3> state = state_of<T, M>(background, covariances.columns, p.w);
+    p.u = observed<T, M>(job, state);
+    for (int j = 0; j < M; ++j) p.r.at[j] = y.at[j] - p.u.at[j];
+    p.cost = p.w.at[0] * innovation.at[0];
+    for (int j = 1; j < M; ++j) p.cost = fma(p.w.at[j], innovation.at[j], p.cost);
+    p.cost = broadcast(T(0.5)) * p.cost;
+    write_finite(job, lanes, state, p, number<T>(Status::converged), broadcast(T(1)));
   }
 }
 

@@ -27,7 +27,6 @@ L63FAST_INLINE void load_covariances(const Analysis<T>& job, const Lanes& lanes,
   s.r_inverse = inverse(sample.covariances.r);
   for (int j = 0; j < M; ++j) {
     s.powers[j] = job.powers[j];
-    s.spread.at[j] = square_root(s.g.at[j][j]);
   }
 }
 
@@ -37,6 +36,12 @@ L63FAST_INLINE void load_states(const Analysis<T>& job, const Lanes& lanes,
   sample.background = load_rows<T, 3>(job.background, lanes);
   sample.problem.u_background = observed<T, M>(job, sample.background);
   sample.problem.y = load_rows<T, M>(job.observation, lanes);
+  Problem<T, M, P>& s = sample.problem;
+  for (int j = 0; j < M; ++j) {
+    const Pack<T> r = sample.covariances.r.at[j][j];
+    s.scale.at[j] = magnitude(s.u_background.at[j]) +
+                    smaller_spread<T>(s.g.at[j][j], r, s.power(j));
+  }
 }
 
 template <class T, int M, int P>
@@ -52,11 +57,12 @@ L63FAST_INLINE void start_at_background(Sample<T, M, P>& sample) {
   sample.n_iter = Pack<T>{};
 }
 
-// The lowest of the minima that the starts lead to.
+// The lowest of the minima that the starts lead to. One that is lower by rounding alone
+// takes no other's place, unless that had not converged.
 template <class T, int M, int P, int K>
 L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
                              const int* cancel) {
-  const T tol = static_cast<T>(job.tol);
+  const T tol = reachable<T>(job.tol);
   Pack<T> background_cost[K];
   for (int k = 0; k < K; ++k) background_cost[k] = samples[k].best.cost;
   for (int basin = 0; basin < job.n_starts; ++basin) {
@@ -73,7 +79,7 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
     for (int n = 1; n <= job.max_iter; ++n) {
       active = ~Mask<T>::all();
       for (int k = 0; k < K; ++k) {
-        advance(samples[k].problem, tol * tol, n, descents[k]);
+        advance(samples[k].problem, tol, n, descents[k]);
         active = active | descents[k].active;
       }
       if (!any(active)) break;
@@ -81,9 +87,14 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
     }
     for (int k = 0; k < K; ++k) {
       Sample<T, M, P>& sample = samples[k];
-      const Mask<T> better =
-          basin == 0 ? tried[k]
-                     : tried[k] & less(descents[k].at.cost, sample.best.cost);
+      Mask<T> better = tried[k];
+      if (basin > 0) {
+        const Pack<T> best = sample.best.cost,
+                      highest = highest_acceptable(sample.problem, sample.best);
+        const Mask<T> converged = equal(sample.status, number<T>(Status::converged));
+        const Pack<T> rounding = select(converged, highest - best, Pack<T>{});
+        better = better & ~at_most(best, descents[k].at.cost + rounding);
+      }
       choose(better, descents[k].at, sample.best);
       sample.status = select(better, descents[k].status, sample.status);
       sample.n_iter = select(better, descents[k].n_iter, sample.n_iter);
@@ -97,26 +108,18 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
   }
 }
 
-// Writes what w leads to; what is not finite becomes the canonical NaN.
+// Writes what w leads to.
 template <class T, int M, int P>
 L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
                            Sample<T, M, P>& sample) {
   Point<T, M>& p = sample.best;
-  Vector<T, 3> state =
+  const Vector<T, 3> state =
       state_of<T, M>(sample.background, sample.covariances.columns, p.w);
-  Mask<T> usable =
-      finite_state(state) & ~equal(sample.status, number<T>(Status::non_finite));
   p.u = observed<T, M>(job, state);
   look(sample.problem, p);
   p.v = times(sample.problem.g, p.w);
   p.cost = cost_of(p);
-  usable = usable & finite<T>(p.cost);
-  const Pack<T> nan = broadcast(static_cast<T>(__builtin_nan("")));
-  for (int c = 0; c < 3; ++c) state.at[c] = select(usable, state.at[c], nan);
-  for (int j = 0; j < M; ++j) p.r.at[j] = select(usable, p.r.at[j], nan);
-  p.cost = select(usable, p.cost, nan);
-  sample.status = select(usable, sample.status, number<T>(Status::non_finite));
-  write(job, lanes, state, p, sample.status, sample.n_iter);
+  write_finite(job, lanes, state, p, sample.status, sample.n_iter);
 }
 
 // The careful iteration for the samples [begin, end), or for index[begin, end).

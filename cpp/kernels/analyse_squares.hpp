@@ -33,12 +33,10 @@ struct SquareCovariances {
   Mask<T> usable;
 
   L63FAST_INLINE void load(const Analysis<T>& job, const Lanes& lanes) {
-    const T tol = static_cast<T>(job.tol);
     covariances = load_covariances<T, M>(job, lanes);
     Vector<T, M> variances;
     for (int j = 0; j < M; ++j) variances.at[j] = covariances.r.at[j][j];
-    // A tolerance whose square is zero is out of reach, as it is for the careful form.
-    constants = square_constants(covariances.g, variances, tol * tol > 0 ? tol : T(0));
+    constants = square_constants(covariances.g, variances, reachable<T>(job.tol));
     usable = independent(covariances.r);
   }
 };

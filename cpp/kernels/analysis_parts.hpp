@@ -11,6 +11,13 @@ inline namespace L63FAST_LEVEL {
 constexpr std::int64_t block = 512;       // samples between two looks at `cancel`
 constexpr int iterations_per_look = 256;  // iterations of one group, likewise
 
+// The tolerance in T; 0, which no step is below, where its square is not a T.
+template <class T>
+L63FAST_INLINE T reachable(double tol) {
+  const T value = static_cast<T>(tol);
+  return value * value > 0 ? value : T(0);
+}
+
 // B and R of one pack of samples: the columns of B that x_b moves along, and G.
 template <class T, int M>
 struct Covariances {
@@ -76,6 +83,21 @@ L63FAST_INLINE void write(const Analysis<T>& job, const Lanes& lanes,
   store_rows<T, 1>(job.cost, lanes, {{p.cost}});
   store_whole<T>(job.status, lanes, status);
   store_whole<T>(job.n_iter, lanes, n_iter);
+}
+
+// The same; what is not finite becomes the canonical NaN.
+template <class T, int M>
+L63FAST_INLINE void write_finite(const Analysis<T>& job, const Lanes& lanes,
+                                 Vector<T, 3> state, Point<T, M>& p, Pack<T> status,
+                                 Pack<T> n_iter) {
+  const Pack<T> nan = broadcast(static_cast<T>(__builtin_nan("")));
+  const Pack<T> failed = number<T>(Status::non_finite);
+  const Mask<T> usable =
+      finite_state(state) & finite<T>(p.cost) & ~equal(status, failed);
+  for (int c = 0; c < 3; ++c) state.at[c] = select(usable, state.at[c], nan);
+  for (int j = 0; j < M; ++j) p.r.at[j] = select(usable, p.r.at[j], nan);
+  p.cost = select(usable, p.cost, nan);
+  write(job, lanes, state, p, select(usable, status, failed), n_iter);
 }
 
 }  // namespace L63FAST_LEVEL

@@ -13,7 +13,9 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-constexpr double widest_rescue = 10;  // times the root that is given for it
+// A rescue scatters with at most so many times the spread of the forecast, or with at
+// most so many times the root that is given for it.
+constexpr double widest_forecast = 3, widest_given = 10;
 
 void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& cloud,
               const Draws& draws, const int* cancel) {
@@ -27,8 +29,7 @@ void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& 
     whole = step_group<2>(cloud, i, job.n_steps, k, cancel);
   }
   if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
-  if (whole && job.noise_root != nullptr)
-    add_noise(cloud, draws, Use::noise, job.noise_root, 1.0);
+  if (whole && job.noise_root != nullptr) add_noise(cloud, draws, job.noise_root);
   bury_the_dead(cloud);
 }
 
@@ -104,22 +105,68 @@ Root jitter_root(const Moments& after, const Moments& before, double bandwidth) 
   return lower_root(before.covariance, bandwidth);
 }
 
-// Particles drawn anew by weight, those drawn more than once scattered. Where the truth
-// is lost, all of them are, with `rescue` times the root for that; 0: it is not lost.
-void draw(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
-          const Moments& after, double rescue) {
-  const bool lost = rescue > 0;
+// The root that lost particles are scattered with: the forecast's, scaled so that its
+// variance along the misfit of the heaviest particle is the square of that misfit. With
+// d the misfit in units of R and g = H^T W^T d, that variance is |root^T g|^2 / |d|^2.
+// Where it takes more than widest_forecast, the forecast excludes the truth or has
+// collapsed, and the root that is given for it is scaled in the same way.
+template <int D>
+Root rescue_root(const ParticleFilter& job, const Cloud& cloud, const double* y,
+                 const Moments& before, const Axis& axis) {
+  std::int64_t heaviest = 0;  // the first whose normalised log weight is 0
+  while (heaviest + 1 < cloud.n && cloud.log_weight[heaviest] != 0) ++heaviest;
+  const double state[3] = {cloud.x[heaviest], cloud.y[heaviest], cloud.z[heaviest]};
+  double d[D], g[3] = {}, square = 0;
+  for (int a = 0; a < D; ++a) {
+    const Pack<double> u = broadcast(state[job.components[a]]);
+    d[a] = misfit<double>(u, broadcast(y[a]), job.powers[a])[0];
+  }
+  for (int a = 0; a < D; ++a) {
+    double scaled = 0;
+    for (int b = 0; b <= a; ++b) scaled = scaled + job.whitening[D * a + b] * d[b];
+    square = square + scaled * scaled;
+    for (int b = 0; b <= a; ++b) {
+      const int c = job.components[b];
+      const double slope_b = slope<double>(broadcast(state[c]), job.powers[b])[0];
+      g[c] = g[c] + slope_b * job.whitening[D * a + b] * scaled;
+    }
+  }
+  // The covariance is that of the mirror images of particles on the negative side.
+  if (axis.x * state[0] + axis.y * state[1] < 0) g[0] = -g[0], g[1] = -g[1];
+  const auto needed = [&](const Root& r) {
+    const double v[3] = {r.xx * g[0] + r.yx * g[1] + r.zx * g[2],
+                         r.yy * g[1] + r.zy * g[2], r.zz * g[2]};
+    return square / __builtin_sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+  };
+  const Root forecast = lower_root(before.covariance, 1.0);
+  const double factor = needed(forecast);
+  if (factor <= widest_forecast) return forecast.scaled(factor);
+  const double* const r = job.rescue_root;
+  const Root given{r[0], r[3], r[4], r[6], r[7], r[8]};
+  const double wider = needed(given);
+  return given.scaled(wider < widest_given ? wider : widest_given);
+}
+
+// Particles drawn anew by weight, those drawn more than once scattered; all of them
+// where they are rescued from having lost the truth.
+template <int D>
+void draw(const ParticleFilter& job, Cloud& cloud, const Draws& draws, const double* y,
+          const Moments& after, bool rescued) {
+  const bool scattered = rescued || job.bandwidth > 0;
   Root root{};
-  if (job.bandwidth > 0 && !lost) {
+  if (scattered) {
     const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
-    root = jitter_root(after, before, job.bandwidth);
+    root = rescued ? rescue_root<D>(job, cloud, y, before, after.axis)
+                   : jitter_root(after, before, job.bandwidth);
   }
   Pack<double> offset[3];
   draws.uniforms_of(0, Use::offset, offset);
   resample(cloud, offset[0][0]);
-  if (job.bandwidth > 0 && !lost) jitter_copies(cloud, draws, root, after.axis);
+  if (rescued) {
+    for (std::int64_t i = 0; i < cloud.n; ++i) cloud.is_copy[i] = 1.0;
+  }
+  if (scattered) jitter_copies(cloud, draws, root, after.axis);
   cloud.take_drawn();
-  if (lost) add_noise(cloud, draws, Use::rescue, job.rescue_root, rescue);
 }
 
 template <int D>
@@ -133,7 +180,7 @@ void analyse(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
   const bool explained =
       normalise(cloud, cloud.log_weight, cloud.log_weight, cloud.weight);
   if (!explained) normalise(cloud, cloud.log_prior, cloud.log_weight, cloud.weight);
-  const bool lost = explained && job.rescue_root != nullptr && -2 * best > job.lost;
+  const bool lost = explained && -2 * best > job.lost;
   const Status status = explained && !lost ? Status::converged : Status::diverged;
   *out.status = static_cast<std::int8_t>(status);
   const Moments after = weighted_moments(cloud, cloud.weight, job.folded);
@@ -143,11 +190,10 @@ void analyse(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
     out.spread[c] = __builtin_sqrt(after.covariance[diagonal[c]]);
   }
   *out.effective_size = after.effective_size;
+  const bool rescued = lost && job.rescue_root != nullptr;
   const double fewest = job.threshold * static_cast<double>(cloud.n);
-  if (!lost && !(after.effective_size <= fewest)) return;
-  const double rescue = __builtin_sqrt(-2 * best / D);
-  draw(job, cloud, draws, after,
-       lost ? (rescue < widest_rescue ? rescue : widest_rescue) : 0.0);
+  if (rescued || after.effective_size <= fewest)
+    draw<D>(job, cloud, draws, y, after, rescued);
 }
 
 // One analysis, in full or as NaN; what is not finite is the canonical NaN.

@@ -48,9 +48,11 @@ _HOMES: Final = {
     "load_encoder": "learning.loading",
     "lyapunov_exponents": "lorenz63",
     "observe": "observation",
+    "open_results": "experiments.results",
     "open_shards": "twin",
     "propagator": "lorenz63",
     "run_cycles": "assimilation.cycling",
+    "scores": "experiments.scoring",
     "simulate": "lorenz63",
     "spin_up": "lorenz63",
     "tangent_linear": "lorenz63",
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from l63fast.assimilation.tuning import tune_b_scale
     from l63fast.assimilation.window import FourDVar
     from l63fast.errors import L63Error
+    from l63fast.experiments.results import open_results
+    from l63fast.experiments.scoring import scores
     from l63fast.learning.data import AssimilationDataset
     from l63fast.learning.inference import EncoderFunction
     from l63fast.learning.loading import load_encoder

@@ -41,7 +41,7 @@ class MemoryLimitError(L63Error, MemoryError):
 
 
 class BackendError(L63Error, RuntimeError):
-    """A backend or instruction set asked for by name is not available here."""
+    """A backend or instruction set is not available here, or computes wrong bits."""
 
 
 class ConfigurationError(ArgumentValueError):

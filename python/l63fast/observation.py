@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn, final
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["ObservationOperator", "observe"]
@@ -17,6 +18,7 @@ _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
 
 
+@final
 @dataclass(frozen=True)
 class ObservationOperator:
     """The observation operator h: some components of the state, each to a power.
@@ -30,7 +32,8 @@ class ObservationOperator:
     Attributes
     ----------
     components, powers : tuple of int
-        The operator as data, the form that kernels and encoders receive.
+        The operator as data, the form that kernels and encoders receive. They never see
+        a method, so there are no subclasses.
 
     Raises
     ------
@@ -41,6 +44,12 @@ class ObservationOperator:
     name: str
     components: tuple[int, ...] = field(init=False, repr=False)
     powers: tuple[int, ...] = field(init=False, repr=False)
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise ArgumentTypeError(
+            "ObservationOperator: expected no subclass, as kernels would ignore its "
+            f"methods, got {cls.__name__}"
+        )
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -91,6 +100,7 @@ class ObservationOperator:
         """Whether h(S x) = h(x), so that a state and its mirror look alike."""
         return all(sign == 1 for sign in self.mirror_signs)
 
+    @ieee_arithmetic()
     def __call__(self, states: Any) -> Any:
         """Return h(states).
 
@@ -116,6 +126,7 @@ class ObservationOperator:
             return states.take(self.components, axis=-1)
         return states[..., list(self.components)]
 
+    @ieee_arithmetic()
     def jacobian_diagonal(self, states: Any) -> Any:
         """Return dh_i / dx_{c_i}, the only non-zero entry of each row of H.
 
@@ -135,6 +146,7 @@ class ObservationOperator:
             slope[..., i] *= power
         return slope
 
+    @ieee_arithmetic()
     def jacobian(self, states: np.ndarray) -> np.ndarray:
         """Return H, the Jacobian of h, (..., obs_dim, 3) for states (..., 3)."""
         slopes = self.jacobian_diagonal(states)
@@ -144,6 +156,7 @@ class ObservationOperator:
         return matrix
 
 
+@ieee_arithmetic()
 def observe(
     states: np.ndarray,
     operator: ObservationOperator | str,
@@ -176,8 +189,11 @@ def observe(
     sigma = _checks.real("sigma", sigma, minimum=0.0)
     generator = _checks.generator("rng", rng)
     value = np.asarray(operator(states))
-    noise = sigma * generator.standard_normal(value.shape)
-    return np.asarray(value + noise.astype(value.dtype))
+    with np.errstate(over="ignore"):
+        noise = sigma * generator.standard_normal(value.shape)
+        cast = noise.astype(value.dtype)
+    _checks.within("sigma", noise, cast)
+    return np.asarray(value + cast)
 
 
 def as_operator(operator: ObservationOperator | str) -> ObservationOperator:

@@ -8,7 +8,7 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
 // What a random number is for; with the particle, trajectory and stage its counter.
-enum class Use : std::uint32_t { noise, jitter, offset, rescue };
+enum class Use : std::uint32_t { noise, jitter, offset };
 
 struct Draws {
   PhiloxKey key;

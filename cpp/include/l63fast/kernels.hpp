@@ -95,8 +95,9 @@ struct ParticleFilter {
   double bandwidth;              // of what is added to copies, in standard deviations
   double lost;                   // |W (y - h)|^2 of the best particle, beyond which
                                  // they have lost the truth: status diverged
-  const double* rescue_root;     // (3, 3): they are drawn anew and scattered with it,
-                                 // the wider the larger that misfit; null: never
+  const double* rescue_root;     // (3, 3), lower: not null, all are then drawn anew and
+                                 // scattered with the forecast's covariance, or with
+                                 // this root, scaled so that it explains that misfit
   bool folded;                   // mean and covariance of one of each mirrored pair
   std::uint32_t key[2];          // of the random numbers
   std::uint32_t first_stage;     // of the first forecast or analysis

@@ -36,17 +36,16 @@ bool step_group(Cloud& cloud, std::int64_t first, std::int64_t n_steps,
   return true;
 }
 
-// Adds factor * root * N(0, I) to every particle; `root` is (3, 3).
-inline void add_noise(Cloud& cloud, const Draws& draws, Use use, const double* root,
-                      double factor) {
+// Adds root * N(0, I) to every particle; `root` is (3, 3).
+inline void add_noise(Cloud& cloud, const Draws& draws, const double* root) {
   for (std::int64_t i = 0; i < cloud.padded; i += width<double>) {
     Pack<double> n[3];
-    draws.normals_of(i, use, n);
+    draws.normals_of(i, Use::noise, n);
     double* const states[3] = {cloud.x + i, cloud.y + i, cloud.z + i};
     for (int c = 0; c < 3; ++c) {
       Pack<double> state = load_pack(states[c]);
       for (int j = 0; j < 3; ++j) {
-        state = fma(broadcast(factor * root[3 * c + j]), n[j], state);
+        state = fma(broadcast(root[3 * c + j]), n[j], state);
       }
       store_pack(states[c], state);
     }

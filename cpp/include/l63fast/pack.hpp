@@ -5,6 +5,14 @@
 // keep one copy of each template for all levels.
 #pragma once
 
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) ||                            \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error \
+    "-Ofast and -ffast-math change results and overlook NaN: take them out of \
+CXXFLAGS and CMAKE_CXX_FLAGS"
+#endif
+
 #include <cstdint>
 
 #ifndef L63FAST_LEVEL
@@ -62,6 +70,21 @@ L63FAST_INLINE Pack<T> load_pack(const T* values) {
 template <class T>
 L63FAST_INLINE void store_pack(T* values, Pack<T> pack) {
   __builtin_memcpy(values, &pack, sizeof pack);
+}
+
+// For a >= 1, by its bits: the largest power of two that is not above a.
+template <class T>
+L63FAST_INLINE Pack<T> power_of_two(Pack<T> a) {
+  using Bits = decltype(a < a);
+  return (Pack<T>)((Bits)a & (Bits)broadcast(static_cast<T>(__builtin_inf())));
+}
+
+// 1 / a, exactly, where a is such a power; 0 where a is the largest of them.
+template <class T>
+L63FAST_INLINE Pack<T> one_over_power(Pack<T> a) {
+  using Bits = decltype(a < a);
+  const Bits one = (Bits)broadcast(T(1));
+  return (Pack<T>)(one + one - (Bits)a);
 }
 
 // a * b + c, rounded once; and the square root, correctly rounded.

@@ -79,6 +79,10 @@ inline Moments weighted_moments(const Cloud& cloud, const double* weights,
 // A lower triangular root of a covariance; directions without variance get none.
 struct Root {
   double xx, yx, yy, zx, zy, zz;
+
+  Root scaled(double by) const {
+    return {xx * by, yx * by, yy * by, zx * by, zy * by, zz * by};
+  }
 };
 
 inline Root lower_root(const double (&c)[6], double factor) {
@@ -93,10 +97,7 @@ inline Root lower_root(const double (&c)[6], double factor) {
   root.yy = pivot(c[3] - root.yx * root.yx);
   root.zy = ratio(c[4] - root.yx * root.zx, root.yy);
   root.zz = pivot(c[5] - root.zx * root.zx - root.zy * root.zy);
-  for (double* entry : {&root.xx, &root.yx, &root.yy, &root.zx, &root.zy, &root.zz}) {
-    *entry = *entry * factor;
-  }
-  return root;
+  return root.scaled(factor);
 }
 
 // Adds root * N(0, I) to the copies among what has been drawn; mirrored for those that

@@ -1,4 +1,4 @@
-// Closed-form 1x1, 2x2 and 3x3 algebra on packs, by the adjugate.
+// 1x1, 2x2 and 3x3 algebra on packs, in closed form, over the whole range of T.
 #pragma once
 
 #include "l63fast/mask.hpp"
@@ -27,58 +27,80 @@ L63FAST_INLINE Vector<T, M> times(const Matrix<T, M>& a, const Vector<T, M>& v) 
   return out;
 }
 
-// Inverse of a symmetric matrix.
+// Inverse of a symmetric positive definite matrix, by L D L^T: with r the first row and
+// column, l = r / r_00 and T the inverse of what is left, S_ij - l_i r_j, it is
+//   [[1 / r_00 + l.T l, -(T l)^T], [-T l, T]].
+// No product has more factors than two entries over a pivot, so whatever the entries'
+// scales are, nothing leaves the range that the result itself keeps. A row and column
+// of the identity leave the bits of the others as they are without it.
 template <class T, int M>
 L63FAST_INLINE Matrix<T, M> inverse(const Matrix<T, M>& matrix) {
   const auto& r = matrix.at;
-  const Pack<T> one = broadcast(T(1));
   Matrix<T, M> out;
   auto& q = out.at;
-  if constexpr (M == 1) {
-    q[0][0] = one / r[0][0];
-  } else if constexpr (M == 2) {
-    const Pack<T> inv = one / fma(r[0][0], r[1][1], -(r[0][1] * r[0][1]));
-    q[0][0] = r[1][1] * inv;
-    q[0][1] = q[1][0] = -(r[0][1] * inv);
-    q[1][1] = r[0][0] * inv;
-  } else {
-    const Pack<T> m00 = fma(r[1][1], r[2][2], -(r[1][2] * r[1][2]));
-    const Pack<T> m01 = fma(r[0][2], r[1][2], -(r[0][1] * r[2][2]));
-    const Pack<T> m02 = fma(r[0][1], r[1][2], -(r[0][2] * r[1][1]));
-    const Pack<T> m11 = fma(r[0][0], r[2][2], -(r[0][2] * r[0][2]));
-    const Pack<T> m12 = fma(r[0][2], r[0][1], -(r[0][0] * r[1][2]));
-    const Pack<T> m22 = fma(r[0][0], r[1][1], -(r[0][1] * r[0][1]));
-    const Pack<T> inv = one / fma(r[0][2], m02, fma(r[0][1], m01, r[0][0] * m00));
-    q[0][0] = m00 * inv;
-    q[0][1] = q[1][0] = m01 * inv;
-    q[0][2] = q[2][0] = m02 * inv;
-    q[1][1] = m11 * inv;
-    q[1][2] = q[2][1] = m12 * inv;
-    q[2][2] = m22 * inv;
+  const Pack<T> pivot = broadcast(T(1)) / r[0][0];
+  q[0][0] = pivot;
+  if constexpr (M > 1) {
+    Vector<T, M - 1> l;
+    Matrix<T, M - 1> rest;
+    for (int i = 0; i < M - 1; ++i) {
+      l.at[i] = r[0][i + 1] * pivot;
+      for (int j = i; j < M - 1; ++j) {
+        rest.at[i][j] = rest.at[j][i] = fma(-l.at[i], r[0][j + 1], r[i + 1][j + 1]);
+      }
+    }
+    const Matrix<T, M - 1> t = inverse(rest);
+    const Vector<T, M - 1> moved = times(t, l);
+    for (int i = 0; i < M - 1; ++i) {
+      q[0][0] = fma(l.at[i], moved.at[i], q[0][0]);
+      q[0][i + 1] = q[i + 1][0] = -moved.at[i];
+      for (int j = 0; j < M - 1; ++j) q[i + 1][j + 1] = t.at[i][j];
+    }
   }
   return out;
 }
 
-// Solves a w = b; the mask says where every eigenvalue of a is positive.
+// The rows of a w = b, each divided by the power of two below 1 + |a_ii|: `scale`.
+template <class T, int M>
+L63FAST_INLINE Vector<T, M> divide_rows(Matrix<T, M>& a, Vector<T, M>& b) {
+  Vector<T, M> scale;
+  for (int i = 0; i < M; ++i) {
+    scale.at[i] = power_of_two<T>(magnitude(a.at[i][i]) + broadcast(T(1)));
+    const Pack<T> factor = one_over_power<T>(scale.at[i]);
+    for (int j = 0; j < M; ++j) a.at[i][j] = a.at[i][j] * factor;
+    b.at[i] = b.at[i] * factor;
+  }
+  return scale;
+}
+
+// Solves a w = b by the adjugate; returns the lanes where every eigenvalue of a is
+// positive. `inside` are those whose determinant has not left the range.
 //
 // a must be similar to a symmetric matrix: then its eigenvalues are real, and all are
 // positive where the trace, the sum of the principal minors and the determinant are.
-template <class T, int M>
-L63FAST_INLINE Mask<T> solve(const Matrix<T, M>& matrix, const Vector<T, M>& right,
-                             Vector<T, M>& solution) {
+// With `scaled` that holds of the matrix before its rows were divided by `scale`.
+template <bool scaled, class T, int M>
+L63FAST_INLINE Mask<T> adjugate(const Matrix<T, M>& matrix, const Vector<T, M>& right,
+                                const Vector<T, M>& scale, Vector<T, M>& solution,
+                                Mask<T>& inside) {
   const auto& a = matrix.at;
   const auto& b = right.at;
+  const auto& s = scale.at;
   auto& w = solution.at;
   const Pack<T> zero{}, one = broadcast(T(1));
+  Mask<T> positive;
+  Pack<T> det = a[0][0];
   if constexpr (M == 1) {
-    w[0] = b[0] / a[0][0];
-    return less(zero, a[0][0]);
+    w[0] = b[0] / det;
+    positive = less(zero, det);
   } else if constexpr (M == 2) {
-    const Pack<T> det = fma(a[0][0], a[1][1], -(a[0][1] * a[1][0]));
+    det = fma(a[0][0], a[1][1], -(a[0][1] * a[1][0]));
     const Pack<T> inv = one / det;
     w[0] = fma(a[1][1], b[0], -(a[0][1] * b[1])) * inv;
     w[1] = fma(a[0][0], b[1], -(a[1][0] * b[0])) * inv;
-    return less(zero, det) & less(zero, a[0][0] + a[1][1]);
+    Pack<T> trace = a[0][0] + a[1][1];
+    if constexpr (scaled) trace = fma(s[1], a[1][1], s[0] * a[0][0]);
+    positive = less(zero, det) & less(zero, trace);
   } else {
     const Pack<T> m00 = fma(a[1][1], a[2][2], -(a[1][2] * a[2][1]));
     const Pack<T> m01 = fma(a[0][2], a[2][1], -(a[0][1] * a[2][2]));
@@ -89,14 +111,22 @@ L63FAST_INLINE Mask<T> solve(const Matrix<T, M>& matrix, const Vector<T, M>& rig
     const Pack<T> m20 = fma(a[1][0], a[2][1], -(a[1][1] * a[2][0]));
     const Pack<T> m21 = fma(a[0][1], a[2][0], -(a[0][0] * a[2][1]));
     const Pack<T> m22 = fma(a[0][0], a[1][1], -(a[0][1] * a[1][0]));
-    const Pack<T> det = fma(a[0][2], m20, fma(a[0][1], m10, a[0][0] * m00));
+    det = fma(a[0][2], m20, fma(a[0][1], m10, a[0][0] * m00));
     const Pack<T> inv = one / det;
     w[0] = fma(m02, b[2], fma(m01, b[1], m00 * b[0])) * inv;
     w[1] = fma(m12, b[2], fma(m11, b[1], m10 * b[0])) * inv;
     w[2] = fma(m22, b[2], fma(m21, b[1], m20 * b[0])) * inv;
-    const Pack<T> trace = (a[0][0] + a[1][1]) + a[2][2];
-    return less(zero, det) & less(zero, trace) & less(zero, (m00 + m11) + m22);
+    Pack<T> trace = (a[0][0] + a[1][1]) + a[2][2], minors = (m00 + m11) + m22;
+    if constexpr (scaled) {
+      trace = fma(s[2], a[2][2], fma(s[1], a[1][1], s[0] * a[0][0]));
+      minors = one_over_power<T>(s[0]) * m00;
+      minors = fma(one_over_power<T>(s[1]), m11, minors);
+      minors = fma(one_over_power<T>(s[2]), m22, minors);
+    }
+    positive = less(zero, det) & less(zero, trace) & less(zero, minors);
   }
+  inside = finite<T>(det);
+  return positive;
 }
 
 }  // namespace L63FAST_LEVEL

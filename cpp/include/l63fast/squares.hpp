@@ -20,12 +20,12 @@ inline namespace L63FAST_LEVEL {
 // What follows from B, R and the tolerance alone.
 template <class T, int M>
 struct SquareConstants {
-  Matrix<T, M> g, p;           // B of the observed components, and its inverse
-  Vector<T, M> q, k, k2, k3;   // 1 / R_ii, and 2, 4 and 6 times it
-  Vector<T, M> spread, slack;  // sqrt(G_ii), and the tolerance times it
-  Vector<T, M> bound;          // 1 / (2 G_ii)
-  Vector<T, M> p_square;       // P_jk^2, jk being the pair without i; P_01^2 if M is 2
-  Vector<T, M> p_product;      // P_ij P_ik, where M is 3
+  Matrix<T, M> g, p;          // B of the observed components, and its inverse
+  Vector<T, M> q, k, k2, k3;  // 1 / R_ii, and 2, 4 and 6 times it
+  Vector<T, M> spread;        // the smaller one
+  Vector<T, M> bound;         // 1 / (2 G_ii)
+  Vector<T, M> p_square;      // P_jk^2, jk being the pair without i; P_01^2 if M is 2
+  Vector<T, M> p_product;     // P_ij P_ik, where M is 3
   Pack<T> tol;
 };
 
@@ -42,8 +42,7 @@ L63FAST_INLINE SquareConstants<T, M> square_constants(const Matrix<T, M>& g,
     s.k.at[i] = s.q.at[i] + s.q.at[i];
     s.k2.at[i] = s.k.at[i] + s.k.at[i];
     s.k3.at[i] = s.k2.at[i] + s.k.at[i];
-    s.spread.at[i] = square_root(g.at[i][i]);
-    s.slack.at[i] = s.tol * s.spread.at[i];
+    s.spread.at[i] = smaller_spread<T>(g.at[i][i], r.at[i], 2);
     s.bound.at[i] = half / g.at[i][i];
   }
   if constexpr (M == 2) s.p_square.at[0] = s.p.at[0][1] * s.p.at[0][1];
@@ -63,9 +62,10 @@ struct Fall {
   Vector<T, M> u_background, y;
   Vector<T, M> alpha, c;  // P_ii - k y, and P u_b
   Vector<T, M> u;
-  Pack<T> n_steps;  // steps made, a whole number
-  Mask<T> active;   // not ended
-  Mask<T> unsound;  // the Hessian was not positive somewhere on the way
+  Vector<T, M> scale, slack;  // what a step is small against besides |u|; tol times it
+  Pack<T> n_steps;            // steps made, a whole number
+  Mask<T> active;             // not ended
+  Mask<T> unsound;            // the Hessian was not positive somewhere on the way
 };
 
 template <class T, int M>
@@ -75,6 +75,8 @@ L63FAST_INLINE void begin_fall(const SquareConstants<T, M>& s, Fall<T, M>& fall)
     const Pack<T> y = fall.y.at[i];
     fall.alpha.at[i] = fma(-s.k.at[i], y, s.p.at[i][i]);
     fall.u.at[i] = start<T>(fall.u_background.at[i], y, 2, false);
+    fall.scale.at[i] = magnitude(fall.u_background.at[i]) + s.spread.at[i];
+    fall.slack.at[i] = s.tol * fall.scale.at[i];
   }
   fall.n_steps = broadcast(T(1));
   fall.active = Mask<T>::all();
@@ -129,7 +131,7 @@ L63FAST_INLINE void fall_on(const SquareConstants<T, M>& s, Fall<T, M>& fall) {
   fall.unsound = fall.unsound | solve_step(s, h, right, fall.active, next);
   Mask<T> large = ~Mask<T>::all();
   for (int i = 0; i < M; ++i) {
-    const Pack<T> limit = fma(s.tol, magnitude(next.at[i]), s.slack.at[i]);
+    const Pack<T> limit = fma(s.tol, magnitude(next.at[i]), fall.slack.at[i]);
     large = large | not_less(fall.active, magnitude(next.at[i] - fall.u.at[i]), limit);
     fall.u.at[i] = select(fall.active, next.at[i], fall.u.at[i]);
   }
@@ -161,7 +163,8 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
     const Pack<T> innovation = fma(-ub, ub, y);
     cost_of_background = fma(s.q.at[i] * innovation, innovation, cost_of_background);
   }
-  Mask<T> good = solve(inner, right, p.w) & ~fall.unsound;
+  Mask<T> inside, good = adjugate<false>(inner, right, {}, p.w, inside);
+  good = good & inside & ~fall.unsound;
   p.v = times(s.g, p.w);
   Mask<T> close = Mask<T>::all();
   converged = good;
@@ -171,8 +174,8 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
     p.u.at[i] = fall.u_background.at[i] + p.v.at[i];
     const Pack<T> step = magnitude(p.v.at[i] - v.at[i]);
     const Pack<T> size = magnitude(p.u.at[i]);
-    converged = converged & less(step, fma(s.tol, size, s.slack.at[i]));
-    close = close & less(step, rounding * (size + s.spread.at[i]));
+    converged = converged & less(step, fma(s.tol, size, fall.slack.at[i]));
+    close = close & less(step, rounding * (size + fall.scale.at[i]));
     p.r.at[i] = fma(-p.u.at[i], p.u.at[i], fall.y.at[i]);
     p.qr.at[i] = s.q.at[i] * p.r.at[i];
     p.cost = fma(p.r.at[i], p.qr.at[i], p.cost);

@@ -7,7 +7,8 @@
 //   J = 1/2 w.v + 1/2 r.R^-1 r,   w_new solves (I + A G) w_new = A v + D R^-1 r,
 // where A = D R^-1 D is Gauss-Newton, x_b + K [y - h(x) + H (x - x_b)], and
 // A = D R^-1 D - E is Newton. Newton is used where I + A G is positive; else only the
-// stabilising part of E is kept. A step that raises J is cut to a quarter.
+// stabilising part of E is kept. A step that raises J is cut to a quarter. Where a
+// determinant or the cost overflows the step is made again with the rows divided.
 #pragma once
 
 #include "l63fast/kernels.hpp"
@@ -25,7 +26,7 @@ struct Problem {
   Vector<T, M> y;             // observations
   Matrix<T, M> g;             // B of the observed components
   Matrix<T, M> r_inverse;     // R^-1
-  Vector<T, M> spread;        // sqrt(G_ii)
+  Vector<T, M> scale;         // what a step is small against, besides |u|
   int powers[M];              // the same for all lanes
 
   L63FAST_INLINE int power(int i) const { return P > 0 ? P : powers[i]; }
@@ -90,6 +91,19 @@ L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
   for (int i = 0; i < 8; ++i) t = third * fma(two, t, a / (t * t));
   t = select(less(zero, a), t, zero);
   return select(less(y, zero), -t, t);
+}
+
+// The smaller of the spreads of the background, sqrt(G_ii), and of what R_ii leaves of
+// the component: its root of degree 2 p; for p = 3 of degree 8, which is near enough.
+// A step must be small against |u| + |u_b| + this. Against the background's spread
+// alone any step would be small where B is large.
+template <class T>
+L63FAST_INLINE Pack<T> smaller_spread(Pack<T> g, Pack<T> r, int p) {
+  Pack<T> spread = square_root(r);
+  if (p > 1) spread = square_root(spread);
+  if (p > 2) spread = square_root(spread);
+  const Pack<T> background = square_root(g);
+  return select(less(background, spread), background, spread);
 }
 
 // Where the iteration of one component starts: from what the observation says, if
@@ -194,53 +208,81 @@ L63FAST_INLINE Descent<T, M> begin(const Problem<T, M, P>& s, int basin, int max
   return descent;
 }
 
-// The damped step from p towards w_full, and where it is too small to matter.
-template <class T, int M, int P>
-L63FAST_INLINE Point<T, M> trial_point(const Problem<T, M, P>& s, const Point<T, M>& p,
-                                       const Vector<T, M>& w_full, Pack<T> alpha,
-                                       Pack<T> tol2, Mask<T>& small) {
+// A step of the iteration: where it leads, and the lanes where I + A G is positive, the
+// step is too small to matter, and nothing has overflowed.
+template <class T, int M>
+struct Step {
+  Point<T, M> to;
+  Mask<T> positive, small, inside;
+};
+
+// The damped step. With `scaled` no product on the way leaves the range that I + A G
+// itself keeps.
+template <bool scaled, class T, int M, int P>
+L63FAST_INLINE Step<T, M> damped_step(const Problem<T, M, P>& s, const Point<T, M>& p,
+                                      Mask<T> newton, Pack<T> alpha, Pack<T> tol) {
   const Pack<T> one = broadcast(T(1));
-  Point<T, M> t;
+  Matrix<T, M> inner;
+  Vector<T, M> right, scale, w_full;
+  Step<T, M> step;
+  Point<T, M>& t = step.to;
+  linearise(s, p, newton, inner, right);
+  if (scaled) scale = divide_rows(inner, right);
+  step.positive = adjugate<scaled>(inner, right, scale, w_full, step.inside);
   for (int i = 0; i < M; ++i) {
     const Pack<T> full = w_full.at[i];
     t.w.at[i] = fma(alpha - one, full - p.w.at[i], full);
   }
   t.v = times(s.g, t.w);
-  small = equal(alpha, one);
+  step.small = equal(alpha, one);
   for (int i = 0; i < M; ++i) {
     t.u.at[i] = s.u_background.at[i] + t.v.at[i];
-    const Pack<T> step = t.v.at[i] - p.v.at[i];
-    const Pack<T> size = magnitude(t.u.at[i]) + s.spread.at[i];
-    small = small & less(step * step, tol2 * (size * size));
+    const Pack<T> moved = magnitude(t.v.at[i] - p.v.at[i]);
+    const Pack<T> size = magnitude(t.u.at[i]) + s.scale.at[i];
+    step.small = step.small & less(moved, tol * size);
   }
   look(s, t);
   t.cost = cost_of(t);
-  return t;
+  step.inside = step.inside & finite<T>(t.cost);
+  return step;
+}
+
+// The scaled step of the lanes that are not `inside`. Apart and by value: what it needs
+// must not keep the registers of the plain step.
+template <class T, int M, int P>
+__attribute__((noinline, cold)) Step<T, M> scaled_step(Problem<T, M, P> s,
+                                                       Point<T, M> p, Mask<T> newton,
+                                                       Pack<T> alpha, Pack<T> tol) {
+  return damped_step<true>(s, p, newton, alpha, tol);
 }
 
 // The n-th iteration of the lanes that are still active.
 template <class T, int M, int P>
-L63FAST_INLINE void advance(const Problem<T, M, P>& s, T tol2, int n,
+L63FAST_INLINE void advance(const Problem<T, M, P>& s, T tol, int n,
                             Descent<T, M>& descent) {
   const Pack<T> one = broadcast(T(1)), quarter = broadcast(T(0.25));
   Point<T, M>& p = descent.at;
-  Matrix<T, M> inner;
-  Vector<T, M> right, w_full;
-  linearise(s, p, descent.newton, inner, right);
-  const Mask<T> positive = solve(inner, right, w_full);
-  const Mask<T> stepping = descent.active & positive;
-  Mask<T> small;
-  const Point<T, M> t =
-      trial_point(s, p, w_full, descent.alpha, broadcast(tol2), small);
+  Step<T, M> step =
+      damped_step<false>(s, p, descent.newton, descent.alpha, broadcast(tol));
+  const Mask<T> outside = descent.active & ~step.inside;
+  if (M > 1 && __builtin_expect(any(outside), false)) {
+    const Step<T, M> again =
+        scaled_step(s, p, descent.newton, descent.alpha, broadcast(tol));
+    choose(outside, again.to, step.to);
+    step.positive = (outside & again.positive) | (~outside & step.positive);
+    step.small = (outside & again.small) | (~outside & step.small);
+  }
+  const Point<T, M>& t = step.to;
+  const Mask<T> stepping = descent.active & step.positive;
   const Mask<T> usable = finite<T>(t.cost);
-  const Mask<T> lost = (descent.active & ~positive & ~descent.newton) |
+  const Mask<T> lost = (descent.active & ~step.positive & ~descent.newton) |
                        (stepping & ~usable & ~finite<T>(p.cost));
-  small = small & stepping & usable;
+  const Mask<T> small = step.small & stepping & usable;
   const Mask<T> taken = stepping & usable & at_most(t.cost, highest_acceptable(s, p));
   choose(taken, t, p);
   const Pack<T> cut = select(stepping & ~small, descent.alpha * quarter, descent.alpha);
   descent.alpha = select(taken, one, cut);
-  descent.newton = taken | (descent.newton & positive);
+  descent.newton = taken | (descent.newton & step.positive);
   descent.status = select(lost, number<T>(Status::non_finite), descent.status);
   descent.status = select(small, number<T>(Status::converged), descent.status);
   descent.n_iter = select(lost | small, broadcast(static_cast<T>(n)), descent.n_iter);

@@ -11,6 +11,7 @@ from l63fast._checks.arrays import (
     states,
     vectors,
     vectors_of,
+    within,
 )
 from l63fast._checks.covariances import covariance
 from l63fast._checks.memory import (
@@ -60,4 +61,5 @@ __all__ = [
     "time_step",
     "vectors",
     "vectors_of",
+    "within",
 ]

@@ -204,6 +204,15 @@ def finite(name: str, array: np.ndarray) -> None:
     )
 
 
+def within(name: str, given: np.ndarray, cast: np.ndarray) -> None:
+    """Refuse finite values that are beyond the type that they were cast to."""
+    if not np.isfinite(cast).all():
+        raise ArgumentValueError(
+            f"{name}: expected values within {cast.dtype}, got "
+            f"{float(np.abs(given).max()):.3g}"
+        )
+
+
 def batch(name: str, array: np.ndarray, shape: tuple[int, ...], of: str) -> None:
     """Refuse an array whose leading axes are not those of another argument."""
     if array.shape[:-1] != shape:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from l63fast._checks.arrays import as_array, finite, shape_text
+from l63fast._checks.arrays import as_array, finite, shape_text, within
 from l63fast._checks.memory import memory
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
@@ -44,8 +44,9 @@ def covariance(
     Raises
     ------
     ArgumentValueError
-        If it is not symmetric (to 1e-10 of its largest entry, 1e-5 in float32) or not
-        positive definite, with the figure that says so.
+        If a matrix is not symmetric (to 1e-10 of its own largest entry, 1e-5 in
+        float32) or, in the given dtype, not positive definite, with the figure that
+        says so.
     """
     array = as_array(name, value)
     if array.dtype.kind not in "fiu":
@@ -56,26 +57,40 @@ def covariance(
         raise ArgumentValueError(
             f"{name}: expected {one}{each}, got {shape_text(array.shape)}"
         )
-    if array.ndim == 2 and _is_clearly_definite(array.tolist()):
-        return np.ascontiguousarray(array, dtype=dtype)
-    memory(name, 4 * array.size * 8)  # the copies of the checks below
+    if array.ndim > 2:
+        memory(name, 4 * array.size * 8)  # the copies of the checks below
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array, dtype=dtype)
+    if cast.ndim == 2 and _is_clearly_definite(cast.tolist()):
+        return cast
     wide = array.astype(np.float64)
     finite(name, wide)
-    if wide.size == 0:
-        return np.ascontiguousarray(array, dtype=dtype)
-    skew = float(np.abs(wide - np.swapaxes(wide, -1, -2)).max())
-    tolerance = 1e-10 if array.dtype == np.float64 else 1e-5
-    if skew > tolerance * float(np.abs(wide).max()):
+    _refuse_skew(name, wide, 1e-10 if array.dtype == np.float64 else 1e-5)
+    within(name, wide, cast)
+    _refuse_indefinite(name, cast, semidefinite)
+    return cast
+
+
+def _refuse_skew(name: str, matrices: np.ndarray, tolerance: float) -> None:
+    skew = np.abs(matrices - np.swapaxes(matrices, -1, -2)).max(axis=(-2, -1))
+    bad = skew > tolerance * np.abs(matrices).max(axis=(-2, -1))
+    if bad.any():
         raise ArgumentValueError(
             f"{name}: expected a symmetric matrix, got entries that differ from their "
-            f"transposes by up to {skew:.3g}"
+            f"transposes by up to {skew[bad].max():.3g}"
         )
-    smallest = float(np.linalg.eigvalsh(wide)[..., 0].min())
-    rounding = 1e-12 * float(np.abs(wide).max())
-    if smallest < -rounding if semidefinite else smallest <= 0.0:
+
+
+def _refuse_indefinite(name: str, matrices: np.ndarray, semidefinite: bool) -> None:
+    # As the kernel gets them: a variance may have been rounded to zero.
+    wide = matrices.astype(np.float64)
+    smallest = np.linalg.eigvalsh(wide)[..., 0]
+    rounding = 1e-12 * np.abs(wide).max(axis=(-2, -1))
+    bad = smallest < -rounding if semidefinite else smallest <= 0.0
+    if bad.any():
         wanted = "semidefinite" if semidefinite else "definite"
+        where = "" if matrices.dtype == np.float64 else f" in {matrices.dtype}"
         raise ArgumentValueError(
-            f"{name}: expected a positive {wanted} matrix, got smallest eigenvalue "
-            f"{smallest:.3g}"
+            f"{name}: expected a positive {wanted} matrix{where}, got smallest "
+            f"eigenvalue {smallest[bad].min():.3g}"
         )
-    return np.ascontiguousarray(array, dtype=dtype)

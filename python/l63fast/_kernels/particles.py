@@ -35,7 +35,9 @@ class FilterJob:
     lost : float
         |W (y - h)|^2 of the best particle beyond which they have lost the truth.
     rescue_root : (3, 3) or None
-        Root of the covariance that lost particles are drawn anew with.
+        Lower. Particles that have lost the truth are all drawn anew and scattered with
+        the covariance of the forecast, or with this root where that is too narrow,
+        scaled so that it explains the misfit. None: they are left as they are.
     folded : bool
         Mean and covariance are of one of each mirrored pair of states.
     key : tuple of int

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.assimilation.cycled_errors import (
     CycledErrors,
     error_covariance,
@@ -20,6 +22,9 @@ from l63fast.errors import ArgumentValueError
 from l63fast.twin import TwinExperiment
 
 __all__ = ["KINDS", "Backgrounds"]
+
+
+_EVERYTHING: Final = ("operator", "interval", "R", "Q", "dt", "parameters")
 
 
 class _Options(NamedTuple):
@@ -39,12 +44,17 @@ class Backgrounds(ABC):
     B : (3, 3)
         Error covariance of these backgrounds on the training split, symmetrised with
         the mirror: the B to give to 3D-Var and to the variational losses.
+    made_for : Setup
+        Of the twin that they were fitted to, as far as it decides what they are.
     """
 
     B: np.ndarray
+    _: KW_ONLY
+    made_for: Setup = field(default_factory=Setup)
     kind: ClassVar[str]
 
     @staticmethod
+    @ieee_arithmetic()
     def fit(
         twin: TwinExperiment,
         kind: str = "forecast",
@@ -78,7 +88,15 @@ class Backgrounds(ABC):
             covariance = _checks.covariance(
                 "covariance", covariance, size=3, dtype=float64, shape=()
             )
-        return chosen._fit(twin, _Options(covariance, n_threads, backend))
+        fitted = chosen._fit(twin, _Options(covariance, n_threads, backend))
+        setup = Setup.of(twin)
+        return replace(
+            fitted,
+            made_for=Setup(**{name: getattr(setup, name) for name in chosen._knows}),
+        )
+
+    # What they owe to the twin: by default its climate, that is, its model.
+    _knows: ClassVar[tuple[str, ...]] = ("Q", "dt", "parameters")
 
     @classmethod
     @abstractmethod
@@ -96,13 +114,40 @@ class Backgrounds(ABC):
         """
         return None
 
-    @abstractmethod
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    @ieee_arithmetic()
+    def draw(
+        self, twin: TwinExperiment, split_name: str, *, imperfect_model: bool = False
+    ) -> np.ndarray:
         """Return backgrounds (n_trajectories, n_obs, 3), valid at the observations.
 
         The same for the same twin, whatever was drawn before; what is random depends
         on (seed, split, trajectory) only.
+
+        Parameters
+        ----------
+        twin : TwinExperiment
+        split_name : str
+            "train", "val" or "test".
+        imperfect_model : bool
+            Let the twin have another dt, other parameters, another Q or R than the one
+            that the backgrounds were fitted to, as in `run_cycles`.
+
+        Raises
+        ------
+        ArgumentValueError
+            If they were fitted to another setup than the twin's.
         """
+        check_agreement(
+            "backgrounds",
+            self.made_for,
+            Setup.of(twin),
+            imperfect_model=imperfect_model,
+        )
+        return self._drawn(twin, split_name)
+
+    @abstractmethod
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+        """Return what `draw` gives, for a twin that fits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +161,7 @@ class _Mean(Backgrounds):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Mean:
         return cls(twin.climatology.covariance, twin.climatology.mean)
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         n, n_obs = twin.split(split_name).observations.shape[:2]
         return np.tile(self.mean, (n, n_obs, 1))
 
@@ -131,7 +176,7 @@ class _Independent(Backgrounds):
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Independent:
         return cls(2.0 * twin.climatology.covariance)
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         states = twin.split("train").truth_at_observations.reshape(-1, 3)
         n, n_obs = twin.split(split_name).observations.shape[:2]
         seed = twin.settings.seed
@@ -144,6 +189,7 @@ class _Gauss(Backgrounds):
     """The truth plus N(0, B), with B as given."""
 
     kind = "gauss"
+    _knows = ()
 
     @property
     def start_covariance(self) -> np.ndarray:
@@ -155,7 +201,7 @@ class _Gauss(Backgrounds):
         given = options.covariance
         return cls(2.0 * np.eye(3) if given is None else given)
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         truth = twin.split(split_name).truth_at_observations
         seed = twin.settings.seed
         return perturbed(truth, self.B, seed=seed, split_name=split_name)
@@ -171,6 +217,7 @@ class _Forecast(Backgrounds):
     """
 
     kind = "forecast"
+    _knows = _EVERYTHING
     drawn_before = 1
     errors: CycledErrors
 
@@ -179,14 +226,14 @@ class _Forecast(Backgrounds):
         errors = _estimated(twin, options)
         first_guess = cls(errors.background, errors)
         truth = twin.split("train").truth_at_observations
-        B = error_covariance(first_guess.draw(twin, "train"), truth)
+        B = error_covariance(first_guess._drawn(twin, "train"), truth)
         return replace(first_guess, B=B)
 
     @property
     def start_covariance(self) -> np.ndarray:
         return self.errors.analysis
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         settings = twin.settings
         start = perturbed(
             twin.split(split_name).previous_truth,
@@ -194,7 +241,8 @@ class _Forecast(Backgrounds):
             seed=settings.seed,
             split_name=split_name,
         )
-        return self.errors.scheme.forecast(start, settings.steps_per_cycle)
+        n_steps = self.made_for.steps_per_cycle("backgrounds", twin)
+        return self.errors.scheme.forecast(start, n_steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +254,7 @@ class _Cycled(Backgrounds):
     """
 
     kind = "cycled"
+    _knows = _EVERYTHING
     errors: CycledErrors
 
     @classmethod
@@ -213,7 +262,7 @@ class _Cycled(Backgrounds):
         errors = _estimated(twin, options)
         return cls(errors.background, errors)
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         initial = perturbed(
             twin.split(split_name).initial_state,
             self.errors.analysis,
@@ -221,7 +270,10 @@ class _Cycled(Backgrounds):
             split_name=split_name,
         )
         scheme = self.errors.scheme
-        return run_cycles(scheme, twin, split_name, initial=initial).background
+        # What may differ `draw` has asked.
+        return run_cycles(
+            scheme, twin, split_name, initial=initial, imperfect_model=True
+        ).background
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +287,7 @@ class _None(Backgrounds):
         mean = twin.climatology.mean
         return cls(twin.climatology.covariance + np.outer(mean, mean))
 
-    def draw(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
+    def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
         n, n_obs = twin.split(split_name).observations.shape[:2]
         return np.zeros((n, n_obs, 3))
 

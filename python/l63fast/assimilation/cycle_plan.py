@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import Difference, Setup, check_agreement
 from l63fast.assimilation.scheme import Scheme
 from l63fast.errors import ArgumentValueError
 from l63fast.twin import TwinExperiment
@@ -30,6 +31,10 @@ class CyclePlan(NamedTuple):
         Scored cycles.
     warm_up : Scheme or None
         None where `ready` is 0.
+    n_steps, warm_up_steps : int
+        Model steps of a cycle of the scheme and of the warm-up, each with its own dt.
+    differences : tuple of Difference
+        What the schemes take for granted otherwise than the twin has it.
     """
 
     background: np.ndarray
@@ -37,6 +42,9 @@ class CyclePlan(NamedTuple):
     first: int
     n_cycles: int
     warm_up: Scheme[Any] | None
+    n_steps: int
+    warm_up_steps: int
+    differences: tuple[Difference, ...]
 
 
 def plan_cycles(
@@ -48,13 +56,15 @@ def plan_cycles(
     burn_in: int,
     initial: np.ndarray | None,
     warm_up: Scheme[Any] | None,
+    imperfect_model: bool | None,
 ) -> CyclePlan:
     """Return the plan of a run with these arguments of `run_cycles`.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If there are not that many observations, or a warm-up is missing.
+        If there are not that many observations, a warm-up is missing, or a scheme was
+        made for another setup.
     """
     n, n_obs = twin.split(split_name).observations.shape[:2]
     ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
@@ -65,7 +75,33 @@ def plan_cycles(
     _checks.batch("initial", background, (n,), f"split {split_name!r}")
     if ready:
         _check_warm_up(warm_up, scheme.window)
-    return CyclePlan(background, ready, first, n_cycles, warm_up if ready else None)
+    n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
+    warm_up_steps = n_steps
+    if ready:
+        warm_up_steps, more = _agreed("warm_up", warm_up, twin, imperfect_model)
+        differences += more
+    return CyclePlan(
+        background,
+        ready,
+        first,
+        n_cycles,
+        warm_up if ready else None,
+        n_steps,
+        warm_up_steps,
+        differences,
+    )
+
+
+def _agreed(
+    name: str, scheme: Any, twin: TwinExperiment, imperfect_model: bool | None
+) -> tuple[int, tuple[Difference, ...]]:
+    """Return the model steps of a cycle, and what differs and may."""
+    made_for = getattr(scheme, "made_for", Setup())
+    _checks.instance(f"{name}.made_for", made_for, Setup)
+    differences = check_agreement(
+        name, made_for, Setup.of(twin), imperfect_model=imperfect_model
+    )
+    return made_for.steps_per_cycle(name, twin), differences
 
 
 def _scored_cycles(

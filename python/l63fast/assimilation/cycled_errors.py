@@ -102,14 +102,8 @@ def estimate_cycled_errors(
             f"twin: expected at least {_MIN_SAMPLES} training analyses to estimate a "
             f"covariance from, got {n * (n_obs - burn_in)}"
         )
-    scheme = ThreeDVar(
-        twin.operator,
-        twin.climatology.covariance,
-        twin.R,
-        dt=twin.settings.dt,
-        parameters=twin.settings.parameters,
-        n_threads=n_threads,
-        backend=backend,
+    scheme = ThreeDVar.for_twin(
+        twin, B=twin.climatology.covariance, n_threads=n_threads, backend=backend
     )
     scheme, analysis, n_iterations = _iterated(scheme, twin, burn_in)
     tuning = tune_cycled_b_scale(

@@ -52,6 +52,7 @@ def tune_cycled(
     burn_in: int = 0,
     initial: np.ndarray | None = None,
     warm_up: Scheme[Any] | None = None,
+    imperfect_model: bool = False,
 ) -> Tuning:
     """Return the value whose scheme scores best in its cycle.
 
@@ -69,7 +70,7 @@ def tune_cycled(
     mirror_aware : bool, optional
         By default as the operator demands: True where it is mirror-blind.
     measure : {"rms", "pool"}
-    n_cycles, burn_in, initial, warm_up
+    n_cycles, burn_in, initial, warm_up, imperfect_model
         As in `run_cycles`.
 
     Raises
@@ -91,6 +92,7 @@ def tune_cycled(
             burn_in=burn_in,
             initial=initial,
             warm_up=warm_up,
+            imperfect_model=imperfect_model,
         )
         return rate(result.analysis, truth[:, result.scored], mirror_aware=mirror_aware)
 

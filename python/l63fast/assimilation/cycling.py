@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.assimilation.agreement import Difference
 from l63fast.assimilation.cycle_plan import plan_cycles
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.twin import TwinExperiment
@@ -42,6 +44,8 @@ class CycleResult:
         Time of forecast and analysis, per trajectory and cycle, burn-in included.
     seconds_per_analysis : float or None
         The part of it inside `analyse`; None where the scheme does whole runs itself.
+    imperfect_model : tuple of Difference
+        What the schemes take for granted otherwise than the twin has it.
     """
 
     background: np.ndarray
@@ -55,6 +59,7 @@ class CycleResult:
     first_cycle: int
     seconds_per_cycle: float
     seconds_per_analysis: float | None
+    imperfect_model: tuple[Difference, ...] = ()
 
     @property
     def scored(self) -> slice:
@@ -62,6 +67,7 @@ class CycleResult:
         return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
 
 
+@ieee_arithmetic()
 def run_cycles(
     scheme: Scheme[Any],
     twin: TwinExperiment,
@@ -73,6 +79,7 @@ def run_cycles(
     warm_up: Scheme[Any] | None = None,
     seed: int | None = None,
     keep_members: bool = False,
+    imperfect_model: bool = False,
 ) -> CycleResult:
     """Return backgrounds and analyses of a scheme cycled over a split.
 
@@ -99,11 +106,17 @@ def run_cycles(
         For schemes that draw; by default the twin's.
     keep_members : bool
         Keep the ensembles too, which may be large.
+    imperfect_model : bool
+        Let the schemes have another dt, other parameters, another Q or R than the
+        twin; the result records which. Another dt makes another number of steps
+        between observations. The operator is always the twin's, and so is the interval
+        between observations that an encoder was trained for.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If there are not that many observations, or a warm-up is missing.
+        If there are not that many observations, a warm-up is missing, or a scheme was
+        made for another setup than the twin's.
     """
     plan = plan_cycles(
         scheme,
@@ -113,25 +126,27 @@ def run_cycles(
         burn_in=burn_in,
         initial=initial,
         warm_up=warm_up,
+        imperfect_model=imperfect_model,
     )
     background, observations = plan.background, twin.split(split_name).observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
     rng = _random.generator(seed, "scheme", split_name)
-    steps_per_cycle = twin.settings.steps_per_cycle
     if plan.warm_up is not None:
         before = range(plan.ready)
         for cycle in _cycles(
-            plan.warm_up, background, observations, before, steps_per_cycle, rng
+            plan.warm_up, background, observations, before, plan.warm_up_steps, rng
         ):
             background = cycle.analysis.state
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
     if hasattr(scheme, "run") and not keep_members and not plan.ready:
         seen = observations[:, : cycles.stop]
-        return _run_whole(scheme, background, seen, plan.first, steps_per_cycle, rng)
-    running = _cycles(scheme, background, observations, cycles, steps_per_cycle, rng)
-    shape = (len(background), plan.n_cycles)
-    return _recorded(running, shape, plan.first, keep_members)
+        result = _run_whole(scheme, background, seen, plan.first, plan.n_steps, rng)
+    else:
+        running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
+        shape = (len(background), plan.n_cycles)
+        result = _recorded(running, shape, plan.first, keep_members)
+    return replace(result, imperfect_model=plan.differences)
 
 
 class _Cycle(NamedTuple):

@@ -9,9 +9,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import KalmanSettings
+from l63fast.assimilation.innovations import lost_beyond
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.lorenz63 import model_errors
@@ -43,13 +45,18 @@ class EnKF(KalmanSettings):
     inflation : float
         Factor on the anomalies of each analysis.
     n_members : int
-        At least 4, so that the members span the state.
+        At least 3: the anomalies of fewer span less than a plane.
     variant : {"square_root", "stochastic", "finite_size"}
         Symmetric transform; perturbed observations; the transform with the prior
-        inflation that the ensemble's own size asks for (EnKF-N).
+        inflation that the ensemble's own size asks for (EnKF-N, Bocquet, Raanes &
+        Hannart 2015).
     rotation : bool
         Rotate the analysed anomalies at random about their mean; not of "stochastic",
         which is random as it is.
+    prior_certainty : float
+        Of "finite_size": factor on the certainty of the prior of its inflation, as if
+        the sampling errors were those of so many times the members (xN in DAPPER).
+        Above 1 it stays nearer to 1, as suits a more linear system.
 
     Raises
     ------
@@ -60,15 +67,20 @@ class EnKF(KalmanSettings):
     n_members: int = 20
     variant: str = "square_root"
     rotation: bool = True
+    prior_certainty: float = 1.0
 
     def _checked(self) -> dict[str, Any]:
         return {
             **super()._checked(),
-            "n_members": _checks.count("n_members", self.n_members, minimum=4),
+            "n_members": _checks.count("n_members", self.n_members, minimum=3),
             "variant": _checks.choice("variant", self.variant, VARIANTS),
             "rotation": _checks.boolean("rotation", self.rotation),
+            "prior_certainty": _checks.real(
+                "prior_certainty", self.prior_certainty, above=0.0
+            ),
         }
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
         """Return members drawn from N(background, B)."""
         shape = (self.n_members, 3)
@@ -76,6 +88,7 @@ class EnKF(KalmanSettings):
         errors = normals @ np.linalg.cholesky(self.B).T
         return Ensemble(background[:, None] + errors, draws)
 
+    @ieee_arithmetic()
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
         """Return the members `n_steps` model steps later, model errors added."""
         members = forecast_members(state.members, n_steps, **self._model)
@@ -84,12 +97,15 @@ class EnKF(KalmanSettings):
         normals, draws = state.draws.normals(len(members), members.shape[1:])
         return Ensemble(members + model_errors(normals, self.Q), draws)
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Ensemble, obs_window: np.ndarray
     ) -> tuple[Ensemble, Analysis]:
         """Return the ensemble after the latest observation, and its mean in full.
 
-        The spread is that of the members that go on, inflation included.
+        The spread is that of the members that go on, inflation included. The status is
+        DIVERGED where the innovation is one that the ensemble's own covariance gives
+        once in 1e9: the filter has lost the truth. Its members go on as they are.
         """
         normals, draws = self._random_numbers(state)
         members = state.members
@@ -128,9 +144,11 @@ class EnKF(KalmanSettings):
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
         root = ensemble.root
+        lost = ensemble.squared_innovation > lost_beyond(len(root))
+        status = np.where(lost, Status.DIVERGED, Status.CONVERGED)
         return Analysis(
             state=mean,
-            status=np.where(good, Status.CONVERGED, Status.NON_FINITE).astype(np.int8),
+            status=np.where(good, status, Status.NON_FINITE).astype(np.int8),
             n_iter=np.zeros(n, dtype=np.int32),
             cost=np.full(n, np.nan),
             residual=observation - operator(mean),
@@ -144,7 +162,7 @@ class EnKF(KalmanSettings):
     def _analysed(self, ensemble: update.Observed, normals: np.ndarray) -> np.ndarray:
         """Return the members after the observation, as the variant has it."""
         if self.variant == "finite_size":
-            factor = update.adapted_inflation(ensemble)
+            factor = update.adapted_inflation(ensemble, self.prior_certainty)
             ensemble = update.inflated(ensemble, factor)
         if self.variant == "stochastic":
             anomalies = update.perturbed_anomalies(ensemble, normals)

@@ -68,6 +68,12 @@ class Observed(NamedTuple):
         """Covariance of the state, (n, 3, 3)."""
         return _products(self.anomalies, self.anomalies)
 
+    @property
+    def squared_innovation(self) -> np.ndarray:
+        """The innovation's square (n,) in units of the covariance claimed for it."""
+        weighted = _column(self.weights, self.innovation)
+        return np.asarray((self.innovation * weighted).sum(axis=-1))
+
 
 def ensemble_mean(members: np.ndarray) -> np.ndarray:
     """Return the mean (n, r) of members (n, n_members, r)."""
@@ -160,16 +166,30 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     The rotation is uniform among those that keep the mean (Sakov & Oke 2008). It turns
     the three columns of A into three others that are uniform among all with the same
     A^T A, so they are made directly from the analysis covariance and N(0, 1) draws
-    (n, n_members, 3): no transform is needed before, nor an N x N rotation.
+    (n, n_members, 3): no transform is needed before, nor an N x N rotation. Three
+    members have anomalies in a plane, and use the first two columns of the draws.
     """
     cross = ensemble.cross_covariance
     explained = cross @ ensemble.weights @ transposed(cross)
     covariance = ensemble.covariance - explained
-    centred = normals - ensemble_mean(normals)[:, None]
+    rank = min(3, normals.shape[1] - 1)
+    centred = normals[..., :rank] - ensemble_mean(normals[..., :rank])[:, None]
     drawn = np.linalg.cholesky(_products(centred, centred))
-    wanted = _cholesky(covariance)
+    wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     turned = np.linalg.solve(transposed(drawn), transposed(wanted))
     return np.asarray(centred @ turned)
+
+
+def _planar_root(covariance: np.ndarray) -> np.ndarray:
+    """Return roots (n, 3, 2) of the covariances of three members, which span a plane.
+
+    A Cholesky factor would need its third column where the plane is at right angles to
+    one of the first two axes. What has overflowed is NaN.
+    """
+    finite = np.isfinite(covariance).all(axis=(-2, -1))
+    variance, axes = _principal(np.where(finite[:, None, None], covariance, 0.0))
+    root = axes[..., 1:] * np.sqrt(variance[:, None, 1:])
+    return np.where(finite[:, None, None], root, np.nan)
 
 
 def _cholesky(covariance: np.ndarray) -> np.ndarray:
@@ -187,28 +207,45 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray:
     return factor
 
 
-def adapted_inflation(ensemble: Observed) -> np.ndarray:
+def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.ndarray:
     """Return the prior inflation (n,) that the finite-size filter EnKF-N finds.
 
-    Bocquet, Raanes & Hannart (2015), the dual form: zeta minimises D =
-    d^T (R + Y^T Y / zeta)^-1 d + eps zeta - (N + 1) log(zeta), eps = 1 + 1/N, and the
-    prior anomalies grow by sqrt((N - 1) / zeta). D can have two minima, so the lowest
-    is sought on a grid in log(zeta), then on finer ones around it.
+    The dual form of Bocquet, Raanes & Hannart (2015): zeta minimises D =
+    d^T (R + Y^T Y / zeta)^-1 d + a zeta - b log(zeta), and the prior anomalies grow by
+    sqrt((N - 1) / zeta). As in DAPPER's `EnKF_N`, a = eps / c and b = c N, where eps =
+    1 + 1/N, and both are multiplied by the prior's certainty. With c = 1 the mode of
+    the prior is below an inflation of 1, so that observations which say nothing shrink
+    the ensemble at each analysis. The mode correction (their equation 36) moves it
+    towards 1: c = mode^(w/2), with w the weight of the prior in the analysis, which is
+    1 / (1 + variance seen), averaged over the N directions of the ensemble.
+
+    Parameters
+    ----------
+    ensemble : Observed
+    prior_certainty : float
+        Factor on the terms of the prior, xN in DAPPER.
     """
     n_members = ensemble.seen.shape[1]
     variance, axes = _principal(ensemble.seen_covariance)
     squares = _row(ensemble.innovation, axes)[:, None] ** 2
     spread = (n_members - 1) * variance[:, None]
     eps = 1.0 + 1.0 / n_members
-    # Above (N + 1) / eps = N every term grows.
-    high = np.full(len(squares), np.log(n_members))
+    # Of the square of the inflation where c = 1: 1 - 1/N^2.
+    mode = eps * (n_members - 1) / n_members
+    prior_weight = 1.0 - (variance / (1.0 + variance)).sum(axis=-1) / n_members
+    correction = mode ** (0.5 * prior_weight)
+    linear = (prior_certainty * eps / correction)[:, None]
+    logarithmic = (prior_certainty * n_members * correction)[:, None]
+    # D can have two minima, so the lowest is sought on a grid in log(zeta), then on
+    # finer ones around it. Above the mode of the prior every term grows.
+    high = np.log(logarithmic / linear)[:, 0]
     low = np.full(len(squares), np.log((n_members - 1) / _LARGEST_INFLATION**2))
     places = np.linspace(0.0, 1.0, _PER_ROUND)
     for _ in range(_ROUNDS):
         log_zeta = low[:, None] + (high - low)[:, None] * places
-        zeta = np.exp(log_zeta)[..., None]
-        misfit = (squares * zeta / (zeta + spread)).sum(axis=-1)
-        cost = misfit + eps * zeta[..., 0] - (n_members + 1) * log_zeta
+        zeta = np.exp(log_zeta)
+        misfit = (squares * zeta[..., None] / (zeta[..., None] + spread)).sum(axis=-1)
+        cost = misfit + linear * zeta - logarithmic * log_zeta
         best = np.argmin(cost, axis=1)
         rows = np.arange(len(best))
         low = log_zeta[rows, np.maximum(best - 1, 0)]

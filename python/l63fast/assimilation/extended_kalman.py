@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.innovations import claimed_innovations
+from l63fast.assimilation.innovations import claimed_innovations, lost_beyond
 from l63fast.assimilation.members import finite_members, propagate_members
-from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.observation import as_operator
 
@@ -38,10 +39,12 @@ class ExtendedKalman(KalmanSettings):
     Its settings are those of `KalmanSettings`; the inflation is of each forecast.
     """
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Gaussian:
         """Return the background with the covariance B."""
         return Gaussian(background, np.tile(self.B, (len(background), 1, 1)))
 
+    @ieee_arithmetic()
     def forecast(self, state: Gaussian, n_steps: int) -> Gaussian:
         """Return mean and covariance `n_steps` model steps later."""
         mean, M = propagate_members(state.mean, n_steps, **self._model)
@@ -51,10 +54,15 @@ class ExtendedKalman(KalmanSettings):
                 P = P + self.Q
             return Gaussian(mean, _symmetric(P))
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Gaussian, obs_window: np.ndarray
     ) -> tuple[Gaussian, Analysis]:
-        """Return mean and covariance after the latest observation, and the analysis."""
+        """Return mean and covariance after the latest observation, and the analysis.
+
+        The status is DIVERGED where the innovation is one that the filter's own
+        covariance gives once in 1e9: it has lost the truth. Its state goes on as it is.
+        """
         mean, P = state
         observation, operator = obs_window[:, -1], as_operator(self.operator)
         finite = np.isfinite(mean).all(axis=-1) & np.isfinite(P).all(axis=(-2, -1))
@@ -63,8 +71,11 @@ class ExtendedKalman(KalmanSettings):
         with np.errstate(over="ignore", invalid="ignore"):
             P_a = _joseph(P, operator.jacobian(analysis.state), self.R)
             P_a[~finite] = np.nan
+            weighted = np.linalg.solve(S, innovation[..., None])[..., 0]
+            lost = (innovation * weighted).sum(axis=-1) > lost_beyond(len(self.R))
         return Gaussian(analysis.state, P_a), replace(
             analysis,
+            status=np.where(lost & finite, np.int8(Status.DIVERGED), analysis.status),
             background=mean,
             # Rounding may leave a variance just below 0.
             spread=np.sqrt(np.maximum(np.diagonal(P_a, axis1=-2, axis2=-1), 0.0)),

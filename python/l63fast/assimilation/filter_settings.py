@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import FromTwin
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
@@ -15,7 +16,7 @@ __all__ = ["FilterSettings", "KalmanSettings", "SchemeSettings"]
 
 
 @dataclass(frozen=True, eq=False)
-class SchemeSettings:
+class SchemeSettings(FromTwin):
     """Settings of a scheme that weighs a forecast against observations.
 
     Parameters

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.assimilation.agreement import FromTwin
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import three_d_var
@@ -17,7 +19,7 @@ __all__ = ["ClimatologicalMean", "OptimalInterpolation"]
 
 
 @dataclass(frozen=True, eq=False)
-class _FromClimatology:
+class _FromClimatology(FromTwin):
     """A scheme whose background is the climatological mean, whatever came before.
 
     Its state is that mean, once per trajectory (n, 3), and its forecast changes
@@ -55,6 +57,7 @@ class ClimatologicalMean(_FromClimatology):
         Of the training split.
     """
 
+    @ieee_arithmetic()
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
@@ -91,6 +94,7 @@ class OptimalInterpolation(_FromClimatology):
 
     R: np.ndarray
 
+    @ieee_arithmetic()
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:

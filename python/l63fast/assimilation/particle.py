@@ -8,16 +8,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
 from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.filter_settings import FilterSettings
+from l63fast.assimilation.innovations import lost_beyond
 from l63fast.assimilation.scheme import Analysis
 from l63fast.lorenz63 import model_errors
 from l63fast.observation import as_operator
 
 __all__ = ["ParticleFilter", "Particles"]
 
-_LOST: Final = 1e-9  # probability that the truth itself is as far from an observation
 _MAX_PARTICLES: Final = 2**31
 _SCRATCH_ARRAYS: Final = 4  # states and weights, before and after
 
@@ -59,8 +60,10 @@ class ParticleFilter(FilterSettings):
         Draw anew where the effective size is at most this share of n_particles.
     rescue : bool
         Where even the best particle is further from the observation than the truth is
-        once in 1e9, scatter all of them, with B scaled so that it explains the misfit
-        (at most 100 B), the status being DIVERGED.
+        once in 1e9 (status DIVERGED), scatter all of them, with the covariance of the
+        forecast particles scaled so that it explains the misfit of the heaviest. Where
+        that takes more than 9 times that covariance, as where the particles have
+        collapsed, B is scaled so instead (at most 100 B).
     n_members : int
         So many equally weighted particles, drawn from all, are the members of each
         analysis, for rank histograms and the like; 0: none.
@@ -100,6 +103,7 @@ class ParticleFilter(FilterSettings):
             "folded": _checks.boolean("folded", folded),
         }
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
         """Return particles drawn from N(background, B)."""
         shape = (len(background), self.n_particles)
@@ -110,18 +114,21 @@ class ParticleFilter(FilterSettings):
         root = np.linalg.cholesky(self.B)
         return self._done(state, n_steps=0, noise_root=root)[0]
 
+    @ieee_arithmetic()
     def forecast(self, state: Particles, n_steps: int) -> Particles:
         """Return the particles `n_steps` model steps later, model errors added."""
         n_steps = _checks.count("n_steps", n_steps)
         return self._done(state, n_steps=n_steps, noise_root=self._model_noise)[0]
 
+    @ieee_arithmetic()
     def analyse(
         self, state: Particles, obs_window: np.ndarray
     ) -> tuple[Particles, Analysis]:
         """Return the particles after the latest observation, and their mean in full.
 
-        The status is DIVERGED where the particles had lost the truth, or none has any
-        likelihood and the weights stay as they were; NON_FINITE where none is finite.
+        The status is DIVERGED where the particles had lost the truth, rescued or not,
+        or none has any likelihood and the weights stay as they were; NON_FINITE where
+        none is finite.
         """
         observation = self._observation(state, obs_window[:, -1:])
         state, done = self._done(state, observation=observation)
@@ -131,6 +138,7 @@ class ParticleFilter(FilterSettings):
             analysis = replace(analysis, members=_drawn(state, self.n_members))
         return state, analysis
 
+    @ieee_arithmetic()
     def run(
         self, state: Particles, observations: np.ndarray, n_steps: int
     ) -> tuple[Particles, Analysis]:
@@ -182,8 +190,6 @@ class ParticleFilter(FilterSettings):
         observation: np.ndarray | None = None,
     ) -> tuple[Particles, FilteredParticles]:
         """Return the particles after forecast, analysis or cycles of both."""
-        from scipy.special import chdtri  # imported here, as in _random
-
         operator, draws = as_operator(self.operator), state.draws
         n_cycles = 1 if observation is None else observation.shape[1]
         n_stages = n_cycles * ((n_steps is not None) + (observation is not None))
@@ -196,7 +202,7 @@ class ParticleFilter(FilterSettings):
             powers=operator.powers,
             threshold=self.threshold,
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
-            lost=float(chdtri(len(self.R), _LOST)),
+            lost=lost_beyond(len(self.R)),
             rescue_root=np.linalg.cholesky(self.B) if self.rescue else None,
             folded=bool(self.folded),
             key=draws.kernel_key,

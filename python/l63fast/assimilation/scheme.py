@@ -14,7 +14,11 @@ State = TypeVar("State")
 
 
 class Status(IntEnum):
-    """How the analysis of one sample ended."""
+    """How the analysis of one sample ended.
+
+    DIVERGED is a minimisation without a finite cost, or a filter that has lost the
+    truth: an innovation that its own covariance gives once in 1e9.
+    """
 
     CONVERGED = 0
     MAX_ITER = 1
@@ -72,6 +76,9 @@ class Scheme(Protocol[State]):
     with a network's memory; only the scheme looks inside. A trajectory whose state
     is no longer finite stays so and is reported as `Status.NON_FINITE`; its
     neighbours go on.
+
+    What a scheme takes for granted about the data it may say in an attribute
+    `made_for`, a `Setup`; a scheme without one agrees with any twin experiment.
     """
 
     @property

@@ -8,10 +8,13 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import load_kernels
+from l63fast.assimilation.agreement import FromTwin
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
@@ -21,6 +24,7 @@ _TOL: Final = 1e-9
 _TOL_FLOAT32: Final = 1e-5
 
 
+@ieee_arithmetic()
 def three_d_var(
     background: np.ndarray,
     observation: np.ndarray,
@@ -51,8 +55,9 @@ def three_d_var(
     max_iter : int
         Iterations at most; 0 gives the background.
     tol : float, optional
-        Largest last step of an observed component, relative to its size plus its
-        background spread; by default 1e-9, in float32 1e-5.
+        Largest last step of an observed component, relative to its size, here and in
+        the background, plus the smaller of its background spread and what R leaves of
+        it, R_ii^(1/(2 p)) for power p; by default 1e-9, in float32 1e-5.
     multi_start : bool
         Try the other basins too where h is nonlinear in more than one way.
 
@@ -113,6 +118,7 @@ def n_basins(operator: ObservationOperator) -> int:
     return int(2 ** len(nonlinear))
 
 
+@ieee_arithmetic()
 def variational_cost(
     state: np.ndarray,
     background: np.ndarray,
@@ -155,17 +161,23 @@ def variational_cost(
     B = _checks.covariance("B", B, size=3, dtype=dtype, shape=shape)
     R = _checks.covariance("R", R, size=operator.obs_dim, dtype=dtype, shape=shape)
     residual = np.asarray(observation - operator(state))
-    cost = 0.5 * (_square(state - background, B) + _square(residual, R))
+    cost = 0.5 * (_square("B", B, state - background) + _square("R", R, residual))
     return np.asarray(cost)
 
 
-def _square(vector: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    weighted = np.linalg.solve(covariance, vector[..., None])[..., 0]
+def _square(name: str, covariance: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    try:
+        weighted = np.linalg.solve(covariance, vector[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        raise ArgumentValueError(
+            f"{name}: expected a positive definite matrix, got one that is singular "
+            f"in {covariance.dtype}"
+        ) from None
     return np.asarray(np.sum(vector * weighted, axis=-1))
 
 
 @dataclass(frozen=True, eq=False)
-class ThreeDVar:
+class ThreeDVar(FromTwin):
     """Cycled 3D-Var with a static B: the state is the latest estimate (n, 3).
 
     Parameters

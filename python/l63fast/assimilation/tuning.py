@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
@@ -48,6 +49,7 @@ class Tuning:
         return bool(self.scales[0] < self.scale < self.scales[-1])
 
 
+@ieee_arithmetic()
 def tune(
     score: Callable[[float], float],
     scales: Any = SCALES,

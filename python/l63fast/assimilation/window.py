@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.filter_settings import SchemeSettings
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
@@ -88,10 +89,12 @@ class FourDVar(SchemeSettings):
             "quasi_static": _checks.boolean("quasi_static", self.quasi_static),
         }
 
+    @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> WindowState:
         """Return the background, with no earlier one."""
         return WindowState(background, np.empty((len(background), 0, 3)), ())
 
+    @ieee_arithmetic()
     def forecast(self, state: WindowState, n_steps: int) -> WindowState:
         """Return the estimate `n_steps` model steps later; the backgrounds stay."""
         later = forecast_members(state.estimate, n_steps, **self._model)
@@ -100,6 +103,7 @@ class FourDVar(SchemeSettings):
             steps = (*steps[:-1], steps[-1] + n_steps)
         return state._replace(estimate=later, steps=steps)
 
+    @ieee_arithmetic()
     def analyse(
         self, state: WindowState, obs_window: np.ndarray
     ) -> tuple[WindowState, Analysis]:

@@ -56,7 +56,7 @@ def report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool
 
 def _written(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
     """Write a report; return whether all cells that should be are in it."""
-    from l63fast.experiments.reporting import write_report
+    from l63fast.experiments.report import write_report
 
     page, source = write_report(folder, failures)
     say(f"report in {page}", quiet=quiet)

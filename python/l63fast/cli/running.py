@@ -99,8 +99,8 @@ def _run(
 def _show(chosen: Experiment, outcome: Outcome, *, quiet: bool) -> None:
     import sys
 
-    if outcome.summary is not None and not quiet:
+    if outcome.report is not None and not quiet:
         print_whole(chosen.kind.table(outcome.results))
-        say(f"written to {outcome.summary}")
+        say(f"written to {outcome.report}")
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)

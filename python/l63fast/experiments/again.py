@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ResultError
 from l63fast.experiments.evaluation import MEASURES, evaluate
 from l63fast.experiments.problem import Problem
@@ -34,18 +35,18 @@ def evaluate_again(
     DataFileError, ModelFileError
         If something is missing or damaged.
     ResultError
-        If the data are observed by another operator, or the folder that the result
-        was trained on now holds other data.
+        If the folder that the result was trained on now holds other data.
+    ArgumentValueError
+        If the data are observed by another operator or in another interval.
     """
     result = Result.open(directory)
     folder = Path(result.timing["data"]) if data is None else data
     twin = TwinExperiment.load(folder)
     settings = result.settings
-    if twin.settings.operator != settings.data.operator:
-        raise ResultError(
-            f"{folder}: is observed by {twin.settings.operator!r}, the encoder in "
-            f"{directory} needs {settings.data.operator!r}"
-        )
+    encoder = load_encoder(directory)
+    differences = check_agreement(
+        str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
+    )
     own = dict(twin.hashes) == result.metrics["data"]
     if data is None and not own:
         raise ResultError(
@@ -54,18 +55,17 @@ def evaluate_again(
         )
     problem = Problem.prepare(twin, settings)
     samples = problem.samples(split)
-    analysis = load_encoder(directory)(samples.background, samples.obs_window)
+    analysis = encoder(samples.background, samples.obs_window)
     estimates = problem.estimates(split, samples, analysis)
     scores = evaluate(estimates, settings.data.operator, settings.scores)
     metrics = {"split": split, **scores}
-    return metrics, _verdict(result, metrics, folder, own=own)
-
-
-def _verdict(
-    result: Result, metrics: dict[str, Any], folder: Path, *, own: bool
-) -> str:
     if not own:
-        return f"on {folder}, which the encoder was not trained on"
+        others = "".join(f"; trained for {one}" for one in differences)
+        return metrics, f"on {folder}, which the encoder was not trained on{others}"
+    return metrics, _verdict(result, metrics, folder)
+
+
+def _verdict(result: Result, metrics: dict[str, Any], folder: Path) -> str:
     if metrics["split"] != "test":
         return f"on {folder}, the data of the result"
     stored, found = result.metrics["scores"], metrics["scores"]

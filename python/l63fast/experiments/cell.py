@@ -33,7 +33,7 @@ from l63fast.experiments.variational import cost_beside_three_d_var
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.fixed_point import fixed_point_report
-from l63fast.learning.loop import torch_threads
+from l63fast.learning.pinned import pinned
 from l63fast.learning.training import TrainResult, train
 from l63fast.storage import partial_directory, result_directory, write_json
 from l63fast.twin import TwinExperiment
@@ -118,8 +118,8 @@ def run_cell(
     DataFileError, ModelFileError, TrainingDiverged
     """
     log, clock = Log(listener), _Clock()
-    threads = torch_threads(settings.training.threads)
-    with result_directory(directory) as folder, threads:
+    as_by_default = pinned(settings.training.threads)
+    with result_directory(directory) as folder, as_by_default:
         working = partial_directory(directory, resume=resume)
         if resume and listener is not None:
             found = (working / CHECKPOINT).exists()
@@ -203,8 +203,6 @@ def _made_for(settings: CellSettings, problem: Problem) -> dict[str, Any]:
     data = settings.data
     return {
         "data": {name: problem.twin.hashes[name] for name in ("train", "val")},
-        "interval": data.steps_per_cycle * data.dt,
-        "dt": data.dt,
         "sigma": data.sigma,
         "background": settings.background.kind,
         "background_covariance": problem.backgrounds.B.tolist(),

@@ -23,9 +23,8 @@ from l63fast.experiments.optimum import (
     OptimumResult,
     run_optimum,
 )
-from l63fast.experiments.report import write_summary
+from l63fast.experiments.report import table_of, write_summary
 from l63fast.experiments.result import Result
-from l63fast.experiments.table import rich_table
 
 __all__ = ["ENCODERS"]
 
@@ -102,6 +101,6 @@ ENCODERS: Final = Kind(
     alike=_alike,
     announce=_announced,
     summarise=write_summary,
-    table=rich_table,
+    table=table_of,
     expect=_expected,
 )

@@ -110,6 +110,7 @@ def metrics_csv(metrics: Mapping[str, Any]) -> str:
 def _row(metrics: Mapping[str, Any], method: str) -> dict[str, Any]:
     scores = dict(metrics["scores"][method])
     intervals = scores.pop("ci95")
+    scores.pop("rare_losses", None)
     row: dict[str, Any] = {"method": method, **scores}
     for measure in MEASURES:
         row[f"{measure}_low"], row[f"{measure}_high"] = intervals[measure]

@@ -48,11 +48,10 @@ def simulation(
         twin = TwinExperiment.generate(
             dataclasses.replace(short, seed=int(draw[0, 0] * 2.0**52))
         )
-        drawn = problem.backgrounds.draw(twin, "train")
         return AssimilationDataset.from_twin(
             twin,
             "train",
-            drawn,
+            problem.backgrounds,
             window=problem.window,
             analysis_at=problem.analysis_at,
         )

@@ -183,13 +183,7 @@ class Problem:
 
         It is given the background at the first, as the encoder is.
         """
-        scheme = FourDVar(
-            self.twin.operator,
-            self.covariance,
-            self.twin.R,
-            window=self.window,
-            **self._model,
-        )
+        scheme = FourDVar.for_twin(self.twin, B=self.covariance, window=self.window)
         between = (self.twin.settings.steps_per_cycle,) * (self.window - 1)
         # Of the backgrounds before the last, only the first is that of the window.
         starts = np.repeat(background[:, None], self.window - 1, axis=1)
@@ -243,7 +237,7 @@ def _samples(
     return AssimilationDataset.from_twin(
         twin,
         split,
-        backgrounds.draw(twin, split),
+        backgrounds,
         window=window,
         stride=chosen.stride,
         start=chosen.start,

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.executors import Scheduler, executor
@@ -23,7 +24,7 @@ from l63fast.twin import TwinExperiment
 __all__ = ["Outcome", "chosen_cells", "run_experiment"]
 
 DATA: Final = "data"
-SUMMARY: Final = "summary"
+REPORT: Final = "report"
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,16 @@ class Outcome:
         The finished cells, in the order of the experiment.
     failures : dict of str
         Reason of each failed cell, by the cell's name.
-    summary : Path or None
-        Folder of the table and the overview figure, if any cell finished.
+    report : Path or None
+        Folder of the tables, if any cell finished.
     """
 
     results: list[Any]
     failures: dict[str, str]
-    summary: Path | None
+    report: Path | None
 
 
+@ieee_arithmetic()
 def run_experiment(
     experiment: Experiment,
     root: Path,
@@ -103,8 +105,8 @@ def run_experiment(
             done.add(cell.name)
     results = [kind.open(folder / cell.name) for cell in every if cell.name in done]
     if results:
-        kind.summarise(results, folder / SUMMARY)
-    return Outcome(results, failures, folder / SUMMARY if results else None)
+        kind.summarise(results, folder / REPORT)
+    return Outcome(results, failures, folder / REPORT if results else None)
 
 
 def chosen_cells(cells: Sequence[Any], only: str) -> list[Any]:
@@ -160,6 +162,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
+@ieee_arithmetic()
 def _task(kind: Kind, cell: Cell, folder: Path, resume: bool) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
+from l63fast.assimilation.agreement import Setup
 from l63fast.errors import L63Error, ModelFileError
 from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
@@ -20,6 +21,7 @@ __all__ = [
     "WRITTEN",
     "check_coordinates",
     "describe",
+    "made_for_in",
     "settings_in",
 ]
 
@@ -74,7 +76,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     encoder : Encoder
     training : dict
         What the caller knows about how it was trained and on what: hashes of the data,
-        interval between observations, settings. JSON values.
+        settings. JSON values; what the encoder knows of its data is added.
     """
     settings = encoder.settings
     operator = ObservationOperator(settings.operator)
@@ -108,7 +110,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
         },
         "n_parameters": n_parameters(encoder),
         "normaliser_hash": encoder.data_hash,
-        "training": training,
+        "training": training | encoder.made_for.to_dict(),
         "versions": _versions(),
         "files": {},
         "notes": list(_NOTES),
@@ -144,6 +146,20 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
         return EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
+
+
+def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) -> Setup:
+    """Return the setup that the encoder of a checked card was trained for.
+
+    Raises
+    ------
+    ModelFileError
+        If a value of it makes no sense.
+    """
+    try:
+        return Setup.from_dict(card["training"], ObservationOperator(settings.operator))
+    except L63Error as error:
+        raise ModelFileError(f"{source}: training: {error}") from None
 
 
 def check_coordinates(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.assimilation.cycled_errors import perturbed
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
@@ -28,6 +29,7 @@ from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult, completed, loss_of_background
 from l63fast.lorenz63 import climatology, spin_up
+from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import pool, rms
 
@@ -100,11 +102,8 @@ def train_cycled(
 
 
 def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
-    if settings.operator != twin.operator.name:
-        raise ArgumentValueError(
-            f"operator: expected that of the twin, {twin.operator.name!r}, got "
-            f"{settings.operator!r}"
-        )
+    operator = ObservationOperator(settings.operator)
+    check_agreement("encoder_settings", Setup(operator=operator), Setup.of(twin))
     simulated = twin.settings.observation_covariance
     if not np.allclose(twin.R, simulated):
         raise ArgumentValueError(
@@ -127,6 +126,7 @@ def _begin(
     normaliser = Normaliser.fit(samples, twin.operator)
     device = torch_device(settings)
     encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed).to(device)
+    encoder.made_for = Setup.of(twin)
     source = CycledBatches(
         encoder,
         cycle_settings,
@@ -153,7 +153,7 @@ def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
     model: dict[str, Any] = {"dt": settings.dt, "parameters": settings.parameters}
     climate = climatology(spin_up(4096, seed=seed, split="train", **model))
     B = _SHARE_OF_CLIMATE * climate.covariance
-    return ThreeDVar(twin.operator, B, twin.R, **model)
+    return ThreeDVar.for_twin(twin, B=B)
 
 
 def _samples(
@@ -203,9 +203,7 @@ class _Exam:
         if encoder.state_mean.device.type != "cpu":
             encoder = copy.deepcopy(encoder).cpu()
         result = run_cycles(
-            NeuralAnalysis(
-                EncoderFunction.of(encoder), settings.dt, settings.parameters
-            ),
+            NeuralAnalysis.for_twin(self._twin, encoder=EncoderFunction.of(encoder)),
             self._twin,
             "val",
             burn_in=min(_BURN_IN, settings.n_obs // 2),

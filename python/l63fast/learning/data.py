@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import Setup
+from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.errors import ArgumentValueError
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class AssimilationDataset:
         The truth at analysis time.
     trajectory, time_index : (N,) int64
         Whose sample it is, and which of the observations is at analysis time.
+    made_for : Setup
+        Of the twin that they come from, as far as that is known; an encoder that is
+        trained on them inherits it.
 
     Raises
     ------
@@ -47,6 +52,7 @@ class AssimilationDataset:
     truth: np.ndarray
     trajectory: np.ndarray
     time_index: np.ndarray
+    made_for: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
         shape = self.obs_window.shape
@@ -74,7 +80,7 @@ class AssimilationDataset:
         cls,
         twin: TwinExperiment,
         split_name: str,
-        backgrounds: np.ndarray,
+        backgrounds: Backgrounds | np.ndarray,
         *,
         window: int,
         stride: int = 1,
@@ -88,8 +94,9 @@ class AssimilationDataset:
         twin : TwinExperiment
         split_name : str
             "train", "val" or "test".
-        backgrounds : (n_trajectories, n_obs, 3)
-            A background for every observation time.
+        backgrounds : Backgrounds or (n_trajectories, n_obs, 3)
+            Fitted to a twin of the same setup; or a background of your own for every
+            observation time.
         window : int
             Observations in a window; windows never cross trajectories.
         stride : int
@@ -98,8 +105,15 @@ class AssimilationDataset:
             The observation of the window at whose time the analysis is.
         start : int
             Observations up to the end of the first window, at least.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If an argument is not as described.
         """
         split = twin.split(split_name)
+        if isinstance(backgrounds, Backgrounds):
+            backgrounds = backgrounds.draw(twin, split_name)
         background = _checks.states("backgrounds", backgrounds, dtype=_FLOAT64)
         _checks.batch(
             "backgrounds",
@@ -121,6 +135,7 @@ class AssimilationDataset:
             truth=split.truth_at_observations[:, at].reshape(-1, 3),
             trajectory=np.repeat(np.arange(n), len(at)),
             time_index=np.tile(at, n),
+            made_for=Setup.of(twin),
         )
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from l63fast import _checks
+from l63fast.learning.pinned import pinned
 from l63fast.lorenz63 import Lorenz63, adjoint, forecast
 
 __all__ = ["DifferentiableForecast", "earlier_states", "torch_forecast"]
@@ -116,6 +117,7 @@ def torch_forecast(
     return states
 
 
+@pinned()
 def earlier_states(
     states: np.ndarray,
     n_steps: int,

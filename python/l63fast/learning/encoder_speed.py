@@ -25,8 +25,8 @@ from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import examples, load_encoder, save_model
 from l63fast.learning.loading import load_weights
-from l63fast.learning.loop import torch_threads
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings
 
 __all__ = ["EncoderSpeed", "EncoderTimes", "encoder_to_time", "measure_encoder"]
@@ -96,7 +96,7 @@ def measure_encoder(
     analyse : Path, optional
         The C++ program of that name, for its latency.
     """
-    with tempfile.TemporaryDirectory() as folder, one_core(), torch_threads(1):
+    with tempfile.TemporaryDirectory() as folder, one_core(), pinned():
         model = Path(folder)
         formats = _written(encoder, model)
         batches = {n: _inputs(encoder, n) for n in sizes.batches}

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from l63fast import _random
+from l63fast.assimilation.agreement import Setup
 from l63fast.learning.coordinates import facing, fold, unfold
 from l63fast.learning.memories import CARRIED
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import ENCODERS, Reader
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
@@ -73,6 +75,11 @@ class Encoder(nn.Module):
     settings : EncoderSettings
     normaliser : Normaliser
         Fitted on the training split.
+
+    Attributes
+    ----------
+    made_for : Setup
+        Of the data that it was trained for, as far as that is known.
     """
 
     state_mean: Tensor
@@ -84,11 +91,13 @@ class Encoder(nn.Module):
     components: Tensor
     powers: Tensor
 
+    @pinned()
     def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
         super().__init__()
         operator = ObservationOperator(settings.operator)
         self.settings = settings
         self.data_hash = normaliser.data_hash
+        self.made_for = Setup(operator=operator)
         self.n_iterations = settings.n_iterations
         self.reader, self.head = _parts(settings, matched_width(settings))
         self.carries = settings.memory == "carried"
@@ -200,7 +209,8 @@ class Encoder(nn.Module):
     @torch.jit.export
     def initial_hidden(self, n: int) -> Tensor:
         """Return the hidden state (n, hidden_size) of n trajectories that begin."""
-        return torch.zeros(n, self.hidden_size, device=self.state_mean.device)
+        like = self.state_mean
+        return torch.zeros(n, self.hidden_size, dtype=like.dtype, device=like.device)
 
     @torch.jit.unused
     def iterates(
@@ -235,7 +245,7 @@ def build_encoder(
     """Return an untrained encoder whose weights depend on the seed alone."""
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key)
+        torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
         return Encoder(settings, normaliser)
 
 

@@ -19,6 +19,7 @@ from l63fast.learning.card import CARD, FILES, WRITTEN, describe
 from l63fast.learning.coordinates import facing
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.loading import encoder_from, load_encoder
+from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.storage import read_file, write_bytes, write_json
 
@@ -29,6 +30,7 @@ _BATCHES: Final = (1, 7, 513)
 _OPEN: Final = 0.01  # of the product of (x, y) of background and analysis
 
 
+@pinned()
 def save_model(
     encoder: Encoder,
     directory: str | Path,
@@ -44,8 +46,7 @@ def save_model(
     directory : str or Path
         An existing directory; files of the same names are replaced.
     card : dict
-        JSON values for the card's "training": hashes of the data, the interval
-        between observations, the settings.
+        JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str
         Of `FILES`; safetensors, the truth, is written always.
 
@@ -83,6 +84,7 @@ def _checked(formats: Sequence[str]) -> list[str]:
     return [kind for kind in _WRITE if kind in wanted | {"safetensors"}]
 
 
+@pinned()
 def parity_error(encoder: Encoder, program: Analyse) -> float:
     """Return the largest difference between analyses, in units of `state_std`.
 
@@ -120,6 +122,7 @@ def _difference(
     return difference
 
 
+@pinned()
 def examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return n backgrounds, windows and hidden states such as an encoder may meet."""
     window = encoder.settings.window

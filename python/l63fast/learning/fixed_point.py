@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import check_agreement
 from l63fast.learning.batches import as_batch
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import squared_error
+from l63fast.learning.pinned import pinned
 
 __all__ = ["FixedPointReport", "fixed_point_report"]
 
@@ -39,6 +41,7 @@ class FixedPointReport:
     rmse: np.ndarray
 
 
+@pinned()
 def fixed_point_report(
     encoder: Encoder, data: AssimilationDataset, *, n_iterations: int | None = None
 ) -> FixedPointReport:
@@ -50,7 +53,13 @@ def fixed_point_report(
     data : AssimilationDataset
     n_iterations : int, optional
         How far to iterate; by default twice the encoder's K, at least 3.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the data are of another operator or interval than the encoder.
     """
+    check_agreement("encoder", encoder.made_for, data.made_for, imperfect_model=True)
     if n_iterations is None:
         n_iterations = max(3, 2 * encoder.n_iterations)
     n_iterations = _checks.count("n_iterations", n_iterations, minimum=1)

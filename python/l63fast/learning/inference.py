@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import torch
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.assimilation.agreement import Setup
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.onnx_program import Graph
+from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings, OwnSettings
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin import TwinExperiment
 
 __all__ = ["CHUNK", "EncoderFunction"]
 
@@ -30,6 +35,9 @@ class EncoderFunction:
         ``(background, obs_window, hidden) -> (analysis, hidden)`` on tensors.
     settings : EncoderSettings or OwnSettings
     hidden_size : int
+    made_for : Setup, optional
+        Of the data that it was trained for, as far as that is known; a cycle on other
+        data is refused.
     card : dict, optional
         The model card, where it was loaded from one.
     """
@@ -40,19 +48,45 @@ class EncoderFunction:
         settings: EncoderSettings | OwnSettings,
         *,
         hidden_size: int = 0,
+        made_for: Setup | None = None,
         card: dict[str, Any] | None = None,
     ):
         self.settings = settings
         self.operator = ObservationOperator(settings.operator)
+        self.made_for = replace(made_for or Setup(), operator=self.operator)
         self.window = settings.window
         self.hidden_size = hidden_size
         self.card = card
         self._run = _on_arrays(program)
+        # ONNX Runtime does not ask torch, and a short call notices what is pinned.
+        self._arithmetic = ieee_arithmetic if isinstance(program, Graph) else pinned
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderFunction:
         """Return a trained encoder as a function."""
-        return cls(encoder.eval(), encoder.settings, hidden_size=encoder.hidden_size)
+        return cls(
+            encoder.eval(),
+            encoder.settings,
+            hidden_size=encoder.hidden_size,
+            made_for=encoder.made_for,
+        )
+
+    @classmethod
+    def for_twin(
+        cls, twin: TwinExperiment, program: Analyse, *, window: int = 1, **options: Any
+    ) -> EncoderFunction:
+        """Return a function of your own that was made for the data of a twin.
+
+        Parameters
+        ----------
+        twin : TwinExperiment
+            With the operator, the interval, R, Q and the model that it knows.
+        program, window, **options
+            As in `own`.
+        """
+        function = cls.own(program, twin.operator, window=window, **options)
+        function.made_for = Setup.of(twin)
+        return function
 
     @classmethod
     def own(
@@ -136,15 +170,16 @@ class EncoderFunction:
             hidden.reshape(n, self.hidden_size),
         )
         # No program sees an empty batch: ONNX Runtime ends the process on one.
-        for start in range(0, n, CHUNK):
-            part = slice(start, start + CHUNK)
-            # Copies, whatever the dtype: a program could write into its inputs.
-            copies = [array[part].astype(np.float32) for array in flat]
-            found, kept = self._run(*copies)
-            # NumPy would stretch what has another shape without a word.
-            _same_shape("analysis", found, copies[0])
-            _same_shape("hidden", kept, copies[2])
-            analysis[part], later[part] = found, kept
+        with self._arithmetic():
+            for start in range(0, n, CHUNK):
+                part = slice(start, start + CHUNK)
+                # Copies, whatever the dtype: a program could write into its inputs.
+                copies = [array[part].astype(np.float32) for array in flat]
+                found, kept = self._run(*copies)
+                # NumPy would stretch what has another shape without a word.
+                _same_shape("analysis", found, copies[0])
+                _same_shape("hidden", kept, copies[2])
+                analysis[part], later[part] = found, kept
         return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
 
     def _checked_window(

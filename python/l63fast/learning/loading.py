@@ -13,18 +13,27 @@ from safetensors.torch import load as safetensors_from
 from torch import Tensor
 
 from l63fast import _checks
+from l63fast.assimilation.agreement import Setup
 from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES, check_coordinates, settings_in
-from l63fast.learning.encoders import Encoder
+from l63fast.learning.card import (
+    CARD,
+    FILES,
+    check_coordinates,
+    made_for_in,
+    settings_in,
+)
+from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import MANIFEST, read_bytes, read_file
 
 __all__ = ["encoder_from", "load_encoder", "load_weights"]
 
 
+@pinned()
 def load_encoder(
     path: str | Path,
     *,
@@ -67,9 +76,10 @@ def load_encoder(
         )
     if format == "safetensors":
         encoder, card = load_weights(directory, sha256=sha256)
-        return _function(encoder, encoder.settings, card)
+        return _function(encoder, encoder.settings, card, encoder.made_for)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
+    made_for = made_for_in(card, settings, str(directory / CARD))
     data = _model_bytes(directory, format, card, sha256)
     try:
         program = programs.READ[format](data)
@@ -79,9 +89,10 @@ def load_encoder(
         raise ModelFileError(
             f"{directory / FILES[format]}: is not a {format} program: {error}"
         ) from error
-    return _function(program, settings, card)
+    return _function(program, settings, card, made_for)
 
 
+@pinned()
 def load_weights(
     path: str | Path, *, sha256: str | None = None
 ) -> tuple[Encoder, dict[str, Any]]:
@@ -99,14 +110,22 @@ def load_weights(
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
     encoder.data_hash = card["normaliser_hash"]
+    encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
 
 
 def _function(
-    program: programs.Analyse, settings: EncoderSettings, card: dict[str, Any]
+    program: programs.Analyse,
+    settings: EncoderSettings,
+    card: dict[str, Any],
+    made_for: Setup,
 ) -> EncoderFunction:
     return EncoderFunction(
-        program, settings, hidden_size=card["hidden_size"], card=card
+        program,
+        settings,
+        hidden_size=card["hidden_size"],
+        made_for=made_for,
+        card=card,
     )
 
 
@@ -150,6 +169,7 @@ def _read(directory: Path, name: str) -> bytes:
     return read_file(directory / name)
 
 
+@pinned()
 def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder:
     """Return the encoder with the weights in safetensors bytes.
 
@@ -168,7 +188,7 @@ def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder
         tensors: dict[str, Tensor] = safetensors_from(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
-    expected = Encoder(settings, Normaliser.identity(settings.operator))
+    expected = build_encoder(settings, Normaliser.identity(settings.operator))
     _check_tensors(tensors, expected.state_dict(), source)
     expected.load_state_dict(tensors)
     return expected.eval()

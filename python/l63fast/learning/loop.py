@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ __all__ = [
     "evaluate",
     "mean_over",
     "torch_device",
-    "torch_threads",
 ]
 
 Record = dict[str, Any]
@@ -241,17 +239,6 @@ def torch_device(settings: TrainSettings) -> torch.device:
             "got 'cuda'"
         )
     return torch.device(settings.device)
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Let torch compute with n threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:

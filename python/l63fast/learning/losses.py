@@ -233,7 +233,14 @@ def _whitening(name: str, covariance: np.ndarray | None, size: int) -> Tensor:
     )
     factor = np.linalg.cholesky(checked)
     inverse = solve_triangular(factor, np.eye(size), lower=True)
-    return torch.from_numpy(np.ascontiguousarray(inverse.T, dtype=np.float32))
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(inverse.T, dtype=np.float32)
+    if not (np.isfinite(cast).all() and cast.diagonal().all()):
+        raise ArgumentValueError(
+            f"{name}: expected standard deviations whose inverses are within float32, "
+            f"got {1 / inverse.diagonal().max():.3g}"
+        )
+    return torch.from_numpy(cast)
 
 
 LOSSES: dict[str, type[Loss]] = {

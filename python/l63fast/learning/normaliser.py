@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.coordinates import fold
 from l63fast.learning.data import AssimilationDataset
@@ -67,6 +68,7 @@ class Normaliser:
                 f"obs_window: expected {operator.obs_dim} values per observation for "
                 f"operator {operator.name!r}, got {data.obs_dim}"
             )
+        check_agreement("operator", Setup(operator=operator), data.made_for)
         if len(data) == 0:
             raise ArgumentValueError("train_data: expected samples, got none")
         innovation = data.obs_window[:, -1] - operator(data.background)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from l63fast.errors import BackendError, ModelFileError
 from l63fast.learning.encoders import Encoder
+from l63fast.learning.pinned import undisturbed_process
 
 __all__ = ["Graph", "onnx_bytes", "onnx_from"]
 
@@ -143,12 +144,12 @@ def _required(package: str) -> Any:
 @contextmanager
 def _silenced() -> Iterator[None]:
     """Keep torch's exporter from reporting on itself."""
-    logger = logging.getLogger(_NOISY)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with undisturbed_process():
+        logger = logging.getLogger(_NOISY)
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+        try:
             yield
-    finally:
-        logger.setLevel(before)
+        finally:
+            logger.setLevel(before)

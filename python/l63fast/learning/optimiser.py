@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from l63fast.learning.encoders import Encoder
+from l63fast.learning.pinned import undisturbed_process
 from l63fast.learning.settings import TrainSettings
 
 __all__ = ["Optimiser", "orthogonalised"]
@@ -40,11 +41,13 @@ class Optimiser:
         self._ratio = settings.matrix_rate
         self._all = list(encoder.parameters())
         taken = {id(weight) for weight in self._matrices}
-        self._adam = torch.optim.Adam(
-            [p for p in self._all if id(p) not in taken],
-            lr=settings.learning_rate,
-            fused=True,
-        )
+        # torch's optimisers import its compiler, which sets variables for itself.
+        with undisturbed_process():
+            self._adam = torch.optim.Adam(
+                [p for p in self._all if id(p) not in taken],
+                lr=settings.learning_rate,
+                fused=True,
+            )
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

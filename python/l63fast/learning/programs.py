@@ -15,6 +15,7 @@ from torch.jit import _recursive, _state
 
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.onnx_program import onnx_bytes, onnx_from
+from l63fast.learning.pinned import undisturbed_process
 
 __all__ = ["READ", "WRITE", "Analyse"]
 
@@ -119,7 +120,7 @@ def _saved(module: torch.jit.ScriptModule) -> bytes:
 
 @contextmanager
 def _deprecations_silenced() -> Iterator[None]:
-    with warnings.catch_warnings():
+    with undisturbed_process():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         # torch's own recurrent cells rebind their flattened weights when exported.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from l63fast.assimilation.agreement import FromTwin, Setup
 from l63fast.assimilation.members import forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.errors import ArgumentValueError
@@ -24,13 +25,13 @@ class NeuralState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class NeuralAnalysis:
+class NeuralAnalysis(FromTwin):
     """Cycles an encoder: forecast, then a correction by the last L observations.
 
     Parameters
     ----------
     encoder : EncoderFunction
-        As `load_encoder`, `EncoderFunction.of` or `EncoderFunction.own` gives it.
+        As `load_encoder` and `EncoderFunction.of`, `.for_twin` or `.own` give it.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
@@ -50,6 +51,11 @@ class NeuralAnalysis:
                 "encoder: expected one whose analysis is at the last observation of "
                 "its window, got one at the first: a cycle goes on from the last"
             )
+
+    @property
+    def made_for(self) -> Setup:
+        """What scheme and encoder take for granted."""
+        return replace(super().made_for, encoder=self.encoder.made_for)
 
     @property
     def window(self) -> int:

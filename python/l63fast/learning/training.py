@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import Samples, Simulation, as_batch, sampled
 from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
@@ -25,10 +27,10 @@ from l63fast.learning.loop import (
     evaluate,
     mean_over,
     torch_device,
-    torch_threads,
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
@@ -59,6 +61,7 @@ class TrainResult:
     seconds: float
 
 
+@ieee_arithmetic()
 def train(
     encoder_settings: EncoderSettings,
     train_settings: TrainSettings,
@@ -68,6 +71,7 @@ def train(
     B: np.ndarray | None = None,
     R: np.ndarray | None = None,
     model: DifferentiableForecast | None = None,
+    imperfect_model: bool = False,
     directory: Path | None = None,
     resume: bool = False,
     report: Callable[[Record], None] | None = None,
@@ -84,6 +88,9 @@ def train(
         Error covariances, for the losses that need them.
     model : DifferentiableForecast, optional
         From one observation to the next, for the loss that needs it.
+    imperfect_model : bool
+        Let R and the model's dt and parameters differ from those of the data, as in
+        `run_cycles`.
     directory : Path, optional
         Where a checkpoint is kept after every epoch.
     resume : bool
@@ -103,20 +110,25 @@ def train(
         If data and settings do not agree.
     """
     first = train_data(0) if callable(train_data) else train_data
-    _check_data("train_data", first, encoder_settings)
-    _check_data("val_data", val_data, encoder_settings)
+    operator = ObservationOperator(encoder_settings.operator)
+    for name, data in (("train_data", first), ("val_data", val_data)):
+        _check_data(name, data, encoder_settings)
+        _check_setup(data, operator, R, model, imperfect_model)
+    check_agreement(
+        "val_data", val_data.made_for, first.made_for, imperfect_model=imperfect_model
+    )
     identity = _identity(encoder_settings, train_settings, first, val_data, B, R)
     if model is not None:
         identity["model"] = repr(model)
     identity["fresh"] = callable(train_data)
 
     def begin() -> TrainingRun:
-        operator = ObservationOperator(encoder_settings.operator)
         device = torch_device(train_settings)
         loss = build_loss(train_settings.loss, operator, B=B, R=R, model=model)
         loss, normaliser = loss.to(device), Normaliser.fit(first, operator)
         validation = as_batch(val_data).to(device)
         encoder = build_encoder(encoder_settings, normaliser, seed=train_settings.seed)
+        encoder.made_for = replace(first.made_for, operator=operator)
         source: Samples = sampled(
             train_data,
             train_settings.batch_size,
@@ -174,7 +186,7 @@ def completed(
         As in `train`.
     """
     start = perf_counter()
-    with torch_threads(settings.threads):
+    with pinned(settings.threads):
         run = begin()
         if resume and directory is not None:
             progress = read_checkpoint(directory, identity)
@@ -236,3 +248,22 @@ def _check_data(
         )
     if len(data) == 0:
         raise ArgumentValueError(f"{name}: expected samples, got none")
+
+
+def _check_setup(
+    data: AssimilationDataset,
+    operator: ObservationOperator,
+    R: np.ndarray | None,
+    model: DifferentiableForecast | None,
+    imperfect_model: bool,
+) -> None:
+    stated = {"encoder_settings": Setup(operator=operator)}
+    if R is not None:
+        stated["R"] = Setup(R=np.asarray(R))
+    if model is not None:
+        interval = model.n_steps * model.dt
+        stated["model"] = Setup(
+            interval=interval, dt=model.dt, parameters=model.parameters
+        )
+    for name, setup in stated.items():
+        check_agreement(name, setup, data.made_for, imperfect_model=imperfect_model)

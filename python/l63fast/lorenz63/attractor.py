@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63.integration import forecast
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
@@ -21,6 +22,7 @@ class Climatology:
     covariance: np.ndarray
 
 
+@ieee_arithmetic()
 def spin_up(
     n_members: int,
     *,
@@ -74,6 +76,7 @@ def spin_up(
     )
 
 
+@ieee_arithmetic()
 def climatology(states: Any) -> Climatology:
     """Return mean and covariance of states (..., 3), symmetrised with S.
 

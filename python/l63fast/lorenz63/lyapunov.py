@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
 from l63fast.lorenz63.tangent import tangent_linear
 
@@ -14,6 +15,7 @@ from l63fast.lorenz63.tangent import tangent_linear
 _START: Final = ((3.0, 2.0, 1.0), (1.0, 3.0, 2.0), (2.0, 1.0, 3.0))
 
 
+@ieee_arithmetic()
 def lyapunov_exponents(
     state: Any,
     n_steps: int,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks, storage
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
@@ -36,7 +37,7 @@ class TwinExperiment:
     Q : (3, 3) float64
         Covariance of the model error in the truth, once a cycle; zero without one.
     origin : str
-        "generated" or "from arrays".
+        "generated", "from arrays", or "from arrays, whose alignment was not checked".
     hashes : mapping of str to str
         sha256 of each split; known without reading the data.
     """
@@ -61,6 +62,7 @@ class TwinExperiment:
         self._splits: dict[str, Split] = {}
 
     @classmethod
+    @ieee_arithmetic()
     def generate(
         cls,
         settings: TwinSettings,
@@ -85,6 +87,7 @@ class TwinExperiment:
         return cls._of(splits, settings, R, files.GENERATED)
 
     @classmethod
+    @ieee_arithmetic()
     def from_arrays(
         cls,
         truth: Any,
@@ -100,6 +103,7 @@ class TwinExperiment:
         save_every: int = 1,
         R: Any = None,
         parameters: Lorenz63 | None = None,
+        check: bool = True,
     ) -> TwinExperiment:
         """Return an experiment on your own data.
 
@@ -112,7 +116,12 @@ class TwinExperiment:
         n_train, n_val, n_test : int
             Trajectories of each split, in this order; they add up to n.
         R : (m, m), optional
-            Covariance of the observation error; sigma^2 I by default.
+            Covariance of the observation error, all of y - h(truth) (a bias, outliers
+            and an h that is not quite the operator's included); sigma^2 I by default.
+        check : bool
+            Refuse observations whose y - h(truth) are far from R, or that fit the truth
+            better moved by a time or a trajectory. False takes them as they are, and
+            `origin` says so, also once saved.
 
         Raises
         ------
@@ -135,8 +144,10 @@ class TwinExperiment:
             parameters=Lorenz63() if parameters is None else parameters,
         )
         covariance = observation_covariance(R, settings)
-        splits = given_splits(truth, observations, settings, covariance)
-        return cls._of(splits, settings, covariance, files.FROM_ARRAYS)
+        check = _checks.boolean("check", check)
+        splits = given_splits(truth, observations, settings, covariance, check=check)
+        origin = files.FROM_ARRAYS if check else files.UNCHECKED
+        return cls._of(splits, settings, covariance, origin)
 
     @classmethod
     def _of(

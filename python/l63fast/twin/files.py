@@ -21,6 +21,7 @@ __all__ = [
     "GENERATED",
     "INDEX",
     "KIND",
+    "UNCHECKED",
     "file_of",
     "open_split",
     "parse_index",
@@ -33,7 +34,9 @@ KIND: Final = "twin"
 INDEX: Final = "experiment.json"
 GENERATED: Final = "generated"
 FROM_ARRAYS: Final = "from arrays"
-_SLACK: Final = {GENERATED: 1.0, FROM_ARRAYS: SLACK}
+UNCHECKED: Final = "from arrays, whose alignment was not checked"
+# Factor allowed on the variance of innovations; None: they are not looked at.
+_SLACK: Final = {GENERATED: 1.0, FROM_ARRAYS: SLACK, UNCHECKED: None}
 
 
 def file_of(split: str) -> str:
@@ -144,7 +147,8 @@ def open_split(
     except (KeyError, L63Error) as error:
         raise DataFileError(f"{path}: is not what its settings say: {error}") from error
     split = make_split(name, arrays[0], arrays[1], settings, R)
-    problem = misalignment(split, operator, R, slack=_SLACK[origin])
+    slack = _SLACK[origin]
+    problem = slack and misalignment(split, operator, R, slack=slack)
     if problem is not None:
         raise DataFileError(
             f"{path}: observations do not belong to the truth: {problem}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks, storage
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
 from l63fast.observation import ObservationOperator
 from l63fast.twin.generation import generated_part
@@ -94,6 +95,7 @@ class ShardSettings:
         return {"version": package_version(), "n_shards": self.n_shards, **data}
 
 
+@ieee_arithmetic()
 def write_shard(
     settings: ShardSettings, shard: int, path: Path, n_threads: int | None = None
 ) -> None:

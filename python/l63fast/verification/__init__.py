@@ -25,7 +25,7 @@ from l63fast.verification.measures import (
     rms,
     skill,
 )
-from l63fast.verification.repetitions import Repetitions, Standing
+from l63fast.verification.repetitions import MethodScore, Rank, Repetitions
 from l63fast.verification.scores import (
     CLIMATOLOGICAL_RMS,
     Scores,
@@ -41,11 +41,12 @@ __all__ = [
     "Comparison",
     "Failure",
     "InnovationStatistics",
+    "MethodScore",
+    "Rank",
     "RankHistogram",
     "Repetitions",
     "Scores",
     "SpreadSkill",
-    "Standing",
     "classify_failures",
     "compare",
     "crps",

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from l63fast import _checks
-from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.verification.bootstrap import (
+    Interval,
+    Resampled,
+    rare_losses,
+    resample,
+)
 from l63fast.verification.measures import (
     MEASURES,
     by_trajectory,
@@ -30,14 +36,19 @@ class Comparison:
     ratio : float
         Score of a over that of b.
     ratio_ci95 : (float, float)
+    rare_losses : bool
+        Whether few trajectories make the score of either, so that the intervals are too
+        narrow by an unknown amount.
     """
 
     difference: float
     difference_ci95: Interval
     ratio: float
     ratio_ci95: Interval
+    rare_losses: bool = False
 
 
+@ieee_arithmetic()
 def compare(
     a: np.ndarray,
     b: np.ndarray,
@@ -62,25 +73,28 @@ def compare(
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     a = _checks.array("a", a, shape=(None,))
     means = np.stack([a, _checks.array("b", b, shape=a.shape)], axis=1)
-    resampled = bootstrap_means(means, n_bootstrap, seed)
-    both = np.concatenate([means.mean(axis=0)[None], resampled])
-    scores = np.sqrt(both) if measure == "pool" else both
-    return contrasted(scores)
+    scores = resample(means, n_bootstrap, seed)
+    if measure == "pool":
+        scores = scores.apply(np.sqrt)
+    return contrasted(scores, bool(rare_losses(means[None]).any()))
 
 
-def contrasted(scores: np.ndarray) -> Comparison:
-    """Return how two scores (1 + n_bootstrap, 2) differ, the first row as measured."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        difference = scores[:, 0] - scores[:, 1]
-        ratio = scores[:, 0] / scores[:, 1]
+def contrasted(scores: Resampled, has_rare_losses: bool) -> Comparison:
+    """Return how the scores of the two columns differ."""
+    both = scores.apply(
+        lambda of: np.stack([of[..., 0] - of[..., 1], of[..., 0] / of[..., 1]], axis=-1)
+    )
+    difference, ratio = both.measured.tolist()
     return Comparison(
-        float(difference[0]),
-        interval(difference[1:]),
-        float(ratio[0]),
-        interval(ratio[1:]),
+        difference,
+        both.interval(0, paired=True),
+        ratio,
+        both.interval(1, paired=True),
+        has_rare_losses,
     )
 
 
+@ieee_arithmetic()
 def paired_difference(
     a: np.ndarray,
     b: np.ndarray,

@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
-from l63fast.verification.bootstrap import (
-    Interval,
-    bootstrap_means,
-    interval,
-    intervals,
-)
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.verification.bootstrap import Interval, resample
 from l63fast.verification.measures import pair
 
 __all__ = [
@@ -64,6 +60,7 @@ class SpreadSkill:
     ci95: Interval
 
 
+@ieee_arithmetic()
 def crps(
     members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -100,10 +97,11 @@ def crps(
                 for x, y in zip(members, truth, strict=True)  # one by one: for memory
             ]
         )
-    resampled = bootstrap_means(each[:, None], n_bootstrap, seed)[:, 0]
-    return (float(each.mean()), *interval(resampled))
+    means = resample(each[:, None], n_bootstrap, seed)
+    return (float(each.mean()), *means.interval())
 
 
+@ieee_arithmetic()
 def rank_histogram(
     members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> RankHistogram:
@@ -133,7 +131,7 @@ def rank_histogram(
         counts[:, :, place] = found.sum(axis=1)
     shares = counts / (n_times if whole.all() else np.nan)
     columns = shares.reshape(n, -1)
-    low, high = intervals(bootstrap_means(columns, n_bootstrap, seed))
+    low, high = resample(columns, n_bootstrap, seed).intervals()
     return RankHistogram(
         counts=counts.sum(axis=0).astype(np.int64),
         shares=shares.mean(axis=0),
@@ -142,6 +140,7 @@ def rank_histogram(
     )
 
 
+@ieee_arithmetic()
 def spread_skill(
     analysis: np.ndarray,
     spread: np.ndarray,
@@ -176,15 +175,15 @@ def spread_skill(
         claimed = (spread**2).mean(axis=-1)
         made = ((analysis - truth) ** 2).mean(axis=-1)
         means = np.stack([claimed.mean(axis=1), made.mean(axis=1)], axis=1)
-        resampled = bootstrap_means(means, n_bootstrap, seed)
-        both = np.concatenate([means.mean(axis=0)[None], resampled])
-        ratios = np.sqrt(both[:, 0] / both[:, 1])
+        ratio = resample(means, n_bootstrap, seed).apply(
+            lambda both: np.sqrt(both[..., :1] / both[..., 1:])
+        )
     bins = np.array_split(np.argsort(claimed, axis=None), n_bins)
     return SpreadSkill(
         spread=np.sqrt([claimed.ravel()[chosen].mean() for chosen in bins]),
         error=np.sqrt([made.ravel()[chosen].mean() for chosen in bins]),
-        ratio=float(ratios[0]),
-        ci95=interval(ratios[1:]),
+        ratio=float(ratio.measured[0]),
+        ci95=ratio.interval(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.measures import mean_squares, pair
 from l63fast.verification.scores import CLIMATOLOGICAL_RMS
 
@@ -41,6 +42,7 @@ _WORDS: Final = {
 }
 
 
+@ieee_arithmetic()
 def classify_failures(
     analysis: np.ndarray, truth: np.ndarray, *, far_off: float = FAR_OFF
 ) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
-from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.verification.bootstrap import Interval, resample
 
 __all__ = ["InnovationStatistics", "innovation_statistics"]
 
@@ -41,6 +42,7 @@ class InnovationStatistics:
     ci95: dict[str, Interval]
 
 
+@ieee_arithmetic()
 def innovation_statistics(
     innovation: np.ndarray,
     covariance: np.ndarray,
@@ -77,15 +79,16 @@ def innovation_statistics(
         made = np.trace(products, axis1=-2, axis2=-1)
         claimed = np.trace(S, axis1=-2, axis2=-1)
         means = np.stack([a.mean(axis=1) for a in (normalised, made, claimed)], axis=1)
-        resampled = bootstrap_means(means, n_bootstrap, seed)
-        both = np.concatenate([means.mean(axis=0)[None], resampled])
-        ratios = {"ratio": both[:, 0], "trace_ratio": both[:, 1] / both[:, 2]}
+        ratios = resample(means, n_bootstrap, seed).apply(
+            lambda of: np.stack([of[..., 0], of[..., 1] / of[..., 2]], axis=-1)
+        )
+        names = ("ratio", "trace_ratio")
         return InnovationStatistics(
             mean=d.mean(axis=(0, 1)),
             covariance=products.mean(axis=(0, 1)),
             claimed=S.mean(axis=(0, 1)),
-            ci95={name: interval(values[1:]) for name, values in ratios.items()},
-            **{name: float(values[0]) for name, values in ratios.items()},
+            ci95={name: ratios.interval(i) for i, name in enumerate(names)},
+            **dict(zip(names, ratios.measured.tolist(), strict=True)),
         )
 
 

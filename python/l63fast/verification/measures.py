@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.lorenz63 import mirror
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
 MEASURES: Final = ("rms", "pool")
 
 
+@ieee_arithmetic()
 def instantaneous_rms(
     analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
 ) -> np.ndarray:
@@ -49,6 +51,7 @@ def instantaneous_rms(
     return np.asarray(np.sqrt(squares))
 
 
+@ieee_arithmetic()
 def rms(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
     """Return the time mean of `instantaneous_rms`, averaged over trajectories (DAPPER).
 
@@ -57,6 +60,7 @@ def rms(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> 
     return _measure("rms", analysis, truth, mirror_aware)
 
 
+@ieee_arithmetic()
 def pool(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
     """Return the root of the mean square over trajectories, times and components.
 

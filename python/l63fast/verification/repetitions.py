@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
-from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast.verification.bootstrap import (
+    Interval,
+    Resampled,
+    bootstrap_means,
+    left_out_means,
+    proportion_interval,
+    rare_losses,
+)
 from l63fast.verification.comparison import Comparison, contrasted
 from l63fast.verification.measures import MEASURES
+from l63fast.verification.scores import lost
 
-__all__ = ["Repetitions", "Standing"]
+__all__ = ["MethodScore", "Rank", "Repetitions"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodScore:
+    """The score of a method, and how far its interval can be trusted.
+
+    Attributes
+    ----------
+    value : float
+    ci95 : (float, float)
+    rare_losses : bool
+        Whether few trajectories make the score: the skewness of the trajectory means is
+        above 2, or some are not finite. The interval does not know of losses that are
+        not in the sample; `lost_ci95` does, and `median` does not depend on them.
+    median : float
+        Of the trajectory means; its root for "pool", beside which the score stands.
+    lost : float
+        Share of trajectories that are lost: time-mean error above 7.6, or not finite.
+        NaN where the time means are not known.
+    lost_ci95 : (float, float)
+        Exact interval of that share (Clopper & Pearson 1934).
+    """
+
+    value: float
+    ci95: Interval
+    rare_losses: bool
+    median: float
+    lost: float
+    lost_ci95: Interval
+
+
+@dataclass(frozen=True)
+class Rank:
     """Where a method stands among others.
 
     Attributes
     ----------
-    rank : int
-        One more than there are methods that are better with a 95 % interval of the
-        paired difference that excludes 0; so several may have the same.
-    equals : tuple of str
-        Methods that it cannot be told from: the interval holds 0.
+    rank : int or None
+        1 for the best and all methods that are not distinguishable from it, by the 95 %
+        interval of their paired difference; then in the same way among those that are
+        left, one more than there are methods of lower rank. None for a method without
+        one: its score is made by rare losses, or is not finite.
+    ties : tuple of str
+        Methods with a rank that it is not distinguishable from, one by one.
     """
 
-    rank: int
-    equals: tuple[str, ...]
+    rank: int | None
+    ties: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +82,42 @@ class Repetitions:
     set of data share its trajectories: both are drawn, each for itself (the pigeonhole
     bootstrap of Owen 2007). Of data and of trainings one fewer is drawn than there are,
     which makes the variance over them unbiased (McCarthy & Snowden 1985); what there is
-    only one of adds nothing to an interval.
+    only one of adds nothing to an interval. The acceleration of the intervals (BCa) is
+    from leaving out one trajectory at a time, from all trainings.
 
     Attributes
     ----------
     names : tuple of str
     scores : (n_methods,)
     resampled : (n_bootstrap, n_methods)
+    left_out : (n_data * n_trajectories, n_methods)
+        The scores without one trajectory.
+    medians : (n_methods,)
+        Of the trajectory means.
+    lost : (n_methods,)
+        Share of lost trajectories; NaN where it is not known.
+    rare_losses : (n_methods,) of bool
     n_data, n_trainings : int
     """
 
     names: tuple[str, ...]
     scores: np.ndarray
     resampled: np.ndarray
+    left_out: np.ndarray
+    medians: np.ndarray
+    lost: np.ndarray
+    rare_losses: np.ndarray
     n_data: int
     n_trainings: int = 1
 
     @classmethod
+    @ieee_arithmetic()
     def of(
         cls,
         means: Mapping[str, np.ndarray],
         *,
         measure: str = "pool",
+        rms_means: Mapping[str, np.ndarray] | None = None,
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> Repetitions:
@@ -77,59 +132,138 @@ class Repetitions:
             that is trained once, or not at all, is the same beside every training of
             another.
         measure : {"rms", "pool"}
+        rms_means : dict of arrays, optional
+            For "pool", time means of the instantaneous root mean square by method, in
+            the shapes of `means`: they say which trajectories are lost. For "rms" these
+            are `means`.
         n_bootstrap, seed : int
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            If there is no method, or shapes differ.
+            If there is no method, or methods or shapes differ.
         """
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
-        values = _together(means)
-        both = np.concatenate(
-            [
-                values.mean(axis=(0, 1, 2))[None],
-                _resampled(values, n_bootstrap, _checks.seed("seed", seed)),
-            ]
+        values = _together("means", means)
+        times = means if measure == "rms" else rms_means
+        seed = _checks.seed("seed", seed)
+        finish = np.sqrt if measure == "pool" else np.asarray
+        trajectories = values.mean(axis=1)  # over trainings, (n_data, n, n_methods)
+        medians = np.median(np.where(np.isnan(values), np.inf, values), axis=(0, 1, 2))
+        return cls(
+            tuple(means),
+            finish(values.mean(axis=(0, 1, 2))),
+            finish(_resampled(values, n_bootstrap, seed)),
+            finish(left_out_means(trajectories)),
+            finish(medians),
+            _shares_lost(times, tuple(means), values.shape),
+            rare_losses(trajectories),
+            *values.shape[:2],
         )
-        scores = np.sqrt(both) if measure == "pool" else both
-        return cls(tuple(means), scores[0], scores[1:], *values.shape[:2])
 
-    def score(self, name: str) -> tuple[float, Interval]:
-        """Return the score of a method and its 95 % interval."""
+    def score(self, name: str) -> MethodScore:
+        """Return the score of a method, its 95 % interval, and what to think of it."""
         i = self.names.index(name)
-        return float(self.scores[i]), interval(self.resampled[:, i])
+        share = float(self.lost[i])
+        return MethodScore(
+            value=float(self.scores[i]),
+            ci95=self._columns([i]).interval(),
+            rare_losses=bool(self.rare_losses[i]),
+            median=float(self.medians[i]),
+            lost=share,
+            lost_ci95=proportion_interval(share, len(self.left_out)),
+        )
 
     def compare(self, a: str, b: str) -> Comparison:
         """Return difference and ratio of the scores of two methods, paired."""
         columns = [self.names.index(a), self.names.index(b)]
-        both = np.concatenate([self.scores[None], self.resampled])[:, columns]
-        return contrasted(both)
+        marked = bool(self.rare_losses[columns].any())
+        return contrasted(self._columns(columns), marked)
 
-    def standings(self, names: tuple[str, ...]) -> dict[str, Standing]:
-        """Return where each of some methods stands among them."""
-        found = {}
-        for name in names:
-            better, equals = 0, []
-            for other in names:
-                low, high = self.compare(other, name).difference_ci95
-                if other != name and high < 0.0:
-                    better += 1
-                elif other != name and not low > 0.0:
-                    equals.append(other)
-            found[name] = Standing(1 + better, tuple(equals))
-        return found
+    def standings(
+        self,
+        names: tuple[str, ...],
+        tie: Callable[[str, str, Comparison], bool] | None = None,
+    ) -> dict[str, Rank]:
+        """Return where each of some methods stands among them.
+
+        Parameters
+        ----------
+        names : tuple of str
+        tie : callable, optional
+            Says of two methods, and how they compare, whether they count as ties
+            although the interval of their difference leaves out 0.
+        """
+        ranked = self._ranked(names)
+        ties: dict[str, set[str]] = {name: set() for name in ranked}
+        for a, b in itertools.combinations(ranked, 2):
+            if self._is_tie(a, b) or (
+                tie is not None and tie(a, b, self.compare(a, b))
+            ):
+                ties[a].add(b)
+                ties[b].add(a)
+        ranks: dict[str, int] = {}
+        while left := [name for name in ranked if name not in ranks]:
+            place = 1 + len(ranks)
+            group = [left[0], *(name for name in left if name in ties[left[0]])]
+            ranks |= dict.fromkeys(group, place)
+        return {
+            name: Rank(
+                ranks.get(name),
+                tuple(other for other in names if other in ties.get(name, ())),
+            )
+            for name in names
+        }
+
+    def _columns(self, columns: list[int]) -> Resampled:
+        return Resampled(
+            self.scores[columns], self.resampled[:, columns], self.left_out[:, columns]
+        )
+
+    def _ranked(self, names: tuple[str, ...]) -> list[str]:
+        """Return those that can have a rank, by their scores."""
+        values = {name: self.scores[self.names.index(name)] for name in names}
+        marked = {name: self.rare_losses[self.names.index(name)] for name in names}
+        able = [
+            name for name in names if not marked[name] and np.isfinite(values[name])
+        ]
+        return sorted(able, key=values.__getitem__)
+
+    def _is_tie(self, a: str, b: str) -> bool:
+        low, high = self.compare(a, b).difference_ci95
+        return not (low > 0.0 or high < 0.0)
 
 
-def _together(means: Mapping[str, np.ndarray]) -> np.ndarray:
+def _shares_lost(
+    rms_means: Mapping[str, np.ndarray] | None,
+    names: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Return the share of lost trajectories of each method; NaN where unknown."""
+    if rms_means is None:
+        return np.full(len(names), np.nan)
+    if set(rms_means) != set(names):
+        raise ArgumentValueError(
+            f"rms_means: expected the methods of means, {', '.join(names)}, "
+            f"got {', '.join(rms_means) or 'none'}"
+        )
+    times = _together("rms_means", {name: rms_means[name] for name in names})
+    if times.shape != shape:
+        raise ArgumentValueError(
+            f"rms_means: expected {shape[:-1]} of each method, got {times.shape[:-1]}"
+        )
+    return np.asarray(lost(times).mean(axis=(0, 1, 2)))
+
+
+def _together(argument: str, means: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the means as (n_data, n_trainings, n_trajectories, n_methods)."""
     if not means:
-        raise ArgumentValueError("means: expected at least one method, got none")
+        raise ArgumentValueError(f"{argument}: expected at least one method, got none")
     arrays = {}
     for name, given in means.items():
         shape = (None,) * (3 if np.ndim(given) == 3 else 2)
-        values = _checks.array(f"means[{name!r}]", given, shape=shape)
+        values = _checks.array(f"{argument}[{name!r}]", given, shape=shape)
         arrays[name] = values if values.ndim == 3 else values[:, None]
     n_data, _, n = next(iter(arrays.values())).shape
     numbers = [values.shape[1] for values in arrays.values()]
@@ -138,7 +272,8 @@ def _together(means: Mapping[str, np.ndarray]) -> np.ndarray:
         if values.shape not in ((n_data, trainings, n), (n_data, 1, n)):
             expected = (n_data, n) if trainings == 1 else (n_data, trainings, n)
             raise ArgumentValueError(
-                f"means[{name!r}]: expected {expected}, got {np.shape(means[name])}"
+                f"{argument}[{name!r}]: expected {expected}, "
+                f"got {np.shape(means[name])}"
             )
     whole = (n_data, trainings, n)
     return np.stack([np.broadcast_to(v, whole) for v in arrays.values()], axis=-1)

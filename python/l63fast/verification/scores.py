@@ -9,7 +9,13 @@ from typing import Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.verification.bootstrap import Interval, bootstrap_means, interval
+from l63fast._arithmetic import ieee_arithmetic
+from l63fast.verification.bootstrap import (
+    Interval,
+    proportion_interval,
+    rare_losses,
+    resample,
+)
 from l63fast.verification.measures import (
     by_trajectory,
     finish,
@@ -52,9 +58,13 @@ class Scores:
     n_trajectories, n_analyses, n_non_finite : int
         How many there are, and how many analyses hold NaN or infinity.
     ci95 : dict of str to (float, float)
-        Bootstrap intervals of rms, pool, mirror_rms, mirror_pool, sign_flip_rate and
-        divergence_rate; NaN for a single trajectory, which says nothing about the
-        spread.
+        Intervals of rms, pool, mirror_rms, mirror_pool and sign_flip_rate by bootstrap
+        over trajectories, of divergence_rate after Clopper & Pearson (1934); NaN for a
+        single trajectory, which says nothing about the spread.
+    rare_losses : dict of str to bool
+        Whether few trajectories make rms, pool, mirror_rms or mirror_pool: the skewness
+        of the trajectory means is above 2, or some are not finite. The interval does
+        not know of losses that this sample does not hold.
     """
 
     rms: float
@@ -72,6 +82,7 @@ class Scores:
     n_analyses: int
     n_non_finite: int
     ci95: dict[str, Interval]
+    rare_losses: dict[str, bool]
 
     @property
     def pool_decibel(self) -> float:
@@ -90,6 +101,7 @@ def decibel(pool: float) -> float:
     return -math.inf if pool == 0.0 else 20.0 * math.log10(pool)
 
 
+@ieee_arithmetic()
 def score(
     analysis: np.ndarray,
     truth: np.ndarray,
@@ -134,12 +146,20 @@ def score(
     time_mean = means[:, 2 if mirror_aware else 0]
     names = ("rms", "pool", "mirror_rms", "mirror_pool")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
-    diverged = ~(time_mean <= CLIMATOLOGICAL_RMS)
+    divergence_rate = float(lost(time_mean).mean())
     flips = np.where(broken, np.nan, flipped).mean(axis=1)
-    rates = np.stack([flips, diverged], axis=1)
-    resampled = bootstrap_means(np.hstack([means, rates]), n_bootstrap, seed)
-    resampled[:, : len(names)] = finish(resampled[:, : len(names)])
-    columns = (*names, "sign_flip_rate", "divergence_rate")
+    columns = np.hstack([means, flips[:, None]])
+    resampled = resample(columns, n_bootstrap, seed).apply(finish)
+    intervals = {
+        name: resampled.interval(i) for i, name in enumerate((*names, "sign_flip_rate"))
+    }
+    known = n_bootstrap > 0 and len(means) > 1
+    intervals["divergence_rate"] = (
+        proportion_interval(divergence_rate, len(means))
+        if known
+        else (math.nan, math.nan)
+    )
+    marked = rare_losses(means[None])
     return Scores(
         **values,
         rms_x=float(components[0]),
@@ -148,14 +168,24 @@ def score(
         median=float(median),
         p95=float(p95),
         sign_flip_rate=float(flips.mean()),
-        divergence_rate=float(diverged.mean()),
+        divergence_rate=divergence_rate,
         n_trajectories=analysis.shape[0],
         n_analyses=broken.size,
         n_non_finite=int(broken.sum()),
-        ci95={name: interval(resampled[:, i]) for i, name in enumerate(columns)},
+        ci95=intervals,
+        rare_losses=dict(zip(names, marked.tolist(), strict=True)),
     )
 
 
+def lost(time_means: np.ndarray) -> np.ndarray:
+    """Return which trajectories are lost, from time means of the instantaneous rms.
+
+    The time mean is above 7.6, what climatology scores, or it is not finite.
+    """
+    return np.asarray(~(time_means <= CLIMATOLOGICAL_RMS))
+
+
+@ieee_arithmetic()
 def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the time means that scores are made of, (n_trajectories, 4).
 

@@ -7,14 +7,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.compile import fma, jit, one_type
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
+    CONVERGED,
     MAX_ITER,
     NON_FINITE,
     cost_of,
+    highest_acceptable,
     iterate,
     residual_of,
+    smaller_spread,
 )
 from l63fast._kernels.numba_kernels.settling import analyse_squares
 from l63fast._kernels.numba_kernels.small_matrix import (
@@ -69,7 +73,8 @@ def _analyse_sample(
         ub[i] = xb[components[i]]
         for j in range(m):
             g[i, j] = b_matrix[components[i], components[j]]
-        s[18, i] = np.sqrt(g[i, i])
+        spread = smaller_spread(g[i, i], r_matrix[i, i], powers[i])
+        s[18, i] = abs(ub[i]) + spread
         best[i] = zero
         zeros[i] = zero
     inverse(r_matrix, m, q, one)
@@ -77,13 +82,17 @@ def _analyse_sample(
     background_cost = cost_of(zeros, zeros, r, qr, m, half)
     status, n_iter, cost = MAX_ITER, 0, background_cost
     if max_iter > 0:
-        cost = c[11]
+        cost, rounding = c[11], zero
         for basin in range(n_starts):
             if basin > 0 and not _others_may_be_lower(ub, g, powers, m, cost, half):
                 break
             ended, n, reached = iterate(ub, y, powers, m, basin, max_iter, g, q, c, s)
-            if basin == 0 or reached < cost:
+            if basin == 0 or not cost <= reached + rounding:
                 status, n_iter, cost = ended, n, reached
+                rounding = zero
+                if status == CONVERGED:
+                    highest = highest_acceptable(cost, y, s[3], s[4], m, c[9])
+                    rounding = highest - cost
                 for i in range(m):
                     best[i] = s[0, i]
         if status == MAX_ITER and not cost <= background_cost:
@@ -133,7 +142,7 @@ def _analyse_range(
     residual: Any,
 ) -> None:
     """Analyse samples [begin, end): in blocks where possible, else one by one."""
-    s = np.zeros((28, 3), dtype=background.dtype)
+    s = np.zeros((29, 3), dtype=background.dtype)
     k = np.zeros((16, 3), dtype=background.dtype)
     work = np.empty((N_ROWS, SQUARE_BLOCK), dtype=background.dtype)
     done = np.zeros(SQUARE_BLOCK, np.bool_)
@@ -159,7 +168,7 @@ def _analyse_range(
             continue
         if squares and is_independent(r, len(powers)):
             if new:
-                square_constants(b, r, components, c[16], c, k)
+                square_constants(b, r, components, c[10], c, k)
             analyse_squares(
                 background[first:last], observation[first:last], b, components,
                 n_starts > 1, max_iter, c, k, work, done, state[first:last],
@@ -188,18 +197,18 @@ def _analyse_range(
 def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
     """Return numbers in the kernel's type: 0 to 4 are themselves, 11 + p is p(p-1)."""
     kind = dtype.type
-    c = np.zeros(18, dtype=dtype)
+    c = np.zeros(17, dtype=dtype)
     c[:5] = (0, 1, 2, 3, 4)
     c[5], c[6], c[7], c[8] = 0.5, 0.25, np.nan, kind(1) / kind(3)
     c[9] = kind(16) * np.finfo(dtype).eps
-    c[10] = kind(tol) * kind(tol)
+    c[10] = tol if kind(tol) * kind(tol) > 0 else 0  # else no step is below it
     c[11] = np.inf
     c[13:16] = (2, 6, 12)
-    c[16] = tol if c[10] > 0 else 0
-    c[17] = 64 * np.finfo(dtype).eps
+    c[16] = 64 * np.finfo(dtype).eps
     return c
 
 
+@ieee_arithmetic()
 def analyse(
     background: np.ndarray,
     observation: np.ndarray,

@@ -25,6 +25,43 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), codegen
 
 
+def _bits(context: Any, builder: Any, value: ir.Value, kind: Any) -> tuple[Any, ...]:
+    """Return the bits of a float as an integer, and those of 1 and infinity."""
+    width = types.int64 if kind == types.float64 else types.int32
+    integer = context.get_value_type(width)
+    one = 0x3FF0000000000000 if kind == types.float64 else 0x3F800000
+    infinity = 0x7FF0000000000000 if kind == types.float64 else 0x7F800000
+    bits = builder.bitcast(value, integer)
+    return bits, ir.Constant(integer, one), ir.Constant(integer, infinity)
+
+
+@intrinsic
+def power_of_two(typing_context: Any, a: Any) -> Any:
+    """Return the largest power of two that is not above a >= 1, by its bits."""
+    if not isinstance(a, types.Float):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:
+        bits, _, infinity = _bits(context, builder, args[0], a)
+        return builder.bitcast(builder.and_(bits, infinity), args[0].type)
+
+    return a(a), codegen
+
+
+@intrinsic
+def one_over_power(typing_context: Any, a: Any) -> Any:
+    """Return 1 / a of such a power; 0 for the largest of them."""
+    if not isinstance(a, types.Float):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> ir.Value:
+        bits, one, _ = _bits(context, builder, args[0], a)
+        twice = builder.add(one, one)
+        return builder.bitcast(builder.sub(twice, bits), args[0].type)
+
+    return a(a), codegen
+
+
 def one_type(array: np.ndarray) -> np.ndarray:
     """Return a read-only view: to Numba one that may be written is of another type.
 

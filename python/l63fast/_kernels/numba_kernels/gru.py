@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.gru_weights import GruWeights
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.gates import gates_of, gradient_of
@@ -108,6 +109,7 @@ def _windows_back(
         _window_back(weights, gates[:, i], states[:, i], gradient[i], slopes[:, i])
 
 
+@ieee_arithmetic()
 def gru(
     inputs: np.ndarray,
     weights: GruWeights,
@@ -133,6 +135,7 @@ def gru(
     in_threads(run, len(inputs), n_threads)
 
 
+@ieee_arithmetic()
 def gru_back(
     state_weights: np.ndarray,
     gates: np.ndarray,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.compile import jit, one_type
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
@@ -82,6 +83,7 @@ def _integrate_range(
     return diverged
 
 
+@ieee_arithmetic()
 def integrate(
     initial: np.ndarray,
     out: np.ndarray,

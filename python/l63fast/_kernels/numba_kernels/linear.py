@@ -18,15 +18,13 @@ from l63fast._kernels.numba_kernels.small_matrix import inverse
 def linear_constants(
     b_matrix: Any, r_matrix: Any, components: Any, one: Any, k: Any
 ) -> None:
-    """Write G to rows 0 to 2 of k, R^-1 to 3 to 5 and (G + R)^-1 to 6 to 8."""
+    """Write (G + R)^-1 to rows 0 to 2 of k."""
     m = len(components)
     total = np.empty((3, 3), k.dtype)
     for i in range(m):
         for j in range(m):
-            k[i, j] = b_matrix[components[i], components[j]]
-            total[i, j] = k[i, j] + r_matrix[i, j]
-    inverse(r_matrix, m, k[3:6], one)
-    inverse(total, m, k[6:9], one)
+            total[i, j] = b_matrix[components[i], components[j]] + r_matrix[i, j]
+    inverse(total, m, k[0:3], one)
 
 
 @jit
@@ -58,18 +56,16 @@ def analyse_linear(
 ) -> None:
     """Analyse a block of samples.
 
-    Rows of the scratch: 0 y, 3 innovation, 6 w, 9 G w, 12 residual, 15 R^-1 times it,
-    18 state, 21 cost.
+    Rows of the scratch: 0 y, 3 innovation, 6 w, 9 residual, 12 state, 15 cost.
     """
     n, m = observation.shape
-    y, innovation, w, v = work[0:3], work[3:6], work[6:9], work[9:12]
-    r, qr, x, total = work[12:15], work[15:18], work[18:21], work[21]
+    y, innovation, w = work[0:3], work[3:6], work[6:9]
+    r, x, total = work[9:12], work[12:15], work[15]
     for i in range(m):
         for s in range(n):
             y[i, s] = observation[s, i]
             innovation[i, s] = y[i, s] - background[s, components[i]]
-    _times(k[6:9], innovation, w, m, n)
-    _times(k[0:3], w, v, m, n)
+    _times(k[0:3], innovation, w, m, n)
     for j in range(3):
         for s in range(n):
             x[j, s] = b_matrix[j, components[0]] * w[0, s]
@@ -82,15 +78,11 @@ def analyse_linear(
     for i in range(m):
         for s in range(n):
             r[i, s] = y[i, s] - x[components[i], s]
-    _times(k[3:6], r, qr, m, n)
     for s in range(n):
-        total[s] = w[0, s] * v[0, s]
+        total[s] = w[0, s] * innovation[0, s]
     for i in range(1, m):
         for s in range(n):
-            total[s] = fma(w[i, s], v[i, s], total[s])
-    for i in range(m):
-        for s in range(n):
-            total[s] = fma(r[i, s], qr[i, s], total[s])
+            total[s] = fma(w[i, s], innovation[i, s], total[s])
     for s in range(n):
         total[s] = c[5] * total[s]
         finite = np.isfinite((x[0, s] - x[0, s]) + (x[1, s] - x[1, s]))

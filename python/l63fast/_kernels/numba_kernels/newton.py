@@ -7,7 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
-from l63fast._kernels.numba_kernels.small_matrix import solve, symmetric_times
+from l63fast._kernels.numba_kernels.small_matrix import (
+    divide_rows,
+    solve,
+    symmetric_times,
+)
 
 CONVERGED: Final = 0
 MAX_ITER: Final = 1
@@ -44,6 +48,27 @@ def cost_of(w: Any, v: Any, r: Any, qr: Any, m: int, half: Any) -> Any:
     for i in range(m):
         s = fma(r[i], qr[i], s)
     return half * s
+
+
+@jit
+def highest_acceptable(cost: Any, y: Any, r: Any, qr: Any, m: int, eps: Any) -> Any:
+    """Return the largest cost that is not above this one but for rounding."""
+    terms = cost
+    for i in range(m):
+        terms = fma(abs(qr[i]), abs(y[i]) + abs(r[i]), terms)
+    return fma(eps, terms, cost)
+
+
+@jit
+def smaller_spread(g: Any, r: Any, p: int) -> Any:
+    """Return the smaller spread of a component; see three_d_var.hpp."""
+    spread = np.sqrt(r)
+    if p > 1:
+        spread = np.sqrt(spread)
+    if p > 2:
+        spread = np.sqrt(spread)
+    background = np.sqrt(g)
+    return background if background < spread else spread
 
 
 @jit
@@ -95,13 +120,14 @@ def iterate(
     """One safeguarded Newton iteration from one start; see three_d_var.hpp.
 
     Rows of the scratch s: 0 w, 1 v, 2 u, 3 r, 4 R^-1 r, 5 to 9 their trial values,
-    10 d, 11 right-hand side, 12 to 14 A, 15 to 17 I + A G.
+    10 d, 11 right-hand side, 12 to 14 A, 15 to 17 I + A G, 18 what a step is small
+    against besides |u|, 28 what the rows of I + A G are divided by.
     Returns status, number of iterations, cost.
     """
-    zero, one, half, quarter, tol2 = c[0], c[1], c[5], c[6], c[10]
+    zero, one, half, quarter, tol = c[0], c[1], c[5], c[6], c[10]
     w, v, u, r, qr = s[0], s[1], s[2], s[3], s[4]
     wt, vt, ut, rt, qrt = s[5], s[6], s[7], s[8], s[9]
-    d, b, a, n_matrix = s[10], s[11], s[12:15], s[15:18]
+    d, b, a, n_matrix, scale = s[10], s[11], s[12:15], s[15:18], s[28]
     bit = 1
     for i in range(m):
         second = (basin & bit) != 0
@@ -138,30 +164,34 @@ def iterate(
             for k in range(m):
                 t = fma(a[i, k], v[k], t)
             b[i] = t
-        if not solve(n_matrix, b, m, wt, one):
+        scale[:] = one
+        positive, small, trial = True, False, cost
+        for _ in range(2):
+            positive, inside = solve(n_matrix, b, m, scale, wt, one)
+            for i in range(m):
+                wt[i] = fma(alpha - one, wt[i] - w[i], wt[i])
+            symmetric_times(g, wt, m, vt)
+            small = alpha == one
+            for i in range(m):
+                ut[i] = ub[i] + vt[i]
+                size = abs(ut[i]) + s[18, i]
+                small = small and abs(vt[i] - v[i]) < tol * size
+            residual_of(ut, y, powers, m, q, rt, qrt, one)
+            trial = cost_of(wt, vt, rt, qrt, m, half)
+            if m == 1 or (inside and np.isfinite(trial)):
+                break
+            divide_rows(n_matrix, b, m, scale, one)
+        if not positive:
             if not newton:
                 return NON_FINITE, n, cost
             newton = False
             continue
-        for i in range(m):
-            wt[i] = fma(alpha - one, wt[i] - w[i], wt[i])
-        symmetric_times(g, wt, m, vt)
-        small = alpha == one
-        for i in range(m):
-            ut[i] = ub[i] + vt[i]
-            step = vt[i] - v[i]
-            size = abs(ut[i]) + s[18, i]
-            small = small and (step * step < tol2 * (size * size))
-        residual_of(ut, y, powers, m, q, rt, qrt, one)
-        trial = cost_of(wt, vt, rt, qrt, m, half)
         if not np.isfinite(trial):
             if not np.isfinite(cost):
                 return NON_FINITE, n, cost
             small = False
-        scale = cost
-        for i in range(m):
-            scale = fma(abs(qr[i]), abs(y[i]) + abs(r[i]), scale)
-        if trial <= fma(c[9], scale, cost) and np.isfinite(trial):
+        highest = highest_acceptable(cost, y, r, qr, m, c[9])
+        if trial <= highest and np.isfinite(trial):
             for i in range(m):
                 w[i], v[i], u[i] = wt[i], vt[i], ut[i]
                 r[i], qr[i] = rt[i], qrt[i]

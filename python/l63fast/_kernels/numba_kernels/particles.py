@@ -10,13 +10,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.integration import integrate
 from l63fast._kernels.particles import FilteredParticles, FilterJob
 
 _DIVERGED: Final = 2
 _NON_FINITE: Final = 3
-_WIDEST_RESCUE: Final = 10.0  # times the root that is given for it
-_NOISE, _JITTER, _OFFSET, _RESCUE = range(4)  # what random numbers are for
+# A rescue scatters with at most so many times the spread of the forecast, or with at
+# most so many times the root that is given for it.
+_WIDEST_FORECAST: Final = 3.0
+_WIDEST_GIVEN: Final = 10.0
+_NOISE, _JITTER, _OFFSET = range(3)  # what random numbers are for
 
 
 class _Moments(NamedTuple):
@@ -26,6 +30,7 @@ class _Moments(NamedTuple):
     side: np.ndarray  # (n, n_particles): -1 for particles seen as their mirror image
 
 
+@ieee_arithmetic()
 @np.errstate(all="ignore")  # what has no weight left is NaN, and reported by status
 def filter_particles(
     states: np.ndarray, log_weights: np.ndarray, job: FilterJob, n_threads: int
@@ -110,8 +115,7 @@ def _analysed(
     log_after, weights, likely = _normalised(log_prior + likelihood)
     log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
     after = _moments(states, weights, job.folded)
-    misfit_of_best = -2 * likelihood.max(axis=1)
-    lost = likely & (misfit_of_best > job.lost) & (job.rescue_root is not None)
+    lost = likely & (-2 * likelihood.max(axis=1) > job.lost)
     good = likely & ~lost
     status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
     analysis = (
@@ -121,12 +125,15 @@ def _analysed(
         after.effective_size,
         status.astype(np.int8),
     )
-    few = lost | (after.effective_size <= job.threshold * states.shape[1])
+    rescued = lost & (job.rescue_root is not None)
+    few = rescued | (after.effective_size <= job.threshold * states.shape[1])
     if few.any():
         before = _moments(states, prior, job.folded)
-        width = np.minimum(np.sqrt(misfit_of_best / y.shape[-1]), _WIDEST_RESCUE)
-        drawn = _redrawn(states, weights, after, before, job, stage)
-        drawn = _rescued(drawn, np.where(lost, width, 0.0), job, stage)
+        root = job.bandwidth * _jitter_root(after, before)
+        if rescued.any():
+            wider = _rescue_root(states, misfit, weights, after, before, job)
+            root = np.where(rescued[:, None, None], wider, root)
+        drawn = _redrawn(states, weights, after.side, root, rescued, job, stage)
         states = np.where(few[:, None, None], drawn, states)
         log_after = np.where(few[:, None], 0.0, log_after)
     return states, log_after, analysis
@@ -174,12 +181,13 @@ def _seen(vectors: np.ndarray, side: np.ndarray) -> np.ndarray:
 def _redrawn(
     states: np.ndarray,
     weights: np.ndarray,
-    after: _Moments,
-    before: _Moments,
+    side: np.ndarray,
+    root: np.ndarray,
+    rescued: np.ndarray,
     job: FilterJob,
     stage: int,
 ) -> np.ndarray:
-    """Return systematic draws, those drawn more than once scattered."""
+    """Return systematic draws, those drawn more than once scattered, or all rescued."""
     n, n_particles = weights.shape
     offset = _generator(job, stage, _OFFSET).random((n, 1))
     parents = np.zeros((n, n_particles), dtype=np.int64)
@@ -189,32 +197,58 @@ def _redrawn(
             levels = (np.arange(n_particles) + shift) * (edges[-1] / n_particles)
             one[:] = np.minimum(np.searchsorted(edges, levels), n_particles - 1)
     drawn = np.take_along_axis(states, parents[..., None], axis=1)
-    if job.bandwidth == 0.0:
-        return drawn
-    side = np.take_along_axis(after.side, parents, axis=1)
+    side = np.take_along_axis(side, parents, axis=1)
     same = parents[:, 1:] == parents[:, :-1]
-    copies = np.zeros(parents.shape, dtype=bool)
-    copies[:, 1:] |= same
-    copies[:, :-1] |= same
+    moves = np.repeat(rescued[:, None], n_particles, axis=1)
+    moves[:, 1:] |= same
+    moves[:, :-1] |= same
     normals = _generator(job, stage, _JITTER).standard_normal(states.shape)
-    scatter = normals @ np.swapaxes(_jitter_root(after, before), 1, 2)
-    return np.asarray(drawn + job.bandwidth * copies[..., None] * _seen(scatter, side))
+    scatter = normals @ np.swapaxes(root, 1, 2)
+    return np.asarray(drawn + moves[..., None] * _seen(scatter, side))
 
 
-def _rescued(
-    drawn: np.ndarray, width: np.ndarray, job: FilterJob, stage: int
+def _rescue_root(
+    states: np.ndarray,
+    misfit: np.ndarray,
+    weights: np.ndarray,
+    after: _Moments,
+    before: _Moments,
+    job: FilterJob,
 ) -> np.ndarray:
-    if job.rescue_root is None or not width.any():
-        return drawn
-    normals = _generator(job, stage, _RESCUE).standard_normal(drawn.shape)
-    return np.asarray(drawn + width[:, None, None] * (normals @ job.rescue_root.T))
+    """Return the roots (n, 3, 3) that lost particles are scattered with.
+
+    As in the C++ core: scaled so that the variance along the misfit of the heaviest
+    particle is the square of that misfit.
+    """
+    heaviest = (np.arange(len(states)), weights.argmax(axis=1))
+    d = misfit[heaviest] @ job.whitening.T
+    square = (d**2).sum(axis=-1)
+    components, powers = list(job.components), np.array(job.powers)
+    slope = powers * states[heaviest][:, components] ** (powers - 1)
+    g = np.zeros((len(states), 3))
+    g[:, components] = slope * (d @ job.whitening)
+    g = _seen(g, after.side[heaviest])
+
+    def needed(root: np.ndarray) -> np.ndarray:
+        along = (g[:, None] @ root)[:, 0]
+        return np.asarray(square / np.sqrt((along**2).sum(axis=-1)))[:, None, None]
+
+    forecast, given = _root(before.covariance), np.asarray(job.rescue_root)
+    factor = needed(forecast)
+    wider = np.fmin(needed(given), _WIDEST_GIVEN)
+    narrow = factor <= _WIDEST_FORECAST
+    return np.asarray(np.where(narrow, factor * forecast, wider * given))
 
 
 def _jitter_root(after: _Moments, before: _Moments) -> np.ndarray:
     others = 1 - 1 / after.effective_size
     alone = ~(others > 1e-10)
     unbiased = after.covariance / np.where(alone, 1.0, others)[:, None, None]
-    covariance = np.where(alone[:, None, None], before.covariance, unbiased)
+    return _root(np.where(alone[:, None, None], before.covariance, unbiased))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    covariance = covariance.copy()
     covariance[~np.isfinite(covariance).all(axis=(1, 2))] = 0.0
     variances, axes = np.linalg.eigh(covariance)
     return np.asarray(axes * np.sqrt(np.maximum(variances, 0.0))[:, None])

@@ -41,12 +41,12 @@ def _linearise(work: Any, n: int, m: int, k: Any, c: Any) -> None:
 
 @jit
 def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
-    """Row 26: w; `good` says where every eigenvalue of I + A G is positive."""
+    """Row 26: w; `good`: I + A G has positive eigenvalues and no overflow."""
     a, b, w = work[15:24], work[12:15], work[26:29]
     if m == 1:
         for s in range(n):
             w[0, s] = b[0, s] / a[0, s]
-            good[s] = a[0, s] > 0
+            good[s] = (a[0, s] > 0) & np.isfinite(a[0, s])
     elif m == 2:
         for s in range(n):
             a00, a01, a10, a11 = a[0, s], a[1, s], a[3, s], a[4, s]
@@ -54,7 +54,7 @@ def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
             inv = one / det
             w[0, s] = fma(a11, b[0, s], -(a01 * b[1, s])) * inv
             w[1, s] = fma(a00, b[1, s], -(a10 * b[0, s])) * inv
-            good[s] = (det > 0) & (a00 + a11 > 0)
+            good[s] = (det > 0) & np.isfinite(det) & (a00 + a11 > 0)
     else:
         for s in range(n):
             a00, a01, a02 = a[0, s], a[1, s], a[2, s]
@@ -76,7 +76,8 @@ def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
             w[1, s] = fma(m12, b2, fma(m11, b1, m10 * b0)) * inv
             w[2, s] = fma(m22, b2, fma(m21, b1, m20 * b0)) * inv
             trace = (a00 + a11) + a22
-            good[s] = (det > 0) & (trace > 0) & ((m00 + m11) + m22 > 0)
+            good[s] = (det > 0) & np.isfinite(det) & (trace > 0)
+            good[s] &= (m00 + m11) + m22 > 0
 
 
 @jit
@@ -88,7 +89,7 @@ def settle(
 
     Rows that it leaves: 26 w, 32 residual, 35 cost.
     """
-    half, rounding = c[5], c[17]
+    half, rounding = c[5], c[16]
     _linearise(work, n, m, k, c)
     _solve(work, good, n, m, c[1])
     w, v_new, residual, cost = work[26:29], work[29:32], work[32:35], work[35]
@@ -107,13 +108,13 @@ def settle(
         for s in range(n):
             cost[s] = fma(w[i, s], v_new[i, s], cost[s])
     for i in range(m):
-        q, spread, slack, tol = k[6, i], k[10, i], k[11, i], k[15, 0]
+        q, tol, scale = k[6, i], k[15, 0], work[36 + i]
         ub, y, v, r = work[i], work[3 + i], work[9 + i], residual[i]
         for s in range(n):
             u = ub[s] + v_new[i, s]
             step, size = abs(v_new[i, s] - v[s]), abs(u)
-            converged[s] &= step < fma(tol, size, slack)
-            close[s] &= step < rounding * (size + spread)
+            converged[s] &= step < fma(tol, size, tol * scale[s])
+            close[s] &= step < rounding * (size + scale[s])
             r[s] = fma(-u, u, y[s])
             cost[s] = fma(r[s], q * r[s], cost[s])
     for s in range(n):

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
+from l63fast._kernels.numba_kernels.newton import smaller_spread
 from l63fast._kernels.numba_kernels.small_matrix import inverse
 
 SQUARE_BLOCK: Final = 128  # samples per block: the rows below stay in L1
-N_ROWS: Final = 36  # of the scratch of a block: those that `fall` and `settle` name
+N_ROWS: Final = 39  # of the scratch of a block: those that `fall` and `settle` name
 
 
 @jit
@@ -32,7 +33,7 @@ def square_constants(
 ) -> None:
     """Write what follows from B and R: see SquareConstants.
 
-    Rows of k: 0 to 2 G, 3 to 5 P, 6 to 9 q and 2, 4, 6 times it, 10 spread, 11 slack,
+    Rows of k: 0 to 2 G, 3 to 5 P, 6 to 9 q and 2, 4, 6 times it, 10 the smaller spread,
     12 bound, 13 squares and 14 products of P; 15 the tolerance.
     """
     m = len(components)
@@ -46,8 +47,7 @@ def square_constants(
         k[7, i] = k[6, i] + k[6, i]
         k[8, i] = k[7, i] + k[7, i]
         k[9, i] = k[8, i] + k[7, i]
-        k[10, i] = np.sqrt(k[i, i])
-        k[11, i] = tol * k[10, i]
+        k[10, i] = smaller_spread(k[i, i], r_matrix[i, i], 2)
         k[12, i] = c[5] / k[i, i]
     if m == 2:
         k[13, 0] = k[3, 1] * k[3, 1]
@@ -59,7 +59,9 @@ def square_constants(
 
 
 @jit
-def _begin(ub: Any, y: Any, alpha: Any, cc: Any, u: Any, n: int, k: Any) -> None:
+def _begin(
+    ub: Any, y: Any, alpha: Any, cc: Any, u: Any, scale: Any, n: int, k: Any
+) -> None:
     m = len(ub)
     for i in range(m):
         factor, diagonal, row = -k[7, i], k[3 + i, i], k[3 + i]
@@ -71,6 +73,7 @@ def _begin(ub: Any, y: Any, alpha: Any, cc: Any, u: Any, n: int, k: Any) -> None
             size = abs(ub[i, s])
             larger = size if root < size else root
             u[i, s] = -larger if ub[i, s] < zero else larger
+            scale[i, s] = size + k[10, i]
         for j in range(1, m):
             p = row[j]
             for s in range(n):
@@ -124,16 +127,16 @@ def _step_3(
 
 @jit
 def _accept(
-    next_u: Any, u: Any, active: Any, large: Any, steps: Any, n: int, k: Any, one: Any
-) -> int:
+    next_u: Any, u: Any, scale: Any, active: Any, large: Any, steps: Any, n: int,
+    tol: Any,
+) -> int:  # fmt: skip
     """Take the step where active; return how many samples are so still."""
     for s in range(n):
         large[s] = False
     for i in range(len(u)):
-        tol, slack = k[15, 0], k[11, i]
         for s in range(n):
             a, b = next_u[i, s], u[i, s]
-            small = abs(a - b) < fma(tol, abs(a), slack)
+            small = abs(a - b) < fma(tol, abs(a), tol * scale[i, s])
             large[s] |= active[s] & (not small)
             u[i, s] = a if active[s] else b
     left = 0
@@ -151,13 +154,15 @@ def fall(
 ) -> None:  # fmt: skip
     """Newton's method in u for the n samples of a block, max_iter - 1 steps at most.
 
-    Rows of the scratch `work` that it reads: 0 u_b, 3 y; that it leaves: 6 u.
+    Rows of the scratch `work` that it reads: 0 u_b, 3 y; that it leaves: 6 u, and 36
+    what a step is small against besides |u|.
     """
     ub, y, u = work[0:m], work[3 : 3 + m], work[6 : 6 + m]
     alpha, cc = work[9 : 9 + m], work[12 : 12 + m]
     h, r, next_u = work[15 : 15 + m], work[18 : 18 + m], work[21 : 21 + m]
     one, large = c[1], np.empty(n, np.bool_)
-    _begin(ub, y, alpha, cc, u, n, k)
+    scale = work[36 : 36 + m]
+    _begin(ub, y, alpha, cc, u, scale, n, k)
     for s in range(n):
         active[s], unsound[s], steps[s] = True, False, 1
     for _ in range(1, max_iter):
@@ -173,5 +178,5 @@ def fall(
             _step_2(next_u, h, r, active, unsound, n, k, one)
         else:
             _step_3(next_u, h, r, active, unsound, n, k, one)
-        if _accept(next_u, u, active, large, steps, n, k, one) == 0:
+        if _accept(next_u, u, scale, active, large, steps, n, k[15, 0]) == 0:
             break

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
@@ -169,6 +170,7 @@ def _n_diverged(*results: np.ndarray) -> int:
     return int(np.count_nonzero(bad))
 
 
+@ieee_arithmetic()
 def tangent(
     state: np.ndarray,
     perturbation: np.ndarray,
@@ -193,6 +195,7 @@ def tangent(
     return final, carried, _n_diverged(final, carried)
 
 
+@ieee_arithmetic()
 def adjoint(
     state: np.ndarray,
     gradient: np.ndarray,

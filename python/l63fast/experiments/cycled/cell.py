@@ -15,6 +15,7 @@ import numpy as np
 
 from l63fast.assimilation.cycling import CycleResult
 from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.experiments.cycled.encoders import TrainedEncoder
 from l63fast.experiments.cycled.prepared import Prepared
@@ -173,11 +174,20 @@ def _metrics(
             status.name.lower(): int((result.status == status).sum())
             for status in Status
         },
+        **_rescued(prepared, result),
         **_claims(result, truth, how, mirror_aware=blind),
         **_tuned(prepared),
         "data": dict(problem.twin.hashes),
         "versions": versions(),
     }
+
+
+def _rescued(prepared: Prepared, result: CycleResult) -> dict[str, float]:
+    """Return the share of analyses after which lost particles were scattered."""
+    scheme = prepared.scheme
+    if not isinstance(scheme, ParticleFilter) or not scheme.rescue:
+        return {}
+    return {"rescued": float((result.status == Status.DIVERGED).mean())}
 
 
 def measure_name(measure: str, *, blind: bool) -> str:

@@ -50,10 +50,10 @@ class TrainedEncoder:
         self._encoder("x")
 
     def threads(self) -> AbstractContextManager[None]:
-        """Return the context in which it is trained and cycled: torch's threads."""
-        from l63fast.learning.loop import torch_threads
+        """Return the context in which it is trained and cycled: torch as by default."""
+        from l63fast.learning.pinned import pinned
 
-        return torch_threads(self.training.threads)
+        return pinned(self.training.threads)
 
     def _encoder(self, operator: str) -> EncoderSettings:
         return EncoderSettings(
@@ -86,7 +86,7 @@ class TrainedEncoder:
         memory = "carried" if self.memory == "carried" else f"L={self.window}"
         form = ", legacy" if self.iteration == "legacy" else ""
         return Prepared(
-            NeuralAnalysis(EncoderFunction.of(trained.encoder), **problem.model),
+            NeuralAnalysis.for_twin(twin, encoder=EncoderFunction.of(trained.encoder)),
             f"{self.model.upper()}, {memory}{form}",
             training={
                 "epochs": len(trained.history),
@@ -104,12 +104,9 @@ def _exported(
     from l63fast.learning.export import save_model
 
     twin = problem.twin
-    settings = twin.settings
     made_for: dict[str, Any] = {
         "data": {"val": twin.hashes["val"]},
-        "interval": settings.steps_per_cycle * settings.dt,
-        "dt": settings.dt,
-        "sigma": settings.sigma,
+        "sigma": twin.settings.sigma,
         "background": "its own forecasts",
         "loss": method.training.loss,
         "seed": method.training.seed,

@@ -66,6 +66,8 @@ class EnsembleKalmanFilter:
     rotation : bool
     inflation : float, optional
         Factor on the anomalies of each analysis; tuned if not given.
+    prior_certainty : float
+        Of "finite_size", as in `EnKF`.
     """
 
     scheme: ClassVar[str] = "enkf"
@@ -74,9 +76,11 @@ class EnsembleKalmanFilter:
     variant: str = "square_root"
     rotation: bool = True
     inflation: float | None = None
+    prior_certainty: float = 1.0
 
     def __post_init__(self) -> None:
         _checks.count("n_members", self.n_members, minimum=3)
+        _checks.real("prior_certainty", self.prior_certainty, above=0.0)
         _checks.choice("variant", self.variant, VARIANTS)
         optional_real("inflation", self.inflation, above=0.0)
 
@@ -92,6 +96,7 @@ class EnsembleKalmanFilter:
             n_members=self.n_members,
             variant=self.variant,
             rotation=self.rotation,
+            prior_certainty=self.prior_certainty,
         )
         label = f"{names[self.variant]}, N={self.n_members}"
         return _inflated(scheme, label, self.inflation, problem, measure)
@@ -108,6 +113,8 @@ class BootstrapFilter:
         Share of effective particles below which they are drawn anew.
     regularisation : float, optional
         Width of the noise on copies; tuned if not given.
+    rescue : bool
+        Scatter particles that have lost the truth, as in `ParticleFilter`.
     """
 
     scheme: ClassVar[str] = "pf"
@@ -115,16 +122,21 @@ class BootstrapFilter:
     n_particles: int = 1000
     threshold: float = 0.2
     regularisation: float | None = None
+    rescue: bool = True
 
     def __post_init__(self) -> None:
         _checks.count("n_particles", self.n_particles, minimum=2)
         _checks.real("threshold", self.threshold, minimum=0.0, maximum=1.0)
         optional_real("regularisation", self.regularisation, minimum=0.0)
+        _checks.boolean("rescue", self.rescue)
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the filter; its regularisation is tuned where it is not given."""
         base = ParticleFilter(
-            **problem.filter, n_particles=self.n_particles, threshold=self.threshold
+            **problem.filter,
+            n_particles=self.n_particles,
+            threshold=self.threshold,
+            rescue=self.rescue,
         )
         value, tuning = self.regularisation, None
         if value is None:
@@ -157,6 +169,8 @@ class Optimum:
         Of the first size, as in `ParticleFilter`.
     n_trajectories : int
         Of the validation split, the first so many at most, on which sizes are compared.
+    rescue : bool
+        Scatter particles that have lost the truth, as in `ParticleFilter`.
     """
 
     scheme: ClassVar[str] = "optimum"
@@ -167,6 +181,7 @@ class Optimum:
     regularisation: float = 0.7
     threshold: float = 0.2
     n_trajectories: int = 30
+    rescue: bool = True
 
     def __post_init__(self) -> None:
         _checks.count("n_trajectories", self.n_trajectories, minimum=1)
@@ -175,6 +190,7 @@ class Optimum:
         _checks.real("tolerance", self.tolerance, above=0.0)
         _checks.real("regularisation", self.regularisation, minimum=0.0)
         _checks.real("threshold", self.threshold, minimum=0.0, maximum=1.0)
+        _checks.boolean("rescue", self.rescue)
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the filter at the size where its score has settled."""
@@ -183,6 +199,7 @@ class Optimum:
             n_particles=self.n_particles,
             regularisation=self.regularisation,
             threshold=self.threshold,
+            rescue=self.rescue,
         )
         scheme, convergence = converged(
             base,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from l63fast.experiments.cycled.cell import run_cycled_cell
 from l63fast.experiments.cycled.experiment import CycledExperiment
-from l63fast.experiments.cycled.groups import method_key
-from l63fast.experiments.cycled.report import write_cycled_summary
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.cycled.table import rich_blocks
 from l63fast.experiments.describe import describe_data, shown_measure
 from l63fast.experiments.kind import Kind
+from l63fast.experiments.report import table_of, write_summary
 
 __all__ = ["CYCLED", "announced"]
 
@@ -46,8 +45,8 @@ CYCLED: Final = Kind(
     run=run_cycled_cell,
     open=CycledResult.open,
     describe=_described,
-    alike=method_key,
+    alike=attrgetter("method_key"),
     announce=announced,
-    summarise=write_cycled_summary,
-    table=rich_blocks,
+    summarise=write_summary,
+    table=table_of,
 )

@@ -19,7 +19,7 @@ from l63fast.experiments.settings_file import build
 
 __all__ = ["experiment_from_tables"]
 
-_OUR_FOLDERS: Final = ("data", "summary", "report")
+_OUR_FOLDERS: Final = ("data", "report")
 _SECTIONS: Final = ("experiment", "data", "cycle", "scores", "methods")
 
 

@@ -34,10 +34,7 @@ class Climatology:
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the scheme; there is nothing to tune."""
-        twin = problem.twin
-        return Prepared(
-            ClimatologicalMean(twin.operator, twin.climatology), "climatology"
-        )
+        return Prepared(ClimatologicalMean.for_twin(problem.twin), "climatology")
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,7 @@ class Interpolation:
 
     def prepare(self, problem: CycledProblem, *, measure: str) -> Prepared:
         """Return the scheme; there is nothing to tune."""
-        twin = problem.twin
-        return Prepared(
-            OptimalInterpolation(twin.operator, twin.climatology, twin.R),
-            "optimal interp.",
-        )
+        return Prepared(OptimalInterpolation.for_twin(problem.twin), "optimal interp.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class Variational:
         else:
             errors = problem.three_d_var
             B, label = errors.scheme.B / errors.tuning.scale, "3D-Var"
-        base = ThreeDVar(twin.operator, B, twin.R, **problem.model)
+        base = ThreeDVar.for_twin(twin, B=B)
         if scale is None:
             tuning = tune_cycled_b_scale(base, twin, **tuning_options(problem, measure))
             scale = tuning.scale
@@ -119,7 +112,7 @@ class FourDimensional:
         """Return 4D-Var; the scale of B is tuned where it is not given."""
         twin, scale, tuning = problem.twin, self.b_scale, None
         B = problem.three_d_var.background
-        base = FourDVar(twin.operator, B, twin.R, window=self.window, **problem.model)
+        base = FourDVar.for_twin(twin, B=B, window=self.window)
         if scale is None:
             options = tuning_options(problem, measure)
             tuning = tune_cycled_b_scale(base, twin, scales=_WINDOW_SCALES, **options)

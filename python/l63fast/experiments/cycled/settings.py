@@ -10,6 +10,7 @@ from typing import Any, Final
 from l63fast import _checks
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.config import ScoreSettings
+from l63fast.experiments.cycled.encoders import TrainedEncoder, of_training
 from l63fast.experiments.cycled.methods import method_from_table, method_table
 from l63fast.experiments.cycled.prepared import Method
 from l63fast.experiments.settings_file import build, to_table
@@ -100,6 +101,13 @@ class CycledCell:
     def name(self) -> str:
         """The cell's name in a results tree, such as "enkf-10" or "x_s1_i10-pf"."""
         return f"{self.case}-{self.key}" if self.case else self.key
+
+    @property
+    def method_key(self) -> str:
+        """What the method is called, whichever training of it the cell is."""
+        if not isinstance(self.method, TrainedEncoder):
+            return self.key
+        return self.key.removesuffix(of_training("", self.method.training.seed))
 
     @property
     def data_name(self) -> str:

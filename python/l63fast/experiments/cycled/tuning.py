@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -17,12 +18,11 @@ from l63fast import plotting
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.cycled.cell import measure_name, problem_of
 from l63fast.experiments.cycled.experiment import CycledExperiment
-from l63fast.experiments.cycled.groups import method_key
 from l63fast.experiments.cycled.kind import announced
-from l63fast.experiments.cycled.report import tuning_figure
 from l63fast.experiments.cycled.settings import CycledCell, cell_from_tables
 from l63fast.experiments.describe import shown_measure
 from l63fast.experiments.kind import Kind
+from l63fast.experiments.report.fitting import tuning_figure
 from l63fast.experiments.result import (
     CONFIG,
     METRICS,
@@ -207,7 +207,7 @@ def _table(results: Sequence[TunedResult]) -> Any:
 def _summarised(results: Sequence[TunedResult], directory: Path) -> None:
     rows = _rows(results)
     table = markdown_table(_HEADER, rows, words=(0, 1, 2))
-    with result_directory(directory, kind="summary") as folder:
+    with result_directory(directory, kind="report") as folder:
         write_text(folder, "table.md", f"{table}\n\n{_caption(results)}\n")
         summary = {"rows": rows, "cells": [r.settings.name for r in results]}
         write_json(folder / "summary.json", summary)
@@ -217,7 +217,7 @@ TUNING: Final = Kind(
     run=tune_cell,
     open=TunedResult.open,
     describe=_described,
-    alike=method_key,
+    alike=attrgetter("method_key"),
     announce=announced,
     summarise=_summarised,
     table=_table,

@@ -1,0 +1,285 @@
+"""What a scheme and the data that it is given must agree on, and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.lorenz63 import Lorenz63
+from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin import TwinExperiment
+
+__all__ = ["Difference", "FromTwin", "Setup", "check_agreement"]
+
+_ALWAYS: Final = ("operator", "interval")  # without them the observations are others
+_SAME: Final = 1e-6  # relative difference that changes no score
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setup:
+    """The part of a twin experiment that something was made for.
+
+    A value that is None does not matter to it, and agrees with every other.
+
+    Attributes
+    ----------
+    operator : ObservationOperator or None
+    interval : float or None
+        Time between observations (time units).
+    R : (obs_dim, obs_dim) or None
+        Covariance of the observation error.
+    Q : (3, 3) or None
+        Covariance of the model error of a cycle; zeros are a perfect model.
+    dt : float or None
+        Time step of the model (time units).
+    parameters : Lorenz63 or None
+    encoder : Setup or None
+        Of a scheme with an encoder: what that was trained for.
+    """
+
+    operator: ObservationOperator | None = None
+    interval: float | None = None
+    R: np.ndarray | None = None
+    Q: np.ndarray | None = None
+    dt: float | None = None
+    parameters: Lorenz63 | None = None
+    encoder: Setup | None = None
+
+    def __post_init__(self) -> None:
+        if self.operator is not None:
+            object.__setattr__(self, "operator", as_operator(self.operator))
+        for name in ("interval", "dt"):
+            if getattr(self, name) is not None:
+                _checks.real(name, getattr(self, name), above=0.0)
+        if self.parameters is not None:
+            _checks.instance("parameters", self.parameters, Lorenz63)
+
+    @classmethod
+    def of(cls, twin: TwinExperiment) -> Setup:
+        """Return all of it for a twin experiment."""
+        settings = twin.settings
+        return cls(
+            operator=twin.operator,
+            interval=settings.steps_per_cycle * settings.dt,
+            R=twin.R,
+            Q=twin.Q,
+            dt=settings.dt,
+            parameters=settings.parameters,
+        )
+
+    def steps_per_cycle(self, name: str, twin: TwinExperiment) -> int:
+        """Return how many steps of this dt make a cycle of a twin; `name` states it.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is no whole number of steps.
+        """
+        settings = twin.settings
+        if self.dt is None:
+            return settings.steps_per_cycle
+        interval = settings.steps_per_cycle * settings.dt
+        n_steps = round(interval / self.dt)
+        if not _equal(n_steps * self.dt, interval):
+            raise ArgumentValueError(
+                f"{name}: expected a dt that divides the interval between "
+                f"observations, {interval:.10g}, got {self.dt:.10g}"
+            )
+        return n_steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but operator and encoder as plain values, for JSON."""
+        content = {
+            "interval": self.interval,
+            "dt": self.dt,
+            "parameters": self.parameters and asdict(self.parameters),
+            "R": None if self.R is None else self.R.tolist(),
+            "Q": None if self.Q is None else self.Q.tolist(),
+        }
+        return {name: value for name, value in content.items() if value is not None}
+
+    @classmethod
+    def from_dict(
+        cls, content: Mapping[str, Any], operator: ObservationOperator
+    ) -> Setup:
+        """Return the setup of an operator and what `to_dict` gave; other keys may be.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            Naming the key.
+        """
+        values: dict[str, Any] = {
+            name: content.get(name) for name in ("interval", "dt")
+        }
+        for name, size in (("R", operator.obs_dim), ("Q", 3)):
+            if name in content:
+                values[name] = _covariance(name, content[name], size)
+        if "parameters" in content:
+            try:
+                values["parameters"] = Lorenz63(**content["parameters"])
+            except TypeError as error:
+                raise ArgumentTypeError(f"parameters: {error}") from error
+        return cls(operator=operator, **values)
+
+
+def _covariance(name: str, value: Any, size: int) -> np.ndarray:
+    try:
+        matrix = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"{name}: expected a matrix of numbers") from error
+    return _checks.covariance(
+        name, matrix, size=size, dtype=matrix.dtype, shape=(), semidefinite=True
+    )
+
+
+_TAKEN: Final[dict[str, Callable[[TwinExperiment], Any]]] = {
+    "operator": lambda twin: twin.operator,
+    "R": lambda twin: twin.R,
+    "Q": lambda twin: twin.Q,
+    "dt": lambda twin: twin.settings.dt,
+    "parameters": lambda twin: twin.settings.parameters,
+    "climatology": lambda twin: twin.climatology,
+}
+
+
+class FromTwin:
+    """A dataclass whose settings can be taken from a twin experiment."""
+
+    @classmethod
+    def for_twin(cls, twin: TwinExperiment, **settings: Any) -> Self:
+        """Return the scheme with operator, R, Q, dt and parameters of a twin.
+
+        Parameters
+        ----------
+        twin : TwinExperiment
+            Gives those of them that the scheme has, and the climatology.
+        **settings
+            The others, and those that are to differ from the twin's.
+        """
+        _checks.instance("twin", twin, TwinExperiment)
+        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        taken = {
+            name: take(twin)
+            for name, take in _TAKEN.items()
+            if name in names and name not in settings
+        }
+        return cls(**taken, **settings)
+
+    @property
+    def made_for(self) -> Setup:
+        """What the scheme takes for granted; a Q that it leaves out is zero."""
+        names = {field.name for field in fields(self)}  # type: ignore[arg-type]
+        stated = {
+            field.name: getattr(self, field.name)
+            for field in fields(Setup)
+            if field.name in names and field.name != "encoder"
+        }
+        if "Q" in stated and stated["Q"] is None:
+            stated["Q"] = np.zeros((3, 3))
+        return Setup(**stated)
+
+
+class Difference(NamedTuple):
+    """One thing that is not as the data have it.
+
+    Attributes
+    ----------
+    of : str
+        Whose it is: "scheme", "warm_up", "backgrounds", ...
+    name : str
+        Such as "dt", or "encoder.R" for what an encoder was trained for.
+    given, expected
+        The value, and that of the data.
+    """
+
+    of: str
+    name: str
+    given: Any
+    expected: Any
+
+    def __str__(self) -> str:
+        """Return both values, such as "dt 0.01 instead of 0.02"."""
+        return f"{self.name} {_shown(self.given)} instead of {_shown(self.expected)}"
+
+
+def check_agreement(
+    name: str,
+    given: Setup,
+    expected: Setup,
+    *,
+    imperfect_model: bool | None = None,
+) -> tuple[Difference, ...]:
+    """Return what differs, if that is allowed; everything that must agree goes here.
+
+    Parameters
+    ----------
+    name : str
+        The argument that `given` belongs to.
+    given, expected : Setup
+    imperfect_model : bool, optional
+        Whether dt, parameters, Q and R may differ; operator and interval never may.
+        None where the caller cannot allow it either.
+
+    Raises
+    ------
+    ArgumentValueError
+        Naming all that differs and may not.
+    """
+    if imperfect_model is not None:
+        imperfect_model = _checks.boolean("imperfect_model", imperfect_model)
+    found = tuple(Difference(name, *found) for found in _differing(given, expected))
+    never = tuple(one for one in found if one.name.split(".")[-1] in _ALWAYS)
+    refused = never if imperfect_model else found
+    if not refused:
+        return found
+    way_out = imperfect_model is False and not never
+    raise ArgumentValueError(
+        f"{name}: expected {_listed(refused, 'expected')} as in the data, got "
+        f"{_listed(refused, 'given')}"
+        + (" (imperfect_model=True allows it)" if way_out else "")
+    )
+
+
+def _differing(
+    given: Setup, expected: Setup, prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for field in fields(Setup):
+        ours, theirs = getattr(given, field.name), getattr(expected, field.name)
+        if ours is None:
+            continue
+        if field.name == "encoder":
+            yield from _differing(ours, expected, "encoder.")
+        elif theirs is not None and not _equal(ours, theirs):
+            yield prefix + field.name, ours, theirs
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, ObservationOperator):
+        return bool(a == b)
+    if isinstance(a, Lorenz63):
+        return all(map(_equal, a.as_tuple(), b.as_tuple()))
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(a.shape == b.shape and np.abs(a - b).max() <= _SAME * np.abs(b).max())
+
+
+def _listed(found: tuple[Difference, ...], which: str) -> str:
+    return ", ".join(f"{one.name} {_shown(getattr(one, which))}" for one in found)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, ObservationOperator):
+        return repr(value.name)
+    if isinstance(value, Lorenz63):
+        return "({}, {}, {:.10g})".format(*value.as_tuple())
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    matrix = np.asarray(value)
+    if matrix.ndim == 2 and np.array_equal(matrix, matrix[0, 0] * np.eye(len(matrix))):
+        return f"{matrix[0, 0]:.10g} I" if matrix.any() else "0"
+    return str(matrix.tolist())

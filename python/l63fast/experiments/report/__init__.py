@@ -1,0 +1,11 @@
+"""Reports: one page about a finished experiment, its tables and its figures."""
+
+from l63fast.experiments.report.page import (
+    PAGE,
+    REPORT,
+    table_of,
+    write_report,
+    write_summary,
+)
+
+__all__ = ["PAGE", "REPORT", "table_of", "write_report", "write_summary"]

@@ -1,0 +1,165 @@
+"""What the figures of a report are drawn from, and a figure with its words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
+from l63fast.experiments.result import VARIABLES, Result
+from l63fast.experiments.tables import Summary
+from l63fast.storage import read_dataset
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Chapter", "Picture", "Rows", "Scene", "as_float", "samples_of"]
+
+Rows = Sequence[Any]
+# Before others in figures that cannot hold all methods.
+_INTERESTING: Final = ("3dvar", "encoder", "optimum")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and its words.
+
+    Attributes
+    ----------
+    name : str
+        Of its files, without suffix.
+    figure : Figure, or list of frames of an animation
+    caption : str
+        What is shown and on how many samples.
+    summary : str
+        For readers who do not see it, and the line it folds under if `folded`.
+    folded : bool
+        Whether the page shows it only when asked.
+    """
+
+    name: str
+    figure: Any
+    caption: str
+    summary: str
+    folded: bool = False
+
+
+@dataclass
+class Chapter:
+    """The figures of a section, and what is missing in it."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The summary of an experiment, and the files of its cells."""
+
+    summary: Summary
+
+    @cached_property
+    def cases(self) -> list[list[Any]]:
+        """The rows of each case, best first."""
+        return self.summary.cases
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        """The rows of all cases."""
+        return [row for rows in self.cases for row in rows]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Every method, so that each looks alike in all figures."""
+        return list(dict.fromkeys(row.label for row in self.rows))
+
+    @cached_property
+    def featured(self) -> list[list[Any]]:
+        """The cases whose states are shown: one per operator, that in its middle."""
+        by_operator: dict[str, list[list[Any]]] = {}
+        for rows in self.cases:
+            by_operator.setdefault(rows[0].operator, []).append(rows)
+        return [found[len(found) // 2] for found in by_operator.values()]
+
+    def suffix(self, rows: Rows) -> str:
+        """Return what tells the files of a featured case apart; empty for one case."""
+        return f"_{rows[0].operator}" if len(self.featured) > 1 else ""
+
+    def best(self, rows: Rows) -> Any:
+        """Return the row of lowest score among those that compete; None without one."""
+        able = [r for r in rows if r.role == "method" and np.isfinite(r.score)]
+        return next(iter(able), None)
+
+    def metrics(self, row: Any) -> Any:
+        """Return the metrics of a row's own cell, of its first seed."""
+        cell = self.summary.cell(row)
+        return {} if isinstance(cell, Result) else cell.metrics
+
+    def data(self, row: Any) -> Any:
+        """Return the settings of the data of a row."""
+        return self.summary.cell(row).settings.data
+
+    def diagnostics(self, row: Any) -> xarray.Dataset | None:
+        """Return the diagnostics of a row, of its first seed, if there are any."""
+        key = (row.cell, row.states)
+        if key not in self._diagnostics:
+            self._diagnostics[key] = _diagnostics_of(self.summary.cell(row), row.states)
+        return self._diagnostics[key]
+
+    @cached_property
+    def _diagnostics(self) -> dict[tuple[str, str], xarray.Dataset | None]:
+        return {}
+
+    def diagnosed(
+        self, rows: Rows, most: int, *, having: str = "lead"
+    ) -> dict[str, xarray.Dataset]:
+        """Return the diagnostics of at most so many methods of a case, by label.
+
+        The best, 3D-Var, networks and the optimum come before others; they stand in the
+        order of the case.
+        """
+        best = self.best(rows)
+        first = [r for r in rows if r is best or r.scheme in _INTERESTING]
+        rest = [r for r in rows if r not in first and r.role == "method"]
+        found = {}
+        for row in [*first, *rest]:
+            data = self.diagnostics(row)
+            if data is not None and having in data:
+                found[row.label] = data
+            if len(found) == most:
+                break
+        return {row.label: found[row.label] for row in rows if row.label in found}
+
+
+def _diagnostics_of(cell: Any, states: str) -> xarray.Dataset | None:
+    if not isinstance(cell, Result):  # cycled, or an optimum, which keeps none
+        path = cell.directory / DIAGNOSTICS
+        return read_dataset(path) if path.exists() else None
+    if states not in VARIABLES:  # the climatological mean
+        return None
+    stored = cell.estimates
+    return diagnose(
+        stored["truth"].to_numpy(),
+        stored["background"].to_numpy(),
+        stored[VARIABLES[states]].to_numpy(),
+        stored["observations"].to_numpy(),
+        stored["time"].to_numpy(),
+        cell.settings.data,
+    )
+
+
+def samples_of(data: Sequence[xarray.Dataset]) -> str:
+    """Return on how many samples diagnostics are based, in words."""
+    sizes = {(int(d.attrs["n_trajectories"]), int(d.attrs["n_times"])) for d in data}
+    n, n_times = max(sizes)
+    total = f"{n * n_times:,}".replace(",", "\u202f")
+    return f"{total} analyses ({n} test trajectories, {n_times} times)"
+
+
+def as_float(data: xarray.Dataset, name: str) -> np.ndarray:
+    """Return a variable as float64."""
+    return np.asarray(data[name].to_numpy(), dtype=float)

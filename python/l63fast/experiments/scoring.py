@@ -1,0 +1,315 @@
+"""Scores of every method of every case, from the table of results alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.experiments.results import CASE, FACTS
+from l63fast.observation import ObservationOperator
+from l63fast.verification import Comparison, Repetitions, decibel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MEASURES", "TRAINING_SCATTER", "Measure", "scores"]
+
+# Trainings of one network that differ in their seed alone differ by up to this share.
+TRAINING_SCATTER: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a score is.
+
+    Attributes
+    ----------
+    name : str
+    column : str
+        Of the results: the time mean that it is made of.
+    kind : {"rms", "pool"}
+        As `verification.Repetitions` calls the mean of these, and its root.
+    in_decibel : bool
+        Whether it is shown as 20 log10 of itself.
+    """
+
+    name: str
+    column: str
+    kind: str
+    in_decibel: bool = False
+
+    def shown(self, mirror_aware: bool) -> str:
+        """Return what tables call it."""
+        return f"mirror-aware {self.name}" if mirror_aware else self.name
+
+    def value(self, score: float) -> float:
+        """Return a score as it is shown."""
+        return decibel(score) if self.in_decibel else score
+
+
+MEASURES: Final = {
+    measure.name: measure
+    for measure in (
+        Measure("rmse_a", "rmse_a", "rms"),
+        Measure("rmse_pooled_a", "mse_a", "pool"),
+        Measure("decibel", "mse_a", "pool", in_decibel=True),
+    )
+}
+_POOLED: Final = MEASURES["rmse_pooled_a"]
+# Time means (n_trainings, n_trajectories) by hash of the test data.
+Blocks = Mapping[str, np.ndarray]
+
+
+def scores(
+    results: pd.DataFrame,
+    measure: str = "rmse_a",
+    versus: str = "3dvar",
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return score, interval, rank and paired ratios of every method of every case.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As `open_results` gives it.
+    measure : {"rmse_a", "rmse_pooled_a", "decibel"}
+        Time mean of the instantaneous root mean square error (DAPPER's rmse.a), root of
+        the mean square error over everything, or the latter in dB; mirror-aware where
+        the observations cannot tell a state from its mirror image.
+    versus : str
+        Key of the method of `ratio_to_3dvar`.
+    n_bootstrap, seed : int
+        Of the resampling behind every interval.
+
+    Returns
+    -------
+    DataFrame
+        A row per case and method, best first. `score` with its 95 % interval `low`,
+        `high`; `rank`: 1 for the best and all that cannot be told from it, missing for
+        what does not compete or is made by rare losses; `ties`: keys of the methods
+        that it cannot be told from (the paired 95 % interval holds 0, or two networks,
+        one of them trained once, differ by less than trainings do); ratios
+        `ratio_to_best`, `ratio_to_3dvar` by this measure, and `ratio_to_optimum` of
+        `rmse_pooled_a`, paired, each with `_low` and `_high`; `rmse_a`,
+        `rmse_pooled_a`; `rare_losses`, `median`, and `lost`, the share of trajectories
+        that are lost, with `_low` and `_high`; `n_data`, `n_trainings` (0 for what is
+        not trained), `n_trajectories`; the columns of the case and of the method, and
+        the means of `FACTS`. The role of an optimum that a method beats is "not
+        settled", and nothing is compared with it.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the measure is none of these.
+    """
+    import pandas as pd
+
+    chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
+    bootstrap = {
+        "n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1),
+        "seed": _checks.seed("seed", seed),
+    }
+    rows = []
+    for case, group in results.groupby(list(CASE), sort=False):
+        compared = _Case(group, chosen, bootstrap)
+        columns = dict(zip(CASE, case, strict=True))
+        rows += [columns | row for row in compared.rows(versus)]
+    return pd.DataFrame(rows).astype({"rank": "Int64"})
+
+
+class _Case:
+    """The methods of one case, by key, on the trajectories that they were tried on."""
+
+    def __init__(
+        self, results: pd.DataFrame, measure: Measure, bootstrap: Mapping[str, int]
+    ) -> None:
+        self.measure, self.bootstrap = measure, bootstrap
+        operator = ObservationOperator(results["operator"].iloc[0])
+        self.blind = operator.is_mirror_blind
+        self.methods = dict(iter(results.groupby("method", sort=False)))
+        self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
+        self.blocks = {
+            column: {key: self._blocks(key, column) for key in self.methods}
+            for column in ("rmse_a", "mse_a")
+        }
+        self._shapes = {
+            key: tuple((data, block.shape) for data, block in blocks.items())
+            for key, blocks in self.blocks["rmse_a"].items()
+        }
+        self._resampled: dict[Any, Repetitions | None] = {}
+        self.n_trainings = {
+            key: sum(map(len, self.blocks["rmse_a"][key].values()))
+            if (method["training"] >= 0).all()
+            else 0
+            for key, method in self.methods.items()
+        }
+
+    def _blocks(self, key: str, column: str) -> Blocks:
+        name = f"mirror_{column}" if self.blind else column
+        return {
+            data: np.stack(
+                [
+                    one.sort_values("trajectory")[name].to_numpy(float)
+                    for _, one in rows.groupby("training")
+                ]
+            )
+            for data, rows in self.methods[key].groupby("data")
+        }
+
+    def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
+        """Return methods on the trajectories that all were tried on, and maybe others.
+
+        None if they have no data in common. Resampling is the same for all methods of
+        the same trajectories and trainings: it is done once for all of these.
+        """
+        shapes = {self._shapes[key] for key in keys}
+        if len(shapes) > 1:
+            return self._common(keys, measure)
+        [shape] = shapes
+        if (shape, measure) not in self._resampled:
+            alike = [key for key, other in self._shapes.items() if other == shape]
+            self._resampled[shape, measure] = self._common(alike, measure)
+        return self._resampled[shape, measure]
+
+    def _common(self, keys: list[str], measure: Measure) -> Repetitions | None:
+        """Return methods together, on the trajectories that all were tried on.
+
+        A method that was tried on fewer of them has the first ones, and one that was
+        trained more often the first trainings.
+        """
+        blocks = [self.blocks["mse_a"][key] for key in keys]
+        data = [d for d in blocks[0] if all(d in other for other in blocks)]
+        if not data:
+            return None
+        n = min(block[d].shape[1] for block in blocks for d in data)
+        trained = [min(len(block[d]) for d in data) for block in blocks]
+        most = min((number for number in trained if number > 1), default=1)
+
+        def means(column: str) -> dict[str, np.ndarray]:
+            return {
+                key: np.stack(
+                    [self.blocks[column][key][d][: min(m, most), :n] for d in data]
+                )
+                for key, m in zip(keys, trained, strict=True)
+            }
+
+        return Repetitions.of(
+            means(measure.column),
+            measure=measure.kind,
+            rms_means=means("rmse_a"),
+            **self.bootstrap,
+        )
+
+    def compared(self, a: str, b: str | None, measure: Measure) -> Comparison | None:
+        """Return one method beside another, paired; None where that makes no sense."""
+        if b is None or a == b:
+            return None
+        both = self.repetitions([a, b], measure)
+        return None if both is None else both.compare(a, b)
+
+    def rows(self, versus: str) -> list[dict[str, Any]]:
+        """Return the row of each method, best first, what diverged last."""
+        optimum = next((k for k, role in self.role.items() if role == "optimum"), None)
+        if optimum is not None and self._is_beaten(optimum):
+            self.role[optimum], optimum = "not settled", None
+        others = {
+            "ratio_to_best": (self._best(), self.measure),
+            "ratio_to_3dvar": (
+                versus if versus in self.methods else None,
+                self.measure,
+            ),
+            "ratio_to_optimum": (optimum, _POOLED),
+        }
+        ranks = self._ranks()
+        rows = []
+        for key, method in self.methods.items():
+            first = method.iloc[0]
+            names = ("method", "label", "scheme", "cell", "states", "parameter")
+            row = {name: first[name] for name in names}
+            if self.role[key] == "not settled":
+                row["label"] = "not settled"
+            row |= {"role": self.role[key], "mirror_aware": self.blind}
+            row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
+            for name, (other, by) in others.items():
+                row |= _ratio(name, self.compared(key, other, by))
+            row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
+            rows.append(row)
+        return sorted(rows, key=lambda row: np.nan_to_num(row["score"], nan=np.inf))
+
+    def _score(self, key: str) -> dict[str, Any]:
+        alone = {
+            measure.name: self.repetitions([key], measure)
+            for measure in (MEASURES["rmse_a"], _POOLED, self.measure)
+        }
+        found = {name: r.score(key) for name, r in alone.items() if r is not None}
+        score = found[self.measure.name]
+        if self.role[key] == "baseline":  # climatology defines when others are lost
+            nan = (math.nan, math.nan)
+            score = replace(score, lost=math.nan, lost_ci95=nan, rare_losses=False)
+        value = self.measure.value
+        blocks = self.blocks["rmse_a"][key]
+        return {
+            "score": value(score.value),
+            "low": value(score.ci95[0]),
+            "high": value(score.ci95[1]),
+            "rmse_a": found["rmse_a"].value,
+            "rmse_pooled_a": found["rmse_pooled_a"].value,
+            "rare_losses": score.rare_losses,
+            "median": value(score.median),
+            "lost": score.lost,
+            "lost_low": score.lost_ci95[0],
+            "lost_high": score.lost_ci95[1],
+            "n_data": len(blocks),
+            "n_trainings": self.n_trainings[key],
+            "n_trajectories": sum(block.shape[1] for block in blocks.values()),
+        }
+
+    def _competing(self) -> list[str]:
+        """Return the methods that compete and did not diverge, best first."""
+        values = {}
+        for key in self.methods:
+            alone = self.repetitions([key], self.measure)
+            assert alone is not None
+            values[key] = float(alone.scores[alone.names.index(key)])
+        able = [k for k, role in self.role.items() if role == "method"]
+        return sorted((k for k in able if math.isfinite(values[k])), key=values.get)  # type: ignore[arg-type]
+
+    def _best(self) -> str | None:
+        return next(iter(self._competing()), None)
+
+    def _ranks(self) -> dict[str, dict[str, Any]]:
+        keys = self._competing()
+        together = self.repetitions(keys, self.measure) if keys else None
+        if together is None:
+            return {}
+        found = together.standings(tuple(keys), tie=self._is_scatter)
+        return {key: {"rank": r.rank, "ties": r.ties} for key, r in found.items()}
+
+    def _is_scatter(self, a: str, b: str, found: Comparison) -> bool:
+        """Whether two networks differ by no more than two trainings of one do."""
+        numbers = (self.n_trainings[a], self.n_trainings[b])
+        return min(numbers) == 1 and abs(found.ratio - 1.0) < TRAINING_SCATTER
+
+    def _is_beaten(self, optimum: str) -> bool:
+        """Whether a method scores better than the optimum by more than its interval."""
+        found = [
+            self.compared(key, optimum, _POOLED)
+            for key, role in self.role.items()
+            if role == "method"
+        ]
+        return any(c is not None and c.ratio_ci95[1] < 1.0 for c in found)
+
+
+def _ratio(name: str, found: Comparison | None) -> dict[str, float]:
+    nan = math.nan
+    ratio, (low, high) = (
+        (nan, (nan, nan)) if found is None else (found.ratio, found.ratio_ci95)
+    )
+    return {name: ratio, f"{name}_low": low, f"{name}_high": high}

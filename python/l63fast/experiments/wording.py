@@ -1,0 +1,291 @@
+"""The answer of an experiment in plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from l63fast.experiments.describe import shown_change
+from l63fast.experiments.scoring import TRAINING_SCATTER
+from l63fast.experiments.tables import Summary, shown_score
+
+__all__ = ["answer", "overview", "sentences"]
+
+_BESIDES: Final = {
+    "ratio_to_3dvar": "{} times that of tuned 3D-Var",
+    "ratio_to_optimum": "{} times that of the optimum (rmse_pooled_a)",
+}
+
+
+def answer(summary: Summary) -> str:
+    """Return the answer to all cases in one sentence."""
+    cases, in_decibel = summary.cases, summary.measure.in_decibel
+    if len(cases) == 1:
+        return _winner(cases[0], in_decibel)
+    if not any(_leaders(rows) for rows in cases):
+        return f"No method has a rank in any of {len(cases)} cases."
+    won = Counter(row.label for row in map(_only_best, cases) if row is not None)
+    shared = len(cases) - won.total()
+    said = [f"{name} in {n}" for name, n in won.most_common(3)]
+    said[:1] = [
+        f"{_capital(name)} scores best in {n} of {len(cases)} cases"
+        for name, n in won.most_common(1)
+    ]
+    if shared:
+        where = f"in {shared}" if won else f"In {shared} of {len(cases)} cases"
+        said = [", ".join(said)] if said else []
+        said.append(f"{where} the best is not distinguishable from another")
+        return f"{'; '.join(said)}."
+    return f"{', '.join(said)}."
+
+
+def overview(summary: Summary) -> list[str]:
+    """Return a sentence on each method that is best somewhere: by how much."""
+    alone = [row for row in map(_only_best, summary.cases) if row is not None]
+    lines = []
+    for label in dict.fromkeys(row.label for row in alone):
+        won = [row for row in alone if row.label == label]
+        gaps = {name: _span([getattr(row, name) for row in won]) for name in _BESIDES}
+        said = [text.format(gaps[n]) for n, text in _BESIDES.items() if gaps[n]]
+        if said:
+            lines.append(f"Where {label} is best, its error is {' and '.join(said)}.")
+    every = [row for rows in summary.cases for row in rows]
+    beaten = sum(row.role == "not settled" for row in every)
+    moving = sum(row.role == "optimum" and row.settled < 1.0 for row in every)
+    n = len(summary.cases)
+    if beaten:
+        lines.append(
+            f"In {beaten} of {n} cases a method beats what was to be the optimum: it "
+            "is not settled, and no distance is given."
+        )
+    if moving:
+        lines.append(
+            f"In {moving} of {n} cases the optimum was still improving with its size, "
+            "so that the distance to it is larger."
+        )
+    return lines
+
+
+def _leaders(rows: Sequence[Any]) -> list[Any]:
+    return [row for row in rows if row.rank == 1]
+
+
+def _only_best(rows: Sequence[Any]) -> Any:
+    """Return the row that is better than all others beyond doubt; None without one."""
+    leaders = _leaders(rows)
+    return leaders[0] if len(leaders) == 1 and not _unranked_below(rows) else None
+
+
+def _unranked_below(rows: Sequence[Any]) -> list[Any]:
+    """Return methods that score lower than the best, but by rare losses: no rank."""
+    leaders = _leaders(rows)
+    return [
+        row
+        for row in rows
+        if row.rare_losses and leaders and row.score < leaders[0].score
+        if row.role == "method"
+    ]
+
+
+def _span(ratios: Sequence[float]) -> str:
+    known = [ratio for ratio in ratios if math.isfinite(ratio)]
+    if not known:
+        return ""
+    low, high = f"{min(known):.2f}", f"{max(known):.2f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _winner(rows: Sequence[Any], in_decibel: bool) -> str:
+    leaders = _leaders(rows)
+    if not leaders:
+        able = [row for row in rows if row.role == "method"]
+        if any(math.isfinite(row.score) for row in able):
+            return "No method has a rank: rare losses make every score."
+        return "Every method diverged."
+    gaps = _gaps(leaders[0], in_decibel)
+    below = _unranked_below(rows)
+    if below:
+        which = " and ".join(row.label for row in below)
+        return (
+            f"{_capital(leaders[0].label)} has the first rank{gaps}; {which} "
+            f"score{'' if len(below) > 1 else 's'} lower, by rare losses: no rank."
+        )
+    if len(leaders) == 1:
+        return f"{_capital(leaders[0].label)} wins{gaps}."
+    names = [row.label for row in leaders]
+    joined = f"{_capital(', '.join(names[:-1]))} and {names[-1]}"
+    if not all(math.isfinite(row.low) for row in leaders):
+        return (
+            f"{joined} are not distinguishable: a single trajectory gives no interval."
+        )
+    return f"{joined} are not distinguishable and score best{gaps}."
+
+
+def _gaps(best: Any, in_decibel: bool) -> str:
+    """Return how the best stands in short: ": 74 % below tuned 3D-Var and ..."."""
+    said = []
+    if _is_clear(best, "ratio_to_3dvar"):
+        said.append(_beside(best, "ratio_to_3dvar", "tuned 3D-Var", in_decibel)[0])
+    if math.isfinite(best.ratio_to_optimum):
+        text = _times(best, "ratio_to_optimum", in_decibel)[0]
+        said.append(f"{text} {'from' if in_decibel else 'times'} the optimum")
+    return f": {' and '.join(said)}" if said else ""
+
+
+def _three(row: Any, name: str) -> tuple[float, float, float]:
+    value, low, high = (
+        float(getattr(row, name + end)) for end in ("", "_low", "_high")
+    )
+    return value, low, high
+
+
+def _is_clear(row: Any, name: str) -> bool:
+    """Whether the interval of a ratio leaves out 1."""
+    _, low, high = _three(row, name)
+    return low > 1.0 or high < 1.0
+
+
+def _db(ratio: float) -> float:
+    return 20.0 * math.log10(ratio) if ratio > 0.0 else math.nan
+
+
+def _beside(row: Any, name: str, other: str, in_decibel: bool) -> tuple[str, str]:
+    """Return "74 % below OTHER" or "0.10 dB above OTHER", and its interval."""
+    value, low, high = _three(row, name)
+    where = f"{'below' if value < 1.0 else 'above'} {other}"
+    low, high = sorted((low, high), key=lambda v: abs(math.log(v)) if v > 0.0 else 0.0)
+    if in_decibel:
+        text = f"{abs(_db(value)):.2f} dB {where}"
+        return text, f" ({abs(_db(low)):.2f}–{abs(_db(high)):.2f} dB)"
+    text = f"{_percent(value)} {where}"
+    return text, f" ({_percent(low).removesuffix(' %')}–{_percent(high)})"
+
+
+def _percent(ratio: float) -> str:
+    return shown_change(abs(100.0 * (ratio - 1.0))).removeprefix("+")
+
+
+def _times(row: Any, name: str, in_decibel: bool) -> tuple[str, str]:
+    """Return "1.05" or "+0.42 dB", and its interval if there is one."""
+    value, low, high = _three(row, name)
+    if in_decibel:
+        value, low, high = _db(value), _db(low), _db(high)
+        text, between = f"{value:+.2f} dB", f" ({low:.2f} to {high:.2f})"
+    else:
+        text, between = f"{value:.2f}", f" ({low:.2f}–{high:.2f})"
+    known = math.isfinite(low) and math.isfinite(high)
+    return text.replace("-", "−"), between.replace("-", "−") if known else ""
+
+
+def sentences(summary: Summary, rows: Sequence[Any]) -> list[str]:
+    """Return what one case shows: the score, what is beside it, what went wrong."""
+    leaders, in_decibel = _leaders(rows), summary.measure.in_decibel
+    lost = [_lost(row) for row in rows if row.role == "method" and row.diverged > 0.0]
+    marked = [_rare(row) for row in rows if row.role == "method" and row.rare_losses]
+    if not leaders:
+        return [*marked, *lost]
+    best, *tied = leaders
+    measure = summary.measure.shown(best.mirror_aware)
+    measure = "a mean squared error of" if in_decibel else measure
+    interval = ""
+    if math.isfinite(best.low):
+        between = " to " if in_decibel else "–"
+        ends = [shown_score(best, end) for end in (best.low, best.high)]
+        interval = f" ({between.join(ends)})"
+    unit = " dB" if in_decibel else ""
+    text = f"{_capital(best.label)} scores {measure} {shown_score(best, best.score)}"
+    lines = [f"{text}{interval}{unit}{_against_3dvar(best, in_decibel)}."]
+    lines += [_tie(row, best, in_decibel) for row in tied]
+    rest = [row for row in rows if row.rank is not None and row.rank > 1]
+    if rest:
+        gap = "".join(_beside(rest[0], "ratio_to_best", best.label, in_decibel))
+        lines.append(f"Next: {rest[0].label}, {gap}.")
+    lines.append(_optimum(rows, best, in_decibel))
+    lines += _published(rows)
+    return [*lines, *marked, *lost]
+
+
+def _against_3dvar(best: Any, in_decibel: bool) -> str:
+    if not math.isfinite(best.ratio_to_3dvar):
+        return ""
+    if _is_clear(best, "ratio_to_3dvar"):
+        text = _beside(best, "ratio_to_3dvar", "tuned 3D-Var", in_decibel)
+        return f", {''.join(text)}"
+    times = "".join(_times(best, "ratio_to_3dvar", in_decibel))
+    return f", not distinguishable from tuned 3D-Var ({times} times)"
+
+
+def _tie(row: Any, best: Any, in_decibel: bool) -> str:
+    if not math.isfinite(row.ratio_to_best_low):
+        return (
+            f"Not distinguishable from {row.label}: a single trajectory gives no "
+            "interval."
+        )
+    what = "paired difference" if in_decibel else "paired ratio"
+    why = f"the 95 % interval includes {'0' if in_decibel else '1'}"
+    if _is_clear(row, "ratio_to_best"):
+        why = (
+            "they differ by less than two trainings of one network do "
+            f"({100.0 * TRAINING_SCATTER:.0f} %), and one of them was trained once"
+        )
+    times = "".join(_times(row, "ratio_to_best", in_decibel))
+    return (
+        f"Not distinguishable from {row.label}: {what} {times} of it to {best.label}; "
+        f"{why}."
+    )
+
+
+def _optimum(rows: Sequence[Any], best: Any, in_decibel: bool) -> str:
+    if not math.isfinite(best.ratio_to_optimum):
+        why = "the experiment has none on the same trajectories"
+        if any(row.role == "not settled" for row in rows):
+            why = "a method beats what was to be it"
+        return f"How far this is from the optimum is not known: {why}."
+    if in_decibel:
+        where = "".join(_beside(best, "ratio_to_optimum", "the optimum", in_decibel))
+        text = f"It is {where}"
+    else:
+        times = "".join(_times(best, "ratio_to_optimum", in_decibel))
+        text = (
+            f"Its rmse_pooled_a, which the optimum minimises, is {times} times that of "
+            "the optimum"
+        )
+    if not _is_clear(best, "ratio_to_optimum"):
+        text += " (not distinguishable)"
+    if any(row.role == "optimum" and row.settled < 1.0 for row in rows):
+        text += (
+            "; that was still improving with its size, so the true distance is larger"
+        )
+    return text + "."
+
+
+def _published(rows: Sequence[Any]) -> list[str]:
+    """Return how many methods reproduce what was published of them."""
+    known = [row for row in rows if row.verdict]
+    if not known:
+        return []
+    within = sum(row.verdict == "within" for row in known)
+    text = f"Published scores: {within} of {len(known)} methods are within their range"
+    others = [f"{r.label} ({r.verdict})" for r in known if r.verdict != "within"]
+    return [f"{text}; outside: {', '.join(others)}." if others else f"{text}."]
+
+
+def _rare(row: Any) -> str:
+    low, high = 100.0 * row.lost_low, 100.0 * row.lost_high
+    return (
+        f"{_capital(row.label)} has no rank: few trajectories make its score. It loses "
+        f"{100.0 * row.lost:.2g} % of them ({low:.2g}–{high:.2g} %); the median of the "
+        f"others and these is {shown_score(row, row.median)}."
+    )
+
+
+def _lost(row: Any) -> str:
+    n = row.n_trajectories
+    lost = max(round(row.diverged * n), 1)
+    return f"{_capital(row.label)} diverged on {lost} of {n} trajectories."

@@ -1,0 +1,177 @@
+"""Scores from the table of results: who competes, who ties, what an optimum is not."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cycled_samples import tiny_cycled
+from l63fast.errors import ArgumentValueError
+from l63fast.experiments import scoring
+from l63fast.experiments.report import write_report
+from l63fast.experiments.results import open_results
+from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.scoring import scores
+from planted_results import HOW, N, method
+
+
+def scored(*methods: pd.DataFrame, measure: str = "rmse_a") -> pd.DataFrame:
+    found = scores(pd.concat(methods, ignore_index=True), measure, **HOW)
+    return found.set_index("method")
+
+
+def test_only_methods_compete_and_the_best_stands_first() -> None:
+    found = scored(
+        method("3dvar", 0.9),
+        method("optimum", 0.1, role="optimum"),
+        method("climatology", 0.2, role="baseline"),
+        method("pf", 0.3),
+    )
+    assert list(found.index) == ["optimum", "climatology", "pf", "3dvar"]
+    assert (found.loc["pf", "rank"], found.loc["3dvar", "rank"]) == (1, 2)
+    assert found.loc[["optimum", "climatology"], "rank"].isna().all()
+    assert (found["ties"] == ()).all()
+    assert found.loc["pf", "ratio_to_3dvar"] == pytest.approx(1 / 3)
+    assert found.loc["pf", "ratio_to_optimum"] == pytest.approx(3.0, rel=1e-3)
+    assert np.isnan(found.loc["climatology", "lost"])  # it defines when others are
+
+
+def test_what_cannot_be_told_from_the_best_shares_its_rank() -> None:
+    found = scored(
+        method("a", 0.300, noise=0.3), method("b", 0.302, noise=0.3), method("c", 0.9)
+    )
+    assert found["rank"].to_dict() == {"a": 1, "b": 1, "c": 3}
+    assert found.loc["a", "ties"] == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("trainings", "score", "ranks"),
+    [
+        ((1, 1), 0.303, (1, 1)),
+        ((1, 3), 0.303, (1, 1)),
+        ((3, 3), 0.303, (1, 2)),
+        ((1, 1), 0.309, (1, 2)),
+        ((1, 0), 0.303, (1, 2)),
+        ((0, 0), 0.303, (1, 2)),
+    ],
+)
+def test_networks_of_one_training_are_not_ranked_by_less_than_trainings_differ(
+    trainings: tuple[int, int], score: float, ranks: tuple[int, int]
+) -> None:
+    found = scored(
+        method("a", 0.3, trainings=trainings[0], noise=0.001),
+        method("b", score, trainings=trainings[1], noise=0.001),
+        measure="rmse_pooled_a",
+    )
+    assert tuple(found["rank"]) == ranks
+    assert tuple(found["n_trainings"]) == trainings
+
+
+def test_an_optimum_that_a_method_beats_is_not_settled() -> None:
+    optimum = method("optimum", 0.3, role="optimum")
+    beaten = scored(optimum, method("extkf", 0.2))
+    assert beaten.loc["optimum", "role"] == "not settled"
+    assert beaten["ratio_to_optimum"].isna().all()
+    for other in (
+        method("extkf", 0.4),
+        method("gru", 0.2999, noise=0.3),  # by luck
+        method("climatology", 0.1, role="baseline"),
+    ):
+        assert scored(optimum, other).loc["optimum", "role"] == "optimum"
+
+
+def test_rare_losses_are_marked_and_have_no_rank() -> None:
+    enkf = method("enkf", 0.3)
+    enkf.loc[3, ["rmse_a", "mirror_rmse_a"]] = 9.0
+    enkf.loc[3, ["mse_a", "mirror_mse_a"]] = 81.0
+    found = scored(enkf, method("3dvar", 0.9))
+    assert pd.isna(found.loc["enkf", "rank"])
+    assert found.loc["enkf", "rare_losses"]
+    assert found.loc["enkf", "lost"] == 1 / N
+    assert found.loc["enkf", "lost_low"] < 1 / N < found.loc["enkf", "lost_high"]
+    assert found.loc["enkf", "median"] == pytest.approx(0.3, rel=0.1)
+    assert found.loc["3dvar", "rank"] == 1
+
+
+def test_what_was_tried_on_fewer_trajectories_is_compared_on_those() -> None:
+    optimum = method("optimum", 0.2, role="optimum", n=20)
+    gru = method("gru", 0.3)
+    found = scored(optimum, gru)
+    square = [table["mse_a"][:20].mean() for table in (gru, optimum)]
+    expected = (square[0] / square[1]) ** 0.5
+    assert found.loc["gru", "ratio_to_optimum"] == pytest.approx(expected)
+    assert found.loc["gru", "n_trajectories"] == N
+    stranger = method("optimum", 0.2, role="optimum", data="another")
+    assert np.isnan(scored(stranger, gru).loc["gru", "ratio_to_optimum"])
+
+
+def test_decibels_are_of_the_pooled_error() -> None:
+    found = scored(method("a", 0.1), method("b", 1.0), measure="decibel")
+    pooled = found["rmse_pooled_a"].to_numpy()
+    assert found["score"].to_numpy() == pytest.approx(20.0 * np.log10(pooled))
+    with pytest.raises(ArgumentValueError, match="measure: expected one of rmse_a"):
+        scores(method("a", 0.1), "rms")
+
+
+METHODS = {
+    "climatology": {"scheme": "climatology"},
+    "3dvar": {"scheme": "3dvar", "b_scale": 0.1, "B": "climatology"},
+    "best": {"scheme": "optimum", "n_particles": 400, "max_particles": 400},
+}
+
+
+def tiny(*names: str) -> Any:
+    methods = {name: METHODS[name] for name in names}
+    return tiny_cycled("oi", "enkf", methods=methods)
+
+
+def test_one_ranking_in_every_table(tmp_path: Path) -> None:
+    outcome = run_experiment(tiny("climatology", "3dvar", "best"), tmp_path)
+    assert outcome.failures == {}
+    frame = open_results(tmp_path / "tiny")
+    found = scores(frame, n_bootstrap=50).set_index("method")
+    ranks = {"best": None, "pf": 1, "3dvar": 2, "climatology": None}
+    assert {k: None if pd.isna(r) else r for k, r in found["rank"].items()} == ranks
+    write_report(tmp_path / "tiny")
+    tables = tmp_path / "tiny" / "report" / "tables"
+    with (tables / "scores.csv").open() as file:
+        board = {line["method"]: line["rank"] for line in csv.DictReader(file)}
+    assert board == {k: "" if rank is None else str(rank) for k, rank in ranks.items()}
+    latex = (tables / "scores.tex").read_text()
+    assert latex.count(r"\textbf") == 3
+    assert r"\textbf{1} & \textbf{particles, N=30}" in latex
+    lines = (tables / "table.md").read_text().splitlines()
+    shown = [line.split(" | ")[0].strip("| ") for line in lines[4:8]]
+    assert shown == ["", "1", "2", ""]
+    answer = (tables / "answer.txt").read_text()
+    assert answer.startswith("tiny: Particles, N=30 wins: ")
+    again = pd.read_csv(tables / "results.csv", keep_default_na=False)
+    assert again["rmse_a"].to_numpy() == pytest.approx(frame["rmse_a"].to_numpy())
+
+
+def test_without_an_optimum_no_distance_to_one_is_given(tmp_path: Path) -> None:
+    outcome = run_experiment(tiny("climatology", "3dvar"), tmp_path)
+    found = scores(open_results(tmp_path / "tiny"), n_bootstrap=50).set_index("method")
+    assert found["ratio_to_optimum"].isna().all()
+    assert found.loc["pf", "rank"] == 1
+    assert outcome.report is not None
+    assert "/ optimum" not in (outcome.report / "tables" / "table.md").read_text()
+
+
+def test_a_filter_that_a_method_beats_is_called_not_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(tiny("3dvar", "best"), tmp_path)
+    monkeypatch.setattr(scoring._Case, "_is_beaten", lambda case, optimum: True)
+    write_report(tmp_path / "tiny")
+    tables = tmp_path / "tiny" / "report" / "tables"
+    answer = (tables / "answer.txt").read_text()
+    assert "the optimum is not known: a method beats what was to be it" in answer
+    table = (tables / "table.md").read_text()
+    assert "| not settled |" in table
+    assert "optimum (N" not in table
