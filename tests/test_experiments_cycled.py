@@ -389,7 +389,7 @@ def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> N
         assert "test" not in metrics["data"]
     assert tuning.kind.run(tuning.cells()[0], folder / "data" / "xyz", tmp_path / "new")
     table = (folder / "report" / "table.md").read_text()
-    assert "particles, N=30" in table
+    assert "particle filter, N=30" in table
     # The experiment itself, with the number left open, finds the same one.
     opened = dataclasses.replace(experiment.methods["enkf"], inflation=None)
     whole = dataclasses.replace(experiment, methods={"enkf": opened})

@@ -144,12 +144,12 @@ def test_one_ranking_in_every_table(tmp_path: Path) -> None:
     assert board == {k: "" if rank is None else str(rank) for k, rank in ranks.items()}
     latex = (tables / "scores.tex").read_text()
     assert latex.count(r"\textbf") == 3
-    assert r"\textbf{1} & \textbf{particles, N=30}" in latex
+    assert r"\textbf{1} & \textbf{particle filter, N=30}" in latex
     lines = (tables / "table.md").read_text().splitlines()
     shown = [line.split(" | ")[0].strip("| ") for line in lines[4:8]]
     assert shown == ["", "1", "2", ""]
     answer = (tables / "answer.txt").read_text()
-    assert answer.startswith("tiny: Particles, N=30 wins: ")
+    assert answer.startswith("tiny: Particle filter, N=30 wins: ")
     again = pd.read_csv(tables / "results.csv", keep_default_na=False)
     assert again["rmse_a"].to_numpy() == pytest.approx(frame["rmse_a"].to_numpy())
 

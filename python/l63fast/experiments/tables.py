@@ -210,17 +210,18 @@ _COLUMNS: Final = (
     ),
     Column("score", lambda r: shown_score(r, r.score), lambda r: r.score),
     Column("95 %", _interval, lambda r: r.low),
-    Column("lost", _lost, lambda r: r.lost),
-    Column(
-        "median",
-        lambda r: shown_score(r, r.median) if r.rare_losses else "",
-        lambda r: r.median,
-    ),
     *(_column(name, name, lambda value: f"{value:g}") for name in _SOURCES),
     Column("verdict", lambda r: r.verdict, lambda r: r.verdict, is_text=True),
     _column("other", "other", _three),
     _column("/ 3D-Var", "ratio_to_3dvar", _change),
     _column("/ optimum", "ratio_to_optimum", lambda value: f"{value:.2f}"),
+    Column("lost", _lost, lambda r: r.lost, is_score=False),
+    Column(
+        "median",
+        lambda r: shown_score(r, r.median) if r.rare_losses else "",
+        lambda r: r.median,
+        is_score=False,
+    ),
     _claims("spread", "spread_ratio", lambda value: f"{value:.2f}"),
     _claims("innov.", "innovation_ratio", lambda value: f"{value:.2f}"),
     _claims("J / 3D-Var", "cost_ratio", lambda value: f"{value:.4f}"),
@@ -280,7 +281,7 @@ def _blocks(summary: Summary) -> list[_Block]:
                 for c, cells in columns.items()
                 if c.is_score is is_score or c.title == "method"
             }
-            title = case_title(rows[0]) if is_score else "claims and costs"
+            title = case_title(rows[0]) if is_score else "losses, claims and costs"
             found.append(_block(title, shown))
     return found
 
@@ -351,8 +352,10 @@ def caption(summary: Summary) -> str:
         f"{100.0 * TRAINING_SCATTER:.0f} % share their rank then, as trainings differ "
         "by that much": (board["n_trainings"] == 1).any(),
         "* rare losses: few trajectories make the score, and the interval cannot know "
-        "of losses that are not among them; lost: their share with its exact 95 % "
-        "interval; such a method has no rank": board["rare_losses"].any(),
+        "of losses that are not among them; lost: the share of lost trajectories with "
+        "its exact 95 % interval; such a method has no rank": board[
+            "rare_losses"
+        ].any(),
         "/ 3D-Var: change from tuned 3D-Var, paired": (
             board["ratio_to_3dvar"].notna().any()
         ),

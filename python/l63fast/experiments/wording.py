@@ -278,10 +278,12 @@ def _published(rows: Sequence[Any]) -> list[str]:
 
 def _rare(row: Any) -> str:
     low, high = 100.0 * row.lost_low, 100.0 * row.lost_high
+    n_lost = round(row.lost * row.n_trajectories)
     return (
-        f"{_capital(row.label)} has no rank: few trajectories make its score. It loses "
-        f"{100.0 * row.lost:.2g} % of them ({low:.2g}–{high:.2g} %); the median of the "
-        f"others and these is {shown_score(row, row.median)}."
+        f"{_capital(row.label)} has no rank: few trajectories make its score. "
+        f"{n_lost or 'None'} of {row.n_trajectories} {'are' if n_lost > 1 else 'is'} "
+        f"lost (95 %: {low:.2g}–{high:.2g} %); the median over trajectories is "
+        f"{shown_score(row, row.median)}."
     )
 
 

@@ -145,7 +145,7 @@ class BootstrapFilter:
             value = tuning.scale
         return Prepared(
             dataclasses.replace(base, regularisation=value),
-            f"particles, N={self.n_particles}",
+            f"particle filter, N={self.n_particles}",
             "regularisation",
             value,
             tuning,

@@ -61,7 +61,7 @@ def _overview(scene: Scene) -> Picture:
         "overview",
         plotting.overview(found, labels=labels),
         "Score of each method for each observation operator. "
-        f"{samples(scene.rows, scene)} Lines: 95 % intervals, bootstrap over "
+        f"{samples(scene.rows, scene)}. Lines: 95 % intervals, bootstrap over "
         "trajectories.",
         answer(scene.summary),
     )
@@ -80,7 +80,7 @@ def _beside(scene: Scene, rows: Rows) -> Picture:
         f"scores{scene.suffix(rows)}",
         plotting.method_scores(points, label=_label(scene, rows), among=scene.labels),
         f"{_label(scene, rows)} of each method; {case_title(rows[0])}. "
-        f"{samples(rows, scene)} Lines: 95 % intervals, bootstrap over trajectories"
+        f"{samples(rows, scene)}. Lines: 95 % intervals, bootstrap over trajectories"
         f"{published}.",
         f"Scores of {len(rows)} methods. {answer(scene.summary)}",
     )
@@ -96,7 +96,7 @@ def samples(rows: Rows, scene: Scene) -> str:
         metrics.get("n_cycles", metrics.get("n_times")), "analysis", "analyses"
     )
     but = f" ({', '.join(fewer)})" if fewer else ""
-    return f"{most} test trajectories{but}, {each} each."
+    return f"{most} test trajectories{but}, {each} each"
 
 
 def _across(scene: Scene, axis: str) -> Picture:
@@ -123,7 +123,7 @@ def _across(scene: Scene, axis: str) -> Picture:
             panels, axis, label=_label(scene, scene.rows), among=scene.labels
         ),
         f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
-        f"experiment has them. {samples(scene.rows, scene)} Bars: 95 % intervals. "
+        f"experiment has them. {samples(scene.rows, scene)}. Bars: 95 % intervals. "
         "Mirror-aware where x² alone is observed. A method that diverged has no point.",
         f"Scores of all methods against {words[axis]}.",
     )
@@ -166,7 +166,7 @@ def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
             plotting.scores_across({("", ""): lines}, axis, label=_label(scene, rows)),
             f"Score against {axis}, of networks that are alike in all else, or differ "
             f"at most in how long they were trained; {case_title(rows[0])}. "
-            f"{samples(rows, scene)}",
+            f"{samples(rows, scene)}.",
             f"Scores against {axis}.",
         )
 
