@@ -63,6 +63,8 @@ CLUSTER: Final = {
 PROCESS: Final = {
     "G1": "no call changes what belongs to the process or the thread",
     "G2": "no setting of the process or the thread changes a result",
+    "G3": "what is built wrong does not build, or doctor says so",
+    "G6": "what must agree is compared: scheme, encoder, backgrounds, data",
 }
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",

@@ -125,6 +125,7 @@ def test_every_scheme_of_the_package_takes_its_settings_from_a_twin():
         assert run_cycles(scheme, twin, n_cycles=1).imperfect_model == ()
 
 
+@pytest.mark.promise("G6", "R, Q, dt, parameters: refused, or asked for and recorded")
 @pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_another_model_or_error_is_refused_or_asked_for(twin, name, what):
@@ -156,6 +157,7 @@ def test_another_model_or_error_is_refused_or_asked_for(twin, name, what):
         np.testing.assert_equal(one.given, getattr(Setup.of(twin), what))
 
 
+@pytest.mark.promise("G6", "another operator: refused")
 @pytest.mark.parametrize("name", SCHEMES)
 def test_another_operator_is_always_refused(twin, name):
     for imperfect_model in (False, True):
@@ -168,6 +170,7 @@ def test_another_operator_is_always_refused(twin, name):
             )  # fmt: skip
 
 
+@pytest.mark.promise("G6", "an encoder of another interval: refused")
 def test_an_encoder_of_another_interval_is_always_refused(twin):
     other = twin_of(steps_per_cycle=20)
     for imperfect_model in (False, True):

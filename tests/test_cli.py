@@ -301,6 +301,7 @@ def test_doctor_says_what_runs_and_why(l63fast: Command) -> None:
     assert "\ngolden forecast the expected bits\n" in run.out
 
 
+@pytest.mark.promise("G3", "denormals and the bits of a forecast")
 def test_doctor_fails_where_numbers_are_wrong(
     l63fast: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

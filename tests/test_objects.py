@@ -79,6 +79,7 @@ def test_no_file_is_built_with_flags_that_change_results(tmp_path):
         assert FORBIDDEN.search(entry["command"]) is None
 
 
+@pytest.mark.promise("G3", "-Ofast, -ffast-math: a compile error")
 @pytest.mark.parametrize("flag", ["-Ofast", "-ffast-math", "-ffinite-math-only"])
 def test_fast_math_is_a_compile_error_that_says_why(flag):
     core = REPOSITORY / "cpp"

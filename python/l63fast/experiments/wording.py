@@ -187,7 +187,8 @@ def sentences(summary: Summary, rows: Sequence[Any]) -> list[str]:
     """Return what one case shows: the score, what is beside it, what went wrong."""
     leaders, in_decibel = _leaders(rows), summary.measure.in_decibel
     lost = [_lost(row) for row in rows if row.role == "method" and row.diverged > 0.0]
-    marked = [_rare(row) for row in rows if row.role == "method" and row.rare_losses]
+    rare = [r for r in rows if r.rare_losses and math.isfinite(r.score)]
+    marked = [_rare(row) for row in rare if row.role == "method"]
     if not leaders:
         return [*marked, *lost]
     best, *tied = leaders

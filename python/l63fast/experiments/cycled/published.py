@@ -115,8 +115,9 @@ _SAKOV_SCORES: Final = (
     (_particles(800, 0.9, 0.2), 0.28, 0.25, 0.01),
     (_particles(4000, 0.7, 0.05), 0.27, math.nan, 0.01),
 )
-# The file runs 100 cycles only. The paper's own scores are of other methods, or of a
-# particle filter whose settings it does not give, and stand beside none of ours.
+# The file runs 100 cycles only, so its own error is larger than what is allowed here.
+# The paper's own scores are of other methods, or of a particle filter whose settings it
+# does not give, and stand beside none of ours.
 _WILJES_SCORES: Final = (
     ({"scheme": "oi"}, 5.4, 5.3, 0.1),
     (_climatological(0.3), 3.0, 3.3, 0.1),
@@ -146,7 +147,7 @@ def _knet(level: int, value: float) -> Published:
         {**data, "variance": variance, "Q": variance / 100},
         {"scheme": "extkf", "inflation": 1.0},
         paper=value,
-        monte_carlo=0.1,  # dB, as is the score
+        monte_carlo=0.25,  # dB: as trajectories of 2,000 cycles scatter
         measure="decibel",
     )
 
