@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import golden_results
 from cycled_samples import tiny_cycled
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments import scoring
 from l63fast.experiments.report import write_report
-from l63fast.experiments.results import open_results
+from l63fast.experiments.results import TIMES, open_results
 from l63fast.experiments.runner import run_experiment
 from l63fast.experiments.scoring import scores
 from planted_results import HOW, N, method
@@ -175,3 +176,18 @@ def test_a_filter_that_a_method_beats_is_called_not_settled(
     table = (tables / "table.md").read_text()
     assert "| not settled |" in table
     assert "optimum (N" not in table
+
+
+@pytest.mark.parametrize(("name", "measure"), golden_results.GOLDEN.items())
+def test_finished_results_are_scored_as_before(name: str, measure: str) -> None:
+    found = golden_results.scored(golden_results.read(name), measure)
+    expected = golden_results.read(f"{name}_scores").drop(columns=list(TIMES))
+    assert list(found) == list(expected)
+    numbers = expected.select_dtypes("number").columns
+    for column in expected:
+        old, new = expected[column].tolist(), found[column].tolist()
+        if column in numbers:
+            new = [float("nan") if value is pd.NA else float(value) for value in new]
+            assert new == pytest.approx(old, rel=1e-12, nan_ok=True), column
+        else:
+            assert new == old, column
