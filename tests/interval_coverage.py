@@ -8,6 +8,7 @@ prints the tables of docs/explanation/intervals.md.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -52,7 +53,7 @@ def lognormal(
 
 
 def gamma(
-    rng: np.random.Generator, shape: tuple[int, int], *, skewness: int
+    rng: np.random.Generator, shape: tuple[int, int], *, skewness: float
 ) -> np.ndarray:
     """Return draws of mean 1."""
     k = 4.0 / skewness**2
@@ -173,6 +174,17 @@ def table(rows: Iterable[Coverage]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def at_the_bound(n_samples: int) -> Iterator[Coverage]:
+    """Yield the coverage of scores of squares that are as skewed as is not marked."""
+    for n in (50, 200, 500):
+        rng, skewness = np.random.default_rng(0), 2.0 * np.sqrt(n / 50)
+        resampled = resample(gamma(rng, (n, n_samples), skewness=skewness), 1000, 0)
+        yield _coverage("pool", n, resampled.apply(SCORES["pool"]), 1.0)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["bound"]:
+    for row in at_the_bound(1000):
+        print(row.n, f"{100.0 * row.shares['BCa']:.1f}")
+elif __name__ == "__main__":
     print(table(of_scores(DISTRIBUTIONS, SIZES, N_SAMPLES)), "\n")
     print(table(of_contrasts(PAIRS, SIZES, N_SAMPLES)))

@@ -10,8 +10,8 @@ Of two paired scores the difference is nearly symmetric, but often heavy-tailed:
 skewness estimated from it is mostly noise, and an interval moved by noise covers less.
 Intervals of paired scores are therefore widened in the same way and not moved.
 
-No bootstrap knows of losses that it has not seen. Where trajectory means have a
-skewness above 2, a few trajectories make the score: `rare_losses`.
+No bootstrap knows of losses that it has not seen. Where trajectory means are very
+skewed, a few trajectories make the score: `rare_losses`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ Interval = tuple[float, float]
 _UPPER: Final = 0.975
 _CHUNK: Final = 2**22  # resampled numbers held at once
 _LARGEST_SKEWNESS: Final = 2.0
+_ENOUGH: Final = 50  # trajectories for which that much is shown to be harmless
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +173,20 @@ def _in_sets(values: np.ndarray) -> np.ndarray:
     return values.reshape(1, -1, values.shape[2]) if values.shape[1] == 1 else values
 
 
-def rare_losses(values: np.ndarray) -> np.ndarray:
+def rare_losses(values: np.ndarray, *, of_squares: bool = False) -> np.ndarray:
     """Return whether few trajectories make the mean (n_columns,) of bool.
 
     So it is where trajectory means (n_data, n_trajectories, n_columns), around the mean
     of their data set, have a skewness above 2, or where some, not all, are not finite.
+
+    Means of squares are about three times as skewed as those of their roots, without
+    any loss. What harms an interval is skewness over the root of n, so of squares as
+    much of that is allowed as 2 is for 50 trajectories.
     """
+    largest = _LARGEST_SKEWNESS
+    if of_squares:
+        n = values.shape[0] * values.shape[1]
+        largest *= max(1.0, math.sqrt(n / _ENOUGH))
     values = _in_sets(values)
     finite = np.isfinite(values)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -185,7 +194,7 @@ def rare_losses(values: np.ndarray) -> np.ndarray:
         apart = apart / np.abs(apart).max(axis=(0, 1))  # their cubes cannot overflow
         skewness = (apart**3).mean(axis=(0, 1)) / (apart**2).mean(axis=(0, 1)) ** 1.5
     some = finite.any(axis=(0, 1)) & ~finite.all(axis=(0, 1))
-    return np.asarray(some | (skewness > _LARGEST_SKEWNESS))
+    return np.asarray(some | (skewness > largest))
 
 
 def proportion_interval(share: float, n: int) -> Interval:

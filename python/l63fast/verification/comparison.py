@@ -74,9 +74,10 @@ def compare(
     a = _checks.array("a", a, shape=(None,))
     means = np.stack([a, _checks.array("b", b, shape=a.shape)], axis=1)
     scores = resample(means, n_bootstrap, seed)
+    marked = rare_losses(means[None], of_squares=measure == "pool")
     if measure == "pool":
         scores = scores.apply(np.sqrt)
-    return contrasted(scores, bool(rare_losses(means[None]).any()))
+    return contrasted(scores, bool(marked.any()))
 
 
 def contrasted(scores: Resampled, has_rare_losses: bool) -> Comparison:

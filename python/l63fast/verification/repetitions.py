@@ -35,9 +35,10 @@ class MethodScore:
     value : float
     ci95 : (float, float)
     rare_losses : bool
-        Whether few trajectories make the score: the skewness of the trajectory means is
-        above 2, or some are not finite. The interval does not know of losses that are
-        not in the sample; `lost_ci95` does, and `median` does not depend on them.
+        Whether few trajectories make the score: their means are too skewed (see
+        `bootstrap.rare_losses`), or some are not finite. The interval does not know of
+        losses that are not in the sample; `lost_ci95` does, and `median` does not
+        depend on them.
     median : float
         Of the trajectory means; its root for "pool", beside which the score stands.
     lost : float
@@ -146,10 +147,13 @@ class Repetitions:
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
         values = _together("means", means)
-        times = means if measure == "rms" else rms_means
+        times = values if measure == "rms" else _times(rms_means, means, values.shape)
         seed = _checks.seed("seed", seed)
         finish = np.sqrt if measure == "pool" else np.asarray
         trajectories = values.mean(axis=1)  # over trainings, (n_data, n, n_methods)
+        marked = rare_losses(trajectories, of_squares=measure == "pool")
+        if times is not None:
+            marked |= rare_losses(times.mean(axis=1))
         medians = np.median(np.where(np.isnan(values), np.inf, values), axis=(0, 1, 2))
         return cls(
             tuple(means),
@@ -157,8 +161,8 @@ class Repetitions:
             finish(_resampled(values, n_bootstrap, seed)),
             finish(left_out_means(trajectories)),
             finish(medians),
-            _shares_lost(times, tuple(means), values.shape),
-            rare_losses(trajectories),
+            np.full(len(means), np.nan) if times is None else _share_lost(times),
+            marked,
             *values.shape[:2],
         )
 
@@ -235,24 +239,28 @@ class Repetitions:
         return not (low > 0.0 or high < 0.0)
 
 
-def _shares_lost(
+def _times(
     rms_means: Mapping[str, np.ndarray] | None,
-    names: tuple[str, ...],
+    means: Mapping[str, np.ndarray],
     shape: tuple[int, ...],
-) -> np.ndarray:
-    """Return the share of lost trajectories of each method; NaN where unknown."""
+) -> np.ndarray | None:
+    """Return the time means that belong to squares, as `_together`, where known."""
     if rms_means is None:
-        return np.full(len(names), np.nan)
-    if set(rms_means) != set(names):
+        return None
+    if set(rms_means) != set(means):
         raise ArgumentValueError(
-            f"rms_means: expected the methods of means, {', '.join(names)}, "
+            f"rms_means: expected the methods of means, {', '.join(means)}, "
             f"got {', '.join(rms_means) or 'none'}"
         )
-    times = _together("rms_means", {name: rms_means[name] for name in names})
+    times = _together("rms_means", {name: rms_means[name] for name in means})
     if times.shape != shape:
         raise ArgumentValueError(
             f"rms_means: expected {shape[:-1]} of each method, got {times.shape[:-1]}"
         )
+    return times
+
+
+def _share_lost(times: np.ndarray) -> np.ndarray:
     return np.asarray(lost(times).mean(axis=(0, 1, 2)))
 
 

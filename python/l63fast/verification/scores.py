@@ -160,6 +160,8 @@ def score(
         else (math.nan, math.nan)
     )
     marked = rare_losses(means[None])
+    # A score of squares is marked with the time means that they belong to.
+    marked[1::2] = marked[::2] | rare_losses(means[None, :, 1::2], of_squares=True)
     return Scores(
         **values,
         rms_x=float(components[0]),
