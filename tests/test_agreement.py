@@ -125,6 +125,14 @@ def test_every_scheme_of_the_package_takes_its_settings_from_a_twin():
         assert run_cycles(scheme, twin, n_cycles=1).imperfect_model == ()
 
 
+def test_each_error_variance_is_compared_in_its_own_units():
+    twin = twin_of(
+        operator="xz2", sigma=(0.5 + 0.5e8) ** 0.5, R=((1.0, 0.0), (0.0, 1e8))
+    )
+    with pytest.raises(ArgumentValueError, match="R "):
+        run_cycles(ThreeDVar("xz2", R=((90.0, 0.0), (0.0, 1e8)), B=I3), twin)
+
+
 @pytest.mark.promise("G6", "R, Q, dt, parameters: refused, or asked for and recorded")
 @pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize("what", DIFFERENT)

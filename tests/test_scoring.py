@@ -111,6 +111,49 @@ def test_what_was_tried_on_fewer_trajectories_is_compared_on_those() -> None:
     assert np.isnan(scored(stranger, gru).loc["gru", "ratio_to_optimum"])
 
 
+def test_trajectories_are_paired_by_their_numbers() -> None:
+    fewer = method("gru", 0.3).drop(index=range(30))  # tried on the last ones
+    found = scored(fewer, method("3dvar", 0.6))
+    rmse = [
+        table["rmse_a"][30:].mean()
+        for table in (method("gru", 0.3), method("3dvar", 0.6))
+    ]
+    assert found.loc["gru", "ratio_to_3dvar"] == pytest.approx(rmse[0] / rmse[1])
+
+
+def test_a_winner_is_better_than_every_other_method() -> None:
+    gru, oi = method("gru", 0.3), method("oi", 0.5)
+    assert scored(gru, oi)["wins"].to_dict() == {"gru": True, "oi": False}
+    assert not scored(gru)["wins"].any()  # than none
+    rare = method("enkf", 0.1)
+    rare.loc[3, ["rmse_a", "mirror_rmse_a"]] = 9.0
+    rare.loc[3, ["mse_a", "mirror_mse_a"]] = 81.0
+    found = scored(gru, oi, rare)
+    assert found.loc["gru", "rank"] == 1
+    assert not found["wins"].any()  # the one without a rank may be better
+    assert found.loc["oi", "ratio_to_best"] == pytest.approx(5 / 3)
+
+
+def test_of_two_optima_the_lower_one_is_nearest() -> None:
+    optima = [method(f"best-{s}", s, role="optimum") for s in (0.25, 0.2)]
+    found = scored(*optima, method("gru", 0.3))
+    assert found.loc["gru", "ratio_to_optimum"] == pytest.approx(1.5, rel=0.01)
+    beaten = scored(*optima, method("gru", 0.1))
+    assert set(beaten["role"]) == {"method", "not settled"}
+
+
+def test_a_table_that_cannot_be_scored_is_refused() -> None:
+    gru = method("gru", 0.3)
+    for table, versus, said in (
+        (gru.drop(columns="data"), "3dvar", "without data"),
+        (gru.iloc[:0], "3dvar", "without rows"),
+        (pd.concat([gru, gru]), "3dvar", "got some twice"),
+        (gru, "gur", "versus: expected one of gru, got 'gur'"),
+    ):
+        with pytest.raises(ArgumentValueError, match=said):
+            scores(table, versus=versus)
+
+
 def test_decibels_are_of_the_pooled_error() -> None:
     found = scored(method("a", 0.1), method("b", 1.0), measure="decibel")
     pooled = found["rmse_pooled_a"].to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -95,7 +96,8 @@ def test_nobody_wins_where_rare_losses_make_a_lower_score() -> None:
     found = summary(enkf, THREE)
     assert found.cases[0][0].label == "EnKF"
     assert answer(found) == (
-        "3D-Var has the first rank; EnKF scores lower, by rare losses: no rank."
+        "3D-Var has the first rank; EnKF scores lower but has no rank, as few "
+        "trajectories make such a score."
     )
     cases = summary(enkf, THREE, enkf.assign(**OTHER), THREE.assign(**OTHER))
     assert "scores best" not in answer(cases)
@@ -107,6 +109,17 @@ def test_without_an_optimum_or_with_a_beaten_one_the_distance_is_unknown() -> No
     short, text = told(THREE, method("optimum", 0.4, role="optimum"), GRU)
     assert short == "GRU wins: 70 % below tuned 3D-Var."
     assert "is not known: a method beats what was to be it." in text
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [((THREE,), "3D-Var is the only method."),
+     ((OPTIMUM,), "No method competes: there are baselines and the optimum alone."),
+     ((THREE, THREE.assign(**OTHER)),
+      "One method in each of 2 cases: nothing to compare it with.")],
+)  # fmt: skip
+def test_nobody_wins_alone(methods: tuple[pd.DataFrame, ...], said: str) -> None:
+    assert told(*methods)[0] == said
 
 
 def test_an_optimum_that_had_not_settled_is_only_a_bound() -> None:
@@ -128,6 +141,9 @@ def test_scores_in_decibel_differ_and_have_no_ratio() -> None:
     assert short == "KF wins: 20.00 dB below tuned 3D-Var."
     assert "Next: 3D-Var, 20.00 dB above KF (" in text
     assert "KF scores a mean squared error of −19." in text
+    tied = [method(n, 0.3, label=n, noise=0.3) for n in ("A", "B")]
+    text = told(*tied, measure="decibel")[1]
+    assert re.search(r"paired difference \+0\.\d\d dB \(−0\.\d\d to \+\d", text), text
 
 
 def test_several_cases_are_counted_with_the_range_of_their_margins() -> None:
@@ -147,8 +163,8 @@ def test_a_case_that_is_tied_is_won_by_nobody() -> None:
     pair = [GRU.assign(**OTHER), LSTM.assign(**OTHER)]
     found = summary(THREE, GRU, *pair)
     assert answer(found) == (
-        "GRU scores best in 1 of 2 cases; in 1 the best is not distinguishable from "
-        "another."
+        "GRU scores best in 1 of 2 cases; in 1 of 2 cases the best is not "
+        "distinguishable from another."
     )
     assert len(overview(found)) == 1
     twice = summary(GRU, LSTM, *pair)

@@ -265,7 +265,12 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Lorenz63):
         return all(map(_equal, a.as_tuple(), b.as_tuple()))
     a, b = np.asarray(a), np.asarray(b)
-    return bool(a.shape == b.shape and np.abs(a - b).max() <= _SAME * np.abs(b).max())
+    if a.shape != b.shape:
+        return False
+    scale = np.abs(b)
+    if b.ndim == 2:  # each covariance in units of its own two standard deviations
+        scale = np.sqrt(np.outer(scale.diagonal(), scale.diagonal()))
+    return bool((np.abs(a - b) <= _SAME * scale).all())
 
 
 def _listed(found: tuple[Difference, ...], which: str) -> str:

@@ -59,7 +59,9 @@ def three_d_var(
         the background, plus the smaller of its background spread and what R leaves of
         it, R_ii^(1/(2 p)) for power p; by default 1e-9, in float32 1e-5.
     multi_start : bool
-        Try the other basins too where h is nonlinear in more than one way.
+        Start in the other basins too where h is nonlinear in more than one way. Where
+        several powers meet strong correlations in B or R, in one of a hundred problems
+        drawn at random, the minimum found may be a local one all the same.
 
     Raises
     ------
@@ -107,10 +109,10 @@ def three_d_var(
 
 
 def n_basins(operator: ObservationOperator) -> int:
-    """Return how many starts reach every basin of the cost.
+    """Return from how many points the cost is minimised.
 
-    Each nonlinear component can have two; a single even power has its lower minimum
-    on the background's side, always.
+    Each nonlinear component can have two basins; a single even power has its lower
+    minimum on the background's side, always.
     """
     nonlinear = [power for power in operator.powers if power > 1]
     if operator.obs_dim == 1 and all(power % 2 == 0 for power in nonlinear):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.experiments.results import CASE, FACTS
+from l63fast.errors import ArgumentValueError
+from l63fast.experiments.results import CASE, FACTS, MEANS
 from l63fast.observation import ObservationOperator
 from l63fast.verification import Comparison, Repetitions, decibel
 
@@ -61,8 +62,8 @@ MEASURES: Final = {
     )
 }
 _POOLED: Final = MEASURES["rmse_pooled_a"]
-# Time means (n_trainings, n_trajectories) by hash of the test data.
-Blocks = Mapping[str, np.ndarray]
+_ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
+_OF_METHOD: Final = ("label", "role", "scheme", "cell", "states", "parameter")
 
 
 def scores(
@@ -84,7 +85,8 @@ def scores(
         the mean square error over everything, or the latter in dB; mirror-aware where
         the observations cannot tell a state from its mirror image.
     versus : str
-        Key of the method of `ratio_to_3dvar`.
+        Key of the method that `ratio_to_3dvar` is against; where a case lacks it, that
+        is missing.
     n_bootstrap, seed : int
         Of the resampling behind every interval.
 
@@ -93,11 +95,13 @@ def scores(
     DataFrame
         A row per case and method, best first. `score` with its 95 % interval `low`,
         `high`; `rank`: 1 for the best and all that cannot be told from it, missing for
-        what does not compete or is made by rare losses; `ties`: keys of the methods
-        that it cannot be told from (the paired 95 % interval holds 0, or two networks,
-        one of them trained once, differ by less than trainings do); ratios
-        `ratio_to_best`, `ratio_to_3dvar` by this measure, and `ratio_to_optimum` of
-        `rmse_pooled_a`, paired, each with `_low` and `_high`; `rmse_a`,
+        what does not compete or is made by rare losses; `wins`: whether it is better
+        than every other method, beyond doubt; `ties`: keys of the methods that it
+        cannot be told from (the paired 95 % interval holds 0, or two networks, one of
+        them trained once, differ by less than trainings do); ratios `ratio_to_best`
+        (the lowest score of rank 1) and `ratio_to_3dvar` by this measure, and
+        `ratio_to_optimum` of `rmse_pooled_a` (of several optima the one of the lowest
+        score), paired, each with `_low` and `_high`; `rmse_a`,
         `rmse_pooled_a`; `rare_losses`, `median`, and `lost`, the share of trajectories
         that are lost, with `_low` and `_high`; `n_data`, `n_trainings` (0 for what is
         not trained), `n_trajectories`; the columns of the case and of the method, and
@@ -107,10 +111,28 @@ def scores(
     Raises
     ------
     ArgumentValueError
-        If the measure is none of these.
+        If the measure is none of these, no method has the key `versus` (other than the
+        usual one), or the results lack columns, or have a row twice.
     """
     import pandas as pd
 
+    columns = (*_ONE_ROW, *_OF_METHOD, *MEANS, *FACTS)
+    missing = [column for column in columns if column not in results]
+    if missing or results.empty:
+        raise ArgumentValueError(
+            "results: expected a table as open_results gives it, got one without "
+            f"{', '.join(missing) or 'rows'}"
+        )
+    if results.duplicated(list(_ONE_ROW)).any():
+        raise ArgumentValueError(
+            "results: expected each trajectory of a method, seed and training once, "
+            "got some twice"
+        )
+    if versus != "3dvar" and versus not in set(results["method"]):
+        raise ArgumentValueError(
+            f"versus: expected one of {', '.join(results['method'].unique())}, got "
+            f"{versus!r}"
+        )
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
     bootstrap = {
         "n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1),
@@ -119,8 +141,8 @@ def scores(
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
         compared = _Case(group, chosen, bootstrap)
-        columns = dict(zip(CASE, case, strict=True))
-        rows += [columns | row for row in compared.rows(versus)]
+        given = dict(zip(CASE, case, strict=True))
+        rows += [given | row for row in compared.rows(versus)]
     return pd.DataFrame(rows).astype({"rank": "Int64"})
 
 
@@ -140,7 +162,10 @@ class _Case:
             for column in ("rmse_a", "mse_a")
         }
         self._shapes = {
-            key: tuple((data, block.shape) for data, block in blocks.items())
+            key: tuple(
+                (data, len(block), tuple(block.columns))
+                for data, block in blocks.items()
+            )
             for key, blocks in self.blocks["rmse_a"].items()
         }
         self._resampled: dict[Any, Repetitions | None] = {}
@@ -151,15 +176,11 @@ class _Case:
             for key, method in self.methods.items()
         }
 
-    def _blocks(self, key: str, column: str) -> Blocks:
+    def _blocks(self, key: str, column: str) -> dict[str, pd.DataFrame]:
+        """Return time means, a row per training, a column per trajectory, by data."""
         name = f"mirror_{column}" if self.blind else column
         return {
-            data: np.stack(
-                [
-                    one.sort_values("trajectory")[name].to_numpy(float)
-                    for _, one in rows.groupby("training")
-                ]
-            )
+            data: rows.pivot(index="training", columns="trajectory", values=name)
             for data, rows in self.methods[key].groupby("data")
         }
 
@@ -181,21 +202,31 @@ class _Case:
     def _common(self, keys: list[str], measure: Measure) -> Repetitions | None:
         """Return methods together, on the trajectories that all were tried on.
 
-        A method that was tried on fewer of them has the first ones, and one that was
-        trained more often the first trainings.
+        A method that was trained more often than another has its first trainings.
         """
         blocks = [self.blocks["mse_a"][key] for key in keys]
         data = [d for d in blocks[0] if all(d in other for other in blocks)]
         if not data:
             return None
-        n = min(block[d].shape[1] for block in blocks for d in data)
+        tried = {
+            d: sorted(set.intersection(*(set(block[d].columns) for block in blocks)))
+            for d in data
+        }
+        n = min(map(len, tried.values()))
+        if n == 0:
+            return None
         trained = [min(len(block[d]) for d in data) for block in blocks]
         most = min((number for number in trained if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
             return {
                 key: np.stack(
-                    [self.blocks[column][key][d][: min(m, most), :n] for d in data]
+                    [
+                        self.blocks[column][key][d][tried[d][:n]].to_numpy(float)[
+                            : min(m, most)
+                        ]
+                        for d in data
+                    ]
                 )
                 for key, m in zip(keys, trained, strict=True)
             }
@@ -216,27 +247,33 @@ class _Case:
 
     def rows(self, versus: str) -> list[dict[str, Any]]:
         """Return the row of each method, best first, what diverged last."""
-        optimum = next((k for k, role in self.role.items() if role == "optimum"), None)
+        optima = self._sorted("optimum", _POOLED)
+        optimum = optima[0] if optima else None  # of several, the one that is nearest
         if optimum is not None and self._is_beaten(optimum):
-            self.role[optimum], optimum = "not settled", None
+            self.role |= dict.fromkeys(optima, "not settled")
+            optimum = None
+        competing = self._sorted("method", self.measure)
+        ranks = self._ranks(competing)
+        best = next((k for k in competing if ranks[k]["rank"] == 1), None)
+        # Whether a method without a rank is the best is not known: then nobody wins.
+        sure = best is not None and best == competing[0] and not ranks[best]["ties"]
         others = {
-            "ratio_to_best": (self._best(), self.measure),
+            "ratio_to_best": (best, self.measure),
             "ratio_to_3dvar": (
                 versus if versus in self.methods else None,
                 self.measure,
             ),
             "ratio_to_optimum": (optimum, _POOLED),
         }
-        ranks = self._ranks()
         rows = []
         for key, method in self.methods.items():
             first = method.iloc[0]
-            names = ("method", "label", "scheme", "cell", "states", "parameter")
-            row = {name: first[name] for name in names}
+            row = {name: first[name] for name in ("method", *_OF_METHOD)}
             if self.role[key] == "not settled":
                 row["label"] = "not settled"
             row |= {"role": self.role[key], "mirror_aware": self.blind}
             row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
+            row["wins"] = sure and key == best and len(competing) > 1
             for name, (other, by) in others.items():
                 row |= _ratio(name, self.compared(key, other, by))
             row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
@@ -271,24 +308,20 @@ class _Case:
             "n_trajectories": sum(block.shape[1] for block in blocks.values()),
         }
 
-    def _competing(self) -> list[str]:
-        """Return the methods that compete and did not diverge, best first."""
+    def _sorted(self, role: str, measure: Measure) -> list[str]:
+        """Return the methods of a role that did not diverge, best first."""
         values = {}
-        for key in self.methods:
-            alone = self.repetitions([key], self.measure)
+        for key in (k for k, its in self.role.items() if its == role):
+            alone = self.repetitions([key], measure)
             assert alone is not None
             values[key] = float(alone.scores[alone.names.index(key)])
-        able = [k for k, role in self.role.items() if role == "method"]
-        return sorted((k for k in able if math.isfinite(values[k])), key=values.get)  # type: ignore[arg-type]
+        able = [key for key, value in values.items() if math.isfinite(value)]
+        return sorted(able, key=lambda key: values[key])
 
-    def _best(self) -> str | None:
-        return next(iter(self._competing()), None)
-
-    def _ranks(self) -> dict[str, dict[str, Any]]:
-        keys = self._competing()
+    def _ranks(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         together = self.repetitions(keys, self.measure) if keys else None
         if together is None:
-            return {}
+            return {key: {"rank": None, "ties": ()} for key in keys}
         found = together.standings(tuple(keys), tie=self._is_scatter)
         return {key: {"rank": r.rank, "ties": r.ties} for key, r in found.items()}
 

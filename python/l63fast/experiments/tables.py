@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from l63fast.experiments.cycled.published import published_for, verdict
 from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.describe import decimals, microseconds, observed
+from l63fast.experiments.describe import (
+    counted,
+    decimals,
+    microseconds,
+    observed,
+)
 from l63fast.experiments.results import CASE, results_of
 from l63fast.experiments.scoring import MEASURES, TRAINING_SCATTER, Measure, scores
 from l63fast.experiments.text_table import markdown_table, terminal_table
@@ -156,8 +161,8 @@ def _interval(row: Any) -> str:
 def _lost(row: Any) -> str:
     if not row.rare_losses:
         return ""
-    low, high = (100.0 * v for v in (row.lost_low, row.lost_high))
-    return f"{100.0 * row.lost:.2g} % ({low:.2g}–{high:.2g})"
+    low, high = (_share(v).removesuffix(" %") for v in (row.lost_low, row.lost_high))
+    return f"{_share(row.lost)} ({low}–{high})"
 
 
 def rank_text(row: Any) -> str:
@@ -172,7 +177,8 @@ def _change(ratio: float) -> str:
 
 
 def _share(value: float) -> str:
-    return "0" if value == 0.0 else f"{100.0 * value:.2g} %"
+    percent = 100.0 * value
+    return "0" if value == 0.0 else f"{percent:.{2 if percent < 10.0 else 3}g} %"
 
 
 def _fitted(row: Any) -> str:
@@ -310,7 +316,10 @@ def _matrices(summary: Summary) -> list[_Block]:
     ]
     keys = list(dict.fromkeys(row.method for row in rows))
     tables: list[tuple[str, Callable[[Any], str]]] = [
-        (summary.measure.name, lambda r: shown_score(r, r.score)),
+        (
+            summary.measure.name,
+            lambda r: shown_score(r, r.score) + (" *" if r.rare_losses else ""),
+        ),
         ("over tuned 3D-Var", _number("ratio_to_3dvar", lambda v: f"{v:.2f}")),
         (
             "rmse_pooled_a over that of the optimum",
@@ -324,7 +333,9 @@ def _matrices(summary: Summary) -> list[_Block]:
         for case in summary.cases:
             by_key = {row.method: row for row in case}
             cells = [text(by_key[k]) if k in by_key else "" for k in keys]
-            best = [row.method for row in case if row.rank == 1]
+            best = [
+                row.method for row in case if row.wins or (row.rank == 1 and row.ties)
+            ]
             lines.append((*(c.text(case[0]) for c in where), *cells, " = ".join(best)))
         if any(any(line[len(where) : -1]) for line in lines):
             header = (*(column.title for column in where), *keys, "best")
@@ -342,15 +353,17 @@ def caption(summary: Summary) -> str:
     n_data = int(board["n_data"].max())
     several += f"; means over {n_data} sets of data" if n_data > 1 else ""
     n = int((board["n_trajectories"] // board["n_data"]).max())
+    one_by_one = len(summary.cases) <= _MOST_CASES
     said = {
-        f"{n} test trajectories, {n_times} analyses each{several}. rmse_a: time mean "
+        f"{counted(n, 'test trajectory', 'test trajectories')}, "
+        f"{counted(n_times, 'analysis', 'analyses')} each{several}. rmse_a: time mean "
         "of the instantaneous root mean square error (DAPPER's rmse.a); rmse_pooled_a: "
         "root of the mean square error over everything": True,
         "Rank: = where another method cannot be told from it (paired, 95 %); baselines "
-        "and the optimum have none": True,
+        "and the optimum have none": one_by_one,
         f"¹: trained once; two networks that differ by less than "
         f"{100.0 * TRAINING_SCATTER:.0f} % share their rank then, as trainings differ "
-        "by that much": (board["n_trainings"] == 1).any(),
+        "by that much": one_by_one and (board["n_trainings"] == 1).any(),
         "* rare losses: few trajectories make the score, and the interval cannot know "
         "of losses that are not among them; lost: the share of lost trajectories with "
         "its exact 95 % interval; such a method has no rank": board[
@@ -372,11 +385,11 @@ def caption(summary: Summary) -> str:
         ),
         "spread: claimed over made error; innov.: mean of dᵀ S⁻¹ d / m, 1 where the "
         "innovations d have the covariance S that is claimed": (
-            board["innovation_ratio"].notna().any()
+            one_by_one and board["innovation_ratio"].notna().any()
         ),
         "truth lost: analyses of which the innovation is one that the scheme's own "
         "covariance gives once in 1e9; particle filters scatter their particles then": (
-            board["truth_lost"].max() > 0.0
+            one_by_one and board["truth_lost"].max() > 0.0
         ),
         "Intervals: 95 %, bootstrap over trajectories, and trainings where there are "
         "several. Numbers are published ones or were tuned, and networks trained, "
@@ -461,8 +474,8 @@ def latex(summary: Summary, note: str) -> str:
 
 def _latex_line(row: Any, cells: Sequence[str]) -> str:
     texts = [escaped(cell) for cell in cells]
-    if row.rank == 1 and not row.ties:
+    if row.wins:
         texts[:3] = [rf"\textbf{{{text}}}" for text in texts[:3]]
-    elif row.rank == 1:
+    elif row.rank == 1 and row.ties:
         texts[1] += r"\textsuperscript{\dag}"
     return " & ".join(texts) + r" \\"

@@ -27,18 +27,28 @@ def answer(summary: Summary) -> str:
     if not any(_leaders(rows) for rows in cases):
         return f"No method has a rank in any of {len(cases)} cases."
     won = Counter(row.label for row in map(_only_best, cases) if row is not None)
-    shared = len(cases) - won.total()
+    if all(sum(row.role == "method" for row in rows) == 1 for rows in cases):
+        return f"One method in each of {len(cases)} cases: nothing to compare it with."
+    shared = sum(len(_leaders(rows)) > 1 for rows in cases)
+    unsure = sum(
+        len(_leaders(rows)) < 2 and any(_is_unranked(row) for row in rows)
+        for rows in cases
+        if _only_best(rows) is None
+    )
     said = [f"{name} in {n}" for name, n in won.most_common(3)]
     said[:1] = [
         f"{_capital(name)} scores best in {n} of {len(cases)} cases"
         for name, n in won.most_common(1)
     ]
-    if shared:
-        where = f"in {shared}" if won else f"In {shared} of {len(cases)} cases"
-        said = [", ".join(said)] if said else []
-        said.append(f"{where} the best is not distinguishable from another")
-        return f"{'; '.join(said)}."
-    return f"{', '.join(said)}."
+    parts = [", ".join(said)] if said else []
+    for n, why in (
+        (shared, "the best is not distinguishable from another"),
+        (unsure, "nobody wins for sure, as rare losses make a score"),
+    ):
+        if n:
+            parts.append(f"in {n} of {len(cases)} cases {why}")
+    text = "; ".join(parts)
+    return f"{_capital(text)}."
 
 
 def overview(summary: Summary) -> list[str]:
@@ -72,21 +82,14 @@ def _leaders(rows: Sequence[Any]) -> list[Any]:
     return [row for row in rows if row.rank == 1]
 
 
+def _is_unranked(row: Any) -> bool:
+    """Whether a method has a score and, as few trajectories make it, no rank."""
+    return row.role == "method" and row.rank is None and math.isfinite(row.score)
+
+
 def _only_best(rows: Sequence[Any]) -> Any:
     """Return the row that is better than all others beyond doubt; None without one."""
-    leaders = _leaders(rows)
-    return leaders[0] if len(leaders) == 1 and not _unranked_below(rows) else None
-
-
-def _unranked_below(rows: Sequence[Any]) -> list[Any]:
-    """Return methods that score lower than the best, but by rare losses: no rank."""
-    leaders = _leaders(rows)
-    return [
-        row
-        for row in rows
-        if row.rare_losses and leaders and row.score < leaders[0].score
-        if row.role == "method"
-    ]
+    return next((row for row in rows if row.wins), None)
 
 
 def _span(ratios: Sequence[float]) -> str:
@@ -103,18 +106,23 @@ def _capital(text: str) -> str:
 
 def _winner(rows: Sequence[Any], in_decibel: bool) -> str:
     leaders = _leaders(rows)
+    able = [row for row in rows if row.role == "method"]
+    if not able:
+        return "No method competes: there are baselines and the optimum alone."
     if not leaders:
-        able = [row for row in rows if row.role == "method"]
         if any(math.isfinite(row.score) for row in able):
             return "No method has a rank: rare losses make every score."
         return "Every method diverged."
+    if len(able) == 1:
+        return f"{_capital(able[0].label)} is the only method."
     gaps = _gaps(leaders[0], in_decibel)
-    below = _unranked_below(rows)
+    below = [r for r in able if r.rank is None and r.score < leaders[0].score]
     if below:
         which = " and ".join(row.label for row in below)
+        lower = "score lower but have" if len(below) > 1 else "scores lower but has"
         return (
-            f"{_capital(leaders[0].label)} has the first rank{gaps}; {which} "
-            f"score{'' if len(below) > 1 else 's'} lower, by rare losses: no rank."
+            f"{_capital(leaders[0].label)} has the first rank{gaps}; {which} {lower} "
+            "no rank, as few trajectories make such a score."
         )
     if len(leaders) == 1:
         return f"{_capital(leaders[0].label)} wins{gaps}."
@@ -159,11 +167,17 @@ def _beside(row: Any, name: str, other: str, in_decibel: bool) -> tuple[str, str
     """Return "74 % below OTHER" or "0.10 dB above OTHER", and its interval."""
     value, low, high = _three(row, name)
     where = f"{'below' if value < 1.0 else 'above'} {other}"
-    low, high = sorted((low, high), key=lambda v: abs(math.log(v)) if v > 0.0 else 0.0)
     if in_decibel:
         text = f"{abs(_db(value)):.2f} dB {where}"
-        return text, f" ({abs(_db(low)):.2f}–{abs(_db(high)):.2f} dB)"
+        if not _is_clear(row, name):
+            ends = f" ({_db(low):+.2f} to {_db(high):+.2f} dB)"
+            return text, ends.replace("-", "−")
+        near, far = sorted(abs(_db(end)) for end in (low, high))
+        return text, f" ({near:.2f}–{far:.2f} dB)"
     text = f"{_percent(value)} {where}"
+    if not _is_clear(row, name):
+        return text, f" (ratio {low:.2f}–{high:.2f})"
+    low, high = sorted((low, high), key=lambda v: abs(math.log(v)) if v > 0.0 else 0.0)
     return text, f" ({_percent(low).removesuffix(' %')}–{_percent(high)})"
 
 
@@ -176,7 +190,7 @@ def _times(row: Any, name: str, in_decibel: bool) -> tuple[str, str]:
     value, low, high = _three(row, name)
     if in_decibel:
         value, low, high = _db(value), _db(low), _db(high)
-        text, between = f"{value:+.2f} dB", f" ({low:.2f} to {high:.2f})"
+        text, between = f"{value:+.2f} dB", f" ({low:+.2f} to {high:+.2f} dB)"
     else:
         text, between = f"{value:.2f}", f" ({low:.2f}–{high:.2f})"
     known = math.isfinite(low) and math.isfinite(high)
@@ -260,9 +274,9 @@ def _optimum(rows: Sequence[Any], best: Any, in_decibel: bool) -> str:
     if not _is_clear(best, "ratio_to_optimum"):
         text += " (not distinguishable)"
     if any(row.role == "optimum" and row.settled < 1.0 for row in rows):
-        text += (
-            "; that was still improving with its size, so the true distance is larger"
-        )
+        text += "; that was still improving with its size"
+        if best.ratio_to_optimum > 1.0:
+            text += ", so the true distance is larger"
     return text + "."
 
 

@@ -116,12 +116,12 @@ class TwinExperiment:
         n_train, n_val, n_test : int
             Trajectories of each split, in this order; they add up to n.
         R : (m, m), optional
-            Covariance of the observation error, all of y - h(truth) (a bias, outliers
-            and an h that is not quite the operator's included); sigma^2 I by default.
+            Covariance of the observation error, all of y - h(truth) (a bias and an h
+            that is not quite the operator's included); sigma^2 I by default.
         check : bool
-            Refuse observations whose y - h(truth) are far from R, or that fit the truth
-            better moved by a time or a trajectory. False takes them as they are, and
-            `origin` says so, also once saved.
+            Refuse observations whose y - h(truth) are far larger than R says, or that
+            fit the truth better moved by a time or a trajectory. False takes them as
+            they are (outliers, heavy tails), and `origin` says so, also once saved.
 
         Raises
         ------

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
+from l63fast.experiments.describe import observed
 from l63fast.experiments.report import errors, fitting, scores, trajectories
 from l63fast.experiments.report.provenance import origins, settings_of
 from l63fast.experiments.report.scene import Chapter, Picture, Scene
@@ -162,6 +163,7 @@ def write_tables(summary: Summary, folder: Path) -> None:
         for rows in summary.cases
     ]
     lines = [note, *(overview(summary) if several else [])]
+    lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
     write_text(folder, "answer.txt", "\n\n".join([*lines, *said]) + "\n")
 
 
@@ -251,10 +253,10 @@ def _page(
 def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
     """Return the answer to a case in short, for a table of many cases."""
     first = rows[0]
-    leaders = [row for row in rows if row.rank == 1]
-    short = {"observed": first.operator, "σ": f"{first.sigma:.3g}"}
+    leaders = [row for row in rows if row.wins or (row.rank == 1 and row.ties)]
+    short = {"observed": observed(first.operator), "σ": f"{first.sigma:.3g}"}
     short |= {"every": f"{first.interval:g}", "case": first.case}
-    short["best"] = " = ".join(row.label for row in leaders) or "none"
+    short["best"] = " = ".join(row.label for row in leaders) or "not known"
     for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
         ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
         short[title] = f"{ratio:.2f}" if ratio == ratio else ""

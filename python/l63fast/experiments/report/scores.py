@@ -96,7 +96,8 @@ def samples(rows: Rows, scene: Scene) -> str:
         metrics.get("n_cycles", metrics.get("n_times")), "analysis", "analyses"
     )
     but = f" ({', '.join(fewer)})" if fewer else ""
-    return f"{most} test trajectories{but}, {each} each"
+    tried = counted(most, "test trajectory", "test trajectories")
+    return f"{tried}{but}, {each} each"
 
 
 def _across(scene: Scene, axis: str) -> Picture:

@@ -82,8 +82,8 @@ def _panels(scene: Scene, rows: Rows, row: Any, data: xarray.Dataset) -> Picture
     return Picture(
         f"panels{scene.suffix(rows)}",
         figure,
-        f"Truth, background, analysis and observations of {row.label}, the best "
-        f"method: its median and its worst of {row.n_trajectories} test trajectories "
+        f"Truth, background, analysis and observations of {row.label}: "
+        f"its median and its worst of {row.n_trajectories} test trajectories "
         f"by time-mean error, around the largest error of each; {case_title(rows[0])}. "
         "The numbers above are the root mean square error of background and analysis "
         "over the stretch shown.",
