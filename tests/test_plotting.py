@@ -331,7 +331,9 @@ OVERVIEW = {
 
 
 def test_overview_tells_who_wins_and_by_how_much():
-    fig = plotting.overview(OVERVIEW, labels={"x2": "mirror-aware rmse"})
+    fig = plotting.overview(
+        OVERVIEW, labels={"x2": "mirror-aware rmse"}, best={"xy": ["GRU, K=3"]}
+    )
     xy, x2 = fig.axes
     dots = [line for line in xy.get_lines() if len(line.get_xdata()) == 1]
     assert [dot.get_xdata()[0] for dot in dots] == [7.6, 0.8, 0.5, 0.4]

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
     from l63fast.experiments.source import Source
 
-__all__ = ["Column", "Summary", "case_title", "columns_of", "latex", "markdown", "rich"]
+__all__ = [
+    "Column",
+    "Summary",
+    "case_title",
+    "columns_of",
+    "is_best",
+    "latex",
+    "markdown",
+    "rich",
+]
 
 _MOST_CASES: Final = 4  # that are shown one by one
 _SOURCES: Final = ("file", "rerun", "paper")
@@ -163,6 +172,11 @@ def _lost(row: Any) -> str:
         return ""
     low, high = (_share(v).removesuffix(" %") for v in (row.lost_low, row.lost_high))
     return f"{_share(row.lost)} ({low}–{high})"
+
+
+def is_best(row: Any) -> bool:
+    """Whether a method wins, or shares the first rank with others."""
+    return bool(row.wins or (row.rank == 1 and row.ties))
 
 
 def rank_text(row: Any) -> str:
@@ -333,9 +347,7 @@ def _matrices(summary: Summary) -> list[_Block]:
         for case in summary.cases:
             by_key = {row.method: row for row in case}
             cells = [text(by_key[k]) if k in by_key else "" for k in keys]
-            best = [
-                row.method for row in case if row.wins or (row.rank == 1 and row.ties)
-            ]
+            best = [row.method for row in case if is_best(row)]
             lines.append((*(c.text(case[0]) for c in where), *cells, " = ".join(best)))
         if any(any(line[len(where) : -1]) for line in lines):
             header = (*(column.title for column in where), *keys, "best")

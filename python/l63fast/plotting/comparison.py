@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ def overview(
     *,
     reference: str = "3D-Var",
     labels: Mapping[str, str] | None = None,
+    best: Mapping[str, Collection[str]] | None = None,
 ) -> Figure:
     """Return the rmse of every method with its interval, one panel per operator.
 
@@ -39,6 +40,8 @@ def overview(
         Method that the percentages compare with.
     labels : operator -> str, optional
         What the score of this operator is; "rmse" where it is not given.
+    best : operator -> methods, optional
+        Those whose score is bold.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def overview(
         observed = ", ".join(ObservationOperator(operator).labels)
         ax.set_title(f"observed: {observed}", loc="left")
         ax.set_xlabel((labels or {}).get(operator, "rmse"))
-        _write(ax, row, methods, reference)
+        _write(ax, row, methods, reference, (best or {}).get(operator, ()))
     for ax in axes:  # after all are drawn, as they share the axis
         plain_log(ax, "x", narrow=len(axes) > _WIDE)
     axes[0].set_yticks(range(len(methods)), methods)
@@ -90,16 +93,19 @@ def _draw(
 
 
 def _write(
-    ax: Axes, row: Mapping[str, Score], methods: Sequence[str], reference: str
+    ax: Axes,
+    row: Mapping[str, Score],
+    methods: Sequence[str],
+    reference: str,
+    best: Collection[str],
 ) -> None:
     """Write each score and its difference from the reference beside its row."""
-    best = min((v[0] for v in row.values() if math.isfinite(v[0])), default=math.nan)
     base = row.get(reference, _NO_SCORE)[0]
     for y, method in enumerate(methods):
         if method not in row:
             continue
         value = row[method][0]
-        weight = "bold" if value == best else "normal"
+        weight = "bold" if method in best else "normal"
         _beside(ax, y, 36.0, f"{value:.3f}" if math.isfinite(value) else "—", weight)
         if not math.isfinite(value):
             _beside(ax, y, 82.0, "diverged", weight)

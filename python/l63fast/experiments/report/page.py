@@ -26,6 +26,7 @@ from l63fast.experiments.tables import (
     caption,
     case_title,
     columns_of,
+    is_best,
     latex,
     markdown,
     rich,
@@ -253,7 +254,7 @@ def _page(
 def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
     """Return the answer to a case in short, for a table of many cases."""
     first = rows[0]
-    leaders = [row for row in rows if row.wins or (row.rank == 1 and row.ties)]
+    leaders = [row for row in rows if is_best(row)]
     short = {"observed": observed(first.operator), "σ": f"{first.sigma:.3g}"}
     short |= {"every": f"{first.interval:g}", "case": first.case}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"

@@ -14,7 +14,7 @@ from l63fast.experiments.describe import counted, observed
 from l63fast.experiments.report.scene import Chapter, Picture, Rows, Scene
 from l63fast.experiments.result import Result
 from l63fast.experiments.settings_file import to_table
-from l63fast.experiments.tables import case_title
+from l63fast.experiments.tables import case_title, is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 
@@ -57,12 +57,16 @@ def _overview(scene: Scene) -> Picture:
         for rows in scene.cases
     }
     labels = {rows[0].operator: _label(scene, rows) for rows in scene.cases}
+    best = {
+        rows[0].operator: [row.label for row in rows if is_best(row)]
+        for rows in scene.cases
+    }
     return Picture(
         "overview",
-        plotting.overview(found, labels=labels),
+        plotting.overview(found, labels=labels, best=best),
         "Score of each method for each observation operator. "
         f"{samples(scene.rows, scene)}. Lines: 95 % intervals, bootstrap over "
-        "trajectories.",
+        "trajectories. Bold: the best, and what cannot be told from it.",
         answer(scene.summary),
     )
 
