@@ -234,7 +234,7 @@ def test_one_case_has_two_tables_with_all_methods(
 ) -> None:
     rows = rows_of(done[1])
     summary = Summary(Source.of(done[1]))
-    scores, claims = markdown(summary).split("**claims and costs**")
+    scores, claims = markdown(summary).split("**losses, claims and costs**")
     assert "| rank | method | rmse_a | 95 % | rmse_pooled_a |\n" in scores
     order = [scores.index(f"| {row.label} |") for row in rows.values()]
     assert order == sorted(order)
