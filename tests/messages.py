@@ -43,6 +43,8 @@ MISTAKES: Final = {
         "l63fast experiment --operators zx",
         "l63fast experiment grids",
         "l63fast experiment --models mlp,gur",
+        "l63fast experiment seed --sigmas 0.5 1",
+        "l63fast tune sakov2012 --methods oi enkf-10",
         "l63fast experiment quick --methods enkf",
         "l63fast experiment --only nothing*",
         "l63fast experiment --name ../x",

@@ -71,6 +71,11 @@ class Option:
     panel: str = "Run"
     read: Callable[[Any], Any] = _as_is
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several values, separated by commas."""
+        return self.read is not _as_is
+
     def parameter(self) -> inspect.Parameter:
         """Return the option as the parameter that typer reads."""
         if self.positional:

@@ -66,6 +66,7 @@ METHODS: Final = Option(
     str,
     "Those of a cycled experiment to run, separated by commas; all by default.",
     panel="Cycled",
+    read=_names,
 )
 CYCLED: Final = (
     METHODS,
@@ -246,4 +247,4 @@ def _with_methods(chosen: Experiment, methods: str) -> Experiment:
             f"--methods: expected a cycled experiment, got {chosen.name}, which "
             "compares encoders (--models)"
         )
-    return chosen.only(_names(methods))
+    return chosen.only(METHODS.read(methods))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import takewhile
 from typing import Any, Final, get_args
 
 import typer
@@ -20,8 +21,10 @@ def in_one_line(error: Any) -> str:
     """Return what was expected and what came, and where more is said."""
     context = error.ctx
     program = "l63fast" if context is None else context.command_path
-    option = _option(error)
-    if option is None:
+    option, spaced = _option(error), _spaced(error)
+    if spaced is not None:
+        text = f"--{spaced[0]}: expected values separated by commas, {spaced[1]}"
+    elif option is None:
         text = str(error.format_message()).rstrip(".")
     else:
         flag = option.name.upper() if option.positional else f"--{option.name}"
@@ -35,6 +38,20 @@ def _option(error: Any) -> Option | None:
         return None
     options = OPTIONS.get(str(error.ctx.command.name), ())
     return next((o for o in options if o.name == error.param.name), None)
+
+
+def _spaced(error: Any) -> tuple[str, str] | None:
+    """Return the name of a list that was typed with spaces, and how to type it."""
+    if error.ctx is None or "unexpected extra argument" not in error.format_message():
+        return None
+    lists = {o.name for o in OPTIONS.get(str(error.ctx.command.name), ()) if o.is_list}
+    words = sys.argv[1:]
+    for k, word in enumerate(words):
+        name = word.replace("-", "_").removeprefix("__")
+        values = list(takewhile(lambda w: not w.startswith("-"), words[k + 1 :]))
+        if word.startswith("--") and name in lists and len(values) > 1:
+            return name, f"{','.join(values)}, got {' '.join(values)!r}"
+    return None
 
 
 def _expected(option: Option) -> str:
