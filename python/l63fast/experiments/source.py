@@ -120,11 +120,11 @@ def _hint(folder: Path) -> str:
 
 
 def _ordered(results: list[Any]) -> list[Any]:
-    """Return results by what they were given, then as they were finished."""
+    """Return results by what they were given, then by their names, run after run."""
 
     def place(result: Any) -> tuple[Any, ...]:
         data = result.settings.data
         operator = (len(data.operator), data.operator)
-        return (*operator, data.steps_per_cycle, data.sigma, result.timing["started"])
+        return (*operator, data.steps_per_cycle, data.sigma, result.directory.name)
 
     return sorted(results, key=place)
