@@ -191,8 +191,9 @@ def test_shards_do_not_depend_on_who_makes_them(two: Pool, tmp_path: Path) -> No
 
 def test_a_scheduler_file_leads_to_the_workers(two: Pool, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
+    file.touch()
     with ThreadPoolExecutor(1) as thread:
-        later = thread.submit(  # a batch job writes it when it starts
+        later = thread.submit(  # a batch job opens it when it starts, and writes it
             lambda: (time.sleep(0.3), file.write_text(json.dumps({"address": there})))
         )
         there = address_of(two)

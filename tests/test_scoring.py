@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +175,19 @@ def tiny(*names: str) -> Any:
     return tiny_cycled("oi", "enkf", methods=methods)
 
 
-def test_one_ranking_in_every_table(tmp_path: Path) -> None:
-    outcome = run_experiment(tiny("climatology", "3dvar", "best"), tmp_path)
-    assert outcome.failures == {}
-    frame = open_results(tmp_path / "tiny")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scored")
+    assert run_experiment(tiny("climatology", "3dvar", "best"), root).failures == {}
+    return root / "tiny"
+
+
+def test_one_ranking_in_every_table(finished: Path) -> None:
+    frame = open_results(finished)
     found = scores(frame, n_bootstrap=50).set_index("method")
     ranks = {"best": None, "pf": 1, "3dvar": 2, "climatology": None}
     assert {k: None if pd.isna(r) else r for k, r in found["rank"].items()} == ranks
-    write_report(tmp_path / "tiny")
-    tables = tmp_path / "tiny" / "report" / "tables"
+    tables = finished / "report" / "tables"
     with (tables / "scores.csv").open() as file:
         board = {line["method"]: line["rank"] for line in csv.DictReader(file)}
     assert board == {k: "" if rank is None else str(rank) for k, rank in ranks.items()}
@@ -208,12 +213,12 @@ def test_without_an_optimum_no_distance_to_one_is_given(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_a_method_beats_is_called_not_settled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_experiment(tiny("3dvar", "best"), tmp_path)
+    folder = Path(shutil.copytree(finished, tmp_path / "tiny"))
     monkeypatch.setattr(scoring._Case, "_is_beaten", lambda case, optimum: True)
-    write_report(tmp_path / "tiny")
-    tables = tmp_path / "tiny" / "report" / "tables"
+    write_report(folder)
+    tables = folder / "report" / "tables"
     answer = (tables / "answer.txt").read_text()
     assert "the optimum is not known: a method beats what was to be it" in answer
     table = (tables / "table.md").read_text()

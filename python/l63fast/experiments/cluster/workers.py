@@ -164,7 +164,8 @@ def workers_of(scheduler: Scheduler) -> Iterator[Pool]:
 
 def _address_in(file: Path, end: float) -> str:
     """Return the address in a scheduler file, which a job may yet have to write."""
-    while not file.exists() and time.monotonic() < end:
+    # dask opens it, and writes it when it closes it: until then it is empty.
+    while not (file.exists() and file.stat().st_size) and time.monotonic() < end:
         time.sleep(0.1)
     try:
         return str(read_json(file)["address"])
