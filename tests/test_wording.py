@@ -11,7 +11,14 @@ import pytest
 
 from l63fast.experiments import tables as module
 from l63fast.experiments.cycled.published import Published
-from l63fast.experiments.tables import caption, columns_of, escaped, latex, markdown
+from l63fast.experiments.tables import (
+    caption,
+    columns_of,
+    escaped,
+    latex,
+    lost_between,
+    markdown,
+)
 from l63fast.experiments.wording import answer, overview, sentences
 from planted_results import N, method, summary
 
@@ -88,6 +95,13 @@ def test_rare_losses_are_told_with_their_share_and_the_median() -> None:
     assert (
         answer(summary(enkf)) == "No method has a rank: rare losses make every score."
     )
+
+
+def test_a_share_of_all_is_100_per_cent() -> None:
+    enkf = method("enkf", 0.3, label="EnKF", n=3)
+    enkf[["rmse_a", "mse_a"]] = 9.0, 81.0
+    [row] = summary(enkf).cases[0]
+    assert lost_between(row) == "29.2–100"
 
 
 def test_nobody_wins_where_rare_losses_make_a_lower_score() -> None:

@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIG",
+    "DATA",
     "ESTIMATES",
     "HISTORY",
     "LOG",
     "METRICS",
     "METRICS_TABLE",
+    "NO_CELLS",
+    "REPORT",
     "TIMING",
     "VARIABLES",
     "Result",
@@ -48,6 +51,11 @@ __all__ = [
     "write_estimates",
     "write_text",
 ]
+
+# Folders of an experiment beside its cells.
+DATA: Final = "data"
+REPORT: Final = "report"
+NO_CELLS: Final = (DATA, REPORT)
 
 CONFIG: Final = "config.toml"
 METRICS: Final = "metrics.json"

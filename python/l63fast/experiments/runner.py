@@ -9,22 +9,19 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.executors import Scheduler, executor
 from l63fast.experiments.kind import Cell, CellResult, Experiment, Kind
-from l63fast.experiments.result import versions
+from l63fast.experiments.result import DATA, REPORT, versions
 from l63fast.experiments.settings_file import differences
 from l63fast.experiments.tasks import Done, Progress, run_tasks
 from l63fast.twin import TwinExperiment
 
 __all__ = ["Outcome", "chosen_cells", "run_experiment"]
-
-DATA: Final = "data"
-REPORT: Final = "report"
 
 
 @dataclass(frozen=True)

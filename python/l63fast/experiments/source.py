@@ -11,12 +11,10 @@ from l63fast import _checks
 from l63fast.errors import DataFileError, L63Error
 from l63fast.experiments.cycled.result import TRAJECTORIES, CycledResult
 from l63fast.experiments.optimum import OPTIMUM, OptimumResult
-from l63fast.experiments.result import CONFIG, Result
+from l63fast.experiments.result import CONFIG, NO_CELLS, REPORT, Result
 from l63fast.storage import MANIFEST
 
 __all__ = ["Source"]
-
-_NO_CELLS: Final = ("data", "report")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Source:
 
 
 def _is_cell(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name in _NO_CELLS
+    hidden = path.name.startswith(".") or path.name in NO_CELLS
     return not hidden and path.is_dir() and any((path / n).exists() for n in _MARKS)
 
 
@@ -115,7 +113,7 @@ def _opened(cell: Path) -> Any:
 def _hint(folder: Path) -> str:
     if _is_cell(folder):
         return f"; it is a cell itself: give {folder.parent}"
-    inner = sorted(p.name for p in folder.iterdir() if (p / "report").is_dir())
+    inner = sorted(p.name for p in folder.iterdir() if (p / REPORT).is_dir())
     return f"; choose one of {', '.join(inner)} in it" if inner else ""
 
 

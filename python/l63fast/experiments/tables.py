@@ -32,6 +32,7 @@ __all__ = [
     "columns_of",
     "is_best",
     "latex",
+    "lost_between",
     "markdown",
     "rich",
 ]
@@ -170,8 +171,13 @@ def _interval(row: Any) -> str:
 def _lost(row: Any) -> str:
     if not row.rare_losses:
         return ""
-    low, high = (_share(v).removesuffix(" %") for v in (row.lost_low, row.lost_high))
-    return f"{_share(row.lost)} ({low}–{high})"
+    return f"{_share(row.lost)} ({lost_between(row)})"
+
+
+def lost_between(row: Any) -> str:
+    """Return the interval of the share that is lost, in per cent."""
+    ends = (_share(value).removesuffix(" %") for value in (row.lost_low, row.lost_high))
+    return "–".join(ends)
 
 
 def is_best(row: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from l63fast.experiments.describe import shown_change
 from l63fast.experiments.scoring import TRAINING_SCATTER
-from l63fast.experiments.tables import Summary, shown_score
+from l63fast.experiments.tables import Summary, lost_between, shown_score
 
 __all__ = ["answer", "overview", "sentences"]
 
@@ -292,12 +292,11 @@ def _published(rows: Sequence[Any]) -> list[str]:
 
 
 def _rare(row: Any) -> str:
-    low, high = 100.0 * row.lost_low, 100.0 * row.lost_high
     n_lost = round(row.lost * row.n_trajectories)
     return (
         f"{_capital(row.label)} has no rank: few trajectories make its score. "
         f"{n_lost or 'None'} of {row.n_trajectories} {'are' if n_lost > 1 else 'is'} "
-        f"lost (95 %: {low:.2g}–{high:.2g} %); the median over trajectories is "
+        f"lost (95 %: {lost_between(row)} %); the median over trajectories is "
         f"{shown_score(row, row.median)}."
     )
 

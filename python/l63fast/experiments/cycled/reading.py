@@ -15,11 +15,11 @@ from l63fast.experiments.cycled.experiment import (
 )
 from l63fast.experiments.cycled.methods import method_from_table
 from l63fast.experiments.cycled.settings import CycleSettings, data_from_table
+from l63fast.experiments.result import NO_CELLS
 from l63fast.experiments.settings_file import build
 
 __all__ = ["experiment_from_tables"]
 
-_OUR_FOLDERS: Final = ("data", "report")
 _SECTIONS: Final = ("experiment", "data", "cycle", "scores", "methods")
 
 
@@ -28,7 +28,7 @@ def _check_key(key: str, source: str) -> None:
         _checks.file_name("methods", key)
     except ArgumentValueError as error:
         raise ConfigurationError(f"{source}: {error}") from None
-    if key in _OUR_FOLDERS:
+    if key in NO_CELLS:
         raise ConfigurationError(
             f"{source}: methods.{key}: expected another name: the experiment has a "
             "folder of its own of that name"

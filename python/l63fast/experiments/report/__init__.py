@@ -2,10 +2,9 @@
 
 from l63fast.experiments.report.page import (
     PAGE,
-    REPORT,
     table_of,
     write_report,
     write_summary,
 )
 
-__all__ = ["PAGE", "REPORT", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "table_of", "write_report", "write_summary"]

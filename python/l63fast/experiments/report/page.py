@@ -18,7 +18,7 @@ from l63fast.experiments.describe import observed
 from l63fast.experiments.report import errors, fitting, scores, trajectories
 from l63fast.experiments.report.provenance import origins, settings_of
 from l63fast.experiments.report.scene import Chapter, Picture, Scene
-from l63fast.experiments.result import csv_text, write_text
+from l63fast.experiments.result import REPORT, csv_text, write_text
 from l63fast.experiments.results import TIMES
 from l63fast.experiments.source import Source
 from l63fast.experiments.tables import (
@@ -35,9 +35,8 @@ from l63fast.experiments.tables import (
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
-__all__ = ["PAGE", "REPORT", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "table_of", "write_report", "write_summary"]
 
-REPORT: Final = "report"
 PAGE: Final = "report.html"
 _FIGURES: Final = "figures"
 _TABLES: Final = "tables"
