@@ -13,13 +13,12 @@ from benchmarks.rows import Goal
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.experiments.cycled.reading import experiment_from_tables
-from l63fast.experiments.presets import PRESETS
+from l63fast.experiments.experiment import Experiment
 from l63fast.twin import TwinExperiment
-from l63fast.verification import rms
+from l63fast.verification import rmse
 
 BURN_IN: Final = 20  # of the 200 that DAPPER's statistics leave out as well
-# Scheme -> times faster asked for, DAPPER's scheme with settings, its rms about.
+# Scheme -> times faster asked for, DAPPER's scheme with settings, its rmse_a about.
 SCHEMES: Final = {
     "3D-Var": (1000.0, "Var3D", {"xB": 0.1}, 1.05),
     "EnKF, N=10": (
@@ -33,10 +32,8 @@ SCHEMES: Final = {
 
 @pytest.fixture(scope="module")
 def twin():
-    experiment = experiment_from_tables(
-        "sakov2012", PRESETS["sakov2012"], source="the preset"
-    )
-    return TwinExperiment.generate(experiment.cells()[0].data)
+    [cell] = Experiment.preset("sakov2012").only("3dvar").cells()
+    return TwinExperiment.generate(cell.data)
 
 
 def scheme(name, twin):
@@ -59,7 +56,7 @@ def test_cycles(timed, record, twin, name):
     def cycles():
         result = run_cycles(ours, twin, n_cycles=N_CYCLES, initial=start)
         scored = truth[:, BURN_IN:N_CYCLES]
-        return rms(result.analysis[:, BURN_IN:], scored)
+        return rmse(result.analysis[:, BURN_IN:], scored)
 
     done = timed(cycles, dapper=peer)
     assert done.result == pytest.approx(about, rel=0.2)

@@ -30,8 +30,10 @@ import pandas as pd
 import torch
 
 import l63fast
+from experiment_samples import tiny_cycled, tiny_windows
 from l63fast import plotting, verification
 from l63fast._arithmetic import is_flushing
+from l63fast.experiments.results import TIMES
 from l63fast.learning import onnx_program
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder, build_encoder
@@ -149,12 +151,30 @@ def _scores() -> Any:
     members = rng.normal(size=(6, 8, 5, 3))
     return (
         verification.score(analysis, truth, n_bootstrap=50),
-        verification.rms(TINY, np.zeros_like(TINY)),
+        verification.rmse(TINY, np.zeros_like(TINY)),
         verification.compare(
             *verification.trajectory_means(analysis, truth).T[:2].copy()
         ),
         verification.crps(members, truth),
     )
+
+
+def _experiments(folder: Path) -> list[Any]:
+    """Return the results of experiments in cycles and in windows."""
+    found = [
+        experiment.run(folder / experiment.protocol.name)
+        for experiment in (tiny_cycled("pf"), tiny_windows("gru"))
+    ]
+    tables = [results.drop(columns=list(TIMES)) for results in found]
+    return [table.select_dtypes("float").to_numpy() for table in tables]
+
+
+def _report(folder: Path) -> dict[str, bytes]:
+    """Return the files of a report in which there is no time of the clock."""
+    page = l63fast.report(tiny_cycled("pf").run(folder / "reported"))
+    timed = ("cost.png", "cost.svg", "provenance.csv", "table.md")
+    files = [path for path in sorted(page.parent.glob("*/*")) if path.name not in timed]
+    return {path.name: path.read_bytes() for path in files}
 
 
 def _stepped(scheme: Any) -> Any:
@@ -246,12 +266,14 @@ CALLS: Calls = {
     "train": lambda _: _trained().state_dict(),
     "train gru": lambda _: _trained("gru").state_dict(),
     "train_cycled": lambda _: _cycled(),
+    "Experiment": _experiments,
 }
 
 
 # The same, of calls that take their time.
 LONG_CALLS: Calls = {
     "plotting": _figure,
+    "report": _report,
     "save_model pt2": lambda folder: _saved(folder, ("pt2", "onnx")),
     "load_encoder pt2": lambda folder: [
         _loaded(folder, format, "pt2-onnx") for format in ("pt2", "onnx")

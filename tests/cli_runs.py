@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,20 @@ def make_command(
         return Run(int(code or 0), out, err)  # type: ignore[call-overload]
 
     return run
+
+
+def run_in(folder: Path, *arguments: object) -> Run:
+    """Run `l63fast` in a folder, once for several tests."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["l63fast", *map(str, arguments)])
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        patch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return Run(int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -1,47 +1,19 @@
-"""Tasks for the tests of clusters, and who runs them: importable in a worker."""
+"""Tasks for the tests of clusters, importable in a worker."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import distributed
 
-from l63fast.experiments.executors import Pool
-from l63fast.experiments.tasks import Done
+from l63fast.experiments.tasks import Done, Pool
 from l63fast.storage import parse_json
 
 CALM = 0.2
-
-
-@dataclass(frozen=True)
-class CellsOnly:
-    """An experiment without its summary, which takes longer than tiny cells."""
-
-    whole: Any
-
-    @property
-    def name(self) -> str:
-        """The experiment's."""
-        return str(self.whole.name)
-
-    @property
-    def kind(self) -> Any:
-        """The experiment's, but that it draws nothing."""
-        return replace(self.whole.kind, summarise=nothing)
-
-    def cells(self) -> Any:
-        """Return the experiment's."""
-        return self.whole.cells()
-
-
-def nothing(*arguments: object) -> None:
-    """Do nothing."""
 
 
 def pause(seconds: float) -> Done:

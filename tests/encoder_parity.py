@@ -29,12 +29,13 @@ def moving_encoder(
     memory: str = "window",
     *,
     window: int = WINDOW,
+    n_iterations: int = 2,
     **more: Any,
 ) -> Encoder:
     """Return an encoder that nobody trained, yet that corrects backgrounds."""
     data = samples(operator, 200, window=window)
     settings = EncoderSettings(
-        model, operator, window=window, hidden=12, memory=memory, **more
+        model, operator, window, 12, n_iterations, memory, **more
     )
     built = build_encoder(settings, Normaliser.fit(data, operator))
     with torch.random.fork_rng(), torch.no_grad():

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from l63fast._kernels import Kernels, load_kernels
+from l63fast._kernels import AnalysisJob, IntegrateJob, Kernels, load_kernels
 from l63fast.assimilation.three_d_var import n_basins
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator
@@ -50,7 +50,9 @@ def integrated(
 ) -> np.ndarray:
     """Return (n, n_saved, 3) states, without the initial one."""
     out = np.empty((len(initial), n_saved, 3), initial.dtype)
-    kernels.integrate(initial, out, save_every, 0.01, PARAMETERS, n_threads)
+    kernels.integrate(
+        IntegrateJob(initial, out, save_every, 0.01, PARAMETERS), n_threads
+    )
     return out
 
 
@@ -80,7 +82,7 @@ def analysed(
     operator = ObservationOperator(name)
     tol = 1e-9 if arrays[0].dtype == np.float64 else 1e-5
     form = operator.components, operator.powers, n_basins(operator)
-    return kernels.analyse(*arrays, *form, max_iter, tol, n_threads)
+    return kernels.analyse(AnalysisJob(*arrays, *form, max_iter, tol), n_threads)
 
 
 def forecast_bits(kernels: Kernels, dtype: type, n_threads: int) -> str:

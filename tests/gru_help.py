@@ -7,14 +7,23 @@ from typing import NamedTuple
 import numpy as np
 
 import golden
-from l63fast._kernels import GruWeights, Kernels
+from l63fast._kernels import GruBackwardJob, GruJob, Kernels
+
+
+class Weights(NamedTuple):
+    """Rows of r, z and the candidate, as GruJob has them."""
+
+    inputs: np.ndarray
+    states: np.ndarray
+    input_bias: np.ndarray
+    state_bias: np.ndarray
 
 
 class Problem(NamedTuple):
     """What the kernel is called with."""
 
     inputs: np.ndarray
-    weights: GruWeights
+    weights: Weights
     gradient: np.ndarray
 
 
@@ -26,7 +35,7 @@ def integers(*shape: int, step: int) -> np.ndarray:
 
 def problem(n: int, length: int, inputs: int, units: int) -> Problem:
     """Return windows, weights, and a gradient with respect to the last states."""
-    weights = GruWeights(
+    weights = Weights(
         integers(3 * units, inputs, step=37),
         integers(3 * units, units, step=53) / np.float32(4),
         integers(3 * units, step=29),
@@ -39,16 +48,15 @@ def problem(n: int, length: int, inputs: int, units: int) -> Problem:
 def there_and_back(
     kernels: Kernels, problem: Problem, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return gates, states and slopes."""
+    """Return gates, states and preactivation_grad."""
     n, length, _ = problem.inputs.shape
     units = problem.weights.states.shape[1]
-    gates, slopes = np.full((2, length, n, 4 * units), 7, np.float32)
+    gates, grad = np.full((2, length, n, 4 * units), 7, np.float32)
     states = np.full((length, n, units), 7, np.float32)
-    kernels.gru(problem.inputs, problem.weights, gates, states, n_threads)
-    kernels.gru_back(
-        problem.weights.states, gates, states, problem.gradient, slopes, n_threads
-    )
-    return gates, states, slopes
+    kernels.gru(GruJob(problem.inputs, *problem.weights, gates, states), n_threads)
+    job = GruBackwardJob(problem.weights.states, gates, states, problem.gradient, grad)
+    kernels.gru_backward(job, n_threads)
+    return gates, states, grad
 
 
 def golden_bits(kernels: Kernels, n_threads: int = 1) -> str:

@@ -23,14 +23,14 @@ N_SAMPLES: Final = 4000
 WORSE: Final = 1.2  # mean of the second of two methods
 INTERVALS: Final = ("percentile", "widened", "BCa")
 SCORES: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "rms": lambda mean: mean,
-    "pool": np.sqrt,
+    "rmse_a": lambda mean: mean,
+    "rmse_pooled_a": np.sqrt,
 }
 CONTRASTS: Final[dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
-    "difference, rms": lambda a, b: a - b,
-    "difference, pool": lambda a, b: np.sqrt(a) - np.sqrt(b),
-    "ratio, rms": lambda a, b: a / b,
-    "ratio, pool": lambda a, b: np.sqrt(a / b),
+    "difference, rmse_a": lambda a, b: a - b,
+    "difference, rmse_pooled_a": lambda a, b: np.sqrt(a) - np.sqrt(b),
+    "ratio, rmse_a": lambda a, b: a / b,
+    "ratio, rmse_pooled_a": lambda a, b: np.sqrt(a / b),
 }
 # Widths of log x for skewness 1 and 2 of a lognormal x: its skewness is
 # (exp s^2 + 2) (exp s^2 - 1)^(1/2).
@@ -179,7 +179,9 @@ def at_the_bound(n_samples: int) -> Iterator[Coverage]:
     for n in (50, 200, 500):
         rng, skewness = np.random.default_rng(0), 2.0 * np.sqrt(n / 50)
         resampled = resample(gamma(rng, (n, n_samples), skewness=skewness), 1000, 0)
-        yield _coverage("pool", n, resampled.apply(SCORES["pool"]), 1.0)
+        yield _coverage(
+            "rmse_pooled_a", n, resampled.apply(SCORES["rmse_pooled_a"]), 1.0
+        )
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["bound"]:

@@ -10,15 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from cycled_samples import tiny_cycled
+from experiment_samples import tiny_cycled
 from l63fast.errors import LockedError
-from l63fast.experiments.cycled.experiment import CycledExperiment
-from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.experiment import Experiment
+from l63fast.experiments.runner import run_cells
 
 PATIENCE = 200  # attempts
 
 
-def experiment() -> CycledExperiment:
+def experiment() -> Experiment:
     """Return an experiment of six cells."""
     methods = {f"enkf{n}": {"scheme": "enkf", "n_members": n} for n in range(4, 10)}
     return tiny_cycled("oi", "enkf", "pf", methods=methods)
@@ -28,7 +28,8 @@ def run_until_done(root: Path) -> int:
     """Run the experiment until every cell of it is done; return the other attempts."""
     for attempt in range(PATIENCE):
         try:
-            failures = run_experiment(experiment(), root, resume=True).failures
+            cells = experiment().cells()
+            failures = run_cells(cells, root / "tiny", resume=True).failures
         except LockedError:
             failures = {"": "is being written by another"}
         wrong = [why for why in failures.values() if "is being written by" not in why]

@@ -10,12 +10,15 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from rewritten_results import of_version_0_1_0
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "messages.md"
 MISTAKES: Final = {
@@ -40,16 +43,20 @@ MISTAKES: Final = {
         "l63fast simulate --dt 0.5",
         "l63fast simulate --obs_mode yx",
         "l63fast train --window 101",
-        "l63fast experiment --operators zx",
+        "l63fast train --n_steps 20",
+        "l63fast train --epochs x",
         "l63fast experiment grids",
-        "l63fast experiment --models mlp,gur",
+        "l63fast experiment --operators zx",
+        "l63fast experiment --methods gur",
+        "l63fast experiment --methods mlp gru",
         "l63fast experiment seed --sigmas 0.5 1",
-        "l63fast tune sakov2012 --methods oi enkf-10",
-        "l63fast experiment quick --methods enkf",
+        "l63fast experiment --sigmas 0.5,x",
+        "l63fast experiment --regimes mean",
         "l63fast experiment --only nothing*",
         "l63fast experiment --name ../x",
         "l63fast experiment --name ''",
-        "l63fast tune --methods nobody",
+        "l63fast experiment sakov2012 --n_cycles 0",
+        "l63fast experiment sakov2012 --tune_only --methods oi",
         "l63fast export",
         "l63fast report",
     ),
@@ -57,6 +64,17 @@ MISTAKES: Final = {
         "l63fast simulate --resume",
         "l63fast simulate --shards 4 --train 5",
         "l63fast simulate --shards 7 --n_traj 3",
+        "l63fast train --recipe cycled-gru --window 5",
+        "l63fast train --recipe cycled-gru --loss var3d_window",
+        "l63fast experiment quick --n_cycles 100",
+        "l63fast experiment sakov2012 --window 5",
+        "l63fast experiment sakov2012 --windows 5,10",
+        "l63fast experiment sakov2012 --n_steps 1000",
+        "l63fast experiment grid --epochs 3",
+        "l63fast experiment grid --sigma 1 --sigmas 1,2",
+        "l63fast experiment encoders --seeds 0,1 --training_seeds 0,1",
+        "l63fast experiment seed-published --loss mse",
+        "l63fast benchmark --result_dir results/gru_xy",
     ),
     "Where it runs": (
         "l63fast experiment --workers 0",
@@ -72,7 +90,14 @@ MISTAKES: Final = {
         "l63fast train --config mistyped.toml",
         "l63fast train --config nan.toml",
         "l63fast train --config strangers",
+        "l63fast train --config enkf.toml",
         "l63fast experiment --config unknown.toml",
+        "l63fast experiment --config both.toml",
+        "l63fast experiment --config cycles.toml",
+        "l63fast experiment --config outside.toml",
+        "l63fast experiment --config measure.toml",
+        "l63fast experiment --config scheme.toml",
+        "l63fast experiment --config varied.toml",
     ),
     "A folder": (
         "l63fast train --save_dir /",
@@ -92,18 +117,36 @@ MISTAKES: Final = {
         "l63fast report strangers",
         "l63fast evaluate --result_dir data",
         "l63fast train --data data --sigma 2",
+        "l63fast train --data data --window 10",
         "l63fast train --data changed --window 2",
         "l63fast benchmark encoders --result_dir data",
+        "l63fast benchmark encoders --analyse nowhere",
+        "l63fast evaluate --result_dir results/small/oi",
+        "l63fast visualize --result_dir results/small/oi",
+        "l63fast evaluate --result_dir old",
+        "l63fast report results",
+        "l63fast report results/small/oi",
+        "l63fast experiment --config small.toml --sigma 2",
     ),
 }
 _FILES: Final = {
-    "unknown.toml": "[model]\nwidth = 3\n",
-    "twice.toml": "[model]\nhidden = 3\nhidden = 4\n",
-    "mistyped.toml": '[model]\nhidden = "many"\n',
+    "unknown.toml": "[method]\nwidth = 3\n",
+    "twice.toml": "[method]\nhidden = 3\nhidden = 4\n",
+    "mistyped.toml": '[method]\nhidden = "many"\n',
     "nan.toml": "[data]\nsigma = nan\n",
+    "enkf.toml": '[method]\nscheme = "enkf"\n',
+    "both.toml": '[windows]\n[cycles]\n[methods.oi]\nscheme = "oi"\n',
+    "cycles.toml": "[cycles]\nn_cycles = 100\n",
+    "outside.toml": "data = 3\n",
+    "measure.toml": '[experiment]\nmeasure = "rms"\n',
+    "scheme.toml": '[cycles]\n[methods.kalman]\nscheme = "kalman"\n',
+    "varied.toml": "[vary]\nsigma = [0.5, 1.0]\n[data]\nsigma = 1.0\n",
+    "small.toml": '[cycles]\nn_cycles = 5\nburn_in = 0.0\n[methods.oi]\nscheme = "oi"\n'
+    "[data]\nn_train = 2\nn_val = 1\nn_test = 2\n",
     "strangers/thesis.tex": "",
 }
 _DATA: Final = "l63fast simulate --train 3 --val 2 --test 2 --n_steps 40 --data"
+_EXPERIMENT: Final = "l63fast experiment --config small.toml --workers 1 --no_report"
 _INTRODUCTION: Final = """# What the command line says to mistakes
 
 Each block is a command and what it prints to standard error; after a mistake of the
@@ -121,10 +164,14 @@ def scene() -> Iterator[None]:
         for name, text in _FILES.items():
             Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(text)
-        for name in ("data", "changed"):
-            assert answer(f"{_DATA} {name}").endswith("(exit 0)")
+        made = [f"{_DATA} data", f"{_DATA} changed", _EXPERIMENT]
+        for command in made:
+            said = answer(command)
+            assert said.endswith("(exit 0)"), said
         with open("changed/train.nc", "r+b") as file:
             file.write(b"x")
+        shutil.copytree("results/small/oi", "old")
+        of_version_0_1_0(Path("old"))
         try:
             yield
         finally:

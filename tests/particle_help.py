@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +16,8 @@ MASK = 0xFFFFFFFF
 GOLDEN: Final = "354a3eeeac05a037d42706e4d79d9f7ca2e5fb40a5905253f53e0d629d286d98"
 
 JOB = FilterJob(
+    states=np.zeros((1, 1, 3)),
+    log_weights=np.zeros((1, 1)),
     n_steps=None,
     observation=None,
     noise_root=None,
@@ -54,21 +55,21 @@ def uniforms(counter: tuple[int, ...], key: tuple[int, int]) -> list[float]:
 
 
 def cycled_problem(n: int, n_particles: int, n_cycles: int, **settings):
-    """Return states, log weights and a job of cycles around a known truth."""
+    """Return a job of cycles around a known truth."""
     rng = np.random.default_rng(n_particles)
     start = spin_up(n, seed=1)
     truth = simulate(start, 10 * n_cycles, save_every=10)[:, 1:]
     states = start[:, None] + rng.normal(size=(n, n_particles, 3))
     components = list(settings.get("components", JOB.components))
     exact = truth[..., components] ** np.array(settings.get("powers", JOB.powers))
-    job = replace(
-        JOB,
+    return JOB._replace(
+        states=states,
+        log_weights=np.zeros((n, n_particles)),
         n_steps=10,
         observation=exact + rng.normal(size=exact.shape),
         whitening=np.eye(len(components)),
         **settings,
     )
-    return states, np.zeros((n, n_particles)), job
 
 
 def golden_bits(kernels: Kernels, n_threads: int) -> str:
@@ -78,17 +79,18 @@ def golden_bits(kernels: Kernels, n_threads: int) -> str:
     y = golden.states(n * n_cycles, np.float64).reshape(n, n_cycles, 3)
     y[0, 5] = 1e154  # no particle has any likelihood
     states[1, ::3], states[2] = 1e200, np.nan  # some are not finite; none is
-    job = replace(JOB, n_steps=11, whitening=np.tril(np.full((3, 3), 0.25)))
-    plain = replace(job, observation=y, threshold=0.5)
-    noisy = replace(job, observation=y, noise_root=np.diag([1.0, 0.5, 0.25]))
+    job = JOB._replace(
+        states=states, log_weights=np.zeros(states.shape[:2]), observation=y,
+        n_steps=11, whitening=np.tril(np.full((3, 3), 0.25)),
+    )  # fmt: skip
+    plain = job._replace(threshold=0.5)
+    noisy = job._replace(noise_root=np.diag([1.0, 0.5, 0.25]))
     square = np.ascontiguousarray(y[..., :1] ** 2)
-    folded = replace(
-        job, observation=square, whitening=np.array([[0.125]]), components=(0,),
+    folded = job._replace(
+        observation=square, whitening=np.array([[0.125]]), components=(0,),
         powers=(2,), folded=True, threshold=1.0,
     )  # fmt: skip
-    results = [
-        kernels.filter_particles(states, np.zeros(states.shape[:2]), one, n_threads)
-        for one in (plain, noisy, folded)
-    ]
+    jobs = plain, noisy, folded
+    results = [kernels.filter_particles(one, n_threads) for one in jobs]
     assert set(np.unique(results[0].status)) == {0, 2, 3}
     return golden.digest(*(array for result in results for array in result))

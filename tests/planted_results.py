@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from l63fast.experiments.config import ScoreSettings
+from experiment_samples import tiny_cycled
 from l63fast.experiments.results import FACTS, MEANS
+from l63fast.experiments.settings import ScoreSettings
 from l63fast.experiments.tables import Summary
 
 __all__ = ["HOW", "N", "method", "summary"]
@@ -42,7 +44,7 @@ def method(
             table.assign(
                 **{"operator": "xyz", "sigma": 1.0, "interval": 0.1, "case": ""},
                 **dict.fromkeys(("method", "label", "scheme", "cell"), name),
-                **{"role": role, "states": "analysis", "parameter": "", "seed": 0},
+                **{"role": role, "start": "", "parameter": "", "seed": 0},
                 **{"training": training, "data": "d", **dict.fromkeys(FACTS, np.nan)},
             ).assign(**columns)
         )
@@ -52,11 +54,11 @@ def method(
 def summary(*methods: pd.DataFrame, measure: str = "rmse_a") -> Summary:
     """Return what tables and sentences are made from, of such results."""
     results = pd.concat(methods, ignore_index=True)
-    settings = SimpleNamespace(scores=ScoreSettings(**HOW))
+    [any_cell] = tiny_cycled("enkf", "pf").cells()
+    settings = replace(any_cell, scores=ScoreSettings(**HOW), measure=measure)
     cell = SimpleNamespace(settings=settings, metrics={"n_times": 40})
     source: Any = SimpleNamespace(
         name="planted",
-        measure=measure,
         results=[cell],
         cells=dict.fromkeys(results["cell"], cell),
     )

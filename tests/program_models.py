@@ -15,7 +15,7 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings
 from learning_samples import samples
 
-GRU = EncoderSettings("gru", "xy", 2, 16)
+GRU = EncoderSettings("gru", "xy", 2, 16, 3)
 
 
 def program_encoder(settings: EncoderSettings) -> Encoder:

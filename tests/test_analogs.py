@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l63fast.assimilation import analogs
-from l63fast.assimilation.analogs import window_posterior
+from l63fast.assimilation.analogs import WindowPosterior, window_posterior
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.assimilation.window_evidence import Climate, Evidence
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
@@ -108,6 +108,27 @@ def test_a_window_does_not_depend_on_those_beside_it() -> None:
     every = window_posterior(of_first(evidence, 34), CLIMATE, library=2**13)
     some = window_posterior(of_first(evidence, 5), CLIMATE, library=2**13)
     assert some.mean.tobytes() == every.mean[:5].tobytes()
+
+
+@pytest.mark.parametrize("n_known", [32, 37])
+def test_going_on_from_a_report_gives_the_same_bits(n_known: int) -> None:
+    _, evidence = twin("xy", 0.1, background=True)
+    evidence = of_first(evidence, 40)
+    reports: list[WindowPosterior] = []
+    whole = window_posterior(evidence, CLIMATE, library=2**13, report=reports.append)
+    assert [len(found.mean) for found in reports] == [32, 40]
+    known = WindowPosterior(*(v[:n_known].copy() for v in vars(whole).values()))
+    known.mean[0] = 7.0  # planted: what is known is not computed again
+    known.mean[32:] = 7.0  # but a part of a chunk is
+    reports.clear()
+    again = window_posterior(
+        evidence, CLIMATE, library=2**13, known=known, report=reports.append
+    )
+    assert [len(found.mean) for found in reports] == [40]
+    assert (again.mean[0] == 7.0).all()
+    again.mean[0] = whole.mean[0]
+    for name, values in vars(whole).items():
+        assert getattr(again, name).tobytes() == values.tobytes(), name
 
 
 def test_it_is_better_than_3d_var_of_the_same_background() -> None:

@@ -25,7 +25,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import rms
+from l63fast.verification import rmse
 
 DETERMINISTIC = [("square_root", False), ("square_root", True)]
 ALL = [*DETERMINISTIC, ("finite_size", True), ("stochastic", False)]
@@ -289,7 +289,7 @@ def test_finite_size_needs_no_inflation_where_observations_are_frequent_or_weak(
     for scheme in (tuned, adapted):
         result = run_cycles(scheme, twin, burn_in=50, initial=twin.test.initial_state)
         truth = twin.test.truth_at_observations[:, result.scored]
-        scores.append(rms(result.analysis, truth))
+        scores.append(rmse(result.analysis, truth))
     assert (result.status == Status.CONVERGED).mean() > 0.99
     assert scores[1] < 1.25 * scores[0]
 
@@ -392,13 +392,13 @@ def test_a_filter_that_has_lost_the_truth_says_so_and_changes_nothing(
     initial = twin.test.initial_state
     truth = twin.test.truth_at_observations
     healthy = run_cycles(replace(scheme, inflation=1.1), twin, initial=initial)
-    assert rms(healthy.analysis, truth) < 0.8
+    assert rmse(healthy.analysis, truth) < 0.8
     assert (healthy.status == Status.CONVERGED).mean() > 0.99
     # Without the adapted inflation too, which would find its way back.
     monkeypatch.setattr(update, "adapted_inflation", lambda e, _: np.ones(len(e.mean)))
     deaf = replace(scheme, inflation=0.5)
     lost = run_cycles(deaf, twin, initial=-initial)
-    assert rms(lost.analysis, truth) > 5.0
+    assert rmse(lost.analysis, truth) > 5.0
     assert (lost.status == Status.DIVERGED).mean() > 0.5
     d, S = lost.innovation, lost.innovation_covariance
     squares = (d * np.linalg.solve(S, d[..., None])[..., 0]).sum(axis=-1)
@@ -466,7 +466,7 @@ def test_sakov_2012_scores_what_is_published():
     ):  # fmt: skip
         result = run_cycles(scheme, twin, burn_in=64)
         truth = twin.test.truth_at_observations[:, result.scored]
-        assert low < rms(result.analysis, truth) < high
+        assert low < rmse(result.analysis, truth) < high
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import forecast, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import rms
+from l63fast.verification import rmse
 
 Q = np.array([[0.5, 0.2, 0.0], [0.2, 0.3, 0.0], [0.0, 0.0, 0.0]])
 
@@ -178,7 +178,7 @@ def test_a_filter_that_has_lost_the_truth_says_so(twin):
     healthy = run_cycles(scheme, twin, initial=start)
     assert (healthy.status == Status.CONVERGED).mean() > 0.95
     lost = run_cycles(replace(scheme, inflation=0.3), twin, initial=-start)
-    assert rms(lost.analysis, truth) > 5.0
+    assert rmse(lost.analysis, truth) > 5.0
     assert (lost.status == Status.DIVERGED).mean() > 0.5
 
 
@@ -202,7 +202,7 @@ def test_sakov_2012_scores_what_is_published():
     scheme = ExtendedKalman("xyz", twin.climatology.covariance, twin.R, inflation=2.4)
     result = run_cycles(scheme, twin, burn_in=64)
     truth = twin.test.truth_at_observations[:, result.scored]
-    assert 0.83 < rms(result.analysis, truth) < 0.92
+    assert 0.83 < rmse(result.analysis, truth) < 0.92
 
 
 def test_bad_settings_are_refused():

@@ -16,7 +16,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63, forecast, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import pool, rms
+from l63fast.verification import rmse, rmse_pooled
 
 BACKENDS = ["cpp", "numba"]
 Q = np.array([[0.5, 0.2, 0.0], [0.2, 0.3, 0.0], [0.0, 0.0, 0.0]])
@@ -161,7 +161,7 @@ def test_the_numpy_form_scores_as_the_compiled_one(twin):
         )  # fmt: skip
         result = run_cycles(scheme, twin, burn_in=10)
         scores[backend] = [
-            rms(result.analysis, truth[:, result.scored]),
+            rmse(result.analysis, truth[:, result.scored]),
             np.sqrt((result.spread**2).mean()),
             np.median(result.effective_size) / 300,
         ]
@@ -258,7 +258,7 @@ def test_a_rescue_moves_particles_no_further_than_the_forecast_is_uncertain(back
     result = run_cycles(scheme, data, initial=initial, burn_in=20)
     truth = data.test.truth_at_observations[:, result.scored]
     assert (result.status == Status.DIVERGED).mean() > 0.02
-    assert rms(result.analysis, truth) < 0.2  # 0.1 is the noise of each interval
+    assert rmse(result.analysis, truth) < 0.2  # 0.1 is the noise of each interval
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -314,9 +314,11 @@ def test_sakov_2012_scores_what_is_published():
         )  # fmt: skip
         initial = twin.test.initial_state
         result = run_cycles(scheme, twin, burn_in=64, initial=initial)
-        scores.append(rms(result.analysis, truth[:, result.scored]))
+        scores.append(rmse(result.analysis, truth[:, result.scored]))
         claimed = np.sqrt((result.spread**2).mean())
-        assert 0.8 < claimed / pool(result.analysis, truth[:, result.scored]) < 1.3
+        assert (
+            0.8 < claimed / rmse_pooled(result.analysis, truth[:, result.scored]) < 1.3
+        )
     assert 0.35 < scores[0] < 0.40
     assert 0.25 < scores[1] < 0.29
 

@@ -14,7 +14,7 @@ from l63fast.assimilation.window import WindowState
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast, propagator
 from l63fast.observation import ObservationOperator
-from l63fast.verification import rms
+from l63fast.verification import rmse
 from window_help import STEPS, begun, observed_window, scheme_of
 
 
@@ -123,7 +123,7 @@ def test_growing_windows_are_not_lost_in_local_minima():
     assert (plain.cost > grown.cost + 1.0).sum() > 5
     assert (grown.cost > plain.cost + 1.0).sum() == 0
     assert 2.0 * grown.cost.mean() == pytest.approx(24.0, abs=4 * (48 / 60) ** 0.5)
-    assert rms(grown.state[:, None], truth[:, -1:]) < 1.0
+    assert rmse(grown.state[:, None], truth[:, -1:]) < 1.0
 
 
 def test_the_same_bits_from_every_backend_and_any_number_of_threads(backend):

@@ -13,7 +13,7 @@ from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.window import FourDVar
 from l63fast.lorenz63 import Lorenz63, forecast, spin_up
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import rms
+from l63fast.verification import rmse
 from window_help import begun, observed_window, scheme_of
 
 
@@ -103,7 +103,7 @@ def test_its_cycle_begins_with_the_first_observation_and_no_other_scheme(twin):
 def test_two_and_four_observations_beat_3d_var_in_the_cycle(twin):
     def score(window: int, scale: float) -> float:
         result = run_cycles(cycled_scheme(twin, window, scale), twin, burn_in=30)
-        return rms(result.analysis, twin.test.truth_at_observations[:, result.scored])
+        return rmse(result.analysis, twin.test.truth_at_observations[:, result.scored])
 
     three, two, four = score(1, 0.1), score(2, 0.1), score(4, 0.05)
     assert 0.95 < three < 1.1

@@ -18,7 +18,7 @@ from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import mirror
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import rms
+from l63fast.verification import rmse
 from twin_help import WithoutTest
 
 SETTINGS = TwinSettings(operator="xy", n_train=150, n_val=60, n_test=20, n_steps=300)
@@ -100,8 +100,8 @@ def test_cycled_backgrounds_are_the_forecasts_of_the_running_scheme(twin, fitted
             drawn[:, k], twin.split("test").observations[:, k : k + 1]
         )
         np.testing.assert_array_equal(scheme.forecast(state, 10), drawn[:, k + 1])
-    start = rms(drawn[:, :1], twin.split("test").truth_at_observations[:, :1])
-    end = rms(drawn[:, 20:], twin.split("test").truth_at_observations[:, 20:])
+    start = rmse(drawn[:, :1], twin.split("test").truth_at_observations[:, :1])
+    end = rmse(drawn[:, 20:], twin.split("test").truth_at_observations[:, 20:])
     assert 0.5 < start / end < 2.0
 
 
@@ -126,7 +126,7 @@ def test_backgrounds_know_the_sign_that_the_observations_do_not():
     backgrounds = Backgrounds.fit(WithoutTest(twin))
     assert np.trace(backgrounds.errors.analysis) < 1.0
     drawn = backgrounds.draw(twin, "test")
-    assert rms(drawn, twin.split("test").truth_at_observations) < 0.6
+    assert rmse(drawn, twin.split("test").truth_at_observations) < 0.6
 
 
 def test_errors_are_measured_to_the_nearer_mirror_image_if_asked():
@@ -174,4 +174,4 @@ def test_tuned_3d_var_scores_what_was_found_before(name, low, high):
     scheme = estimate_cycled_errors(twin).scheme
     result = run_cycles(scheme, twin, "test", burn_in=160)
     truth = twin.split("test").truth_at_observations[:, result.scored]
-    assert low < rms(result.analysis, truth, mirror_aware=name == "x2") < high
+    assert low < rmse(result.analysis, truth, mirror_aware=name == "x2") < high

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from cli_runs import Command
+from cli_runs import Command, Run
 from l63fast.cli import entry, options
 from l63fast.cli.declare import CONTEXT, OPTIONS
+from l63fast.experiments.experiment import Experiment
+from l63fast.experiments.presets import PRESETS
 
 WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]
@@ -100,40 +102,138 @@ def test_a_slip_is_answered_with_what_was_meant(
         (("simulate", "--obs_mode", "yx"), "--obs_mode: expected x, y, z"),
         (("train", "--window", "101"), "--window: expected at most the 100"),
         (("train", "--learning_rate", "0"), "--learning_rate: expected"),
-        (("experiment", "--models", "gru,gur"), "--models: expected one of mlp, gru"),
-        (("experiment", "--operators", "x,x"), "--operators: expected"),
-        (("experiment", "--n_iterations", "3,a"), "--n_iterations: expected"),
-        (("experiment", "--operators", "zx"), "--operators: expected x, y, z"),
-        (("experiment", "--n_cycles", "3"), "--n_cycles: unknown table [cycle] in"),
-        (("experiment", "--methods", "oi"), "--methods: expected a cycled experiment"),
-        (("experiment", "nosuch"), "sakov2012"),
-        (("experiment", "sakov2012", "--methods", "no"), "--methods: sakov2012 has no"),
-        (("experiment", "sakov2012", "--epochs", "3"), "--epochs: a cycled experiment"),
-        (("experiment", "sakov2012", "--models", "gru"), "--models: unknown key"),
-        (("experiment", "sakov2012", "--n_steps", "9"), "--n_steps: a cycled exp"),
-        (("experiment", "sakov2012", "--operators", "zx"), "--operators: expected x"),
-        (("experiment", "grid", "--sigma", "1", "--sigmas", "1"), "--sigma: is varied"),
-        (("experiment", "grid", "--sigmas", "0.3,a"), "--sigmas: expected number"),
-        (
-            ("experiment", "grid", "--intervals", "0"),
-            "--intervals: expected at least 1",
-        ),
-        (("tune", "--methods", "oi"), "expected one with a number to tune"),
-        (("experiment", "sakov2012", "--sigmas", ""), "--sigmas: expected at least"),
-        (("experiment", "sakov2012", "--methods", ","), "--methods: expected at least"),
-        (("experiment", "grid", "--intervals", "10,²"), "--intervals: expected"),
-        (("tune", "quick"), "expected one of sakov2012"),
+        (("train", "--window", "3", "--n_steps", "20"), "--window: expected at most"),
+        (("train", "--n_steps", "20"), "--n_steps: window: expected at most the 2"),
+        (("train", "--seed", str(2**63)), "--seed: expected at most"),
+        (("train", "--recipe", "cycled-gru", "--loss", "var3d_window"), "--loss: exp"),
         (("visualize",), "--result_dir: expected"),
+        (("report",), "RESULTS: expected"),
+        (("export",), "RESULT: expected"),
+        (("export", "x", "--formats", "pickle"), "--formats: expected one of"),
+        (("benchmark", "--result_dir", "x"), "--result_dir: expected with `l63fast b"),
+        (("benchmark", "encoders", "--analyse", "x"), "--analyse: expected the C++"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence_that_names_the_flag(
     l63fast: Command, words: tuple[str, ...], expected: str
 ) -> None:
-    run = l63fast(*words)
-    assert run.code == 2
+    dry = () if words[0] in ("visualize", "report") else ("--dry_run",)
+    refused(l63fast(words[0], *dry, *words[1:]), expected)
+
+
+def refused(run: Run, expected: str) -> None:
+    assert run.code == 2, run.out
+    assert run.err.startswith("error: ")
     assert expected in run.err
-    assert "Traceback" not in run.err
+    assert run.err.count("\n") == 1
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("quick --sigma -1", "--sigma: expected a number of at least 0, got '-1'"),
+        ("quick --hidden 0", "--hidden: expected an integer of at least 1, got '0'"),
+        ("quick --epochs x", "--epochs: expected an integer of at least 1, got 'x'"),
+        ("quick --window 0", "--window: expected an integer of at least 1, got '0'"),
+        ("quick --window 101", "--window: expected at most the 100 observations of"),
+        ("quick --windows 5,101", "--windows: expected at most the 100 observations"),
+        ("windows --intervals 200", "--intervals: window: expected at most the 1 obs"),
+        ("quick --methods foo", "--methods: quick has no method 'foo' (it has backgr"),
+        ("quick --methods ,", "--methods: expected at least one, got none"),
+        ("quick --operators x,x", "--operators: expected each once, got ['x', 'x']"),
+        ("quick --operators q", "--operators: expected x, y, z in that order, each"),
+        (
+            "quick --n_iterations 3,a",
+            "--n_iterations: expected a valid integer, got 'a'",
+        ),
+        ("quick --backgrounds x", "--backgrounds: expected one of mean, independent"),
+        ("quick --regimes mean", "--regimes: expected a background and a loss, such"),
+        ("quick --seed 9999999999999999999", "--seed: expected at most 9223372036854"),
+        ("quick --name ../x", "--name: expected one name without '/'"),
+        ("quick --only y*", "--only: expected a pattern that fits a cell, such as"),
+        ("nosuch", "PRESET: expected one of quick, windows, windows-1000"),
+        ("quikc --sigmas 0.5", "PRESET: expected one of quick"),
+        ("--sigmas 0.5 quikc", "PRESET: expected one of quick"),
+        # What belongs to the other protocol.
+        ("quick --n_cycles 3", "--n_cycles: expected with cycles, got quick, which is"),
+        ("sakov2012 --window 5", "--window: expected with windows, got sakov2012, wh"),
+        ("sakov2012 --windows 5,9", "--windows: expected none with cycles, got [5, 9]"),
+        ("sakov2012 --n_steps 9", "--n_steps: expected none beside cycles, whose n_cy"),
+        ("encoders --loss var3d_window", "--loss: expected one of a single analysis"),
+        # What has no effect on any method.
+        ("grid --epochs 3", "--epochs: expected an encoder among the methods, got 3dv"),
+        ("grid --losses mse", "--losses: expected an encoder among the methods, got"),
+        ("quick --methods 3dvar --hidden 3", "--hidden: expected an encoder among"),
+        # What says the same twice.
+        ("grid --sigma 1 --sigmas 1", "--sigma: expected none beside --sigmas, which"),
+        ("grid --seed 1 --seeds 1", "--seed: expected none beside --seeds, which var"),
+        ("quick --loss mse --regimes mean:mse", "--loss: expected none beside --regim"),
+        (
+            "encoders --seeds 1 --training_seeds 1",
+            "--training_seeds: expected none beside --seeds, which varies it as well",
+        ),
+        ("seed-published --losses mse", "--losses: expected --regimes, as seed-publi"),
+        # Lists.
+        ("grid --sigmas 0.3,a", "--sigmas: expected a valid number, got 'a'"),
+        ("grid --sigmas", "--sigmas"),
+        ("grid --intervals 0", "--intervals: expected at least 1, got 0"),
+        ("grid --intervals 10,²", "--intervals: expected a valid integer, got '²'"),
+        ("grid --seeds -1", "--seeds: expected at least 0, got -1"),
+        ("grid --seeds 0,1.5", "--seeds: expected a valid integer, got '1.5'"),
+        ("grid --sigmas ,", "--sigmas: expected at least one, got none"),
+        ("seed --sigmas 0.5 1", "--sigmas: expected values separated by commas, 0.5,1"),
+        ("--sigmas 0.5 1", "--sigmas: expected values separated by commas, 0.5,1, got"),
+        ("--methods oi pf quick", "--methods: expected values separated by commas, oi"),
+        # Cycles.
+        ("sakov2012 --n_cycles 0", "--n_cycles: expected at least 1, got 0"),
+        ("sakov2012 --burn_in -1", "--burn_in: expected at least 0, got -1"),
+        ("sakov2012 --tune_only --methods oi", "--methods: expected one with a numbe"),
+        ("sakov2012 --model_error -1", "--model_error: expected at least 0, got -1"),
+    ],
+)
+def test_an_experiment_that_makes_no_sense_is_refused_by_flag(
+    l63fast: Command, words: str, expected: str
+) -> None:
+    refused(l63fast("experiment", "--dry_run", *words.split()), expected)
+
+
+FILES = {
+    "both": "[windows]\n[cycles]\n[methods.oi]\nscheme = 'oi'",
+    "cycles": "[cycles]\nn_cycles = 3",
+    "scalar": "vary = 3",
+    "oi": "[windows]\n[methods.oi]\nscheme = 'oi'",
+    "enkf": "[method]\nscheme = 'enkf'",
+    "tuned": "[cell]\ntune_only = true",
+    "carried": "[windows]\n[method]\nmemory = 'carried'",
+    "first": "[cycles]\n[method]\nanalysis_at = 'first'\nmemory = 'window'",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("experiment both", "both.toml: expected one of the tables [windows] and"),
+        ("train both", "both.toml: expected one of the tables [windows] and [cycles]"),
+        ("experiment cycles", "cycles.toml: cycles: expected none on top of quick"),
+        ("train cycles --window 5", "--window: expected with windows, got cycles.toml"),
+        ("experiment oi --burn_in 1", "--burn_in: expected with cycles, got oi.toml"),
+        ("experiment scalar --sigmas 1", "scalar.toml: vary: expected a table [vary]"),
+        ("train enkf", "enkf.toml: method.scheme: expected 'encoder', got 'enkf'"),
+        ("train tuned", "tuned.toml: cell.tune_only: expected false, as an encoder"),
+        ("train carried", "carried.toml: memory: expected 'window' in windows, whose"),
+        ("train first", "first.toml: analysis_at: expected 'last' in cycles, which"),
+        ("train oi", "oi.toml: methods.oi: unknown table [methods] (known: cell, data"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(
+    l63fast: Command, words: str, expected: str
+) -> None:
+    command, name, *more = words.split()
+    Path(f"{name}.toml").write_text(FILES[name])
+    run = l63fast(command, "--dry_run", "--config", f"{name}.toml", *more)
+    Path(f"{name}.toml").unlink()
+    refused(run, expected)
 
 
 @pytest.mark.parametrize(
@@ -172,40 +272,69 @@ def test_n_traj_is_training_and_validation(
     assert data["n_test"] == 500
 
 
-def cycled(l63fast: Command, *words: object) -> dict[str, Any]:
+def printed(l63fast: Command, *words: object) -> dict[str, Any]:
     run = l63fast("experiment", *words, "--print_config")
     assert run.code == 0, run.err
     return tomllib.loads(run.out)
 
 
 def test_one_value_and_an_axis_overrule_each_other(l63fast: Command) -> None:
-    settings = cycled(l63fast, "grid", "--sigma", 0.3)
+    settings = printed(l63fast, "grid", "--sigma", 0.3)
     assert settings["data"]["sigma"] == 0.3
-    assert settings["experiment"]["sigmas"] == []
-    assert settings["experiment"]["intervals"] == [10, 25]
-    settings = cycled(l63fast, "encoders", "--seed", 7)
-    assert settings["methods"]["gru"]["training"]["seed"] == 7
-    assert "training" not in settings["methods"]["3dvar"]
-    settings = cycled(l63fast, "sakov2012", "--model_error", 0)
+    assert "sigma" not in settings["vary"]
+    assert settings["vary"]["interval"] == [10, 25]
+    settings = printed(l63fast, "sakov2012", "--model_error", 0)
     assert settings["data"]["sigma"] == pytest.approx(2**0.5)
-    settings = cycled(l63fast, "sakov2012", "--operators", "x,xy", "--seed", 4)
-    assert settings["experiment"]["operators"] == ["x", "xy"]
+    settings = printed(l63fast, "sakov2012", "--operators", "x,xy", "--seed", 4)
+    assert settings["vary"]["operator"] == ["x", "xy"]
     assert "operator" not in settings["data"]
     assert settings["data"]["seed"] == 4
 
 
-def test_a_printed_experiment_is_a_whole_one(l63fast: Command) -> None:
-    printed = l63fast("experiment", "wiljes2017", "--print_config").out
+def test_a_seed_is_that_of_data_and_trainings(l63fast: Command) -> None:
+    settings = printed(l63fast, "encoders", "--seed", 7)
+    assert settings["data"]["seed"] == 7
+    assert settings["methods"]["gru"]["training"]["seed"] == 7
+    assert "training" not in settings["methods"]["3dvar"]
+    Path("mine.toml").write_text("[vary]\nseed = [1, 2]\n")
+    settings = printed(l63fast, "--config", "mine.toml", "--seed", 7)
+    assert "seed" not in settings["vary"]
+    assert settings["data"]["seed"] == 7
+
+
+def test_an_axis_takes_the_place_of_those_that_it_varies_too(l63fast: Command) -> None:
+    vary = printed(l63fast, "encoders", "--seeds", "0,1")["vary"]
+    assert vary == {"seed": [0, 1]}
+    whole = l63fast("experiment", "encoders", "--print_config").out
+    Path("mine.toml").write_text(whole)
+    words = ("--config", "mine.toml", "--seeds", "0,1")
+    assert printed(l63fast, *words)["vary"] == vary
+    vary = printed(l63fast, "windows-losses", "--regimes", "mean:mse,none:var3d")[
+        "vary"
+    ]
+    assert set(vary) == {"operator", "regime"}
+
+
+def test_flags_for_encoders_go_into_every_encoder(l63fast: Command) -> None:
+    methods = printed(l63fast, "quick", "--hidden", 17, "--epochs", 3)["methods"]
+    encoders = [m for m in methods.values() if m["scheme"] == "encoder"]
+    assert len(encoders) == 3
+    assert all((m["hidden"], m["training"]["epochs"]) == (17, 3) for m in encoders)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_printed_experiment_is_a_whole_one(l63fast: Command, name: str) -> None:
+    printed = l63fast("experiment", name, "--print_config").out
     Path("mine.toml").write_text(printed)
-    run = l63fast("experiment", "--config", "mine.toml", "--dry_run")
-    assert run.code == 0, run.err
-    assert "experiment  mine: climatology, oi" in run.out
-    assert (
-        l63fast("experiment", "--config", "mine.toml", "--print_config").out == printed
-    )
-    few = ("--methods", "oi,pf-1000")
-    out = l63fast("experiment", "--config", "mine.toml", *few, "--dry_run").out
-    assert "experiment  mine: oi, pf-1000: 2 cells" in out
+    again = l63fast("experiment", "--config", "mine.toml", "--print_config")
+    assert again.out == printed, again.err
+    assert Experiment.from_toml("mine.toml").cells() == Experiment.preset(name).cells()
+
+
+def test_methods_of_a_file_are_chosen_in_the_order_typed(l63fast: Command) -> None:
+    Path("mine.toml").write_text(l63fast("experiment", "seed", "--print_config").out)
+    words = ("experiment", "--config", "mine.toml", "--methods", "optimum,3dvar")
+    assert "experiment  mine: optimum, 3dvar: " in l63fast(*words, "--dry_run").out
 
 
 def test_defaults_below_file_below_flags(l63fast: Command) -> None:
@@ -219,13 +348,33 @@ def test_defaults_below_file_below_flags(l63fast: Command) -> None:
     assert settings["data"]["n_train"] == 1000
 
 
-@pytest.mark.parametrize("name", ["train", "experiment"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train",),
+        ("train", "--recipe", "cycled-mlp"),
+        ("train", "--loss", "var3d_window", "--obs_mode", "x"),
+        ("experiment", "--intervals", "5,10"),
+        ("experiment", "encoders", "--losses", "mse,distance"),
+        ("experiment", "--tune_only"),
+    ],
+)
 def test_printed_settings_are_a_file_that_gives_the_same(
-    l63fast: Command, name: str
+    l63fast: Command, words: tuple[str, ...]
 ) -> None:
-    first = l63fast(name, "--hidden", 17, "--sigma", 0.3, "--print_config").out
+    more = () if "--tune_only" in words else ("--hidden", 17)
+    first = l63fast(*words, *more, "--sigma", 0.3, "--print_config").out
+    assert "sigma = 0.3" in first
     Path("again.toml").write_text(first)
-    assert l63fast(name, "--config", "again.toml", "--print_config").out == first
+    switches = [word for word in words if word == "--tune_only"]
+    again = l63fast(words[0], *switches, "--config", "again.toml", "--print_config")
+    assert again.out == first
+
+
+def test_data_of_cycles_are_not_those_of_windows(l63fast: Command) -> None:
+    Path("cycles.toml").write_text("[cycles]\n")
+    run = l63fast("train", "--config", "cycles.toml", "--dry_run")
+    assert "data in     data/cycled_xy_s1_i10 (not there: made now)" in run.out
 
 
 def test_a_mistake_in_the_file_names_the_file(l63fast: Command) -> None:
@@ -268,7 +417,7 @@ def test_dangerous_folders_are_refused_before_anything_is_made(
     [
         (("simulate",), "1000 training + 500 validation + 500 test"),
         (("train",), "1000 training + 500 validation + 500 test"),
-        # A preset of encoders would be calibrated, which takes seconds.
+        (("experiment", "quick"), "1000 training + 500 validation + 500 test"),
         (("experiment", "grid"), "100 training + 200 validation + 100 test"),
     ],
 )
@@ -337,8 +486,7 @@ def test_help_imports_no_heavy_library() -> None:
     assert done.stderr == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["experiment", "tune"])
-def test_no_default_is_shown_where_a_preset_decides(name: str) -> None:
-    shown = {o.name: o.default for o in OPTIONS[name] if o.target is not None}
+def test_no_default_is_shown_where_a_preset_decides() -> None:
+    shown = {o.name: o.default for o in OPTIONS["experiment"] if o.target is not None}
     assert shown
     assert set(shown.values()) == {None}

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cli_runs import Command, make_command
+from cli_runs import Command, Run, make_command, run_in
 from experiment_samples import FLAGS, SIZES, contents
+from l63fast.cli import train
 from l63fast.experiments import figures
-from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.presets import PRESETS
-from l63fast.experiments.result import Result
+from l63fast.experiments.presets import preset_tables
+from l63fast.experiments.results import Result
+from l63fast.experiments.settings_file import merged
+from l63fast.learning import export
 from l63fast.learning.loading import load_encoder
 from l63fast.storage import verify_directory
+
+SMALL = ("--n_bootstrap", 20, "--workers", 1, "--no_report")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights_only() -> Iterator[None]:
+    """Leave out the programs of trained encoders, which take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_WRITE", {"safetensors": export._WRITE["safetensors"]})
+        yield
 
 
 @pytest.fixture
@@ -22,31 +36,72 @@ def l63fast(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> Command:
-    from l63fast.learning import export
-
-    weights = {"safetensors": export._WRITE["safetensors"]}
-    monkeypatch.setattr(export, "_WRITE", weights)  # the programs take seconds
     monkeypatch.chdir(tmp_path)
     return make_command(monkeypatch, capsys)
 
 
-def test_train_makes_the_data_it_lacks_and_says_so(l63fast: Command) -> None:
-    run = l63fast("train", "--model", "mlp", "--obs_mode", "x", *FLAGS)
-    assert run.code == 0
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """Return a folder where an encoder was trained, and what that printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = run_in(folder, "train", "--model", "mlp", "--obs_mode", "x", *FLAGS)
+    return folder, run
+
+
+def test_train_makes_the_data_it_lacks_and_says_so(trained: tuple[Path, Run]) -> None:
+    folder, run = trained
+    assert run.code == 0, run.err
     assert "data in     data/x (not there: made now)" in run.out
+    assert "epoch   2/2" in run.out
     assert "next: l63fast visualize --result_dir results/mlp_x" in run.out
-    result = Result.open("results/mlp_x")
-    assert (result.settings.model.model, result.settings.data.operator) == ("mlp", "x")
-    assert "95 % interval" in run.out
+    settings = Result.open(folder / "results/mlp_x").settings
+    assert (settings.method.model, settings.data.operator) == ("mlp", "x")
+
+
+def test_train_ends_with_the_scores_and_whether_it_beats_tuned_3d_var(
+    trained: tuple[Path, Run],
+) -> None:
+    folder, run = trained
+    scores = Result.open(folder / "results/mlp_x").metrics["scores"]
+    [line] = [line for line in run.out.splitlines() if " MLP, L=3 " in line]
+    assert f" {scores['rmse_pooled_a']:.3f} " in line
+    [verdict] = [line for line in run.out.splitlines() if "tuned 3D-Var: " in line]
+    assert verdict.startswith("The encoder ")
+
+
+def test_a_result_names_what_makes_it_again(trained: tuple[Path, Run]) -> None:
+    folder, _ = trained
+    made = "results/mlp_x"
+    words = ("--config", f"{made}/config.toml", "--save_dir", "a b/é")
+    run = run_in(folder, "train", *words)
+    assert run.code == 0, run.err
+    assert "data in     data/x (found)" in run.out
+    assert contents(folder / "a b/é") == contents(folder / made)
+
+
+def test_evaluate_prints_the_table_and_the_verdict(trained: tuple[Path, Run]) -> None:
+    run = run_in(trained[0], "evaluate", "--result_dir", "results/mlp_x")
+    assert run.code == 0, run.err
+    assert " 3D-Var " in run.out
+    assert "the stored scores, to the last digit" in run.out
 
 
 def test_train_takes_the_data_as_they_are(l63fast: Command) -> None:
     l63fast("simulate", *SIZES, "--sigma", 0.5, "--seed", 3, "--data", "mine")
-    run = l63fast("train", "--data", "mine", *FLAGS, "--save_dir", "a b/é")
-    assert run.code == 0
-    data = Result.open("a b/é").settings.data
-    assert (data.sigma, data.seed, data.n_train) == (0.5, 3, 12)
-    assert "with sigma 0.5; seed 3" in run.out
+    words = ("train", "--data", "mine", *FLAGS)
+    assert "with sigma 0.5; seed 3" in l63fast(*words, "--dry_run").out
+    printed = l63fast(*words, "--print_config").out
+    assert "\nsigma = 0.5\n" in printed
+    assert "\nn_train = 12\n" in printed
+
+
+def test_data_too_short_for_the_window_are_named(l63fast: Command) -> None:
+    l63fast("simulate", *SIZES, "--data", "mine")
+    run = l63fast("train", "--data", "mine", "--dry_run")
+    assert run.code == 2
+    assert run.err.startswith("error: mine: windows.window: expected at most the 6 obs")
+    run = l63fast("train", "--data", "mine", "--window", 10, "--dry_run")
+    assert run.err.startswith("error: --window: expected at most the 6 observations")
 
 
 def test_data_that_contradict_the_flags_are_refused(l63fast: Command) -> None:
@@ -66,75 +121,57 @@ def test_simulating_again_replaces_the_data(l63fast: Command) -> None:
 
 
 def test_quiet_prints_nothing(
-    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+    l63fast: Command, trained: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "draw_figures", lambda result: [Path("drawn.png")])
     assert l63fast("simulate", *SIZES, "--quiet").out == ""
-    run = l63fast("train", *FLAGS, "--quiet")
-    assert (run.code, run.out, run.err) == (0, "", "")
-    assert l63fast("evaluate", "--result_dir", "results/gru_xy", "--quiet").out == ""
-    assert l63fast("visualize", "--result_dir", "results/gru_xy", "--quiet").out == ""
+    result = trained[0] / "results/mlp_x"
+    assert l63fast("evaluate", "--result_dir", result, "--quiet").out == ""
+    assert l63fast("visualize", "--result_dir", result, "--quiet").out == ""
+    assert l63fast("visualize", "--result_dir", result).out == "drawn.png\n"
 
 
-def test_a_stopped_training_is_resumed(
+def test_a_stopped_training_is_resumed_by_the_same_command(
     l63fast: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from l63fast.cli.output import EpochLines
 
-    l63fast("train", *FLAGS, "--save_dir", "whole")
+    run = l63fast("train", *FLAGS, "--save_dir", "whole", "--quiet")
+    assert (run.code, run.out, run.err) == (0, "", "")
     with monkeypatch.context() as patch:
 
         def stop(self: object, row: object, n_epochs: int) -> None:
             raise KeyboardInterrupt
 
         patch.setattr(EpochLines, "epoch", stop)
-        run = l63fast("train", *FLAGS, "--save_dir", "r")
+        run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
     assert run.code == 130
-    assert "--resume" in run.out
+    assert "there is no stopped run: starting anew" in run.out
+    assert "the same command with --resume goes on" in run.out
+    run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume", "--seed", 1)
+    assert run.code == 1
+    assert "seed 0, not 1" in run.err
     run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
     assert run.code == 0
+    assert "starting anew" not in run.out
     assert "epoch   1/2" not in run.out
     assert "epoch   2/2" in run.out
     assert contents(Path("r")) == contents(Path("whole"))
 
 
-def test_resuming_another_run_is_refused(l63fast: Command) -> None:
-    from l63fast.cli import output
-
-    patch = pytest.MonkeyPatch()
-
-    def stop(self: object, row: object, n_epochs: int) -> None:
-        raise KeyboardInterrupt
-
-    patch.setattr(output.EpochLines, "epoch", stop)
-    assert l63fast("train", *FLAGS).code == 130
-    patch.undo()
-    run = l63fast("train", *FLAGS, "--seed", 1, "--resume")
-    assert run.code == 1
-    assert "seed 0, not 1" in run.err
-
-
-def test_evaluate_prints_the_table_and_the_verdict(l63fast: Command) -> None:
-    l63fast("train", *FLAGS)
-    run = l63fast("evaluate", "--result_dir", "results/gru_xy")
-    assert run.code == 0
-    assert "3D-Var" in run.out
-    assert "the stored scores, to the last digit" in run.out
-
-
 @pytest.mark.promise("D2", "exit code 1")
 def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> None:
-    words = ("--models", "mlp", "--operators", "x,x2", "--n_iterations", 1)
+    words = ("--methods", "3dvar,mlp", "--operators", "x,x2", "--n_iterations", 1)
     sizes = (*FLAGS, "--workers", 1, "--results", "out", "--no_report")
     run = l63fast("experiment", *words, *sizes)
-    assert run.code == 0
-    assert "[ 2/2] mlp_x2_k1" in run.out
+    assert run.code == 0, run.err
+    assert "[ 4/4] x2-mlp-k1" in run.out
     assert "x² observed with σ = 1 every 0.1 time units" in run.out
-    assert "MLP, K=1" in run.out
-    (Path("out") / "quick" / "mlp_x_k1" / "mine").write_text("a stranger")
-    run = l63fast("experiment", *words, *sizes)
+    assert " MLP, L=3 " in run.out
+    (Path("out") / "quick" / "x-3dvar" / "mine").write_text("a stranger")
+    run = l63fast("experiment", *words, *sizes, "--only", "x-*d*")
     assert run.code == 1
-    assert "failed: mlp_x_k1: " in run.err
+    assert "failed: x-3dvar: " in run.err
     assert "mine" in run.err
     assert "x² observed with σ = 1 every 0.1 time units" in run.out
 
@@ -151,11 +188,11 @@ def test_a_table_that_names_some_of_the_parameters_agrees_with_them(
 ) -> None:
     l63fast("simulate", *SIZES)
     Path("some.toml").write_text("[data.parameters]\nrho = 28.0\n")
-    assert l63fast("train", *FLAGS, "--config", "some.toml").code == 0
+    assert l63fast("train", *FLAGS, "--config", "some.toml", "--dry_run").code == 0
     Path("other.toml").write_text("[data.parameters]\nrho = 27.0\n")
-    run = l63fast("train", *FLAGS, "--config", "other.toml")
+    run = l63fast("train", *FLAGS, "--config", "other.toml", "--dry_run")
     assert run.code == 2
-    assert "parameters is" in run.err
+    assert "parameters" in run.err
 
 
 def test_training_without_observation_error_is_refused_before_data_are_made(
@@ -168,33 +205,33 @@ def test_training_without_observation_error_is_refused_before_data_are_made(
     assert l63fast("simulate", *SIZES, "--sigma", 0).code == 0
 
 
-def test_an_experiment_never_replaces_one_of_other_settings(l63fast: Command) -> None:
-    axes = ("--models", "mlp", "--operators", "x", "--n_iterations", 1)
-    few = [*FLAGS, *axes, "--workers", 1, "--no_report"]
+def test_an_experiment_replaces_one_of_other_settings_only_when_told(
+    l63fast: Command,
+) -> None:
+    few = ("--methods", "3dvar", "--operators", "x", *SIZES, "--window", 3, *SMALL)
+    cell = Path("results/quick/x-3dvar")
     assert l63fast("experiment", *few).code == 0
-    before = contents(Path("results/quick/mlp_x_k1"))
+    before = contents(cell)
     run = l63fast("experiment", *few, "--seed", 3)
     assert run.code == 2
     assert "data.seed is 0, not 3" in run.err
     assert "--name" in run.err
-    assert contents(Path("results/quick/mlp_x_k1")) == before
+    assert "--overwrite" in run.err
+    assert contents(cell) == before
     assert l63fast("experiment", *few, "--seed", 3, "--name", "mine").code == 0
-    assert Result.open("results/mine/mlp_x_k1").settings.data.seed == 3
-
-
-def test_resume_says_what_it_found(l63fast: Command) -> None:
-    run = l63fast("train", *FLAGS, "--resume")
-    assert "there is no stopped run: starting anew" in run.out
+    assert Result.open("results/mine/x-3dvar").settings.data.seed == 3
+    run = l63fast("experiment", *few, "--seed", 3, "--overwrite")
+    assert run.code == 0, run.err
+    assert contents(cell) == contents(Path("results/mine/x-3dvar"))
 
 
 CYCLED = ("--train", 6, "--val", 4, "--test", 5, "--n_cycles", 12, "--burn_in", 4)
 
 
-def test_a_cycled_experiment_ends_with_measured_beside_published(
+def test_an_experiment_in_cycles_ends_with_measured_beside_published(
     l63fast: Command,
 ) -> None:
-    words = ("sakov2012", "--methods", "oi,pf-100", *CYCLED, "--workers", 1)
-    words = (*words, "--no_report")
+    words = ("sakov2012", "--methods", "oi,pf-100", *CYCLED, *SMALL, "--keep_states")
     run = l63fast("experiment", *words)
     assert run.code == 0, run.err
     assert "[ 2/2] pf-100" in run.out
@@ -204,15 +241,21 @@ def test_a_cycled_experiment_ends_with_measured_beside_published(
     assert "| 0.38 | 0.35 |" in table
     assert "/ optimum" not in run.out
     assert not (report / "report.html").exists()
+    assert (Path("results/sakov2012/oi/estimates.nc")).exists()
 
 
-def test_tune_prints_the_best_number_and_draws_its_curve(l63fast: Command) -> None:
-    run = l63fast("tune", "--methods", "enkf-10,oi", *CYCLED, "--workers", 1)
+def test_tuning_prints_the_best_number_and_draws_its_curve(l63fast: Command) -> None:
+    words = ("sakov2012", "--tune_only", "--methods", "enkf-10,oi", *CYCLED)
+    run = l63fast("experiment", *words, "--workers", 1)
     assert run.code == 0, run.err
     assert "inflation" in run.out
     assert "the test split was not opened" in " ".join(run.out.split())
-    folder = Path("results/sakov2012-tuning/enkf-10")
-    assert {"tuning.png", "tuning.csv"} <= set(verify_directory(folder).files)
+    folder = Path("results/sakov2012-tuning")
+    assert "figures/tuning_enkf-10.png" in verify_directory(folder / "report").files
+    assert not (folder / "oi").exists()
+    run = l63fast("visualize", "--result_dir", folder / "enkf-10")
+    assert run.code == 1
+    assert "keeps no states of the test split" in run.err
 
 
 RECIPE = ("--recipe", "cycled-gru", "--train", 2, "--val", 3, "--test", 4)
@@ -221,21 +264,24 @@ RECIPE = ("--recipe", "cycled-gru", "--train", 2, "--val", 3, "--test", 4)
 def test_a_recipe_trains_in_cycles_and_scores_in_cycles(
     l63fast: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l63fast.learning import export
+    def short(name: str) -> dict[str, Any]:
+        few = {"methods": {"gru": {"cycles": {"updates": 5}}}}
+        return merged(preset_tables(name), {**few, "cycles": {"n_cycles": 100}})
 
-    monkeypatch.setattr(export, "_WRITE", {"safetensors": export._WRITE["safetensors"]})
-    recipe = PRESETS["encoders"]["methods"]["gru"]
-    monkeypatch.setitem(recipe, "cycles", {**recipe["cycles"], "updates": 5})
+    monkeypatch.setattr(train, "preset_tables", short)
     small = ("--epochs", 1, "--batch_size", 4, "--hidden", 4, "--obs_mode", "xy")
     run = l63fast("train", *RECIPE, *small, "--n_bootstrap", 20, "--save_dir", "out")
     assert run.code == 0, run.err
     assert "epoch   1/1" in run.out
-    assert "pool        " in run.out
     assert load_encoder("out").settings.operator == "xy"
-    result = CycledResult.open("out")
+    result = Result.open("out")
     assert result.settings.data.n_test == 4
     assert result.settings.method.training.loss == "distance"
-    assert f"rms         {result.metrics['scores']['rms']:.4f}" in run.out
+    assert result.settings.protocol.name == "cycles"
+    [line] = [line for line in run.out.splitlines() if " GRU, carried " in line]
+    assert f" {result.metrics['scores']['rmse_a']:.3f} " in line
+    run = l63fast("evaluate", "--result_dir", "out")
+    assert "the stored scores, to the last digit" in run.out
 
 
 @pytest.mark.parametrize(
@@ -243,6 +289,7 @@ def test_a_recipe_trains_in_cycles_and_scores_in_cycles(
     [
         (("--model", "gru"), "--model: expected none with --recipe"),
         (("--n_steps", 100), "--n_steps: expected none with --recipe"),
+        (("--window", 5), "--window: expected none with --recipe"),
         (("--config", "mine.toml"), "--config: expected none with --recipe"),
         (("--epochs", 0), "--epochs"),
         (("--sigma", 0), "--sigma: expected a number above 0"),

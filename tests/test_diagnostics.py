@@ -11,6 +11,7 @@ import pytest
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.experiments.diagnostics import diagnose
+from l63fast.experiments.protocols import Estimates
 from l63fast.lorenz63 import mirror
 from l63fast.observation import ObservationOperator, observe
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -32,10 +33,22 @@ def diagnosed(
     split = twin.split("test")
     truth = split.truth_at_observations
     found = diagnose(
-        truth, background, analysis, split.observations, TIMES, twin.settings
+        estimates(truth, background, analysis, split.observations, TIMES),
+        twin.settings,
     )
     assert found.attrs["n_trajectories"] == 6
     return found
+
+
+def estimates(
+    truth: np.ndarray,
+    background: np.ndarray,
+    analysis: np.ndarray,
+    observations: np.ndarray,
+    times: np.ndarray,
+) -> Estimates:
+    status = np.zeros(truth.shape[:2], dtype=np.int8)
+    return Estimates(truth, observations, times, background, analysis, status)
 
 
 @pytest.fixture(scope="module")
@@ -160,5 +173,6 @@ def test_a_single_time_is_enough() -> None:
     truth = np.ones((2, 1, 3))
     observations = observe(truth, ObservationOperator("x"), sigma=1.0, rng=1)
     settings = dataclasses.replace(data, n_test=2)
-    found = diagnose(truth, truth + 1, truth, observations, np.array([0.1]), settings)
+    once = estimates(truth, truth + 1, truth, observations, np.array([0.1]))
+    found = diagnose(once, settings)
     assert found.sizes["excerpt"] == 3  # two there are, and the median one

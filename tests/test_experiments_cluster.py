@@ -10,13 +10,13 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
-from unittest.mock import Mock
+from typing import Any
+from unittest.mock import Mock, patch
 
 import psutil
 import pytest
 
 from cluster_help import (
-    CellsOnly,
     address_of,
     callbacks_of_this_worker,
     die,
@@ -24,15 +24,23 @@ from cluster_help import (
     pause,
     touch_and_wait,
 )
-from cycled_samples import tiny_cycled
-from experiment_samples import contents
+from experiment_samples import contents, tiny_cycled
 from l63fast.errors import ClusterError, ConfigurationError, DataFileError
+from l63fast.experiments import report
 from l63fast.experiments.cluster import pool as dask_pool
 from l63fast.experiments.cluster import workers as cluster
-from l63fast.experiments.executors import Pool, Scheduler, executor
-from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.executors import executor
+from l63fast.experiments.runner import Outcome, run_cells
+from l63fast.experiments.settings import Cell
 from l63fast.experiments.shards import make_shards
-from l63fast.experiments.tasks import Done, Progress, run_tasks, seconds_left
+from l63fast.experiments.tasks import (
+    Done,
+    Pool,
+    Progress,
+    Scheduler,
+    run_tasks,
+    seconds_left,
+)
 from l63fast.twin import TwinSettings
 from l63fast.twin.shards import ShardSettings
 
@@ -45,13 +53,19 @@ def two() -> Iterator[Pool]:
         yield pool
 
 
-def cells(n_methods: int, n_cycles: int) -> CellsOnly:
+def cells(n_methods: int, n_cycles: int) -> list[Cell]:
     methods = {
         f"pf{k}": {"scheme": "pf", "n_particles": 200 + k, "regularisation": 1.5}
         for k in range(n_methods)
     }
-    cycle = {"n_cycles": n_cycles}
-    return CellsOnly(tiny_cycled("oi", "enkf", "pf", cycle=cycle, methods=methods))
+    cycles = {"n_cycles": n_cycles}
+    return tiny_cycled("oi", "enkf", "pf", cycles=cycles, methods=methods).cells()
+
+
+def run(chosen: list[Cell], root: Path, **where: Any) -> Outcome:
+    """Run cells without their tables, which take longer than tiny cells."""
+    with patch.object(report, "write_summary"):
+        return run_cells(chosen, root / "tiny", **where)
 
 
 def whole(root: Path) -> dict[str, dict[str, str]]:
@@ -79,13 +93,11 @@ def test_only_loopback_is_listened_on(two: Pool) -> None:
 
 @pytest.mark.promise("D1", "equal sha256")
 def test_a_killed_worker_changes_nothing(two: Pool, tmp_path: Path) -> None:
-    experiment = cells(3, 100)
-    serial = run_experiment(experiment, tmp_path / "serial")
+    chosen = cells(3, 100)
+    serial = run(chosen, tmp_path / "serial")
     with ThreadPoolExecutor(1) as thread:
         kills = thread.submit(kill_writers, tmp_path / "killed", 1)
-        outcome = run_experiment(
-            experiment, tmp_path / "killed", scheduler=Scheduler(address_of(two))
-        )
+        outcome = run(chosen, tmp_path / "killed", scheduler=Scheduler(address_of(two)))
     assert len(kills.result()) == 1
     assert outcome.failures == serial.failures == {}
     assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
@@ -97,11 +109,11 @@ def test_a_killed_worker_changes_nothing(two: Pool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_workers", [2, 4])
 @pytest.mark.promise("D1", "20 kill -9, equal sha256")
 def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) -> None:
-    experiment = cells(24, 1500)
-    serial = run_experiment(experiment, tmp_path / "serial")
+    chosen = cells(24, 1500)
+    serial = run(chosen, tmp_path / "serial")
     with ThreadPoolExecutor(1) as thread:
         kills = thread.submit(kill_writers, tmp_path / "killed", 20, seconds=300)
-        outcome = run_experiment(experiment, tmp_path / "killed", n_workers=n_workers)
+        outcome = run(chosen, tmp_path / "killed", n_workers=n_workers)
     assert len(kills.result()) == 20
     assert outcome.failures == serial.failures == {}
     assert whole(tmp_path / "killed") == whole(tmp_path / "serial")
@@ -112,15 +124,15 @@ def test_twenty_killed_workers_change_nothing(tmp_path: Path, n_workers: int) ->
 def test_a_worker_killed_every_two_seconds_changes_nothing(
     tmp_path: Path, record_property
 ) -> None:
-    experiment, stop = cells(50, 500), Event()
-    serial = run_experiment(experiment, tmp_path / "serial")
+    chosen, stop = cells(50, 500), Event()
+    serial = run(chosen, tmp_path / "serial")
     with ThreadPoolExecutor(1) as thread:
         kills = thread.submit(
             partial(kill_writers, calm=2.0, stop=stop, seconds=900.0),
             *(tmp_path / "killed", 1000),
         )
         start = time.monotonic()
-        outcome = run_experiment(experiment, tmp_path / "killed", n_workers=2)
+        outcome = run(chosen, tmp_path / "killed", n_workers=2)
         stop.set()
     n, seconds = len(kills.result()), time.monotonic() - start
     assert n >= 5

@@ -14,12 +14,8 @@ import pytest
 
 from l63fast.errors import ConfigurationError
 from l63fast.experiments import executors
-from l63fast.experiments.executors import (
-    InProcess,
-    Scheduler,
-    default_workers,
-    executor,
-)
+from l63fast.experiments.executors import InProcess, default_workers, executor
+from l63fast.experiments.tasks import Scheduler
 
 SCRIPT = """
 import os, sys, time
@@ -99,7 +95,7 @@ def test_one_worker_needs_no_dask() -> None:
     code = (
         "import sys\n"
         "from l63fast.experiments.executors import executor\n"
-        "from l63fast.experiments.runner import run_experiment\n"
+        "from l63fast.experiments.runner import run_cells\n"
         "with executor(1) as pool: pool.submit(int, 3).result()\n"
         "print([name for name in ('dask', 'distributed') if name in sys.modules])\n"
     )

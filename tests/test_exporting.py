@@ -30,7 +30,7 @@ def result(tmp_path: Path) -> Path:
     data = samples("xy", 100)
     settings = EncoderSettings("gru", "xy", window=2, hidden=8)
     encoder = build_encoder(settings, Normaliser.fit(data, "xy"))
-    with result_directory(tmp_path / "trained", kind="cell") as folder:
+    with result_directory(tmp_path / "trained") as folder:
         save_model(encoder, folder, {"interval": 0.1}, formats=("safetensors",))
     return tmp_path / "trained"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gru_help import GOLDEN, Problem, golden_bits, problem, there_and_back
-from l63fast._kernels import Kernels, cpp, load_kernels
+from l63fast._kernels import GruBackwardJob, GruJob, Kernels, cpp, load_kernels
 
 BACKENDS = [("numba", None), *(("cpp", level) for level in cpp.levels())]
 NAMES = ["numba", *cpp.levels()]
@@ -83,16 +83,16 @@ def exact(task: Problem) -> tuple[np.ndarray, ...]:
         h = (1 - z) * c + z * h
         gates.append(np.concatenate([r, z, c, hc], axis=1))
         states.append(h)
-    slopes = []
+    grad = []
     carried = gradient.astype(np.float64)
     for g, before in zip(gates[::-1], befores[::-1], strict=True):
         r, z, c, hc = np.split(g, 4, axis=1)
         into_c = carried * (1 - z) * (1 - c * c)
         into_z = carried * (before - c) * z * (1 - z)
         into_r = into_c * hc * r * (1 - r)
-        slopes.append(np.concatenate([into_r, into_z, into_c * r, into_c], axis=1))
-        carried = carried * z + slopes[-1][:, : 3 * wh.shape[1]] @ wh
-    return np.stack(gates), np.stack(states), np.stack(slopes[::-1])
+        grad.append(np.concatenate([into_r, into_z, into_c * r, into_c], axis=1))
+        carried = carried * z + grad[-1][:, : 3 * wh.shape[1]] @ wh
+    return np.stack(gates), np.stack(states), np.stack(grad[::-1])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -108,10 +108,10 @@ def scanned(kernels: Kernels, values: np.ndarray) -> np.ndarray:
     zeros = task.weights._make(0 * values for values in task.weights)
     weights = zeros._replace(inputs=np.float32([[1], [-1], [1]]))
     windows = values.reshape(-1, 1, 1)
-    gates, _, slopes = there_and_back(
+    gates, _, grad = there_and_back(
         kernels, Problem(windows, weights, np.ones((len(values), 1), np.float32))
     )
-    assert np.isfinite(slopes).all()
+    assert np.isfinite(grad).all()
     return gates[0, :, :3].T
 
 
@@ -134,17 +134,17 @@ def test_gates_are_exact_to_3_ulp_wherever_they_are_asked(kernels: Kernels) -> N
 
 @pytest.mark.parametrize("size", [30.0, 86.9, 87.1, 90.0, 200.0, 3e38, np.inf])
 def test_saturated_gates_end_at_their_limits(kernels: Kernels, size: float) -> None:
-    gates, states, slopes = there_and_back(kernels, unit(size, -size, 0.0, size))
+    gates, states, grad = there_and_back(kernels, unit(size, -size, 0.0, size))
     r, z, c, _ = gates[0, 0]
     assert (r, c) == (1.0, 1.0)
     assert 0.0 <= z < 1e-13
     assert states[0, 0, 0] == 1.0
-    np.testing.assert_allclose(slopes[0, 0], 0.0, atol=1e-12)
-    gates, states, slopes = there_and_back(kernels, unit(-size, size, 0.0, -size))
+    np.testing.assert_allclose(grad[0, 0], 0.0, atol=1e-12)
+    gates, states, grad = there_and_back(kernels, unit(-size, size, 0.0, -size))
     assert 0.0 <= gates[0, 0, 0] < 1e-13
     assert tuple(gates[0, 0, 1:3]) == (1.0, -1.0)
     assert abs(states[0, 0, 0]) < 1e-13
-    np.testing.assert_allclose(slopes[0, 0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(grad[0, 0], 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -173,22 +173,18 @@ def test_no_window_at_all(backend: str) -> None:
 
 def test_arrays_of_the_wrong_size_are_refused() -> None:
     kernels, (x, weights, gradient) = load_kernels("cpp"), problem(4, 3, 2, 5)
-    gates, slopes = np.zeros((2, 3, 4, 20), np.float32)
+    gates, grad = np.zeros((2, 3, 4, 20), np.float32)
     states = np.zeros((3, 4, 5), np.float32)
-    for i, short in enumerate(weights):
-        bad = [*weights]
-        bad[i] = short[:-1]
+    job = GruJob(x, *weights, gates, states)
+    shorter = [{name: getattr(job, name)[:-1]} for name in job._fields[1:]]
+    for bad in ({"inputs": x[:, :2]}, {"gates": gates[..., ::2]}, *shorter):
         with pytest.raises(ValueError, match="unexpected size"):
-            kernels.gru(x, type(weights)(*bad), gates, states, 1)
-    for a, g, s in ((x[:, :2], gates, states), (x, gates[:2], states),
-                    (x, gates[..., ::2], states), (x, gates, states[:2])):  # fmt: skip
-        with pytest.raises(ValueError, match="unexpected size"):
-            kernels.gru(a, weights, g, s, 1)
+            kernels.gru(job._replace(**bad), 1)
     with pytest.raises(ValueError, match="not \\(n_steps, n, n_units\\)"):
-        kernels.gru(x, weights, gates, states[0], 1)
-    with pytest.raises(ValueError, match="unexpected size"):
-        kernels.gru_back(weights.states, gates, states, gradient[:3], slopes, 1)
-    with pytest.raises(ValueError, match="unexpected size"):
-        kernels.gru_back(weights.states, gates, states, gradient, slopes[:2], 1)
-    with pytest.raises(TypeError):
-        kernels.gru(x.astype(np.float64), weights, gates, states, 1)
+        kernels.gru(job._replace(states=states[0]), 1)
+    with pytest.raises(ValueError, match="not \\(n, n_steps, n_inputs\\)"):
+        kernels.gru(job._replace(inputs=x[0]), 1)
+    back = GruBackwardJob(weights.states, gates, states, gradient, grad)
+    for bad in ({"gradient": gradient[:3]}, {"preactivation_grad": grad[:2]}):
+        with pytest.raises(ValueError, match="unexpected size"):
+            kernels.gru_backward(back._replace(**bad), 1)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cli_runs import Command
 from hostile_models import (
     PROGRAMS,
     SECRET,
@@ -22,8 +23,7 @@ from hostile_models import (
     pickled,
     plant,
 )
-from l63fast.errors import L63Error, ModelFileError, ResultError
-from l63fast.experiments.exporting import export_model
+from l63fast.errors import L63Error, ModelFileError
 from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
@@ -182,23 +182,24 @@ def test_a_hostile_folder_with_a_consistent_manifest_is_not_opened(
 
 @pytest.mark.promise("F3", "export: never an abort")
 def test_an_export_to_a_full_disk_is_an_error_and_the_old_one_stays(
-    tmp_path: Path,
+    l63fast: Command, tmp_path: Path
 ) -> None:
     for seed, name in enumerate(("old", "new")):
-        with result_directory(tmp_path / name, kind="cell") as folder:
+        with result_directory(tmp_path / name) as folder:
             save_model(small_encoder(seed), folder, {}, formats=())
     export = tmp_path / "export"
-    export_model(tmp_path / "old", export, WRITTEN)
+    how = ("--save_dir", export, "--formats", ",".join(WRITTEN))
+    assert l63fast("export", tmp_path / "old", *how).code == 0
     before = {path.name: path.read_bytes() for path in export.iterdir()}
     sizes = [len(before[FILES[format]]) for format in WRITTEN]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (1000, max(sizes) - 1):  # none of the files fits, all but one do
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            with pytest.raises(ResultError, match="cannot write the file"):
-                export_model(tmp_path / "new", export, WRITTEN)
+            run = l63fast("export", tmp_path / "new", *how)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (run.code, "cannot write the file" in run.err) == (1, True)
         after = {path.name: path.read_bytes() for path in export.iterdir()}
         assert after == before
     assert min(sizes) > 1000

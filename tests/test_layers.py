@@ -158,3 +158,66 @@ def test_a_planted_violation_is_found(file, line, complaint):
     found = violations(files)
     assert [one for one in found if path in one and complaint in one]
     assert len(found) == 1
+
+
+def circles(files: dict[str, str]) -> list[list[str]]:
+    """Return the modules that import each other in a circle, in functions or not.
+
+    What is imported for type checkers alone runs never and does not count.
+    """
+    names = {dotted(path).removesuffix(".__init__") for path in files}
+    graph: dict[str, set[str]] = {}
+    for path, text in files.items():
+        module = dotted(path).removesuffix(".__init__")
+        tree = ast.parse(text)
+        unseen = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If)
+            and getattr(block.test, "id", "") == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        found = set()
+        for node in ast.walk(tree):
+            is_seen = isinstance(node, ast.ImportFrom) and id(node) not in unseen
+            if is_seen and node.module and not node.level:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {n if n in names else node.module for n in whole}
+        graph[module] = (found & names) - {module}
+    while graph:
+        free = [name for name, targets in graph.items() if not targets & set(graph)]
+        if not free:
+            return _in_circles(graph)
+        for name in free:
+            del graph[name]
+    return []
+
+
+def _in_circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return one circle of a graph in which every module imports another of it."""
+    path = [next(iter(graph))]
+    while path[-1] not in path[:-1]:
+        path.append(min(graph[path[-1]] & set(graph)))
+    return [path[path.index(path[-1]) :]]
+
+
+def test_no_modules_import_each_other():
+    assert circles(sources(REPOSITORY)) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "def f():\n    {}", "class A:\n    def f(self):\n        {}"]
+)
+def test_a_planted_circle_is_found(line):
+    files = sources(REPOSITORY)
+    path = "python/l63fast/experiments/settings.py"
+    planted = line.format("from l63fast.experiments.runner import run_cells")
+    files[path] += f"\n\n{planted}\n"
+    [found] = circles(files)
+    assert {"l63fast.experiments.settings", "l63fast.experiments.runner"} <= set(found)
+
+
+def test_no_two_files_of_the_experiments_have_one_name():
+    folder = REPOSITORY / "python" / "l63fast" / "experiments"
+    names = [p.name for p in folder.rglob("*.py") if p.name != "__init__.py"]
+    assert sorted(set(names)) == sorted(names)

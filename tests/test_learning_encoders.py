@@ -23,11 +23,16 @@ OPERATORS = ("x", "xy", "xyz", "x2", "xz", "x2z", "x3y2z4")
 
 
 def encoder(
-    model: str, operator: str = "xy", *, random: bool = True, **more: Any
+    model: str,
+    operator: str = "xy",
+    *,
+    random: bool = True,
+    n_iterations: int = 3,
+    **more: Any,
 ) -> Encoder:
     """Return a small encoder, its last layer drawn where `random`."""
     data = samples(operator, 200, window=3)
-    settings = EncoderSettings(model, operator, window=3, hidden=16, **more)
+    settings = EncoderSettings(model, operator, 3, 16, n_iterations, **more)
     built = build_encoder(settings, Normaliser.fit(data, operator), seed=1)
     if random:
         with torch.random.fork_rng(), torch.no_grad():

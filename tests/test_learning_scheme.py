@@ -26,7 +26,7 @@ def twin() -> TwinExperiment:
 
 @pytest.fixture(scope="module")
 def scheme() -> NeuralAnalysis:
-    settings = EncoderSettings("lstm", "xy", window=3, hidden=8)
+    settings = EncoderSettings("lstm", "xy", window=3, hidden=8, n_iterations=3)
     encoder = build_encoder(settings, Normaliser.identity("xy"))
     encoder.head.outer.bias.data.fill_(0.25)
     return NeuralAnalysis(EncoderFunction.of(encoder))

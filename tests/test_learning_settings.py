@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.experiments.methods import TrainedEncoder
 from l63fast.learning.losses import LOSSES
 from l63fast.learning.readers import ENCODERS
 from l63fast.learning.settings import (
@@ -14,6 +15,10 @@ from l63fast.learning.settings import (
     EncoderSettings,
     TrainSettings,
 )
+
+
+def test_an_encoder_analyses_once_unless_it_is_asked_for_more() -> None:
+    assert EncoderSettings().n_iterations == TrainedEncoder().n_iterations == 1
 
 
 def test_names_are_those_of_the_classes() -> None:

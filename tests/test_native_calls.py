@@ -12,6 +12,16 @@ import numpy as np
 import pytest
 
 import golden
+import gru_help
+import particle_help
+from l63fast._kernels import (
+    AnalysisJob,
+    GruBackwardJob,
+    GruJob,
+    IntegrateJob,
+    TangentJob,
+    load_kernels,
+)
 from l63fast.lorenz63 import forecast
 
 INTERRUPT = """
@@ -299,3 +309,40 @@ def test_the_workers_of_a_data_loader_get_the_same_bits(tmp_path) -> None:
         check=False,
     )
     assert result.stdout == "True\n", result.stderr
+
+
+STATES = golden.states(4, np.float64)
+TANGENT = TangentJob(STATES, STATES[:, None], 1, 0.01, golden.PARAMETERS)
+WINDOWS, WEIGHTS, GRADIENT = gru_help.problem(4, 3, 2, 5)
+GATES, STATES_AFTER = np.zeros((3, 4, 20), np.float32), np.zeros((3, 4, 5), np.float32)
+JOBS = {
+    "integrate": IntegrateJob(STATES, STATES[:, None], 1, 0.01, golden.PARAMETERS),
+    "analyse": AnalysisJob(
+        *golden.problem("x2y", np.float64, n=4), (0, 1), (2, 1), 2, 20, 1e-9
+    ),
+    "tangent": TANGENT,
+    "adjoint": TANGENT,
+    "filter_particles": particle_help.cycled_problem(4, 10, 2, noise_root=np.eye(3)),
+    "gru": GruJob(WINDOWS, *WEIGHTS, GATES, STATES_AFTER),
+    "gru_backward": GruBackwardJob(
+        WEIGHTS.states, GATES, STATES_AFTER, GRADIENT, GATES.copy()
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", JOBS)
+def test_fields_of_another_type_are_refused_not_converted(kernel: str) -> None:
+    job, call = JOBS[kernel], getattr(load_kernels("cpp"), kernel)
+    call(job, 1)
+    for name, value in job._asdict().items():
+        bad = object()
+        if isinstance(value, np.ndarray):
+            single = value.dtype == np.float32
+            bad = value.astype(np.float64 if single else np.float32)
+        with pytest.raises(TypeError, match="expected"):
+            call(job._replace(**{name: bad}), 1)
+
+
+def test_a_job_is_a_tuple() -> None:
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        load_kernels("cpp").tangent(object(), 1)

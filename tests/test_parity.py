@@ -14,7 +14,7 @@ import golden
 import gru_help
 import particle_help
 from builds import built, configured_extension, tool
-from l63fast._kernels import Kernels, cpp, load_kernels
+from l63fast._kernels import Kernels, TangentJob, cpp, load_kernels
 from l63fast.lorenz63 import Lorenz63, forecast, simulate
 
 BACKENDS = [("numba", None), *(("cpp", level) for level in cpp.levels())]
@@ -173,19 +173,17 @@ def test_restart_is_exact(backend: str) -> None:
 def test_tangent_and_adjoint_give_the_same_bits_everywhere(dtype, k, n_steps) -> None:
     state = golden.states(331, dtype)
     vectors = golden.states(331 * k, dtype).reshape(331, k, 3) * dtype(0.125)
-    args = (vectors, n_steps, 0.01, PARAMETERS)
+    job = TangentJob(state, vectors, n_steps, 0.01, PARAMETERS)
     hashes, among = {}, []
     for label, (backend, level) in zip(NAMES, BACKENDS, strict=True):
         kernels = load_kernels(backend, level=level)
-        among = [*kernels.tangent(state, *args, 2)[:2],
-                 kernels.adjoint(state, *args, 1)[0]]  # fmt: skip
+        among = [*kernels.tangent(job, 2)[:2], kernels.adjoint(job, 1)[0]]
         hashes[label] = golden.digest(*among)
     assert len(set(hashes.values())) == 1, hashes
     for n in (1, 7, 8, 9, 40, 330):
-        args = (vectors[-n:], n_steps, 0.01, PARAMETERS)
+        few = job._replace(state=state[-n:], vectors=vectors[-n:])
         kernels = load_kernels("cpp")
-        some = [*kernels.tangent(state[-n:], *args, 1)[:2],
-                kernels.adjoint(state[-n:], *args, 2)[0]]  # fmt: skip
+        some = [*kernels.tangent(few, 1)[:2], kernels.adjoint(few, 2)[0]]
         for alone, all_of_them in zip(some, among, strict=True):
             assert alone.tobytes() == all_of_them[-n:].tobytes()
 
@@ -194,12 +192,12 @@ def test_tangent_and_adjoint_give_the_same_bits_everywhere(dtype, k, n_steps) ->
 def test_tangent_and_adjoint_in_threads_that_really_run(backend: str) -> None:
     # 5,000 members x 300 steps: large enough that no backend runs it inline.
     state, kernels = golden.states(5000, np.float64), load_kernels(backend)
-    args = (state[:, None] * 0.25, 300, 0.01, PARAMETERS)
-    one = golden.digest(*kernels.tangent(state, *args, 1)[:2])
-    back = golden.digest(kernels.adjoint(state, *args, 1)[0])
+    job = TangentJob(state, state[:, None] * 0.25, 300, 0.01, PARAMETERS)
+    one = golden.digest(*kernels.tangent(job, 1)[:2])
+    back = golden.digest(kernels.adjoint(job, 1)[0])
     for n_threads in (2, 3, 8):
-        assert golden.digest(*kernels.tangent(state, *args, n_threads)[:2]) == one
-        assert golden.digest(kernels.adjoint(state, *args, n_threads)[0]) == back
+        assert golden.digest(*kernels.tangent(job, n_threads)[:2]) == one
+        assert golden.digest(kernels.adjoint(job, n_threads)[0]) == back
 
 
 @pytest.mark.parametrize("backend", ["numba", "cpp"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -23,8 +21,8 @@ from particle_help import (
 LEVELS = cpp.levels()
 
 # One observation for each of so many trajectories, which says nothing.
-BLIND = replace(
-    JOB, observation=np.zeros((400, 1, 1)), components=(2,), powers=(1,),
+BLIND = JOB._replace(
+    observation=np.zeros((400, 1, 1)), components=(2,), powers=(1,),
     whitening=1e-12 * np.eye(1),
 )  # fmt: skip
 
@@ -35,10 +33,11 @@ def same(one, other) -> bool:
 
 def noise(n: int, n_particles: int, *, key=(1, 2), stage=0, level=None) -> np.ndarray:
     """Return the normals that a forecast of no step adds to particles at 0."""
-    job = replace(JOB, n_steps=0, noise_root=np.eye(3), key=key, first_stage=stage)
-    states, weights = np.zeros((n, n_particles, 3)), np.zeros((n, n_particles))
-    kernels = load_kernels("cpp", level=level)
-    return kernels.filter_particles(states, weights, job, 1).states
+    job = JOB._replace(
+        states=np.zeros((n, n_particles, 3)), log_weights=np.zeros((n, n_particles)),
+        n_steps=0, noise_root=np.eye(3), key=key, first_stage=stage,
+    )  # fmt: skip
+    return load_kernels("cpp", level=level).filter_particles(job, 1).states
 
 
 @pytest.mark.parametrize(
@@ -89,12 +88,11 @@ def test_weights_are_the_exponential_of_the_misfit(level):
     x = np.linspace(0.0, 37.0, 1000)
     states = np.zeros((1, 1000, 3))
     states[0, :, 0] = x
-    job = replace(
-        JOB, observation=np.zeros((1, 1, 1)), components=(0,), powers=(1,),
-        whitening=np.eye(1), threshold=0.0,
+    job = JOB._replace(
+        states=states, log_weights=np.zeros((1, 1000)), components=(0,), powers=(1,),
+        observation=np.zeros((1, 1, 1)), whitening=np.eye(1), threshold=0.0,
     )  # fmt: skip
-    kernels = load_kernels("cpp", level=level)
-    done = kernels.filter_particles(states, np.zeros((1, 1000)), job, 1)
+    done = load_kernels("cpp", level=level).filter_particles(job, 1)
     weights = np.exp(-0.5 * x**2)
     np.testing.assert_allclose(done.log_weights[0], -0.5 * x**2, rtol=1e-15)
     total, square = weights.sum(), (weights**2).sum()
@@ -103,12 +101,10 @@ def test_weights_are_the_exponential_of_the_misfit(level):
 
 
 def test_a_forecast_is_that_of_each_particle():
-    states, weights, job = cycled_problem(3, 107, 1)
-    job = replace(job, observation=None, n_steps=300)
+    job = cycled_problem(3, 107, 1)._replace(observation=None, n_steps=300)
     for level in LEVELS:
-        kernels = load_kernels("cpp", level=level)
-        done = kernels.filter_particles(states, weights, job, 1)
-        assert done.states.tobytes() == forecast(states, 300).tobytes()
+        done = load_kernels("cpp", level=level).filter_particles(job, 1)
+        assert done.states.tobytes() == forecast(job.states, 300).tobytes()
         assert not done.log_weights.any()
 
 
@@ -130,30 +126,30 @@ PROBLEMS = [
 @pytest.mark.parametrize("settings", PROBLEMS)
 @pytest.mark.parametrize("n_particles", [2, 100, 333])
 def test_every_level_gives_the_same_bits(settings, n_particles):
-    problem = cycled_problem(4, n_particles, 20, **settings)
-    done = [load_kernels("cpp", level=v).filter_particles(*problem, 1) for v in LEVELS]
+    job = cycled_problem(4, n_particles, 20, **settings)
+    done = [load_kernels("cpp", level=v).filter_particles(job, 1) for v in LEVELS]
     assert all(same(done[0], other) for other in done[1:])
     assert np.isfinite(done[0].mean).all()
 
 
 def test_threads_and_neighbours_change_no_bit():
-    states, weights, job = cycled_problem(9, 1000, 30)  # large enough for threads
+    job = cycled_problem(9, 1000, 30)  # large enough for threads
     kernels = load_kernels("cpp")
-    one = kernels.filter_particles(states, weights, job, 1)
+    one = kernels.filter_particles(job, 1)
     for n_threads in (2, 3, 16):
-        assert same(kernels.filter_particles(states, weights, job, n_threads), one)
-    fewer = replace(job, observation=np.ascontiguousarray(job.observation[:4]))
-    part = kernels.filter_particles(states[:4].copy(), weights[:4].copy(), fewer, 2)
+        assert same(kernels.filter_particles(job, n_threads), one)
+    first = [values[:4].copy() for values in job[:3]]
+    part = kernels.filter_particles(job._make([*first, *job[3:]]), 2)
     assert same(part, [values[:4] for values in one])
-    other = kernels.filter_particles(states, weights, replace(job, key=(11, 23)), 1)
+    other = kernels.filter_particles(job._replace(key=(11, 23)), 1)
     assert not same(other, one)
 
 
 def test_inputs_stay_as_they_were():
-    states, weights, job = cycled_problem(2, 50, 5)
-    before = states.copy(), weights.copy()
-    load_kernels("cpp").filter_particles(states, weights, job, 1)
-    assert same((states, weights), before)
+    job = cycled_problem(2, 50, 5)
+    before = [values.copy() for values in job[:3]]
+    load_kernels("cpp").filter_particles(job, 1)
+    assert same(job[:3], before)
 
 
 @pytest.mark.parametrize("backend", ["cpp", "numba"])
@@ -165,8 +161,11 @@ def test_systematic_draws_are_unbiased_and_as_even_as_can_be(backend):
     states = np.zeros((n, n_particles, 3))
     states[..., 2] = np.arange(n_particles)
     weights = np.tile(np.log(share), (n, 1))
-    job = replace(BLIND, observation=np.zeros((n, 1, 1)), threshold=1.0, bandwidth=0.0)
-    done = load_kernels(backend).filter_particles(states, weights, job, 1)
+    job = BLIND._replace(
+        states=states, log_weights=weights, observation=np.zeros((n, 1, 1)),
+        threshold=1.0, bandwidth=0.0,
+    )  # fmt: skip
+    done = load_kernels(backend).filter_particles(job, 1)
     assert not done.log_weights.any()
     drawn = done.states[..., 2]
     counts = np.stack([(drawn == i).sum(axis=1) for i in range(n_particles)], axis=1)
@@ -189,8 +188,11 @@ def test_copies_are_scattered_with_the_covariance_of_the_particles(backend, fold
     mirrored = np.where(folded & (np.arange(n_particles) % 4 == 0), -1.0, 1.0)
     side = np.stack([mirrored, mirrored, np.ones(n_particles)], axis=1)
     weights = np.tile(np.where(np.arange(n_particles) % 2, -np.inf, 0.0), (n, 1))
-    job = replace(BLIND, threshold=0.5, bandwidth=0.1, folded=folded)
-    done = load_kernels(backend).filter_particles(states * side, weights, job, 1)
+    job = BLIND._replace(
+        states=states * side, log_weights=weights, threshold=0.5, bandwidth=0.1,
+        folded=folded,
+    )  # fmt: skip
+    done = load_kernels(backend).filter_particles(job, 1)
     parents = np.repeat(states[:, ::2], 2, axis=1)
     added = done.states * np.repeat(side[::2], 2, axis=0) - parents
     wanted = 0.1**2 * (root @ root.T)
@@ -208,13 +210,11 @@ def test_lost_particles_are_scattered_as_far_as_the_observation_is(backend, far)
     rng = np.random.default_rng(1)
     states = rng.normal(size=(n, n_particles, 3)) @ forecast_root.T
     y = np.full((n, 1, 1), far)
-    job = replace(
-        BLIND, observation=y, whitening=1e3 * np.eye(1), threshold=0.0, bandwidth=0.0,
-        rescue_root=given,
+    job = BLIND._replace(
+        states=states, log_weights=np.zeros((n, n_particles)), observation=y,
+        whitening=1e3 * np.eye(1), threshold=0.0, bandwidth=0.0, rescue_root=given,
     )  # fmt: skip
-    done = load_kernels(backend).filter_particles(
-        states, np.zeros((n, n_particles)), job, 1
-    )
+    done = load_kernels(backend).filter_particles(job, 1)
     assert (done.status == 2).all()
     heaviest = states[np.arange(n), states[..., 2].argmax(axis=1)]
     misfit = far - heaviest[:, 2]
@@ -240,9 +240,11 @@ def test_lost_particles_are_scattered_as_far_as_the_observation_is(backend, far)
 @pytest.mark.parametrize("backend", ["cpp", "numba"])
 def test_a_particle_drawn_once_stays_where_it_is(backend):
     states = np.random.default_rng(0).normal(size=(3, 100, 3))
-    job = replace(BLIND, threshold=1.0, bandwidth=0.5)
-    job = replace(job, observation=job.observation[:3])
-    done = load_kernels(backend).filter_particles(states, np.zeros((3, 100)), job, 1)
+    job = BLIND._replace(
+        states=states, log_weights=np.zeros((3, 100)), observation=np.zeros((3, 1, 1)),
+        threshold=1.0, bandwidth=0.5,
+    )  # fmt: skip
+    done = load_kernels(backend).filter_particles(job, 1)
     np.testing.assert_array_equal(done.states, states)
 
 
@@ -257,6 +259,6 @@ def test_a_particle_drawn_once_stays_where_it_is(backend):
     ],
 )
 def test_what_would_read_beyond_its_memory_is_refused(change, message):
-    states, weights, job = cycled_problem(2, 10, 1)
+    job = cycled_problem(2, 10, 1)._replace(**change)
     with pytest.raises(ValueError, match=message):
-        load_kernels("cpp").filter_particles(states, weights, replace(job, **change), 1)
+        load_kernels("cpp").filter_particles(job, 1)

@@ -25,7 +25,7 @@ def beside(ax):
 
 
 def test_scores_stand_beside_what_was_published():
-    figure = drawn(plotting.method_scores(SCORES, label="rms", title="somewhere"))
+    figure = drawn(plotting.method_scores(SCORES, label="rmse_a", title="somewhere"))
     [ax] = figure.axes
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(SCORES)
     assert beside(ax) == ["1.000", "0.600", "diverged", "0.250"]
@@ -42,7 +42,7 @@ def test_scores_stand_beside_what_was_published():
 
 def test_a_figure_of_nothing_but_divergence_is_drawn():
     lost = {"EnKF": MethodScore(math.nan, (math.nan, math.nan))}
-    [ax] = drawn(plotting.method_scores(lost, label="rms")).axes
+    [ax] = drawn(plotting.method_scores(lost, label="rmse_a")).axes
     assert beside(ax) == ["diverged"]
 
 
@@ -70,7 +70,7 @@ def test_cases_are_panels_of_operators_and_intervals():
         for column in ("x", "xy")
         for row in ("often", "seldom", "once")
     }
-    figure = drawn(plotting.scores_across(panels, "sigma", label="rms"))
+    figure = drawn(plotting.scores_across(panels, "sigma", label="rmse_a"))
     assert len(figure.axes) == 6
     titles = {ax.get_title() for ax in figure.axes}
     assert titles == {f"{column}, {row}" for column, row in panels}
@@ -114,9 +114,9 @@ def test_rank_histograms_have_a_bar_for_each_place():
 @pytest.mark.parametrize(
     ("draw", "name"),
     [
-        (lambda: plotting.method_scores({}, label="rms"), "scores"),
+        (lambda: plotting.method_scores({}, label="rmse_a"), "scores"),
         (lambda: plotting.method_claims({}), "scores"),
-        (lambda: plotting.scores_across({}, "sigma", label="rms"), "panels"),
+        (lambda: plotting.scores_across({}, "sigma", label="rmse_a"), "panels"),
         (lambda: plotting.convergence({}), "groups"),
         (lambda: plotting.rank_histograms({}), "shares"),
     ],

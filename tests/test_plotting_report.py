@@ -64,7 +64,7 @@ def test_a_method_looks_alike_whatever_stands_beside_it():
     for name in NAMES:
         assert plotting.method_looks([name], NAMES) == {name: together[name]}
     costs = dict.fromkeys(reversed(NAMES), (1e-06, 1.0))
-    figure = drawn(plotting.score_against_cost(costs, label="rms", among=NAMES))
+    figure = drawn(plotting.score_against_cost(costs, label="rmse_a", among=NAMES))
     found = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
     for name, look in together.items():
         assert to_hex(found[name].get_color()) == look.color
@@ -160,7 +160,7 @@ def test_gains_stand_in_a_panel_per_observed_value():
 def test_scores_stand_against_the_interval():
     points = {0.1: MethodScore(0.5, (0.4, 0.6)), 0.25: MethodScore(1.0, (0.9, 1.1))}
     panels = {("x observed", "σ = 1"): {"3D-Var": points}}
-    figure = drawn(plotting.scores_across(panels, "interval", label="rms"))
+    figure = drawn(plotting.scores_across(panels, "interval", label="rmse_a"))
     line = figure.axes[0].get_lines()[-1]
     assert list(line.get_xdata()) == [0.1, 0.25]
     assert "between observations" in figure.get_supxlabel()
@@ -169,13 +169,13 @@ def test_scores_stand_against_the_interval():
 def test_counts_have_a_tick_each_and_no_others():
     line = {n: MethodScore(1.0 / n, (0.9 / n, 1.1 / n)) for n in (1, 3, 10)}
     panels = {("x observed", ""): {"GRU": line}}
-    figure = drawn(plotting.scores_across(panels, "window", label="pool"))
+    figure = drawn(plotting.scores_across(panels, "window", label="rmse_pooled_a"))
     [ax] = figure.axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "3", "10"]
     assert ax.get_xticks().tolist() == [1, 3, 10]
     assert ax.get_title() == "x observed"
     with pytest.raises(ArgumentValueError, match="axis: expected one of"):
-        plotting.scores_across(panels, "weather", label="pool")
+        plotting.scores_across(panels, "weather", label="rmse_pooled_a")
 
 
 def test_the_lowest_validation_score_is_marked():
@@ -195,9 +195,9 @@ def test_the_lowest_validation_score_is_marked():
         lambda: plotting.failure_panels([], operator="x", far_off=1.0),
         lambda: plotting.spread_against_error({}),
         lambda: plotting.gain_comparison({}, {}, observed=("x",)),
-        lambda: plotting.score_against_cost({"a": (1.0, math.nan)}, label="rms"),
+        lambda: plotting.score_against_cost({"a": (1.0, math.nan)}, label="rmse_a"),
         lambda: plotting.validation_curves({}),
-        lambda: plotting.scores_across({}, "interval", label="rms"),
+        lambda: plotting.scores_across({}, "interval", label="rmse_a"),
     ],
 )
 def test_nothing_to_draw_is_refused(draw):

@@ -11,7 +11,7 @@ import pytest
 
 from experiment_samples import tiny_cell
 from l63fast.errors import L63Error
-from l63fast.storage import verify_directory
+from l63fast.storage import result_directory, verify_directory
 from l63fast.twin import SPLIT_NAMES, TwinExperiment, TwinSettings
 
 FLIPS = int(os.environ.get("L63FAST_FLIPS", "10000"))
@@ -46,20 +46,23 @@ def read_program(format: str, sha256: str) -> Read:
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory, reported: Path) -> dict[str, tuple[Path, list[str], Read]]:
     """Return a folder of each kind, its files, and what a user reads them with."""
-    from l63fast.experiments.cell import run_cell
-    from l63fast.experiments.exporting import export_model
     from l63fast.experiments.figures import draw_figures
+    from l63fast.experiments.run_cell import run_cell
     from l63fast.experiments.shards import make_shards
     from l63fast.learning.card import FILES
     from l63fast.learning.checkpoint import CHECKPOINT, write_checkpoint
+    from l63fast.learning.export import save_model
+    from l63fast.learning.loading import load_weights
     from l63fast.twin.shards import ShardSettings
 
     root = tmp_path_factory.mktemp("kinds")
     TwinExperiment.generate(tiny_cell().data).save(root / "twin")
     make_shards(ShardSettings(TwinSettings(n_train=9, n_steps=20), 3), root / "shards")
-    run_cell(tiny_cell(), root / "twin", root / "cell")
+    run_cell(tiny_cell(), root / "twin", root / "cell", keep_states=True)
     draw_figures(root / "cell")
-    card = export_model(root / "cell", root / "model", tuple(FILES))
+    encoder, trained = load_weights(root / "cell")
+    with result_directory(root / "model", kind="model") as folder:
+        card = save_model(encoder, folder, trained["training"], formats=tuple(FILES))
     (root / "checkpoint").mkdir()
     write_checkpoint(root / "checkpoint", {"a": 1}, {"weights": [0.0] * 100})
     cycled = next(path.parent for path in reported.glob("*/diagnostics.nc"))

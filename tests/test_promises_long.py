@@ -17,8 +17,8 @@ import pytest
 import load_script
 from experiment_samples import contents, tiny_cell
 from l63fast.errors import L63Error
-from l63fast.experiments.result import Result
-from l63fast.experiments.runner import run_experiment
+from l63fast.experiments.results import Result
+from l63fast.experiments.settings import Cell
 from l63fast.experiments.settings_file import read_tables
 from l63fast.storage import result_directory, verify_directory
 from l63fast.twin import SPLIT_NAMES, TwinExperiment
@@ -46,20 +46,17 @@ def load_result(path: Path) -> None:
 
 
 def load_configuration(path: Path) -> None:
-    from l63fast.experiments.config import read_cell
-
-    read_tables(path / "config.toml")
-    read_cell(path / "config.toml")
+    Cell.from_tables(read_tables(path / "config.toml"), source="a test")
 
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one folder of each kind; those that have a cell in them need torch."""
-    from l63fast.experiments.cell import run_cell
+    from l63fast.experiments.run_cell import run_cell
 
     root = tmp_path_factory.mktemp("originals")
     TwinExperiment.generate(tiny_cell().data).save(root / "twin")
-    run_cell(tiny_cell(), root / "twin", root / "cell")
+    run_cell(tiny_cell(), root / "twin", root / "cell", keep_states=True)
     model = root / "model"
     model.mkdir()
     for name in ("model.json", "model.safetensors", "config.toml"):
@@ -71,7 +68,7 @@ LOADERS: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "dataset": ("twin", "train.nc", load_twin),
     "index": ("twin", "experiment.json", load_twin),
     "manifest": ("cell", "manifest.json", load_result),
-    "estimates": ("cell", "test.nc", load_result),
+    "estimates": ("cell", "estimates.nc", load_result),
     "metrics": ("cell", "metrics.json", load_result),
     "model": ("model", "model.safetensors", load_model),
     "card": ("model", "model.json", load_model),
@@ -177,7 +174,7 @@ def test_eight_processes_write_one_result(memory_path) -> None:
 @pytest.mark.slow
 @pytest.mark.promise("D1", "8 processes, one experiment, one folder: equal sha256")
 def test_eight_processes_run_one_experiment(tmp_path, record_property) -> None:
-    run_experiment(load_script.experiment(), tmp_path / "serial")
+    load_script.experiment().run(tmp_path / "serial")
     command = [sys.executable, load_script.__file__, str(tmp_path / "shared")]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)

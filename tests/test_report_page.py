@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from cli_runs import Command
-from l63fast.errors import DataFileError
+from experiment_samples import tiny_cycled
+from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.experiments import report as module
-from l63fast.experiments.diagnostics import DIAGNOSTICS
-from l63fast.experiments.report import write_report
+from l63fast.experiments.report import page as page_module
+from l63fast.experiments.report import report, write_report
 from l63fast.experiments.report.page import SECTIONS
-from l63fast.experiments.source import Source
-from l63fast.storage import update_directory, verify_directory
+from l63fast.experiments.results import Source, open_results
+from l63fast.storage import verify_directory
 
 
 class Page(HTMLParser):
@@ -100,13 +101,11 @@ def test_every_cell_and_its_data_are_named(reported: Path, page: Page) -> None:
 
 
 @pytest.fixture
-def bare(reported: Path, tmp_path: Path) -> Path:
-    """Return the folder of an experiment of one case, as an earlier version left it."""
+def bare(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of an experiment of one case, of which no figure is drawn."""
+    monkeypatch.setattr(page_module, "_CHAPTERS", {})
     copy, others = tmp_path / "tiny", ("report", "x2*", "*s1*")
     shutil.copytree(reported, copy, ignore=shutil.ignore_patterns(*others))
-    for cell in copy.glob("xy*"):
-        with update_directory(cell) as inside:
-            (inside / DIAGNOSTICS).unlink()
     return copy
 
 
@@ -118,15 +117,38 @@ def test_what_is_missing_is_said_and_not_hidden(bare: Path) -> None:
     assert "xy_s0.5-best is left out: it was stopped" in text
     assert "xy_s0.5-enkf is left out: " in text
     assert set(source.left_out) == {"xy_s0.5-best", "xy_s0.5-enkf"}
-    assert text.count("The cells of this experiment keep no diagnostics") >= 4
 
 
-def test_the_report_is_the_same_but_for_the_hour(bare: Path) -> None:
-    before, after = (
-        verify_directory(write_report(bare)[0].parent).files for _ in range(2)
-    )
-    changed = {name for name in before if before[name] != after.get(name)}
-    assert changed <= {"report.html"}
+def test_every_section_says_something_of_a_method_that_is_lost(tmp_path: Path) -> None:
+    lost = {"scheme": "enkf", "n_members": 4, "inflation": 1e200}
+    tiny_cycled("oi", "pf", methods={"enkf": lost}).run(tmp_path)
+    text = report(tmp_path / "tiny").read_text("utf-8")
+    assert "Every method diverged" in Page(text).text
+    for section in re.findall(r"<section id=.*?</section>", text, re.DOTALL):
+        assert re.search('<img|<table|class="(missing|answer)"', section), section
+
+
+def test_the_report_is_the_same_but_for_the_hour(
+    reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other was written by another process, with all of its figures.
+    some = {n: page_module._CHAPTERS[n] for n in ("scores", "ensembles", "training")}
+    monkeypatch.setattr(page_module, "_CHAPTERS", some)
+    path = report(open_results(reported), tmp_path / "again")
+    assert path == tmp_path / "again" / "report.html"
+    before = verify_directory(reported / "report").files
+    after = verify_directory(tmp_path / "again").files
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"report.html"}
+    assert len(after) > 20
+
+
+def test_a_report_stands_beside_the_cells_of_its_results(bare: Path) -> None:
+    assert report(open_results(bare)) == bare / "report" / "report.html"
+    planted = open_results(bare)
+    planted.attrs.clear()
+    with pytest.raises(ArgumentValueError, match="does not know its folder"):
+        report(planted)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cycled_samples import tiny_cycled
-from l63fast.experiments.presets import with_preset
+from experiment_samples import tiny_cycled
+from l63fast.experiments.presets import preset_tables
 from l63fast.experiments.report import scores as module
 from l63fast.experiments.report.scene import Scene
 
@@ -107,7 +107,7 @@ def test_lines_are_told_apart_by_what_they_differ_in(
 def test_the_preset_has_a_line_for_every_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    methods = with_preset("encoders-settings", {})["methods"]
+    methods = preset_tables("encoders-settings")["methods"]
     figures = drawn(monkeypatch, methods)
     lines = {
         axis: next(line for name, line in found.items() if "GRU" in name)

@@ -58,6 +58,7 @@ def test_the_three_commands_in_their_order(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "data/xy (found)" in done.stdout
     assert "epoch   2/2" in done.stdout
+    assert " tuned 3D-Var: " in done.stdout
     assert "written to results/gru_xy" in done.stdout
 
     done = run("visualize.py", *visualize[1:], cwd=tmp_path)

@@ -114,7 +114,7 @@ def test_quiet_is_quiet(l63fast: Command, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
-        (("--scale", "0"), 2, "error: scale: expected a number above 0, got 0.0\n"),
+        (("--scale", "0"), 2, "error: --scale: expected a number above 0, got 0.0\n"),
         (("--scale", "2"), 2, "--scale"),
         (("--save_dir", "/"), 1, "expected a directory of its own"),
         (("--sav_dir", "a"), 2, "--save_dir"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import golden
-from l63fast._kernels import Kernels, cpp, load_kernels
+from l63fast._kernels import IntegrateJob, Kernels, cpp, load_kernels
 from l63fast.lorenz63 import Lorenz63, simulate
 
 PARAMETERS = Lorenz63().as_tuple()
@@ -24,8 +24,19 @@ def trajectories(dtype: type, every: int = 1) -> np.ndarray:
     """Numba's result, member by member independent of the batch."""
     out = np.empty((MOST, LONGEST, 3), dtype)
     states = golden.states(MOST, dtype)
-    load_kernels("numba").integrate(states, out, every, 0.01, PARAMETERS, 1)
+    integrate(load_kernels("numba"), states, out, every)
     return out
+
+
+def integrate(
+    kernels: Kernels,
+    states: np.ndarray,
+    out: np.ndarray,
+    every: int = 1,
+    n_threads: int = 1,
+) -> int:
+    job = IntegrateJob(states, out, every, 0.01, PARAMETERS)
+    return kernels.integrate(job, n_threads)
 
 
 def _rows(n: int, n_saved: int, gap: int, buffer: np.ndarray) -> np.ndarray:
@@ -81,7 +92,7 @@ def kernels(level: str, streamed_from: int) -> Kernels:
 def test_every_layout_gets_the_same_bits_and_its_neighbours_stay(
     level: str, dtype: type, layout: str, streamed_from: int
 ) -> None:
-    integrate = kernels(level, streamed_from).integrate
+    found = kernels(level, streamed_from)
     expected = trajectories(dtype)
     states = golden.states(MOST, dtype)
     guard = dtype(-12345.5)
@@ -92,8 +103,7 @@ def test_every_layout_gets_the_same_bits_and_its_neighbours_stay(
         buffer = space[start : start + place + size + 16][: len(space) - start]
         buffer[:] = guard
         out = LAYOUTS[layout](n, n_saved, buffer[place:])
-        n_bad = integrate(states[:n].copy(), out, 1, 0.01, PARAMETERS, 1)
-        assert n_bad == 0
+        assert integrate(found, states[:n].copy(), out) == 0
         written = buffer.copy()
         buffer[:] = guard
         out[:] = expected[:n, :n_saved]
@@ -110,10 +120,9 @@ def test_diverged_members_are_found_in_streamed_output(
     states[bad] = 1e19 if dtype is np.float32 else 1e200
     space = np.empty(2 * MOST * (3 * LONGEST + 16), dtype)
     out = LAYOUTS[layout](MOST, LONGEST, space[5:])
-    integrate = kernels(level, ALWAYS).integrate
-    assert integrate(states, out, 1, 0.01, PARAMETERS, 1) == len(bad)
+    assert integrate(kernels(level, ALWAYS), states, out) == len(bad)
     expected = np.empty((MOST, LONGEST, 3), dtype)
-    load_kernels("numba").integrate(states, expected, 1, 0.01, PARAMETERS, 1)
+    integrate(load_kernels("numba"), states, expected)
     assert np.ascontiguousarray(out).tobytes() == expected.tobytes()
 
 
@@ -124,9 +133,9 @@ def test_threads_share_streamed_output(layout: str, n_threads: int) -> None:
     states = golden.states(n, np.float64)
     expected = np.empty((n, n_saved, 3))
     best = cpp.levels()[-1]
-    kernels(best, NEVER).integrate(states, expected, every, 0.01, PARAMETERS, 1)
+    integrate(kernels(best, NEVER), states, expected, every)
     out = LAYOUTS[layout](n, n_saved, np.empty(2 * n * (3 * n_saved + 16)))
-    kernels(best, ALWAYS).integrate(states, out, every, 0.01, PARAMETERS, n_threads)
+    integrate(kernels(best, ALWAYS), states, out, every, n_threads)
     assert np.ascontiguousarray(out).tobytes() == expected.tobytes()
 
 

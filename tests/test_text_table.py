@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from l63fast.cli.output import print_whole
 from l63fast.experiments.describe import decimals, describe_outcome
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
-HEADER = ("method", "pool", "95 %", "rms")
+HEADER = ("method", "score", "95 %", "again")
 LINES = [
     ("MLP, K=3, var3d_window", "0.585", "0.581–0.589", "0.423"),
     ("3D-Var", "1.051", "1.046–1.055", "0.851"),
@@ -58,7 +60,7 @@ def test_a_table_that_is_too_wide_for_its_terminal_is_printed_whole(
 
 def test_markdown_puts_numbers_to_the_right() -> None:
     assert markdown_table(HEADER, LINES[1:]).splitlines() == [
-        "| method | pool | 95 % | rms |",
+        "| method | score | 95 % | again |",
         "|---|--:|--:|--:|",
         "| 3D-Var | 1.051 | 1.046–1.055 | 0.851 |",
     ]
@@ -81,7 +83,32 @@ def test_small_scores_keep_three_digits(score: float, text: str) -> None:
     assert f"{score:.{decimals(score)}f}" == text
 
 
-def test_a_small_score_is_told_from_3d_vars() -> None:
-    scores = {"analysis": {"pool": 0.02168}, "3D-Var": {"pool": 0.02174}}
-    told = describe_outcome({"headline": "pool", "scores": scores})
-    assert told == "pool 0.0217, 3D-Var 0.0217 (-0.3 %)"
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "GRU, L=3: rmse_pooled_a 0.02168"),
+        ({"measure": "rmse_a"}, "GRU, L=3: rmse_a 0.01234"),
+        ({"measure": "decibel"}, "GRU, L=3: decibel -33.28"),
+        ({"mirror_aware": True}, "GRU, L=3: mirror-aware rmse_pooled_a diverged"),
+    ],
+)
+def test_a_finished_cell_is_told_in_a_line(facts: dict[str, Any], told: str) -> None:
+    scores = {
+        "rmse_a": 0.0123412,
+        "rmse_pooled_a": 0.0216812,
+        "mirror_rmse_pooled_a": math.nan,
+    }
+    metrics = {"label": "GRU, L=3", "measure": "rmse_pooled_a", "mirror_aware": False}
+    assert describe_outcome({**metrics, "scores": scores, **facts}) == told
+
+
+@pytest.mark.parametrize(
+    ("is_bracketed", "end"), [(True, ""), (False, " (at the end of what was tried)")]
+)
+def test_what_was_tuned_is_told_in_a_line(is_bracketed: bool, end: str) -> None:
+    metrics = {
+        **{"label": "3D-Var", "measure": "rmse_a", "mirror_aware": False},
+        "tuning": {"score": 0.56789, "is_bracketed": is_bracketed},
+        "parameter": {"name": "b", "value": 0.123456},
+    }
+    assert describe_outcome(metrics) == f"3D-Var, b 0.1235{end}: rmse_a 0.5679"

@@ -59,7 +59,7 @@ def test_only_a_log_grid_is_taken(scales):
         tune(lambda scale: scale, scales)
 
 
-@pytest.mark.parametrize("measure", ["rms", "pool"])
+@pytest.mark.parametrize("measure", ["rmse_a", "rmse_pooled_a"])
 @pytest.mark.parametrize("name", ["x", "xy", "xyz"])
 def test_scale_of_a_wrong_b_is_recovered(name, measure):
     operator, rng = ObservationOperator(name), np.random.default_rng(0)
@@ -90,7 +90,7 @@ def test_mirror_aware_tuning_forgives_the_sign():
 
 
 def test_measure_has_to_be_known():
-    with pytest.raises(ArgumentValueError, match="measure: expected one of rms, pool"):
+    with pytest.raises(ArgumentValueError, match="measure: expected one of rmse_a, "):
         tune_b_scale(*3 * [np.zeros((1, 1, 3))], "xyz", B=0, R=0, measure="mse")
 
 
@@ -154,7 +154,7 @@ def test_the_inflation_of_both_kalman_filters_is_found_without_test_data():
     )  # fmt: skip
     C = twin.climatology.covariance
     guarded = WithoutTest(twin)
-    how = {"burn_in": 40, "measure": "pool"}
+    how = {"burn_in": 40, "measure": "rmse_pooled_a"}
     small = EnKF("xyz", C, twin.R, n_members=6)
     ensemble = tune_inflation(small, guarded, **how)
     assert 1.0 < ensemble.scale < 1.3

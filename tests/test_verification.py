@@ -13,8 +13,8 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.verification import (
     compare,
     paired_difference,
-    pool,
-    rms,
+    rmse,
+    rmse_pooled,
     score,
     skill,
     trajectory_means,
@@ -33,50 +33,52 @@ def noise(n: int = 50, times: int = 40, seed: int = 0) -> np.ndarray:
 def test_scores_by_hand():
     found = score(ANALYSIS, TRUTH)
     r3 = math.sqrt(3.0)
-    assert found.rms == pytest.approx((3 + 0 + 3 + 5) / r3 / 4, rel=1e-15)
-    assert found.pool == pytest.approx(math.sqrt((9 + 0 + 9 + 25) / 12), rel=1e-15)
-    assert found.rms_x == pytest.approx(math.sqrt((9 + 1 + 9) / 4), rel=1e-15)
-    assert found.rms_y == pytest.approx(math.sqrt((4 + 16) / 4), rel=1e-15)
-    assert found.rms_z == pytest.approx(math.sqrt(4 / 4), rel=1e-15)
+    assert found.rmse_a == pytest.approx((3 + 0 + 3 + 5) / r3 / 4, rel=1e-15)
+    assert found.rmse_pooled_a == pytest.approx(
+        math.sqrt((9 + 0 + 9 + 25) / 12), rel=1e-15
+    )
+    assert found.rmse_x == pytest.approx(math.sqrt((9 + 1 + 9) / 4), rel=1e-15)
+    assert found.rmse_y == pytest.approx(math.sqrt((4 + 16) / 4), rel=1e-15)
+    assert found.rmse_z == pytest.approx(math.sqrt(4 / 4), rel=1e-15)
     assert found.median == pytest.approx(3 / r3, rel=1e-15)
     assert found.p95 == pytest.approx((3 + 0.85 * 2) / r3, rel=1e-15)
     assert (found.n_trajectories, found.n_analyses, found.n_non_finite) == (2, 4, 0)
     assert found.divergence_rate == 0.0
-    assert found.pool_decibel == pytest.approx(10 * math.log10(43 / 12), rel=1e-14)
+    assert found.decibel == pytest.approx(10 * math.log10(43 / 12), rel=1e-14)
 
 
-def test_rms_and_pool_are_the_scores_of_those_names():
+def test_measures_are_the_scores_of_those_names():
     analysis, truth = noise(), noise(seed=1)
     found = score(analysis, truth)
-    assert rms(analysis, truth) == found.rms
-    assert pool(analysis, truth) == found.pool
-    assert rms(analysis, truth, mirror_aware=True) == found.mirror_rms
-    assert pool(analysis, truth, mirror_aware=True) == found.mirror_pool
+    assert rmse(analysis, truth) == found.rmse_a
+    assert rmse_pooled(analysis, truth) == found.rmse_pooled_a
+    assert rmse(analysis, truth, mirror_aware=True) == found.mirror_rmse_a
+    assert rmse_pooled(analysis, truth, mirror_aware=True) == found.mirror_rmse_pooled_a
     each = verification.instantaneous_rms(analysis, truth)
     assert each.shape == (50, 40)
-    assert each.mean() == pytest.approx(found.rms, rel=1e-14)
+    assert each.mean() == pytest.approx(found.rmse_a, rel=1e-14)
 
 
 def test_the_mirror_is_chosen_at_each_time_before_any_average():
     truth = np.array([[[5.0, 5.0, 20.0], [5.0, 5.0, 20.0]]])
     analysis = truth * np.array([[[-1, -1, 1], [1, 1, 1]]])  # flips half-way
-    assert rms(analysis, truth) == pytest.approx(math.sqrt(200 / 3) / 2, rel=1e-15)
-    assert rms(analysis, truth, mirror_aware=True) == 0.0
-    assert pool(analysis, truth, mirror_aware=True) == 0.0
+    assert rmse(analysis, truth) == pytest.approx(math.sqrt(200 / 3) / 2, rel=1e-15)
+    assert rmse(analysis, truth, mirror_aware=True) == 0.0
+    assert rmse_pooled(analysis, truth, mirror_aware=True) == 0.0
     found = score(analysis, truth)
     assert found.sign_flip_rate == 0.5
-    assert found.mirror_rms == 0.0
+    assert found.mirror_rmse_a == 0.0
     assert found.median > 4.0
     aware = score(analysis, truth, mirror_aware=True)
-    assert aware.rms == found.rms
-    assert aware.median == aware.p95 == aware.rms_x == aware.rms_y == 0.0
+    assert aware.rmse_a == found.rmse_a
+    assert aware.median == aware.p95 == aware.rmse_x == aware.rmse_y == 0.0
 
 
 def test_mirroring_the_analysis_changes_no_mirror_aware_score():
     analysis, truth = noise() + 1.0, noise(seed=1) + 1.0
     mirrored = analysis * np.array([-1.0, -1.0, 1.0])
-    assert rms(mirrored, truth, True) == rms(analysis, truth, True)
-    assert rms(mirrored, truth) != rms(analysis, truth)
+    assert rmse(mirrored, truth, True) == rmse(analysis, truth, True)
+    assert rmse(mirrored, truth) != rmse(analysis, truth)
     flips = [score(a, truth).sign_flip_rate for a in (analysis, mirrored)]
     assert sum(flips) == pytest.approx(1.0)
 
@@ -95,12 +97,19 @@ def test_one_bad_analysis_is_counted_and_never_averaged_away(bad):
     assert found.n_non_finite == 1
     assert found.divergence_rate == pytest.approx(1 / 50)
     numbers = dataclasses.asdict(found)
-    for name in ("rms", "pool", "mirror_rms", "mirror_pool", "rms_y", "sign_flip_rate"):
+    for name in (
+        "rmse_a",
+        "rmse_pooled_a",
+        "mirror_rmse_a",
+        "mirror_rmse_pooled_a",
+        "rmse_y",
+        "sign_flip_rate",
+    ):
         assert not math.isfinite(numbers[name]), name
-    assert math.isfinite(found.rms_x)
-    assert not math.isfinite(rms(analysis, truth, True))
+    assert math.isfinite(found.rmse_x)
+    assert not math.isfinite(rmse(analysis, truth, True))
     assert not math.isfinite(paired_difference(analysis, truth, truth)[0])
-    assert not all(map(math.isfinite, found.ci95["rms"]))
+    assert not all(map(math.isfinite, found.ci95["rmse_a"]))
     if math.isnan(bad):
         assert math.isnan(found.median)
         assert math.isnan(found.p95)
@@ -109,7 +118,7 @@ def test_one_bad_analysis_is_counted_and_never_averaged_away(bad):
 def test_huge_errors_overflow_without_a_warning():
     truth = np.zeros((2, 2, 3))
     found = score(truth + 1e200, truth)
-    assert found.rms == found.pool == math.inf
+    assert found.rmse_a == found.rmse_pooled_a == math.inf
     assert found.divergence_rate == 1.0
 
 
@@ -123,11 +132,13 @@ def test_divergence_is_counted_by_trajectory():
 
 
 def test_the_interval_covers_the_true_score():
-    """A 95 % interval of the pool score must hold the true value about 95 times."""
+    """A 95 % interval of the pooled score must hold the true value about 95 times."""
     hits = 0
     for number in range(200):
         errors = noise(n=60, times=5, seed=number)
-        low, high = score(errors, np.zeros_like(errors), n_bootstrap=300).ci95["pool"]
+        low, high = score(errors, np.zeros_like(errors), n_bootstrap=300).ci95[
+            "rmse_pooled_a"
+        ]
         hits += low <= 1.0 <= high
     assert 178 <= hits <= 199
 
@@ -138,7 +149,7 @@ def test_the_interval_resamples_trajectories_not_times():
     widths = []
     for times in (1, 100):
         errors = np.repeat(by_trajectory, times, axis=1)
-        low, high = score(errors, np.zeros_like(errors)).ci95["rms"]
+        low, high = score(errors, np.zeros_like(errors)).ci95["rmse_a"]
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0], rel=1e-9)
 
@@ -159,12 +170,12 @@ def test_one_trajectory_has_no_interval():
     assert all(math.isnan(bound) for pair in none.ci95.values() for bound in pair)
 
 
-@pytest.mark.parametrize("measure", ["rms", "pool"])
+@pytest.mark.parametrize("measure", ["rmse_a", "rmse_pooled_a"])
 @pytest.mark.parametrize("mirror_aware", [False, True])
 def test_a_paired_difference_is_the_difference_of_scores(measure, mirror_aware):
     truth = noise(seed=1)
     a, b = truth + 0.5 * noise(seed=2), truth + noise(seed=3)
-    function = {"rms": rms, "pool": pool}[measure]
+    function = {"rmse_a": rmse, "rmse_pooled_a": rmse_pooled}[measure]
     wanted = function(a, truth, mirror_aware) - function(b, truth, mirror_aware)
     difference, low, high = paired_difference(
         a, b, truth, measure=measure, mirror_aware=mirror_aware
@@ -182,7 +193,10 @@ def test_pairing_cancels_what_is_hard_for_both():
     a = b * 0.99
     difference, low, high = paired_difference(a, b, truth)
     assert low < difference < high < 0.0
-    unpaired = score(a, truth).ci95["pool"], score(b, truth).ci95["pool"]
+    unpaired = (
+        score(a, truth).ci95["rmse_pooled_a"],
+        score(b, truth).ci95["rmse_pooled_a"],
+    )
     assert unpaired[0][1] > unpaired[1][0], "the intervals of the two overlap"
 
 
@@ -216,7 +230,7 @@ def test_skill():
     ],
 )
 def test_bad_arrays_are_refused(analysis, truth, error, message):
-    for function in (score, rms, pool):
+    for function in (score, rmse, rmse_pooled):
         with pytest.raises(error, match=message):
             function(analysis, truth)
 
@@ -227,8 +241,8 @@ def test_bad_options_are_refused():
     with pytest.raises(ArgumentTypeError, match="seed"):
         score(ANALYSIS, TRUTH, seed=0.5)
     with pytest.raises(ArgumentTypeError, match="mirror_aware"):
-        rms(ANALYSIS, TRUTH, 1)
-    with pytest.raises(ArgumentValueError, match="measure: expected one of rms, pool"):
+        rmse(ANALYSIS, TRUTH, 1)
+    with pytest.raises(ArgumentValueError, match="measure: expected one of rmse_a, "):
         paired_difference(ANALYSIS, ANALYSIS, TRUTH, measure="mae")
 
 
@@ -255,9 +269,9 @@ def test_intervals_of_rates_and_decibels():
         assert low < rate < high
         half = 1.96 * math.sqrt(rate * (1 - rate) / 60)
         assert high - low == pytest.approx(2 * half, rel=0.35)
-    low, high = found.pool_decibel_ci95
-    assert low < found.pool_decibel < high
-    assert low == pytest.approx(20 * math.log10(found.ci95["pool"][0]))
+    low, high = found.decibel_ci95
+    assert low < found.decibel < high
+    assert low == pytest.approx(20 * math.log10(found.ci95["rmse_pooled_a"][0]))
 
 
 def test_a_comparison_is_of_paired_trajectories():
@@ -268,7 +282,7 @@ def test_a_comparison_is_of_paired_trajectories():
     b = 1.1 * hard * rng.standard_normal(truth.shape)
     means_a, means_b = trajectory_means(a, truth), trajectory_means(b, truth)
     scores = score(a, truth), score(b, truth)
-    for measure, column in (("rms", 0), ("pool", 1)):
+    for measure, column in (("rmse_a", 0), ("rmse_pooled_a", 1)):
         one, other = (getattr(s, measure) for s in scores)
         found = compare(means_a[:, column], means_b[:, column], measure=measure)
         assert found.difference == pytest.approx(one - other)
@@ -281,12 +295,17 @@ def test_a_comparison_is_of_paired_trajectories():
             means_a[:, column], rng.permutation(means_b[:, column]), measure=measure
         )
         assert high - low < 0.3 * np.diff(unpaired.ratio_ci95)[0]
-    same = compare(means_a[:, 0], means_a[:, 0], measure="rms")
+    same = compare(means_a[:, 0], means_a[:, 0], measure="rmse_a")
     assert (same.ratio, *same.ratio_ci95) == (1.0, 1.0, 1.0)
 
 
 def test_means_of_trajectories_are_what_scores_are_made_of():
     means = trajectory_means(ANALYSIS, TRUTH)
     found = score(ANALYSIS, TRUTH)
-    expected = [found.rms, found.pool**2, found.mirror_rms, found.mirror_pool**2]
+    expected = [
+        found.rmse_a,
+        found.rmse_pooled_a**2,
+        found.mirror_rmse_a,
+        found.mirror_rmse_pooled_a**2,
+    ]
     np.testing.assert_allclose(means.mean(axis=0), expected, rtol=1e-12)

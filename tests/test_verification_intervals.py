@@ -88,7 +88,7 @@ def test_the_interval_of_a_score_is_bca(skewness: float) -> None:
 
 def test_left_out_is_each_trajectory_of_each_data_set_in_all_trainings() -> None:
     values = np.random.default_rng(0).gamma(2.0, 1.0, (2, 3, 4))
-    found = Repetitions.of({"a": values}, measure="pool", n_bootstrap=5)
+    found = Repetitions.of({"a": values}, measure="rmse_pooled_a", n_bootstrap=5)
     expected = []
     for data in range(2):
         for trajectory in range(4):
@@ -118,7 +118,7 @@ def lossy(n_lost: int, n: int = 60, worst: float = 12.0) -> np.ndarray:
 
 def test_rare_losses_are_marked_with_what_is_known_of_them() -> None:
     means = {"safe": lossy(0), "rare": lossy(2), "often": lossy(20)}
-    found = Repetitions.of(means, measure="rms")
+    found = Repetitions.of(means, measure="rmse_a")
     rare = found.score("rare")
     assert rare.rare_losses
     assert rare.lost == pytest.approx(2 / 60)
@@ -133,13 +133,13 @@ def test_rare_losses_are_marked_with_what_is_known_of_them() -> None:
     assert found.score("often").lost == pytest.approx(1 / 3)
     assert found.compare("rare", "safe").rare_losses
     assert not found.compare("often", "safe").rare_losses
-    assert compare(means["rare"][0], means["safe"][0], measure="rms").rare_losses
+    assert compare(means["rare"][0], means["safe"][0], measure="rmse_a").rare_losses
 
 
 @pytest.mark.parametrize("worst", [12.0, np.nan, np.inf])
 def test_what_rare_losses_make_has_no_rank(worst: float) -> None:
     means = {"rare": lossy(1, worst=worst), "b": lossy(0) + 1.0, "a": lossy(0)}
-    found = Repetitions.of(means, measure="rms")
+    found = Repetitions.of(means, measure="rmse_a")
     assert found.standings(tuple(means)) == {
         "rare": Rank(None, ()),
         "b": Rank(2, ()),
@@ -151,7 +151,7 @@ def test_what_rare_losses_make_has_no_rank(worst: float) -> None:
 
 def test_what_is_lost_altogether_has_no_rank() -> None:
     means = {"a": lossy(0), "lost": np.full((1, 60), np.nan)}
-    found = Repetitions.of(means, measure="rms")
+    found = Repetitions.of(means, measure="rmse_a")
     assert found.standings(("a", "lost"))["lost"] == Rank(None, ())
     lost = found.score("lost")
     assert (lost.rare_losses, lost.lost, lost.median) == (False, 1.0, math.inf)
@@ -160,7 +160,7 @@ def test_what_is_lost_altogether_has_no_rank() -> None:
 def test_pooled_means_are_lost_by_the_time_means_beside_them() -> None:
     rms, n = {"a": lossy(2), "b": lossy(0)}, 60
     pooled = {name: values**2 for name, values in rms.items()}
-    found = Repetitions.of(pooled, rms_means=rms, n_bootstrap=50).score("a")
+    found = Repetitions.of(pooled, rmse_means=rms, n_bootstrap=50).score("a")
     assert found.lost == pytest.approx(2 / n)
     assert found.median == pytest.approx(np.median(rms["a"]), rel=1e-3)
     unknown = Repetitions.of(pooled, n_bootstrap=50).score("a")
@@ -171,12 +171,12 @@ def test_pooled_means_are_lost_by_the_time_means_beside_them() -> None:
     thrice = {
         name: np.repeat(values[:, None], 3, axis=1) for name, values in rms.items()
     }
-    again = Repetitions.of(thrice, measure="rms", n_bootstrap=50).score("a")
+    again = Repetitions.of(thrice, measure="rmse_a", n_bootstrap=50).score("a")
     assert again.lost_ci95 == pytest.approx(found.lost_ci95)
-    with pytest.raises(ArgumentValueError, match="rms_means: expected the methods"):
-        Repetitions.of(pooled, rms_means={"a": rms["a"]})
-    with pytest.raises(ArgumentValueError, match=r"rms_means: expected \(1, 1, 60\)"):
-        Repetitions.of(pooled, rms_means={k: v[:, :9] for k, v in rms.items()})
+    with pytest.raises(ArgumentValueError, match="rmse_means: expected the methods"):
+        Repetitions.of(pooled, rmse_means={"a": rms["a"]})
+    with pytest.raises(ArgumentValueError, match=r"rmse_means: expected \(1, 1, 60\)"):
+        Repetitions.of(pooled, rmse_means={k: v[:, :9] for k, v in rms.items()})
 
 
 def test_ranks_are_against_the_best() -> None:
@@ -189,7 +189,7 @@ def test_ranks_are_against_the_best() -> None:
         "a": 5.00 + np.linspace(-2.0, 2.0, 60)[None],
         "d": 7.00 + hard,
     }
-    found = Repetitions.of(means, measure="rms")
+    found = Repetitions.of(means, measure="rmse_a")
     places = found.standings(tuple(means))
     assert found.compare("b", "c").difference_ci95[1] < 0.0
     assert {name: place.rank for name, place in places.items()} == {
@@ -211,7 +211,12 @@ def test_a_score_is_marked_and_its_divergences_have_an_exact_interval() -> None:
     assert plain.ci95["divergence_rate"] == pytest.approx((exact.low, exact.high))
     analysis[7] += 20.0
     found = score(analysis, truth, n_bootstrap=50)
-    assert found.rare_losses.keys() == {"rms", "pool", "mirror_rms", "mirror_pool"}
+    assert found.rare_losses.keys() == {
+        "rmse_a",
+        "rmse_pooled_a",
+        "mirror_rmse_a",
+        "mirror_rmse_pooled_a",
+    }
     assert all(found.rare_losses.values())
     exact = stats.binomtest(1, 40).proportion_ci(method="exact")
     assert found.ci95["divergence_rate"] == pytest.approx((exact.low, exact.high))

@@ -22,15 +22,15 @@ def drawn(
 
 def test_one_seed_is_the_bootstrap_over_trajectories() -> None:
     means = drawn(np.random.default_rng(0), 1, 5.0, 6.0)
-    together = Repetitions.of(means, measure="rms", n_bootstrap=200, seed=3)
-    plain = compare(means["m0"][0], means["m1"][0], measure="rms", n_bootstrap=200,
+    together = Repetitions.of(means, measure="rmse_a", n_bootstrap=200, seed=3)
+    plain = compare(means["m0"][0], means["m1"][0], measure="rmse_a", n_bootstrap=200,
                     seed=3)  # fmt: skip
     assert together.compare("m0", "m1") == plain
 
 
-def test_pool_is_the_root_of_the_mean_over_seeds_and_trajectories() -> None:
+def test_a_pooled_error_is_the_root_of_the_mean_over_seeds_and_trajectories() -> None:
     square = np.array([[1.0, 4.0], [9.0, 2.0]])
-    together = Repetitions.of({"a": square}, measure="pool", n_bootstrap=10)
+    together = Repetitions.of({"a": square}, measure="rmse_pooled_a", n_bootstrap=10)
     assert together.score("a").value == 2.0
 
 
@@ -40,7 +40,7 @@ def test_the_interval_covers_what_another_set_of_seeds_would_give() -> None:
     widths = []
     for _ in range(n):
         means = drawn(rng, n_seeds, 5.0, 5.0)
-        found = Repetitions.of(means, measure="rms", n_bootstrap=100)
+        found = Repetitions.of(means, measure="rmse_a", n_bootstrap=100)
         low, high = found.compare("m0", "m1").difference_ci95
         inside += low <= 0.0 <= high
         widths.append(high - low)
@@ -58,7 +58,7 @@ def test_ranks_say_what_cannot_be_told() -> None:
         "as good": 5.0 + hard + 0.01 * rng.normal(size=hard.shape),
         "bad": 6.0 + hard + 0.01 * rng.normal(size=hard.shape),
     }
-    found = Repetitions.of(means, measure="rms").standings(tuple(means))
+    found = Repetitions.of(means, measure="rmse_a").standings(tuple(means))
     assert {name: s.rank for name, s in found.items()} == {
         "good": 1,
         "as good": 1,
@@ -68,10 +68,10 @@ def test_ranks_say_what_cannot_be_told() -> None:
     assert found["bad"].ties == ()
     # What is hard for both cancels: a tenth of the spread is told apart.
     means["nearly"] = 5.1 + hard + 0.01 * rng.normal(size=hard.shape)
-    assert Repetitions.of(means, measure="rms").standings(("good", "nearly"))[
+    assert Repetitions.of(means, measure="rmse_a").standings(("good", "nearly"))[
         "nearly"
     ] == Rank(2, ())
-    few = Repetitions.of(means, measure="rms").standings(("bad", "good"))
+    few = Repetitions.of(means, measure="rmse_a").standings(("bad", "good"))
     assert few["bad"].rank == 2
 
 
@@ -90,7 +90,7 @@ def test_trainings_on_one_set_of_data_share_its_trajectories() -> None:
         hard = 5.0 + rng.normal(size=n)
         theirs = hard + 0.2 * rng.normal(size=(n_trainings, 1))
         means = {"trained": theirs[None], "filter": hard[None, None]}
-        found = Repetitions.of(means, measure="rms", n_bootstrap=200)
+        found = Repetitions.of(means, measure="rmse_a", n_bootstrap=200)
         low, high = found.score("trained").ci95
         widths["score"].append(high - low)
         low, high = found.compare("trained", "filter").difference_ci95
@@ -107,9 +107,9 @@ def test_trainings_on_one_set_of_data_share_its_trajectories() -> None:
 
 def test_a_single_training_of_three_dimensions_is_the_bootstrap_as_before() -> None:
     means = drawn(np.random.default_rng(4), 3, 5.0, 6.0)
-    plain = Repetitions.of(means, measure="rms", n_bootstrap=50)
+    plain = Repetitions.of(means, measure="rmse_a", n_bootstrap=50)
     deep = {name: values[:, None] for name, values in means.items()}
-    same = Repetitions.of(deep, measure="rms", n_bootstrap=50)
+    same = Repetitions.of(deep, measure="rmse_a", n_bootstrap=50)
     np.testing.assert_array_equal(same.resampled, plain.resampled)
     with pytest.raises(ArgumentValueError, match=r"means\['b'\]: expected \(1, 2, 3\)"):
         Repetitions.of({"a": np.ones((1, 2, 3)), "b": np.ones((1, 3, 3))})

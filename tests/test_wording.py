@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from l63fast.experiments import tables as module
-from l63fast.experiments.cycled.published import Published
+from l63fast.experiments.published import Published
 from l63fast.experiments.tables import (
     caption,
     columns_of,
@@ -125,6 +125,29 @@ def test_without_an_optimum_or_with_a_beaten_one_the_distance_is_unknown() -> No
     assert "is not known: a method beats what was to be it." in text
 
 
+def test_the_optimum_bounds_no_method_that_begins_at_another_observation() -> None:
+    optimum = method("optimum", 0.4, role="optimum", start="last")
+    three = THREE.assign(start="last")
+    short, text = told(three, optimum, GRU.assign(start="first"))
+    assert short == "GRU wins: 70 % below tuned 3D-Var."
+    assert "the optimum of methods that are given another background." in text
+    stranger = optimum.assign(start="last", data="another")
+    _, text = told(three, stranger, GRU.assign(start="last"))
+    assert "the experiment has none on the same trajectories." in text
+    # Planted: with the background of the others it would have beaten the optimum.
+    _, text = told(three, optimum, GRU.assign(start="last"))
+    assert "is not known: a method beats what was to be it." in text
+
+
+def test_a_network_that_loses_to_3d_var_is_named() -> None:
+    worse = method("worse", 1.3, label="worse GRU", scheme="encoder", trainings=1)
+    enkf = method("enkf", 1.3, label="EnKF")
+    _, text = told(THREE, worse, enkf)
+    assert "Worse GRU loses to tuned 3D-Var: 30 % above it (" in text
+    assert "EnKF loses" not in text
+    assert "loses" not in told(THREE, GRU)[1]
+
+
 @pytest.mark.parametrize(
     ("methods", "said"),
     [((THREE,), "3D-Var is the only method."),
@@ -189,7 +212,6 @@ def test_a_case_that_is_tied_is_won_by_nobody() -> None:
 
 def test_published_scores_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Published("a file", {}, {}, file=1.0, rerun=1.05)
-    monkeypatch.setattr(module, "CycledResult", object)
     monkeypatch.setattr(module, "published_for", lambda settings: known)
     found = summary(THREE, GRU)
     text = "\n".join(sentences(found, found.cases[0]))

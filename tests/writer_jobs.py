@@ -11,10 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from unittest.mock import patch
 
-from cycled_samples import tiny_cycled
-from experiment_samples import contents, tiny_cell
+from experiment_samples import contents, tiny_cell, tiny_cycled, weights_only
 from l63fast.errors import L63Error, ResultError
 from l63fast.storage import result_directory, verify_directory, write_bytes
 from l63fast.twin import TwinExperiment
@@ -112,24 +110,19 @@ def light_jobs(root: Path) -> dict[str, Job]:
 
 def heavy_jobs(root: Path) -> dict[str, Job]:
     """Return the jobs that train, export and draw; importing them takes seconds."""
-    from l63fast.experiments.cell import run_cell
-    from l63fast.experiments.exporting import export_model
     from l63fast.experiments.figures import draw_figures
     from l63fast.experiments.report import write_report
-    from l63fast.experiments.runner import run_experiment
-    from l63fast.learning import export as export_module
+    from l63fast.experiments.run_cell import run_cell
+    from l63fast.experiments.runner import run_cells
+    from l63fast.learning.export import save_model
+    from l63fast.learning.loading import load_weights
 
-    weights_only = {"safetensors": export_module._WRITE["safetensors"]}
-
-    def train(
-        generation: int, folder: str = "trained", *, resume: bool = False
-    ) -> None:
+    def train(generation: int, folder: str = "trained", **how: bool) -> None:
         if not (root / "data").exists():
             TwinExperiment.generate(tiny_cell().data).save(root / "data")
-        settings = tiny_cell(training={"seed": generation, "epochs": 4})
-        # The programs, which take a second, are what `export` writes.
-        with patch.object(export_module, "_WRITE", weights_only):
-            run_cell(settings, root / "data", root / folder, resume=resume)
+        settings = tiny_cell(method={"training": {"seed": generation, "epochs": 4}})
+        with weights_only():  # the programs are what `export` writes
+            run_cell(settings, root / "data", root / folder, **how)
 
     def resumed(generation: int) -> None:
         note = root / "generation"
@@ -137,19 +130,25 @@ def heavy_jobs(root: Path) -> dict[str, Job]:
         note.write_text(str(generation))
         train(generation, "resumed", resume=same)
 
+    def drawn() -> None:
+        train(0, "drawn", keep_states=True)
+
     def figures(generation: int) -> None:
         draw_figures(root / "drawn")
 
     def export(generation: int) -> None:
-        source = root / f"model{generation}"
-        export_model(source, root / "export", ("torchscript", "pt2"))
+        encoder, card = load_weights(root / f"model{generation}")
+        with result_directory(root / "export", kind="model") as directory:
+            formats = ("torchscript", "pt2")
+            save_model(encoder, directory, card["training"], formats=formats)
 
     def both_models() -> None:
         train(0, "model0")
         train(1, "model1")
 
     def experiment(generation: int) -> None:
-        failures = run_experiment(tiny_cycled("oi", "pf"), root).failures
+        cells = tiny_cycled("oi", "pf").cells()
+        failures = run_cells(cells, root / "tiny").failures
         if failures:  # which is how a cell says what went wrong
             raise ResultError("; ".join(failures.values()))
 
@@ -159,7 +158,7 @@ def heavy_jobs(root: Path) -> dict[str, Job]:
     return {
         "train": Job(train, root / "trained"),
         "resumed": Job(resumed, root / "resumed"),
-        "figures": Job(figures, root / "drawn", lambda: train(0, "drawn")),
+        "figures": Job(figures, root / "drawn", drawn),
         "export": Job(export, root / "export", both_models),
         "experiment": Job(experiment, root / "tiny" / "enkf"),
         "report": Job(

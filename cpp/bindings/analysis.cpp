@@ -1,17 +1,16 @@
-// Takes the arrays of batched 3D-Var apart.
+// Takes the jobs of batched 3D-Var apart.
 #include "bindings.hpp"
 
 namespace bindings {
 namespace {
 
 template <class T>
-py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observation,
-                  const py::array_t<T>& b_matrices, const py::array_t<T>& r_matrices,
-                  const std::vector<int>& components, const std::vector<int>& powers,
-                  int n_starts, int max_iter, double tol, int n_threads,
-                  const std::string& level) {
+py::tuple analyse(const Job& fields, int n_threads, const std::string& level) {
   l63fast::Analysis<T> job{};
-  read_operator(components, powers, job);
+  read_operator(fields, job);
+  const auto background = array_of<T>(fields, "background");
+  const auto b_matrices = array_of<T>(fields, "b_matrices");
+  const auto r_matrices = array_of<T>(fields, "r_matrices");
   const py::ssize_t n = background.shape(0), dim = job.obs_dim;
   // One block for all results: freed in parts, as much memory as this would go back to
   // the system after every call, and the next call would fault its pages in again.
@@ -25,14 +24,14 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   py::array_t<std::int32_t> n_iter(n, whole, block);
   py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(whole + n), block);
   job.background = read(background, 3 * n);
-  job.observation = read(observation, dim * n);
+  job.observation = read<T>(fields, "observation", dim * n);
   job.each_b = b_matrices.size() != 9;
   job.each_r = r_matrices.size() != dim * dim;
   job.b_matrix = read(b_matrices, job.each_b ? 9 * n : 9);
   job.r_matrix = read(r_matrices, job.each_r ? dim * dim * n : dim * dim);
-  job.n_starts = n_starts;
-  job.max_iter = max_iter;
-  job.tol = tol;
+  job.n_starts = value_of<int>(fields, "n_starts");
+  job.max_iter = value_of<int>(fields, "max_iter");
+  job.tol = value_of<double>(fields, "tol");
   job.state = state.mutable_data();
   job.status = status.mutable_data();
   job.n_iter = n_iter.mutable_data();
@@ -44,20 +43,11 @@ py::tuple analyse(const py::array_t<T>& background, const py::array_t<T>& observ
   return py::make_tuple(state, status, n_iter, cost, residual);
 }
 
-template <class T>
-void define(py::module_& module) {
-  module.def("analyse", &analyse<T>, py::arg("background").noconvert(),
-             py::arg("observation").noconvert(), py::arg("b_matrices").noconvert(),
-             py::arg("r_matrices").noconvert(), py::arg("components"),
-             py::arg("powers"), py::arg("n_starts"), py::arg("max_iter"),
-             py::arg("tol"), py::arg("n_threads"), py::arg("level"));
-}
-
 }  // namespace
 
 void define_analysis(py::module_& module) {
-  define<double>(module);
-  define<float>(module);
+  module.def("analyse", either(analyse<double>, analyse<float>), py::arg("job"),
+             py::arg("n_threads"), py::arg("level"));
 }
 
 }  // namespace bindings

@@ -5,9 +5,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "l63fast/kernels.hpp"
@@ -50,6 +52,64 @@ const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
   return array.data();
 }
 
+// A job is one of the tuples of l63fast._kernels.jobs, read by the names of its fields.
+// It keeps its arrays alive as long as the call runs.
+using Job = py::tuple;
+
+// `name` is a literal: its Python string is made once and kept, as Python's cache of
+// attributes wants it.
+inline py::object field(const Job& job, const char* name) {
+  static std::unordered_map<const char*, PyObject*> names;
+  PyObject*& kept = names[name];
+  if (kept == nullptr) kept = PyUnicode_InternFromString(name);
+  return job.attr(py::handle(kept));
+}
+
+// An array as it is: another dtype is refused, not converted.
+template <class T>
+py::array_t<T> array_of(const Job& job, const char* name) {
+  py::object array = field(job, name);
+  if (!py::isinstance<py::array_t<T>>(array))
+    throw py::type_error(std::string(name) + ": not an array of the dtype expected");
+  return py::reinterpret_steal<py::array_t<T>>(array.release());
+}
+
+template <class T>
+const T* read(const Job& job, const char* name, py::ssize_t n_items) {
+  return read(array_of<T>(job, name), n_items);
+}
+
+template <class T>
+T* write(const Job& job, const char* name, py::ssize_t n_items) {
+  auto array = array_of<T>(job, name);
+  read(array, n_items);
+  return array.mutable_data();
+}
+
+template <class Value>
+Value value_of(const Job& job, const char* name) {
+  try {
+    return field(job, name).cast<Value>();
+  } catch (const py::cast_error&) {
+    throw py::type_error(std::string(name) + ": not of the type expected");
+  }
+}
+
+inline l63fast::Parameters parameters_of(const Job& job) {
+  const auto values = value_of<std::array<double, 3>>(job, "parameters");
+  return {values[0], values[1], values[2]};
+}
+
+// One function of a job in float64 or float32: its first field says which.
+template <class Result, class... Others>
+auto either(Result (*f64)(const Job&, Others...),
+            Result (*f32)(const Job&, Others...)) {
+  return [f64, f32](const Job& job, Others... others) {
+    const bool is_double = py::isinstance<py::array_t<double>>(job[0]);
+    return (is_double ? f64 : f32)(job, others...);
+  };
+}
+
 // Calls a kernel without the GIL; a signal handler that raised meanwhile is heard of
 // afterwards.
 template <class Call>
@@ -62,9 +122,10 @@ void without_gil(Call call) {
 }
 
 // The observation operator of a job, as components and powers.
-template <class Job>
-void read_operator(const std::vector<int>& components, const std::vector<int>& powers,
-                   Job& job) {
+template <class KernelJob>
+void read_operator(const Job& fields, KernelJob& job) {
+  const auto components = value_of<std::vector<int>>(fields, "components");
+  const auto powers = value_of<std::vector<int>>(fields, "powers");
   if (components.empty() || components.size() > 3 || powers.size() != components.size())
     throw std::invalid_argument("components: 1 to 3");
   job.obs_dim = static_cast<int>(components.size());
@@ -82,11 +143,6 @@ py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
     throw std::invalid_argument("array: strides are not whole elements");
   }
   return array.strides(axis) / static_cast<py::ssize_t>(sizeof(T));
-}
-
-inline float* written(py::array_t<float>& array, py::ssize_t n_items) {
-  read(array, n_items);
-  return array.mutable_data();
 }
 
 // Each adds its functions to the module.

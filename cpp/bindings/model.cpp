@@ -1,26 +1,25 @@
-// Takes the arrays of integrations apart: the model, its tangent and its adjoint.
+// Takes the jobs of integrations apart: the model, its tangent and its adjoint.
 #include "bindings.hpp"
 
 namespace bindings {
 namespace {
 
 template <class T>
-std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
-                       std::int64_t save_every, double dt, double sigma, double rho,
-                       double beta, bool streamed, int n_threads,
+std::int64_t integrate(const Job& fields, bool streamed, int n_threads,
                        const std::string& level) {
+  auto out = array_of<T>(fields, "out");
   if (out.ndim() != 3 || out.shape(2) != 3)
     throw std::invalid_argument("out: not (n, n_saved, 3)");
   const std::int64_t n = out.shape(0);
   l63fast::Integration<T> job{};
-  job.initial = read(initial, 3 * n);
+  job.initial = read<T>(fields, "initial", 3 * n);
   job.out = out.mutable_data();
   job.strides = {element_stride(out, 0), element_stride(out, 1),
                  element_stride(out, 2)};
   job.n_saved = out.shape(1);
-  job.save_every = save_every;
-  job.dt = dt;
-  job.parameters = {sigma, rho, beta};
+  job.save_every = value_of<std::int64_t>(fields, "save_every");
+  job.dt = value_of<double>(fields, "dt");
+  job.parameters = parameters_of(fields);
   job.streamed = streamed;
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
@@ -30,34 +29,30 @@ std::int64_t integrate(const py::array_t<T>& initial, py::array_t<T>& out,
   return diverged;
 }
 
-// The job that tangent and adjoint share; `out` is shaped like the vectors.
+// What tangent and adjoint share; `out` becomes an array shaped like the vectors.
 template <class T>
-l63fast::Linearised<T> linearised(const py::array_t<T>& state,
-                                  const py::array_t<T>& vectors, py::array_t<T>& out,
-                                  std::int64_t n_steps, double dt, double sigma,
-                                  double rho, double beta) {
+l63fast::Linearised<T> linearised(const Job& fields, py::array_t<T>& out) {
+  const auto vectors = array_of<T>(fields, "vectors");
   if (vectors.ndim() != 3 || vectors.shape(1) < 1 || vectors.shape(2) != 3)
     throw std::invalid_argument("vectors: not (n, n_vectors, 3)");
-  if (n_steps < 1) throw std::invalid_argument("n_steps: below 1");
   l63fast::Linearised<T> job{};
-  job.state = read(state, 3 * vectors.shape(0));
+  job.state = read<T>(fields, "state", 3 * vectors.shape(0));
   job.vectors = read(vectors, vectors.size());
   job.n_vectors = vectors.shape(1);
-  job.n_steps = n_steps;
-  job.dt = dt;
-  job.parameters = {sigma, rho, beta};
+  job.n_steps = value_of<std::int64_t>(fields, "n_steps");
+  if (job.n_steps < 1) throw std::invalid_argument("n_steps: below 1");
+  job.dt = value_of<double>(fields, "dt");
+  job.parameters = parameters_of(fields);
   out = py::array_t<T>({vectors.shape(0), vectors.shape(1), py::ssize_t{3}});
   job.out_vectors = out.mutable_data();
   return job;
 }
 
 template <class T>
-py::tuple tangent(const py::array_t<T>& state, const py::array_t<T>& perturbation,
-                  std::int64_t n_steps, double dt, double sigma, double rho,
-                  double beta, int n_threads, const std::string& level) {
+py::tuple tangent(const Job& fields, int n_threads, const std::string& level) {
   py::array_t<T> carried;
-  auto job = linearised(state, perturbation, carried, n_steps, dt, sigma, rho, beta);
-  const py::ssize_t n = perturbation.shape(0);
+  auto job = linearised(fields, carried);
+  const py::ssize_t n = carried.shape(0);
   py::array_t<T> final_state({n, py::ssize_t{3}});
   job.out_state = final_state.mutable_data();
   const KernelTable& table = table_of(level);
@@ -69,12 +64,10 @@ py::tuple tangent(const py::array_t<T>& state, const py::array_t<T>& perturbatio
 }
 
 template <class T>
-py::tuple adjoint(const py::array_t<T>& state, const py::array_t<T>& gradient,
-                  std::int64_t n_steps, double dt, double sigma, double rho,
-                  double beta, int n_threads, const std::string& level) {
+py::tuple adjoint(const Job& fields, int n_threads, const std::string& level) {
   py::array_t<T> carried;
-  const auto job = linearised(state, gradient, carried, n_steps, dt, sigma, rho, beta);
-  const py::ssize_t n = gradient.shape(0);
+  const auto job = linearised(fields, carried);
+  const py::ssize_t n = carried.shape(0);
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
   without_gil([&] {
@@ -83,27 +76,15 @@ py::tuple adjoint(const py::array_t<T>& state, const py::array_t<T>& gradient,
   return py::make_tuple(carried, diverged);
 }
 
-template <class T>
-void define(py::module_& module) {
-  module.def("integrate", &integrate<T>, py::arg("initial").noconvert(),
-             py::arg("out").noconvert(), py::arg("save_every"), py::arg("dt"),
-             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("streamed"),
-             py::arg("n_threads"), py::arg("level"));
-  module.def("tangent", &tangent<T>, py::arg("state").noconvert(),
-             py::arg("perturbation").noconvert(), py::arg("n_steps"), py::arg("dt"),
-             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
-             py::arg("level"));
-  module.def("adjoint", &adjoint<T>, py::arg("state").noconvert(),
-             py::arg("gradient").noconvert(), py::arg("n_steps"), py::arg("dt"),
-             py::arg("sigma"), py::arg("rho"), py::arg("beta"), py::arg("n_threads"),
-             py::arg("level"));
-}
-
 }  // namespace
 
 void define_model(py::module_& module) {
-  define<double>(module);
-  define<float>(module);
+  module.def("integrate", either(integrate<double>, integrate<float>), py::arg("job"),
+             py::arg("streamed"), py::arg("n_threads"), py::arg("level"));
+  module.def("tangent", either(tangent<double>, tangent<float>), py::arg("job"),
+             py::arg("n_threads"), py::arg("level"));
+  module.def("adjoint", either(adjoint<double>, adjoint<float>), py::arg("job"),
+             py::arg("n_threads"), py::arg("level"));
 }
 
 }  // namespace bindings

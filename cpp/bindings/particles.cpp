@@ -1,26 +1,33 @@
-// Takes the arrays of the particle filter apart.
+// Takes the jobs of the particle filter apart.
 #include "bindings.hpp"
 
 namespace bindings {
 namespace {
 
-py::tuple filter_particles(
-    const py::array_t<double>& states, const py::array_t<double>& log_weights,
-    const py::array_t<double>& observation, std::int64_t n_cycles, bool forecasts,
-    bool analyses, std::int64_t n_steps, double dt, double sigma, double rho,
-    double beta, const py::array_t<double>& noise_root,
-    const py::array_t<double>& whitening, const std::vector<int>& components,
-    const std::vector<int>& powers, double threshold, double bandwidth, double lost,
-    const py::array_t<double>& rescue_root, bool folded, std::uint32_t key_0,
-    std::uint32_t key_1, std::uint32_t first_stage, int n_threads,
-    const std::string& level) {
+// A root (3, 3) of a job, or null for none.
+const double* root_of(const Job& fields, const char* name) {
+  return field(fields, name).is_none() ? nullptr : read<double>(fields, name, 9);
+}
+
+py::tuple filter_particles(const Job& fields, int n_threads, const std::string& level) {
+  const auto states = array_of<double>(fields, "states");
   if (states.ndim() != 3 || states.shape(1) < 1 || states.shape(2) != 3)
     throw std::invalid_argument("states: not (n, n_particles, 3)");
-  if (n_cycles < 0 || n_steps < 0) throw std::invalid_argument("n_cycles, n_steps");
   const py::ssize_t n = states.shape(0), n_particles = states.shape(1);
   l63fast::ParticleFilter job{};
-  read_operator(components, powers, job);
-  const py::ssize_t dim = job.obs_dim, kept = analyses ? n_cycles : 0;
+  read_operator(fields, job);
+  job.forecasts = !field(fields, "n_steps").is_none();
+  if (job.forecasts) job.n_steps = value_of<std::int64_t>(fields, "n_steps");
+  if (job.n_steps < 0) throw std::invalid_argument("n_steps: below 0");
+  const py::ssize_t dim = job.obs_dim;
+  job.analyses = !field(fields, "observation").is_none();
+  job.n_cycles = 1;
+  if (job.analyses) {
+    const auto observation = array_of<double>(fields, "observation");
+    job.n_cycles = observation.shape(1);
+    job.observation = read(observation, n * job.n_cycles * dim);
+  }
+  const py::ssize_t kept = job.analyses ? job.n_cycles : 0;
   py::array_t<double> out_states({n, n_particles, py::ssize_t{3}});
   py::array_t<double> out_log_weights({n, n_particles});
   py::array_t<double> background({n, kept, py::ssize_t{3}});
@@ -32,24 +39,20 @@ py::tuple filter_particles(
   py::array_t<std::int8_t> status({n, kept});
   job.n_particles = n_particles;
   job.states = read(states, states.size());
-  job.log_weights = read(log_weights, n * n_particles);
-  job.n_cycles = n_cycles;
-  job.forecasts = forecasts;
-  job.analyses = analyses;
-  job.n_steps = n_steps;
-  job.dt = dt;
-  job.parameters = {sigma, rho, beta};
-  job.noise_root = noise_root.size() == 0 ? nullptr : read(noise_root, 9);
-  job.observation = read(observation, n * kept * dim);
-  job.whitening = read(whitening, dim * dim);
-  job.threshold = threshold;
-  job.bandwidth = bandwidth;
-  job.lost = lost;
-  job.rescue_root = rescue_root.size() == 0 ? nullptr : read(rescue_root, 9);
-  job.folded = folded;
-  job.key[0] = key_0;
-  job.key[1] = key_1;
-  job.first_stage = first_stage;
+  job.log_weights = read<double>(fields, "log_weights", n * n_particles);
+  job.dt = value_of<double>(fields, "dt");
+  job.parameters = parameters_of(fields);
+  job.noise_root = root_of(fields, "noise_root");
+  job.whitening = read<double>(fields, "whitening", dim * dim);
+  job.threshold = value_of<double>(fields, "threshold");
+  job.bandwidth = value_of<double>(fields, "bandwidth");
+  job.lost = value_of<double>(fields, "lost");
+  job.rescue_root = root_of(fields, "rescue_root");
+  job.folded = value_of<bool>(fields, "folded");
+  const auto key = value_of<std::array<std::uint32_t, 2>>(fields, "key");
+  job.key[0] = key[0];
+  job.key[1] = key[1];
+  job.first_stage = value_of<std::uint32_t>(fields, "first_stage");
   job.out_states = out_states.mutable_data();
   job.out_log_weights = out_log_weights.mutable_data();
   job.background = background.mutable_data();
@@ -70,16 +73,8 @@ py::tuple filter_particles(
 }  // namespace
 
 void define_particles(py::module_& module) {
-  module.def("filter_particles", &filter_particles, py::arg("states").noconvert(),
-             py::arg("log_weights").noconvert(), py::arg("observation").noconvert(),
-             py::arg("n_cycles"), py::arg("forecasts"), py::arg("analyses"),
-             py::arg("n_steps"), py::arg("dt"), py::arg("sigma"), py::arg("rho"),
-             py::arg("beta"), py::arg("noise_root").noconvert(),
-             py::arg("whitening").noconvert(), py::arg("components"), py::arg("powers"),
-             py::arg("threshold"), py::arg("bandwidth"), py::arg("lost"),
-             py::arg("rescue_root").noconvert(), py::arg("folded"), py::arg("key_0"),
-             py::arg("key_1"), py::arg("first_stage"), py::arg("n_threads"),
-             py::arg("level"));
+  module.def("filter_particles", &filter_particles, py::arg("job"),
+             py::arg("n_threads"), py::arg("level"));
 }
 
 }  // namespace bindings

@@ -148,11 +148,11 @@ void step(const GruWindow& job, const float* packed, std::int64_t t, std::int64_
 // One step back of M rows, as far as their gates: `gradient` (M, padded units), with
 // respect to the state after the step, becomes what passes the gates by.
 template <int M>
-void gates_back(const GruWindow& job, std::int64_t t, std::int64_t row,
-                float* gradient) {
+void gates_backward(const GruWindow& job, std::int64_t t, std::int64_t row,
+                    float* gradient) {
   const std::int64_t h = job.n_units, wide = padded(h);
   const float* const gates = job.gates + (t * job.n + row) * 4 * h;
-  float* const slopes = job.slopes + (t * job.n + row) * 4 * h;
+  float* const grad = job.preactivation_grad + (t * job.n + row) * 4 * h;
   const float* const state = state_before(job, t, row);
   for (int m = 0; m < M; ++m) {
     for (std::int64_t j = 0; j < h; j += w) {
@@ -160,21 +160,21 @@ void gates_back(const GruWindow& job, std::int64_t t, std::int64_t row,
       const Pack<float> old =
           state != nullptr ? load_some(state + m * h + j, h - j) : Pack<float>{};
       float* const later = gradient + m * wide + j;
-      const GateGradient slope = gradient_of(g, old, load_pack(later));
-      store_gates(slopes + 4 * h * m + j, h, h - j,
-                  {slope.reset, slope.update, slope.part, slope.input});
-      store_pack(later, slope.state);
+      const GateGradient before = gradient_of(g, old, load_pack(later));
+      store_gates(grad + 4 * h * m + j, h, h - j,
+                  {before.reset, before.update, before.part, before.input});
+      store_pack(later, before.state);
     }
   }
 }
 
-// Adds what M rows of slopes are times the weights of the state: `gradient` is then
-// with respect to the state before the step.
+// Adds what M rows of preactivation_grad are times the weights of the state: `gradient`
+// is then with respect to the state before the step.
 template <int M>
-void weights_back(const GruWindow& job, const float* packed, std::int64_t t,
-                  std::int64_t row, float* gradient) {
+void weights_backward(const GruWindow& job, const float* packed, std::int64_t t,
+                      std::int64_t row, float* gradient) {
   const std::int64_t h = job.n_units, wide = padded(h);
-  const float* const slopes = job.slopes + (t * job.n + row) * 4 * h;
+  const float* const grad = job.preactivation_grad + (t * job.n + row) * 4 * h;
   for (std::int64_t j = 0; j < wide; j += 2 * w) {
     Pack<float> first[M], second[M];
 #pragma GCC unroll 8
@@ -187,7 +187,7 @@ void weights_back(const GruWindow& job, const float* packed, std::int64_t t,
       const Pack<float> w1 = load_pack(packed + k * wide + j + w);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        const Pack<float> value = splat(slopes[4 * h * m + k]);
+        const Pack<float> value = splat(grad[4 * h * m + k]);
         first[m] = fma(value, w0, first[m]);
         second[m] = fma(value, w1, second[m]);
       }
@@ -206,8 +206,8 @@ void window(const GruWindow& job, const float* packed, std::int64_t row) {
 }
 
 template <int M>
-void window_back(const GruWindow& job, const float* packed, std::int64_t row,
-                 float* gradient) {
+void window_backward(const GruWindow& job, const float* packed, std::int64_t row,
+                     float* gradient) {
   const std::int64_t h = job.n_units, wide = padded(h);
   for (int m = 0; m < M; ++m) {
     for (std::int64_t j = 0; j < wide; ++j) {
@@ -215,8 +215,8 @@ void window_back(const GruWindow& job, const float* packed, std::int64_t row,
     }
   }
   for (std::int64_t t = job.n_steps - 1; t >= 0; --t) {
-    gates_back<M>(job, t, row, gradient);
-    if (t > 0) weights_back<M>(job, packed, t, row, gradient);
+    gates_backward<M>(job, t, row, gradient);
+    if (t > 0) weights_backward<M>(job, packed, t, row, gradient);
   }
 }
 
@@ -240,8 +240,8 @@ void gru(const GruWindow& job, std::int64_t begin, std::int64_t end, void* scrat
   for (; row < end && !is_set(cancel); ++row) window<1>(job, packed, row);
 }
 
-void gru_back(const GruWindow& job, std::int64_t begin, std::int64_t end, void* scratch,
-              const int* cancel) {
+void gru_backward(const GruWindow& job, std::int64_t begin, std::int64_t end,
+                  void* scratch, const int* cancel) {
   const std::int64_t h = job.n_units, wide = padded(h);
   float* const gradient = static_cast<float*>(scratch);
   float* const packed = gradient + rows * wide;
@@ -252,10 +252,10 @@ void gru_back(const GruWindow& job, std::int64_t begin, std::int64_t end, void* 
   }
   std::int64_t row = begin;
   for (; end - row >= rows && !is_set(cancel); row += rows) {
-    window_back<rows>(job, packed, row, gradient);
+    window_backward<rows>(job, packed, row, gradient);
   }
   for (; row < end && !is_set(cancel); ++row) {
-    window_back<1>(job, packed, row, gradient);
+    window_backward<1>(job, packed, row, gradient);
   }
 }
 

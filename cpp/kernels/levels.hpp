@@ -29,7 +29,7 @@ void filter_particles(const ParticleFilter&, std::int64_t, std::int64_t, void*,
                       const int*);
 std::int64_t particle_scratch(std::int64_t n_particles);
 void gru(const GruWindow&, std::int64_t, std::int64_t, void*, const int*);
-void gru_back(const GruWindow&, std::int64_t, std::int64_t, void*, const int*);
+void gru_backward(const GruWindow&, std::int64_t, std::int64_t, void*, const int*);
 std::int64_t gru_scratch(std::int64_t n_units, std::int64_t n_inputs);
 
 }  // namespace L63FAST_LEVEL

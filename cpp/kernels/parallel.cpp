@@ -240,9 +240,9 @@ void gru(const KernelTable& kernels, const GruWindow& job, int n_threads, Poll p
   over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru);
 }
 
-void gru_back(const KernelTable& kernels, const GruWindow& job, int n_threads,
-              Poll poll, void* poll_data) {
-  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru_back);
+void gru_backward(const KernelTable& kernels, const GruWindow& job, int n_threads,
+                  Poll poll, void* poll_data) {
+  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru_backward);
 }
 
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,

@@ -29,7 +29,7 @@ const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
     L63FAST_LEVEL::filter_particles,
     L63FAST_LEVEL::particle_scratch,
     L63FAST_LEVEL::gru,
-    L63FAST_LEVEL::gru_back,
+    L63FAST_LEVEL::gru_backward,
     L63FAST_LEVEL::gru_scratch,
 };
 

@@ -30,6 +30,7 @@ _HOMES: Final = {
     "Climatology": "lorenz63",
     "EnKF": "assimilation.ensemble",
     "EncoderFunction": "learning.inference",
+    "Experiment": "experiments.experiment",
     "ExtendedKalman": "assimilation.extended_kalman",
     "FourDVar": "assimilation.window",
     "L63Error": "errors",
@@ -51,6 +52,7 @@ _HOMES: Final = {
     "open_results": "experiments.results",
     "open_shards": "twin",
     "propagator": "lorenz63",
+    "report": "experiments.report",
     "run_cycles": "assimilation.cycling",
     "scores": "experiments.scoring",
     "simulate": "lorenz63",
@@ -88,6 +90,8 @@ if TYPE_CHECKING:
     from l63fast.assimilation.tuning import tune_b_scale
     from l63fast.assimilation.window import FourDVar
     from l63fast.errors import L63Error
+    from l63fast.experiments.experiment import Experiment
+    from l63fast.experiments.report import report
     from l63fast.experiments.results import open_results
     from l63fast.experiments.scoring import scores
     from l63fast.learning.data import AssimilationDataset

@@ -127,7 +127,7 @@ std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particle
   return out;
 }
 
-// Windows there and back: gates, states, slopes.
+// Windows there and back: gates, states, preactivation_grad.
 std::vector<float> remembered(const KernelTable& kernels, std::int64_t n,
                               std::int64_t n_steps, std::int64_t n_inputs,
                               std::int64_t n_units, int n_threads, l63fast::Poll poll) {
@@ -143,7 +143,7 @@ std::vector<float> remembered(const KernelTable& kernels, std::int64_t n,
              bias = numbers(3 * n_units);
   const auto state_weights = numbers(3 * n_units * n_units);
   std::vector<float> gates(static_cast<std::size_t>(4 * n_steps * n * n_units));
-  std::vector<float> states(gates.size() / 4), slopes(gates);
+  std::vector<float> states(gates.size() / 4), grad(gates);
   l63fast::GruWindow job{};
   job.n = n;
   job.n_steps = n_steps;
@@ -156,11 +156,11 @@ std::vector<float> remembered(const KernelTable& kernels, std::int64_t n,
   job.gates = gates.data();
   job.states = states.data();
   job.gradient = gradient.data();
-  job.slopes = slopes.data();
+  job.preactivation_grad = grad.data();
   l63fast::gru(kernels, job, n_threads, poll, nullptr);
-  l63fast::gru_back(kernels, job, n_threads, poll, nullptr);
+  l63fast::gru_backward(kernels, job, n_threads, poll, nullptr);
   gates.insert(gates.end(), states.begin(), states.end());
-  gates.insert(gates.end(), slopes.begin(), slopes.end());
+  gates.insert(gates.end(), grad.begin(), grad.end());
   return gates;
 }
 

@@ -129,7 +129,7 @@ struct GruWindow {
                                // state part; the way there writes, the way back reads
   float* states;               // (n_steps, n, n_units): after each step; likewise
   const float* gradient;       // (n, n_units): with respect to the last state
-  float* slopes;               // (n_steps, n, 4 n_units): with respect to r's, z's and
+  float* preactivation_grad;   // (n_steps, n, 4 n_units): with respect to r's, z's and
                                // the candidate's state part and its input part, all
                                // before the gate; written by the way back
 };
@@ -180,8 +180,8 @@ struct KernelTable {
   std::int64_t (*particle_scratch)(std::int64_t n_particles);
   void (*gru)(const GruWindow&, std::int64_t begin, std::int64_t end, void* scratch,
               const int* cancel);
-  void (*gru_back)(const GruWindow&, std::int64_t begin, std::int64_t end,
-                   void* scratch, const int* cancel);
+  void (*gru_backward)(const GruWindow&, std::int64_t begin, std::int64_t end,
+                       void* scratch, const int* cancel);
   // Bytes of scratch, aligned to 64, that one call of either needs.
   std::int64_t (*gru_scratch)(std::int64_t n_units, std::int64_t n_inputs);
 };
@@ -214,7 +214,7 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
 // All windows of the job, there or back. Throw std::bad_alloc likewise.
 void gru(const KernelTable& kernels, const GruWindow& job, int n_threads, Poll poll,
          void* poll_data);
-void gru_back(const KernelTable& kernels, const GruWindow& job, int n_threads,
-              Poll poll, void* poll_data);
+void gru_backward(const KernelTable& kernels, const GruWindow& job, int n_threads,
+                  Poll poll, void* poll_data);
 
 }  // namespace l63fast

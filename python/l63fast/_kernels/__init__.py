@@ -12,17 +12,28 @@ from typing import Final, Protocol
 import numpy as np
 
 from l63fast import _checks
-from l63fast._kernels.gru_weights import GruWeights
-from l63fast._kernels.particles import FilteredParticles, FilterJob
+from l63fast._kernels.jobs import (
+    AnalysisJob,
+    FilteredParticles,
+    FilterJob,
+    GruBackwardJob,
+    GruJob,
+    IntegrateJob,
+    TangentJob,
+)
 from l63fast.errors import BackendError, BackendWarning
 
 __all__ = [
     "BACKENDS",
+    "AnalysisJob",
     "BackendInfo",
     "FilterJob",
     "FilteredParticles",
-    "GruWeights",
+    "GruBackwardJob",
+    "GruJob",
+    "IntegrateJob",
     "Kernels",
+    "TangentJob",
     "backend_info",
     "load_kernels",
 ]
@@ -32,72 +43,24 @@ LEVEL_VARIABLE: Final = "L63FAST_INSTRUCTION_SET"
 
 
 class Kernels(Protocol):
-    """What every backend offers, with arrays already validated and contiguous."""
+    """What every backend offers; `jobs` says what each job holds."""
 
-    def integrate(
-        self,
-        initial: np.ndarray,
-        out: np.ndarray,
-        save_every: int,
-        dt: float,
-        parameters: tuple[float, float, float],
-        n_threads: int,
-    ) -> int:
-        """Fill `out` (n, n_saved, 3); return the number of diverged members."""
+    def integrate(self, job: IntegrateJob, n_threads: int) -> int:
+        """Fill the job's `out`; return the number of diverged members."""
 
-    def analyse(
-        self,
-        background: np.ndarray,
-        observation: np.ndarray,
-        b_matrices: np.ndarray,
-        r_matrices: np.ndarray,
-        components: tuple[int, ...],
-        powers: tuple[int, ...],
-        n_starts: int,
-        max_iter: int,
-        tol: float,
-        n_threads: int,
-    ) -> tuple[np.ndarray, ...]:
-        """Return state, status, n_iter, cost and residual of batched 3D-Var."""
+    def analyse(self, job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
+        """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
 
     def tangent(
-        self,
-        state: np.ndarray,
-        perturbation: np.ndarray,
-        n_steps: int,
-        dt: float,
-        parameters: tuple[float, float, float],
-        n_threads: int,
+        self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return state (n, 3) and perturbations (n, k, 3), number of diverged members.
+        """Return state and perturbations after n_steps, and how many diverged."""
 
-        At least one perturbation and one step; the state and the perturbations at the
-        start are given, those after n_steps steps returned.
-        """
+    def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
+        """Return gradients (n, k, 3) at the start, and how many diverged."""
 
-    def adjoint(
-        self,
-        state: np.ndarray,
-        gradient: np.ndarray,
-        n_steps: int,
-        dt: float,
-        parameters: tuple[float, float, float],
-        n_threads: int,
-    ) -> tuple[np.ndarray, int]:
-        """Return gradients (n, k, 3) at the start, and the number of diverged members.
-
-        At least one gradient and one step; the state at the start and the gradients
-        with respect to the state after n_steps steps are given.
-        """
-
-    def filter_particles(
-        self,
-        states: np.ndarray,
-        log_weights: np.ndarray,
-        job: FilterJob,
-        n_threads: int,
-    ) -> FilteredParticles:
-        """Return particles (n, n_particles, 3) after the job, and its analyses.
+    def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:
+        """Return the particles after the job, and its analyses.
 
         The backends agree in distribution, not in bits; C++ gives the same bits at
         every instruction set and from any number of threads.
@@ -110,34 +73,11 @@ class Kernels(Protocol):
         Numba, whose `gru` has the same bits but not the speed, says no.
         """
 
-    def gru(
-        self,
-        inputs: np.ndarray,
-        weights: GruWeights,
-        gates: np.ndarray,
-        states: np.ndarray,
-        n_threads: int,
-    ) -> None:
-        """Fill what a gated recurrent unit makes of windows (n, L, n_inputs), float32.
+    def gru(self, job: GruJob, n_threads: int) -> None:
+        """Fill the job's `gates` and `states`."""
 
-        `states` (L, n, n_units) after each step, from zero; `gates` (L, n, 4 n_units):
-        r, z, the candidate and its state part.
-        """
-
-    def gru_back(
-        self,
-        state_weights: np.ndarray,
-        gates: np.ndarray,
-        states: np.ndarray,
-        gradient: np.ndarray,
-        slopes: np.ndarray,
-        n_threads: int,
-    ) -> None:
-        """Fill `slopes` (L, n, 4 n_units) from the last state's gradient (n, n_units).
-
-        With respect to the pre-activations of r and z, the candidate's state part and
-        its input part. `gates` and `states` are what `gru` has filled.
-        """
+    def gru_backward(self, job: GruBackwardJob, n_threads: int) -> None:
+        """Fill the job's `preactivation_grad`."""
 
 
 @dataclass(frozen=True)

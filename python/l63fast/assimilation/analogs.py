@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -50,7 +51,12 @@ class WindowPosterior:
 
 
 def window_posterior(
-    evidence: Evidence, climate: Climate, *, library: int
+    evidence: Evidence,
+    climate: Climate,
+    *,
+    library: int,
+    known: WindowPosterior | None = None,
+    report: Callable[[WindowPosterior], None] | None = None,
 ) -> WindowPosterior:
     """Return means over the climate's states, weighted by the likelihood of a window.
 
@@ -65,14 +71,24 @@ def window_posterior(
     climate : Climate
     library : int
         States in the library.
+    known : WindowPosterior, optional
+        Of the first windows, as a stopped run has reported it: not computed again.
+    report : callable, optional
+        Is given what is known of the first windows, from time to time.
     """
     library = _checks.count("library", library, minimum=_SMALLEST)
     states, seen = _Library(evidence, climate, library), evidence.seen()
     n = len(seen)
     found = _Found(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
-    for start in range(0, n, _CHUNK):
+    done = 0 if known is None else len(known.mean) // _CHUNK * _CHUNK
+    if known is not None:
+        for values, before in zip(found, vars(known).values(), strict=True):
+            values[:done] = before[:done]
+    for start in range(done, n, _CHUNK):
         part = slice(start, start + _CHUNK)
         states.weigh_windows(seen[part], _Found(*(values[part] for values in found)))
+        if report is not None:
+            report(WindowPosterior(*(values[: start + _CHUNK] for values in found)))
     return WindowPosterior(*found)
 
 

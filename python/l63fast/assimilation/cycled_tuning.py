@@ -22,6 +22,7 @@ from l63fast.twin import TwinExperiment
 
 __all__ = [
     "INFLATIONS",
+    "INFLATION_LIMITS",
     "REGULARISATIONS",
     "tune_cycled",
     "tune_cycled_b_scale",
@@ -36,7 +37,7 @@ INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
     EnKF: tuple(float(factor) for factor in np.geomspace(1.0, 1.2, 8)),
     ExtendedKalman: tuple(float(factor) for factor in np.geomspace(1.0, 4.0, 9)),
 }
-_INFLATION_LIMITS: Final = (1.0, 10.0)
+INFLATION_LIMITS: Final = (1.0, 10.0)
 REGULARISATIONS: Final = tuple(float(value) for value in np.geomspace(0.25, 4.0, 9))
 
 
@@ -47,7 +48,7 @@ def tune_cycled(
     *,
     limits: tuple[float, float] = LIMITS,
     mirror_aware: bool | None = None,
-    measure: str = "rms",
+    measure: str = "rmse_a",
     n_cycles: int | None = None,
     burn_in: int = 0,
     initial: np.ndarray | None = None,
@@ -69,7 +70,7 @@ def tune_cycled(
         A log grid, extended up to the limits where the minimum is at its end.
     mirror_aware : bool, optional
         By default as the operator demands: True where it is mirror-blind.
-    measure : {"rms", "pool"}
+    measure : {"rmse_a", "rmse_pooled_a"}
     n_cycles, burn_in, initial, warm_up, imperfect_model
         As in `run_cycles`.
 
@@ -161,7 +162,7 @@ def tune_inflation(
     def inflated(inflation: float) -> EnKF | ExtendedKalman:
         return replace(scheme, inflation=inflation)
 
-    return tune_cycled(inflated, twin, values, limits=_INFLATION_LIMITS, **options)
+    return tune_cycled(inflated, twin, values, limits=INFLATION_LIMITS, **options)
 
 
 def tune_regularisation(

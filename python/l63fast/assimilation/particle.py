@@ -194,6 +194,8 @@ class ParticleFilter(FilterSettings):
         n_cycles = 1 if observation is None else observation.shape[1]
         n_stages = n_cycles * ((n_steps is not None) + (observation is not None))
         job = FilterJob(
+            states=np.ascontiguousarray(state.states),
+            log_weights=np.ascontiguousarray(state.log_weights),
             n_steps=n_steps,
             observation=observation,
             noise_root=noise_root,
@@ -211,10 +213,7 @@ class ParticleFilter(FilterSettings):
             parameters=self.parameters.as_tuple(),
         )
         done = load_kernels(self.backend).filter_particles(
-            np.ascontiguousarray(state.states),
-            np.ascontiguousarray(state.log_weights),
-            job,
-            _checks.threads("n_threads", self.n_threads),
+            job, _checks.threads("n_threads", self.n_threads)
         )
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later), done

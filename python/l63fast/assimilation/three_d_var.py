@@ -9,7 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast._kernels import load_kernels
+from l63fast._kernels import AnalysisJob, load_kernels
 from l63fast.assimilation.agreement import FromTwin
 from l63fast.assimilation.innovations import claimed_innovations
 from l63fast.assimilation.members import finite_members, forecast_members
@@ -83,7 +83,7 @@ def three_d_var(
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
     _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
-    state, status, n_iter, cost, residual = load_kernels(backend).analyse(
+    job = AnalysisJob(
         x_b.reshape(-1, 3),
         y.reshape(-1, m),
         B.reshape(-1, 3, 3),
@@ -93,7 +93,9 @@ def three_d_var(
         n_basins(operator) if several else 1,
         max_iter,
         tol,
-        _checks.threads("n_threads", n_threads),
+    )
+    state, status, n_iter, cost, residual = load_kernels(backend).analyse(
+        job, _checks.threads("n_threads", n_threads)
     )
     if status.size and status.max() == Status.NON_FINITE:
         _checks.finite("background", x_b)

@@ -13,11 +13,11 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
-from l63fast.verification import pool, rms
+from l63fast.verification import rmse, rmse_pooled
 
 __all__ = ["MEASURES", "SCALES", "Tuning", "tune", "tune_b_scale"]
 
-MEASURES: Final = {"rms": rms, "pool": pool}
+MEASURES: Final = {"rmse_a": rmse, "rmse_pooled_a": rmse_pooled}
 SCALES: Final = tuple(float(s) for s in np.geomspace(0.1, 10.0, 13))
 LIMITS: Final = (1e-6, 1e6)
 
@@ -114,7 +114,7 @@ def tune_b_scale(
     R: np.ndarray,
     scales: Any = SCALES,
     mirror_aware: bool = False,
-    measure: str = "rms",
+    measure: str = "rmse_a",
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> Tuning:
@@ -131,7 +131,7 @@ def tune_b_scale(
         A log grid, extended where the minimum is at its end.
     mirror_aware : bool
         Whether the mirror image of the truth counts as well.
-    measure : {"rms", "pool"}
+    measure : {"rmse_a", "rmse_pooled_a"}
         The score: time mean of the instantaneous rms, or rms of everything.
 
     Raises

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks
-from l63fast._kernels import load_kernels
+from l63fast._kernels import TangentJob, load_kernels
 from l63fast.assimilation.scheme import Status
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator
@@ -39,9 +39,8 @@ def carrier(
     def carry(
         state: np.ndarray, perturbations: np.ndarray, n_steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        later, carried, _ = kernels.tangent(
-            state, perturbations, n_steps, dt, parameters.as_tuple(), threads
-        )
+        job = TangentJob(state, perturbations, n_steps, dt, parameters.as_tuple())
+        later, carried, _ = kernels.tangent(job, threads)
         return later, carried
 
     return carry

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from l63fast import _checks
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
 from l63fast.cli.output import print_whole, say
+from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from l63fast.experiments.speed_cases import SpeedSizes
@@ -66,10 +68,17 @@ def benchmark(given: Given) -> None:
     from l63fast.experiments.speed_cases import SpeedSizes
     from l63fast.storage.paths import checked_target
 
+    _checks.real("--scale", given["scale"], above=0.0)
     if given["what"] == "encoders":
         _encoders(given)
         return
 
+    for name in ("result_dir", "analyse"):
+        if given[name] is not None:
+            raise ConfigurationError(
+                f"--{name}: expected with `l63fast benchmark encoders`, got "
+                f"{str(given[name])!r}"
+            )
     sizes = SpeedSizes.of_scale(given["scale"])
     save_dir, quiet = given["save_dir"], given["quiet"]
     checked_target(save_dir)  # refused before anything is measured
@@ -85,6 +94,12 @@ def _encoders(given: Given) -> None:
     save_dir = given.typed("save_dir") or Path("results/benchmark_encoders")
     quiet = given["quiet"]
     checked_target(save_dir)
+    program = given["analyse"]
+    if program is not None and not program.is_file():
+        raise ConfigurationError(
+            f"--analyse: expected the C++ program `analyse`, got {str(program)!r}, "
+            "which is no file"
+        )
     if given["dry_run"]:
         say(f"would measure and write {save_dir}", quiet=quiet)
         return
@@ -107,7 +122,7 @@ def _encoders(given: Given) -> None:
         f"{settings.model.upper()}-{settings.hidden}, window {settings.window}, "
         f"{settings.operator}, {one_sentence(where)}"
     )
-    rows = measure_encoder(encoder, sizes, given["analyse"])
+    rows = measure_encoder(encoder, sizes, program)
     write_encoder_speed(rows, title, where, save_dir)
     if not quiet:
         print_whole(encoder_table(rows, title))

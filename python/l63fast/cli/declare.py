@@ -121,6 +121,11 @@ class Given:
         name = targets.get(f"{table}.{field}")
         return name if name in self._typed else None
 
+    def flags(self, table: str) -> list[str]:
+        """Return the typed flags that set something in a table."""
+        typed = [option for option in self._options if option.name in self._typed]
+        return [o.name for o in typed if f"{o.target}.".startswith(f"{table}.")]
+
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the settings that were typed, as the tables of a TOML file."""
         tables: dict[str, dict[str, Any]] = {}

@@ -18,7 +18,6 @@ from l63fast.cli import (
     results,
     simulate,
     train,
-    tune,
 )
 from l63fast.cli.app import app
 from l63fast.cli.mistakes import UsageError, in_one_line
@@ -31,7 +30,7 @@ MISUSED: Final = 2
 INTERRUPTED: Final = 130
 COMMANDS: Final = (
     *(simulate.simulate, train.train, results.evaluate, results.visualize),
-    *(tune.tune, experiment.experiment, report.report, export.export),
+    *(experiment.experiment, report.report, export.export),
     *(benchmark.benchmark, doctor.doctor),
 )
 
@@ -63,8 +62,11 @@ def main(command: str | None = None) -> None:
         sys.exit(INTERRUPTED)
     except (ArgumentValueError, ArgumentTypeError) as error:
         _fail(error, MISUSED)
-    except (L63Error, OSError) as error:
+    except L63Error as error:
         _fail(error, FAILED)
+    except OSError as error:
+        known = error.filename is not None and error.strerror is not None
+        _fail(f"{error.filename}: {error.strerror}" if known else error, FAILED)
 
 
 def _fail(error: Exception | str, code: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from l63fast import _checks
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, command
@@ -38,6 +39,7 @@ def export(given: Given) -> None:
     Each file is read back and compared with the encoder. The hashes that are printed
     are what `load_encoder` and the C++ programs ask for. An old export is replaced.
     """
+    from l63fast.learning.card import FILES
     from l63fast.storage.paths import checked_target
 
     result: Path | None = given["result"]
@@ -47,13 +49,19 @@ def export(given: Given) -> None:
         )
     save_dir = given["save_dir"] or result.with_name(f"{result.name}_export")
     formats = [name.strip() for name in given["formats"].split(",")]
+    for name in formats:
+        _checks.choice("--formats", name, FILES)
     checked_target(save_dir)
     if given["dry_run"]:
         say(f"would write {', '.join(formats)} to {save_dir}", quiet=given["quiet"])
         return
-    from l63fast.experiments.exporting import export_model
+    from l63fast.learning.export import save_model
+    from l63fast.learning.loading import load_weights
+    from l63fast.storage import result_directory
 
-    card = export_model(result, save_dir, formats)
+    encoder, trained = load_weights(result)
+    with result_directory(save_dir, kind="model") as folder:
+        card = save_model(encoder, folder, trained["training"], formats=formats)
     for kind, file in card["files"].items():
         say(
             f"{kind:12s}{file['name']:18s}sha256 {file['sha256']}  "

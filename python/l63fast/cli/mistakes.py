@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any, Final, get_args
 
@@ -42,13 +43,21 @@ def _option(error: Any) -> Option | None:
 
 def _spaced(error: Any) -> tuple[str, str] | None:
     """Return the name of a list that was typed with spaces, and how to type it."""
-    if error.ctx is None or "unexpected extra argument" not in error.format_message():
+    if error.ctx is None:
+        return None
+    option, names = _option(error), []
+    if option is not None and option.positional:
+        names = list(get_args(option.kind))
+        if get_close_matches(_typed(option), names):
+            return None  # one of those, with a slip
+    elif "unexpected extra argument" not in error.format_message():
         return None
     lists = {o.name for o in OPTIONS.get(str(error.ctx.command.name), ()) if o.is_list}
     words = sys.argv[1:]
     for k, word in enumerate(words):
         name = word.replace("-", "_").removeprefix("__")
-        values = list(takewhile(lambda w: not w.startswith("-"), words[k + 1 :]))
+        rest = words[k + 1 :]
+        values = list(takewhile(lambda w: w[:1] != "-" and w not in names, rest))
         if word.startswith("--") and name in lists and len(values) > 1:
             return name, f"{','.join(values)}, got {' '.join(values)!r}"
     return None
@@ -71,10 +80,23 @@ def _typed(option: Option) -> str:
     """Return the value that was typed last for an option, as it was typed."""
     words = sys.argv[1:]
     if option.positional:
-        return next((w for w in words[1:] if not w.startswith("-")), "")
+        return next(iter(_free(words[1:])), "")
     found = ""
     for k, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag.replace("-", "_") == f"__{option.name}":
             found = value if equals else "".join(words[k + 1 : k + 2])
+    return found
+
+
+def _free(words: list[str]) -> list[str]:
+    """Return the words of a command that are neither flags nor their values."""
+    switches = {o.name for some in OPTIONS.values() for o in some if o.kind is bool}
+    found, taken = [], False
+    for word in words:
+        is_flag = word.startswith("-")
+        if not (taken or is_flag):
+            found.append(word)
+        name = word.replace("-", "_").removeprefix("__")
+        taken = is_flag and "=" not in word and name not in switches
     return found

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from l63fast.assimilation.backgrounds import KINDS
 from l63fast.cli.declare import Option, choices
+from l63fast.experiments.protocols import Windows
 from l63fast.learning.settings import (
     DEVICES,
     ENCODER_NAMES,
@@ -28,12 +29,14 @@ __all__ = [
     "RUN",
     "SIZES",
     "TRAINING",
+    "WINDOWS",
     "data_folder",
     "of_preset",
     "seed",
 ]
 
 _TWIN: Final = TwinSettings()
+_WINDOWS: Final = Windows()
 _ENCODER: Final = EncoderSettings()
 _TRAIN: Final = TrainSettings()
 
@@ -48,7 +51,7 @@ def _data(
 
 def _model(name: str, kind: Any, help: str, **how: Any) -> Option:
     default = getattr(_ENCODER, name)
-    return Option(name, kind, help, default, f"model.{name}", panel="Encoder", **how)
+    return Option(name, kind, help, default, f"method.{name}", panel="Encoder", **how)
 
 
 def _training(name: str, kind: Any, help: str, **how: Any) -> Option:
@@ -92,23 +95,30 @@ BACKGROUND: Final = Option(
     "background",
     choices(KINDS),
     "What the encoder and 3D-Var correct.",
-    "forecast",
-    "background.kind",
-    panel="Encoder",
+    _WINDOWS.background,
+    "windows.background",
+    panel="Windows",
+)
+WINDOW: Final = Option(
+    "window",
+    int,
+    "Observations that each window holds.",
+    _WINDOWS.window,
+    "windows.window",
+    minimum=1,
+    panel="Windows",
 )
 
 MODEL: Final = (
     _model("model", choices(ENCODER_NAMES), "How the window of observations is read."),
-    _model("window", int, "Observations that the encoder sees.", minimum=1),
     _model("hidden", int, "Width of the encoder.", minimum=1),
     _model("n_iterations", int, "Iterations K of its fixed point.", minimum=1),
     _model(
         "iteration",
         choices(ITERATIONS),
-        "What they start from: the background and the increment so far, or (legacy) "
-        "the last analysis in its place, which counts the observations K times.",
+        "What iterations start from: the background and the increment so far, or "
+        "(legacy) the last analysis in its place, which counts observations K times.",
     ),
-    BACKGROUND,
 )
 
 TRAINING: Final = (
@@ -141,7 +151,8 @@ RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
 RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
 
 
-ALL: Final = (*DATA, *MODEL, *TRAINING)
+WINDOWS: Final = (WINDOW, BACKGROUND)
+ALL: Final = (*DATA, *WINDOWS, *MODEL, *TRAINING)
 
 
 def of_preset(options: Iterable[Option]) -> tuple[Option, ...]:

@@ -36,11 +36,11 @@ def task_progress(
 
     if quiet or not is_live():
         lines = _Lines(n_tasks, quiet)
-        yield Progress(lines.note, lines.expect)
+        yield Progress(lines.note, lines.expect, lines.say)
         return
     with _live_progress() as live:
         bar = _Bar(live, live.add_task(unit, total=n_tasks, ready=None))
-        yield Progress(bar.note, bar.expect)
+        yield Progress(bar.note, bar.expect, bar.say)
 
 
 class _Lines:
@@ -49,6 +49,9 @@ class _Lines:
         self.quiet = quiet
         self.done = 0
         self.left = ""
+
+    def say(self, name: str, line: str) -> None:
+        say(f"        {name:12s} {line}", quiet=self.quiet)
 
     def expect(self, seconds: float) -> None:
         self.left = f"; about {duration(seconds)} left" if seconds else ""
@@ -65,6 +68,9 @@ class _Bar:
     def __init__(self, live: Any, task: Any) -> None:
         self.live = live
         self.task = task
+
+    def say(self, name: str, line: str) -> None:
+        self.live.update(self.task, description=f"{name}: {line}")
 
     def expect(self, seconds: float) -> None:
         self.live.update(self.task, ready=time.monotonic() + seconds)

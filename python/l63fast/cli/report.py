@@ -36,7 +36,7 @@ def report(given: Given) -> None:
     """
     if given["results"] is None:
         raise ConfigurationError(
-            "results: expected the folder of an experiment, such as results/quick"
+            "RESULTS: expected the folder of an experiment, such as results/quick"
         )
     if not _written(given["results"], {}, quiet=given["quiet"]):
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from l63fast.cli import options
 from l63fast.cli.app import app
@@ -11,7 +11,10 @@ from l63fast.cli.declare import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
 
-__all__ = ["evaluate", "visualize"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["evaluate", "show_scores", "visualize"]
 
 _RESULT_DIR = Option("result_dir", Path, "Folder of a result of training.")
 
@@ -38,16 +41,21 @@ def evaluate(given: Given) -> None:
 
     Nothing is written. On its own data the stored scores must come out again.
     """
-    from l63fast.experiments.again import evaluate_again
+    from l63fast.experiments.reevaluate import reevaluate
 
-    metrics, verdict = evaluate_again(
+    board, verdict = reevaluate(
         _result_dir(given), data=given["data"], split=given["split"]
     )
     if not given["quiet"]:
-        from l63fast.experiments.evaluation import metrics_table
+        show_scores(board, verdict)
 
-        print_whole(metrics_table(metrics))
-        say(verdict)
+
+def show_scores(board: pd.DataFrame, verdict: str) -> None:
+    """Print scores as a table, and a sentence below it."""
+    from l63fast.experiments.tables import small_table
+
+    print_whole(small_table(board))
+    say(verdict)
 
 
 @command(app, (_RESULT_DIR, options.QUIET))

@@ -3,66 +3,139 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from l63fast.cli.declare import Given
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.protocols import PROTOCOLS
+from l63fast.experiments.settings import AXES
+from l63fast.experiments.settings_file import (
+    build,
+    merged,
+    read_tables,
+    refuse_unknown_tables,
+)
+from l63fast.twin import TwinSettings
 
-if TYPE_CHECKING:
-    from l63fast.experiments.config import CellSettings
-    from l63fast.twin import TwinSettings
-
-__all__ = ["cell_settings", "data_settings", "default_data", "given_tables", "resolved"]
+__all__ = [
+    "data_settings",
+    "default_data",
+    "file_tables",
+    "given_tables",
+    "refuse_other_protocol",
+    "resolved",
+]
 
 T = TypeVar("T")
 Tables = dict[str, Any]
 
 COMMAND_LINE: Final = "command line"
-_PLACE: Final = re.compile(rf"{COMMAND_LINE}: \[?(\w+)[\]. ]+(\w+)(?:\.\d+)?: ")
+_PLACE: Final = re.compile(rf"{COMMAND_LINE}: ([\w.-]+): ")
+_BESIDE: Final = re.compile(r"(\w+) = ")  # a setting that another must agree with
 
 
-def given_tables(given: Given, over: Mapping[str, Any] | None = None) -> Tables:
-    """Return what file and flags say, without defaults; `over` adds to the flags."""
-    from l63fast.experiments.config import merged
-
-    tables = merged(merged(_file(given), given.tables()), over or {})
+def given_tables(given: Given) -> Tables:
+    """Return what file and flags say, without defaults."""
+    tables = merged(file_tables(given), given.tables())
     return merged(tables, _sizes(given, tables.get("data", {})))
 
 
-def resolved(given: Given, tables: Tables, make: Callable[[Tables, str], T]) -> T:
+def file_tables(given: Given) -> Tables:
+    """Return what the file of `--config` says, nothing where there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be read, or has a key outside of its tables.
+    """
+    config = given["config"]
+    tables = {} if config is None else read_tables(config)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(
+                f"{config}: {name}: expected a table [{name}], got {table!r}"
+            )
+    return tables
+
+
+def refuse_other_protocol(given: Given, holder: str, tables: Tables) -> None:
+    """Refuse flags of windows where the settings that they change are in cycles.
+
+    And the reverse. Tables with both, or none, are refused where they are read.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the flag.
+    """
+    of = [name for name in PROTOCOLS if name in tables]
+    for other in (name for name in PROTOCOLS if [name] != of and len(of) == 1):
+        for flag in given.flags(other):
+            raise ConfigurationError(
+                f"--{flag}: expected with {other}, got {holder}, which is in {of[0]}"
+            )
+
+
+def resolved(
+    given: Given,
+    tables: Tables,
+    make: Callable[[Tables, str], T],
+    source: str = "",
+) -> T:
     """Return the settings that `make` makes of tables.
+
+    A source says where values are from that were not typed: by default the file.
 
     Raises
     ------
     ConfigurationError
         Naming the flag, if the value at fault was typed, otherwise the file and key.
     """
+    source = source or str(given["config"] or "settings")
     try:
         return make(tables, COMMAND_LINE)
     except ConfigurationError as error:
         place = _PLACE.match(str(error))
-        flag = given.flag(place[1], place[2]) if place else None
-        if place is None or flag is None:
-            return make(tables, str(given["config"] or "settings"))
-        raise ConfigurationError(f"--{flag}: {str(error)[place.end() :]}") from None
+        if place is None:
+            return make(tables, source)
+        said = str(error)[place.end() :]
+        table, field = _setting(place.group(1))
+        flag = _flag(given, table, field)
+        if flag is not None:
+            raise ConfigurationError(f"--{flag}: {said}") from None
+        for beside in _BESIDE.findall(said):
+            flag = _flag(given, "data", beside)
+            if flag is not None:
+                raise ConfigurationError(f"--{flag}: {field}: {said}") from None
+        return make(tables, source)
 
 
-def cell_settings(given: Given, tables: Tables) -> CellSettings:
-    """Return the settings of a cell."""
-    from l63fast.experiments.config import cell_from_tables
+def _setting(place: str) -> tuple[str, str]:
+    """Return table and field of a place such as "methods.gru.training.epochs"."""
+    parts = ["", *(part for part in place.split(".") if not part.isdecimal())]
+    table = parts[-2]
+    if parts[1] == "methods" and table != "training":
+        table = "method"
+    return table, parts[-1]
 
-    return resolved(given, tables, lambda t, source: cell_from_tables(t, source=source))
+
+def _flag(given: Given, table: str, field: str) -> str | None:
+    """Return the typed flag that set a field, or an axis that it is varied along."""
+    for axis, (places, _) in AXES.items():
+        varied = given.flag("vary", axis)
+        if varied and f"{table}.{field}" in places:
+            return varied
+    return given.flag(table, field)
 
 
 def data_settings(given: Given, tables: Tables) -> TwinSettings:
-    """Return the settings of a twin experiment; other tables are checked, not used."""
-    from l63fast.experiments.config import sections_from_tables
+    """Return the settings of a twin experiment, which are in the table [data]."""
 
     def make(tables: Tables, source: str) -> TwinSettings:
-        data: TwinSettings = sections_from_tables(tables, source=source)["data"]
-        return data
+        refuse_unknown_tables(tables, ("data",), source)
+        return build(TwinSettings, tables.get("data", {}), source=source, key="data")
 
     return resolved(given, tables, make)
 
@@ -70,12 +143,6 @@ def data_settings(given: Given, tables: Tables) -> TwinSettings:
 def default_data(operator: str) -> Path:
     """Return where the data of an operator are unless `--data` says otherwise."""
     return Path("data") / operator
-
-
-def _file(given: Given) -> Tables:
-    from l63fast.experiments.settings_file import read_tables
-
-    return {} if given["config"] is None else read_tables(given["config"])
 
 
 def _sizes(given: Given, data: Any) -> Tables:

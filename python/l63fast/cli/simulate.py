@@ -57,6 +57,7 @@ def simulate(given: Given) -> None:
 def _twin(given: Given) -> None:
     from l63fast.experiments.describe import describe_data
     from l63fast.experiments.settings_file import dump_tables, to_table
+    from l63fast.storage.paths import checked_target
 
     for option in (*WHERE, options.RESUME):
         if given.typed(option.name) is not None:
@@ -66,6 +67,7 @@ def _twin(given: Given) -> None:
         print(dump_tables({"data": to_table(settings)}), end="")
         return
     folder = given["data"] or default_data(settings.operator)
+    checked_target(folder)  # refused before anything is simulated
     say(describe_data(settings), quiet=given["quiet"])
     if given["dry_run"]:
         say(f"would write {folder}", quiet=given["quiet"])
@@ -81,6 +83,7 @@ def _twin(given: Given) -> None:
 def _shards(given: Given) -> None:
     from l63fast.experiments.describe import describe_ensemble
     from l63fast.experiments.settings_file import dump_tables, to_table
+    from l63fast.storage.paths import checked_target
 
     settings = _shard_settings(given)
     if given["print_config"]:
@@ -88,6 +91,7 @@ def _shards(given: Given) -> None:
         return
     operator, quiet = settings.data.operator, given["quiet"]
     folder = given["data"] or default_data(f"{operator}-shards")
+    checked_target(folder)
     n_workers, scheduler = where(given, settings.n_shards)
     say(describe_ensemble(settings.data), quiet=quiet)
     place = describe_where(n_workers, scheduler)

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 from l63fast.cli import options
 from l63fast.cli.app import app
 from l63fast.cli.declare import Given, Option, choices, command
-from l63fast.cli.output import epoch_listener, print_whole, say
-from l63fast.cli.recipe import train_recipe
-from l63fast.cli.settings import cell_settings, default_data, given_tables
-from l63fast.experiments.presets import RECIPES
+from l63fast.cli.output import epoch_listener, say
+from l63fast.cli.results import show_scores
+from l63fast.cli.settings import (
+    default_data,
+    file_tables,
+    given_tables,
+    refuse_other_protocol,
+    resolved,
+)
+from l63fast.errors import ConfigurationError
+from l63fast.experiments.methods import TrainedEncoder
+from l63fast.experiments.presets import RECIPES, preset_tables
+from l63fast.experiments.settings_file import dump_tables, merged, to_table
 
 if TYPE_CHECKING:
-    from l63fast.experiments.config import CellSettings
+    from l63fast.experiments.settings import Cell
 
 __all__ = ["train"]
 
@@ -31,8 +40,6 @@ _DATA_SEED = Option(
     minimum=0,
     panel="Data",
 )
-
-
 _RECIPE = Option(
     "recipe",
     choices(RECIPES),
@@ -40,6 +47,8 @@ _RECIPE = Option(
     "in its cycle; by default on the data of sakov2012.",
     panel="Encoder",
 )
+# What a recipe decides.
+_OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config")
 
 
 @command(
@@ -47,8 +56,12 @@ _RECIPE = Option(
     (
         *options.DATA,
         _DATA_SEED,
-        options.data_folder("Folder of the data; data/<obs_mode> by default."),
+        options.data_folder(
+            "Folder of the data; by default data/<obs_mode>, and in cycles "
+            "data/cycled_<obs_mode>_s<sigma>_i<steps_per_cycle>."
+        ),
         _RECIPE,
+        *options.WINDOWS,
         *options.MODEL,
         *options.TRAINING,
         options.seed("Seed of weights and sample order.", target="training.seed"),
@@ -66,86 +79,130 @@ def train(given: Given) -> None:
     options that contradict what is there are refused. An old result in the folder is
     replaced as a whole when the new one is complete.
     """
-    if given["recipe"] is not None:
-        train_recipe(given)
-        return
-    from l63fast.experiments.config import cell_to_toml
     from l63fast.storage.paths import checked_target
 
-    settings, data, found = _resolved(given)
+    cell, data, found = _resolved(given)
     if given["print_config"]:
-        print(cell_to_toml(settings), end="")
+        print(dump_tables(cell.to_tables()), end="")
         return
-    model = settings.model
-    save_dir = given["save_dir"] or Path("results") / f"{model.model}_{model.operator}"
+    method: Any = cell.method
+    name = given["recipe"] or f"{method.model}_{cell.data.operator}"
+    save_dir = given["save_dir"] or Path("results") / name
     checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
-    say(
-        f"data in     {data} ({'found' if found else 'not there: made now'})",
-        quiet=quiet,
-    )
+    for line in _lines(cell, data, save_dir, found=found):
+        say(line, quiet=quiet)
     if given["dry_run"]:
-        _dry_run(settings, save_dir, quiet=quiet)
+        there = "replace" if save_dir.exists() else "write"
+        say(f"would train and {there} {save_dir}", quiet=quiet)
         return
     if not found:
         from l63fast.experiments.data import make_data
 
-        make_data(settings.data, data)
-    metrics = _train(settings, data, save_dir, given)
-    _show(metrics, settings, save_dir, quiet=quiet)
+        make_data(cell.data, data)
+    _train(cell, data, save_dir, given)
+    if not quiet:
+        from l63fast.experiments.reevaluate import reevaluate, verdict_on_3dvar
+
+        board, _ = reevaluate(save_dir)
+        show_scores(board, verdict_on_3dvar(board))
+        say(f"written to {save_dir}")
+        say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")
 
 
-def _resolved(given: Given) -> tuple[CellSettings, Path, bool]:
-    """Return the settings, the data folder, and whether the data are there."""
-    from l63fast.experiments.config import merged
+def _resolved(given: Given) -> tuple[Cell, Path, bool]:
+    """Return the cell, the data folder, and whether the data are there."""
     from l63fast.experiments.data import find_data, refuse_other_settings
-    from l63fast.experiments.settings_file import to_table
+    from l63fast.experiments.settings import Cell
 
-    tables = given_tables(given)
-    settings = cell_settings(given, tables)
-    data = given["data"] or default_data(settings.data.operator)
+    tables = _tables(given)
+
+    def make(tables: dict[str, Any], source: str) -> Cell:
+        return Cell.from_tables(tables, source=source)
+
+    cell = resolved(given, tables, make)
+    name = cell.data.operator
+    if cell.protocol.name == "cycles":
+        name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
+    data = given["data"] or default_data(name)
     twin = find_data(data)
     if twin is None:
-        return settings, data, False
+        return cell, data, False
+    if cell.protocol.name == "cycles":
+        refuse_other_settings(twin, to_table(cell.data), data)
+        return cell, data, True
     refuse_other_settings(twin, tables.get("data", {}), data)
     tables = merged(tables, {"data": to_table(twin.settings)})
-    return cell_settings(given, tables), data, True
+    return resolved(given, tables, make, str(data)), data, True
 
 
-def _dry_run(settings: CellSettings, save_dir: Path, *, quiet: bool) -> None:
-    from l63fast.experiments.describe import describe_cell, describe_data
+def _tables(given: Given) -> dict[str, Any]:
+    """Return the tables of a cell: of the recipe or of windows, the file, the flags."""
+    tables = given_tables(given)
+    training = tables.pop("training", None)
+    if training is not None:
+        tables = merged(tables, {"method": {"training": training}})
+    recipe = given["recipe"]
+    below: dict[str, Any] = {"method": {"scheme": TrainedEncoder.scheme}}
+    if recipe is not None:
+        for name in _OF_CYCLES:
+            if given.typed(name) is not None:
+                raise ConfigurationError(
+                    f"--{name}: expected none with --recipe, which decides it, got "
+                    f"{str(given[name])!r}"
+                )
+        preset = preset_tables("encoders")
+        below = {name: preset[name] for name in ("data", "cycles")}
+        below["method"] = preset["methods"][RECIPES[recipe]]
+    else:
+        refuse_other_protocol(given, str(given["config"]), file_tables(given))
+        below |= {} if "cycles" in tables else {"windows": {}}
+    tables = merged(below, tables)
+    scheme = tables["method"]["scheme"]
+    if scheme != TrainedEncoder.scheme:
+        raise ConfigurationError(
+            f"{given['config']}: method.scheme: expected "
+            f"{TrainedEncoder.scheme!r}, got {scheme!r}"
+        )
+    if tables.get("cell", {}).get("tune_only") is True:
+        raise ConfigurationError(
+            f"{given['config']}: cell.tune_only: expected false, as an encoder has no "
+            "number to tune, got true"
+        )
+    key = tables["method"].get("model", TrainedEncoder.model)
+    return merged({"cell": {"key": key}}, tables)
 
-    there = "replace" if save_dir.exists() else "write"
-    for line in (
-        f"data        {describe_data(settings.data)}",
-        *describe_cell(settings),
-        f"would train and {there} {save_dir}",
-    ):
-        say(line, quiet=quiet)
+
+def _lines(cell: Cell, data: Path, save_dir: Path, *, found: bool) -> list[str]:
+    from l63fast.experiments.describe import describe_data
+
+    method: Any = cell.method
+    return [
+        f"data in     {data} ({'found' if found else 'not there: made now'})",
+        f"data        {describe_data(cell.data)}",
+        cell.protocol.describe(),
+        *method.describe(cell.protocol),
+        f"result in   {save_dir}",
+    ]
 
 
-def _train(
-    settings: CellSettings, data: Path, save_dir: Path, given: Given
-) -> dict[str, Any]:
+def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
+    from l63fast.experiments.run_cell import run_cell
+    from l63fast.storage.paths import PARTIAL, checked_target, sibling
+
+    if given["resume"] and not sibling(checked_target(save_dir), PARTIAL).exists():
+        say("there is no stopped run: starting anew", quiet=given["quiet"])
     with epoch_listener(quiet=given["quiet"]) as listener:
-        from l63fast.experiments.cell import run_cell
-
         try:
-            return run_cell(
-                settings, data, save_dir, resume=given["resume"], listener=listener
+            run_cell(
+                cell,
+                data,
+                save_dir,
+                resume=given["resume"],
+                keep_states=True,
+                say=listener.say,
+                epoch=listener.epoch,
             )
         except KeyboardInterrupt:
             say("stopped; the same command with --resume goes on from the last epoch")
             raise
-
-
-def _show(
-    metrics: dict[str, Any], settings: CellSettings, save_dir: Path, *, quiet: bool
-) -> None:
-    from l63fast.experiments.evaluation import metrics_table
-
-    if quiet:
-        return
-    print_whole(metrics_table(metrics))
-    say(f"written to {save_dir}")
-    say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")

@@ -9,7 +9,7 @@ from l63fast.cli.declare import Given, Option
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from l63fast.experiments.executors import Scheduler
+    from l63fast.experiments.tasks import Scheduler
 
 __all__ = ["WHERE", "describe_where", "where"]
 
@@ -54,7 +54,8 @@ def where(given: Given, n_tasks: int) -> tuple[int, Scheduler | None]:
     ConfigurationError
         If both are asked for: a cluster has the workers that it has.
     """
-    from l63fast.experiments.executors import Scheduler, default_workers
+    from l63fast.experiments.executors import default_workers
+    from l63fast.experiments.tasks import Scheduler
 
     address, file = given["scheduler"], given["scheduler_file"]
     if address is None and file is None:

@@ -37,22 +37,27 @@ def make_data(settings: TwinSettings, path: str | Path) -> TwinExperiment:
     return twin
 
 
-def open_or_make(settings: TwinSettings, path: Path) -> TwinExperiment:
+def open_or_make(
+    settings: TwinSettings, path: Path, *, overwrite: bool = False
+) -> TwinExperiment:
     """Return the data of these settings in a folder of ours, simulated if need be.
 
     Raises
     ------
     ConfigurationError
-        If it holds data of other settings, which results may be of.
+        If it holds data of other settings, which results may be of, and they are not
+        to be replaced.
     """
     if not (path / MANIFEST).exists():
         return make_data(settings, path)
     twin = TwinExperiment.load(path)
     found = differences(to_table(twin.settings), to_table(settings))
+    if found and overwrite:
+        return make_data(settings, path)
     if found:
         raise ConfigurationError(
             f"{path}: holds data of other settings ({', '.join(found)}): give this "
-            "experiment another --name or --results, or remove the folder"
+            "experiment another --name or --results, or replace them with --overwrite"
         )
     return twin
 

@@ -6,23 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from l63fast.experiments.config import CellSettings
+from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 __all__ = [
     "counted",
     "decimals",
-    "describe_cell",
     "describe_data",
     "describe_ensemble",
     "describe_epoch",
-    "describe_optimum",
     "describe_outcome",
     "microseconds",
     "observed",
     "shown_change",
-    "shown_measure",
 ]
 
 
@@ -34,11 +31,6 @@ def counted(n: int, one: str, several: str = "") -> str:
 def observed(operator: str) -> str:
     """Return what an operator observes, such as "x, y" or "x²"."""
     return ", ".join(ObservationOperator(operator).labels)
-
-
-def shown_measure(measure: str) -> str:
-    """Return a measure as tables and figures call it, such as "mirror-aware rms"."""
-    return measure.replace("mirror_", "mirror-aware ")
 
 
 def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
@@ -66,21 +58,6 @@ def _trajectories(data: TwinSettings, what: str | None = None) -> str:
     )
 
 
-def describe_cell(settings: CellSettings) -> list[str]:
-    """Return the lines that say how an encoder will be trained."""
-    model, training = settings.model, settings.training
-    return [
-        f"background  {settings.background.kind}",
-        f"model       {model.model}, {model.hidden} hidden, window of {model.window} "
-        f"observations, {model.n_iterations} iteration"
-        f"{'s' if model.n_iterations > 1 else ''}"
-        f"{' (legacy)' if model.iteration == 'legacy' else ''}",
-        f"training    loss {training.loss}, at most {training.epochs} epochs, batch "
-        f"{training.batch_size}, learning rate {training.learning_rate:g}, seed "
-        f"{training.seed}",
-    ]
-
-
 def describe_epoch(row: Mapping[str, Any], n_epochs: int) -> str:
     """Return one line about an epoch."""
     return (
@@ -90,34 +67,25 @@ def describe_epoch(row: Mapping[str, Any], n_epochs: int) -> str:
 
 
 def describe_outcome(metrics: Mapping[str, Any]) -> str:
-    """Return one line about the score that decides, beside that of tuned 3D-Var."""
-    measure = metrics["headline"]
-    ours, theirs = (
-        float(metrics["scores"][name][measure]) for name in ("analysis", "3D-Var")
-    )
-    change = 100.0 * (ours / theirs - 1.0)
-    n = decimals(ours)
-    scores = f"{ours:.{n}f}, 3D-Var {theirs:.{n}f}"
-    return f"{shown_measure(measure)} {scores} ({shown_change(change)})"
+    """Return one line about a finished cell: its score, or what was tuned."""
+    measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]
+    name, said = measure.shown(blind), [metrics["label"]]
+    if "scores" in metrics:
+        value = float(
+            metrics["scores"][f"mirror_{measure.kind}" if blind else measure.kind]
+        )
+        found = f"{measure.value(value):.4g}" if math.isfinite(value) else "diverged"
+    else:
+        tuning, parameter = metrics["tuning"], metrics["parameter"]
+        end = "" if tuning["is_bracketed"] else " (at the end of what was tried)"
+        said.append(f"{parameter['name']} {float(parameter['value']):.4g}{end}")
+        found = f"{measure.value(float(tuning['score'])):.4g}"
+    return f"{', '.join(said)}: {name} {found}"
 
 
 def shown_change(percent: float) -> str:
     """Return a change: "+23 %", and with a decimal where it is less than 10 %."""
     return f"{percent:+z.{0 if abs(percent) >= 10.0 else 1}f} %"
-
-
-def describe_optimum(metrics: Mapping[str, Any]) -> str:
-    """Return one line about the score of the optimum."""
-    mean, folded = (metrics["scores"][name] for name in ("mean", "folded"))
-    low, median, _ = metrics["effective_size"]
-    pool, mirrored = float(mean["pool"]), ""
-    if ObservationOperator(metrics["operator"]).is_mirror_blind:
-        aware = float(folded["mirror_pool"])
-        mirrored = f", mirror-aware {aware:.{decimals(aware)}f}"
-    return (
-        f"pool {pool:.{decimals(pool)}f}{mirrored}; effective size {median:.0f}, "
-        f"5 % of the windows below {low:.0f}"
-    )
 
 
 def microseconds(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from l63fast import plotting
 from l63fast.experiments.describe import microseconds
-from l63fast.experiments.result import versions, write_text
+from l63fast.experiments.results import versions, write_text
 from l63fast.learning.encoder_speed import EAGER, EncoderTimes
 from l63fast.storage import result_directory, write_json
 

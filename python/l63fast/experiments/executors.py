@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.tasks import Pool, Say, Scheduler
 
-__all__ = ["InProcess", "Pool", "Scheduler", "default_workers", "executor"]
+__all__ = ["InProcess", "default_workers", "executor"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Scheduler:
-    """A dask scheduler that runs already.
-
-    Attributes
-    ----------
-    address : str or None
-        Such as tls://host:8786.
-    file : Path or None
-        The scheduler file that holds the address, instead of the address.
-    insecure : bool
-        Allow another machine without TLS: whoever reaches such a scheduler can run
-        programs as its user.
-    """
-
-    address: str | None = None
-    file: Path | None = None
-    insecure: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.address is None) == (self.file is None):
-            raise ConfigurationError(
-                "scheduler: expected an address or a scheduler file, one of the two"
-            )
-
-
-class Pool(Executor):
-    """An executor that knows how many tasks it runs at once."""
-
-    @property
-    @abstractmethod
-    def n_workers(self) -> int:
-        """Tasks that run at once, as things stand."""
 
 
 class InProcess(Pool):
@@ -62,6 +25,10 @@ class InProcess(Pool):
     def n_workers(self) -> int:
         """One."""
         return 1
+
+    def hearing(self, say: Say) -> Say:
+        """Return `say` itself."""
+        return say
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs

@@ -8,9 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import plotting
+from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import observed
-from l63fast.experiments.result import Result
-from l63fast.lorenz63 import simulate
+from l63fast.experiments.report.trajectories import between
+from l63fast.experiments.results import Result
+from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator
 from l63fast.storage import update_directory
 from l63fast.verification import instantaneous_rms
@@ -32,18 +34,28 @@ class _Scene:
         self.times = estimates["time"].to_numpy()
         self.truth = estimates["truth"].to_numpy()
         self.observations = estimates["observations"].to_numpy()
-        self.methods = {
-            "background": estimates["background"].to_numpy(),
-            "3D-Var": estimates["three_d_var"].to_numpy(),
-            result.settings.model.model.upper(): estimates["analysis"].to_numpy(),
-        }
-        self.background, _, self.analysis = self.methods.values()
+        self.background = estimates["background"].to_numpy()
+        self.analysis = estimates["analysis"].to_numpy()
+        self.label = str(result.metrics["label"])
+        self.tuned = result.metrics["three_d_var"]
+        self.methods = {"background": self.background, **self._three_d_var()}
+        self.methods[self.label] = self.analysis
         self.errors = {
             name: instantaneous_rms(states, self.truth, mirror_aware=self.blind)
             for name, states in self.methods.items()
         }
         last = list(self.errors.values())[-1]
         self.cases = plotting.select_cases(last.mean(axis=1))
+
+    def _three_d_var(self) -> dict[str, np.ndarray]:
+        """Return tuned 3D-Var of the same windows, where it was not the method."""
+        settings = self.result.settings
+        if self.tuned is None or settings.method.scheme == "3dvar":
+            return {}
+        R = settings.data.observation_covariance
+        B = np.asarray(self.tuned["B"])
+        given = (self.background, self.observations, self.operator)
+        return {"3D-Var": three_d_var(*given, B=B, R=R).state}
 
     @property
     def error_label(self) -> str:
@@ -53,33 +65,16 @@ class _Scene:
         return f"{case} (test trajectory {self.cases[case]})"
 
     def title_of(self, case: str) -> str:
-        model = self.result.settings.model
         return (
-            f"{model.model.upper()}, K = {model.n_iterations}, "
-            f"observed: {observed(self.operator)}; {self.name_of(case)}"
+            f"{self.label}, observed: {observed(self.operator)}; {self.name_of(case)}"
         )
 
     def between(self, cases: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the truth of some trajectories at every model step, and its times.
-
-        Each interval is integrated from the stored truth at its start. Where that does
-        not end on the next stored truth to the bit, the truth is not of this model (but
-        the user's own data), and only what is stored is returned.
-        """
+        """Return the truth of some trajectories at every model step, and its times."""
         data = self.result.settings.data
-        pieces = simulate(
-            self.truth[cases, :-1],
-            data.steps_per_cycle,
-            dt=data.dt,
-            parameters=data.parameters,
-            on_divergence="nan",
-        )
-        if not np.array_equal(pieces[:, :, -1], self.truth[cases, 1:]):
-            return self.truth[cases], self.times
-        path = pieces[:, :, :-1].reshape(len(cases), -1, 3)
-        path = np.concatenate([path, self.truth[cases, -1:]], axis=1)
-        times = self.times[0] + data.dt * np.arange(path.shape[1])
-        return path, times
+        paths = [between(self.truth[case], self.times, data) for case in cases]
+        length = min(len(path) for path, _ in paths)
+        return np.stack([path[:length] for path, _ in paths]), paths[0][1][:length]
 
 
 def draw_figures(directory: str | Path) -> list[Path]:
@@ -103,7 +98,13 @@ def _draw(scene: _Scene, folder: Path) -> list[Path]:
         *plotting.save_figure(_panels(scene), folder, "panels"),
         *plotting.save_figure(_attractor(scene), folder, "attractor"),
     ]
-    for name, draw in _CURVES.items():
+    curves = {
+        "error_against_time": _errors,
+        "error_distribution": _distribution,
+        **({"training": _training} if scene.result.history else {}),
+        **({"tuning": _tuning} if scene.tuned else {}),
+    }
+    for name, draw in curves.items():
         drawn += plotting.save_figure(draw(scene), folder, name)
     case = scene.cases["median"]
     path, path_times = scene.between([case])
@@ -159,27 +160,20 @@ def _distribution(scene: _Scene) -> Any:
 
 
 def _training(scene: _Scene) -> Any:
+    method: Any = scene.result.settings.method
     return plotting.training_curves(
         scene.result.history,
-        best_epoch=scene.result.metrics["best_epoch"],
-        label=f"loss ({scene.result.settings.training.loss})",
+        best_epoch=scene.result.metrics["training"]["best_epoch"],
+        label=f"loss ({method.training.loss})",
     )
 
 
 def _tuning(scene: _Scene) -> Any:
-    tuning = scene.result.metrics["tuning"]
-    measure = "mirror-aware pool" if scene.blind else "pool"
+    tuning = scene.tuned["tuning"]
+    measure = MEASURES[scene.result.metrics["measure"]]
     return plotting.tuning_curve(
         np.asarray(tuning["scales"]),
         np.asarray(tuning["scores"], dtype=float),
         tuning["scale"],
-        label=f"{measure} of 3D-Var, validation",
+        label=f"{measure.shown(scene.blind)} of 3D-Var, validation",
     )
-
-
-_CURVES: Final = {
-    "error_against_time": _errors,
-    "error_distribution": _distribution,
-    "training": _training,
-    "tuning": _tuning,
-}

@@ -1,32 +1,66 @@
-"""Every finished cell of an experiment, of whatever kind, in one tidy table."""
+"""Finished cells: what their folders hold, and all of them in one tidy table."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from l63fast.errors import ResultError
-from l63fast.experiments.cycled.encoders import TrainedEncoder
-from l63fast.experiments.cycled.result import CycledResult
-from l63fast.experiments.names import case_notes, method_names
-from l63fast.experiments.optimum import OptimumResult
-from l63fast.experiments.result import Result
-from l63fast.experiments.source import Source
+from l63fast import _checks
+from l63fast.errors import DataFileError, L63Error, ResultError
+from l63fast.experiments.methods import HISTORY, TrainedEncoder
+from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
+from l63fast.observation import ObservationOperator
+from l63fast.storage import (
+    MANIFEST,
+    Manifest,
+    read_bytes,
+    read_dataset,
+    verify_directory,
+    verify_file,
+    write_bytes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray
 
-__all__ = ["CASE", "FACTS", "MEANS", "TIMES", "open_results", "results_of"]
+    from l63fast.experiments.protocols import Estimates
+
+__all__ = [
+    "CASE",
+    "FACTS",
+    "MEANS",
+    "TIMES",
+    "Result",
+    "Source",
+    "open_results",
+    "results_of",
+    "trajectory_table",
+]
+
+CONFIG: Final = "config.toml"
+METRICS: Final = "metrics.json"
+RESULTS: Final = "results.csv"
+TIMING: Final = "timing.json"
+ESTIMATES: Final = "estimates.nc"
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
 # Time means of one trajectory: of the instantaneous root mean square error over x, y, z
 # and of its square, of the analyses and of the nearer of each and its mirror image.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
+MORE_MEANS: Final = (
+    *(name.removesuffix("a") + "f" for name in MEANS),  # of the backgrounds
+    "crps",
+)
 # Numbers of a whole cell, the same in each of its rows; NaN where it has none.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
@@ -34,12 +68,226 @@ TIMES: Final = (
 FACTS: Final = (
     *("p95", "sign_flips", "diverged", "truth_lost", "spread_ratio"),
     "innovation_ratio",
-    *("innovation_low", "innovation_high", "crps", "effective_size", "cost_ratio"),
+    *("innovation_low", "innovation_high", "effective_size", "cost_ratio"),
     *("tuned", "settled", *TIMES),
 )
-_BASELINES: Final = ("climatology", "background")
-_STATES: Final = {"3D-Var": "3dvar", "4D-Var": "4dvar"}
-_KEYS: Final = ("method", "label", "role", "scheme", "cell", "states", "parameter")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result folder, verified against its manifest when it is opened.
+
+    Attributes
+    ----------
+    directory : Path
+    manifest : Manifest
+    settings : Cell
+    metrics, timing : dict
+        The contents of `metrics.json` and `timing.json`.
+    """
+
+    directory: Path
+    manifest: Manifest
+    settings: Cell
+    metrics: Mapping[str, Any]
+    timing: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Result:
+        """Return the result in a folder.
+
+        Raises
+        ------
+        DataFileError
+            If it is missing or damaged, or is no result of this version.
+        """
+        directory = _checks.path("result_dir", path)
+        manifest = verify_directory(directory)
+        for name in (CONFIG, METRICS, TIMING):
+            if name not in manifest.files:
+                raise DataFileError(
+                    f"{directory}: expected the result of a method, got a folder "
+                    f"without {name}"
+                )
+        earlier = earlier_version(directory)
+        if earlier:
+            raise DataFileError(
+                f"{directory}: was made by l63fast {earlier}, whose results have "
+                "another form: run the same `l63fast experiment` or `l63fast train` "
+                "again, into another folder or with --overwrite"
+            )
+        tables, metrics = _described(directory)
+        settings = Cell.from_tables(tables, source=str(directory / CONFIG))
+        timing = json.loads(read_bytes(directory, TIMING))
+        return cls(directory, manifest, settings, metrics, timing)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """One row per epoch of a training; empty without one."""
+        if HISTORY not in self.manifest.files:
+            return []
+        rows: list[dict[str, float]] = self._table(HISTORY).to_dict("records")
+        return rows
+
+    @cached_property
+    def trajectories(self) -> pd.DataFrame:
+        """The rows of its `results.csv`, one per test trajectory."""
+        return self._table(RESULTS).astype({"trajectory": int})
+
+    @cached_property
+    def estimates(self) -> xarray.Dataset:
+        """Truth, observations and states of the test split.
+
+        Raises
+        ------
+        DataFileError
+            If they were not kept, or are damaged.
+        """
+        if ESTIMATES not in self.manifest.files:
+            raise DataFileError(
+                f"{self.directory}: keeps no states of the test split: run it again "
+                "with --keep_states"
+            )
+        verify_file(self.directory, ESTIMATES, self.manifest)
+        return read_dataset(self.directory / ESTIMATES)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Return a table of numbers, the first column whole, each to its last digit."""
+        import pandas as pd
+
+        text = read_bytes(self.directory, name).decode()
+        rows = csv.DictReader(io.StringIO(text))
+        # By Python's own float: pandas is exact by default since 3.1 alone.
+        table = pd.DataFrame(
+            [{key: float(value or "nan") for key, value in row.items()} for row in rows]
+        )
+        return table.astype({table.columns[0]: int})
+
+
+def earlier_version(directory: Path) -> str:
+    """Return which version made a result of another form; empty where none did.
+
+    Raises
+    ------
+    DataFileError
+        If no result can be read there.
+    """
+    tables, metrics = _described(directory)
+    if "cell" in tables and "role" in metrics:
+        return ""
+    return str(metrics.get("versions", {}).get("l63fast", "of an earlier version"))
+
+
+def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the tables of `config.toml` and the contents of `metrics.json`."""
+    try:
+        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
+        metrics = json.loads(read_bytes(directory, METRICS))
+    except ValueError as error:
+        raise DataFileError(
+            f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
+        ) from None
+    return tables, metrics
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment as its folder shows it.
+
+    Attributes
+    ----------
+    folder : Path
+    results : list of Result
+        Verified against their manifests.
+    left_out : dict of str
+        Why a cell is not among them, by its name.
+    """
+
+    folder: Path
+    results: list[Result]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, failures: Mapping[str, str] | None = None
+    ) -> Source:
+        """Return the experiment in a folder; `failures` are cells known to be missing.
+
+        Raises
+        ------
+        DataFileError
+            If the folder is none of an experiment, or no cell in it can be read.
+        """
+        folder = _checks.path("results", path)
+        if not folder.is_dir():
+            raise DataFileError(
+                f"{folder}: expected the folder of an experiment, got "
+                f"{'a file' if folder.exists() else 'nothing'}"
+            )
+        cells = sorted(p for p in folder.iterdir() if _is_cell(p))
+        if not cells:
+            raise DataFileError(
+                f"{folder}: expected the folder of an experiment, got one without "
+                f"cells{_hint(folder)}"
+            )
+        results, left_out = [], dict(failures or {})
+        for cell in cells:
+            try:
+                results.append(Result.open(cell))
+            except L63Error as error:
+                left_out[cell.name] = " ".join(str(error).split())
+        if not results:
+            why = "; ".join(left_out.values())
+            raise DataFileError(f"{folder}: no cell can be read: {why}")
+        return cls(folder, _ordered(results), left_out)
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Source:
+        """Return an experiment of cells that were opened before."""
+        return cls(results[0].directory.parent, _ordered(list(results)))
+
+    @property
+    def name(self) -> str:
+        """What the experiment is called."""
+        return self.folder.resolve().name
+
+    @property
+    def cells(self) -> dict[str, Result]:
+        """The results by the names of their folders."""
+        return {result.directory.name: result for result in self.results}
+
+
+def _is_cell(path: Path) -> bool:
+    hidden = path.name.startswith(".") or path.name in NO_CELLS
+    marks = (MANIFEST, CONFIG)
+    return not hidden and path.is_dir() and any((path / n).exists() for n in marks)
+
+
+def _hint(folder: Path) -> str:
+    if (folder / CONFIG).exists():
+        return f"; it is a cell itself: give {folder.parent}"
+    inner = sorted(p.name for p in folder.iterdir() if (p / REPORT).is_dir())
+    return f"; choose one of {', '.join(inner)} in it" if inner else ""
+
+
+def _ordered(results: list[Result]) -> list[Result]:
+    """Return results by what they were given, then by their names, run after run."""
+
+    def place(result: Result) -> tuple[Any, ...]:
+        data = result.settings.data
+        operator = (len(data.operator), data.operator)
+        return (*operator, data.steps_per_cycle, data.sigma, result.directory.name)
+
+    return sorted(results, key=place)
+
+
+def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
+    """Return what a cell writes as `results.csv`: time means, a row per trajectory."""
+    import pandas as pd
+
+    blind = ObservationOperator(cell.data.operator).is_mirror_blind
+    columns = found.trajectory_columns(blind=blind)
+    return pd.DataFrame(columns).rename_axis("trajectory").reset_index()
 
 
 def open_results(folder: str | Path) -> pd.DataFrame:
@@ -58,10 +306,11 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         A row per case, method, seed, training and trajectory. Columns: those of
         `CASE`; `method`, the key of the method in its experiment, and `label`, its name
         in tables; `role` ("method", "baseline", "optimum"), as the method states it,
-        and `scheme`; `cell`, its folder, and `states`, which of the states in it are
-        meant; `parameter`, what was tuned; `seed` of the data, `training` (seed; -1 for
-        what is not trained), `data` (hash of the test split); `trajectory`; `MEANS`;
-        `FACTS`.
+        and `scheme`; `cell`, its folder; `parameter`, what was tuned; `start`, of
+        windows the observation at which it is given a background; `seed` of the data,
+        `training` (seed; -1 for what is not trained), `data` (hash of the test split);
+        `trajectory`; `MEANS` of the analyses, the same of the backgrounds (`rmse_f` and
+        so on) and `crps`; `FACTS`.
 
     Raises
     ------
@@ -73,137 +322,118 @@ def open_results(folder: str | Path) -> pd.DataFrame:
     return results_of(Source.open(folder).results)
 
 
-def results_of(results: Sequence[Any]) -> pd.DataFrame:
+def results_of(results: Sequence[Result]) -> pd.DataFrame:
     """Return what `open_results` does, of cells that were opened before."""
+    frame = joined([(r.trajectories, columns_of(r)) for r in results])
+    # Where `report` finds the rest.
+    frame.attrs["folder"] = str(results[0].directory.parent)
+    return frame
+
+
+def joined(tables: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+    """Return trajectory tables, each with the columns of its cell, as one.
+
+    Raises
+    ------
+    ResultError
+        If cells of one case and seed come from different data.
+    """
     import pandas as pd
 
-    windows = [result for result in results if isinstance(result, Result)]
-    names, notes = method_names(windows), case_notes(windows)
-    tables = []
-    for result in results:
-        data = result.settings.data
-        common = {
-            "operator": data.operator,
-            "sigma": data.sigma,
-            "interval": data.steps_per_cycle * data.dt,
-            "cell": result.directory.name,
-            "parameter": "",
-            "seed": data.seed,
-            "training": -1,
-            "data": str(result.metrics["data"].get("test")),
-            **dict.fromkeys(FACTS, math.nan),
-        }
-        for columns, means in _methods(result, windows, names, notes):
-            table = pd.DataFrame(means, columns=list(MEANS))
-            table = table.assign(**common | columns).rename_axis("trajectory")
-            tables.append(table.reset_index())
-    order = [*CASE, *_KEYS, "seed", "training", "data", "trajectory", *MEANS, *FACTS]
-    frame = pd.concat(tables, ignore_index=True)[order]
+    frame = pd.concat(
+        [table.assign(**columns) for table, columns in tables], ignore_index=True
+    )
+    first = [*CASE, *_OF_METHOD, "seed", "training", "data", "trajectory"]
+    frame = frame[[*first, *MEANS, *MORE_MEANS, *FACTS]]
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
-        first = rows.drop_duplicates("data")["cell"].tolist()
-        if len(first) > 1:
+        cells = rows.drop_duplicates("data")["cell"].tolist()
+        if len(cells) > 1:
             raise ResultError(
-                f"{' and '.join(first)}: come from different data of seed {seed} and "
+                f"{' and '.join(cells)}: come from different data of seed {seed} and "
                 "cannot be compared"
             )
-    # 3D-Var and the like stand in the cell of every encoder, and count once.
-    once = [*CASE, "method", "seed", "training", "data", "trajectory"]
-    return frame.drop_duplicates(once, ignore_index=True)
+    return frame
 
 
-Columns = dict[str, Any]
+_OF_METHOD: Final = (
+    *("method", "label", "role", "scheme", "cell", "parameter", "start"),
+)
 
 
-def _methods(
-    result: Any,
-    windows: Sequence[Result],
-    names: Mapping[int, str],
-    notes: Mapping[int, str],
-) -> Iterator[tuple[Columns, np.ndarray]]:
-    """Yield the columns of each method of a cell, and its means (n_trajectories, 4)."""
-    if isinstance(result, CycledResult):
-        yield _cycled(result)
-    elif isinstance(result, OptimumResult):
-        columns = dict.fromkeys(("method", "label", "role", "scheme"), "optimum")
-        facts = {"states": "", "settled": float(result.settled)}
-        for case in {
-            notes[id(e)] for e in windows if result.settings.is_of(e.settings)
-        }:
-            yield {**columns, **facts, "case": case}, result.trajectories
-    else:
-        for states, means in result.trajectory_means.items():
-            yield _window(result, states, names[id(result)], notes[id(result)]), means
+def columns_of(result: Result) -> dict[str, Any]:
+    """Return what the rows of a cell have in common."""
+    metrics, seconds = result.metrics, result.timing.get("seconds", {})
+    return cell_columns(result.settings, metrics, seconds, result.directory.name)
 
 
-def _cycled(result: CycledResult) -> tuple[Columns, np.ndarray]:
-    method, metrics, seconds = (
-        result.settings.method,
-        result.metrics,
-        result.timing["seconds"],
-    )
-    data = result.settings.data
-    columns: Columns = {
-        "case": "" if data.R is None else f"R {[list(row) for row in data.R]}",
-        "method": result.settings.method_key,
+def cell_columns(
+    cell: Cell, metrics: Mapping[str, Any], seconds: Mapping[str, Any], name: str
+) -> dict[str, Any]:
+    """Return the columns of a cell with these metrics and times, of this name."""
+    data, method, scores = cell.data, cell.method, metrics["scores"]
+    trained = isinstance(method, TrainedEncoder)
+    facts: dict[str, Any] = {
+        "p95": scores["p95"],
+        "sign_flips": scores["sign_flip_rate"],
+        "seconds_per_cycle": seconds.get("per_cycle"),
+        "seconds_per_analysis": seconds.get("per_analysis"),
+    }
+    if method.role != "baseline":  # climatology defines when another has diverged
+        status = metrics["status"]
+        facts["diverged"] = scores["divergence_rate"]
+        facts["truth_lost"] = status["diverged"] / sum(status.values())
+    if trained:
+        facts["training_seconds"] = seconds.get("fit")
+        facts["resumed"] = seconds.get("fit_resumed")
+    for column, name_of, key in (
+        ("spread_ratio", "spread", "ratio"),
+        ("innovation_ratio", "innovation", "ratio"),
+        ("effective_size", "effective_size", "mean"),
+        ("cost_ratio", "cost", "ratio"),
+        ("settled", "convergence", "settled"),
+    ):
+        facts[column] = (metrics[name_of] or {}).get(key)
+    if metrics["innovation"]:
+        ends = metrics["innovation"]["ci95"]["ratio"]
+        facts |= dict(zip(("innovation_low", "innovation_high"), ends, strict=True))
+    tuned = metrics["tuning"] or (metrics["convergence"] and metrics["parameter"])
+    if tuned:
+        facts["tuned"] = metrics["parameter"]["value"]
+    return {
+        "operator": data.operator,
+        "sigma": data.sigma,
+        "interval": data.steps_per_cycle * data.dt,
+        "case": cell.note,
+        "method": cell.key,
         "label": metrics["label"],
         "role": method.role,
         "scheme": method.scheme,
-        "states": "analysis",
-        "p95": metrics["scores"]["p95"],
-        "sign_flips": metrics["scores"]["sign_flip_rate"],
-        "seconds_per_cycle": seconds["per_cycle"],
-        "seconds_per_analysis": seconds["per_analysis"],
+        "cell": name,
+        "parameter": metrics["parameter"]["name"] if tuned else "",
+        "start": metrics["start"],
+        "seed": data.seed,
+        "training": method.training.seed if isinstance(method, TrainedEncoder) else -1,
+        "data": str(metrics["data"].get("test")),
+        **{
+            fact: math.nan if facts.get(fact) is None else float(facts[fact])
+            for fact in FACTS
+        },
     }
-    if method.role != "baseline":  # climatology defines when another has diverged
-        columns["diverged"] = metrics["scores"]["divergence_rate"]
-        status = metrics["status"]
-        columns["truth_lost"] = status["diverged"] / sum(status.values())
-    if isinstance(method, TrainedEncoder):
-        columns["training"] = method.training.seed
-        columns["training_seconds"] = seconds["tuning"]
-        columns["resumed"] = float(seconds.get("tuning_resumed", False))
-    for name, of in (("spread_ratio", "spread"), ("innovation_ratio", "innovation")):
-        if of in metrics:
-            columns[name] = metrics[of]["ratio"]
-    if "innovation" in metrics:
-        low, high = metrics["innovation"]["ci95"]["ratio"]
-        columns |= {"innovation_low": low, "innovation_high": high}
-    if "crps" in metrics:
-        columns["crps"] = metrics["crps"]["crps"]
-    if "effective_size" in metrics:
-        columns["effective_size"] = metrics["effective_size"]
-    if "tuning" in metrics or "convergence" in metrics:
-        columns["parameter"] = metrics["parameter"]["name"]
-        columns["tuned"] = metrics["parameter"]["value"]
-    if "convergence" in metrics:
-        columns["settled"] = float(metrics["convergence"]["settled"])
-    floats = {k: float(v) for k, v in columns.items() if k in FACTS and v is not None}
-    return columns | floats, np.stack(list(result.trajectories.values()), axis=1)
 
 
-def _window(result: Result, states: str, name: str, case: str) -> Columns:
-    scores = result.metrics["scores"][states]
-    columns: Columns = {
-        "case": case,
-        "states": states,
-        "method": _STATES.get(states, states),
-        "label": states,
-        "role": "baseline" if states in _BASELINES else "method",
-        "scheme": _STATES.get(states, states),
-        "p95": float(scores["p95"]),
-        "sign_flips": float(scores["sign_flip_rate"]),
-    }
-    if columns["role"] == "method":
-        columns["diverged"] = float(scores["divergence_rate"])
-    if states == "analysis":
-        seconds = result.timing["seconds"]
-        columns |= {
-            "method": name.lower().replace(", ", "-").replace("=", ""),
-            "label": name,
-            "scheme": "encoder",
-            "training": result.settings.training.seed,
-            "training_seconds": seconds.get("training and export", math.nan),
-        }
-        if "cost" in result.metrics:
-            columns["cost_ratio"] = float(result.metrics["cost"]["ratio"])
-    return columns
+def write_text(folder: Path, name: str, text: str) -> None:
+    """Write a text file of a result folder."""
+    write_bytes(folder / name, text.encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a result, by package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("l63fast", "numpy", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

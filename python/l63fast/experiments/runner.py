@@ -1,4 +1,4 @@
-"""Runs an experiment: shared data, then its cells on an executor, then the table."""
+"""Runs cells: shared data first, then the cells on an executor, then the tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from typing import Any
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
-from l63fast.experiments.executors import Scheduler, executor
-from l63fast.experiments.kind import Cell, CellResult, Experiment, Kind
-from l63fast.experiments.result import DATA, REPORT, versions
+from l63fast.experiments.describe import describe_outcome
+from l63fast.experiments.executors import executor
+from l63fast.experiments.results import Result, earlier_version, versions
+from l63fast.experiments.run_cell import run_cell
+from l63fast.experiments.settings import DATA, REPORT, Cell
 from l63fast.experiments.settings_file import differences
-from l63fast.experiments.tasks import Done, Progress, run_tasks
+from l63fast.experiments.tasks import Done, Progress, Scheduler, run_tasks
 from l63fast.twin import TwinExperiment
 
-__all__ = ["Outcome", "chosen_cells", "run_experiment"]
+__all__ = ["Outcome", "chosen_cells", "run_cells"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Outcome:
 
     Attributes
     ----------
-    results : list of CellResult
+    results : list of Result
         The finished cells, in the order of the experiment.
     failures : dict of str
         Reason of each failed cell, by the cell's name.
@@ -38,35 +40,35 @@ class Outcome:
         Folder of the tables, if any cell finished.
     """
 
-    results: list[Any]
+    results: list[Result]
     failures: dict[str, str]
     report: Path | None
 
 
 @ieee_arithmetic()
-def run_experiment(
-    experiment: Experiment,
-    root: Path,
+def run_cells(
+    every: Sequence[Cell],
+    folder: Path,
     *,
     n_workers: int = 1,
     scheduler: Scheduler | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     force: bool = False,
+    keep_states: bool = False,
     only: str = "*",
-    note: Callable[[str, str], None] = lambda cell, line: None,
-    left: Callable[[float], None] = lambda seconds: None,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Run every cell of an experiment and write its table.
+    """Run every cell of an experiment and write its tables.
 
     The results do not depend on the number of workers. A cell that fails is named in
     the outcome; the others are kept.
 
     Parameters
     ----------
-    experiment : Experiment
-    root : Path
-        Folder of results; the experiment takes the folder of its name in it.
-        A result of other settings in it is never replaced.
+    every : sequence of Cell
+    folder : Path
+        Of the experiment. A result of other settings in it is not replaced.
     n_workers : int
         1 runs the cells in this process, more in as many spawned processes.
     scheduler : Scheduler, optional
@@ -74,39 +76,49 @@ def run_experiment(
     resume : bool
         Keep finished cells of the same settings, data and versions, and go on from
         the checkpoints of the others.
+    overwrite : bool
+        Replace results of other settings, and data of other settings with them.
     force : bool
         Replace results of a newer version of this package.
+    keep_states : bool
+        Write the states of the test split too.
     only : str
-        Run the cells whose names fit this pattern, such as "gru_*_s0.5*"; others that
-        are finished and still right are in the table.
-    note : callable
-        Told the name of a cell and one line about it, when it ends.
-    left : callable
-        Told the seconds to completion, before the note, when a cell was run.
+        Run the cells whose names fit this pattern, such as "x_s0.5*"; others that are
+        finished and still right are in the table.
+    progress : Progress, optional
+        Told of each cell that ends.
     """
-    folder, kind = root / experiment.name, experiment.kind
-    every = experiment.cells()
     cells = chosen_cells(every, only)
     for cell in cells:
-        _refuse_another_variant(kind, cell, folder / cell.name, force=force)
+        _refuse_another_variant(
+            cell, folder / cell.name, overwrite=overwrite, force=force
+        )
     place = folder.absolute()  # a worker's working directory may be another
-    tasks = {cell.name: partial(_task, kind, cell, place, resume) for cell in cells}
+    progress = progress or Progress()
+    how = {"resume": resume, "keep_states": keep_states}
     with executor(n_workers, scheduler) as pool:
+        say = pool.hearing(progress.say)
+        tasks = {
+            cell.name: partial(_task, cell, place, say=partial(say, cell.name), **how)
+            for cell in cells
+        }
         for name, data in {cell.data_name: cell.data for cell in cells}.items():
-            open_or_make(data, folder / DATA / name)
-        alike = {cell.name: kind.alike(cell) for cell in cells}
-        failures = run_tasks(pool, tasks, Progress(note, left), alike)
+            open_or_make(data, folder / DATA / name, overwrite=overwrite)
+        alike = {cell.name: (cell.case, cell.key) for cell in cells}
+        failures = run_tasks(pool, tasks, progress, alike)
     done = set(tasks) - set(failures)
     for cell in every:
-        if cell not in cells and _kept(kind, cell, folder):
+        if cell not in cells and _kept(cell, folder):
             done.add(cell.name)
-    results = [kind.open(folder / cell.name) for cell in every if cell.name in done]
+    results = [Result.open(folder / cell.name) for cell in every if cell.name in done]
     if results:
-        kind.summarise(results, folder / REPORT)
+        from l63fast.experiments.report import write_summary
+
+        write_summary(results, folder / REPORT)
     return Outcome(results, failures, folder / REPORT if results else None)
 
 
-def chosen_cells(cells: Sequence[Any], only: str) -> list[Any]:
+def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
     """Return the cells whose names fit a pattern.
 
     Raises
@@ -124,7 +136,7 @@ def chosen_cells(cells: Sequence[Any], only: str) -> list[Any]:
 
 
 def _refuse_another_variant(
-    kind: Kind, cell: Cell, directory: Path, *, force: bool
+    cell: Cell, directory: Path, *, overwrite: bool, force: bool
 ) -> None:
     """Refuse to replace a result of other settings, or of a newer version.
 
@@ -133,25 +145,28 @@ def _refuse_another_variant(
     ConfigurationError
         Naming the settings that differ.
     """
+    earlier = ""
     try:
-        result = kind.open(directory)
-    except L63Error:  # none, or none that could be lost
-        return
+        earlier = earlier_version(directory)
+        if earlier and overwrite:
+            return
+        result = Result.open(directory)
+    except L63Error as error:
+        if earlier:
+            raise ConfigurationError(str(error)) from None
+        return  # there is none, or none that could be lost
     old, made_by = result.settings.to_tables(), result.metrics["versions"]["l63fast"]
     if not force and _numbers(made_by) > _numbers(versions()["l63fast"]):
         raise ConfigurationError(
             f"{directory}: holds a result of the newer l63fast {made_by}: --force "
             "replaces it"
         )
-    found = [
-        difference
-        for section, asked in cell.to_tables().items()
-        for difference in differences(old.get(section, {}), asked, prefix=f"{section}.")
-    ]
-    if found:
+    found = differences(old, cell.to_tables())
+    if found and not overwrite:
         raise ConfigurationError(
             f"{directory}: holds a result of other settings ({', '.join(found)}): "
-            "give this experiment another --name or --results"
+            "give this experiment another --name or --results, or replace it with "
+            "--overwrite"
         )
 
 
@@ -160,22 +175,31 @@ def _numbers(version: str) -> list[int]:
 
 
 @ieee_arithmetic()
-def _task(kind: Kind, cell: Cell, folder: Path, resume: bool) -> Done:
+def _task(
+    cell: Cell,
+    folder: Path,
+    *,
+    resume: bool,
+    keep_states: bool,
+    say: Callable[[str], None],
+) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name
     start = perf_counter()
-    kept = _kept(kind, cell, folder) if resume else None
+    kept = _kept(cell, folder) if resume else None
     if kept is not None:
-        return Done(f"{kind.describe(kept)}, kept", None)
-    metrics = kind.run(cell, data, directory, resume=resume)
+        return Done(f"{describe_outcome(kept)}, kept", None)
+    metrics = run_cell(
+        cell, data, directory, resume=resume, keep_states=keep_states, say=say
+    )
     seconds = perf_counter() - start
-    return Done(f"{kind.describe(metrics)}, {seconds:.0f} s", seconds)
+    return Done(f"{describe_outcome(metrics)}, {seconds:.0f} s", seconds)
 
 
-def _kept(kind: Kind, cell: Cell, folder: Path) -> Mapping[str, Any] | None:
+def _kept(cell: Cell, folder: Path) -> Mapping[str, Any] | None:
     """Return the metrics of a finished cell that need not be made again."""
     try:
-        result: CellResult = kind.open(folder / cell.name)
+        result = Result.open(folder / cell.name)
         hashes = TwinExperiment.load(folder / DATA / cell.data_name).hashes
     except L63Error:
         return None

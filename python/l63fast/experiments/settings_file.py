@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import re
 import tomllib
 import typing
@@ -14,7 +15,16 @@ from typing import Any, TypeVar
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
 from l63fast.storage import read_file
 
-__all__ = ["build", "differences", "dump_tables", "read_tables", "to_table"]
+__all__ = [
+    "build",
+    "differences",
+    "dump_tables",
+    "first_key",
+    "merged",
+    "read_tables",
+    "refuse_unknown_tables",
+    "to_table",
+]
 
 T = TypeVar("T")
 Table = dict[str, Any]
@@ -57,7 +67,7 @@ def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:
     return f"not valid TOML: {message}: {source.strip()!r}"
 
 
-def build(settings: type[T], table: Mapping[str, Any], *, source: str, key: str) -> T:
+def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
     """Return the settings with the values of a table, all others at their defaults.
 
     Parameters
@@ -74,62 +84,77 @@ def build(settings: type[T], table: Mapping[str, Any], *, source: str, key: str)
     ConfigurationError
         If a key is unknown, or a value has the wrong type or makes no sense.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
+    _check_keys(settings, table, source, key)
     try:
-        checked = _model(settings).model_validate(_tuples(table))
+        # As JSON, which has lists and tables alone, like TOML: strict all the same.
+        text = json.dumps(table, default=str)
+        return TypeAdapter(settings).validate_json(text, strict=True)
     except ValidationError as error:
-        raise ConfigurationError(_mistake(error, settings, source, key)) from None
-    try:
-        return _construct(settings, checked)
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        place = [key, *(str(part) for part in first["loc"])]
+        if isinstance(cause, L63Error):  # the settings' own sentence
+            raise ConfigurationError(f"{source}: {'.'.join(place)}.{cause}") from None
+        what = first["msg"].removeprefix("Input should be ")
+        if first["type"] == "missing":
+            raise ConfigurationError(
+                f"{source}: {'.'.join(place)}: expected one, got none"
+            ) from None
+        raise ConfigurationError(
+            f"{source}: {'.'.join(place)}: expected {what}, got {first['input']!r}"
+        ) from None
     except L63Error as error:
-        raise ConfigurationError(f"{source}: [{key}] {error}") from None
+        raise ConfigurationError(f"{source}: {key}.{error}") from None
 
 
-def _model(settings: type) -> Any:
-    from pydantic import ConfigDict, create_model
-
+def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
+    """Refuse what is no table, and keys that the settings do not have."""
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
     hints = typing.get_type_hints(settings)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        if field.init:
-            hint = hints[field.name]
-            nested = dataclasses.is_dataclass(hint)
-            fields[field.name] = (_model(hint) if nested else hint, None)
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return create_model(settings.__name__, __config__=config, **fields)
-
-
-def _construct(settings: type[T], checked: Any) -> T:
-    values = {name: getattr(checked, name) for name in checked.model_fields_set}
-    hints = typing.get_type_hints(settings)
-    for name, value in values.items():
+    known = [f.name for f in dataclasses.fields(settings) if f.init]
+    for name, value in table.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (known: {', '.join(known)})"
+            if close:
+                hint = f"; did you mean {close[0]!r}?"
+            raise ConfigurationError(f"{source}: {key}.{name}: unknown key{hint}")
         if dataclasses.is_dataclass(hints[name]):
-            values[name] = _construct(hints[name], value)
-    return settings(**values)
+            inner = typing.cast(type, hints[name])
+            _check_keys(inner, value, source, f"{key}.{name}")
 
 
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def refuse_unknown_tables(
+    tables: Mapping[str, Any], known: tuple[str, ...], source: str
+) -> None:
+    """Refuse a table that is not known, naming its first key, and what is no table."""
+    for name, table in tables.items():
+        if name not in known:
+            raise ConfigurationError(
+                f"{source}: {first_key(name, table)}: unknown table [{name}] (known: "
+                f"{', '.join(known)})"
+            )
+        if not isinstance(table, Mapping):
+            raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")
 
 
-def _mistake(error: Any, settings: type, source: str, key: str) -> str:
-    first = error.errors()[0]
-    place = ".".join([key, *(str(part) for part in first["loc"])])
-    if first["type"] == "extra_forbidden":
-        return f"{source}: {place}: unknown key{_nearest(settings, first['loc'])}"
-    what = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{source}: {place}: expected {what}, got {first['input']!r}"
+def first_key(name: str, table: Any) -> str:
+    """Return the place of a table's first key, so that a flag that set it is found."""
+    keys = list(table) if isinstance(table, Mapping) else []
+    return f"{name}.{keys[0]}" if keys else name
 
 
-def _nearest(settings: type, location: tuple[Any, ...]) -> str:
-    for part in location[:-1]:
-        settings = typing.get_type_hints(settings)[part]
-    known = [field.name for field in dataclasses.fields(settings) if field.init]
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """Return tables with the keys of `over` laid over them, table by table."""
+    result = dict(tables)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def to_table(settings: Any) -> Table:
@@ -141,8 +166,12 @@ def to_table(settings: Any) -> Table:
             continue
         if dataclasses.is_dataclass(value):
             value = to_table(value)
-        table[field.name] = list(value) if isinstance(value, tuple) else value
+        table[field.name] = _lists(value)
     return table
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def dump_tables(tables: Mapping[str, Any]) -> str:
@@ -155,16 +184,12 @@ def dump_tables(tables: Mapping[str, Any]) -> str:
 def differences(
     have: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: str = ""
 ) -> list[str]:
-    """Return a phrase for each setting that is not as asked."""
-    return [
-        f"{prefix}{name} is {have.get(name)}, not {value}"
-        for name, value in asked.items()
-        if not _agrees(have.get(name), value)
-    ]
-
-
-def _agrees(have: Any, asked: Any) -> bool:
-    """Whether a setting is as asked; of a table, those of its keys that were given."""
-    if isinstance(have, Mapping) and isinstance(asked, Mapping):
-        return all(have.get(key) == value for key, value in asked.items())
-    return bool(_tuples(have) == _tuples(asked))
+    """Return a phrase for each setting that is not as asked, those in tables too."""
+    found = []
+    for name, value in asked.items():
+        old = have.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            found += differences(old, value, prefix=f"{prefix}{name}.")
+        elif _lists(old) != _lists(value):
+            found.append(f"{prefix}{name} is {old}, not {value}")
+    return found

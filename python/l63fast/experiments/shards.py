@@ -10,9 +10,9 @@ from typing import Final
 
 from l63fast import storage
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
-from l63fast.experiments.executors import Scheduler, executor
+from l63fast.experiments.executors import executor
 from l63fast.experiments.settings_file import differences
-from l63fast.experiments.tasks import Done, Progress, run_tasks
+from l63fast.experiments.tasks import Done, Progress, Scheduler, run_tasks
 from l63fast.storage.paths import checked_target
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 

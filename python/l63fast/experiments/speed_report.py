@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l63fast import plotting
-from l63fast.experiments.result import versions, write_text
+from l63fast.experiments.results import versions, write_text
 from l63fast.experiments.speed import SpeedRow
 from l63fast.storage import result_directory, write_json
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from l63fast.experiments.cycled.published import published_for, verdict
-from l63fast.experiments.cycled.result import CycledResult
 from l63fast.experiments.describe import (
     counted,
     decimals,
     microseconds,
     observed,
 )
-from l63fast.experiments.results import CASE, results_of
-from l63fast.experiments.scoring import MEASURES, TRAINING_SCATTER, Measure, scores
+from l63fast.experiments.published import published_for, verdict
+from l63fast.experiments.results import CASE, Result, Source, results_of
+from l63fast.experiments.scoring import TRAINING_SCATTER, scores
+from l63fast.experiments.settings import MEASURES, Measure
 from l63fast.experiments.text_table import markdown_table, terminal_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from l63fast.experiments.source import Source
 
 __all__ = [
     "Column",
@@ -56,7 +54,12 @@ class Summary:
     @property
     def measure(self) -> Measure:
         """The measure that decides."""
-        return MEASURES[self.source.measure]
+        return MEASURES[self.source.results[0].settings.measure]
+
+    @property
+    def is_tuning(self) -> bool:
+        """Whether methods were tuned and nothing else."""
+        return self.source.results[0].settings.tune_only
 
     @cached_property
     def results(self) -> pd.DataFrame:
@@ -66,10 +69,11 @@ class Summary:
     @cached_property
     def board(self) -> pd.DataFrame:
         """As `scores` gives it, with published scores beside."""
-        bootstrap = self.source.results[0].settings.scores.bootstrap
+        bootstrap = asdict(self.source.results[0].settings.scores)
         board = scores(self.results, self.measure.name, **bootstrap)
         beside = [self._published(row) for row in board.itertuples()]
         return board.assign(
+            in_decibel=self.measure.in_decibel,
             **{name: [row[name] for row in beside] for name in (*_SOURCES, "verdict")},
             label=self._told_apart(board),
         )
@@ -84,13 +88,12 @@ class Summary:
             for _, rows in board.groupby(list(CASE), sort=False)
         ]
 
-    def cell(self, row: Any) -> Any:
+    def cell(self, row: Any) -> Result:
         """Return the opened cell, of its first seed, that a row was made of."""
         return self.source.cells[row.cell]
 
     def _published(self, row: Any) -> dict[str, Any]:
-        cell = self.cell(row)
-        found = published_for(cell.settings) if isinstance(cell, CycledResult) else None
+        found = published_for(self.cell(row).settings)
         if found is None:
             return {**dict.fromkeys(_SOURCES, math.nan), "verdict": ""}
         values = {name: getattr(found, name) for name in _SOURCES}
@@ -156,14 +159,14 @@ def shown_score(row: Any, value: float) -> str:
     """Return a value with the digits of the row's score."""
     if not math.isfinite(value):
         return "diverged"
-    in_decibel = row.score < 0.0
-    return f"{value:.{2 if in_decibel else decimals(row.score)}f}".replace("-", "−")
+    n = 2 if row.in_decibel else decimals(row.score)
+    return f"{value:.{n}f}".replace("-", "−")
 
 
 def _interval(row: Any) -> str:
     if not math.isfinite(row.low):
         return ""
-    between = " to " if row.low < 0.0 else "–"
+    between = " to " if row.in_decibel else "–"
     marked = " *" if row.rare_losses else ""
     return f"{shown_score(row, row.low)}{between}{shown_score(row, row.high)}{marked}"
 
@@ -226,7 +229,7 @@ _WHERE: Final = {
     "interval": Column("every", lambda r: f"{r.interval:g}", lambda r: r.interval),
     "case": Column("case", lambda r: r.case, lambda r: r.case, is_text=True),
 }
-_COLUMNS: Final = (
+_FIRST: Final = (
     Column("rank", rank_text, lambda r: math.inf if r.rank is None else r.rank),
     Column(
         "method",
@@ -234,11 +237,14 @@ _COLUMNS: Final = (
         lambda r: r.label,
         is_text=True,
     ),
-    Column("score", lambda r: shown_score(r, r.score), lambda r: r.score),
+)
+_SCORE: Final = Column("score", lambda r: shown_score(r, r.score), lambda r: r.score)
+_PUBLISHED: Final = (
     Column("95 %", _interval, lambda r: r.low),
     *(_column(name, name, lambda value: f"{value:g}") for name in _SOURCES),
     Column("verdict", lambda r: r.verdict, lambda r: r.verdict, is_text=True),
-    _column("other", "other", _three),
+)
+_REST: Final = (
     _column("/ 3D-Var", "ratio_to_3dvar", _change),
     _column("/ optimum", "ratio_to_optimum", lambda value: f"{value:.2f}"),
     Column("lost", _lost, lambda r: r.lost, is_score=False),
@@ -262,22 +268,14 @@ _COLUMNS: Final = (
 
 def columns_of(summary: Summary, rows: Sequence[Any]) -> dict[Column, list[str]]:
     """Return the columns that say something, with the text of each row."""
-    other = "rmse_a" if summary.measure.kind == "pool" else "rmse_pooled_a"
-    named = {
-        "score": summary.measure.shown(mirror_aware=all(r.mirror_aware for r in rows)),
-        "other": other,
-    }
+    other = "rmse_a" if summary.measure.kind == "rmse_pooled_a" else "rmse_pooled_a"
+    score = summary.measure.shown(mirror_aware=all(r.mirror_aware for r in rows))
     found = {}
     for name, column in _WHERE.items():
         if len({getattr(row, name) for row in rows}) > 1:
             found[column] = [column.text(row) for row in rows]
-    for column in _COLUMNS:
-        if column.title == "other":
-            column = _column(other, other, _three)
-        title = named.get(column.title, column.title)
-        column = Column(
-            title, column.text, column.value, column.is_text, column.is_score
-        )
+    for column in (*_FIRST, replace(_SCORE, title=score), *_PUBLISHED,
+                   _column(other, other, _three), *_REST):  # fmt: skip
         cells = [column.text(row) for row in rows]
         if any(cells):
             found[column] = cells
@@ -365,7 +363,7 @@ def _matrices(summary: Summary) -> list[_Block]:
 def caption(summary: Summary) -> str:
     """Return what the tables show and on how many samples."""
     board, metrics = summary.board, summary.source.results[0].metrics
-    n_times = metrics.get("n_cycles", metrics.get("n_times"))
+    n_times = metrics["n_times"]
     trained = sorted(set(board["n_trainings"]) - {0, 1})
     several = f"; means over {'–'.join(map(str, trained))} trainings" if trained else ""
     n_data = int(board["n_data"].max())
@@ -416,9 +414,45 @@ def caption(summary: Summary) -> str:
     return ". ".join(text for text, is_shown in said.items() if is_shown) + "."
 
 
+_TUNED: Final = ("case", "method", "number", "best", "score", "tried", "")
+
+
+def _tuning(results: Sequence[Result]) -> tuple[_Block, str]:
+    """Return what tuning alone found, and what the table shows."""
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        tuning, number = result.metrics["tuning"], result.metrics["parameter"]
+        scales = [float(scale) for scale in tuning["scales"]]
+        lost = sum(math.isnan(float(score)) for score in tuning["scores"])
+        notes = [] if tuning["is_bracketed"] else ["at the end"]
+        notes += [f"{lost} diverged"] if lost else []
+        rows.append(
+            (
+                result.settings.case or result.settings.data.operator,
+                result.metrics["label"],
+                number["name"],
+                f"{float(number['value']):.4g}",
+                f"{float(tuning['score']):.4g}",
+                f"{min(scales):.3g}–{max(scales):.3g}",
+                ", ".join(notes),
+            )
+        )
+    first = results[0]
+    measure = MEASURES[first.settings.measure].kind
+    note = (
+        f"Score: {measure} on {first.settings.data.n_val} validation trajectories; the "
+        "test split was not opened."
+    )
+    return _Block("", _TUNED, rows, [0, 1, 2]), note
+
+
 def rich(summary: Summary) -> Any:
     """Return the tables for a terminal, 80 columns wide or more."""
     from rich.console import Group
+
+    if summary.is_tuning:
+        block, note = _tuning(summary.source.results)
+        return Group(terminal_table(block.header, block.lines, words=block.words), note)
 
     tables = [
         terminal_table(b.header, b.lines, title=b.title, words=b.words)
@@ -427,8 +461,23 @@ def rich(summary: Summary) -> Any:
     return Group(*tables, caption(summary))
 
 
+def small_table(board: pd.DataFrame) -> Any:
+    """Return scores of one case, without rank and claims, for a terminal."""
+    header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
+    lines = []
+    for row in board.assign(in_decibel=False).itertuples():
+        ratio = row.ratio_to_3dvar
+        change = "" if math.isnan(ratio) else _change(ratio).replace("-", "−")
+        lines.append((row.label, shown_score(row, row.score), _interval(row), change))
+    return terminal_table(header, lines)
+
+
 def markdown(summary: Summary) -> str:
     """Return the tables as Markdown."""
+    if summary.is_tuning:
+        block, note = _tuning(summary.source.results)
+        table = markdown_table(block.header, block.lines, words=block.words)
+        return f"{table}\n\n{note}\n"
     lines: list[str] = []
     for block in _blocks(summary):
         table = markdown_table(block.header, block.lines, words=block.words)

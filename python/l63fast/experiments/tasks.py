@@ -1,18 +1,70 @@
-"""Runs named tasks on a pool: who ended how, why one failed, how long it will take."""
+"""Runs named tasks on a pool: how each ended, why one failed, how long it will take."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from threading import Event
 
-from l63fast.errors import L63Error
-from l63fast.experiments.executors import Pool
+from l63fast.errors import ConfigurationError, L63Error
 
-__all__ = ["Done", "Progress", "reason", "run_tasks", "seconds_left"]
+__all__ = [
+    "Done",
+    "Pool",
+    "Progress",
+    "Say",
+    "Scheduler",
+    "reason",
+    "run_tasks",
+    "seconds_left",
+]
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """A dask scheduler that runs already.
+
+    Attributes
+    ----------
+    address : str or None
+        Such as tls://host:8786.
+    file : Path or None
+        The scheduler file that holds the address, instead of the address.
+    insecure : bool
+        Allow another machine without TLS: whoever reaches such a scheduler can run
+        programs as its user.
+    """
+
+    address: str | None = None
+    file: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.address is None) == (self.file is None):
+            raise ConfigurationError(
+                "scheduler: expected an address or a scheduler file, one of the two"
+            )
+
+
+Say = Callable[[str, str], None]
+
+
+class Pool(Executor):
+    """An executor that knows how many tasks it runs, and hears of them meanwhile."""
+
+    @property
+    @abstractmethod
+    def n_workers(self) -> int:
+        """Tasks that run at once, as things stand."""
+
+    @abstractmethod
+    def hearing(self, say: Say) -> Say:
+        """Return what a task may call with its name and a line; `say` is given both."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +85,21 @@ class Done:
 
 @dataclass
 class Progress:
-    """Who is told how a run gets on, in the process that started it.
+    """Receives messages about a run, in the process that started it.
 
     Attributes
     ----------
     note : callable
-        Told the name of a task and one line about it, when it ends.
+        Takes the name of a task and one line about it, when it ends.
     left : callable
-        Told the seconds to completion, before the note, when a task ends that was run.
+        Takes the seconds to completion, before the note, when a task ends that was run.
+    say : callable
+        Takes the name of a task and one line while it runs.
     """
 
     note: Callable[[str, str], None] = lambda name, line: None
     left: Callable[[float], None] = lambda seconds: None
+    say: Say = lambda name, line: None
 
 
 def run_tasks(

@@ -221,6 +221,12 @@ def sentences(summary: Summary, rows: Sequence[Any]) -> list[str]:
     if rest:
         gap = "".join(_beside(rest[0], "ratio_to_best", best.label, in_decibel))
         lines.append(f"Next: {rest[0].label}, {gap}.")
+    lines += [
+        f"{_capital(row.label)} loses to tuned 3D-Var: "
+        f"{''.join(_beside(row, 'ratio_to_3dvar', 'it', in_decibel))}."
+        for row in rows
+        if row.scheme == "encoder" and row.ratio_to_3dvar_low > 1.0
+    ]
     lines.append(_optimum(rows, best, in_decibel))
     lines += _published(rows)
     return [*lines, *marked, *lost]
@@ -259,8 +265,11 @@ def _tie(row: Any, best: Any, in_decibel: bool) -> str:
 def _optimum(rows: Sequence[Any], best: Any, in_decibel: bool) -> str:
     if not math.isfinite(best.ratio_to_optimum):
         why = "the experiment has none on the same trajectories"
+        starts = {row.start for row in rows if row.role == "optimum"}
         if any(row.role == "not settled" for row in rows):
             why = "a method beats what was to be it"
+        elif starts and best.start not in starts:
+            why = "it is the optimum of methods that are given another background"
         return f"How far this is from the optimum is not known: {why}."
     if in_decibel:
         where = "".join(_beside(best, "ratio_to_optimum", "the optimum", in_decibel))

@@ -31,7 +31,7 @@ from l63fast.learning.training import TrainResult, completed, loss_of_background
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import pool, rms
+from l63fast.verification import rmse, rmse_pooled
 
 __all__ = ["train_cycled"]
 
@@ -56,8 +56,7 @@ def train_cycled(
 
     Truth and observations are simulated while it learns, by the model and the settings
     of the twin, of which the validation split alone is read: the records' entries
-    val_loss, val_rmse and val_rms (the time mean of the instantaneous root mean square
-    error) are of the encoder cycled over it.
+    val_loss, val_rmse_pooled_a and val_rmse_a are of the encoder cycled over it.
 
     Parameters
     ----------
@@ -198,7 +197,7 @@ class _Exam:
         )
 
     def __call__(self, encoder: Encoder) -> Record:
-        """Return the record's entries val_loss, val_rmse and val_rms."""
+        """Return the record's entries val_loss, val_rmse_pooled_a and val_rmse_a."""
         settings = self._twin.settings
         if encoder.state_mean.device.type != "cpu":
             encoder = copy.deepcopy(encoder).cpu()
@@ -221,8 +220,8 @@ class _Exam:
         blind = self._twin.operator.is_mirror_blind
         return {
             "val_loss": self._cost(analysis, background, latest, truth),
-            "val_rmse": pool(analysis, truth, blind),
-            "val_rms": rms(analysis, truth, blind),
+            "val_rmse_pooled_a": rmse_pooled(analysis, truth, blind),
+            "val_rmse_a": rmse(analysis, truth, blind),
         }
 
     def _cost(self, *arrays: np.ndarray) -> float:

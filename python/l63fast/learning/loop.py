@@ -212,7 +212,7 @@ def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:
 
     with torch.inference_mode():
         cost, square = mean_over(batch, measure).cpu().tolist()
-    return {"val_loss": cost, "val_rmse": math.sqrt(square / 3.0)}
+    return {"val_loss": cost, "val_rmse_pooled_a": math.sqrt(square / 3.0)}
 
 
 def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:

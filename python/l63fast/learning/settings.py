@@ -79,7 +79,7 @@ class EncoderSettings:
     operator: str = "xy"
     window: int = 10
     hidden: int = 64
-    n_iterations: int = 3
+    n_iterations: int = 1
     memory: str = "window"
     analysis_at: str = "last"
     iteration: str = "fixed_point"

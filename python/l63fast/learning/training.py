@@ -46,7 +46,7 @@ class TrainResult:
     encoder : Encoder
         With the weights of the best epoch, in evaluation mode.
     history : list of dict
-        One record per epoch: epoch, train_loss, val_loss, val_rmse (over all
+        One record per epoch: epoch, train_loss, val_loss, val_rmse_pooled_a (over all
         components; mirror-aware where the operator cannot see the sign),
         learning_rate, gradient_norm.
     best_epoch : int

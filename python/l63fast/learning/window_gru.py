@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from l63fast._kernels import GruWeights, Kernels, load_kernels
+from l63fast._kernels import GruBackwardJob, GruJob, Kernels, load_kernels
 
 __all__ = ["can_train", "last_state"]
 
@@ -69,18 +69,15 @@ class _LastState(torch.autograd.Function):
         # their pages would fault in again in the next.
         size = length * n * units
         block = inputs.new_empty(9 * size)
-        gates, slopes = block[: 4 * size], block[4 * size : 8 * size]
+        gates, preactivation_grad = block[: 8 * size].view(2, length, n, 4 * units)
         states = block[8 * size :].view(length, n, units)
-        weights = (input_weights, state_weights, input_bias, state_bias)
-        kernels.gru(
-            inputs.detach().numpy(),
-            GruWeights(*(w.detach().contiguous().numpy() for w in weights)),
-            gates.numpy(),
-            states.numpy(),
-            torch.get_num_threads(),
-        )
+        weights = input_weights, state_weights, input_bias, state_bias
+        # gates and states are contiguous: they are filled, and not copies of them.
+        fields = (inputs, *weights, gates, states)
+        job = GruJob(*(field.detach().contiguous().numpy() for field in fields))
+        kernels.gru(job, torch.get_num_threads())
         ctx.save_for_backward(inputs, input_weights, state_weights, gates, states)
-        ctx.slopes, ctx.kernels = slopes, kernels
+        ctx.preactivation_grad, ctx.kernels = preactivation_grad, kernels
         last: Tensor = states[-1].clone()
         return last
 
@@ -88,25 +85,26 @@ class _LastState(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, input_weights, state_weights, gates, states = ctx.saved_tensors
-        ctx.kernels.gru_back(
+        job = GruBackwardJob(
             state_weights.detach().contiguous().numpy(),
             gates.numpy(),
             states.numpy(),
             gradient.contiguous().numpy(),
-            ctx.slopes.numpy(),
-            torch.get_num_threads(),
+            ctx.preactivation_grad.numpy(),
         )
+        ctx.kernels.gru_backward(job, torch.get_num_threads())
         n, units = gradient.shape
-        slopes = ctx.slopes.view(-1, 4 * units)  # r, z, the state part, the input part
+        # Of r, z, the state part, the input part.
+        grad = ctx.preactivation_grad.view(-1, 4 * units)
         known = torch.cat(
             [inputs.transpose(0, 1), inputs.new_ones((*states.shape[:2], 1))], 2
         )
-        summed = known.flatten(0, 1).t() @ slopes
+        summed = known.flatten(0, 1).t() @ grad
         given = torch.cat([summed[:, : 2 * units], summed[:, 3 * units :]], 1)
-        of_states = slopes[n:, : 3 * units].t() @ states[:-1].flatten(0, 1)
+        of_states = grad[n:, : 3 * units].t() @ states[:-1].flatten(0, 1)
         of_inputs = None
         if ctx.needs_input_grad[0]:
-            gated = torch.cat([slopes[:, : 2 * units], slopes[:, 3 * units :]], 1)
+            gated = torch.cat([grad[:, : 2 * units], grad[:, 3 * units :]], 1)
             # BLAS may add up in another order for another layout.
             of_inputs = (gated @ input_weights.contiguous()).view(
                 -1, n, inputs.shape[2]

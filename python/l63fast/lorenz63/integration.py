@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast._kernels import load_kernels
+from l63fast._kernels import IntegrateJob, load_kernels
 from l63fast.errors import ArgumentValueError, DivergenceError, LargeTimeStepWarning
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
 
@@ -165,9 +165,8 @@ class Integration:
 
     def _integrate(self, initial: np.ndarray, out: np.ndarray, save_every: int) -> int:
         parameters = self.parameters.as_tuple()
-        return self.kernels.integrate(
-            initial, out, save_every, self.dt, parameters, self.n_threads
-        )
+        job = IntegrateJob(initial, out, save_every, self.dt, parameters)
+        return self.kernels.integrate(job, self.n_threads)
 
     def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
         members = np.flatnonzero(~np.isfinite(final).all(axis=-1))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from l63fast import _checks
+from l63fast._kernels import TangentJob
 from l63fast.lorenz63.integration import Integration
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
 
@@ -57,11 +58,8 @@ def tangent_linear(
         return _forecast(call, call.n_steps), perturbation.copy()
 
     def carry(n: int, members: Any) -> tuple[np.ndarray, np.ndarray, int]:
-        states, vectors = _rows(call.states, perturbation)
-        return call.kernels.tangent(
-            states[members], vectors[members], n, call.dt,
-            call.parameters.as_tuple(), call.n_threads,
-        )  # fmt: skip
+        job = _job(call, call.states, perturbation, n, members)
+        return call.kernels.tangent(job, call.n_threads)
 
     final, carried, n_diverged = carry(call.n_steps, slice(None))
     if n_diverged and call.policy == "raise":
@@ -118,11 +116,8 @@ def adjoint(
 
     def take_back(n: int, members: Any) -> tuple[np.ndarray, int]:
         start = _forecast(call, call.n_steps - n)
-        states, vectors = _rows(start, gradient)
-        return call.kernels.adjoint(
-            states[members], vectors[members], n, call.dt,
-            call.parameters.as_tuple(), call.n_threads,
-        )  # fmt: skip
+        job = _job(call, start, gradient, n, members)
+        return call.kernels.adjoint(job, call.n_threads)
 
     carried, n_diverged = take_back(call.n_steps, slice(None))
     if n_diverged and call.policy == "raise":
@@ -165,10 +160,14 @@ def _forecast(call: Integration, n_steps: int) -> np.ndarray:
     return final
 
 
-def _rows(states: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return states as (n, 3) and their vectors as (n, k, 3), views of both."""
+def _job(
+    call: Integration, states: np.ndarray, vectors: np.ndarray, n_steps: int, some: Any
+) -> TangentJob:
+    """Return the job of some members, with views of their states and vectors."""
     k = vectors.shape[-2] if vectors.ndim > states.ndim else 1
-    return states.reshape(-1, 3), vectors.reshape(states.size // 3, k, 3)
+    states, vectors = states.reshape(-1, 3), vectors.reshape(states.size // 3, k, 3)
+    parameters = call.parameters.as_tuple()
+    return TangentJob(states[some], vectors[some], n_steps, call.dt, parameters)
 
 
 def _non_finite(vectors: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ def overview(
     reference: str = "3D-Var",
     labels: Mapping[str, str] | None = None,
     best: Mapping[str, Collection[str]] | None = None,
+    ratios: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Figure:
     """Return the rmse of every method with its interval, one panel per operator.
 
@@ -34,14 +35,15 @@ def overview(
     ----------
     scores : operator name -> method -> (rmse, low, high)
         Low and high bound the 95 % interval; an rmse that is not finite is shown as
-        "diverged". Methods stand in the order of their first appearance; one with
-        "K=1" in its name gets an open marker.
+        "diverged". Methods stand in the order of their first appearance.
     reference : str
         Method that the percentages compare with.
     labels : operator -> str, optional
         What the score of this operator is; "rmse" where it is not given.
     best : operator -> methods, optional
         Those whose score is bold.
+    ratios : operator -> method -> float, optional
+        Paired ratios to the reference, in place of those of the scores.
 
     Raises
     ------
@@ -60,7 +62,10 @@ def overview(
         observed = ", ".join(ObservationOperator(operator).labels)
         ax.set_title(f"observed: {observed}", loc="left")
         ax.set_xlabel((labels or {}).get(operator, "rmse"))
-        _write(ax, row, methods, reference, (best or {}).get(operator, ()))
+        base = row.get(reference, _NO_SCORE)[0]
+        own = {method: score[0] / base for method, score in row.items()}
+        paired = {**own, **(ratios or {}).get(operator, {})}
+        _write(ax, row, methods, reference, (best or {}).get(operator, ()), paired)
     for ax in axes:  # after all are drawn, as they share the axis
         plain_log(ax, "x", narrow=len(axes) > _WIDE)
     axes[0].set_yticks(range(len(methods)), methods)
@@ -83,7 +88,6 @@ def _draw(
             marker=drawn.marker,
             markersize=6.0,
             color=drawn.color,
-            markerfacecolor="white" if "K=1" in method else drawn.color,
             linestyle="none",
         )
     if math.isfinite(reference):
@@ -98,9 +102,9 @@ def _write(
     methods: Sequence[str],
     reference: str,
     best: Collection[str],
+    ratios: Mapping[str, float],
 ) -> None:
     """Write each score and its difference from the reference beside its row."""
-    base = row.get(reference, _NO_SCORE)[0]
     for y, method in enumerate(methods):
         if method not in row:
             continue
@@ -109,8 +113,8 @@ def _write(
         _beside(ax, y, 36.0, f"{value:.3f}" if math.isfinite(value) else "—", weight)
         if not math.isfinite(value):
             _beside(ax, y, 82.0, "diverged", weight)
-        elif method != reference and math.isfinite(base):
-            _beside(ax, y, 82.0, _change(value / base), weight)
+        elif method != reference and math.isfinite(ratios[method]):
+            _beside(ax, y, 82.0, _change(ratios[method]), weight)
     _beside(ax, -0.8, 82.0, f"vs {reference}", "normal")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -167,8 +168,10 @@ def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
 
     target = Path(_checks.path("path", path))
     open_regular(target).close()
+    how: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
     try:
-        with xr.open_dataset(target, engine="netcdf4", decode_times=False) as dataset:
+        # xarray adds a filter of its own to those of the process.
+        with warnings.catch_warnings(), xr.open_dataset(target, **how) as dataset:
             return dataset.load()
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error

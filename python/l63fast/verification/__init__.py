@@ -21,8 +21,8 @@ from l63fast.verification.measures import (
     MEASURES,
     instantaneous_rms,
     nearer,
-    pool,
-    rms,
+    rmse,
+    rmse_pooled,
     skill,
 )
 from l63fast.verification.repetitions import MethodScore, Rank, Repetitions
@@ -55,9 +55,9 @@ __all__ = [
     "instantaneous_rms",
     "nearer",
     "paired_difference",
-    "pool",
     "rank_histogram",
-    "rms",
+    "rmse",
+    "rmse_pooled",
     "score",
     "skill",
     "spread_skill",

@@ -53,7 +53,7 @@ def compare(
     a: np.ndarray,
     b: np.ndarray,
     *,
-    measure: str = "pool",
+    measure: str = "rmse_pooled_a",
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Comparison:
@@ -64,9 +64,9 @@ def compare(
     Parameters
     ----------
     a, b : (n_trajectories,)
-        Time means of the instantaneous root mean square for "rms", of its square for
-        "pool", as `trajectory_means` gives them.
-    measure : {"rms", "pool"}
+        Time means of the instantaneous root mean square for "rmse_a", of its square for
+        "rmse_pooled_a", as `trajectory_means` gives them.
+    measure : {"rmse_a", "rmse_pooled_a"}
     n_bootstrap, seed : int
     """
     measure = _checks.choice("measure", measure, MEASURES)
@@ -74,8 +74,8 @@ def compare(
     a = _checks.array("a", a, shape=(None,))
     means = np.stack([a, _checks.array("b", b, shape=a.shape)], axis=1)
     scores = resample(means, n_bootstrap, seed)
-    marked = rare_losses(means[None], of_squares=measure == "pool")
-    if measure == "pool":
+    marked = rare_losses(means[None], of_squares=measure == "rmse_pooled_a")
+    if measure == "rmse_pooled_a":
         scores = scores.apply(np.sqrt)
     return contrasted(scores, bool(marked.any()))
 
@@ -101,7 +101,7 @@ def paired_difference(
     b: np.ndarray,
     truth: np.ndarray,
     *,
-    measure: str = "pool",
+    measure: str = "rmse_pooled_a",
     mirror_aware: bool = False,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -113,7 +113,7 @@ def paired_difference(
     Parameters
     ----------
     a, b, truth : (n_trajectories, n_times, 3)
-    measure : "rms" or "pool"
+    measure : "rmse_a" or "rmse_pooled_a"
     mirror_aware : bool
     n_bootstrap, seed : int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,20 +86,49 @@ def crps(
     ArgumentValueError, ArgumentTypeError
         If the shapes do not fit, or the truth is not finite.
     """
+    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
+    each = crps_means(members, truth)
+    means = resample(each[:, None], n_bootstrap, seed)
+    return (float(each.mean()), *means.interval())
+
+
+@ieee_arithmetic()
+def crps_means(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the mean CRPS (n_trajectories,) of ensembles, as `crps` takes them."""
     from scoringrules import crps_ensemble
 
     members, truth = _ensembles(members, truth)
-    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     how: dict[str, Any] = {"m_axis": 1, "estimator": "pwm", "backend": "numpy"}
     with np.errstate(over="ignore", invalid="ignore"):
-        each = np.array(
+        return np.array(
             [
                 crps_ensemble(y, x, **how).mean()
                 for x, y in zip(members, truth, strict=True)  # one by one: for memory
             ]
         )
-    means = resample(each[:, None], n_bootstrap, seed)
-    return (float(each.mean()), *means.interval())
+
+
+@ieee_arithmetic()
+def crps_means_of_normal(
+    analysis: np.ndarray, spread: np.ndarray, truth: np.ndarray
+) -> np.ndarray:
+    """Return the mean CRPS (n_trajectories,) of N(analysis, spread^2), by component.
+
+    The closed form of Gneiting & Raftery (2007), equation 21.
+
+    Parameters
+    ----------
+    analysis, spread, truth : (n_trajectories, n_times, 3)
+        Mean and standard deviation; a spread of 0 gives the absolute error.
+    """
+    from scipy.special import ndtr
+
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        sigma = np.maximum(spread, np.finfo(np.float64).tiny)
+        z = (truth - analysis) / sigma
+        density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
+        each = z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / math.sqrt(math.pi)
+        return np.asarray((sigma * each).mean(axis=(1, 2)))
 
 
 @ieee_arithmetic()

@@ -19,13 +19,13 @@ __all__ = [
     "mean_squares",
     "nearer",
     "pair",
-    "pool",
-    "rms",
+    "rmse",
+    "rmse_pooled",
     "skill",
     "squared_errors",
 ]
 
-MEASURES: Final = ("rms", "pool")
+MEASURES: Final = ("rmse_a", "rmse_pooled_a")
 
 
 @ieee_arithmetic()
@@ -52,21 +52,23 @@ def instantaneous_rms(
 
 
 @ieee_arithmetic()
-def rms(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
+def rmse(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
     """Return the time mean of `instantaneous_rms`, averaged over trajectories (DAPPER).
 
     The arguments are those of `instantaneous_rms`.
     """
-    return _measure("rms", analysis, truth, mirror_aware)
+    return _measure("rmse_a", analysis, truth, mirror_aware)
 
 
 @ieee_arithmetic()
-def pool(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
+def rmse_pooled(
+    analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
+) -> float:
     """Return the root of the mean square over trajectories, times and components.
 
     The arguments are those of `instantaneous_rms`.
     """
-    return _measure("pool", analysis, truth, mirror_aware)
+    return _measure("rmse_pooled_a", analysis, truth, mirror_aware)
 
 
 def skill(value: float, reference: float) -> float:

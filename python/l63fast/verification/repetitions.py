@@ -40,7 +40,7 @@ class MethodScore:
         losses that are not in the sample; `lost_ci95` does, and `median` does not
         depend on them.
     median : float
-        Of the trajectory means; its root for "pool", beside which the score stands.
+        Of the trajectory means; its root for "rmse_pooled_a", as the score is.
     lost : float
         Share of trajectories that are lost: time-mean error above 7.6, or not finite.
         NaN where the time means are not known.
@@ -117,8 +117,8 @@ class Repetitions:
         cls,
         means: Mapping[str, np.ndarray],
         *,
-        measure: str = "pool",
-        rms_means: Mapping[str, np.ndarray] | None = None,
+        measure: str = "rmse_pooled_a",
+        rmse_means: Mapping[str, np.ndarray] | None = None,
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> Repetitions:
@@ -129,14 +129,14 @@ class Repetitions:
         means : dict of (n_data, n_trajectories)
             Or of (n_data, n_trainings, n_trajectories). By method, the same data and
             trajectories for all: time means of the instantaneous root mean square for
-            "rms", of its square for "pool", as `trajectory_means` gives them. A method
-            that is trained once, or not at all, is the same beside every training of
-            another.
-        measure : {"rms", "pool"}
-        rms_means : dict of arrays, optional
-            For "pool", time means of the instantaneous root mean square by method, in
-            the shapes of `means`: they say which trajectories are lost. For "rms" these
-            are `means`.
+            "rmse_a", of its square for "rmse_pooled_a", as `trajectory_means` gives
+            them. A method that is trained once, or not at all, is the same beside every
+            training of another.
+        measure : {"rmse_a", "rmse_pooled_a"}
+        rmse_means : dict of arrays, optional
+            For "rmse_pooled_a", time means of the instantaneous root mean square by
+            method, in the shapes of `means`: they say which trajectories are lost. For
+            "rmse_a" these are `means`.
         n_bootstrap, seed : int
 
         Raises
@@ -147,11 +147,13 @@ class Repetitions:
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
         values = _together("means", means)
-        times = values if measure == "rms" else _times(rms_means, means, values.shape)
+        times = (
+            values if measure == "rmse_a" else _times(rmse_means, means, values.shape)
+        )
         seed = _checks.seed("seed", seed)
-        finish = np.sqrt if measure == "pool" else np.asarray
+        finish = np.sqrt if measure == "rmse_pooled_a" else np.asarray
         trajectories = values.mean(axis=1)  # over trainings, (n_data, n, n_methods)
-        marked = rare_losses(trajectories, of_squares=measure == "pool")
+        marked = rare_losses(trajectories, of_squares=measure == "rmse_pooled_a")
         if times is not None:
             marked |= rare_losses(times.mean(axis=1))
         medians = np.median(np.where(np.isnan(values), np.inf, values), axis=(0, 1, 2))
@@ -240,22 +242,22 @@ class Repetitions:
 
 
 def _times(
-    rms_means: Mapping[str, np.ndarray] | None,
+    rmse_means: Mapping[str, np.ndarray] | None,
     means: Mapping[str, np.ndarray],
     shape: tuple[int, ...],
 ) -> np.ndarray | None:
     """Return the time means that belong to squares, as `_together`, where known."""
-    if rms_means is None:
+    if rmse_means is None:
         return None
-    if set(rms_means) != set(means):
+    if set(rmse_means) != set(means):
         raise ArgumentValueError(
-            f"rms_means: expected the methods of means, {', '.join(means)}, "
-            f"got {', '.join(rms_means) or 'none'}"
+            f"rmse_means: expected the methods of means, {', '.join(means)}, "
+            f"got {', '.join(rmse_means) or 'none'}"
         )
-    times = _together("rms_means", {name: rms_means[name] for name in means})
+    times = _together("rmse_means", {name: rmse_means[name] for name in means})
     if times.shape != shape:
         raise ArgumentValueError(
-            f"rms_means: expected {shape[:-1]} of each method, got {times.shape[:-1]}"
+            f"rmse_means: expected {shape[:-1]} of each method, got {times.shape[:-1]}"
         )
     return times
 

@@ -41,15 +41,15 @@ class Scores:
 
     Attributes
     ----------
-    rms : float
+    rmse_a : float
         Time mean of the instantaneous root mean square over the components (DAPPER).
-    pool : float
+    rmse_pooled_a : float
         Root of the mean square over trajectories, times and components.
-    rms_x, rms_y, rms_z : float
-        Root of the mean square of one component; their mean square is that of `pool`.
+    rmse_x, rmse_y, rmse_z : float
+        Root of the mean square of one component; their mean square is its.
     median, p95 : float
         Quantiles of the instantaneous root mean square.
-    mirror_rms, mirror_pool : float
+    mirror_rmse_a, mirror_rmse_pooled_a : float
         As above with, at each time, the smaller of the errors of x_a and of S x_a.
     sign_flip_rate : float
         Share of analyses that are closer to the truth once mirrored.
@@ -58,24 +58,24 @@ class Scores:
     n_trajectories, n_analyses, n_non_finite : int
         How many there are, and how many analyses hold NaN or infinity.
     ci95 : dict of str to (float, float)
-        Intervals of rms, pool, mirror_rms, mirror_pool and sign_flip_rate by bootstrap
-        over trajectories, of divergence_rate after Clopper & Pearson (1934); NaN for a
+        Intervals of the four errors and of sign_flip_rate by bootstrap over
+        trajectories, of divergence_rate after Clopper & Pearson (1934); NaN for a
         single trajectory, which says nothing about the spread.
     rare_losses : dict of str to bool
-        Whether few trajectories make rms, pool, mirror_rms or mirror_pool: the skewness
+        Whether few trajectories make one of the four errors: the skewness
         of the trajectory means is above 2, or some are not finite. The interval does
         not know of losses that this sample does not hold.
     """
 
-    rms: float
-    pool: float
-    rms_x: float
-    rms_y: float
-    rms_z: float
+    rmse_a: float
+    rmse_pooled_a: float
+    rmse_x: float
+    rmse_y: float
+    rmse_z: float
     median: float
     p95: float
-    mirror_rms: float
-    mirror_pool: float
+    mirror_rmse_a: float
+    mirror_rmse_pooled_a: float
     sign_flip_rate: float
     divergence_rate: float
     n_trajectories: int
@@ -85,20 +85,22 @@ class Scores:
     rare_losses: dict[str, bool]
 
     @property
-    def pool_decibel(self) -> float:
-        """Mean squared error in dB: 10 log10 of `pool` squared."""
-        return decibel(self.pool)
+    def decibel(self) -> float:
+        """Mean squared error in dB: 10 log10 of `rmse_pooled_a` squared."""
+        return decibel(self.rmse_pooled_a)
 
     @property
-    def pool_decibel_ci95(self) -> Interval:
-        """Bootstrap interval of `pool_decibel`."""
-        low, high = self.ci95["pool"]
+    def decibel_ci95(self) -> Interval:
+        """Bootstrap interval of `decibel`."""
+        low, high = self.ci95["rmse_pooled_a"]
         return decibel(low), decibel(high)
 
 
-def decibel(pool: float) -> float:
-    """Return the mean squared error in dB, 10 log10 of the square of `pool`."""
-    return -math.inf if pool == 0.0 else 20.0 * math.log10(pool)
+def decibel(rmse_pooled: float) -> float:
+    """Return the mean squared error in dB, 10 log10 of the square of `rmse_pooled`."""
+    if rmse_pooled == 0.0:
+        return -math.inf
+    return 20.0 * math.log10(rmse_pooled)
 
 
 @ieee_arithmetic()
@@ -119,7 +121,7 @@ def score(
     truth : (n_trajectories, n_times, 3)
     mirror_aware : bool
         Take components, quantiles and divergence from the mirror-aware errors. The
-        names `rms` and `pool` stay plain, `mirror_rms` and `mirror_pool` mirror-aware.
+        names `rmse_a` and `rmse_pooled_a` stay plain.
     n_bootstrap : int
         Resamples of the trajectories; 0 leaves the intervals NaN.
     seed : int
@@ -144,7 +146,7 @@ def score(
         median, p95 = np.quantile(each, (0.5, 0.95))
     means = by_trajectory(plain, folded)  # as `trajectory_means`
     time_mean = means[:, 2 if mirror_aware else 0]
-    names = ("rms", "pool", "mirror_rms", "mirror_pool")
+    names = ("rmse_a", "rmse_pooled_a", "mirror_rmse_a", "mirror_rmse_pooled_a")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
     divergence_rate = float(lost(time_mean).mean())
     flips = np.where(broken, np.nan, flipped).mean(axis=1)
@@ -164,9 +166,9 @@ def score(
     marked[1::2] = marked[::2] | rare_losses(means[None, :, 1::2], of_squares=True)
     return Scores(
         **values,
-        rms_x=float(components[0]),
-        rms_y=float(components[1]),
-        rms_z=float(components[2]),
+        rmse_x=float(components[0]),
+        rmse_y=float(components[1]),
+        rmse_z=float(components[2]),
         median=float(median),
         p95=float(p95),
         sign_flip_rate=float(flips.mean()),
@@ -199,8 +201,8 @@ def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     -------
     (n_trajectories, 4)
         Of the instantaneous root mean square and of its square, plain, then
-        mirror-aware: rms and mirror_rms are means of columns 0 and 2, pool and
-        mirror_pool roots of means of columns 1 and 3.
+        mirror-aware: rmse_a and mirror_rmse_a are means of columns 0 and 2,
+        rmse_pooled_a and mirror_rmse_pooled_a roots of means of columns 1 and 3.
     """
     plain, mirrored = mean_squares(*pair(analysis, truth))
     return by_trajectory(plain, np.minimum(plain, mirrored))

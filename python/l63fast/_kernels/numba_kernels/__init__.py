@@ -9,7 +9,7 @@ numbers are others, agrees in distribution. The order is specified once, on the 
 from __future__ import annotations
 
 from l63fast._kernels.numba_kernels.analysis import analyse
-from l63fast._kernels.numba_kernels.gru import gru, gru_back
+from l63fast._kernels.numba_kernels.gru import gru, gru_backward
 from l63fast._kernels.numba_kernels.integration import integrate
 from l63fast._kernels.numba_kernels.particles import filter_particles
 from l63fast._kernels.numba_kernels.tangent import adjoint, tangent
@@ -19,7 +19,7 @@ __all__ = [
     "analyse",
     "filter_particles",
     "gru",
-    "gru_back",
+    "gru_backward",
     "integrate",
     "native_fma",
     "tangent",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._kernels.jobs import AnalysisJob
 from l63fast._kernels.numba_kernels.compile import fma, jit, one_type
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
@@ -209,52 +210,26 @@ def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
 
 
 @ieee_arithmetic()
-def analyse(
-    background: np.ndarray,
-    observation: np.ndarray,
-    b_matrices: np.ndarray,
-    r_matrices: np.ndarray,
-    components: tuple[int, ...],
-    powers: tuple[int, ...],
-    n_starts: int,
-    max_iter: int,
-    tol: float,
-    n_threads: int,
-) -> tuple[np.ndarray, ...]:
+def analyse(job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
     """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
-    background, observation = one_type(background), one_type(observation)
-    b_matrices, r_matrices = one_type(b_matrices), one_type(r_matrices)
-    n, m = observation.shape
-    dtype = background.dtype
+    arrays = [one_type(array) for array in job[:4]]
+    index = [np.array(job.components, np.int64), np.array(job.powers, np.int64)]
+    (n, m), dtype = job.observation.shape, job.background.dtype
     with np.errstate(under="ignore", over="ignore"):
-        constants = _three_d_var_constants(dtype, tol)
+        constants = _three_d_var_constants(dtype, job.tol)
     state, residual = np.empty((n, 3), dtype), np.empty((n, m), dtype)
     status, n_iter = np.empty(n, np.int8), np.empty(n, np.int32)
     cost = np.empty(n, dtype)
-    index = (np.array(components, np.int64), np.array(powers, np.int64))
-    members = max(1, CHUNK // (4 * n_starts * max(1, max_iter)))
+    members = max(1, CHUNK // (4 * job.n_starts * max(1, job.max_iter)))
 
     def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
         for first in range(begin, end, members):
             if cancelled():
                 break
             _analyse_range(
-                background,
-                observation,
-                b_matrices,
-                r_matrices,
-                *index,
-                n_starts,
-                max_iter,
-                constants,
-                first,
-                min(first + members, end),
-                state,
-                status,
-                n_iter,
-                cost,
-                residual,
-            )
+                *arrays, *index, job.n_starts, job.max_iter, constants, first,
+                min(first + members, end), state, status, n_iter, cost, residual,
+            )  # fmt: skip
         return 0
 
     in_threads(run, n, n_threads)

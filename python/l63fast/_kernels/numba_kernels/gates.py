@@ -83,7 +83,7 @@ def gates_of(reset: Any, update: Any, given: Any, part: Any, state: Any) -> Any:
 
 @jit
 def gradient_of(gates: Any, state: Any, gradient: Any) -> Any:
-    """Return the slopes of r, z, the state and the input part; and the state's."""
+    """Return the gradients of r, z, the state and the input part; and the state's."""
     r, z, c, part = gates
     kept = gradient * z
     given = (gradient - kept) * fma(-c, c, _ONE)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast._kernels.gru_weights import GruWeights
+from l63fast._kernels.jobs import GruBackwardJob, GruJob
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.gates import gates_of, gradient_of
 from l63fast._kernels.numba_kernels.threads import in_threads
@@ -62,19 +62,15 @@ def _window(
 
 
 @jit
-def _window_back(
-    weights: Any,
-    gates: Any,
-    states: Any,
-    gradient: Any,
-    slopes: Any,
+def _window_backward(
+    weights: Any, gates: Any, states: Any, gradient: Any, preactivation_grad: Any
 ) -> None:
     """Take a gradient (n_units) back through one window; it is used up."""
     h = len(gradient)
     zero = np.zeros(h, np.float32)
     for t in range(len(gates) - 1, -1, -1):
         before = states[t - 1] if t > 0 else zero
-        g, out = gates[t], slopes[t]
+        g, out = gates[t], preactivation_grad[t]
         for j in range(h):
             reset, update, part, given, kept = gradient_of(
                 (g[j], g[h + j], g[2 * h + j], g[3 * h + j]), before[j], gradient[j]
@@ -98,64 +94,41 @@ def _windows(
 
 
 @jit
-def _windows_back(
-    weights: Any,
-    gates: Any,
-    states: Any,
-    gradient: Any,
-    slopes: Any,
+def _windows_backward(
+    weights: Any, gates: Any, states: Any, gradient: Any, preactivation_grad: Any
 ) -> None:
     for i in range(len(gradient)):
-        _window_back(weights, gates[:, i], states[:, i], gradient[i], slopes[:, i])
+        out = preactivation_grad[:, i]
+        _window_backward(weights, gates[:, i], states[:, i], gradient[i], out)
 
 
 @ieee_arithmetic()
-def gru(
-    inputs: np.ndarray,
-    weights: GruWeights,
-    gates: np.ndarray,
-    states: np.ndarray,
-    n_threads: int,
-) -> None:
-    """Fill `gates` (L, n, 4 n_units) and `states` (L, n, n_units)."""
-    x_bias, h_bias = (
-        b.reshape(3, -1) for b in (weights.input_bias, weights.state_bias)
-    )
+def gru(job: GruJob, n_threads: int) -> None:
+    """Fill the job's `gates` and `states`."""
+    x_bias, h_bias = job.input_bias.reshape(3, -1), job.state_bias.reshape(3, -1)
     sums = x_bias[:2] + h_bias[:2]
     bias = np.concatenate([sums, h_bias[2:], x_bias[2:]])
-    x_weights, h_weights = weights.inputs.T.copy(), weights.states.T.copy()
+    weights = job.input_weights.T.copy(), job.state_weights.T.copy()
 
     def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
         rows = slice(begin, end)
-        _windows(
-            inputs[rows], x_weights, h_weights, bias, gates[:, rows], states[:, rows]
-        )
+        gates, states = job.gates[:, rows], job.states[:, rows]
+        _windows(job.inputs[rows], *weights, bias, gates, states)
         return 0
 
-    in_threads(run, len(inputs), n_threads)
+    in_threads(run, len(job.inputs), n_threads)
 
 
 @ieee_arithmetic()
-def gru_back(
-    state_weights: np.ndarray,
-    gates: np.ndarray,
-    states: np.ndarray,
-    gradient: np.ndarray,
-    slopes: np.ndarray,
-    n_threads: int,
-) -> None:
-    """Fill `slopes` (L, n, 4 n_units) from a gradient (n, n_units)."""
-    carried = gradient.copy()
+def gru_backward(job: GruBackwardJob, n_threads: int) -> None:
+    """Fill the job's `preactivation_grad`."""
+    carried = job.gradient.copy()
 
     def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:
         rows = slice(begin, end)
-        _windows_back(
-            state_weights,
-            gates[:, rows],
-            states[:, rows],
-            carried[rows],
-            slopes[:, rows],
-        )
+        gates, states = job.gates[:, rows], job.states[:, rows]
+        grad = job.preactivation_grad[:, rows]
+        _windows_backward(job.state_weights, gates, states, carried[rows], grad)
         return 0
 
-    in_threads(run, len(gradient), n_threads)
+    in_threads(run, len(carried), n_threads)

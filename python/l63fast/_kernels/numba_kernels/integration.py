@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._kernels.jobs import IntegrateJob
 from l63fast._kernels.numba_kernels.compile import jit, one_type
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
@@ -84,17 +85,10 @@ def _integrate_range(
 
 
 @ieee_arithmetic()
-def integrate(
-    initial: np.ndarray,
-    out: np.ndarray,
-    save_every: int,
-    dt: float,
-    parameters: tuple[float, float, float],
-    n_threads: int,
-) -> int:
-    """Fill `out` (n, n_saved, 3); return the number of diverged members."""
-    initial = one_type(initial)
-    constants = rk4_constants(dt, *parameters, initial.dtype)
+def integrate(job: IntegrateJob, n_threads: int) -> int:
+    """Fill the job's `out`; return the number of diverged members."""
+    initial, out, save_every = one_type(job.initial), job.out, job.save_every
+    constants = rk4_constants(job.dt, *job.parameters, initial.dtype)
     n, n_steps = initial.shape[0], out.shape[1] * save_every
     members = BLOCK * max(1, CHUNK // (BLOCK * max(1, n_steps)))
     # All steps at once where `members` are many blocks:

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._kernels.jobs import FilteredParticles, FilterJob, IntegrateJob
 from l63fast._kernels.numba_kernels.integration import integrate
-from l63fast._kernels.particles import FilteredParticles, FilterJob
 
 _DIVERGED: Final = 2
 _NON_FINITE: Final = 3
@@ -32,11 +32,9 @@ class _Moments(NamedTuple):
 
 @ieee_arithmetic()
 @np.errstate(all="ignore")  # what has no weight left is NaN, and reported by status
-def filter_particles(
-    states: np.ndarray, log_weights: np.ndarray, job: FilterJob, n_threads: int
-) -> FilteredParticles:
+def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
     """Return the particles after the job, and its analyses."""
-    states, log_weights = _without_the_dead(states, log_weights)
+    states, log_weights = _without_the_dead(job.states, job.log_weights)
     stage = job.first_stage
     analyses = []
     for cycle in range(1 if job.observation is None else job.observation.shape[1]):
@@ -77,7 +75,8 @@ def _forecast(
     if job.n_steps and states.size:
         flat = later.reshape(-1, 1, 3)
         initial = states.reshape(-1, 3)
-        integrate(initial, flat, job.n_steps, job.dt, job.parameters, n_threads)
+        steps = IntegrateJob(initial, flat, job.n_steps, job.dt, job.parameters)
+        integrate(steps, n_threads)
     if job.noise_root is not None:
         normals = _generator(job, stage, _NOISE).standard_normal(states.shape)
         later += normals @ job.noise_root.T

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._kernels.jobs import TangentJob
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
@@ -171,53 +172,39 @@ def _n_diverged(*results: np.ndarray) -> int:
 
 
 @ieee_arithmetic()
-def tangent(
-    state: np.ndarray,
-    perturbation: np.ndarray,
-    n_steps: int,
-    dt: float,
-    parameters: tuple[float, float, float],
-    n_threads: int,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return state and perturbations after n_steps, and the number diverged."""
-    constants = rk4_constants(dt, *parameters, state.dtype)
-    final, carried = np.empty_like(state), np.empty_like(perturbation)
+def tangent(job: TangentJob, n_threads: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return state and perturbations after n_steps, and how many diverged."""
+    constants = rk4_constants(job.dt, *job.parameters, job.state.dtype)
+    final, carried = np.empty_like(job.state), np.empty_like(job.vectors)
 
     def run(block: slice, cancelled: Callable[[], bool]) -> None:
-        states, vectors = _packed(state[block], perturbation[block])
+        states, vectors = _packed(job, block)
         for vector in vectors:
             end = states.copy()
-            for steps in _chunks(n_steps, cancelled):
+            for steps in _chunks(job.n_steps, cancelled):
                 _carry(end, vector, steps, constants)
         final[block], carried[block] = end.T, vectors.transpose(2, 0, 1)
 
-    _over_blocks(run, len(state), n_threads)
+    _over_blocks(run, len(final), n_threads)
     return final, carried, _n_diverged(final, carried)
 
 
 @ieee_arithmetic()
-def adjoint(
-    state: np.ndarray,
-    gradient: np.ndarray,
-    n_steps: int,
-    dt: float,
-    parameters: tuple[float, float, float],
-    n_threads: int,
-) -> tuple[np.ndarray, int]:
-    """Return gradients with respect to the state given, and the number diverged."""
-    constants = rk4_constants(dt, *parameters, state.dtype)
-    carried = np.empty_like(gradient)
+def adjoint(job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
+    """Return gradients at the start, and how many diverged."""
+    constants = rk4_constants(job.dt, *job.parameters, job.state.dtype)
+    carried = np.empty_like(job.vectors)
 
     def run(block: slice, cancelled: Callable[[], bool]) -> None:
-        states, vectors = _packed(state[block], gradient[block])
-        kept = np.empty((min(n_steps, SEGMENT), *states.shape), state.dtype)
-        _take_back(states, vectors, n_steps, kept, constants, cancelled)
+        states, vectors = _packed(job, block)
+        kept = np.empty((min(job.n_steps, SEGMENT), *states.shape), states.dtype)
+        _take_back(states, vectors, job.n_steps, kept, constants, cancelled)
         carried[block] = vectors.transpose(2, 0, 1)
 
-    _over_blocks(run, len(state), n_threads)
+    _over_blocks(run, len(carried), n_threads)
     return carried, _n_diverged(carried)
 
 
-def _packed(state: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the state as (3, n) and the vectors as (k, 3, n), copies of their own."""
-    return state.T.copy(), vectors.transpose(1, 2, 0).copy()
+def _packed(job: TangentJob, block: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return a block's state (3, n) and vectors (k, 3, n), copies of their own."""
+    return job.state[block].T.copy(), job.vectors[block].transpose(1, 2, 0).copy()

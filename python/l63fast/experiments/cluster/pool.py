@@ -17,7 +17,7 @@ from uuid import uuid4
 import distributed
 
 from l63fast.errors import ClusterError
-from l63fast.experiments.executors import Pool
+from l63fast.experiments.tasks import Pool, Say
 
 __all__ = ["PATIENCE", "DaskPool", "start_tasks_after"]
 
@@ -28,6 +28,7 @@ PATIENCE: Final = 6.0  # seconds until a scheduler that does not answer is given
 _DEADLY: Final = (
     "its worker process died each time it was tried (killed, or out of memory)"
 )
+_TOPIC: Final = "l63fast"
 _LOST: Final = "the cluster was stopped, or lost, before it ended"
 
 
@@ -75,6 +76,11 @@ class DaskPool(Pool):
             return len(self._client.nthreads())
         return 1
 
+    def hearing(self, say: Say) -> Say:
+        """Return what sends a line from a worker; it is dropped where nobody hears."""
+        self._client.subscribe_topic(_TOPIC, lambda event: say(*event[1]))
+        return _tell
+
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
@@ -113,6 +119,11 @@ class DaskPool(Pool):
             task = self._suspects.popleft()
         task.is_alone = True
         self._send(task)
+
+
+def _tell(name: str, line: str) -> None:
+    with suppress(Exception):  # a line less is no reason to fail
+        distributed.get_worker().log_event(_TOPIC, (name, line))
 
 
 def _new_key() -> str:

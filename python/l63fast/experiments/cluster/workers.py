@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from distributed.comm.addressing import parse_address, parse_host_port
 
 from l63fast.errors import ClusterError, ConfigurationError, DataFileError
 from l63fast.experiments.cluster.pool import PATIENCE, DaskPool, start_tasks_after
-from l63fast.experiments.executors import Pool, Scheduler
+from l63fast.experiments.tasks import Pool, Scheduler
 from l63fast.storage import read_json
 
 __all__ = ["dask_setup", "local_workers", "workers_of"]
@@ -52,7 +53,7 @@ def local_workers(n_workers: int) -> Iterator[Pool]:
     without the threads that release them. They end with this process, however it ends.
     """
     _silence()
-    with dask.config.set(_OURS):
+    with dask.config.set(_OURS), _main_left_alone():
         # Started on first use, it would let Ctrl-C through in the thread that needs it.
         resource_tracker.ensure_running()
         with _interrupts_held():
@@ -80,6 +81,22 @@ def _local_cluster(n_workers: int) -> Any:
         preload=__name__,
         silence_logs=logging.CRITICAL,
     )
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Keep workers from running the user's script again, which needs no main guard.
+
+    A spawned process imports the main module of its parent, by its spec or its file.
+    Tasks are functions of this package, so that it has no need to.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name, None) for name in ("__spec__", "__file__")}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update({k: v for k, v in hidden.items() if v is not None})
 
 
 @contextmanager

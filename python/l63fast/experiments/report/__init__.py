@@ -2,9 +2,10 @@
 
 from l63fast.experiments.report.page import (
     PAGE,
+    report,
     table_of,
     write_report,
     write_summary,
 )
 
-__all__ = ["PAGE", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]

@@ -17,7 +17,6 @@ from l63fast.experiments.report.scene import (
     as_float,
     samples_of,
 )
-from l63fast.experiments.report.trajectories import NOT_STORED
 from l63fast.experiments.tables import case_title
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Increments
@@ -40,7 +39,7 @@ def _each(
     draw: Callable[[Scene, Rows, Found], Picture | None],
     having: str = "lead",
 ) -> Chapter:
-    """Return the picture of each featured case; say once where nothing is stored."""
+    """Return the picture of each featured case that has one."""
     chapter = Chapter()
     for rows in scene.featured:
         found = scene.diagnosed(rows, most, having=having)
@@ -49,8 +48,6 @@ def _each(
             picture = draw(scene, rows, found)
         if picture is not None:
             chapter.pictures.append(picture)
-    if not chapter.pictures:
-        chapter.missing.append(NOT_STORED)
     return chapter
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,10 +10,9 @@ import numpy as np
 from l63fast import plotting
 from l63fast.experiments.describe import observed
 from l63fast.experiments.report.scene import Chapter, Picture, Rows, Scene
-from l63fast.experiments.result import HISTORY
+from l63fast.experiments.settings import MEASURES
 from l63fast.experiments.tables import case_title
 from l63fast.plotting import MethodScore
-from l63fast.storage import read_bytes
 
 __all__ = ["ensembles", "training", "tuning_figure"]
 
@@ -40,7 +37,7 @@ def _reliability(scene: Scene, rows: Rows) -> Picture | None:
     known = {
         e.label: scene.metrics(e)["spread"]
         for e in rows
-        if e.role != "baseline" and "spread" in scene.metrics(e)
+        if e.role != "baseline" and scene.metrics(e)["spread"]
     }
     curves = {
         name: (np.array(s["spread"], dtype=float), np.array(s["error"], dtype=float))
@@ -66,14 +63,14 @@ def _ranks(scene: Scene, rows: Rows) -> Picture | None:
     shares = {
         e.label: np.array(scene.metrics(e)["ranks"]["shares"], dtype=float)
         for e in rows
-        if "ranks" in scene.metrics(e)
+        if scene.metrics(e)["ranks"]
     }
     shares = {n: s for n, s in shares.items() if np.isfinite(s).all()}
     if not shares:
         return None
     shown = dict(list(shares.items())[:_MOST_RANKS])
     metrics = scene.metrics(rows[0])
-    n = metrics["n_trajectories"] * metrics["n_cycles"]
+    n = metrics["n_trajectories"] * metrics["n_times"]
     return Picture(
         f"ranks{scene.suffix(rows)}",
         plotting.rank_histograms(shown),
@@ -92,8 +89,8 @@ def _ranks(scene: Scene, rows: Rows) -> Picture | None:
 def _claims(scene: Scene, rows: Rows) -> Picture | None:
     claims = {}
     for row in rows:
-        innovation = scene.metrics(row).get("innovation")
-        if innovation is not None and np.isfinite(float(innovation["ratio"])):
+        innovation = scene.metrics(row)["innovation"]
+        if innovation and np.isfinite(float(innovation["ratio"])):
             low, high = map(float, innovation["ci95"]["ratio"])
             claims[row.label] = MethodScore(float(innovation["ratio"]), (low, high))
     if not claims:
@@ -126,9 +123,11 @@ def _learning(scene: Scene, rows: Rows) -> list[Picture]:
     for row in rows:
         if row.scheme != "encoder":
             continue
-        history = _history(scene, row)
-        if history and "val_rmse" in history[0]:
-            found = [(float(r["epoch"]), float(r["val_rmse"])) for r in history]
+        history = scene.summary.cell(row).history
+        if history and "val_rmse_pooled_a" in history[0]:
+            found = [
+                (float(r["epoch"]), float(r["val_rmse_pooled_a"])) for r in history
+            ]
             histories[row.label] = found
     if not histories:
         return []
@@ -145,26 +144,17 @@ def _learning(scene: Scene, rows: Rows) -> list[Picture]:
     ]
 
 
-def _history(scene: Scene, row: Any) -> list[dict[str, str]]:
-    directory = scene.summary.cell(row).directory
-    if not (directory / HISTORY).exists():
-        return []
-    text = read_bytes(directory, HISTORY).decode()
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 def _tuning(scene: Scene, rows: Rows) -> list[Picture]:
     pictures = []
     for i, row in enumerate(rows):
         metrics = scene.metrics(row)
-        if "tuning" not in metrics or "parameter" not in metrics:
+        if not metrics["tuning"]:
             continue
         parameter = metrics["parameter"]
-        measure = scene.summary.measure
         pictures.append(
             Picture(
                 f"tuning{scene.suffix(rows)}_{i:02d}",
-                tuning_figure(metrics, measure.kind),
+                tuning_figure(metrics),
                 f"{row.label}: score on the validation split against "
                 f"{parameter['name']}; {case_title(rows[0])}.",
                 f"{row.label}: {parameter['name']} {parameter['value']:.3g}",
@@ -177,9 +167,9 @@ def _tuning(scene: Scene, rows: Rows) -> list[Picture]:
 def _settling(scene: Scene) -> Picture | None:
     groups: dict[str, list[list[tuple[int, float, float]]]] = {}
     for row in scene.rows:
-        if row.role != "optimum" or "convergence" not in scene.metrics(row):
+        stages = (scene.metrics(row)["convergence"] or {}).get("stages")
+        if row.role != "optimum" or not stages:
             continue
-        stages = scene.metrics(row)["convergence"]["stages"]
         curve = [
             (s["n_particles"], float(s["score"]), float(s["effective_size"]))
             for s in stages
@@ -198,15 +188,14 @@ def _settling(scene: Scene) -> Picture | None:
     )
 
 
-def tuning_figure(metrics: Mapping[str, Any], kind: str) -> Any:
+def tuning_figure(metrics: Mapping[str, Any]) -> Any:
     """Return the curve by which a method was tuned on the validation split."""
     tuning, name = metrics["tuning"], metrics["parameter"]["name"]
-    blind = metrics["measure"].startswith("mirror_")
-    measure = "rmse_a" if kind == "rms" else "rmse_pooled_a"
+    measure = MEASURES[metrics["measure"]]
     return plotting.tuning_curve(
         np.asarray(tuning["scales"], dtype=float),
         np.asarray(tuning["scores"], dtype=float),
         float(tuning["scale"]),
         parameter={"b": "scale of B"}.get(name, name),
-        label=f"{'mirror-aware ' if blind else ''}{measure}, validation",
+        label=f"{'mirror-aware ' * metrics['mirror_aware']}{measure.kind}, validation",
     )

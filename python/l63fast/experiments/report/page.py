@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
+from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.report import errors, fitting, scores, trajectories
 from l63fast.experiments.report.provenance import origins, settings_of
 from l63fast.experiments.report.scene import Chapter, Picture, Scene
-from l63fast.experiments.result import REPORT, csv_text, write_text
-from l63fast.experiments.results import TIMES
-from l63fast.experiments.source import Source
+from l63fast.experiments.results import TIMES, Source, write_text
+from l63fast.experiments.settings import REPORT
 from l63fast.experiments.tables import (
     Summary,
     caption,
@@ -35,7 +36,7 @@ from l63fast.experiments.tables import (
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
-__all__ = ["PAGE", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]
 
 PAGE: Final = "report.html"
 _FIGURES: Final = "figures"
@@ -97,21 +98,17 @@ svg { fill: #e2e4e7 }
 _SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
 
-def write_report(
-    folder: str | Path, failures: Mapping[str, str] | None = None
-) -> tuple[Path, Source]:
-    """Write the report of an experiment into its folder; return the page's path.
-
-    The folder `report` holds the page, `tables/` (CSV, Markdown, LaTeX) and `figures/`
-    (PNG, SVG). A cell that cannot be read is named in the returned `Source` and on the
-    page.
+def report(
+    results: pd.DataFrame | str | Path, folder: str | Path | None = None
+) -> Path:
+    """Write a page about an experiment, with its tables and figures; return its path.
 
     Parameters
     ----------
-    folder : path
-        Of the experiment.
-    failures : dict of str, optional
-        Why cells are known to be missing, by name.
+    results : DataFrame or path
+        As `open_results` gives it, or the folder of the experiment.
+    folder : path, optional
+        Where the report is written; by default `report` in that of the experiment.
 
     Raises
     ------
@@ -120,10 +117,45 @@ def write_report(
     ResultError, LockedError
         If the report cannot be written.
     """
+    if isinstance(results, pd.DataFrame):
+        if "folder" not in results.attrs:
+            raise ArgumentValueError(
+                "results: expected a table as open_results gives it, got one that does "
+                "not know its folder: give that"
+            )
+        results = str(results.attrs["folder"])
+    return write_report(results, target=folder)[0]
+
+
+def write_report(
+    folder: str | Path,
+    failures: Mapping[str, str] | None = None,
+    *,
+    target: str | Path | None = None,
+) -> tuple[Path, Source]:
+    """Write the report of an experiment; return the page's path, and what it is of.
+
+    The folder holds the page, `tables/` (CSV, Markdown, LaTeX) and `figures/` (PNG,
+    SVG). A cell that cannot be read is named in the returned `Source` and on the page.
+
+    Parameters
+    ----------
+    folder : path
+        Of the experiment.
+    failures : dict of str, optional
+        Why cells are known to be missing, by name.
+    target : path, optional
+        As `folder` of `report`.
+    """
     source = Source.open(folder, failures)
     scene = Scene(Summary(source))
-    target = source.folder / REPORT
-    with result_directory(target, kind=REPORT) as directory:
+    if scene.summary.is_tuning:
+        raise DataFileError(
+            f"{source.folder}: methods were only tuned: there is nothing to report on "
+            "but report/tables and report/figures"
+        )
+    place = source.folder / REPORT if target is None else Path(target)
+    with result_directory(place, kind=REPORT) as directory:
         chapters = {name: draw(scene) for name, draw in _CHAPTERS.items()}
         drawn = {
             name: [_saved(picture, directory / _FIGURES) for picture in c.pictures]
@@ -131,7 +163,7 @@ def write_report(
         }
         write_tables(scene.summary, directory / _TABLES)
         write_text(directory, PAGE, _page(scene, chapters, drawn))
-    return target / PAGE, source
+    return place / PAGE, source
 
 
 def write_summary(results: Sequence[Any], directory: Path) -> None:
@@ -148,12 +180,20 @@ def table_of(results: Sequence[Any]) -> Any:
 def write_tables(summary: Summary, folder: Path) -> None:
     """Write the tables of an experiment and its answer into a new folder."""
     folder.mkdir()
+    if summary.is_tuning:
+        write_text(folder, "table.md", markdown(summary))
+        for result in summary.source.results:
+            figure = fitting.tuning_figure(result.metrics)
+            name = f"tuning_{result.settings.name}"
+            plotting.save_figure(figure, folder.parent / _FIGURES, name)
+        return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
     for name, table in (("results", summary.results), ("scores", board)):
         # Without times, both are the same to the byte whenever they are made.
         rest = table.drop(columns=list(TIMES))
         rest.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    write_text(folder, "provenance.csv", csv_text(origins(summary.source.results)))
+    provenance = pd.DataFrame(origins(summary.source.results))
+    provenance.to_csv(folder / "provenance.csv", index=False, lineterminator="\n")
     write_text(folder, "table.md", markdown(summary))
     note = f"{summary.source.name}: {answer(summary)}"
     write_text(folder, "scores.tex", latex(summary, note))

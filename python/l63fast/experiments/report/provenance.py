@@ -42,8 +42,7 @@ def origins(results: Sequence[Any]) -> list[dict[str, str]]:
 
 def _seconds(seconds: Mapping[str, Any]) -> float:
     """Return what a cell took: its stages, without the times per analysis in them."""
-    stages = {k: v for k, v in seconds.items() if not k.startswith("per_")}
-    return float(sum(v for v in stages.values() if isinstance(v, float)))
+    return float(sum(seconds.get(stage, 0.0) for stage in ("fit", "run", "score")))
 
 
 def settings_of(results: Sequence[Any]) -> Settings:

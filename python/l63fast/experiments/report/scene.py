@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
-from l63fast.experiments.result import VARIABLES, Result
+from l63fast.experiments.diagnostics import DIAGNOSTICS
 from l63fast.experiments.tables import Summary
 from l63fast.storage import read_dataset
 
@@ -96,22 +95,21 @@ class Scene:
 
     def metrics(self, row: Any) -> Any:
         """Return the metrics of a row's own cell, of its first seed."""
-        cell = self.summary.cell(row)
-        return {} if isinstance(cell, Result) else cell.metrics
+        return self.summary.cell(row).metrics
 
     def data(self, row: Any) -> Any:
         """Return the settings of the data of a row."""
         return self.summary.cell(row).settings.data
 
-    def diagnostics(self, row: Any) -> xarray.Dataset | None:
-        """Return the diagnostics of a row, of its first seed, if there are any."""
-        key = (row.cell, row.states)
-        if key not in self._diagnostics:
-            self._diagnostics[key] = _diagnostics_of(self.summary.cell(row), row.states)
-        return self._diagnostics[key]
+    def diagnostics(self, row: Any) -> xarray.Dataset:
+        """Return the diagnostics of a row, of its first seed."""
+        if row.cell not in self._diagnostics:
+            path = self.summary.cell(row).directory / DIAGNOSTICS
+            self._diagnostics[row.cell] = read_dataset(path)
+        return self._diagnostics[row.cell]
 
     @cached_property
-    def _diagnostics(self) -> dict[tuple[str, str], xarray.Dataset | None]:
+    def _diagnostics(self) -> dict[str, xarray.Dataset]:
         return {}
 
     def diagnosed(
@@ -128,28 +126,11 @@ class Scene:
         found = {}
         for row in [*first, *rest]:
             data = self.diagnostics(row)
-            if data is not None and having in data:
+            if having in data:
                 found[row.label] = data
             if len(found) == most:
                 break
         return {row.label: found[row.label] for row in rows if row.label in found}
-
-
-def _diagnostics_of(cell: Any, states: str) -> xarray.Dataset | None:
-    if not isinstance(cell, Result):  # cycled, or an optimum, which keeps none
-        path = cell.directory / DIAGNOSTICS
-        return read_dataset(path) if path.exists() else None
-    if states not in VARIABLES:  # the climatological mean
-        return None
-    stored = cell.estimates
-    return diagnose(
-        stored["truth"].to_numpy(),
-        stored["background"].to_numpy(),
-        stored[VARIABLES[states]].to_numpy(),
-        stored["observations"].to_numpy(),
-        stored["time"].to_numpy(),
-        cell.settings.data,
-    )
 
 
 def samples_of(data: Sequence[xarray.Dataset]) -> str:

@@ -8,12 +8,10 @@ from statistics import median
 from typing import Any, Final
 
 from l63fast import plotting
-from l63fast.experiments.cycled.methods import method_table
-from l63fast.experiments.cycled.published import range_of
 from l63fast.experiments.describe import counted, observed
+from l63fast.experiments.methods import method_table
+from l63fast.experiments.published import range_of
 from l63fast.experiments.report.scene import Chapter, Picture, Rows, Scene
-from l63fast.experiments.result import Result
-from l63fast.experiments.settings_file import to_table
 from l63fast.experiments.tables import case_title, is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
@@ -61,9 +59,13 @@ def _overview(scene: Scene) -> Picture:
         rows[0].operator: [row.label for row in rows if is_best(row)]
         for rows in scene.cases
     }
+    ratios = {
+        rows[0].operator: {r.label: r.ratio_to_3dvar for r in rows}
+        for rows in scene.cases
+    }
     return Picture(
         "overview",
-        plotting.overview(found, labels=labels, best=best),
+        plotting.overview(found, labels=labels, best=best, ratios=ratios),
         "Score of each method for each observation operator. "
         f"{samples(scene.rows, scene)}. Lines: 95 % intervals, bootstrap over "
         "trajectories. Bold: the best, and what cannot be told from it.",
@@ -96,9 +98,7 @@ def samples(rows: Rows, scene: Scene) -> str:
     most = max(numbers.values())
     fewer = [f"{name}: {n}" for name, n in numbers.items() if n < most]
     metrics = scene.summary.source.results[0].metrics
-    each = counted(
-        metrics.get("n_cycles", metrics.get("n_times")), "analysis", "analyses"
-    )
+    each = counted(metrics["n_times"], "analysis", "analyses")
     but = f" ({', '.join(fewer)})" if fewer else ""
     tried = counted(most, "test trajectory", "test trajectories")
     return f"{tried}{but}, {each} each"
@@ -139,12 +139,8 @@ Settings = dict[str, Any]
 
 def _settings(scene: Scene, row: Any) -> Settings:
     """Return the settings of a network, without seeds, under their own names."""
-    cell = scene.summary.cell(row)
-    if isinstance(cell, Result):
-        tables = [to_table(cell.settings.model), to_table(cell.settings.training)]
-    else:
-        table = method_table(cell.settings.method)
-        tables = [table, table["training"], table["cycles"]]
+    table = method_table(scene.summary.cell(row).settings.method)
+    tables = [table, table["training"], table["cycles"]]
     return {
         name: value
         for table in tables
@@ -229,10 +225,6 @@ def timing(scene: Scene) -> Chapter:
             if math.isfinite(row.seconds_per_cycle) and math.isfinite(row.score)
         }
         if not costs:
-            chapter.missing.append(
-                "Encoders on single backgrounds: the time of one analysis is not "
-                "measured; that of training stands in the table."
-            )
             continue
         timings = [scene.summary.cell(row).timing for row in rows if row.label in costs]
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
@@ -242,8 +234,8 @@ def timing(scene: Scene) -> Chapter:
                 plotting.score_against_cost(
                     costs, label=_label(scene, rows), among=scene.labels
                 ),
-                "Score against the wall time of one forecast and analysis, averaged "
-                "over all trajectories and cycles with the burn-in; "
+                "Score against the wall time of one analysis, with the forecasts "
+                "that it needs, averaged over all of them; "
                 f"{case_title(rows[0])}. Measured on {'; '.join(names)}; other "
                 "work on the machine makes it larger.",
                 "Score of each method against its time per cycle.",

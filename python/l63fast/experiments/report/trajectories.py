@@ -26,12 +26,8 @@ from l63fast.verification import Failure
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["NOT_STORED", "failures", "states"]
+__all__ = ["failures", "states"]
 
-NOT_STORED: Final = (
-    "The cells of this experiment keep no diagnostics (they were run by an earlier "
-    "version): run it again to see this section."
-)
 _WORST, _MEDIAN = 0, -1
 _FRAMES: Final = 80
 _MOST: Final = 12  # methods in one figure of bars
@@ -46,9 +42,6 @@ def states(scene: Scene) -> Chapter:
             chapter.missing.append(f"Every method diverged: {case_title(rows[0])}.")
             continue
         data = scene.diagnostics(best)
-        if data is None:
-            chapter.missing.append(NOT_STORED)
-            break
         chapter.pictures.append(_panels(scene, rows, best, data))
         if i == 0:
             moving = _animation(scene, best, data)
@@ -122,8 +115,7 @@ def failures(scene: Scene) -> Chapter:
         suffix = scene.suffix(rows)
         found = scene.diagnosed(rows, _MOST)
         if not found:
-            chapter.missing.append(NOT_STORED)
-            break
+            continue
         kinds = [kind for kind in Failure if kind is not Failure.NONE]
         shares = {
             name: as_float(data, "failure_share")[1:].tolist()

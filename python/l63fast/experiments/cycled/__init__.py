@@ -1,1 +1,0 @@
-"""Cycled experiments: schemes beside published scores and beside the optimum."""

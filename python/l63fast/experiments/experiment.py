@@ -1,0 +1,511 @@
+"""Experiments: data, a protocol, methods, and what varies between the cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from l63fast import _checks
+from l63fast.errors import (
+    ArgumentValueError,
+    ConfigurationError,
+    L63Warning,
+    ResultError,
+)
+from l63fast.experiments.describe import counted, describe_data
+from l63fast.experiments.methods import (
+    Method,
+    TrainedEncoder,
+    method_from_table,
+    method_table,
+)
+from l63fast.experiments.presets import PRESETS, preset_tables
+from l63fast.experiments.protocols import Cycles, Protocol
+from l63fast.experiments.results import results_of
+from l63fast.experiments.runner import run_cells
+from l63fast.experiments.settings import (
+    AXES,
+    MEASURES,
+    NO_CELLS,
+    TUNABLE,
+    Cell,
+    ScoreSettings,
+    Vary,
+    data_from_table,
+    data_table,
+    protocol_from_tables,
+)
+from l63fast.experiments.settings_file import (
+    build,
+    dump_tables,
+    merged,
+    read_tables,
+    refuse_unknown_tables,
+    to_table,
+)
+from l63fast.twin import TwinSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AXES_OF_ENCODERS",
+    "AXES_OF_SEVERAL",
+    "Experiment",
+    "laid_over_preset",
+    "with_encoder_settings",
+]
+
+_OF_CASES: Final = tuple(AXES)[:7]
+_OF_DATA: Final = ("operator", "sigma", "interval", "seed")
+_OF_WINDOWS: Final = ("window", "background", "regime")
+_NOTED: Final = {"window": "window {}", "background": "background {}"}
+AXES_OF_ENCODERS: Final = ("loss", "n_iterations", "training_seed")
+# Axes that vary what others do as well.
+AXES_OF_SEVERAL: Final = {"seed": ("training_seed",), "regime": ("background", "loss")}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Every method on every case.
+
+    Attributes
+    ----------
+    name : str
+        Also the folder of its results.
+    data : TwinSettings
+        Of which the axes replace what they vary.
+    protocol : Windows or Cycles
+    methods : dict of str to Method
+    axes : Vary
+    measure : str
+        The score that decides, a name in `settings.MEASURES`.
+    model_error : float
+        Variance of the model error over that of the observation error, in each case;
+        0 leaves Q as the data have it.
+    scores : ScoreSettings
+    tune_only : bool
+        Fit the methods and leave the test split closed.
+
+    Examples
+    --------
+    >>> experiment = Experiment.preset("sakov2012").vary(sigma=[0.5, 1.0])
+    >>> results = experiment.only("3dvar", "enkf-10").run("results")  # doctest: +SKIP
+    """
+
+    name: str
+    data: TwinSettings
+    protocol: Protocol
+    methods: Mapping[str, Method]
+    axes: Vary = field(default_factory=Vary)
+    measure: str = ""
+    model_error: float = 0.0
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    tune_only: bool = False
+
+    def __post_init__(self) -> None:
+        _checks.file_name("name", self.name)
+        object.__setattr__(self, "measure", self.measure or self.protocol.measure)
+        _checks.choice("measure", self.measure, MEASURES)
+        _checks.real("model_error", self.model_error, minimum=0.0)
+        for key in self.methods:
+            _checks.file_name("methods", key)
+            if key in NO_CELLS:
+                raise ConfigurationError(
+                    f"methods.{key}: expected another name: the experiment has a "
+                    "folder of its own of that name"
+                )
+        if isinstance(self.protocol, Cycles):
+            for axis in _OF_WINDOWS:
+                if getattr(self.axes, axis):
+                    raise ConfigurationError(
+                        f"vary.{axis}: expected none with cycles, got "
+                        f"{list(getattr(self.axes, axis))}"
+                    )
+        self.cells()
+
+    @classmethod
+    def preset(cls, name: str) -> Experiment:
+        """Return a named experiment of this package.
+
+        Raises
+        ------
+        ArgumentValueError
+            If there is none of that name.
+        """
+        _checks.choice("name", name, PRESETS)
+        return cls.from_tables(name, preset_tables(name), source=name)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Experiment:
+        """Return the experiment in a TOML file, with the file's name."""
+        return cls.from_tables(Path(path).stem, read_tables(path), source=str(path))
+
+    @classmethod
+    def from_tables(
+        cls, name: str, tables: Mapping[str, Any], *, source: str
+    ) -> Experiment:
+        """Return an experiment from its tables.
+
+        [experiment] measure and model_error, [vary] the axes, [data], [windows] or
+        [cycles], [methods.KEY] with the name of a scheme, [scores].
+
+        Raises
+        ------
+        ConfigurationError
+            If a table or key is unknown, or a value has the wrong type or makes no
+            sense.
+        """
+        protocol = protocol_from_tables(tables, source)
+        known = ("experiment", "vary", "data", protocol.name, "methods", "scores")
+        refuse_unknown_tables(tables, known, source)
+        methods = tables.get("methods", {})
+        if not methods:
+            raise ConfigurationError(f"{source}: methods: expected at least one table")
+        axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
+        _refuse_fixed_and_varied(vars(axes), tables, source)
+        try:
+            return cls(
+                name=name,
+                data=data_from_table(tables.get("data", {}), protocol, source),
+                protocol=protocol,
+                methods={
+                    key: method_from_table(
+                        table, protocol.name, source=source, key=f"methods.{key}"
+                    )
+                    for key, table in methods.items()
+                },
+                axes=axes,
+                scores=build(
+                    ScoreSettings, tables.get("scores", {}), source=source, key="scores"
+                ),
+                **_checked_general(tables.get("experiment", {}), source),
+            )
+        except ArgumentValueError as error:
+            text = str(error).removeprefix(f"{source}: ")
+            raise ConfigurationError(f"{source}: {text}") from None
+
+    def to_tables(self) -> dict[str, Any]:
+        """Return the tables that `from_tables` reads."""
+        varied = [p for a, (places, _) in AXES.items() if self._axis(a) for p in places]
+        data = data_table(self.data, self.protocol)
+        protocol = to_table(self.protocol)
+        return {
+            "experiment": {"measure": self.measure, "model_error": self.model_error},
+            "vary": {k: v for k, v in to_table(self.axes).items() if v},
+            "data": {k: v for k, v in data.items() if f"data.{k}" not in varied},
+            self.protocol.name: {
+                k: v for k, v in protocol.items() if f"windows.{k}" not in varied
+            },
+            "scores": to_table(self.scores),
+            "methods": {k: method_table(m) for k, m in self.methods.items()},
+        }
+
+    def to_toml(self) -> str:
+        """Return the experiment as TOML."""
+        return dump_tables(self.to_tables())
+
+    def vary(self, **axes: Any) -> Experiment:
+        """Return the experiment with other axes, such as operator=["x", "xy"].
+
+        An axis is a name in `Vary`; what it replaces in data and protocol gives way.
+        """
+        chosen = {
+            name: tuple(v) if isinstance(v, (list, tuple)) else (v,)
+            for name, v in axes.items()
+        }
+        unknown = [name for name in chosen if name not in AXES]
+        if unknown:
+            raise ArgumentValueError(
+                f"vary: expected some of {', '.join(AXES)}, got {unknown[0]!r}"
+            )
+        return dataclasses.replace(self, axes=dataclasses.replace(self.axes, **chosen))
+
+    def updated(self, **tables: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with other settings, such as data={"n_test": 50}."""
+        laid = merged(self.to_tables(), tables)
+        return type(self).from_tables(self.name, laid, source="updated")
+
+    def only(self, *keys: str) -> Experiment:
+        """Return the experiment with some of its methods, in the order given.
+
+        Raises
+        ------
+        ConfigurationError
+            If it has no such method.
+        """
+        if not keys:
+            raise ConfigurationError("methods: expected at least one, got none")
+        for key in keys:
+            if key not in self.methods:
+                raise ConfigurationError(
+                    f"methods: {self.name} has no method {key!r} (it has "
+                    f"{', '.join(self.methods)})"
+                )
+        chosen = {key: self.methods[key] for key in keys}
+        return dataclasses.replace(self, methods=chosen)
+
+    def tuning(self) -> Experiment:
+        """Return an experiment that only tunes every number that can be, given or not.
+
+        Raises
+        ------
+        ConfigurationError
+            If no method has a number to tune.
+        """
+        methods: dict[str, Any] = dict(self.methods)
+        opened = {}
+        for key, method in methods.items():
+            numbers = dict.fromkeys(
+                f.name for f in dataclasses.fields(method)
+                if f.name in TUNABLE and f.default is None
+            )  # fmt: skip
+            if numbers:
+                opened[key] = dataclasses.replace(method, **numbers)
+        if not opened:
+            raise ConfigurationError(
+                f"methods: expected one with a number to tune ({', '.join(TUNABLE)}), "
+                f"got {', '.join(methods)}"
+            )
+        return dataclasses.replace(
+            self, name=f"{self.name}-tuning", methods=opened, tune_only=True
+        )
+
+    def run(
+        self, root: str | Path = "results", *, workers: int = 1, **how: Any
+    ) -> pd.DataFrame:
+        """Run every cell, write tables, and return the results as `open_results` does.
+
+        Parameters
+        ----------
+        root : path
+            Folder of results; the experiment takes the folder of its name in it.
+        workers : int
+            Processes on this machine; the results do not depend on them.
+        **how
+            As in `run_cells`.
+
+        Raises
+        ------
+        ResultError
+            If every cell failed; where some did, there is a warning.
+        """
+        folder = Path(root).expanduser() / self.name
+        outcome = run_cells(self.cells(), folder, n_workers=workers, **how)
+        failed = "; ".join(f"{cell}: {why}" for cell, why in outcome.failures.items())
+        if not outcome.results:
+            raise ResultError(f"{folder}: every cell failed: {failed}")
+        if failed:
+            warnings.warn(f"failed: {failed}", L63Warning, stacklevel=2)
+        return results_of(outcome.results)
+
+    def describe(self) -> list[str]:
+        """Return the lines that say what will be done."""
+        cells = self.cells()
+        first = cells[0]
+        cases = list(dict.fromkeys(cell.case for cell in cells))
+        data = describe_data(first.data)
+        if len(cases) > 1:
+            data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
+        in_windows = [getattr(self.axes, name) for name in _OF_WINDOWS]
+        return [
+            f"experiment  {self.name}: {', '.join(self.methods)}: "
+            f"{counted(len(cells), 'cell')}",
+            f"data        {data}",
+            first.protocol.describe() + "; that of the first case" * any(in_windows),
+        ]
+
+    def _axis(self, name: str) -> tuple[Any, ...]:
+        values: tuple[Any, ...] = getattr(self.axes, name)
+        return values
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Return what each case has of the axes that make cases."""
+        given = {name: self._axis(name) for name in _OF_CASES if self._axis(name)}
+        return [
+            dict(zip(given, values, strict=True)) for values in product(*given.values())
+        ]
+
+    def cells(self) -> list[Cell]:
+        """Return the cells, all methods of one case together.
+
+        A cell is named by its case, its method and the axes that are given, so that a
+        value added to one of them later renames nothing.
+
+        Raises
+        ------
+        ConfigurationError
+            If two of them would have one name, or settings do not fit together.
+        """
+        cells = [cell for case in self.cases() for cell in self._cells_of(case)]
+        seen: set[str] = set()
+        for cell in cells:
+            if cell.name in seen:
+                raise ConfigurationError(
+                    f"methods: expected names that differ, got {cell.name} twice"
+                )
+            seen.add(cell.name)
+        return cells
+
+    def _cells_of(self, case: dict[str, Any]) -> Iterator[Cell]:
+        data, protocol = self._set("data", self.data, case), self.protocol
+        if self.model_error:
+            Q = self.model_error * data.sigma**2
+            data = dataclasses.replace(data, Q=Q)
+        if not isinstance(protocol, Cycles):
+            protocol = self._set("windows", protocol, case)
+            if self.axes.window:
+                longest = max(self.axes.window)
+                dataclasses.replace(protocol, window=longest).completed(data)
+                start = max(protocol.start, longest)
+                protocol = dataclasses.replace(protocol, start=start)
+        note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
+        note += [words.format(case[a]) for a, words in _NOTED.items() if a in case]
+        if "regime" in case:
+            note.append(f"background {case['regime'].partition(':')[0]}")
+        for key, method in self.methods.items():
+            for more, repeat, variant in self._variants(method, case):
+                yield Cell(
+                    key="-".join([key, *more]),
+                    data=data,
+                    protocol=protocol,
+                    method=variant,
+                    scores=self.scores,
+                    measure=self.measure,
+                    case="_".join(_tags(case, _OF_CASES)),
+                    repeat=repeat,
+                    note=", ".join(note),
+                    data_name="_".join(_tags(case, _OF_DATA)) or data.operator,
+                    tune_only=self.tune_only,
+                )
+
+    def _variants(
+        self, method: Method, case: dict[str, Any]
+    ) -> Iterator[tuple[list[str], str, Method]]:
+        """Yield what an encoder's variants are called, and their settings."""
+        if not isinstance(method, TrainedEncoder):
+            yield [], "", method
+            return
+        given = {name: self._axis(name) for name in AXES_OF_ENCODERS}
+        given = {name: values for name, values in given.items() if values}
+        for values in product(*given.values()):
+            chosen = {**case, **dict(zip(given, values, strict=True))}
+            variant = self._set("method", method, chosen)
+            training = self._set("training", variant.training, chosen)
+            variant = dataclasses.replace(variant, training=training)
+            yield (
+                _tags(chosen, ("loss", "n_iterations")),
+                "".join(_tags(chosen, ("training_seed",))),
+                variant,
+            )
+
+    def _set(self, section: str, settings: Any, chosen: Mapping[str, Any]) -> Any:
+        """Return settings with what the axes put into a section."""
+        changes = {}
+        for axis, value in chosen.items():
+            for place in AXES[axis][0]:
+                name, key = place.split(".")
+                if axis == "regime":
+                    background, _, loss = chosen[axis].partition(":")
+                    value = loss if key == "loss" else background
+                if name == section:
+                    changes[key] = value
+        if section == "data" and isinstance(self.protocol, Cycles):
+            # n_steps and save_every may not fit the change until they follow it.
+            steps = changes.get("steps_per_cycle", settings.steps_per_cycle)
+            changes |= {"n_steps": steps, "save_every": 1}
+            settings = dataclasses.replace(settings, **changes)
+            return self.protocol.completed(settings)
+        return dataclasses.replace(settings, **changes) if changes else settings
+
+
+def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables laid over those of a named experiment.
+
+    Tables that say `[methods]` themselves are whole: they replace those of the preset.
+    What the preset varies gives way to what the tables fix, and the reverse.
+    """
+    below = preset_tables(preset)
+    if "methods" in tables:
+        del below["methods"]
+    given, varied = tables.get("vary", {}), below.get("vary", {})
+    for axis, parts in AXES_OF_SEVERAL.items():
+        for part in parts if isinstance(given, Mapping) and axis in given else ():
+            varied.pop(part, None)
+    for axis, (places, _) in AXES.items():
+        for section, key in (place.split(".") for place in places):
+            table = tables.get(section, {})
+            if isinstance(table, Mapping) and key in table:
+                varied.pop(axis, None)
+            if isinstance(given, Mapping) and axis in given:
+                below.get(section, {}).pop(key, None)
+    return merged(below, tables)
+
+
+def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return tables whose [method] and [training] went into every encoder.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of their settings is varied as well.
+    """
+    varied = tables.get("vary", {})
+    if isinstance(varied, Mapping):
+        # Of seeds that are varied each training has its own, whatever else is given.
+        others = {k: v for k, v in varied.items() if not k.endswith("seed")}
+        _refuse_fixed_and_varied(others, tables, source)
+    rest = {k: v for k, v in tables.items() if k not in ("method", "training")}
+    own = tables.get("method", {})
+    if "training" in tables:
+        own = {**own, "training": tables["training"]}
+    if own and isinstance(rest.get("methods"), Mapping):
+        rest["methods"] = {
+            key: merged(method, own)
+            if isinstance(method, Mapping) and method.get("scheme") == "encoder"
+            else method
+            for key, method in rest["methods"].items()
+        }
+    return rest
+
+
+def _refuse_fixed_and_varied(
+    varied: Mapping[str, Any], tables: Mapping[str, Any], source: str
+) -> None:
+    for axis, (places, _) in AXES.items():
+        for section, key in (place.split(".") for place in places):
+            table = tables.get(section, {})
+            if varied.get(axis) and isinstance(table, Mapping) and key in table:
+                raise ConfigurationError(
+                    f"{source}: {section}.{key}: is varied by vary.{axis}: give that "
+                    "one"
+                )
+
+
+def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    return [
+        AXES[name][1].format(chosen[name]).replace(":", "-")
+        for name in names
+        if name in chosen
+    ]
+
+
+def _checked_general(table: Any, source: str) -> dict[str, Any]:
+    """Return what [experiment] says: the measure that decides, the model error."""
+    return vars(build(_General, table, source=source, key="experiment"))
+
+
+@dataclass(frozen=True)
+class _General:
+    measure: str = ""
+    model_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.measure:
+            _checks.choice("measure", self.measure, MEASURES)
+        _checks.real("model_error", self.model_error, minimum=0.0)

@@ -1,0 +1,95 @@
+"""What can be compared: methods by name, and the tables that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Protocol
+
+from l63fast.errors import ConfigurationError
+from l63fast.experiments import protocols
+from l63fast.experiments.methods.classical import (
+    Background,
+    Climatology,
+    FourDimensional,
+    Interpolation,
+    Variational,
+)
+from l63fast.experiments.methods.encoders import HISTORY, TrainedEncoder, recipe
+from l63fast.experiments.methods.filters import (
+    BootstrapFilter,
+    EnsembleKalmanFilter,
+    ExtendedKalmanFilter,
+)
+from l63fast.experiments.methods.optimum import Optimum
+from l63fast.experiments.settings_file import build, merged, to_table
+
+__all__ = [
+    "HISTORY",
+    "METHODS",
+    "Method",
+    "TrainedEncoder",
+    "method_from_table",
+    "method_table",
+]
+
+
+class Method(Protocol):
+    """Settings of a method: a frozen dataclass that is fitted to a problem.
+
+    Attributes
+    ----------
+    scheme : str
+        Its name in a settings file.
+    role : {"method", "baseline", "optimum"}
+        Only methods compete; the optimum is what the others are measured against.
+    """
+
+    scheme: ClassVar[str]
+    role: ClassVar[str]
+
+    def fit(self, problem: protocols.Problem) -> protocols.Fitted:
+        """Return the method ready to run; what is left open is tuned, or trained.
+
+        The training and validation splits are read, the test split is not.
+        """
+
+
+METHODS: Final[dict[str, type[Any]]] = {
+    method.scheme: method
+    for method in (
+        *(Background, Climatology, Interpolation, Variational, FourDimensional),
+        *(ExtendedKalmanFilter, EnsembleKalmanFilter, BootstrapFilter, Optimum),
+        TrainedEncoder,
+    )
+}
+
+
+def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Method:
+    """Return a method from its table, whose key `scheme` says which it is.
+
+    An encoder has the recipe of this package for the protocol where its table is
+    silent.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such scheme, or a setting is unknown or makes no sense.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
+    name = table.get("scheme")
+    if not isinstance(name, str) or name not in METHODS:
+        raise ConfigurationError(
+            f"{source}: {key}.scheme: expected one of {', '.join(METHODS)}, got "
+            f"{name!r}"
+        )
+    rest = {k: value for k, value in table.items() if k != "scheme"}
+    if name == TrainedEncoder.scheme:
+        rest = merged(recipe(protocol, rest), rest)
+    method: Method = build(METHODS[name], rest, source=source, key=key)
+    return method
+
+
+def method_table(method: Any) -> dict[str, Any]:
+    """Return the table that `method_from_table` reads."""
+    return {"scheme": method.scheme, **to_table(method)}

@@ -1,0 +1,650 @@
+"""How methods meet the data: in windows that stand alone, or in their own cycles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from l63fast import _checks, _random
+from l63fast.assimilation.agreement import Setup, check_agreement
+from l63fast.assimilation.backgrounds import KINDS, Backgrounds
+from l63fast.assimilation.cycled_errors import (
+    CycledErrors,
+    estimate_cycled_errors,
+    perturbed,
+)
+from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.scheme import Analysis, Scheme
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
+from l63fast.assimilation.window import FourDVar, WindowState
+from l63fast.errors import ConfigurationError
+from l63fast.learning.data import AssimilationDataset, windows
+from l63fast.lorenz63 import forecast
+from l63fast.observation import ObservationOperator
+from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin.metadata import common_attributes
+from l63fast.verification.ensembles import crps_means, crps_means_of_normal
+from l63fast.verification.scores import trajectory_means
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = [
+    "PROTOCOLS",
+    "Cycles",
+    "Estimates",
+    "Fitted",
+    "Problem",
+    "Windows",
+    "Work",
+]
+
+_LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
+_MOST_MEMBERS: Final = 2**22  # of ensembles that are carried through windows at once
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What a method made of a split, at the times that are scored.
+
+    Attributes
+    ----------
+    truth, background, analysis : (n_trajectories, n_times, 3)
+    observations : (n_trajectories, n_times, obs_dim)
+        At the analysis times.
+    times : (n_times,)
+        Since the start of a trajectory (time units).
+    status : (n_trajectories, n_times) int8
+    spread, innovation, innovation_covariance, members, effective_size
+        As in `CycleResult`; None where the method has none.
+    seconds_per_cycle : float
+        Wall time of forecast and analysis, per trajectory and cycle; of a window, of
+        all that is done for one analysis.
+    seconds_per_analysis : float or None
+        The part of it inside `analyse`, where that is known.
+    """
+
+    truth: np.ndarray
+    observations: np.ndarray
+    times: np.ndarray
+    background: np.ndarray
+    analysis: np.ndarray
+    status: np.ndarray
+    spread: np.ndarray | None = None
+    innovation: np.ndarray | None = None
+    innovation_covariance: np.ndarray | None = None
+    members: np.ndarray | None = None
+    effective_size: np.ndarray | None = None
+    seconds_per_cycle: float = float("nan")
+    seconds_per_analysis: float | None = None
+
+    def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
+        """Return time means by trajectory, as the columns of a `results.csv`.
+
+        The CRPS is that of the members where they were kept, otherwise of the normal
+        distribution of mean and spread; NaN without a spread, and where the operator is
+        blind to the sign, so that a distribution has two halves.
+        """
+        columns = {}
+        for end, states in (("a", self.analysis), ("f", self.background)):
+            means = trajectory_means(states, self.truth)
+            for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
+                columns[f"{name}_{end}"] = means[:, i]
+        columns["crps"] = np.full(len(self.truth), np.nan)
+        if self.members is not None and not blind:
+            columns["crps"] = crps_means(self.members, self.truth)
+        elif self.spread is not None and not blind:
+            columns["crps"] = crps_means_of_normal(
+                self.analysis, self.spread, self.truth
+            )
+        return columns
+
+    def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
+        """Return truth, observations and states as a dataset that explains itself."""
+        import xarray as xr
+
+        state = ("trajectory", "time", "component")
+        variables: dict[str, Any] = {
+            "truth": (state, self.truth, "true state"),
+            "background": (state, self.background, "background, before the analysis"),
+            "analysis": (state, self.analysis, "analysis"),
+            "observations": (
+                ("trajectory", "time", "observed"),
+                self.observations,
+                f"observations y = h(truth) + N(0, R), h = {data.operator}",
+            ),
+            "status": (state[:2], self.status, "0 converged; see l63fast.Status"),
+        }
+        if self.spread is not None:
+            what = "standard deviation of the analysis error, as claimed"
+            variables["spread"] = (state, self.spread, what)
+        return xr.Dataset(
+            {
+                name: (dims, values, {"long_name": what, "units": "1"})
+                for name, (dims, values, what) in variables.items()
+            },
+            {
+                "time": (
+                    "time",
+                    self.times,
+                    {"long_name": "non-dimensional time", "units": "1"},
+                ),
+                "component": ("component", list("xyz")),
+                "observed": (
+                    "observed",
+                    list(ObservationOperator(data.operator).labels),
+                ),
+            },
+            {**common_attributes(data), "title": title, "split": "test"},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A method ready to run, and how it was fitted without the test split.
+
+    Attributes
+    ----------
+    scheme : Scheme or None
+        What a protocol runs.
+    label : str
+        What tables call it.
+    start : {"last", "first"}
+        Of windows: the observation at whose time the scheme is given its background.
+        From the first it goes through the window, to the last.
+    parameter, value : str, float
+        Name and value of the number that can be tuned; "" and NaN if there is none.
+    tuning : Tuning or None
+        None where the number was given.
+    facts : dict
+        What else the fit found, as plain values: "convergence", "training" and so on.
+    judge : callable or None
+        Takes problem, estimates of the test split and their scores, as plain values;
+        gives more of these that only this method has.
+    estimate : callable or None
+        Takes problem and split and gives `Estimates`, in place of running a scheme.
+    export : callable or None
+        Writes what should be kept of the method into a folder.
+    """
+
+    scheme: Scheme[Any] | None
+    label: str
+    start: str = "last"
+    parameter: str = ""
+    value: float = float("nan")
+    tuning: Tuning | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    judge: Callable[[Problem, Estimates, dict[str, Any]], dict[str, Any]] | None = None
+    estimate: Callable[[Problem, str], Estimates] | None = None
+    export: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Single analyses: of L observations, with a background drawn for each.
+
+    3D-Var and encoders are given the background at the time of the last observation.
+    4D-Var and filters are given that at the first: they begin there, a filter with
+    members drawn from N(background, B_f), and go through the window.
+
+    Attributes
+    ----------
+    window : int
+        Observations that a method may see, L.
+    background : str
+        One of `l63fast.assimilation.backgrounds.KINDS`.
+    b_scale : float, optional
+        What multiplies the error covariance B_f of these backgrounds to give the B of
+        3D-Var and of the variational losses; tuned on the validation split by default.
+    stride : int
+        Observations from the end of one window to the end of the next.
+    start : int
+        Observations before and in the first window, at least; a common one lets
+        windows of different lengths be scored at the same times.
+    """
+
+    name: ClassVar[str] = "windows"
+    measure: ClassVar[str] = "rmse_pooled_a"
+    window: int = 10
+    background: str = "forecast"
+    b_scale: float | None = None
+    stride: int = 1
+    start: int = 1
+
+    def __post_init__(self) -> None:
+        _checks.count("window", self.window, minimum=1)
+        _checks.choice("background", self.background, KINDS)
+        _checks.count("stride", self.stride, minimum=1)
+        _checks.count("start", self.start, minimum=1)
+        if self.b_scale is not None:
+            _checks.real("b_scale", self.b_scale, above=0.0)
+
+    def completed(self, data: TwinSettings) -> TwinSettings:
+        """Return the data, which these windows have to fit into."""
+        n_obs = data.n_steps // data.steps_per_cycle
+        for name in ("window", "start"):
+            if getattr(self, name) > n_obs:
+                raise ConfigurationError(
+                    f"windows.{name}: expected at most the {n_obs} observations of a "
+                    f"trajectory (n_steps = {data.n_steps}, steps_per_cycle = "
+                    f"{data.steps_per_cycle}), got {getattr(self, name)}"
+                )
+        return data
+
+    def describe(self) -> str:
+        """Return what is done, in one line."""
+        return f"windows     {self.window} observations, background {self.background}"
+
+    def last_observations(self, data: TwinSettings) -> np.ndarray:
+        """Return the index of the last observation of each window."""
+        return np.arange(max(self.window, self.start) - 1, data.n_obs, self.stride)
+
+    def run(
+        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+    ) -> Estimates:
+        """Return what a method makes of every window of a split."""
+        twin, scheme = problem.twin, fitted.scheme
+        assert scheme is not None
+        check_agreement("scheme", getattr(scheme, "made_for", Setup()), Setup.of(twin),
+                        imperfect_model=True)  # fmt: skip
+        data, part = twin.settings, twin.split(split)
+        last = self.last_observations(data)
+        first = last - (self.window - 1)
+        drawn = problem.drawn(split)
+        seen = windows(part.observations, self.window)[:, first]
+        shape, flat = seen.shape[:2], seen.reshape(-1, *seen.shape[2:])
+        start = drawn[:, first if fitted.start == "first" else last].reshape(-1, 3)
+        rng = _random.generator(data.seed, "scheme", split)
+        n_members = max(
+            getattr(scheme, "n_members", 1), getattr(scheme, "n_particles", 1)
+        )
+        size = max(_MOST_MEMBERS // n_members, 1)
+        began = perf_counter()
+        found = [
+            self._analysed(fitted, start[k : k + size], flat[k : k + size], data, rng)
+            for k in range(0, len(flat), size)
+        ]
+        seconds = (perf_counter() - began) / len(flat)
+
+        def gathered(name: str) -> Any:
+            parts = [getattr(analysis, name) for analysis in found]
+            if parts[0] is None:
+                return None
+            return np.concatenate(parts).reshape(*shape, *parts[0].shape[1:])
+
+        names = ("status", "spread", "innovation", "innovation_covariance")
+        return Estimates(
+            truth=part.truth_at_observations[:, last],
+            observations=part.observations[:, last],
+            times=(last + 1) * (data.steps_per_cycle * data.dt),
+            background=gathered("background"),
+            analysis=gathered("state"),
+            members=gathered("members") if keep_members else None,
+            effective_size=gathered("effective_size"),
+            seconds_per_cycle=seconds,
+            **{name: gathered(name) for name in names},
+        )
+
+    def _analysed(
+        self,
+        fitted: Fitted,
+        background: np.ndarray,
+        observations: np.ndarray,
+        data: TwinSettings,
+        rng: np.random.Generator,
+    ) -> Analysis:
+        """Return the analysis at the last of observations (n, L, obs_dim)."""
+        scheme: Any = fitted.scheme
+        if isinstance(scheme, FourDVar):
+            return self._four_d_var(scheme, background, observations, data)
+        state = scheme.initial(background, rng)
+        if fitted.start == "last" or scheme.window == self.window:
+            analysis: Analysis
+            _, analysis = scheme.analyse(state, observations[:, -scheme.window :])
+            return analysis
+        for k in range(self.window):
+            if k:
+                state = scheme.forecast(state, data.steps_per_cycle)
+            state, analysis = scheme.analyse(state, observations[:, k : k + 1])
+        return analysis
+
+    def _four_d_var(
+        self,
+        scheme: FourDVar,
+        background: np.ndarray,
+        observations: np.ndarray,
+        data: TwinSettings,
+    ) -> Analysis:
+        """Return the minimum over the whole window, without those of shorter ones.
+
+        What it claims of its innovations is left out: its B is of the window's start.
+        """
+        n, steps = self.window - 1, data.steps_per_cycle
+        state = WindowState(
+            forecast(
+                background,
+                n * steps,
+                dt=data.dt,
+                parameters=data.parameters,
+                on_divergence="nan",
+            ),
+            # Of the backgrounds before the last, only the first is that of the window.
+            np.repeat(background[:, None], n, axis=1),
+            (steps,) * n,
+        )
+        _, analysis = scheme.analyse(state, observations)
+        return dataclasses.replace(
+            analysis, innovation=None, innovation_covariance=None
+        )
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Forecast and analysis in turn: every background is the method's own forecast.
+
+    Attributes
+    ----------
+    n_cycles : int
+        Scored cycles of each trajectory.
+    burn_in : float
+        Time before those (time units), of which nothing is scored.
+    initial_spread : float
+        Standard deviation of the first background's error, in every component.
+    """
+
+    name: ClassVar[str] = "cycles"
+    measure: ClassVar[str] = "rmse_a"
+    n_cycles: int = 1000
+    burn_in: float = 16.0
+    initial_spread: float = 1.5
+
+    def __post_init__(self) -> None:
+        checked = {
+            "n_cycles": _checks.count("n_cycles", self.n_cycles, minimum=1),
+            "burn_in": _checks.real("burn_in", self.burn_in, minimum=0.0),
+            "initial_spread": _checks.real(
+                "initial_spread", self.initial_spread, above=0.0
+            ),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def burn_in_cycles(self, data: TwinSettings) -> int:
+        """Return the cycles that the burn-in takes, the last of them whole."""
+        return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
+
+    def completed(self, data: TwinSettings) -> TwinSettings:
+        """Return the data, as long as the cycles need and stored once in each."""
+        steps = data.steps_per_cycle
+        n_cycles = self.burn_in_cycles(data) + self.n_cycles
+        return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
+
+    def describe(self) -> str:
+        """Return what is done, in one line."""
+        return (
+            f"cycles      {self.n_cycles} scored after {self.burn_in:g} time units, "
+            f"from truth + N(0, {self.initial_spread**2:.3g} I)"
+        )
+
+    def begun(self, twin: TwinExperiment, split: str) -> dict[str, Any]:
+        """Return how runs over a split begin, as `run_cycles` takes it."""
+        initial = perturbed(
+            twin.split(split).initial_state,
+            self.initial_spread**2 * np.eye(3),
+            seed=twin.settings.seed,
+            split_name=split,
+        )
+        return {
+            "n_cycles": self.n_cycles,
+            "burn_in": self.burn_in_cycles(twin.settings),
+            "initial": initial,
+        }
+
+    def run(
+        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+    ) -> Estimates:
+        """Return the scored cycles of a method on a split."""
+        twin, scheme = problem.twin, fitted.scheme
+        assert scheme is not None
+        how = self.begun(twin, split)
+        if scheme.window > 1 and not getattr(scheme, "window_grows", False):
+            how["warm_up"] = problem.cycled_errors.scheme
+        result = run_cycles(scheme, twin, split, keep_members=keep_members, **how)
+        data, part = twin.settings, twin.split(split)
+        cycles = 1 + np.arange(result.scored.start, result.scored.stop)
+        kept = {f.name for f in dataclasses.fields(Estimates)}
+        return Estimates(
+            truth=part.truth_at_observations[:, result.scored],
+            observations=part.observations[:, result.scored],
+            times=cycles * (data.steps_per_cycle * data.dt),
+            **{k: v for k, v in vars(result).items() if k in kept},
+        )
+
+
+Protocol = Windows | Cycles
+PROTOCOLS: Final[dict[str, type[Any]]] = {p.name: p for p in (Windows, Cycles)}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a fit that takes long may use.
+
+    Attributes
+    ----------
+    folder : Path or None
+        For what a fit that is stopped can go on from.
+    resume : bool
+        Go on from there.
+    say : callable
+        Takes a line about what was done.
+    epoch : callable
+        Takes the record of each epoch of a training, and how many there will be.
+    """
+
+    folder: Path | None = None
+    resume: bool = False
+    say: Callable[[str], None] = lambda line: None
+    epoch: Callable[[dict[str, Any], int], None] = lambda row, n_epochs: None
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What every method of a case is given, the same for all of them.
+
+    Attributes
+    ----------
+    twin : TwinExperiment
+    protocol : Windows or Cycles
+    kind : {"rmse_a", "rmse_pooled_a"}
+        By which of the two methods are tuned.
+    work : Work
+    """
+
+    twin: TwinExperiment
+    protocol: Protocol
+    kind: str
+    work: Work = field(default_factory=Work)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model as the schemes take it: that of the truth."""
+        settings = self.twin.settings
+        return {"dt": settings.dt, "parameters": settings.parameters}
+
+    @property
+    def filter(self) -> dict[str, Any]:
+        """What every filter takes: operator, B, R, Q and the model."""
+        protocol = self.protocol
+        prior = (
+            protocol.initial_spread**2 * np.eye(3)
+            if isinstance(protocol, Cycles)
+            else self.backgrounds.B
+        )
+        twin = self.twin
+        return {
+            **{"operator": twin.operator, "B": prior, "R": twin.R, "Q": twin.Q},
+            **self.model,
+        }
+
+    @property
+    def _fits(self) -> _Fits:
+        hashes = tuple(sorted(self.twin.hashes.items()))
+        return _fits(_FitKey(hashes, self.protocol, self.kind, self.twin))
+
+    @property
+    def cycled_errors(self) -> CycledErrors:
+        """3D-Var in its cycle, with the covariance of its own forecasts, tuned."""
+        return self._fits.cycled_errors()
+
+    @property
+    def backgrounds(self) -> Backgrounds:
+        """Those of windows, fitted without the test split."""
+        return self._fits.backgrounds()
+
+    @property
+    def forecast_covariance(self) -> np.ndarray:
+        """Error covariance (3, 3) of the backgrounds: what 4D-Var and losses take."""
+        if isinstance(self.protocol, Cycles):
+            return self.cycled_errors.background
+        return self.backgrounds.B
+
+    @property
+    def window_tuning(self) -> Tuning:
+        """Of the scale of B of 3D-Var in windows, on the validation split."""
+        return self._fits.window_tuning()
+
+    @property
+    def window_covariance(self) -> np.ndarray:
+        """The B (3, 3) of 3D-Var and of the variational losses, in windows."""
+        assert isinstance(self.protocol, Windows)
+        given = self.protocol.b_scale
+        scale = self.window_tuning.scale if given is None else given
+        return scale * self.backgrounds.B
+
+    def drawn(self, split: str) -> np.ndarray:
+        """Return backgrounds of windows (n_trajectories, n_obs, 3) for a split."""
+        return self._fits.drawn(split)
+
+    def samples(self, split: str, *, analysis_at: str = "last") -> AssimilationDataset:
+        """Return what an encoder is given of a split, window by window."""
+        assert isinstance(self.protocol, Windows)
+        return AssimilationDataset.from_twin(
+            self.twin,
+            split,
+            self.drawn(split),
+            window=self.protocol.window,
+            stride=self.protocol.stride,
+            start=self.protocol.start,
+            analysis_at=analysis_at,
+        )
+
+    def run(
+        self, fitted: Fitted, split: str, *, keep_members: bool = False
+    ) -> Estimates:
+        """Return what a fitted method makes of a split."""
+        if fitted.estimate is not None:
+            return fitted.estimate(self, split)
+        size = getattr(fitted.scheme, "n_members", 0) * 24
+        data = self.twin.settings
+        size *= data.n_trajectories(split) * data.n_obs
+        keep = keep_members and 0 < size <= _LARGEST_ENSEMBLES
+        return self.protocol.run(self, fitted, split, keep_members=keep)
+
+    def score(self, fitted: Fitted) -> tuple[float, Estimates]:
+        """Return the score on the validation split, mirror-aware where it must be."""
+        found = self.run(fitted, "val")
+        blind = self.twin.operator.is_mirror_blind
+        rate = MEASURES[self.kind]
+        return rate(found.analysis, found.truth, mirror_aware=blind), found
+
+    def tuned(
+        self,
+        base: Fitted,
+        field_name: str,
+        scheme_of: Callable[[float], Scheme[Any]],
+        given: float | None,
+        values: Any = SCALES,
+        limits: tuple[float, float] = LIMITS,
+    ) -> Fitted:
+        """Return a method with the number that was given, or the best of some values.
+
+        Parameters
+        ----------
+        base : Fitted
+            Without its scheme.
+        field_name : str
+            What the number is called.
+        scheme_of : callable
+            Takes the number, gives the scheme.
+        given : float or None
+            None: tune it, on the validation split.
+        values, limits
+            As in `tune`.
+        """
+
+        def fitted(value: float) -> Fitted:
+            return dataclasses.replace(
+                base, scheme=scheme_of(value), parameter=field_name, value=value
+            )
+
+        if given is not None:
+            return fitted(given)
+        tuning = tune(lambda v: self.score(fitted(v))[0], values, limits=limits)
+        return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
+
+
+@dataclass(frozen=True)
+class _FitKey:
+    """What decides backgrounds and tuned 3D-Var; the twin is known by its hashes."""
+
+    hashes: tuple[tuple[str, str], ...]
+    protocol: Protocol
+    kind: str
+    twin: TwinExperiment = field(compare=False)
+
+
+class _Fits:
+    """What is fitted once for all methods of a case, when it is first asked for."""
+
+    def __init__(self, key: _FitKey) -> None:
+        self.key = key
+        self.cycled_errors = lru_cache(self._cycled_errors)
+        self.backgrounds = lru_cache(self._backgrounds)
+        self.window_tuning = lru_cache(self._window_tuning)
+        self.drawn = lru_cache(self._drawn)
+
+    def _cycled_errors(self) -> CycledErrors:
+        return estimate_cycled_errors(self.key.twin)
+
+    def _backgrounds(self) -> Backgrounds:
+        assert isinstance(self.key.protocol, Windows)
+        return Backgrounds.fit(self.key.twin, self.key.protocol.background)
+
+    def _drawn(self, split: str) -> np.ndarray:
+        return self.backgrounds().draw(self.key.twin, split)
+
+    def _window_tuning(self) -> Tuning:
+        problem = Problem(self.key.twin, self.key.protocol, self.key.kind)
+        B = self.backgrounds().B
+        found = problem.tuned(
+            Fitted(None, "3D-Var"),
+            "b",
+            lambda scale: ThreeDVar.for_twin(problem.twin, B=scale * B),
+            None,
+        )
+        assert found.tuning is not None
+        return found.tuning
+
+
+@lru_cache(maxsize=1)
+def _fits(key: _FitKey) -> _Fits:
+    """Return the fits of a case; those of the last one are kept for the next cell."""
+    return _Fits(key)

@@ -1,0 +1,124 @@
+"""Published scores: of which method, on which data, by whom."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from l63fast.experiments.methods import method_table
+from l63fast.experiments.protocols import Cycles
+from l63fast.experiments.settings import Cell
+
+__all__ = ["PUBLISHED", "Published", "published_for", "range_of", "verdict"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published score, for any cell that is the same experiment.
+
+    Attributes
+    ----------
+    source : str
+    data : mapping
+        Settings of the data that must be equal, "interval" (time units) among them.
+    method : mapping
+        Keys of the method's table that must be equal; None is a number that was tuned.
+    file : float
+        The value that the settings file of the reference implementation gives.
+    rerun : float
+        What that implementation (DAPPER 1.7.1) gives when it is run, one seed.
+    paper : float
+        The value of the publication. NaN where a source gives none.
+    monte_carlo : float
+        Standard error of a published value, which is of one trajectory.
+    digit : float
+        Unit of the last digit given.
+    measure : {"rmse_a", "decibel"}
+    """
+
+    source: str
+    data: Mapping[str, Any]
+    method: Mapping[str, Any]
+    file: float = math.nan
+    rerun: float = math.nan
+    paper: float = math.nan
+    monte_carlo: float = 0.02
+    digit: float = 0.01
+    measure: str = "rmse_a"
+
+
+_DT: Final = 0.01
+_BURN_IN: Final = 4.0
+
+
+def _read() -> Iterator[Published]:
+    path = files("l63fast.experiments") / "published.toml"
+    for experiment in tomllib.loads(path.read_text("utf-8"))["experiment"]:
+        for score in experiment.pop("scores"):
+            yield Published(**experiment, **score)
+
+
+PUBLISHED: Final = tuple(_read())
+
+
+def published_for(cell: Cell) -> Published | None:
+    """Return the published score of the same method on the same data, if there is one.
+
+    The number of trajectories and cycles and the seed may differ, and how long the
+    start is forgotten, from four time units on.
+    """
+    data, table = cell.data, method_table(cell.method)
+    plain = data.parameters == type(data.parameters)() and data.dt == _DT
+    plain = plain and data.R is None
+    protocol = cell.protocol
+    if not (plain and isinstance(protocol, Cycles) and protocol.burn_in >= _BURN_IN):
+        return None
+    ours: dict[str, Any] = {
+        "operator": data.operator,
+        "variance": data.sigma**2,
+        "interval": data.steps_per_cycle * data.dt,
+        "Q": data.Q,
+    }
+    for one in PUBLISHED:
+        same = all(_equal(ours[key], value) for key, value in one.data.items())
+        asked = all(_equal(table.get(key), v) for key, v in one.method.items())
+        if same and asked and one.measure == cell.measure:
+            return one
+    return None
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, float) and isinstance(ours, float):
+        return math.isclose(ours, theirs, rel_tol=1e-6)
+    return bool(ours == theirs)
+
+
+def range_of(*values: float) -> tuple[float, float]:
+    """Return the lowest and the highest value that a source gives; NaN without one."""
+    known = [value for value in values if not math.isnan(value)]
+    return (min(known), max(known)) if known else (math.nan, math.nan)
+
+
+def verdict(published: Published, value: float, low: float, high: float) -> str:
+    """Return how a score compares: "within", "lower", "higher" or "diverged".
+
+    Empty where the score has no interval, as of a single trajectory.
+
+    The values of the sources are widened by the half-width of the interval of the
+    score, low to high, and by 1.96 of their own Monte-Carlo errors, both together as
+    independent errors, and by half a unit of the last digit given.
+    """
+    if not math.isfinite(value):
+        return "diverged"
+    if not math.isfinite(high - low):
+        return ""
+    slack = math.hypot((high - low) / 2, 1.96 * published.monte_carlo)
+    slack += published.digit / 2
+    lowest, highest = range_of(published.file, published.rerun, published.paper)
+    if value > highest + slack:
+        return "higher"
+    return "lower" if value < lowest - slack else "within"

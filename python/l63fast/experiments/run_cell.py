@@ -1,0 +1,247 @@
+"""A cell: one method fitted, run and scored; a pure function of its settings."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.scheme import Status
+from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
+from l63fast.experiments.methods import TrainedEncoder
+from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows, Work
+from l63fast.experiments.results import (
+    CONFIG,
+    ESTIMATES,
+    METRICS,
+    RESULTS,
+    TIMING,
+    trajectory_table,
+    versions,
+    write_text,
+)
+from l63fast.experiments.settings import MEASURES, Cell
+from l63fast.experiments.settings_file import dump_tables
+from l63fast.storage import (
+    partial_directory,
+    result_directory,
+    write_dataset,
+    write_json,
+)
+from l63fast.twin import TwinExperiment
+from l63fast.verification import (
+    crps,
+    innovation_statistics,
+    nearer,
+    rank_histogram,
+    score,
+    spread_skill,
+)
+
+__all__ = ["problem_of", "run_cell", "threads_of"]
+
+
+def run_cell(
+    cell: Cell,
+    data: Path,
+    directory: Path,
+    *,
+    resume: bool = False,
+    keep_states: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    epoch: Callable[[dict[str, Any], int], None] = lambda row, n_epochs: None,
+) -> dict[str, Any]:
+    """Fit, run and score a method; return the metrics of its result folder.
+
+    The folder at `directory` appears, or is replaced, as a whole at the end.
+
+    Parameters
+    ----------
+    cell : Cell
+    data : Path
+        Folder of the twin experiment.
+    directory : Path
+        The result folder.
+    resume : bool
+        Go on from what a run that was stopped has kept.
+    keep_states : bool
+        Write the states of the test split, `estimates.nc`, as well.
+    say, epoch : callable
+        As in `Work`.
+
+    Raises
+    ------
+    ResultError, LockedError
+        If the folder may not be replaced, or another run is writing it.
+    DataFileError, ModelFileError, TrainingDiverged
+    """
+    started, begin = datetime.now(UTC), perf_counter()
+    kind = "tuning" if cell.tune_only else "result"
+    with result_directory(directory, kind=kind) as folder, threads_of(cell):
+        working = partial_directory(directory, resume=resume)
+        resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
+        work = Work(working, resume, say, epoch)
+        problem = problem_of(cell, TwinExperiment.load(data), work)
+        fitted = cell.method.fit(problem)
+        seconds: dict[str, Any] = {
+            "fit": perf_counter() - begin,
+            "fit_resumed": resumed,
+        }
+        metrics = _fit_metrics(cell, problem, fitted)
+        write_text(folder, CONFIG, dump_tables(cell.to_tables()))
+        if not cell.tune_only:
+            begin = perf_counter()
+            found = problem.run(fitted, "test", keep_members=True)
+            seconds |= {
+                "run": perf_counter() - begin,
+                "per_cycle": found.seconds_per_cycle,
+                "per_analysis": found.seconds_per_analysis,
+            }
+            begin = perf_counter()
+            metrics |= _scored(cell, problem, fitted, found)
+            if fitted.export is not None:
+                fitted.export(folder)
+            table = trajectory_table(cell, found)
+            write_text(
+                folder,
+                RESULTS,
+                table.to_csv(index=False, na_rep="nan", lineterminator="\n"),
+            )
+            diagnosed = diagnose(found, problem.twin.settings)
+            write_dataset(diagnosed, folder / DIAGNOSTICS)
+            if keep_states:
+                title = f"Analyses of the test split by {fitted.label}"
+                states = found.to_xarray(problem.twin.settings, title)
+                write_dataset(states, folder / ESTIMATES)
+            seconds["score"] = perf_counter() - begin
+        write_json(folder / METRICS, metrics)
+        write_json(folder / TIMING, _timing(started, seconds, data))
+    return metrics
+
+
+def threads_of(cell: Cell) -> AbstractContextManager[None]:
+    """Return the context in which a cell runs: with torch as its training is set."""
+    if not isinstance(cell.method, TrainedEncoder):
+        return nullcontext()
+    from l63fast.learning.pinned import pinned
+
+    return pinned(cell.method.training.threads)
+
+
+def problem_of(cell: Cell, twin: TwinExperiment, work: Work | None = None) -> Problem:
+    """Return what the method of a cell is given."""
+    kind = MEASURES[cell.measure].kind
+    return Problem(twin, cell.protocol, kind, work or Work())
+
+
+def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]:
+    """Return what is known before the test split is opened, null where nothing is."""
+    twin, tuning = problem.twin, fitted.tuning
+    parameter = {"name": fitted.parameter, "value": fitted.value}
+    hashes = dict(twin.hashes)
+    if cell.tune_only:
+        del hashes["test"]
+    return {
+        "cell": cell.name,
+        "label": fitted.label,
+        "role": cell.method.role,
+        "measure": cell.measure,
+        "start": fitted.start if isinstance(cell.protocol, Windows) else "",
+        "mirror_aware": twin.operator.is_mirror_blind,
+        "parameter": parameter if fitted.parameter else None,
+        "tuning": None if tuning is None else _tuned(tuning),
+        "three_d_var": _three_d_var(problem),
+        **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
+        **fitted.facts,
+        "data": hashes,
+        "versions": versions(),
+    }
+
+
+def _tuned(tuning: Any) -> dict[str, Any]:
+    more = {"score": tuning.score, "is_bracketed": tuning.is_bracketed}
+    return {**asdict(tuning), **more}
+
+
+def _three_d_var(problem: Problem) -> dict[str, Any] | None:
+    """Return the B of tuned 3D-Var in windows, which all of their methods may use."""
+    if not isinstance(problem.protocol, Windows):
+        return None
+    return {
+        "B": problem.window_covariance,
+        "tuning": _tuned(problem.window_tuning),
+    }
+
+
+def _scored(
+    cell: Cell, problem: Problem, fitted: Fitted, found: Estimates
+) -> dict[str, Any]:
+    """Return scores, and what the method says of its own errors beside what they are.
+
+    Where the scores are mirror-aware, so are the errors here; members are of both
+    signs then, and have no place among which the truth could be.
+    """
+    blind = problem.twin.operator.is_mirror_blind
+    how = asdict(cell.scores)
+    scores = asdict(score(found.analysis, found.truth, mirror_aware=blind, **how))
+    claims: dict[str, Any] = dict.fromkeys(
+        ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
+    )
+    if found.spread is not None:
+        judged = nearer(found.analysis, found.truth) if blind else found.analysis
+        claims["spread"] = asdict(
+            spread_skill(judged, found.spread, found.truth, **how)
+        )
+    if found.innovation is not None and found.innovation_covariance is not None:
+        statistics = innovation_statistics(
+            found.innovation, found.innovation_covariance, **how
+        )
+        claims["innovation"] = asdict(statistics)
+    if found.members is not None and not blind:
+        claims["ranks"] = asdict(rank_histogram(found.members, found.truth, **how))
+        value, low, high = crps(found.members, found.truth, **how)
+        claims["crps"] = {"crps": value, "ci95": (low, high)}
+    if found.effective_size is not None:
+        sizes = np.quantile(found.effective_size, (0.05, 0.5, 0.95))
+        claims["effective_size"] = {
+            "mean": float(found.effective_size.mean()),
+            "quantiles": sizes,
+        }
+    if isinstance(fitted.scheme, ParticleFilter) and fitted.scheme.rescue:
+        claims["rescued"] = float((found.status == Status.DIVERGED).mean())
+    more = fitted.judge(problem, found, scores) if fitted.judge else {}
+    return {
+        "n_trajectories": found.truth.shape[0],
+        "n_times": found.truth.shape[1],
+        "scores": scores,
+        "status": {
+            status.name.lower(): int((found.status == status).sum())
+            for status in Status
+        },
+        **claims,
+        **more,
+    }
+
+
+def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:
+    """Return when and where a cell ran and how long; apart from all else it made."""
+    from l63fast._kernels import backend_info
+
+    backend = backend_info()
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "data": str(data.resolve()),
+        "machine": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "backend": f"{backend.name} ({backend.instruction_set})",
+    }

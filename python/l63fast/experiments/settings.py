@@ -1,0 +1,380 @@
+"""The settings of a cell, and the axes along which cells of an experiment vary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from l63fast import _checks
+from l63fast.assimilation.backgrounds import KINDS
+from l63fast.errors import ArgumentValueError, ConfigurationError
+from l63fast.experiments.methods import (
+    Method,
+    TrainedEncoder,
+    method_from_table,
+    method_table,
+)
+from l63fast.experiments.protocols import PROTOCOLS, Cycles, Protocol
+from l63fast.experiments.settings_file import (
+    build,
+    refuse_unknown_tables,
+    to_table,
+)
+from l63fast.learning.settings import LOSS_NAMES
+from l63fast.observation import ObservationOperator
+from l63fast.twin import TwinSettings
+from l63fast.verification import decibel
+
+__all__ = [
+    "AXES",
+    "DATA",
+    "MEASURES",
+    "NO_CELLS",
+    "REPORT",
+    "TUNABLE",
+    "Cell",
+    "Measure",
+    "ScoreSettings",
+    "Vary",
+    "data_from_table",
+    "data_table",
+    "protocol_from_tables",
+]
+
+# Folders of an experiment beside its cells.
+DATA: Final = "data"
+REPORT: Final = "report"
+NO_CELLS: Final = (DATA, REPORT)
+TUNABLE: Final = ("b_scale", "inflation", "regularisation")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a score is.
+
+    Attributes
+    ----------
+    name : str
+    column : str
+        Of the results: the time mean that it is made of.
+    kind : {"rmse_a", "rmse_pooled_a"}
+        The mean of these, or its root.
+    in_decibel : bool
+        Whether it is shown as 20 log10 of itself.
+    """
+
+    name: str
+    column: str
+    kind: str
+    in_decibel: bool = False
+
+    def shown(self, mirror_aware: bool) -> str:
+        """Return what tables call it."""
+        return f"mirror-aware {self.name}" if mirror_aware else self.name
+
+    def value(self, score: float) -> float:
+        """Return a score as it is shown."""
+        return decibel(score) if self.in_decibel else score
+
+
+MEASURES: Final = {
+    measure.name: measure
+    for measure in (
+        Measure("rmse_a", "rmse_a", "rmse_a"),
+        Measure("rmse_pooled_a", "mse_a", "rmse_pooled_a"),
+        Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How the scores are made.
+
+    Attributes
+    ----------
+    n_bootstrap : int
+        Resamples of the trajectories behind every interval.
+    seed : int
+        Of the resampling.
+    """
+
+    n_bootstrap: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _checks.count("n_bootstrap", self.n_bootstrap, minimum=1)
+        _checks.seed("seed", self.seed)
+
+
+@dataclass(frozen=True)
+class Vary:
+    """What varies between the cells of an experiment; an empty axis does not.
+
+    Attributes
+    ----------
+    operator : tuple of str
+        Observation operators; cases share one truth, whatever is observed.
+    sigma : tuple of float
+        Standard deviations of the observation error.
+    interval : tuple of int
+        Model steps between observations.
+    window : tuple of int
+        Of windows: observations in each; all are scored at the same times.
+    background : tuple of str
+        Of windows: which backgrounds are drawn.
+    regime : tuple of str
+        Of windows: a background and a loss of the encoders, such as "mean:var3d".
+    seed : tuple of int
+        Repetitions of everything: of data, and of the training of encoders.
+    loss, n_iterations : tuple
+        Of every encoder.
+    training_seed : tuple of int
+        Repetitions of the training of encoders alone, all of them on the same data.
+    """
+
+    operator: tuple[str, ...] = ()
+    sigma: tuple[float, ...] = ()
+    interval: tuple[int, ...] = ()
+    window: tuple[int, ...] = ()
+    background: tuple[str, ...] = ()
+    regime: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
+    loss: tuple[str, ...] = ()
+    n_iterations: tuple[int, ...] = ()
+    training_seed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ConfigurationError(
+                    f"{name}: expected each once, got {list(values)}"
+                )
+            for value in values:
+                check(name, value)
+        for one, others in (
+            ("regime", ("background", "loss")),
+            ("training_seed", ("seed",)),
+        ):
+            both = [name for name in others if getattr(self, name)]
+            if getattr(self, one) and both:
+                raise ConfigurationError(
+                    f"{one}: expected none beside {both[0]}, which it varies as well, "
+                    f"got {list(getattr(self, one))}"
+                )
+        if len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma):
+            raise ConfigurationError(
+                "sigma: expected errors that differ in their first 6 digits, got "
+                f"{list(self.sigma)}"
+            )
+
+
+def _operator(name: str, value: str) -> None:
+    try:
+        ObservationOperator(value)
+    except ArgumentValueError as error:
+        why = str(error).removeprefix("operator: ")
+        raise ConfigurationError(f"{name}: {why}") from None
+
+
+def _regime(name: str, value: str) -> None:
+    background, colon, loss = value.partition(":")
+    if not colon:
+        raise ConfigurationError(
+            f"{name}: expected a background and a loss, such as 'mean:var3d', got "
+            f"{value!r}"
+        )
+    _checks.choice(name, background, KINDS)
+    _checks.choice(name, loss, LOSS_NAMES)
+
+
+def _positive(name: str, value: Any) -> None:
+    _checks.count(name, value, minimum=1)
+
+
+_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "operator": _operator,
+    "sigma": lambda name, value: _checks.real(name, value, above=0.0),
+    "interval": _positive,
+    "window": _positive,
+    "background": lambda name, value: _checks.choice(name, value, KINDS),
+    "regime": _regime,
+    "seed": _checks.seed,
+    "loss": lambda name, value: _checks.choice(name, value, LOSS_NAMES),
+    "n_iterations": _positive,
+    "training_seed": _checks.seed,
+}
+# Which settings each axis replaces, and how it stands in the names of cells. The first
+# ones make cases, the last ones variants of every encoder.
+AXES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "operator": (("data.operator",), "{}"),
+    "sigma": (("data.sigma",), "s{:.6g}"),
+    "interval": (("data.steps_per_cycle",), "i{}"),
+    "window": (("windows.window",), "w{}"),
+    "background": (("windows.background",), "{}"),
+    "regime": (("windows.background", "training.loss"), "{}"),
+    "seed": (("data.seed", "training.seed"), "r{}"),
+    "loss": (("training.loss",), "{}"),
+    "n_iterations": (("method.n_iterations",), "k{}"),
+    "training_seed": (("training.seed",), "t{}"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides a result: one method on one twin experiment.
+
+    Attributes
+    ----------
+    key : str
+        What the method is called in its experiment.
+    data : TwinSettings
+    protocol : Windows or Cycles
+    method : Method
+    scores : ScoreSettings
+    measure : str
+        The score that decides, a name in `MEASURES`.
+    case : str
+        What is special about data and protocol, as it stands in names.
+    repeat : str
+        Which training of the method it is, as it stands in names.
+    note : str
+        What is special about the case besides operator, sigma and interval, in words.
+    data_name : str
+        The folder of the data; it decides nothing.
+    tune_only : bool
+        Fit the method and leave the test split closed.
+    """
+
+    key: str
+    data: TwinSettings
+    protocol: Protocol
+    method: Method
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    measure: str = ""
+    case: str = ""
+    repeat: str = ""
+    note: str = ""
+    data_name: str = field(default="", compare=False)
+    tune_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.data.sigma == 0.0:
+            raise ConfigurationError(
+                "data.sigma: expected a number above 0 (every method needs an "
+                "observation error), got 0"
+            )
+        object.__setattr__(self, "measure", self.measure or self.protocol.measure)
+        _checks.choice("measure", self.measure, MEASURES)
+        object.__setattr__(self, "data", self.protocol.completed(self.data))
+        if not self.data_name:
+            object.__setattr__(self, "data_name", self.data.operator)
+        if isinstance(self.method, TrainedEncoder):
+            self.method.settings(self.data.operator, self.protocol)
+
+    @property
+    def name(self) -> str:
+        """The cell's name in a results tree, such as "enkf-10" or "x_s1_i10-gru-t0"."""
+        return "-".join(part for part in (self.case, self.key, self.repeat) if part)
+
+    def to_tables(self) -> dict[str, Any]:
+        """Return the settings as the tables of a `config.toml`."""
+        own = [f.name for f in dataclasses.fields(_About)]
+        return {
+            "cell": {name: getattr(self, name) for name in own},
+            "data": data_table(self.data, self.protocol),
+            self.protocol.name: to_table(self.protocol),
+            "method": method_table(self.method),
+            "scores": to_table(self.scores),
+        }
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any], *, source: str) -> Cell:
+        """Return the cell that the tables of its `config.toml` describe.
+
+        Raises
+        ------
+        ConfigurationError
+            If a table or key is missing or unknown, or a value makes no sense.
+        """
+        protocol = protocol_from_tables(tables, source)
+        known = ("cell", "data", protocol.name, "method", "scores")
+        refuse_unknown_tables(tables, known, source)
+        about = build(_About, tables.get("cell", {}), source=source, key="cell")
+        try:
+            return cls(
+                **vars(about),
+                data=data_from_table(tables.get("data", {}), protocol, source),
+                protocol=protocol,
+                method=method_from_table(
+                    tables.get("method"), protocol.name, source=source, key="method"
+                ),
+                scores=build(
+                    ScoreSettings, tables.get("scores", {}), source=source, key="scores"
+                ),
+            )
+        except ArgumentValueError as error:
+            text = str(error).removeprefix(f"{source}: ")
+            raise ConfigurationError(f"{source}: {text}") from None
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the table [cell] says."""
+
+    key: str
+    measure: str = ""
+    case: str = ""
+    repeat: str = ""
+    note: str = ""
+    tune_only: bool = False
+
+    def __post_init__(self) -> None:
+        _checks.file_name("key", self.key)
+        if self.measure:
+            _checks.choice("measure", self.measure, MEASURES)
+
+
+def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
+    """Return the settings of the data that the protocol leaves open."""
+    left_out = _DECIDED if isinstance(protocol, Cycles) else ()
+    return {k: v for k, v in to_table(data).items() if k not in left_out}
+
+
+_DECIDED: Final = ("n_steps", "save_every")  # by cycles
+
+
+def data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSettings:
+    """Return the data that a table and the protocol describe."""
+    if isinstance(protocol, Cycles) and isinstance(table, Mapping):
+        for name in _DECIDED:
+            if name in table:
+                raise ConfigurationError(
+                    f"{source}: data.{name}: expected none beside cycles, whose "
+                    f"n_cycles and burn_in decide it, got {table[name]!r}"
+                )
+        # A length that any number of steps between observations fits, for now.
+        table = {"n_steps": 10**9, **table}
+        return protocol.completed(
+            dataclasses.replace(
+                build(TwinSettings, table, source=source, key="data"), save_every=1
+            )
+        )
+    return build(TwinSettings, table, source=source, key="data")
+
+
+def protocol_from_tables(tables: Mapping[str, Any], source: str) -> Protocol:
+    """Return the protocol that the one of the tables [windows] and [cycles] gives."""
+    given = [name for name in PROTOCOLS if name in tables]
+    if len(given) != 1:
+        raise ConfigurationError(
+            f"{source}: expected one of the tables [windows] and [cycles], got "
+            f"{'both' if given else 'none'}"
+        )
+    protocol: Protocol = build(
+        PROTOCOLS[given[0]], tables[given[0]], source=source, key=given[0]
+    )
+    return protocol
