@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from builds import built, configured, output, tool
+from builds import HELPERS, built, configured, output, tool
 from cli_runs import Command, make_command
 from encoder_programs import Programs, built_programs
 from made_once import Made, made_once, shared_folder
@@ -106,12 +106,12 @@ def builds(
 
 def _compiled(_: Path) -> str:
     """Fill the cache of Numba's kernels, in another process."""
-    return output(sys.executable, Path(__file__).with_name("compile_kernels.py"))
+    return output(sys.executable, HELPERS / "compile_kernels.py")
 
 
 def _report(root: Path) -> Path:
     """Return the folder of an experiment with its report, made in another process."""
-    script = Path(__file__).with_name("report_help.py")
+    script = HELPERS / "report_help.py"
     output(sys.executable, script, root)
     return root / "tiny"
 

@@ -1,6 +1,6 @@
 """Counts code: lines that are not blank, no comment and in no docstring.
 
-`python tests/code_lines.py` prints the number of each folder of the package.
+`python tests/helpers/code_lines.py` prints the number of each folder of the package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 __all__ = ["PACKAGE", "code_lines", "folders"]
 
-PACKAGE: Final = Path(__file__).resolve().parents[1] / "python"
+PACKAGE: Final = Path(__file__).resolve().parents[2] / "python"
 _NO_CODE: Final = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
     *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),

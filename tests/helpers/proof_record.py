@@ -1,6 +1,6 @@
 """Keeps what slow tests with the marker `promise` measured, for docs/promises.md.
 
-With L63FAST_PROOFS=tests/proofs.json in the environment, a run adds to that file the
+With L63FAST_PROOFS=tests/helpers/proofs.json in the environment, a run adds to it the
 date, and the property "measured" of each test that has one. Other tests run with every
 change, and need no record.
 """
@@ -20,7 +20,7 @@ RECORD = Path(__file__).with_name("proofs.json")
 
 def name_of(nodeid: str) -> tuple[str, str]:
     """Return file and function of a test, and its parameters."""
-    name, _, parameters = nodeid.removeprefix("tests/").partition("[")
+    name, _, parameters = nodeid.rpartition("/")[2].partition("[")
     return name, parameters.removesuffix("]")
 
 

@@ -9,7 +9,7 @@ def test_every_promise_has_a_test_or_is_said_to_be_open() -> None:
     proved = {proof.promise for proof in promises.proofs()}
     assert proved <= set(promises.PROMISES), "a marker names an unknown promise"
     open_ones = set(promises.PROMISES) - proved
-    assert open_ones == promises.OPEN, "correct OPEN in tests/promises.py"
+    assert open_ones == promises.OPEN, "correct OPEN in tests/helpers/promises.py"
 
 
 def test_every_proof_holds_a_figure() -> None:
@@ -21,7 +21,7 @@ def test_every_proof_holds_a_figure() -> None:
 def test_the_page_is_that_of_the_markers() -> None:
     found = promises.without_date(promises.PAGE.read_text())
     assert found == promises.without_date(promises.page("")), (
-        "run: python tests/promises.py"
+        "run: python tests/helpers/promises.py"
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from builds import HELPERS
 from encoder_parity import check_parity, moving_encoder
 from l63fast.errors import (
     ArgumentTypeError,
@@ -197,7 +198,7 @@ def test_torchscript_does_not_depend_on_what_was_scripted_before() -> None:
     mine = programs.torchscript_bytes(moving_encoder("mlp", "x"))
     alone = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE],
-        cwd=Path(__file__).parent,
+        cwd=HELPERS,
         capture_output=True,
         text=True,
         check=True,

@@ -10,22 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from builds import output, tool
-
-TESTS = Path(__file__).parent
+from builds import HELPERS, output, tool
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("faults") / "faults.so"
-    source = TESTS / "native" / "faults.c"
+    source = HELPERS.parent / "native" / "faults.c"
     output(tool("gcc"), "-shared", "-fPIC", "-O1", source, "-o", path, "-ldl")
     return path
 
 
 def met(writers: str, stride: int, root: Path, library: Path) -> list[dict]:
     """Return what was found when writers met a fault at every so many calls."""
-    script = TESTS / "fault_script.py"
+    script = HELPERS / "fault_script.py"
     done = subprocess.run(
         [sys.executable, str(script), writers, str(stride), str(root)],
         env={**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},

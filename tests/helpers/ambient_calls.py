@@ -1,7 +1,7 @@
 """Public calls, settings of the process that must not matter, and what calls may move.
 
-`python tests/ambient_calls.py FOLDER` prints, as JSON, the hashes of calls in a process
-that flushes denormal numbers from the beginning, and what they moved.
+`python tests/helpers/ambient_calls.py FOLDER` prints, as JSON, the hashes of calls in
+a process that flushes denormal numbers from the beginning, and what they moved.
 """
 
 from __future__ import annotations

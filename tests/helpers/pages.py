@@ -11,7 +11,7 @@ from typing import Any
 
 from cli_runs import Command, Run
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def page(name: str) -> str:

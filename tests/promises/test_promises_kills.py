@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from builds import HELPERS
+
 KILLS = int(os.environ.get("L63FAST_KILLS", "100"))
 # Of each hundred kills.
 SHARES = {
@@ -24,7 +26,7 @@ SHARES = {
 
 def killed(jobs: str, n: int, root: Path) -> list[dict]:
     """Return what was found when jobs were killed n times each."""
-    script = Path(__file__).with_name("kill_script.py")
+    script = HELPERS / "kill_script.py"
     done = subprocess.run(
         [sys.executable, str(script), jobs, str(n), str(root)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

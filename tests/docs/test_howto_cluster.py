@@ -11,7 +11,7 @@ import pytest
 
 from cli_runs import Command
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "cluster.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "cluster.md"
 TEXT = PAGE.read_text("utf-8")
 LINES = re.sub(r"\\\n", " ", TEXT).splitlines()
 SMALL = {"--n_traj": "200", "--shards": "4", "--workers": "1"}

@@ -10,4 +10,4 @@ def test_every_mistake_is_answered_as_the_page_says(monkeypatch) -> None:
     made = messages.page()
     assert "Traceback" not in made
     assert made.count("(exit 1)") + made.count("(exit 2)") == made.count("$ l63fast")
-    assert made == messages.PAGE.read_text(), "run: python tests/messages.py"
+    assert made == messages.PAGE.read_text(), "run: python tests/helpers/messages.py"

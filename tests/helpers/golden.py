@@ -2,7 +2,7 @@
 
 Regenerate the hashes, golden.json, after an intended change of bits:
 
-    python tests/golden.py
+    python tests/helpers/golden.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What l63fast promises, and the page docs/promises.md made from the tests' markers.
 
-Run it after a marker has changed: `python tests/promises.py`.
+Run it after a marker has changed: `python tests/helpers/promises.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from proof_record import RECORD
 
-TESTS: Final = Path(__file__).parent
+TESTS: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = TESTS.parent / "docs" / "promises.md"
 
 NUMBERS: Final = {
@@ -106,14 +106,15 @@ OPEN: Final[frozenset[str]] = frozenset()
 
 _INTRODUCTION: Final = """# What l63fast promises, and the tests that prove it
 
-Made from the markers of the tests by `python tests/promises.py`; a test compares. A
-promise without a test is open. The figure is what the test holds. Tests whose figure
-is "measured" in *every run* are those of `pytest`; the long proofs run with
+Made from the markers of the tests by `python tests/helpers/promises.py`; a test
+compares. A promise without a test is open. The figure is what the test holds. Tests
+whose figure is "measured" in *every run* are those of `pytest`; the long ones run with
 
-    L63FAST_PROOFS=tests/proofs.json pytest -m "slow and promise"
+    L63FAST_PROOFS=tests/helpers/proofs.json pytest -m "slow and promise"
 
-which also records what they measured, and when; `python tests/promises.py` then makes
-this page. Variables of the environment make them thorough, as they were for this page:
+which also records what they measured, and when; `python tests/helpers/promises.py`
+then makes this page. Variables of the environment make them thorough, as they were for
+this page:
 
 | variable | default | thorough | |
 |---|---|---|---|
@@ -122,7 +123,8 @@ this page. Variables of the environment make them thorough, as they were for thi
 | `L63FAST_FUZZ_SECONDS` | 60 | 600 | for each of eight kinds of file |
 | `L63FAST_SOAK_MINUTES` | 1 | 60 | of cycles in one process |
 
-The curve of the hour of cycles, made by `python tests/soak_script.py 60 soak.png`:
+The curve of the hour of cycles, made by
+`python tests/helpers/soak_script.py 60 soak.png`:
 
 ![Memory of a process that cycles three filters for an hour](images/soak.png)
 """
@@ -140,7 +142,7 @@ class Proof:
 
 def proofs() -> list[Proof]:
     """Return what the markers of all test files say, in the order of the promises."""
-    found = [proof for path in sorted(TESTS.glob("test_*.py")) for proof in _of(path)]
+    found = [proof for path in sorted(TESTS.glob("*/test_*.py")) for proof in _of(path)]
     return sorted(found, key=lambda proof: (_place(proof.promise), proof.slow))
 
 

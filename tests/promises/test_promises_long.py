@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import load_script
+from builds import HELPERS
 from experiment_samples import contents, tiny_cell
 from l63fast.errors import L63Error
 from l63fast.experiments.results import Result
@@ -193,7 +194,7 @@ def test_eight_processes_run_one_experiment(tmp_path, record_property) -> None:
 @pytest.mark.slow
 @pytest.mark.promise("F7", "L63FAST_SOAK_MINUTES of cycles: 2 % and 0 descriptors")
 def test_hours_of_cycles_take_no_more_memory(tmp_path, record_property) -> None:
-    script = Path(__file__).with_name("soak_script.py")
+    script = HELPERS / "soak_script.py"
     done = subprocess.run(
         [sys.executable, str(script), str(SOAK_MINUTES), str(tmp_path / "soak.png")],
         capture_output=True,

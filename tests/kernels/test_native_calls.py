@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import golden
 import gru_help
 import particle_help
+from builds import HELPERS
 from l63fast._kernels import (
     AnalysisJob,
     GruBackwardJob,
@@ -141,7 +141,7 @@ print(results == {expected})
 def sixteen(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", SIXTEEN, *arguments],
-        cwd=Path(__file__).parent,
+        cwd=HELPERS,
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,6 +1,6 @@
 """How often the intervals of scores hold the true one, where it is known.
 
-    python tests/interval_coverage.py
+    python tests/helpers/interval_coverage.py
 
 prints the tables of docs/explanation/intervals.md.
 """

@@ -1,6 +1,6 @@
 """What the command line says to mistakes: docs/messages.md is made from these.
 
-Run it after a message has changed: `python tests/messages.py`.
+Run it after a message has changed: `python tests/helpers/messages.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 from rewritten_results import of_version_0_1_0
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "messages.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "messages.md"
 MISTAKES: Final = {
     "A flag or a command that does not exist": (
         "l63fast simulat",
@@ -151,7 +151,7 @@ _INTRODUCTION: Final = """# What the command line says to mistakes
 
 Each block is a command and what it prints to standard error; after a mistake of the
 command line it exits with 2, after any other with 1. Made by `python
-tests/messages.py`; a test makes every mistake again and compares.
+tests/helpers/messages.py`; a test makes every mistake again and compares.
 """
 
 

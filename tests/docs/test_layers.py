@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 # From the bottom up. A module sees the layers below its own and its own package;
 # packages of one layer do not see each other.

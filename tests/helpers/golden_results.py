@@ -1,7 +1,7 @@
 """Two small finished experiments as tables, and what scores made of them.
 
-`python tests/golden_results.py` makes them again, after a change that is meant to
-change scores.
+`python tests/helpers/golden_results.py` makes them again, after a change that is meant
+to change scores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """No memory error, undefined behaviour or race in the kernels. Minutes; run it so.
 
-python -m pytest -m slow tests/test_sanitizers.py
+python -m pytest -m slow tests/kernels/test_sanitizers.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Final
 
 import pytest
 
-from builds import REPOSITORY, built, configured, configured_extension, output, tool
+from builds import (
+    HELPERS,
+    REPOSITORY,
+    built,
+    configured,
+    configured_extension,
+    output,
+    tool,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +40,9 @@ PLANTED: Final = {
 }
 # The kernel tests, without what builds or starts another interpreter.
 KERNEL_TESTS: Final = {
-    "test_parity.py": "(x86 or cpp) and not clang and not from_the",
-    "test_lorenz63.py": "cpp",
-    "test_three_d_var_kernel.py": "cpp",
+    "kernels/test_parity.py": "(x86 or cpp) and not clang and not from_the",
+    "unit/test_lorenz63.py": "cpp",
+    "kernels/test_three_d_var_kernel.py": "cpp",
 }
 PLANT: Final = """
 #include <cstdlib>
@@ -108,7 +116,7 @@ def in_python(code: str, *paths: Path) -> tuple[int, str]:
         output(tool("g++"), f"-print-file-name={name}").strip()
         for name in ("libasan.so", "libubsan.so")
     ]
-    search = [*map(str, paths), str(REPOSITORY / "tests"), *sys.path]
+    search = [*map(str, paths), str(HELPERS), *sys.path]
     return run(
         *(sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {search}\n{code}"),
         LD_PRELOAD=" ".join(runtimes),

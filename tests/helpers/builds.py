@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+HELPERS: Final = Path(__file__).parent
 SEARCHED: Final = os.pathsep.join(
     [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bad_calls import Case
 from bad_inputs import CASES, ME
+from builds import HELPERS
 
-SCRIPT = Path(__file__).with_name("bad_inputs.py")
+SCRIPT = HELPERS / "bad_inputs.py"
 
 
 def run(*names: str) -> tuple[int, dict[str, list[dict]]]:

@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 import l63fast
+from builds import HELPERS
 from cli_runs import Command, make_command
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
 from l63fast.experiments.shards import make_shards
@@ -260,7 +261,7 @@ def test_states_stored_far_apart_are_observed_where_they_are_stored(
 def test_memory_does_not_grow_with_the_ensemble(tmp_path: Path) -> None:
     peaks = []
     for n in (1_000_000, 4_000_000):
-        script = Path(__file__).with_name("shards_memory_script.py")
+        script = HELPERS / "shards_memory_script.py"
         words = [sys.executable, str(script), str(n), str(tmp_path / "s")]
         run = subprocess.run(words, capture_output=True, text=True, check=True)
         peaks.append(int(run.stdout))

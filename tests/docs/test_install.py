@@ -19,7 +19,7 @@ import pytest
 from l63fast._kernels import backend_info
 from l63fast.lorenz63 import forecast
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
 BUILD_INPUTS: Final = ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE")
 
 # Compilers that fail on purpose: at CMake's first question, and in the kernels.

@@ -14,7 +14,7 @@ import pytest
 from experiment_samples import FLAGS, SIZES
 from l63fast.storage import verify_directory
 
-SRC = Path(__file__).resolve().parents[1] / "src"
+SRC = Path(__file__).resolve().parents[2] / "src"
 SCRIPTS = ("simulator.py", "trainer.py", "visualize.py")
 
 

@@ -1,6 +1,6 @@
 """Counts the files of the package that a cycled experiment crosses, flag to page.
 
-`python tests/walk.py` runs one of two methods on one operator in this process and
+`python tests/helpers/walk.py` runs two methods on one operator in this process and
 prints every file in which a function of l63fast was called on the way.
 """
 
