@@ -103,12 +103,12 @@ def _encoders(given: Given) -> None:
     if given["dry_run"]:
         say(f"would measure and write {save_dir}", quiet=quiet)
         return
-    from l63fast.experiments.encoder_speed_report import (
+    from l63fast.experiments.speed import machine
+    from l63fast.experiments.speed_report import (
         encoder_table,
+        one_sentence,
         write_encoder_speed,
     )
-    from l63fast.experiments.speed import machine
-    from l63fast.experiments.speed_report import one_sentence
     from l63fast.learning.encoder_speed import (
         EncoderSpeed,
         encoder_to_time,

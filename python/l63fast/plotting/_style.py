@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,6 +88,17 @@ _LOOKS: Final = {
     "gru": Look(BLUE),
     "lstm": Look(PURPLE),
 }
+# The same by the names of schemes in settings files, where those are known.
+_BY_KIND: Final = {
+    **_LOOKS,
+    **{
+        kind: _LOOKS[name]
+        for kind, name in (
+            *(("3dvar", "3d-var"), ("4dvar", "4d-var"), ("oi", "optimal interp")),
+            *(("extkf", "extended kalman"), ("pf", "particle")),
+        )
+    },
+}
 
 
 _SIBLINGS: Final = (
@@ -105,19 +116,21 @@ def look(method: str) -> Look:
     return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
 
 
-def looks(methods: Iterable[str], among: Sequence[str] = ()) -> dict[str, Look]:
+def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look]:
     """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
 
     They keep the colour of their kind and differ in its shade, line and marker; the
     shortest name has the plain look. `among` are all methods of an experiment: given
-    the same, every figure draws a method alike.
+    the same, every figure draws a method alike. A mapping says what kind each is, such
+    as "3dvar" or "gru"; otherwise its label does.
     """
     chosen = list(methods)
+    kinds = among if isinstance(among, Mapping) else {}
     names = [*among, *(name for name in chosen if name not in among)]
     seen: dict[Look, int] = {}
     found: dict[str, Look] = {}
     for method in sorted(names, key=len):
-        base = look(method)
+        base = _BY_KIND.get(kinds.get(method, "")) or look(method)
         i = seen[base] = seen.get(base, -1) + 1
         line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
         found[method] = Look(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from matplotlib.figure import Figure
 
@@ -18,7 +18,7 @@ def score_against_cost(
     methods: Mapping[str, tuple[float, float]],
     *,
     label: str,
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the score of each method against what one of its cycles takes.
 
@@ -27,7 +27,7 @@ def score_against_cost(
     methods : method -> (seconds per cycle, score)
     label : str
         What the score is; "dB" is drawn on a linear axis.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,7 @@ def validation_curves(
     histories: Mapping[str, Sequence[tuple[float, float]]],
     *,
     label: str = "rmse, validation",
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the validation score of several encoders per epoch, the lowest marked.
 
@@ -139,7 +139,7 @@ def validation_curves(
     histories : encoder -> [(epoch, score), ...]
     label : str
         What the score is.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def gain_comparison(
     best: Mapping[str, np.ndarray],
     *,
     observed: Sequence[str],
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return gains, a panel per observed value, a place per component.
 
@@ -32,7 +32,7 @@ def gain_comparison(
     best : method -> (3, obs_dim)
         The best linear gain for the backgrounds of that method, drawn as a bar.
     observed : (obs_dim,) names
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

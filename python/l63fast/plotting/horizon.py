@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ def forecast_growth(
     limit: float,
     band: str = "",
     label: str = "error of the forecast (rms)",
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the mean error of forecasts against their lead time, log-linear.
 
@@ -69,7 +69,7 @@ def forecast_growth(
     band : str
         The method whose 10-90 % band is drawn.
     label : str
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Increments(NamedTuple):
 
 @styled
 def increment_histograms(
-    increments: Mapping[str, Increments], *, among: Sequence[str] = ()
+    increments: Mapping[str, Increments], *, among: Collection[str] = ()
 ) -> Figure:
     """Return how large increments are, by component, a row per method.
 

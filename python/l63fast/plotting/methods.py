@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def method_scores(
     *,
     label: str,
     title: str = "",
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the score of every method beside the range that was published for it.
 
@@ -57,7 +57,7 @@ def method_scores(
         What the score is; "dB" is drawn on a linear axis.
     title : str
         On which data.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
@@ -87,7 +87,7 @@ def method_scores(
 
 @styled
 def method_claims(
-    ratios: Mapping[str, MethodScore], *, title: str = "", among: Sequence[str] = ()
+    ratios: Mapping[str, MethodScore], *, title: str = "", among: Collection[str] = ()
 ) -> Figure:
     """Return how far innovations have the covariance that each method claims for them.
 
@@ -97,7 +97,7 @@ def method_claims(
         Mean of d' S^-1 d / m over the innovations d: 1 if the claim S is right.
     title : str
         On which data.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

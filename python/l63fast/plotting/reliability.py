@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def spread_against_error(
     methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ratios: Mapping[str, float] | None = None,
     *,
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the error against the claimed spread, in bins of rising spread.
 
@@ -39,7 +39,7 @@ def spread_against_error(
         Root mean squares.
     ratios : method -> spread over error of all analyses, optional
         For the legend.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from matplotlib.artist import Artist
@@ -41,7 +41,7 @@ def scores_across(
     axis: str,
     *,
     label: str,
-    among: Sequence[str] = (),
+    among: Collection[str] = (),
 ) -> Figure:
     """Return scores against a setting, both on logarithmic axes.
 
@@ -53,7 +53,7 @@ def scores_across(
         The setting, one of `ACROSS`.
     label : str
         What the score is; "dB" is drawn on a linear axis.
-    among : sequence of str
+    among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
     Raises

@@ -74,7 +74,7 @@ def _growth(scene: Scene, rows: Rows, found: Found) -> Picture | None:
     reach = times[longest]
     return Picture(
         f"horizon{scene.suffix(rows)}",
-        plotting.forecast_growth(curves, limit=far, band=band, among=scene.labels),
+        plotting.forecast_growth(curves, limit=far, band=band, among=scene.kinds),
         "Error of forecasts without model error against their lead time, mean over "
         f"{int(first['n_forecasts'])} analyses spread over all test trajectories; "
         f"band: 10–90 % of {band}; {case_title(rows[0])}. Errors double in about 0.77 "
@@ -177,7 +177,7 @@ def _histograms(scene: Scene, rows: Rows, found: Found) -> Picture | None:
     }
     return Picture(
         f"increments{scene.suffix(rows)}",
-        plotting.increment_histograms(drawn, among=scene.labels),
+        plotting.increment_histograms(drawn, among=scene.kinds),
         "Increments x_a − x_b by component (lines) beside those that lead from the "
         f"background to the truth (grey); {case_title(rows[0])}. "
         f"{samples_of(list(found.values()))} per method. Above each: root mean square "
@@ -209,7 +209,7 @@ def _gains(scene: Scene, rows: Rows, found: Found) -> Picture | None:
             gains,
             best,
             observed=ObservationOperator(rows[0].operator).labels,
-            among=scene.labels,
+            among=scene.kinds,
         ),
         "Gain K in the increments (markers): least squares of x_a − x_b on the "
         "innovations y − H x_b. For 3D-Var it is the analytic B Hᵀ (H B Hᵀ + R)⁻¹, "

@@ -50,7 +50,7 @@ def _reliability(scene: Scene, rows: Rows) -> Picture | None:
     n_bins = len(next(iter(curves.values()))[0])
     return Picture(
         f"spread_skill{scene.suffix(rows)}",
-        plotting.spread_against_error(curves, ratios, among=scene.labels),
+        plotting.spread_against_error(curves, ratios, among=scene.kinds),
         f"Error made against the spread claimed, in {n_bins} bins of rising spread "
         f"with as many analyses each; {case_title(rows[0])}. On the diagonal the "
         "spread can be trusted; above it a method trusts itself too much. In the key: "
@@ -97,7 +97,7 @@ def _claims(scene: Scene, rows: Rows) -> Picture | None:
         return None
     return Picture(
         f"claims{scene.suffix(rows)}",
-        plotting.method_claims(claims, among=scene.labels),
+        plotting.method_claims(claims, among=scene.kinds),
         "Mean of dᵀ S⁻¹ d / m over innovations d, 1 where they have the covariance S "
         f"that the method claims, above 1 where it trusts itself too much; "
         f"{case_title(rows[0])}. Lines: 95 % intervals.",
@@ -135,7 +135,7 @@ def _learning(scene: Scene, rows: Rows) -> list[Picture]:
         Picture(
             f"training{scene.suffix(rows)}",
             plotting.validation_curves(
-                histories, label="rmse_pooled_a, validation split", among=scene.labels
+                histories, label="rmse_pooled_a, validation split", among=scene.kinds
             ),
             "Root mean square error on the validation split after each epoch; marked: "
             f"the lowest; {case_title(rows[0])}. First seed where there are several.",

@@ -267,7 +267,7 @@ def _page(
     )
     environment.filters["typeset"] = _typeset
     summary, several = scene.summary, len(scene.cases) > 1
-    looks = plotting.method_looks(scene.labels, scene.labels)
+    looks = plotting.method_looks(scene.kinds, scene.kinds)
     return environment.get_template("report.html").render(
         name=summary.source.name,
         sections=SECTIONS,
@@ -334,7 +334,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
     return {
         "n_cells": len(results),
         "n_cases": len(scene.cases),
-        "n_methods": len(scene.labels),
+        "n_methods": len(scene.kinds),
         "samples": scores.samples(scene.rows, scene),
         "first": min(dates),
         "last": max(dates),

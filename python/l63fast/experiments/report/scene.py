@@ -72,9 +72,13 @@ class Scene:
         return [row for rows in self.cases for row in rows]
 
     @cached_property
-    def labels(self) -> list[str]:
-        """Every method, so that each looks alike in all figures."""
-        return list(dict.fromkeys(row.label for row in self.rows))
+    def kinds(self) -> dict[str, str]:
+        """Every method and its kind, so that each looks alike in all figures."""
+        return {row.label: self._kind(row) for row in self.rows}
+
+    def _kind(self, row: Any) -> str:
+        method: Any = self.summary.cell(row).settings.method
+        return str(method.model if row.scheme == "encoder" else row.scheme)
 
     @cached_property
     def featured(self) -> list[list[Any]]:

@@ -84,7 +84,7 @@ def _beside(scene: Scene, rows: Rows) -> Picture:
     published = "; grey bars: lowest to highest published value" if known else ""
     return Picture(
         f"scores{scene.suffix(rows)}",
-        plotting.method_scores(points, label=_label(scene, rows), among=scene.labels),
+        plotting.method_scores(points, label=_label(scene, rows), among=scene.kinds),
         f"{_label(scene, rows)} of each method; {case_title(rows[0])}. "
         f"{samples(rows, scene)}. Lines: 95 % intervals, bootstrap over trajectories"
         f"{published}.",
@@ -125,7 +125,7 @@ def _across(scene: Scene, axis: str) -> Picture:
     return Picture(
         f"scores_by_{axis}",
         plotting.scores_across(
-            panels, axis, label=_label(scene, scene.rows), among=scene.labels
+            panels, axis, label=_label(scene, scene.rows), among=scene.kinds
         ),
         f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
         f"experiment has them. {samples(scene.rows, scene)}. Bars: 95 % intervals. "
@@ -232,7 +232,7 @@ def timing(scene: Scene) -> Chapter:
             Picture(
                 "cost",
                 plotting.score_against_cost(
-                    costs, label=_label(scene, rows), among=scene.labels
+                    costs, label=_label(scene, rows), among=scene.kinds
                 ),
                 "Score against the wall time of one analysis, with the forecasts "
                 "that it needs, averaged over all of them; "
