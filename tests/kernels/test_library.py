@@ -67,7 +67,7 @@ def test_only_the_header_that_declares_is_installed(prefix: Path) -> None:
     assert not list(prefix.rglob("*_core*.so"))
 
 
-@pytest.mark.parametrize(("wanted", "found"), [("0.1", True), ("1.0", False)])
+@pytest.mark.parametrize(("wanted", "found"), [("0.2", True), ("1.0", False)])
 def test_the_package_knows_its_version(
     prefix: Path, tmp_path: Path, wanted: str, found: bool
 ) -> None:
