@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -459,3 +460,19 @@ def test_encoders_of_other_settings_have_other_labels(in_windows: Problem) -> No
         one = dataclasses.replace(method, **settings)
         text = one._label(one.settings("xy", in_windows.protocol), in_windows.protocol)
         assert text.endswith(label)
+
+
+def test_equal_data_elsewhere_do_without_the_folder_of_the_first(
+    tmp_path: Path,
+) -> None:
+    cell = tiny_windows("gru", data={"seed": 77}).cells()[0]
+    TwinExperiment.generate(cell.data).save(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    first = problem_of(cell, TwinExperiment.load(tmp_path / "one"))
+    scale = cell.method.fit(first).value
+    shutil.rmtree(tmp_path / "one")
+    # What was fitted is shared, as the hashes of the data are the same.
+    second = problem_of(cell, TwinExperiment.load(tmp_path / "two"))
+    found = cell.method.fit(second)
+    assert found.value == scale
+    assert np.isfinite(second.run(found, "test").analysis).all()

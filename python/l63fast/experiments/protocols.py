@@ -497,7 +497,9 @@ class Problem:
     @property
     def _fits(self) -> _Fits:
         hashes = tuple(sorted(self.twin.hashes.items()))
-        return _fits(_FitKey(hashes, self.protocol, self.kind, self.twin))
+        fits = _fits(_FitKey(hashes, self.protocol, self.kind))
+        fits.twin = self.twin  # the files of an equal one may be gone by now
+        return fits
 
     @property
     def cycled_errors(self) -> CycledErrors:
@@ -608,11 +610,12 @@ class _FitKey:
     hashes: tuple[tuple[str, str], ...]
     protocol: Protocol
     kind: str
-    twin: TwinExperiment = field(compare=False)
 
 
 class _Fits:
     """What is fitted once for all methods of a case, when it is first asked for."""
+
+    twin: TwinExperiment
 
     def __init__(self, key: _FitKey) -> None:
         self.key = key
@@ -622,17 +625,17 @@ class _Fits:
         self.drawn = lru_cache(self._drawn)
 
     def _cycled_errors(self) -> CycledErrors:
-        return estimate_cycled_errors(self.key.twin)
+        return estimate_cycled_errors(self.twin)
 
     def _backgrounds(self) -> Backgrounds:
         assert isinstance(self.key.protocol, Windows)
-        return Backgrounds.fit(self.key.twin, self.key.protocol.background)
+        return Backgrounds.fit(self.twin, self.key.protocol.background)
 
     def _drawn(self, split: str) -> np.ndarray:
-        return self.backgrounds().draw(self.key.twin, split)
+        return self.backgrounds().draw(self.twin, split)
 
     def _window_tuning(self) -> Tuning:
-        problem = Problem(self.key.twin, self.key.protocol, self.key.kind)
+        problem = Problem(self.twin, self.key.protocol, self.key.kind)
         B = self.backgrounds().B
         found = problem.tuned(
             Fitted(None, "3D-Var"),
