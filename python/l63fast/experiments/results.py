@@ -109,14 +109,14 @@ class Result:
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
-        earlier = earlier_version(directory)
+        tables, metrics = _described(directory)
+        earlier = _earlier(tables, metrics)
         if earlier:
             raise DataFileError(
                 f"{directory}: was made by l63fast {earlier}, whose results have "
                 "another form: run the same `l63fast experiment` or `l63fast train` "
                 "again, into another folder or with --overwrite"
             )
-        tables, metrics = _described(directory)
         settings = Cell.from_tables(tables, source=str(directory / CONFIG))
         timing = json.loads(read_bytes(directory, TIMING))
         return cls(directory, manifest, settings, metrics, timing)
@@ -172,7 +172,10 @@ def earlier_version(directory: Path) -> str:
     DataFileError
         If no result can be read there.
     """
-    tables, metrics = _described(directory)
+    return _earlier(*_described(directory))
+
+
+def _earlier(tables: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if "cell" in tables and "role" in metrics:
         return ""
     return str(metrics.get("versions", {}).get("l63fast", "of an earlier version"))

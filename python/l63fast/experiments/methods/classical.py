@@ -133,14 +133,21 @@ class Variational:
             errors = problem.cycled_errors
             B = errors.scheme.B / errors.tuning.scale
         else:
-            B = problem.backgrounds.B
-            if given is None:
-                given = problem.protocol.b_scale
+            return self._in_windows(problem, problem.protocol)
 
         def scaled(scale: float) -> ThreeDVar:
             return ThreeDVar.for_twin(twin, B=scale * B)
 
         return problem.tuned(Fitted(None, label), "b", scaled, given)
+
+    def _in_windows(self, problem: Problem, protocol: Windows) -> Fitted:
+        """Return 3D-Var of windows, with the scale of B that all methods share."""
+        given = protocol.b_scale if self.b_scale is None else self.b_scale
+        tuning = problem.window_tuning if given is None else None
+        scale = tuning.scale if tuning is not None else given
+        assert scale is not None
+        scheme = ThreeDVar.for_twin(problem.twin, B=scale * problem.backgrounds.B)
+        return Fitted(scheme, "3D-Var", parameter="b", value=scale, tuning=tuning)
 
 
 @dataclass(frozen=True)
