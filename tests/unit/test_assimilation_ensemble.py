@@ -294,6 +294,61 @@ def test_finite_size_needs_no_inflation_where_observations_are_frequent_or_weak(
     assert scores[1] < 1.25 * scores[0]
 
 
+@pytest.mark.parametrize("n_members", [3, 4, 10])
+@pytest.mark.parametrize("name", ["x", "xyz", "x2z"])
+def test_no_inflation_makes_an_analysis_less_certain_than_the_climatology(
+    name, n_members
+):
+    members, observation = problem(name, n=40, n_members=n_members)
+    members[:20] = members[:20].mean(axis=1, keepdims=True) + 0.1 * (
+        members[:20] - members[:20].mean(axis=1, keepdims=True)
+    )
+    operator = ObservationOperator(name)
+    ensemble = update.observe_members(
+        members, observation, operator, *update.whitening(error_covariance(operator))
+    )
+    C = np.array([[63.0, 62.8, 0.0], [62.8, 81.0, 0.0], [0.0, 0.0, 74.0]])
+    wanted = np.geomspace(0.5, 60.0, 40)
+    bounded = update.bounded_inflation(ensemble, wanted, C)
+
+    def widest(factor):
+        """Return the largest variance of each analysis in units of C's."""
+        one = update.inflated(ensemble, factor)
+        P = np.linalg.inv(one.weights)
+        gain = one.cross_covariance @ one.weights
+        covariance = one.covariance - gain @ P @ np.swapaxes(gain, -1, -2)
+        return np.linalg.eigvals(np.linalg.solve(C, covariance)).real.max(axis=-1)
+
+    before, after = widest(wanted), widest(bounded)
+    cut = bounded < wanted
+    assert cut.any() or name == "xyz"
+    np.testing.assert_array_equal(bounded[~cut], wanted[~cut])
+    assert (before[~cut] <= 1.0 + 1e-9).all() or (bounded[~cut] <= 1.0).all()
+    at_the_bound = cut & (bounded > 1.0)
+    np.testing.assert_allclose(after[at_the_bound], 1.0, rtol=1e-6)
+    assert (bounded[cut] >= 1.0).all()
+
+
+@pytest.mark.parametrize("rotation", [True, False])
+def test_three_members_that_see_little_lose_no_trajectory(rotation):
+    """As wiljes2017 has it; without the bound of the climatology some are lost."""
+    twin = TwinExperiment.generate(
+        TwinSettings(operator="x", n_train=20, n_val=1, n_test=80, n_steps=12 * 500,
+                     steps_per_cycle=12, sigma=8.0**0.5, save_every=12)
+    )  # fmt: skip
+    settings = {"B": 2 * np.eye(3), "n_members": 3, "rotation": rotation}
+    bounded = EnKF.for_twin(twin, **settings, variant="finite_size")
+    assert bounded.climatology is twin.climatology
+    lost = []
+    for scheme in (bounded, replace(bounded, climatology=None)):
+        result = run_cycles(scheme, twin, burn_in=50, initial=twin.test.initial_state)
+        truth = twin.test.truth_at_observations[:, result.scored]
+        errors = np.sqrt(((result.analysis - truth) ** 2).mean(axis=-1)).mean(axis=-1)
+        lost.append(int((~(errors < 7.6)).sum()))
+    assert lost[0] == 0
+    assert lost[1] > 0
+
+
 def test_finite_size_is_the_square_root_filter_with_that_prior_inflation():
     members, observation = problem("xy")
     observation = observation + 10.0

@@ -16,7 +16,7 @@ from l63fast.assimilation.filter_settings import KalmanSettings
 from l63fast.assimilation.innovations import lost_beyond
 from l63fast.assimilation.members import finite_members, forecast_members
 from l63fast.assimilation.scheme import Analysis, Status
-from l63fast.lorenz63 import model_errors
+from l63fast.lorenz63 import Climatology, model_errors
 from l63fast.observation import as_operator
 
 __all__ = ["VARIANTS", "EnKF", "Ensemble"]
@@ -57,6 +57,9 @@ class EnKF(KalmanSettings):
         Of "finite_size": factor on the certainty of the prior of its inflation, as if
         the sampling errors were those of so many times the members (xN in DAPPER).
         Above 1 it stays nearer to 1, as suits a more linear system.
+    climatology : Climatology, optional
+        Of "finite_size": its inflation makes no analysis less certain than this, in
+        any direction; without it few members can lose the truth for good.
 
     Raises
     ------
@@ -68,8 +71,13 @@ class EnKF(KalmanSettings):
     variant: str = "square_root"
     rotation: bool = True
     prior_certainty: float = 1.0
+    climatology: Climatology | None = None
 
     def _checked(self) -> dict[str, Any]:
+        if self.climatology is not None:
+            _checks.instance("climatology", self.climatology, Climatology)
+            C, dtype = self.climatology.covariance, np.dtype(np.float64)
+            _checks.covariance("climatology", C, size=3, dtype=dtype, shape=())
         return {
             **super()._checked(),
             "n_members": _checks.count("n_members", self.n_members, minimum=3),
@@ -163,6 +171,9 @@ class EnKF(KalmanSettings):
         """Return the members after the observation, as the variant has it."""
         if self.variant == "finite_size":
             factor = update.adapted_inflation(ensemble, self.prior_certainty)
+            if self.climatology is not None:
+                widest = self.climatology.covariance
+                factor = update.bounded_inflation(ensemble, factor, widest)
             ensemble = update.inflated(ensemble, factor)
         if self.variant == "stochastic":
             anomalies = update.perturbed_anomalies(ensemble, normals)

@@ -17,6 +17,7 @@ __all__ = [
     "Observed",
     "adapted_inflation",
     "analysed_mean",
+    "bounded_inflation",
     "ensemble_mean",
     "inflated",
     "observe_members",
@@ -251,6 +252,34 @@ def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.nd
         low = log_zeta[rows, np.maximum(best - 1, 0)]
         high = log_zeta[rows, np.minimum(best + 1, _PER_ROUND - 1)]
     return np.asarray(np.sqrt((n_members - 1) * np.exp(-0.5 * (low + high))))
+
+
+def bounded_inflation(
+    ensemble: Observed, factor: np.ndarray, climatology: np.ndarray
+) -> np.ndarray:
+    """Return the inflations (n,) up to `factor` that the climatology allows.
+
+    An analysis knows at least what the climatology C (3, 3) does: its covariance after
+    the inflation exceeds C in no direction. Few members and one surprising observation
+    ask for so much inflation that the components which are not observed leave the
+    attractor, where the covariance of the ensemble says nothing. The bound never
+    shrinks an ensemble, even one that is already wider than C.
+
+    With anomalies A and seen anomalies Y, both divided by sqrt(N - 1), the analysis
+    covariance is A^T (I / f^2 + Y R^-1 Y^T)^-1 A. By the Schur complement it is at most
+    C where 1 / f^2 is at least the largest eigenvalue of A C^-1 A^T - Y R^-1 Y^T.
+    """
+    whiten = np.linalg.inv(np.linalg.cholesky(climatology)).T
+    both = np.concatenate([ensemble.anomalies @ whiten, ensemble.seen], axis=-1)
+    signs = np.repeat([1.0, -1.0], [3, ensemble.seen.shape[-1]])
+    # The eigenvalues other than 0 of L J L^T, N x N, are those of the root's L^T J L.
+    products = _products(both, both)
+    products[~np.isfinite(products)] = 0.0  # as in `observe_members`
+    variance, axes = _principal(products)
+    root = axes * np.sqrt(variance)[:, None]
+    largest = np.linalg.eigvalsh(transposed(root) @ (signs[:, None] * root))[:, -1]
+    # Where it is 1 or more, the ensemble as it comes is the bound.
+    return np.asarray(np.minimum(factor, 1.0 / np.sqrt(np.clip(largest, 1e-30, 1.0))))
 
 
 def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:

@@ -89,6 +89,7 @@ class EnsembleKalmanFilter:
             "variant": self.variant,
             "rotation": self.rotation,
             "prior_certainty": self.prior_certainty,
+            "climatology": problem.twin.climatology,
         }
         label = f"{_NAMES[self.variant]}, N={self.n_members}"
         return _inflated(problem, label, EnKF, settings, self.inflation)
