@@ -9,7 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.assimilation.cycle_plan import CyclePlan, plan_cycles
+from l63fast.assimilation.cycling import CyclePlan, plan_cycles
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError

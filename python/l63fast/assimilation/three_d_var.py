@@ -11,9 +11,13 @@ from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import AnalysisJob, load_kernels
 from l63fast.assimilation.agreement import FromTwin
-from l63fast.assimilation.innovations import claimed_innovations
-from l63fast.assimilation.members import finite_members, forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import (
+    Analysis,
+    Status,
+    claimed_innovations,
+    finite_members,
+    forecast_members,
+)
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator

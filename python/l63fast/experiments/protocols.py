@@ -14,17 +14,18 @@ import numpy as np
 
 from l63fast import _checks, _random
 from l63fast.assimilation.agreement import Setup, check_agreement
-from l63fast.assimilation.backgrounds import KINDS, Backgrounds
-from l63fast.assimilation.cycled_errors import (
+from l63fast.assimilation.backgrounds import (
+    KINDS,
+    Backgrounds,
     CycledErrors,
     estimate_cycled_errors,
     perturbed,
 )
 from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.four_d_var import FourDVar, WindowState
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
-from l63fast.assimilation.window import FourDVar, WindowState
 from l63fast.errors import ConfigurationError
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast

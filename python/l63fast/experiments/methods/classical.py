@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.kalman import ClimatologicalMean, OptimalInterpolation
-from l63fast.assimilation.members import forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import Analysis, Status, forecast_members
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.window import FourDVar
 from l63fast.experiments.protocols import Cycles, Fitted, Problem, Windows
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from l63fast import _checks
-from l63fast.assimilation.cycled_tuning import (
+from l63fast.assimilation.ensemble import VARIANTS, EnKF
+from l63fast.assimilation.kalman import ExtendedKalman
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.tuning import (
     INFLATION_LIMITS,
     INFLATIONS,
     REGULARISATIONS,
 )
-from l63fast.assimilation.ensemble import VARIANTS, EnKF
-from l63fast.assimilation.extended_kalman import ExtendedKalman
-from l63fast.assimilation.particle import ParticleFilter
 from l63fast.experiments.protocols import Fitted, Problem
 
 __all__ = ["BootstrapFilter", "EnsembleKalmanFilter", "ExtendedKalmanFilter"]

@@ -11,10 +11,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.analogs import WindowPosterior, window_posterior
+from l63fast.assimilation.analogs import (
+    Climate,
+    Evidence,
+    WindowPosterior,
+    window_posterior,
+)
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.window_evidence import Climate, Evidence
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
 from l63fast.storage import read_file, read_json, write_bytes, write_json
