@@ -345,15 +345,12 @@ def _result(
     seconds_per_cycle: float,
     seconds_per_analysis: float | None,
 ) -> CycleResult:
+    optional: Any = {name: kept.get(name) for name in (*_WHERE_GIVEN, "members")}
     return CycleResult(
         background=kept["background"],
         analysis=kept["state"],
-        spread=kept.get("spread"),
-        innovation=kept.get("innovation"),
-        innovation_covariance=kept.get("innovation_covariance"),
-        members=kept.get("members"),
-        effective_size=kept.get("effective_size"),
         status=kept["status"],
+        **optional,
         first_cycle=first,
         seconds_per_cycle=seconds_per_cycle,
         seconds_per_analysis=seconds_per_analysis,

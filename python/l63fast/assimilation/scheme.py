@@ -272,57 +272,28 @@ class Draws(NamedTuple):
         return draws, self._replace(position=self.position + 1)
 
 
-def forecast_members(
-    state: np.ndarray,
-    n_steps: int,
-    *,
-    dt: float,
-    parameters: Lorenz63,
-    n_threads: int | None = None,
-    backend: str = "auto",
-) -> np.ndarray:
+def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
     """Return the states (..., 3) `n_steps` later; what is or becomes non-finite is NaN.
 
-    The model refuses non-finite states, as it should: nothing but a scheme that counts
-    its diverged members may carry them on.
+    The model, as `forecast` takes it, refuses non-finite states, as it should: nothing
+    but a scheme that counts its diverged members may carry them on.
     """
     finite = np.isfinite(state).all(axis=-1)
     everyone = bool(finite.all())
-    later = forecast(
-        state if everyone else state[finite],
-        n_steps,
-        dt=dt,
-        parameters=parameters,
-        n_threads=n_threads,
-        backend=backend,
-        on_divergence="nan",
-    )
+    going = state if everyone else state[finite]
+    later = forecast(going, n_steps, on_divergence="nan", **model)
     return later if everyone else _scattered(later, finite, np.nan)
 
 
 def propagate_members(
-    state: np.ndarray,
-    n_steps: int,
-    *,
-    dt: float,
-    parameters: Lorenz63,
-    n_threads: int | None = None,
-    backend: str = "auto",
+    state: np.ndarray, n_steps: int, **model: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the states (n, 3) `n_steps` later and their resolvents M (n, 3, 3).
 
     As `forecast_members`: what is or becomes non-finite is NaN.
     """
     finite = np.isfinite(state).all(axis=-1)
-    later, M = propagator(
-        state[finite],
-        n_steps,
-        dt=dt,
-        parameters=parameters,
-        n_threads=n_threads,
-        backend=backend,
-        on_divergence="nan",
-    )
+    later, M = propagator(state[finite], n_steps, on_divergence="nan", **model)
     return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
 
 

@@ -196,11 +196,7 @@ def tune_cycled(
     limits: tuple[float, float] = LIMITS,
     mirror_aware: bool | None = None,
     measure: str = "rmse_a",
-    n_cycles: int | None = None,
-    burn_in: int = 0,
-    initial: np.ndarray | None = None,
-    warm_up: Scheme[Any] | None = None,
-    imperfect_model: bool = False,
+    **how: Any,
 ) -> Tuning:
     """Return the value whose scheme scores best in its cycle.
 
@@ -218,8 +214,8 @@ def tune_cycled(
     mirror_aware : bool, optional
         By default as the operator demands: True where it is mirror-blind.
     measure : {"rmse_a", "rmse_pooled_a"}
-    n_cycles, burn_in, initial, warm_up, imperfect_model
-        As in `run_cycles`.
+    **how
+        n_cycles, burn_in, initial, warm_up, imperfect_model, as in `run_cycles`.
 
     Raises
     ------
@@ -232,16 +228,7 @@ def tune_cycled(
     truth = twin.split("val").truth_at_observations
 
     def score(value: float) -> float:
-        result = run_cycles(
-            scheme_of(value),
-            twin,
-            "val",
-            n_cycles=n_cycles,
-            burn_in=burn_in,
-            initial=initial,
-            warm_up=warm_up,
-            imperfect_model=imperfect_model,
-        )
+        result = run_cycles(scheme_of(value), twin, "val", **how)
         return rate(result.analysis, truth[:, result.scored], mirror_aware=mirror_aware)
 
     return tune(score, values, limits=limits)
@@ -266,11 +253,9 @@ def tune_cycled_b_scale(
     ArgumentValueError, ArgumentTypeError
         If an argument is not as described.
     """
-
-    def scaled(scale: float) -> Variational:
-        return replace(scheme, B=scale * scheme.B)
-
-    return tune_cycled(scaled, twin, scales, **options)
+    return tune_cycled(
+        lambda scale: replace(scheme, B=scale * scheme.B), twin, scales, **options
+    )
 
 
 def tune_inflation(
@@ -305,11 +290,13 @@ def tune_inflation(
             f"got {type(scheme).__name__}"
         )
     values = INFLATIONS[type(scheme)] if inflations is None else inflations
-
-    def inflated(inflation: float) -> EnKF | ExtendedKalman:
-        return replace(scheme, inflation=inflation)
-
-    return tune_cycled(inflated, twin, values, limits=INFLATION_LIMITS, **options)
+    return tune_cycled(
+        lambda value: replace(scheme, inflation=value),
+        twin,
+        values,
+        limits=INFLATION_LIMITS,
+        **options,
+    )
 
 
 def tune_regularisation(
@@ -336,8 +323,9 @@ def tune_regularisation(
         If an argument is not as described.
     """
     _checks.instance("scheme", scheme, ParticleFilter)
-
-    def regularised(value: float) -> ParticleFilter:
-        return replace(scheme, regularisation=value)
-
-    return tune_cycled(regularised, twin, regularisations, **options)
+    return tune_cycled(
+        lambda value: replace(scheme, regularisation=value),
+        twin,
+        regularisations,
+        **options,
+    )
