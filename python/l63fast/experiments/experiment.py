@@ -24,7 +24,6 @@ from l63fast.experiments.methods import (
     method_from_table,
     method_table,
 )
-from l63fast.experiments.presets import PRESETS, preset_tables
 from l63fast.experiments.protocols import Cycles, Protocol
 from l63fast.experiments.results import results_of
 from l63fast.experiments.runner import run_cells
@@ -36,16 +35,19 @@ from l63fast.experiments.settings import (
     Cell,
     ScoreSettings,
     Vary,
-    data_from_table,
+    common_settings,
     data_table,
-    protocol_from_tables,
+    said_of,
 )
 from l63fast.experiments.settings_file import (
+    PRESETS,
+    Checked,
     build,
     dump_tables,
+    limited,
     merged,
+    preset_tables,
     read_tables,
-    refuse_unknown_tables,
     to_table,
 )
 from l63fast.twin import TwinSettings
@@ -161,34 +163,24 @@ class Experiment:
             If a table or key is unknown, or a value has the wrong type or makes no
             sense.
         """
-        protocol = protocol_from_tables(tables, source)
-        known = ("experiment", "vary", "data", protocol.name, "methods", "scores")
-        refuse_unknown_tables(tables, known, source)
-        methods = tables.get("methods", {})
-        if not methods:
-            raise ConfigurationError(f"{source}: methods: expected at least one table")
-        axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
-        _refuse_fixed_and_varied(vars(axes), tables, source)
-        try:
-            return cls(
-                name=name,
-                data=data_from_table(tables.get("data", {}), protocol, source),
-                protocol=protocol,
-                methods={
-                    key: method_from_table(
-                        table, protocol.name, source=source, key=f"methods.{key}"
-                    )
-                    for key, table in methods.items()
-                },
-                axes=axes,
-                scores=build(
-                    ScoreSettings, tables.get("scores", {}), source=source, key="scores"
-                ),
-                **_checked_general(tables.get("experiment", {}), source),
-            )
-        except ArgumentValueError as error:
-            text = str(error).removeprefix(f"{source}: ")
-            raise ConfigurationError(f"{source}: {text}") from None
+        with said_of(source):
+            common = common_settings(tables, ("experiment", "vary"), "methods", source)
+            protocol, methods = common["protocol"].name, tables.get("methods", {})
+            if not methods:
+                raise ConfigurationError(
+                    f"{source}: methods: expected at least one table"
+                )
+            axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
+            _refuse_fixed_and_varied(vars(axes), tables, source)
+            built = {
+                key: method_from_table(
+                    table, protocol, source=source, key=f"methods.{key}"
+                )
+                for key, table in methods.items()
+            }
+            general = tables.get("experiment", {})
+            general = build(_General, general, source=source, key="experiment")
+            return cls(name, methods=built, axes=axes, **common, **vars(general))
 
     def to_tables(self) -> dict[str, Any]:
         """Return the tables that `from_tables` reads."""
@@ -495,17 +487,9 @@ def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _checked_general(table: Any, source: str) -> dict[str, Any]:
-    """Return what [experiment] says: the measure that decides, the model error."""
-    return vars(build(_General, table, source=source, key="experiment"))
-
-
 @dataclass(frozen=True)
-class _General:
-    measure: str = ""
-    model_error: float = 0.0
+class _General(Checked):
+    """What the table [experiment] says."""
 
-    def __post_init__(self) -> None:
-        if self.measure:
-            _checks.choice("measure", self.measure, MEASURES)
-        _checks.real("model_error", self.model_error, minimum=0.0)
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    model_error: float = limited(0.0, minimum=0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.settings_file import Checked, limited
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
@@ -189,7 +190,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(Checked):
     """Single analyses: of L observations, with a background drawn for each.
 
     3D-Var and encoders are given the background at the time of the last observation.
@@ -214,19 +215,11 @@ class Windows:
 
     name: ClassVar[str] = "windows"
     measure: ClassVar[str] = "rmse_pooled_a"
-    window: int = 10
-    background: str = "forecast"
-    b_scale: float | None = None
-    stride: int = 1
-    start: int = 1
-
-    def __post_init__(self) -> None:
-        _checks.count("window", self.window, minimum=1)
-        _checks.choice("background", self.background, KINDS)
-        _checks.count("stride", self.stride, minimum=1)
-        _checks.count("start", self.start, minimum=1)
-        if self.b_scale is not None:
-            _checks.real("b_scale", self.b_scale, above=0.0)
+    window: int = limited(10, _checks.count, minimum=1)
+    background: str = limited("forecast", _checks.choice, allowed=KINDS)
+    b_scale: float | None = limited(None, above=0.0)
+    stride: int = limited(1, _checks.count, minimum=1)
+    start: int = limited(1, _checks.count, minimum=1)
 
     def completed(self, data: TwinSettings) -> TwinSettings:
         """Return the data, which these windows have to fit into."""
@@ -348,7 +341,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Cycles:
+class Cycles(Checked):
     """Forecast and analysis in turn: every background is the method's own forecast.
 
     Attributes
@@ -363,20 +356,9 @@ class Cycles:
 
     name: ClassVar[str] = "cycles"
     measure: ClassVar[str] = "rmse_a"
-    n_cycles: int = 1000
-    burn_in: float = 16.0
-    initial_spread: float = 1.5
-
-    def __post_init__(self) -> None:
-        checked = {
-            "n_cycles": _checks.count("n_cycles", self.n_cycles, minimum=1),
-            "burn_in": _checks.real("burn_in", self.burn_in, minimum=0.0),
-            "initial_spread": _checks.real(
-                "initial_spread", self.initial_spread, above=0.0
-            ),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+    n_cycles: int = limited(1000, _checks.count, minimum=1)
+    burn_in: float = limited(16.0, minimum=0.0)
+    initial_spread: float = limited(1.5, above=0.0)
 
     def burn_in_cycles(self, data: TwinSettings) -> int:
         """Return the cycles that the burn-in takes, the last of them whole."""
@@ -431,6 +413,7 @@ class Cycles:
 
 
 Protocol = Windows | Cycles
+Fit = TypeVar("Fit")
 PROTOCOLS: Final[dict[str, type[Any]]] = {p.name: p for p in (Windows, Cycles)}
 
 
@@ -495,22 +478,29 @@ class Problem:
             **self.model,
         }
 
-    @property
-    def _fits(self) -> _Fits:
+    def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
+        """Return what is fitted once for all methods of a case, when first asked for.
+
+        It is fitted to this problem's twin: the files of an equal one may be gone.
+        """
         hashes = tuple(sorted(self.twin.hashes.items()))
-        fits = _fits(_FitKey(hashes, self.protocol, self.kind))
-        fits.twin = self.twin  # the files of an equal one may be gone by now
-        return fits
+        fits = _fits(hashes, self.protocol, self.kind)
+        if name not in fits:
+            fits[name] = fit()
+        found: Fit = fits[name]
+        return found
 
     @property
     def cycled_errors(self) -> CycledErrors:
         """3D-Var in its cycle, with the covariance of its own forecasts, tuned."""
-        return self._fits.cycled_errors()
+        return self._once("cycled", lambda: estimate_cycled_errors(self.twin))
 
     @property
     def backgrounds(self) -> Backgrounds:
         """Those of windows, fitted without the test split."""
-        return self._fits.backgrounds()
+        assert isinstance(self.protocol, Windows)
+        kind = self.protocol.background
+        return self._once("backgrounds", lambda: Backgrounds.fit(self.twin, kind))
 
     @property
     def forecast_covariance(self) -> np.ndarray:
@@ -522,7 +512,16 @@ class Problem:
     @property
     def window_tuning(self) -> Tuning:
         """Of the scale of B of 3D-Var in windows, on the validation split."""
-        return self._fits.window_tuning()
+
+        def scaled(scale: float) -> ThreeDVar:
+            return ThreeDVar.for_twin(self.twin, B=scale * self.backgrounds.B)
+
+        def tuned() -> Tuning:
+            tuning = self.tuned(Fitted(None, "3D-Var"), "b", scaled, None).tuning
+            assert tuning is not None
+            return tuning
+
+        return self._once("window_tuning", tuned)
 
     @property
     def window_covariance(self) -> np.ndarray:
@@ -534,7 +533,9 @@ class Problem:
 
     def drawn(self, split: str) -> np.ndarray:
         """Return backgrounds of windows (n_trajectories, n_obs, 3) for a split."""
-        return self._fits.drawn(split)
+        return self._once(
+            f"drawn {split}", lambda: self.backgrounds.draw(self.twin, split)
+        )
 
     def samples(self, split: str, *, analysis_at: str = "last") -> AssimilationDataset:
         """Return what an encoder is given of a split, window by window."""
@@ -604,51 +605,12 @@ class Problem:
         return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
 
 
-@dataclass(frozen=True)
-class _FitKey:
-    """What decides backgrounds and tuned 3D-Var; the twin is known by its hashes."""
-
-    hashes: tuple[tuple[str, str], ...]
-    protocol: Protocol
-    kind: str
-
-
-class _Fits:
-    """What is fitted once for all methods of a case, when it is first asked for."""
-
-    twin: TwinExperiment
-
-    def __init__(self, key: _FitKey) -> None:
-        self.key = key
-        self.cycled_errors = lru_cache(self._cycled_errors)
-        self.backgrounds = lru_cache(self._backgrounds)
-        self.window_tuning = lru_cache(self._window_tuning)
-        self.drawn = lru_cache(self._drawn)
-
-    def _cycled_errors(self) -> CycledErrors:
-        return estimate_cycled_errors(self.twin)
-
-    def _backgrounds(self) -> Backgrounds:
-        assert isinstance(self.key.protocol, Windows)
-        return Backgrounds.fit(self.twin, self.key.protocol.background)
-
-    def _drawn(self, split: str) -> np.ndarray:
-        return self.backgrounds().draw(self.twin, split)
-
-    def _window_tuning(self) -> Tuning:
-        problem = Problem(self.twin, self.key.protocol, self.key.kind)
-        B = self.backgrounds().B
-        found = problem.tuned(
-            Fitted(None, "3D-Var"),
-            "b",
-            lambda scale: ThreeDVar.for_twin(problem.twin, B=scale * B),
-            None,
-        )
-        assert found.tuning is not None
-        return found.tuning
-
-
 @lru_cache(maxsize=1)
-def _fits(key: _FitKey) -> _Fits:
-    """Return the fits of a case; those of the last one are kept for the next cell."""
-    return _Fits(key)
+def _fits(
+    hashes: tuple[tuple[str, str], ...], protocol: Protocol, kind: str
+) -> dict[str, Any]:
+    """Return the fits of a case by name; the last one's are kept for the next cell.
+
+    The twin is known by its hashes.
+    """
+    return {}

@@ -1,4 +1,4 @@
-"""Frozen settings from TOML tables and back; every mistake is one line with its key."""
+"""Frozen settings from TOML, presets among them, and back; each mistake is one line."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ import json
 import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from l63fast import _checks
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
 from l63fast.storage import read_file
 
 __all__ = [
+    "DEFAULT",
+    "OF_WINDOWS",
+    "PRESETS",
+    "RECIPES",
+    "Checked",
     "build",
     "differences",
     "dump_tables",
     "first_key",
+    "limited",
     "merged",
+    "preset_tables",
+    "preset_text",
     "read_tables",
     "refuse_unknown_tables",
     "to_table",
@@ -28,6 +39,51 @@ __all__ = [
 
 T = TypeVar("T")
 Table = dict[str, Any]
+
+DEFAULT: Final = "quick"
+# Those of single windows, and those in cycles; a test holds them beside the files.
+OF_WINDOWS: Final = (
+    *("quick", "windows", "windows-1000", "windows-losses"),
+    *("seed-published", "seed-forecast"),
+)
+PRESETS: Final = (
+    *OF_WINDOWS,
+    *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
+    *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
+    *("encoders-settings", "encoders-knet"),
+)
+# What `l63fast train --recipe` trains: methods of the preset `encoders`.
+RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
+
+
+def preset_text(name: str) -> str:
+    """Return the TOML text of a preset."""
+    folder = files("l63fast.experiments") / "presets"
+    return (folder / f"{name}.toml").read_text("utf-8")
+
+
+def preset_tables(name: str) -> Table:
+    """Return the tables of a preset."""
+    return tomllib.loads(preset_text(name))
+
+
+def limited(
+    default: Any, check: Callable[..., Any] = _checks.real, **limits: Any
+) -> Any:
+    """Return a field of `Checked` settings: its default, and what others must pass."""
+    metadata = {"check": partial(check, **limits)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Checked:
+    """Frozen settings, each `limited` field of which passes its check or is default."""
+
+    def __post_init__(self) -> None:
+        """Check the values, and take them as the checks give them back."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, check = getattr(self, field.name), field.metadata.get("check")
+            if check is not None and value is not field.default:
+                object.__setattr__(self, field.name, check(field.name, value))
 
 
 def read_tables(path: str | Path) -> Table:
@@ -159,15 +215,11 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 def to_table(settings: Any) -> Table:
     """Return settings as a table that TOML can hold; None is left out."""
-    table: Table = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if not field.init or value is None:
-            continue
-        if dataclasses.is_dataclass(value):
-            value = to_table(value)
-        table[field.name] = _lists(value)
-    return table
+
+    def table(pairs: list[tuple[str, Any]]) -> Table:
+        return {name: _lists(value) for name, value in pairs if value is not None}
+
+    return dataclasses.asdict(settings, dict_factory=table)
 
 
 def _lists(value: Any) -> Any:

@@ -9,17 +9,15 @@ from l63fast.errors import ConfigurationError
 from l63fast.experiments import protocols
 from l63fast.experiments.methods.classical import (
     Background,
+    BootstrapFilter,
     Climatology,
+    EnsembleKalmanFilter,
+    ExtendedKalmanFilter,
     FourDimensional,
     Interpolation,
     Variational,
 )
 from l63fast.experiments.methods.encoders import HISTORY, TrainedEncoder, recipe
-from l63fast.experiments.methods.filters import (
-    BootstrapFilter,
-    EnsembleKalmanFilter,
-    ExtendedKalmanFilter,
-)
 from l63fast.experiments.methods.optimum import Optimum
 from l63fast.experiments.settings_file import build, merged, to_table
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from l63fast import _checks, _random
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import three_d_var, variational_cost
 from l63fast.errors import ArgumentValueError
+from l63fast.experiments.methods.classical import FreeForecast
 from l63fast.experiments.protocols import Cycles, Estimates, Fitted, Problem, Windows
+from l63fast.experiments.settings_file import Checked, limited
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.settings import (
     CARRIED_NAMES,
@@ -22,7 +26,6 @@ from l63fast.learning.settings import (
     EncoderSettings,
     TrainSettings,
 )
-from l63fast.lorenz63 import forecast
 from l63fast.storage import write_bytes
 from l63fast.twin import TwinExperiment
 from l63fast.verification import compare
@@ -36,28 +39,7 @@ __all__ = ["HISTORY", "TrainedEncoder", "recipe"]
 HISTORY: Final = "history.csv"
 _FRESH_WINDOWS: Final = 10  # of each trajectory that is simulated anew
 
-# What brings a GRU to within a few per cent of the optimum in some minutes on a core.
-_IN_CYCLES: Final[dict[str, Any]] = {
-    "training": {
-        "loss": "distance",
-        "epochs": 32,
-        "batch_size": 192,
-        "learning_rate": 0.001,
-        "warm_up": 0.02,
-        "clip": 0.1,
-        "patience": 1000,
-        "averaging": 0.998,
-        "optimiser": "muon",
-        "matrix_rate": 6.0,
-    },
-    "cycles": {
-        "updates": 400,
-        "unroll": 24,
-        "first_unroll": 8,
-        "growth": 0.1,
-        "through_model": 0.1,
-    },
-}
+_RECIPE: Final = Path(__file__).with_name("in_cycles.toml")
 
 
 def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,11 +47,12 @@ def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
     if protocol != Cycles.name:
         return {}
     carried = table.get("model", TrainedEncoder.model) in CARRIED_NAMES
-    return {"memory": "carried" if carried else "window", "window": 1, **_IN_CYCLES}
+    memory = "carried" if carried else "window"
+    return {"memory": memory, "window": 1, **tomllib.loads(_RECIPE.read_text("utf-8"))}
 
 
 @dataclass(frozen=True)
-class TrainedEncoder:
+class TrainedEncoder(Checked):
     """A neural encoder, trained for the data and the protocol that it is tried on.
 
     Attributes
@@ -99,10 +82,10 @@ class TrainedEncoder:
     analysis_at: str | None = None
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
-    fresh: int = 0
+    fresh: int = limited(0, _checks.count)
 
     def __post_init__(self) -> None:
-        _checks.count("fresh", self.fresh)
+        super().__post_init__()
         self._settings("x", self.window or 1, self.analysis_at or "last")
 
     def settings(self, operator: str, protocol: Windows | Cycles) -> EncoderSettings:
@@ -114,49 +97,36 @@ class TrainedEncoder:
             If it is not one for the protocol.
         """
         of_a_window = self.training.loss == "var3d_window"
-        if isinstance(protocol, Cycles):
-            if of_a_window:
-                raise ArgumentValueError(
-                    "training.loss: expected one of a single analysis in cycles, got "
-                    f"{self.training.loss!r}"
-                )
-            if self.analysis_at == "first":
-                raise ArgumentValueError(
-                    "analysis_at: expected 'last' in cycles, which go on from "
-                    "there, got 'first'"
-                )
-            return self._settings(operator, self.window or 1, "last")
-        if self.window not in (None, protocol.window):
-            raise ArgumentValueError(
-                "window: expected none of its own beside windows of "
-                f"{protocol.window} observations, got {self.window}"
-            )
-        if self.memory == "carried":
-            raise ArgumentValueError(
-                "memory: expected 'window' in windows, whose observations have no "
-                "past, got 'carried'"
-            )
         analysis_at = self.analysis_at or ("first" if of_a_window else "last")
-        if of_a_window and analysis_at != "first":
-            raise ArgumentValueError(
-                "analysis_at: expected 'first' for the loss 'var3d_window', got "
-                f"{analysis_at!r}"
-            )
-        return self._settings(operator, protocol.window, analysis_at)
+
+        def refuse(refused: bool, name: str, expected: str) -> None:
+            if refused:
+                got = attrgetter(name)(self)
+                raise ArgumentValueError(f"{name}: expected {expected}, got {got!r}")
+
+        if isinstance(protocol, Cycles):
+            window = self.window or 1
+            once = "one of a single analysis in cycles"
+            refuse(of_a_window, "training.loss", once)
+            there = "'last' in cycles, which go on from there"
+            refuse(analysis_at == "first", "analysis_at", there)
+        else:
+            window = protocol.window
+            none = f"none of its own beside windows of {window} observations"
+            refuse(self.window not in (None, window), "window", none)
+            past = "'window' in windows, whose observations have no past"
+            refuse(self.memory == "carried", "memory", past)
+            first = "'first' for the loss 'var3d_window'"
+            refuse(of_a_window and analysis_at != "first", "analysis_at", first)
+        return self._settings(operator, window, analysis_at)
 
     def _settings(
         self, operator: str, window: int, analysis_at: str
     ) -> EncoderSettings:
-        return EncoderSettings(
-            model=self.model,
-            operator=operator,
-            window=window,
-            hidden=self.hidden,
-            n_iterations=self.n_iterations,
-            memory=self.memory,
-            iteration=self.iteration,
-            analysis_at=analysis_at,
-        )
+        own = {f.name for f in dataclasses.fields(EncoderSettings)} & set(vars(self))
+        values = {name: getattr(self, name) for name in own}
+        values |= {"operator": operator, "window": window, "analysis_at": analysis_at}
+        return EncoderSettings(**values)
 
     def describe(self, protocol: Windows | Cycles) -> list[str]:
         """Return the lines that say how it will be trained."""
@@ -209,7 +179,7 @@ class TrainedEncoder:
         settings = self.settings(problem.twin.operator.name, problem.protocol)
         label = self._label(settings, problem.protocol)
         if settings.analysis_at == "first":
-            scheme = _AtStart(function, problem.twin, settings.window)
+            scheme = _AtStart(function, problem, settings.window)
             return Fitted(scheme, label, start="first")
         return Fitted(NeuralAnalysis.for_twin(problem.twin, encoder=function), label)
 
@@ -306,44 +276,23 @@ class TrainedEncoder:
         write_bytes(folder / HISTORY, text.encode())
 
 
-class _AtStart:
+class _AtStart(FreeForecast):
     """An encoder that analyses a window's start; the model carries that to its end."""
 
     def __init__(
-        self, function: EncoderFunction, twin: TwinExperiment, window: int
+        self, function: EncoderFunction, problem: Problem, window: int
     ) -> None:
-        settings = twin.settings
+        super().__init__(problem)
         self.window, self.function, self.made_for = window, function, function.made_for
-        self.n_steps = (window - 1) * settings.steps_per_cycle
-        self.model: dict[str, Any] = {
-            "dt": settings.dt,
-            "parameters": settings.parameters,
-        }
-
-    def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the background (n, 3) at the window's start."""
-        return background
-
-    def forecast(self, state: np.ndarray, n_steps: int) -> np.ndarray:
-        """Return the state `n_steps` model steps later."""
-        return forecast(state, n_steps, **self.model, on_divergence="nan")
+        self.n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
 
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the state at the window's end after all of its observations."""
         analysed = self.function(state, np.ascontiguousarray(obs_window[:, ::-1]))
-        end = self.forecast(analysed, self.n_steps)
-        finite = np.isfinite(end).all(axis=-1)
-        status = np.where(finite, Status.CONVERGED, Status.NON_FINITE)
-        return end, Analysis(
-            state=end,
-            status=status.astype(np.int8),
-            n_iter=np.ones(len(end), dtype=np.int32),
-            cost=np.full(len(end), np.nan),
-            residual=obs_window[:, -1] - self.function.operator(end),
-            background=self.forecast(state, self.n_steps),
-        )
+        end, background = (self.forecast(s, self.n_steps) for s in (analysed, state))
+        return end, self.described(end, background, obs_window, n_iter=1)
 
 
 def _simulation(

@@ -21,6 +21,7 @@ from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
+from l63fast.experiments.settings_file import Checked, limited
 from l63fast.storage import read_file, read_json, write_bytes, write_json
 from l63fast.twin import TwinExperiment
 
@@ -38,7 +39,7 @@ _NOTED: Final = 1024  # windows between two notes of progress
 
 
 @dataclass(frozen=True)
-class Optimum:
+class Optimum(Checked):
     """The mean of what the observations leave possible, as far as it can be computed.
 
     In cycles it is a particle filter so large that a larger one scores the same: on the
@@ -65,24 +66,18 @@ class Optimum:
 
     scheme: ClassVar[str] = "optimum"
     role: ClassVar[str] = "optimum"
-    n_particles: int = 2000
+    n_particles: int = limited(2000, _checks.count, minimum=2)
     max_particles: int = 32_000
-    tolerance: float = 0.005
-    regularisation: float = 0.7
-    threshold: float = 0.2
-    n_trajectories: int = 30
-    rescue: bool = True
-    library: int = 2**18
+    tolerance: float = limited(0.005, above=0.0)
+    regularisation: float = limited(0.7, minimum=0.0)
+    threshold: float = limited(0.2, minimum=0.0, maximum=1.0)
+    n_trajectories: int = limited(30, _checks.count, minimum=1)
+    rescue: bool = limited(True, _checks.boolean)
+    library: int = limited(2**18, _checks.count, minimum=2**13)
 
     def __post_init__(self) -> None:
-        _checks.count("n_trajectories", self.n_trajectories, minimum=1)
-        smallest = _checks.count("n_particles", self.n_particles, minimum=2)
-        _checks.count("max_particles", self.max_particles, minimum=smallest)
-        _checks.real("tolerance", self.tolerance, above=0.0)
-        _checks.real("regularisation", self.regularisation, minimum=0.0)
-        _checks.real("threshold", self.threshold, minimum=0.0, maximum=1.0)
-        _checks.boolean("rescue", self.rescue)
-        _checks.count("library", self.library, minimum=2**13)
+        super().__post_init__()
+        _checks.count("max_particles", self.max_particles, minimum=self.n_particles)
 
     def fit(self, problem: Problem) -> Fitted:
         """Return the filter at the size where its score has settled, or the posterior.
