@@ -73,7 +73,7 @@ AXES_OF_SEVERAL: Final = {"seed": ("training_seed",), "regime": ("background", "
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Checked):
     """Every method on every case.
 
     Attributes
@@ -105,16 +105,15 @@ class Experiment:
     protocol: Protocol
     methods: Mapping[str, Method]
     axes: Vary = field(default_factory=Vary)
-    measure: str = ""
-    model_error: float = 0.0
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    model_error: float = limited(0.0, minimum=0.0)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     tune_only: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _checks.file_name("name", self.name)
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
-        _checks.choice("measure", self.measure, MEASURES)
-        _checks.real("model_error", self.model_error, minimum=0.0)
         for key in self.methods:
             _checks.file_name("methods", key)
             if key in NO_CELLS:
@@ -345,17 +344,17 @@ class Experiment:
         return cells
 
     def _cells_of(self, case: dict[str, Any]) -> Iterator[Cell]:
-        data, protocol = self._set("data", self.data, case), self.protocol
+        protocol: Any = dataclasses.replace(self.protocol, **_changes("windows", case))
+        changes = _changes("data", case)
         if self.model_error:
-            Q = self.model_error * data.sigma**2
-            data = dataclasses.replace(data, Q=Q)
-        if not isinstance(protocol, Cycles):
-            protocol = self._set("windows", protocol, case)
-            if self.axes.window:
-                longest = max(self.axes.window)
-                dataclasses.replace(protocol, window=longest).completed(data)
-                start = max(protocol.start, longest)
-                protocol = dataclasses.replace(protocol, start=start)
+            sigma = changes.get("sigma", self.data.sigma)
+            changes["Q"] = self.model_error * sigma**2
+        data = protocol.completed(self.data, **changes)
+        if self.axes.window:
+            longest = max(self.axes.window)
+            dataclasses.replace(protocol, window=longest).completed(data)
+            start = max(protocol.start, longest)
+            protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
         note += [words.format(case[a]) for a, words in _NOTED.items() if a in case]
         if "regime" in case:
@@ -387,33 +386,16 @@ class Experiment:
         given = {name: values for name, values in given.items() if values}
         for values in product(*given.values()):
             chosen = {**case, **dict(zip(given, values, strict=True))}
-            variant = self._set("method", method, chosen)
-            training = self._set("training", variant.training, chosen)
-            variant = dataclasses.replace(variant, training=training)
+            training = dataclasses.replace(
+                method.training, **_changes("training", chosen)
+            )
+            own = {**_changes("method", chosen), "training": training}
+            variant = dataclasses.replace(method, **own)
             yield (
                 _tags(chosen, ("loss", "n_iterations")),
                 "".join(_tags(chosen, ("training_seed",))),
                 variant,
             )
-
-    def _set(self, section: str, settings: Any, chosen: Mapping[str, Any]) -> Any:
-        """Return settings with what the axes put into a section."""
-        changes = {}
-        for axis, value in chosen.items():
-            for place in AXES[axis][0]:
-                name, key = place.split(".")
-                if axis == "regime":
-                    background, _, loss = chosen[axis].partition(":")
-                    value = loss if key == "loss" else background
-                if name == section:
-                    changes[key] = value
-        if section == "data" and isinstance(self.protocol, Cycles):
-            # n_steps and save_every may not fit the change until they follow it.
-            steps = changes.get("steps_per_cycle", settings.steps_per_cycle)
-            changes |= {"n_steps": steps, "save_every": 1}
-            settings = dataclasses.replace(settings, **changes)
-            return self.protocol.completed(settings)
-        return dataclasses.replace(settings, **changes) if changes else settings
 
 
 def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -425,17 +407,15 @@ def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
     below = preset_tables(preset)
     if "methods" in tables:
         del below["methods"]
-    given, varied = tables.get("vary", {}), below.get("vary", {})
+    varied = below.get("vary", {})
     for axis, parts in AXES_OF_SEVERAL.items():
-        for part in parts if isinstance(given, Mapping) and axis in given else ():
+        for part in parts if _holds(tables, "vary", axis) else ():
             varied.pop(part, None)
-    for axis, (places, _) in AXES.items():
-        for section, key in (place.split(".") for place in places):
-            table = tables.get(section, {})
-            if isinstance(table, Mapping) and key in table:
-                varied.pop(axis, None)
-            if isinstance(given, Mapping) and axis in given:
-                below.get(section, {}).pop(key, None)
+    for axis, section, key in _places():
+        if _holds(tables, section, key):
+            varied.pop(axis, None)
+        if _holds(tables, "vary", axis):
+            below.get(section, {}).pop(key, None)
     return merged(below, tables)
 
 
@@ -469,14 +449,34 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
 def _refuse_fixed_and_varied(
     varied: Mapping[str, Any], tables: Mapping[str, Any], source: str
 ) -> None:
+    for axis, section, key in _places():
+        if varied.get(axis) and _holds(tables, section, key):
+            raise ConfigurationError(
+                f"{source}: {section}.{key}: is varied by vary.{axis}: give that one"
+            )
+
+
+def _places() -> Iterator[tuple[str, str, str]]:
+    """Yield each axis with the table and the key of each setting that it replaces."""
     for axis, (places, _) in AXES.items():
-        for section, key in (place.split(".") for place in places):
-            table = tables.get(section, {})
-            if varied.get(axis) and isinstance(table, Mapping) and key in table:
-                raise ConfigurationError(
-                    f"{source}: {section}.{key}: is varied by vary.{axis}: give that "
-                    "one"
-                )
+        for section, _, key in (place.partition(".") for place in places):
+            yield axis, section, key
+
+
+def _holds(tables: Mapping[str, Any], section: str, key: str) -> bool:
+    table = tables.get(section)
+    return isinstance(table, Mapping) and key in table
+
+
+def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the values of some axes put into a section, by key."""
+    changes = {}
+    for axis, place, key in _places():
+        if axis in chosen and place == section:
+            background, _, loss = str(chosen[axis]).partition(":")
+            of_regime = loss if key == "loss" else background
+            changes[key] = of_regime if axis == "regime" else chosen[axis]
+    return changes
 
 
 def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -221,8 +221,9 @@ class Windows(Checked):
     stride: int = limited(1, _checks.count, minimum=1)
     start: int = limited(1, _checks.count, minimum=1)
 
-    def completed(self, data: TwinSettings) -> TwinSettings:
-        """Return the data, which these windows have to fit into."""
+    def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
+        """Return the data with changes, which these windows have to fit into."""
+        data = dataclasses.replace(data, **changes)
         n_obs = data.n_steps // data.steps_per_cycle
         for name in ("window", "start"):
             if getattr(self, name) > n_obs:
@@ -364,9 +365,12 @@ class Cycles(Checked):
         """Return the cycles that the burn-in takes, the last of them whole."""
         return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
 
-    def completed(self, data: TwinSettings) -> TwinSettings:
-        """Return the data, as long as the cycles need and stored once in each."""
-        steps = data.steps_per_cycle
+    def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
+        """Return the data with changes, of the cycles' length, stored once in each."""
+        steps = changes.get("steps_per_cycle", data.steps_per_cycle)
+        # What fits any number of steps comes first, as burn-in needs them checked.
+        changes |= {"n_steps": steps, "save_every": 1}
+        data = dataclasses.replace(data, **changes)
         n_cycles = self.burn_in_cycles(data) + self.n_cycles
         return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
 

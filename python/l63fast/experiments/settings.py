@@ -217,8 +217,20 @@ AXES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
+@dataclass(frozen=True, kw_only=True)
+class _About(Checked):
+    """What the table [cell] says."""
+
+    key: str = limited(dataclasses.MISSING, _checks.file_name)
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    case: str = ""
+    repeat: str = ""
+    note: str = ""
+    tune_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(_About):
     """Everything that decides a result: one method on one twin experiment.
 
     Attributes
@@ -243,29 +255,25 @@ class Cell:
         Fit the method and leave the test split closed.
     """
 
-    key: str
     data: TwinSettings
     protocol: Protocol
     method: Method
     scores: ScoreSettings = field(default_factory=ScoreSettings)
-    measure: str = ""
-    case: str = ""
-    repeat: str = ""
-    note: str = ""
     data_name: str = field(default="", compare=False)
-    tune_only: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.data.sigma == 0.0:
             raise ConfigurationError(
                 "data.sigma: expected a number above 0 (every method needs an "
                 "observation error), got 0"
             )
-        object.__setattr__(self, "measure", self.measure or self.protocol.measure)
-        _checks.choice("measure", self.measure, MEASURES)
-        object.__setattr__(self, "data", self.protocol.completed(self.data))
-        if not self.data_name:
-            object.__setattr__(self, "data_name", self.data.operator)
+        for name, value in (
+            ("measure", self.measure or self.protocol.measure),
+            ("data", self.protocol.completed(self.data)),
+            ("data_name", self.data_name or self.data.operator),
+        ):
+            object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
             self.method.settings(self.data.operator, self.protocol)
 
@@ -300,18 +308,6 @@ class Cell:
             protocol, table = common["protocol"].name, tables.get("method")
             method = method_from_table(table, protocol, source=source, key="method")
             return cls(**vars(about), method=method, **common)
-
-
-@dataclass(frozen=True)
-class _About(Checked):
-    """What the table [cell] says."""
-
-    key: str = limited(dataclasses.MISSING, _checks.file_name)
-    measure: str = limited("", _checks.choice, allowed=MEASURES)
-    case: str = ""
-    repeat: str = ""
-    note: str = ""
-    tune_only: bool = False
 
 
 @contextmanager
@@ -362,12 +358,8 @@ def _data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSetting
                 )
         # A length that any number of steps between observations fits, for now.
         table = {"n_steps": 10**9, **table}
-        return protocol.completed(
-            dataclasses.replace(
-                build(TwinSettings, table, source=source, key="data"), save_every=1
-            )
-        )
-    return build(TwinSettings, table, source=source, key="data")
+    data = build(TwinSettings, table, source=source, key="data")
+    return protocol.completed(data) if isinstance(protocol, Cycles) else data
 
 
 def _protocol_from_tables(tables: Mapping[str, Any], source: str) -> Protocol:
