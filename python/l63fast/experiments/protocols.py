@@ -88,6 +88,30 @@ class Estimates:
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
+    @classmethod
+    def at(
+        cls,
+        places: Any,
+        twin: TwinExperiment,
+        split: str,
+        values: Mapping[str, Any],
+        *,
+        n: int | None = None,
+    ) -> Estimates:
+        """Return values with the truth at some observations of n trajectories.
+
+        Values that have no place here are left out.
+        """
+        data, part = twin.settings, twin.split(split)
+        own = {field.name for field in dataclasses.fields(cls)}
+        return cls(
+            truth=part.truth_at_observations[:n, places],
+            observations=part.observations[:n, places],
+            times=np.arange(1, data.n_obs + 1)[places]
+            * (data.steps_per_cycle * data.dt),
+            **{name: value for name, value in values.items() if name in own},
+        )
+
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
         """Return time means by trajectory, as the columns of a `results.csv`.
 
@@ -114,36 +138,34 @@ class Estimates:
         import xarray as xr
 
         state = ("trajectory", "time", "component")
-        variables: dict[str, Any] = {
-            "truth": (state, self.truth, "true state"),
-            "background": (state, self.background, "background, before the analysis"),
-            "analysis": (state, self.analysis, "analysis"),
-            "observations": (
-                ("trajectory", "time", "observed"),
-                self.observations,
-                f"observations y = h(truth) + N(0, R), h = {data.operator}",
-            ),
-            "status": (state[:2], self.status, "0 converged; see l63fast.Status"),
+        seen = ("trajectory", "time", "observed")
+        y = f"observations y = h(truth) + N(0, R), h = {data.operator}"
+        claimed = "standard deviation of the analysis error, as claimed"
+        variables = {
+            name: (dims, values, {"long_name": what, "units": "1"})
+            for name, dims, values, what in (
+                ("truth", state, self.truth, "true state"),
+                (
+                    "background",
+                    state,
+                    self.background,
+                    "background, before the analysis",
+                ),
+                ("analysis", state, self.analysis, "analysis"),
+                ("observations", seen, self.observations, y),
+                ("status", state[:2], self.status, "0 converged; see l63fast.Status"),
+                ("spread", state, self.spread, claimed),
+            )
+            if values is not None
         }
-        if self.spread is not None:
-            what = "standard deviation of the analysis error, as claimed"
-            variables["spread"] = (state, self.spread, what)
+        labels = list(ObservationOperator(data.operator).labels)
+        time = {"long_name": "non-dimensional time", "units": "1"}
         return xr.Dataset(
+            variables,
             {
-                name: (dims, values, {"long_name": what, "units": "1"})
-                for name, (dims, values, what) in variables.items()
-            },
-            {
-                "time": (
-                    "time",
-                    self.times,
-                    {"long_name": "non-dimensional time", "units": "1"},
-                ),
-                "component": ("component", list("xyz")),
-                "observed": (
-                    "observed",
-                    list(ObservationOperator(data.operator).labels),
-                ),
+                "time": ("time", self.times, time),
+                "component": list("xyz"),
+                "observed": labels,
             },
             {**common_attributes(data), "title": title, "split": "test"},
         )
@@ -253,53 +275,42 @@ class Windows(Checked):
         data, part = twin.settings, twin.split(split)
         last = self.last_observations(data)
         first = last - (self.window - 1)
-        drawn = problem.drawn(split)
         seen = windows(part.observations, self.window)[:, first]
-        shape, flat = seen.shape[:2], seen.reshape(-1, *seen.shape[2:])
-        start = drawn[:, first if fitted.start == "first" else last].reshape(-1, 3)
+        flat = seen.reshape(-1, *seen.shape[2:])
+        at = first if fitted.start == "first" else last
+        start = problem.drawn(split)[:, at].reshape(-1, 3)
         rng = _random.generator(data.seed, "scheme", split)
-        n_members = max(
-            getattr(scheme, "n_members", 1), getattr(scheme, "n_particles", 1)
-        )
-        size = max(_MOST_MEMBERS // n_members, 1)
+        sizes = (getattr(scheme, name, 1) for name in ("n_members", "n_particles"))
+        size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
         found = [
-            self._analysed(fitted, start[k : k + size], flat[k : k + size], data, rng)
+            self._analysed(
+                problem, fitted, start[k : k + size], flat[k : k + size], rng
+            )
             for k in range(0, len(flat), size)
         ]
-        seconds = (perf_counter() - began) / len(flat)
-
-        def gathered(name: str) -> Any:
+        kept: dict[str, Any] = {
+            "seconds_per_cycle": (perf_counter() - began) / len(flat)
+        }
+        for name in (one.name for one in dataclasses.fields(Analysis)):
             parts = [getattr(analysis, name) for analysis in found]
-            if parts[0] is None:
-                return None
-            return np.concatenate(parts).reshape(*shape, *parts[0].shape[1:])
-
-        names = ("status", "spread", "innovation", "innovation_covariance")
-        return Estimates(
-            truth=part.truth_at_observations[:, last],
-            observations=part.observations[:, last],
-            times=(last + 1) * (data.steps_per_cycle * data.dt),
-            background=gathered("background"),
-            analysis=gathered("state"),
-            members=gathered("members") if keep_members else None,
-            effective_size=gathered("effective_size"),
-            seconds_per_cycle=seconds,
-            **{name: gathered(name) for name in names},
-        )
+            if parts[0] is not None and (keep_members or name != "members"):
+                values = np.concatenate(parts)
+                kept[name] = values.reshape(*seen.shape[:2], *values.shape[1:])
+        return Estimates.at(last, twin, split, {**kept, "analysis": kept["state"]})
 
     def _analysed(
         self,
+        problem: Problem,
         fitted: Fitted,
         background: np.ndarray,
         observations: np.ndarray,
-        data: TwinSettings,
         rng: np.random.Generator,
     ) -> Analysis:
         """Return the analysis at the last of observations (n, L, obs_dim)."""
         scheme: Any = fitted.scheme
         if isinstance(scheme, FourDVar):
-            return self._four_d_var(scheme, background, observations, data)
+            return self._four_d_var(problem, scheme, background, observations)
         state = scheme.initial(background, rng)
         if fitted.start == "last" or scheme.window == self.window:
             analysis: Analysis
@@ -307,34 +318,26 @@ class Windows(Checked):
             return analysis
         for k in range(self.window):
             if k:
-                state = scheme.forecast(state, data.steps_per_cycle)
+                state = scheme.forecast(state, problem.twin.settings.steps_per_cycle)
             state, analysis = scheme.analyse(state, observations[:, k : k + 1])
         return analysis
 
     def _four_d_var(
         self,
+        problem: Problem,
         scheme: FourDVar,
         background: np.ndarray,
         observations: np.ndarray,
-        data: TwinSettings,
     ) -> Analysis:
         """Return the minimum over the whole window, without those of shorter ones.
 
         What it claims of its innovations is left out: its B is of the window's start.
         """
-        n, steps = self.window - 1, data.steps_per_cycle
-        state = WindowState(
-            forecast(
-                background,
-                n * steps,
-                dt=data.dt,
-                parameters=data.parameters,
-                on_divergence="nan",
-            ),
-            # Of the backgrounds before the last, only the first is that of the window.
-            np.repeat(background[:, None], n, axis=1),
-            (steps,) * n,
-        )
+        n, steps = self.window - 1, problem.twin.settings.steps_per_cycle
+        end = forecast(background, n * steps, on_divergence="nan", **problem.model)
+        # Of the backgrounds before the last, only the first is that of the window.
+        backgrounds = np.repeat(background[:, None], n, axis=1)
+        state = WindowState(end, backgrounds, (steps,) * n)
         _, analysis = scheme.analyse(state, observations)
         return dataclasses.replace(
             analysis, innovation=None, innovation_covariance=None
@@ -361,6 +364,11 @@ class Cycles(Checked):
     burn_in: float = limited(16.0, minimum=0.0)
     initial_spread: float = limited(1.5, above=0.0)
 
+    @property
+    def prior(self) -> np.ndarray:
+        """Covariance (3, 3) of the first background's error."""
+        return self.initial_spread**2 * np.eye(3)
+
     def burn_in_cycles(self, data: TwinSettings) -> int:
         """Return the cycles that the burn-in takes, the last of them whole."""
         return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
@@ -381,19 +389,10 @@ class Cycles(Checked):
             f"from truth + N(0, {self.initial_spread**2:.3g} I)"
         )
 
-    def begun(self, twin: TwinExperiment, split: str) -> dict[str, Any]:
-        """Return how runs over a split begin, as `run_cycles` takes it."""
-        initial = perturbed(
-            twin.split(split).initial_state,
-            self.initial_spread**2 * np.eye(3),
-            seed=twin.settings.seed,
-            split_name=split,
-        )
-        return {
-            "n_cycles": self.n_cycles,
-            "burn_in": self.burn_in_cycles(twin.settings),
-            "initial": initial,
-        }
+    def first_background(self, twin: TwinExperiment, split: str) -> np.ndarray:
+        """Return what every method begins with on a split (n_trajectories, 3)."""
+        truth, seed = twin.split(split).initial_state, twin.settings.seed
+        return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
         self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
@@ -401,19 +400,18 @@ class Cycles(Checked):
         """Return the scored cycles of a method on a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
-        how = self.begun(twin, split)
-        if scheme.window > 1 and not getattr(scheme, "window_grows", False):
-            how["warm_up"] = problem.cycled_errors.scheme
-        result = run_cycles(scheme, twin, split, keep_members=keep_members, **how)
-        data, part = twin.settings, twin.split(split)
-        cycles = 1 + np.arange(result.scored.start, result.scored.stop)
-        kept = {f.name for f in dataclasses.fields(Estimates)}
-        return Estimates(
-            truth=part.truth_at_observations[:, result.scored],
-            observations=part.observations[:, result.scored],
-            times=cycles * (data.steps_per_cycle * data.dt),
-            **{k: v for k, v in vars(result).items() if k in kept},
+        needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)
+        result = run_cycles(
+            scheme,
+            twin,
+            split,
+            n_cycles=self.n_cycles,
+            burn_in=self.burn_in_cycles(twin.settings),
+            initial=self.first_background(twin, split),
+            warm_up=problem.cycled_errors.scheme if needs else None,
+            keep_members=keep_members,
         )
+        return Estimates.at(result.scored, twin, split, vars(result))
 
 
 Protocol = Windows | Cycles
@@ -470,17 +468,10 @@ class Problem:
     @property
     def filter(self) -> dict[str, Any]:
         """What every filter takes: operator, B, R, Q and the model."""
-        protocol = self.protocol
-        prior = (
-            protocol.initial_spread**2 * np.eye(3)
-            if isinstance(protocol, Cycles)
-            else self.backgrounds.B
-        )
-        twin = self.twin
-        return {
-            **{"operator": twin.operator, "B": prior, "R": twin.R, "Q": twin.Q},
-            **self.model,
-        }
+        twin, protocol = self.twin, self.protocol
+        B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
+        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
+        return {**given, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
         """Return what is fitted once for all methods of a case, when first asked for.
@@ -560,9 +551,9 @@ class Problem:
         """Return what a fitted method makes of a split."""
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
-        size = getattr(fitted.scheme, "n_members", 0) * 24
         data = self.twin.settings
-        size *= data.n_trajectories(split) * data.n_obs
+        n_states = data.n_trajectories(split) * data.n_obs
+        size = getattr(fitted.scheme, "n_members", 0) * 24 * n_states
         keep = keep_members and 0 < size <= _LARGEST_ENSEMBLES
         return self.protocol.run(self, fitted, split, keep_members=keep)
 

@@ -133,13 +133,11 @@ class TrainedEncoder(Checked):
         settings, training = self.settings("x", protocol), self.training
         more = f", {settings.n_iterations} iterations" * (settings.n_iterations > 1)
         more += " (legacy)" * (self.iteration == "legacy")
-        what = f"at most {training.epochs} epochs, batch {training.batch_size}"
+        n, size, unroll = training.epochs, training.batch_size, self.cycles.unroll
+        what = f"at most {n} epochs, batch {size}"
         if isinstance(protocol, Cycles):
-            updates = training.epochs * self.cycles.updates
-            what = (
-                f"{updates} updates of {training.batch_size} trajectories, "
-                f"{self.cycles.unroll} cycles each"
-            )
+            n *= self.cycles.updates
+            what = f"{n} updates of {size} trajectories, {unroll} cycles each"
         return [
             f"model       {self.model}, {self.hidden} hidden, memory {self.memory}, "
             f"window of {settings.window}{more}",
@@ -152,22 +150,23 @@ class TrainedEncoder(Checked):
         from l63fast.learning.inference import EncoderFunction
 
         settings = self.settings(problem.twin.operator.name, problem.protocol)
-        in_windows = isinstance(problem.protocol, Windows)
+        in_windows, work = isinstance(problem.protocol, Windows), problem.work
         train = self._trained_on_windows if in_windows else self._trained_in_cycles
-        trained = train(settings, problem)
+        trained = train(
+            settings,
+            problem,
+            directory=work.folder,
+            resume=work.resume,
+            report=lambda row: work.epoch(row, self.training.epochs),
+        )
         best, n_epochs = trained.best_epoch, len(trained.history)
-        problem.work.say(f"trained     {n_epochs} epochs, the best was {best}")
+        work.say(f"trained     {n_epochs} epochs, the best was {best}")
         updates = None if in_windows else n_epochs * self.cycles.updates
+        training = {"epochs": n_epochs, "best_epoch": best, "updates": updates}
+        found = self._fixed_point(trained, problem, settings)
         return dataclasses.replace(
             self.as_trained(EncoderFunction.of(trained.encoder), problem),
-            facts={
-                "training": {
-                    "epochs": n_epochs,
-                    "best_epoch": best,
-                    "updates": updates,
-                },
-                **self._fixed_point(trained, problem, settings),
-            },
+            facts={"training": training, **found},
             judge=_cost if in_windows and self.training.loss == "var3d" else None,
             export=lambda folder: self._exported(trained, folder, problem),
         )
@@ -195,47 +194,31 @@ class TrainedEncoder(Checked):
         return ", ".join(parts)
 
     def _trained_in_cycles(
-        self, settings: EncoderSettings, problem: Problem
+        self, settings: EncoderSettings, problem: Problem, **work: Any
     ) -> TrainResult:
         from l63fast.learning.cycled_training import train_cycled
 
-        work = problem.work
-        return train_cycled(
-            settings,
-            self.training,
-            self.cycles,
-            problem.twin,
-            B=problem.forecast_covariance,
-            directory=work.folder,
-            resume=work.resume,
-            report=lambda row: work.epoch(row, self.training.epochs),
-        )
+        twin, B = problem.twin, problem.forecast_covariance
+        return train_cycled(settings, self.training, self.cycles, twin, B=B, **work)
 
     def _trained_on_windows(
-        self, settings: EncoderSettings, problem: Problem
+        self, settings: EncoderSettings, problem: Problem, **work: Any
     ) -> TrainResult:
         from l63fast.learning.dynamics import DifferentiableForecast
         from l63fast.learning.training import train
 
-        work, at = problem.work, settings.analysis_at
-        steps = problem.twin.settings.steps_per_cycle
-        seed = self.training.seed
-        return train(
-            settings,
-            self.training,
-            _simulation(problem, self.fresh, seed, settings)
+        at, model = settings.analysis_at, None
+        if self.training.loss == "var3d_window":
+            steps = problem.twin.settings.steps_per_cycle
+            model = DifferentiableForecast(steps, **problem.model)
+        samples: Any = (
+            _simulation(problem, self.fresh, self.training.seed, settings)
             if self.fresh
-            else problem.samples("train", analysis_at=at),
-            problem.samples("val", analysis_at=at),
-            B=problem.window_covariance,
-            R=problem.twin.R,
-            model=DifferentiableForecast(steps, **problem.model)
-            if self.training.loss == "var3d_window"
-            else None,
-            directory=work.folder,
-            resume=work.resume,
-            report=lambda row: work.epoch(row, self.training.epochs),
+            else problem.samples("train", analysis_at=at)
         )
+        validation = problem.samples("val", analysis_at=at)
+        work |= {"B": problem.window_covariance, "R": problem.twin.R, "model": model}
+        return train(settings, self.training, samples, validation, **work)
 
     def _fixed_point(
         self, trained: TrainResult, problem: Problem, settings: EncoderSettings
@@ -254,22 +237,17 @@ class TrainedEncoder(Checked):
 
         from l63fast.learning.export import save_model
 
-        twin, protocol = problem.twin, problem.protocol
-        in_windows = isinstance(protocol, Windows)
+        twin, protocol, training = problem.twin, problem.protocol, self.training
+        splits, background, more = ["val"], "its own forecasts", {}
+        if isinstance(protocol, Windows):
+            splits, background = ["train", "val"], protocol.background
+            more = {"background_covariance": problem.backgrounds.B.tolist()}
         made_for: dict[str, Any] = {
-            "data": {
-                name: twin.hashes[name]
-                for name in (("train", "val") if in_windows else ("val",))
-            },
+            "data": {name: twin.hashes[name] for name in splits},
             "sigma": twin.settings.sigma,
-            "background": protocol.background
-            if isinstance(protocol, Windows)
-            else "its own forecasts",
-            "loss": self.training.loss,
-            "seed": self.training.seed,
+            "background": background,
+            **{"loss": training.loss, "seed": training.seed, **more},
         }
-        if in_windows:
-            made_for["background_covariance"] = problem.backgrounds.B.tolist()
         save_model(trained.encoder, folder, made_for)
         rows = pd.DataFrame(trained.history)
         text = rows.to_csv(index=False, na_rep="nan", lineterminator="\n")
@@ -317,13 +295,12 @@ def _simulation(
 
     def simulated(epoch: int) -> AssimilationDataset:
         draw = _random.uniforms(seed, "training", "train", 1, (1,), first=epoch, draw=0)
-        twin = TwinExperiment.generate(
-            dataclasses.replace(short, seed=int(draw[0, 0] * 2.0**52))
-        )
+        data = dataclasses.replace(short, seed=int(draw[0, 0] * 2.0**52))
+        twin, drawn = TwinExperiment.generate(data), problem.backgrounds
         return AssimilationDataset.from_twin(
             twin,
             "train",
-            problem.backgrounds,
+            drawn,
             window=settings.window,
             analysis_at=settings.analysis_at,
         )

@@ -105,52 +105,35 @@ class Optimum(Checked):
         )
 
     def _filter(self, problem: Problem, n: int, width: float) -> ParticleFilter:
-        return ParticleFilter(
-            **problem.filter,
-            n_particles=n,
-            regularisation=width,
-            threshold=self.threshold,
-            rescue=self.rescue,
-        )
+        how: dict[str, Any] = {"threshold": self.threshold, "rescue": self.rescue}
+        how |= {**problem.filter, "n_particles": n, "regularisation": width}
+        return ParticleFilter(**how)
 
     def _windows(self, problem: Problem, split: str) -> Estimates:
         """Return the posterior mean of the windows of a split's first trajectories."""
         twin, protocol = problem.twin, problem.protocol
         assert isinstance(protocol, Windows)
-        data, part = twin.settings, twin.split(split)
+        data, samples = twin.settings, problem.samples(split)
         last = protocol.last_observations(data)
-        n = min(self.n_trajectories, part.n_trajectories)
-        samples = problem.samples(split)
+        n = min(self.n_trajectories, data.n_trajectories(split))
         size, began = n * len(last), perf_counter()
-        earlier, P, lag = _known_before(problem, samples.background[:size])
-        found = self._posterior(
-            problem,
-            Evidence(
-                samples.obs_window[:size],
-                twin.operator,
-                twin.R,
-                data.steps_per_cycle,
-                earlier,
-                P,
-                lag,
-            ),
-        )
+        background, seen = samples.background[:size], samples.obs_window[:size]
+        how = (twin.operator, twin.R, data.steps_per_cycle)
+        evidence = Evidence(seen, *how, *_known_before(problem, background))
+        found = self._posterior(problem, evidence)
         # For the mirror-aware score the mean of one of each mirrored pair is best.
-        blind = twin.operator.is_mirror_blind
-        best = found.folded if blind else found.mean
+        best = found.folded if twin.operator.is_mirror_blind else found.mean
         shape = (n, len(last), 3)
         spread = np.broadcast_to(np.sqrt(found.variance)[:, None], (size, 3))
-        return Estimates(
-            truth=part.truth_at_observations[:n, last],
-            observations=part.observations[:n, last],
-            times=(last + 1) * (data.steps_per_cycle * data.dt),
-            background=samples.background[:size].reshape(shape),
-            analysis=best.reshape(shape),
-            status=np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
-            spread=spread.reshape(shape),
-            effective_size=found.effective_size.reshape(shape[:2]),
-            seconds_per_cycle=(perf_counter() - began) / size,
-        )
+        made = {
+            "background": background.reshape(shape),
+            "analysis": best.reshape(shape),
+            "status": np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
+            "spread": spread.reshape(shape),
+            "effective_size": found.effective_size.reshape(shape[:2]),
+            "seconds_per_cycle": (perf_counter() - began) / size,
+        }
+        return Estimates.at(last, twin, split, made, n=n)
 
     def _posterior(self, problem: Problem, evidence: Evidence) -> WindowPosterior:
         """Return the posterior of windows, going on from what a stopped run has kept.
@@ -249,14 +232,14 @@ class _Doubling:
 
     def converged(self) -> dict[str, Any]:
         """Return the stages of rising size, and whether the last ones stood still."""
-        optimum = self.optimum
+        optimum, n_still = self.optimum, 0
         stages = [self._best(optimum.n_particles, optimum.regularisation)]
-        n_still = 0
-        while n_still < _ENOUGH and 2 * stages[-1]["n_particles"] <= (
-            optimum.max_particles
-        ):
+        while n_still < _ENOUGH:
             last = stages[-1]
-            stages.append(self._best(2 * last["n_particles"], last["regularisation"]))
+            n = 2 * last["n_particles"]
+            if n > optimum.max_particles:
+                break
+            stages.append(self._best(n, last["regularisation"]))
             still = abs(stages[-1]["score"] / last["score"] - 1.0) < optimum.tolerance
             n_still = n_still + 1 if still else 0
         return {"stages": stages, "settled": n_still == _ENOUGH}
@@ -283,12 +266,8 @@ class _Doubling:
                 write_json(self.kept, self.known)
             self.problem.work.say(f"optimum     {n} particles: {score:.4g}")
         score, size = map(float, self.known[key])
-        return {
-            "n_particles": n,
-            "regularisation": width,
-            "score": score,
-            "effective_size": size,
-        }
+        stage = {"n_particles": n, "regularisation": width}
+        return {**stage, "score": score, "effective_size": size}
 
 
 def _with_validation(problem: Problem, n_trajectories: int) -> Problem:
