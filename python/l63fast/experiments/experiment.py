@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -48,6 +49,7 @@ from l63fast.experiments.settings_file import (
     merged,
     preset_tables,
     read_tables,
+    refuse,
     to_table,
 )
 from l63fast.twin import TwinSettings
@@ -121,13 +123,9 @@ class Experiment(Checked):
                     f"methods.{key}: expected another name: the experiment has a "
                     "folder of its own of that name"
                 )
-        if isinstance(self.protocol, Cycles):
-            for axis in _OF_WINDOWS:
-                if getattr(self.axes, axis):
-                    raise ConfigurationError(
-                        f"vary.{axis}: expected none with cycles, got "
-                        f"{list(getattr(self.axes, axis))}"
-                    )
+        for axis in _OF_WINDOWS:
+            refused = isinstance(self.protocol, Cycles) and self._axis(axis)
+            refuse(refused, f"vary.{axis}", "none with cycles", list(self._axis(axis)))
         self.cells()
 
     @classmethod
@@ -210,10 +208,9 @@ class Experiment(Checked):
             name: tuple(v) if isinstance(v, (list, tuple)) else (v,)
             for name, v in axes.items()
         }
-        unknown = [name for name in chosen if name not in AXES]
-        if unknown:
+        for name in (name for name in chosen if name not in AXES):
             raise ArgumentValueError(
-                f"vary: expected some of {', '.join(AXES)}, got {unknown[0]!r}"
+                f"vary: expected some of {', '.join(AXES)}, got {name!r}"
             )
         return dataclasses.replace(self, axes=dataclasses.replace(self.axes, **chosen))
 
@@ -230,8 +227,7 @@ class Experiment(Checked):
         ConfigurationError
             If it has no such method.
         """
-        if not keys:
-            raise ConfigurationError("methods: expected at least one, got none")
+        refuse(not keys, "methods", "at least one", "none")
         for key in keys:
             if key not in self.methods:
                 raise ConfigurationError(
@@ -252,17 +248,12 @@ class Experiment(Checked):
         methods: dict[str, Any] = dict(self.methods)
         opened = {}
         for key, method in methods.items():
-            numbers = dict.fromkeys(
-                f.name for f in dataclasses.fields(method)
-                if f.name in TUNABLE and f.default is None
-            )  # fmt: skip
+            fields = (f for f in dataclasses.fields(method) if f.default is None)
+            numbers = dict.fromkeys({f.name for f in fields} & set(TUNABLE))
             if numbers:
                 opened[key] = dataclasses.replace(method, **numbers)
-        if not opened:
-            raise ConfigurationError(
-                f"methods: expected one with a number to tune ({', '.join(TUNABLE)}), "
-                f"got {', '.join(methods)}"
-            )
+        one = f"one with a number to tune ({', '.join(TUNABLE)})"
+        refuse(not opened, "methods", one, ", ".join(methods))
         return dataclasses.replace(
             self, name=f"{self.name}-tuning", methods=opened, tune_only=True
         )
@@ -334,13 +325,8 @@ class Experiment(Checked):
             If two of them would have one name, or settings do not fit together.
         """
         cells = [cell for case in self.cases() for cell in self._cells_of(case)]
-        seen: set[str] = set()
-        for cell in cells:
-            if cell.name in seen:
-                raise ConfigurationError(
-                    f"methods: expected names that differ, got {cell.name} twice"
-                )
-            seen.add(cell.name)
+        for name, n in Counter(cell.name for cell in cells).items():
+            refuse(n > 1, "methods", "names that differ", f"{name} twice")
         return cells
 
     def _cells_of(self, case: dict[str, Any]) -> Iterator[Cell]:
@@ -436,13 +422,10 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
     own = tables.get("method", {})
     if "training" in tables:
         own = {**own, "training": tables["training"]}
-    if own and isinstance(rest.get("methods"), Mapping):
-        rest["methods"] = {
-            key: merged(method, own)
-            if isinstance(method, Mapping) and method.get("scheme") == "encoder"
-            else method
-            for key, method in rest["methods"].items()
-        }
+    methods = rest.get("methods")
+    for key, method in methods.items() if isinstance(methods, Mapping) else ():
+        if own and isinstance(method, Mapping) and method.get("scheme") == "encoder":
+            rest = merged(rest, {"methods": {key: own}})
     return rest
 
 

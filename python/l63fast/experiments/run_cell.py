@@ -13,39 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from l63fast import storage, verification
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.tuning import Tuning
+from l63fast.experiments import results
 from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows, Work
-from l63fast.experiments.results import (
-    CONFIG,
-    ESTIMATES,
-    METRICS,
-    RESULTS,
-    TIMING,
-    trajectory_table,
-    versions,
-    write_text,
-)
 from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.storage import (
-    partial_directory,
-    result_directory,
-    write_dataset,
-    write_json,
-)
 from l63fast.twin import TwinExperiment
-from l63fast.verification import (
-    crps,
-    innovation_statistics,
-    nearer,
-    rank_histogram,
-    score,
-    spread_skill,
-)
 
 __all__ = ["problem_of", "run_cell", "threads_of"]
 
@@ -86,8 +64,8 @@ def run_cell(
     """
     started, begin = datetime.now(UTC), perf_counter()
     kind = "tuning" if cell.tune_only else "result"
-    with result_directory(directory, kind=kind) as folder, threads_of(cell):
-        working = partial_directory(directory, resume=resume)
+    with storage.result_directory(directory, kind=kind) as folder, threads_of(cell):
+        working = storage.partial_directory(directory, resume=resume)
         resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
         work = Work(working, resume, say, epoch)
         problem = problem_of(cell, TwinExperiment.load(data), work)
@@ -95,7 +73,7 @@ def run_cell(
         fit = perf_counter() - begin
         seconds: dict[str, Any] = {"fit": fit, "fit_resumed": resumed}
         metrics = _fit_metrics(cell, problem, fitted)
-        write_text(folder, CONFIG, dump_tables(cell.to_tables()))
+        results.write_text(folder, results.CONFIG, dump_tables(cell.to_tables()))
         if not cell.tune_only:
             begin = perf_counter()
             found = problem.run(fitted, "test", keep_members=True)
@@ -108,17 +86,19 @@ def run_cell(
             metrics |= _scored(cell, problem, fitted, found)
             if fitted.export is not None:
                 fitted.export(folder)
-            table = trajectory_table(cell, found)
+            table = results.trajectory_table(cell, found)
             text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
-            write_text(folder, RESULTS, text)
+            results.write_text(folder, results.RESULTS, text)
             settings = problem.twin.settings
-            write_dataset(diagnose(found, settings), folder / DIAGNOSTICS)
+            storage.write_dataset(diagnose(found, settings), folder / DIAGNOSTICS)
             if keep_states:
                 title = f"Analyses of the test split by {fitted.label}"
-                write_dataset(found.to_xarray(settings, title), folder / ESTIMATES)
+                storage.write_dataset(
+                    found.to_xarray(settings, title), folder / results.ESTIMATES
+                )
             seconds["score"] = perf_counter() - begin
-        write_json(folder / METRICS, metrics)
-        write_json(folder / TIMING, _timing(started, seconds, data))
+        storage.write_json(folder / results.METRICS, metrics)
+        storage.write_json(folder / results.TIMING, _timing(started, seconds, data))
     return metrics
 
 
@@ -157,7 +137,7 @@ def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]
         **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
         **fitted.facts,
         "data": hashes,
-        "versions": versions(),
+        "versions": results.versions(),
     }
 
 
@@ -186,19 +166,25 @@ def _scored(
     """
     blind = problem.twin.operator.is_mirror_blind
     how, truth = asdict(cell.scores), found.truth
-    scores = asdict(score(found.analysis, truth, mirror_aware=blind, **how))
+    scores = asdict(
+        verification.score(found.analysis, truth, mirror_aware=blind, **how)
+    )
     claims: dict[str, Any] = dict.fromkeys(
         ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
     )
     if found.spread is not None:
-        judged = nearer(found.analysis, truth) if blind else found.analysis
-        claims["spread"] = asdict(spread_skill(judged, found.spread, truth, **how))
+        judged = verification.nearer(found.analysis, truth) if blind else found.analysis
+        claims["spread"] = asdict(
+            verification.spread_skill(judged, found.spread, truth, **how)
+        )
     d, S = found.innovation, found.innovation_covariance
     if d is not None and S is not None:
-        claims["innovation"] = asdict(innovation_statistics(d, S, **how))
+        claims["innovation"] = asdict(verification.innovation_statistics(d, S, **how))
     if found.members is not None and not blind:
-        claims["ranks"] = asdict(rank_histogram(found.members, truth, **how))
-        value, low, high = crps(found.members, truth, **how)
+        claims["ranks"] = asdict(
+            verification.rank_histogram(found.members, truth, **how)
+        )
+        value, low, high = verification.crps(found.members, truth, **how)
         claims["crps"] = {"crps": value, "ci95": (low, high)}
     if (sizes := found.effective_size) is not None:
         quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))

@@ -23,6 +23,7 @@ from l63fast.experiments.settings_file import (
     Checked,
     build,
     limited,
+    refuse,
     refuse_unknown_tables,
     to_table,
 )
@@ -119,11 +120,8 @@ def _operator(name: str, value: str) -> None:
 
 def _regime(name: str, value: str) -> None:
     background, colon, loss = value.partition(":")
-    if not colon:
-        raise ConfigurationError(
-            f"{name}: expected a background and a loss, such as 'mean:var3d', got "
-            f"{value!r}"
-        )
+    pair = "a background and a loss, such as 'mean:var3d'"
+    refuse(not colon, name, pair, repr(value))
     _background(name, background)
     _loss(name, loss)
 
@@ -187,27 +185,20 @@ class Vary:
     def __post_init__(self) -> None:
         for axis in dataclasses.fields(self):
             name, values = axis.name, getattr(self, axis.name)
-            if len(set(values)) != len(values):
-                raise ConfigurationError(
-                    f"{name}: expected each once, got {list(values)}"
-                )
+            twice = len(set(values)) != len(values)
+            refuse(twice, name, "each once", list(values))
             for value in values:
                 axis.metadata["of_each"](name, value)
-        for one, others in (
-            ("regime", ("background", "loss")),
-            ("training_seed", ("seed",)),
-        ):
-            both = [name for name in others if getattr(self, name)]
-            if getattr(self, one) and both:
-                raise ConfigurationError(
-                    f"{one}: expected none beside {both[0]}, which it varies as well, "
-                    f"got {list(getattr(self, one))}"
-                )
-        if len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma):
-            raise ConfigurationError(
-                "sigma: expected errors that differ in their first 6 digits, got "
-                f"{list(self.sigma)}"
-            )
+        several = {"regime": ("background", "loss"), "training_seed": ("seed",)}
+        for one, others in several.items():
+            values = list(getattr(self, one))
+            for other in others:
+                both = values and getattr(self, other)
+                none = f"none beside {other}, which it varies as well"
+                refuse(both, one, none, values)
+        alike = len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma)
+        differ = "errors that differ in their first 6 digits"
+        refuse(alike, "sigma", differ, list(self.sigma))
 
 
 # Which settings each axis replaces, and how it stands in the names of cells.
@@ -263,11 +254,8 @@ class Cell(_About):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.sigma == 0.0:
-            raise ConfigurationError(
-                "data.sigma: expected a number above 0 (every method needs an "
-                "observation error), got 0"
-            )
+        error = "a number above 0 (every method needs an observation error)"
+        refuse(self.data.sigma == 0.0, "data.sigma", error, 0)
         for name, value in (
             ("measure", self.measure or self.protocol.measure),
             ("data", self.protocol.completed(self.data)),
@@ -350,12 +338,9 @@ _DECIDED: Final = ("n_steps", "save_every")  # by cycles
 def _data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSettings:
     """Return the data that a table and the protocol describe."""
     if isinstance(protocol, Cycles) and isinstance(table, Mapping):
-        for name in _DECIDED:
-            if name in table:
-                raise ConfigurationError(
-                    f"{source}: data.{name}: expected none beside cycles, whose "
-                    f"n_cycles and burn_in decide it, got {table[name]!r}"
-                )
+        none = "none beside cycles, whose n_cycles and burn_in decide it"
+        for name in (name for name in _DECIDED if name in table):
+            refuse(True, f"{source}: data.{name}", none, repr(table[name]))
         # A length that any number of steps between observations fits, for now.
         table = {"n_steps": 10**9, **table}
     data = build(TwinSettings, table, source=source, key="data")
@@ -365,12 +350,8 @@ def _data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSetting
 def _protocol_from_tables(tables: Mapping[str, Any], source: str) -> Protocol:
     """Return the protocol that the one of the tables [windows] and [cycles] gives."""
     given = [name for name in PROTOCOLS if name in tables]
-    if len(given) != 1:
-        raise ConfigurationError(
-            f"{source}: expected one of the tables [windows] and [cycles], got "
-            f"{'both' if given else 'none'}"
-        )
-    protocol: Protocol = build(
-        PROTOCOLS[given[0]], tables[given[0]], source=source, key=given[0]
-    )
+    one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
+    refuse(len(given) != 1, source, one, got)
+    [name] = given
+    protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
     return protocol

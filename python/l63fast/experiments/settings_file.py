@@ -33,6 +33,7 @@ __all__ = [
     "preset_tables",
     "preset_text",
     "read_tables",
+    "refuse",
     "refuse_unknown_tables",
     "to_table",
 ]
@@ -99,15 +100,15 @@ def read_tables(path: str | Path) -> Table:
     except DataFileError as error:  # its sentence begins with the path
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"{path}: cannot be read: it is not UTF-8 text"
-        ) from None
+        said = "cannot be read: it is not UTF-8 text"
+        raise ConfigurationError(f"{path}: {said}") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {_toml_mistake(text, error)}") from None
+        said = _toml_mistake(text, error)
     except (ValueError, RecursionError) as error:  # endless numbers, endless brackets
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+        said = f"not valid TOML: {error}"
+    raise ConfigurationError(f"{path}: {said}")
 
 
 def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:
@@ -150,19 +151,16 @@ def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        place = [key, *(str(part) for part in first["loc"])]
-        if isinstance(cause, L63Error):  # the settings' own sentence
-            raise ConfigurationError(f"{source}: {'.'.join(place)}.{cause}") from None
+        place = ".".join([key, *(str(part) for part in first["loc"])])
         what = first["msg"].removeprefix("Input should be ")
-        if first["type"] == "missing":
-            raise ConfigurationError(
-                f"{source}: {'.'.join(place)}: expected one, got none"
-            ) from None
-        raise ConfigurationError(
-            f"{source}: {'.'.join(place)}: expected {what}, got {first['input']!r}"
-        ) from None
+        said = f"{place}: expected {what}, got {first['input']!r}"
+        if isinstance(cause, L63Error):  # the settings' own sentence
+            said = f"{place}.{cause}"
+        elif first["type"] == "missing":
+            said = f"{place}: expected one, got none"
     except L63Error as error:
-        raise ConfigurationError(f"{source}: {key}.{error}") from None
+        said = f"{key}.{error}"
+    raise ConfigurationError(f"{source}: {said}")
 
 
 def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
@@ -181,6 +179,12 @@ def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
         if dataclasses.is_dataclass(hints[name]):
             inner = typing.cast(type, hints[name])
             _check_keys(inner, value, source, f"{key}.{name}")
+
+
+def refuse(refused: Any, place: str, expected: str, got: Any) -> None:
+    """Refuse a value, in one sentence with its place, if it is to be refused."""
+    if refused:
+        raise ConfigurationError(f"{place}: expected {expected}, got {got}")
 
 
 def refuse_unknown_tables(

@@ -30,7 +30,8 @@ __all__ = ["Optimum"]
 _NARROWER: Final = 2.0**-0.5
 _ENOUGH: Final = 2  # steps in a row that change nothing
 # Backgrounds that say nothing of the state beyond the climate, and those whose errors
-# have nothing to do with the observations' of the window.
+# have nothing to do with the observations' of the window. One that was cycled on these
+# observations has no simple optimum.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = ("forecast", "gauss")
 _THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
@@ -85,11 +86,11 @@ class Optimum(Checked):
         What is found on the way is kept in the problem's folder, to go on from.
         """
         if isinstance(problem.protocol, Windows):
-            if known_background(problem.protocol) is None:
+            kind, known = problem.protocol.background, (*_OF_CLIMATE, *_OF_TRUTH)
+            if kind not in known:
                 raise ConfigurationError(
                     "methods: the optimum of a window is known for the backgrounds "
-                    f"{', '.join((*_OF_CLIMATE, *_OF_TRUTH))}, got "
-                    f"{problem.protocol.background!r}"
+                    f"{', '.join(known)}, got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
         found = _Doubling(self, problem).converged()
@@ -160,18 +161,6 @@ class Optimum(Checked):
         return window_posterior(
             evidence, climate, library=self.library, known=known, report=note
         )
-
-
-def known_background(protocol: Windows) -> str | None:
-    """Return the background of which the optimum of windows is known, or None.
-
-    One that says nothing beyond the climate is as good as none. One that was cycled on
-    the window's own observations has no simple optimum.
-    """
-    kind = protocol.background
-    if kind in _OF_CLIMATE:
-        return "none"
-    return kind if kind in _OF_TRUTH else None
 
 
 def _known_before(
