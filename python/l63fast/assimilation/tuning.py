@@ -161,17 +161,11 @@ def tune_b_scale(
         If an argument is not as described.
     """
     rate = MEASURES[_checks.choice("measure", measure, MEASURES)]
+    how: dict[str, Any] = {"R": R, "n_threads": n_threads, "backend": backend}
 
     def score(scale: float) -> float:
-        analysis = three_d_var(
-            background,
-            observation,
-            operator,
-            B=scale * np.asarray(B),
-            R=R,
-            n_threads=n_threads,
-            backend=backend,
-        )
+        scaled = scale * np.asarray(B)
+        analysis = three_d_var(background, observation, operator, B=scaled, **how)
         return rate(analysis.state, truth, mirror_aware=mirror_aware)
 
     return tune(score, scales)

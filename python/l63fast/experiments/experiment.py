@@ -182,15 +182,18 @@ class Experiment(Checked):
     def to_tables(self) -> dict[str, Any]:
         """Return the tables that `from_tables` reads."""
         varied = [p for a, (places, _) in AXES.items() if self._axis(a) for p in places]
-        data = data_table(self.data, self.protocol)
-        protocol = to_table(self.protocol)
+        tables = {
+            "data": data_table(self.data, self.protocol),
+            self.protocol.name: to_table(self.protocol),
+        }
+        fixed = {
+            name: {k: v for k, v in table.items() if f"{name}.{k}" not in varied}
+            for name, table in tables.items()
+        }
         return {
             "experiment": {"measure": self.measure, "model_error": self.model_error},
             "vary": {k: v for k, v in to_table(self.axes).items() if v},
-            "data": {k: v for k, v in data.items() if f"data.{k}" not in varied},
-            self.protocol.name: {
-                k: v for k, v in protocol.items() if f"windows.{k}" not in varied
-            },
+            **fixed,
             "scores": to_table(self.scores),
             "methods": {k: method_table(m) for k, m in self.methods.items()},
         }
@@ -254,9 +257,8 @@ class Experiment(Checked):
                 opened[key] = dataclasses.replace(method, **numbers)
         one = f"one with a number to tune ({', '.join(TUNABLE)})"
         refuse(not opened, "methods", one, ", ".join(methods))
-        return dataclasses.replace(
-            self, name=f"{self.name}-tuning", methods=opened, tune_only=True
-        )
+        name = f"{self.name}-tuning"
+        return dataclasses.replace(self, name=name, methods=opened, tune_only=True)
 
     def run(
         self, root: str | Path = "results", *, workers: int = 1, **how: Any
@@ -306,12 +308,16 @@ class Experiment(Checked):
         values: tuple[Any, ...] = getattr(self.axes, name)
         return values
 
-    def cases(self) -> list[dict[str, Any]]:
-        """Return what each case has of the axes that make cases."""
-        given = {name: self._axis(name) for name in _OF_CASES if self._axis(name)}
+    def _combined(self, axes: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return every combination of the values of those of the axes that vary."""
+        given = {name: self._axis(name) for name in axes if self._axis(name)}
         return [
             dict(zip(given, values, strict=True)) for values in product(*given.values())
         ]
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Return what each case has of the axes that make cases."""
+        return self._combined(_OF_CASES)
 
     def cells(self) -> list[Cell]:
         """Return the cells, all methods of one case together.
@@ -368,20 +374,13 @@ class Experiment(Checked):
         if not isinstance(method, TrainedEncoder):
             yield [], "", method
             return
-        given = {name: self._axis(name) for name in AXES_OF_ENCODERS}
-        given = {name: values for name, values in given.items() if values}
-        for values in product(*given.values()):
-            chosen = {**case, **dict(zip(given, values, strict=True))}
-            training = dataclasses.replace(
-                method.training, **_changes("training", chosen)
-            )
-            own = {**_changes("method", chosen), "training": training}
-            variant = dataclasses.replace(method, **own)
-            yield (
-                _tags(chosen, ("loss", "n_iterations")),
-                "".join(_tags(chosen, ("training_seed",))),
-                variant,
-            )
+        for values in self._combined(AXES_OF_ENCODERS):
+            chosen, own = {**case, **values}, method.training
+            training = dataclasses.replace(own, **_changes("training", chosen))
+            changes = {**_changes("method", chosen), "training": training}
+            more = _tags(chosen, ("loss", "n_iterations"))
+            repeat = "".join(_tags(chosen, ("training_seed",)))
+            yield more, repeat, dataclasses.replace(method, **changes)
 
 
 def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -315,12 +315,22 @@ def common_settings(
 
     Tables are refused other than theirs, those `before` and that of the methods.
     """
-    protocol = _protocol_from_tables(tables, source)
-    known = (*before, "data", protocol.name, methods, "scores")
-    refuse_unknown_tables(tables, known, source)
-    scores = tables.get("scores", {})
+    given = [name for name in PROTOCOLS if name in tables]
+    one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
+    refuse(len(given) != 1, source, one, got)
+    [name] = given
+    refuse_unknown_tables(tables, (*before, "data", name, methods, "scores"), source)
+    protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
+    table, scores = tables.get("data", {}), tables.get("scores", {})
+    if isinstance(protocol, Cycles):
+        none = "none beside cycles, whose n_cycles and burn_in decide it"
+        for key in (key for key in _DECIDED if key in table):
+            refuse(True, f"{source}: data.{key}", none, repr(table[key]))
+        # A length that any number of steps between observations fits, for now.
+        table = {"n_steps": 10**9, **table}
+    data = build(TwinSettings, table, source=source, key="data")
     return {
-        "data": _data_from_table(tables.get("data", {}), protocol, source),
+        "data": protocol.completed(data) if isinstance(protocol, Cycles) else data,
         "protocol": protocol,
         "scores": build(ScoreSettings, scores, source=source, key="scores"),
     }
@@ -333,25 +343,3 @@ def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
 
 
 _DECIDED: Final = ("n_steps", "save_every")  # by cycles
-
-
-def _data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSettings:
-    """Return the data that a table and the protocol describe."""
-    if isinstance(protocol, Cycles) and isinstance(table, Mapping):
-        none = "none beside cycles, whose n_cycles and burn_in decide it"
-        for name in (name for name in _DECIDED if name in table):
-            refuse(True, f"{source}: data.{name}", none, repr(table[name]))
-        # A length that any number of steps between observations fits, for now.
-        table = {"n_steps": 10**9, **table}
-    data = build(TwinSettings, table, source=source, key="data")
-    return protocol.completed(data) if isinstance(protocol, Cycles) else data
-
-
-def _protocol_from_tables(tables: Mapping[str, Any], source: str) -> Protocol:
-    """Return the protocol that the one of the tables [windows] and [cycles] gives."""
-    given = [name for name in PROTOCOLS if name in tables]
-    one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
-    refuse(len(given) != 1, source, one, got)
-    [name] = given
-    protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
-    return protocol

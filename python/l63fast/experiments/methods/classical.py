@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -146,28 +146,23 @@ class Variational(Checked):
 
     def fit(self, problem: Problem) -> Fitted:
         """Return 3D-Var; the scale of B is tuned where it is not given."""
-        twin, label, given = problem.twin, "3D-Var", self.b_scale
+        twin, label, given, tuning = problem.twin, "3D-Var", self.b_scale, None
         if self.B == "climatology":
             B, label = twin.climatology.covariance, "3D-Var, b C"
         elif isinstance(problem.protocol, Cycles):
             errors = problem.cycled_errors
             B = errors.scheme.B / errors.tuning.scale
-        else:
-            return self._in_windows(problem, problem.protocol)
+        else:  # with the scale of B that all methods of windows share
+            B = problem.backgrounds.B
+            given = problem.protocol.b_scale if given is None else given
+            tuning = problem.window_tuning if given is None else None
+            given = given if tuning is None else tuning.scale
 
         def scaled(scale: float) -> ThreeDVar:
             return ThreeDVar.for_twin(twin, B=scale * B)
 
-        return problem.tuned(Fitted(None, label), "b", scaled, given)
-
-    def _in_windows(self, problem: Problem, protocol: Windows) -> Fitted:
-        """Return 3D-Var of windows, with the scale of B that all methods share."""
-        given = protocol.b_scale if self.b_scale is None else self.b_scale
-        tuning = problem.window_tuning if given is None else None
-        scale = tuning.scale if tuning is not None else given
-        assert scale is not None
-        scheme = ThreeDVar.for_twin(problem.twin, B=scale * problem.backgrounds.B)
-        return Fitted(scheme, "3D-Var", parameter="b", value=scale, tuning=tuning)
+        found = problem.tuned(Fitted(None, label), "b", scaled, given)
+        return found if tuning is None else replace(found, tuning=tuning)
 
 
 @dataclass(frozen=True)
@@ -190,15 +185,14 @@ class FourDimensional(Checked):
     def fit(self, problem: Problem) -> Fitted:
         """Return 4D-Var; the scale of B is tuned where it is not given."""
         twin, protocol, B = problem.twin, problem.protocol, problem.forecast_covariance
-        is_window = isinstance(protocol, Windows)
-        window = protocol.window if isinstance(protocol, Windows) else self.window or 4
+        window, start = self.window or 4, "last"
+        if isinstance(protocol, Windows):
+            window, start = protocol.window, "first"
 
         def scaled(scale: float) -> FourDVar:
             return FourDVar.for_twin(twin, B=scale * B, window=window)
 
-        base = Fitted(
-            None, f"4D-Var, L={window}", start="first" if is_window else "last"
-        )
+        base = Fitted(None, f"4D-Var, L={window}", start=start)
         return problem.tuned(base, "b", scaled, self.b_scale, _WINDOW_SCALES)
 
 
