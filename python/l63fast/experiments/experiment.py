@@ -231,12 +231,11 @@ class Experiment(Checked):
             If it has no such method.
         """
         refuse(not keys, "methods", "at least one", "none")
-        for key in keys:
-            if key not in self.methods:
-                raise ConfigurationError(
-                    f"methods: {self.name} has no method {key!r} (it has "
-                    f"{', '.join(self.methods)})"
-                )
+        for key in (key for key in keys if key not in self.methods):
+            has = ", ".join(self.methods)
+            raise ConfigurationError(
+                f"methods: {self.name} has no method {key!r} (it has {has})"
+            )
         chosen = {key: self.methods[key] for key in keys}
         return dataclasses.replace(self, methods=chosen)
 

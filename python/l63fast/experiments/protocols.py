@@ -26,8 +26,7 @@ from l63fast.assimilation.four_d_var import FourDVar, WindowState
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
-from l63fast.errors import ConfigurationError
-from l63fast.experiments.settings_file import Checked, limited
+from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
@@ -88,30 +87,6 @@ class Estimates:
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
-    @classmethod
-    def at(
-        cls,
-        places: Any,
-        twin: TwinExperiment,
-        split: str,
-        values: Mapping[str, Any],
-        *,
-        n: int | None = None,
-    ) -> Estimates:
-        """Return values with the truth at some observations of n trajectories.
-
-        Values that have no place here are left out.
-        """
-        data, part = twin.settings, twin.split(split)
-        own = {field.name for field in dataclasses.fields(cls)}
-        return cls(
-            truth=part.truth_at_observations[:n, places],
-            observations=part.observations[:n, places],
-            times=np.arange(1, data.n_obs + 1)[places]
-            * (data.steps_per_cycle * data.dt),
-            **{name: value for name, value in values.items() if name in own},
-        )
-
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
         """Return time means by trajectory, as the columns of a `results.csv`.
 
@@ -124,14 +99,13 @@ class Estimates:
             means = trajectory_means(states, self.truth)
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
-        columns["crps"] = np.full(len(self.truth), np.nan)
         if self.members is not None and not blind:
-            columns["crps"] = crps_means(self.members, self.truth)
+            crps = crps_means(self.members, self.truth)
         elif self.spread is not None and not blind:
-            columns["crps"] = crps_means_of_normal(
-                self.analysis, self.spread, self.truth
-            )
-        return columns
+            crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
+        else:
+            crps = np.full(len(self.truth), np.nan)
+        return {**columns, "crps": crps}
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset that explains itself."""
@@ -140,17 +114,13 @@ class Estimates:
         state = ("trajectory", "time", "component")
         seen = ("trajectory", "time", "observed")
         y = f"observations y = h(truth) + N(0, R), h = {data.operator}"
+        before = "background, before the analysis"
         claimed = "standard deviation of the analysis error, as claimed"
         variables = {
             name: (dims, values, {"long_name": what, "units": "1"})
             for name, dims, values, what in (
                 ("truth", state, self.truth, "true state"),
-                (
-                    "background",
-                    state,
-                    self.background,
-                    "background, before the analysis",
-                ),
+                ("background", state, self.background, before),
                 ("analysis", state, self.analysis, "analysis"),
                 ("observations", seen, self.observations, y),
                 ("status", state[:2], self.status, "0 converged; see l63fast.Status"),
@@ -158,17 +128,14 @@ class Estimates:
             )
             if values is not None
         }
-        labels = list(ObservationOperator(data.operator).labels)
         time = {"long_name": "non-dimensional time", "units": "1"}
-        return xr.Dataset(
-            variables,
-            {
-                "time": ("time", self.times, time),
-                "component": list("xyz"),
-                "observed": labels,
-            },
-            {**common_attributes(data), "title": title, "split": "test"},
-        )
+        coordinates = {
+            "time": ("time", self.times, time),
+            "component": list("xyz"),
+            "observed": list(ObservationOperator(data.operator).labels),
+        }
+        attributes = {**common_attributes(data), "title": title, "split": "test"}
+        return xr.Dataset(variables, coordinates, attributes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,13 +214,12 @@ class Windows(Checked):
         """Return the data with changes, which these windows have to fit into."""
         data = dataclasses.replace(data, **changes)
         n_obs = data.n_steps // data.steps_per_cycle
-        for name in ("window", "start"):
-            if getattr(self, name) > n_obs:
-                raise ConfigurationError(
-                    f"windows.{name}: expected at most the {n_obs} observations of a "
-                    f"trajectory (n_steps = {data.n_steps}, steps_per_cycle = "
-                    f"{data.steps_per_cycle}), got {getattr(self, name)}"
-                )
+        most = (
+            f"at most the {n_obs} observations of a trajectory (n_steps = "
+            f"{data.n_steps}, steps_per_cycle = {data.steps_per_cycle})"
+        )
+        for name, n in (("window", self.window), ("start", self.start)):
+            refuse(n > n_obs, f"windows.{name}", most, n)
         return data
 
     def describe(self) -> str:
@@ -297,7 +263,7 @@ class Windows(Checked):
             if parts[0] is not None and (keep_members or name != "members"):
                 values = np.concatenate(parts)
                 kept[name] = values.reshape(*seen.shape[:2], *values.shape[1:])
-        return Estimates.at(last, twin, split, {**kept, "analysis": kept["state"]})
+        return problem.estimates(split, last, {**kept, "analysis": kept["state"]})
 
     def _analysed(
         self,
@@ -411,7 +377,7 @@ class Cycles(Checked):
             warm_up=problem.cycled_errors.scheme if needs else None,
             keep_members=keep_members,
         )
-        return Estimates.at(result.scored, twin, split, vars(result))
+        return problem.estimates(split, result.scored, vars(result))
 
 
 Protocol = Windows | Cycles
@@ -543,6 +509,23 @@ class Problem:
             stride=self.protocol.stride,
             start=self.protocol.start,
             analysis_at=analysis_at,
+        )
+
+    def estimates(
+        self, split: str, places: Any, values: Mapping[str, Any], n: int | None = None
+    ) -> Estimates:
+        """Return values beside the truth at some observations of n trajectories.
+
+        Values that `Estimates` has no place for are left out.
+        """
+        data, part = self.twin.settings, self.twin.split(split)
+        interval = data.steps_per_cycle * data.dt
+        own = {one.name for one in dataclasses.fields(Estimates)}
+        return Estimates(
+            truth=part.truth_at_observations[:n, places],
+            observations=part.observations[:n, places],
+            times=np.arange(1, data.n_obs + 1)[places] * interval,
+            **{name: value for name, value in values.items() if name in own},
         )
 
     def run(

@@ -120,12 +120,10 @@ class TrainedEncoder(Checked):
             refuse(of_a_window and analysis_at != "first", "analysis_at", first)
         return self._settings(operator, window, analysis_at)
 
-    def _settings(
-        self, operator: str, window: int, analysis_at: str
-    ) -> EncoderSettings:
+    def _settings(self, operator: str, window: int, at: str) -> EncoderSettings:
         own = {f.name for f in dataclasses.fields(EncoderSettings)} & set(vars(self))
         values = {name: getattr(self, name) for name in own}
-        values |= {"operator": operator, "window": window, "analysis_at": analysis_at}
+        values |= {"operator": operator, "window": window, "analysis_at": at}
         return EncoderSettings(**values)
 
     def describe(self, protocol: Windows | Cycles) -> list[str]:
@@ -282,27 +280,18 @@ def _simulation(
     the length of its trajectories and its seed, which follows from `seed` and epoch;
     their backgrounds are drawn as the problem's are.
     """
-    data = problem.twin.settings
-    n_obs = settings.window + _FRESH_WINDOWS - 1
-    short = dataclasses.replace(
-        data,
-        n_train=n_trajectories,
-        n_val=1,
-        n_test=1,
-        n_steps=n_obs * data.steps_per_cycle,
-        save_every=data.steps_per_cycle,
-    )
+    data, window = problem.twin.settings, settings.window
+    steps, n_obs = data.steps_per_cycle, window + _FRESH_WINDOWS - 1
+    sizes: dict[str, Any] = {"n_train": n_trajectories, "n_val": 1, "n_test": 1}
+    sizes |= {"n_steps": n_obs * steps, "save_every": steps}
+    short = dataclasses.replace(data, **sizes)
 
     def simulated(epoch: int) -> AssimilationDataset:
         draw = _random.uniforms(seed, "training", "train", 1, (1,), first=epoch, draw=0)
         data = dataclasses.replace(short, seed=int(draw[0, 0] * 2.0**52))
         twin, drawn = TwinExperiment.generate(data), problem.backgrounds
         return AssimilationDataset.from_twin(
-            twin,
-            "train",
-            drawn,
-            window=settings.window,
-            analysis_at=settings.analysis_at,
+            twin, "train", drawn, window=window, analysis_at=settings.analysis_at
         )
 
     return simulated
@@ -321,11 +310,5 @@ def _cost(problem: Problem, found: Estimates, scores: dict[str, Any]) -> dict[st
         for states in (found.analysis, best)
     )
     ratio = compare(ours, least, measure="rmse_a")  # of means over trajectories
-    return {
-        "cost": {
-            "analysis": float(ours.mean()),
-            "3dvar": float(least.mean()),
-            "ratio": ratio.ratio,
-            "ci95": ratio.ratio_ci95,
-        }
-    }
+    means = {"analysis": float(ours.mean()), "3dvar": float(least.mean())}
+    return {"cost": {**means, "ratio": ratio.ratio, "ci95": ratio.ratio_ci95}}

@@ -134,7 +134,7 @@ class Optimum(Checked):
             "effective_size": found.effective_size.reshape(shape[:2]),
             "seconds_per_cycle": (perf_counter() - began) / size,
         }
-        return Estimates.at(last, twin, split, made, n=n)
+        return problem.estimates(split, last, made, n)
 
     def _posterior(self, problem: Problem, evidence: Evidence) -> WindowPosterior:
         """Return the posterior of windows, going on from what a stopped run has kept.
