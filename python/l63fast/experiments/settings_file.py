@@ -27,7 +27,6 @@ __all__ = [
     "build",
     "differences",
     "dump_tables",
-    "first_key",
     "limited",
     "merged",
     "preset_tables",
@@ -193,18 +192,13 @@ def refuse_unknown_tables(
     """Refuse a table that is not known, naming its first key, and what is no table."""
     for name, table in tables.items():
         if name not in known:
+            keys = list(table) if isinstance(table, Mapping) else []
+            place = ".".join([name, *keys[:1]])  # so that a flag that set it is found
             raise ConfigurationError(
-                f"{source}: {first_key(name, table)}: unknown table [{name}] (known: "
-                f"{', '.join(known)})"
+                f"{source}: {place}: unknown table [{name}] (known: {', '.join(known)})"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")
-
-
-def first_key(name: str, table: Any) -> str:
-    """Return the place of a table's first key, so that a flag that set it is found."""
-    keys = list(table) if isinstance(table, Mapping) else []
-    return f"{name}.{keys[0]}" if keys else name
 
 
 def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:

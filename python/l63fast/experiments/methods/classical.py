@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation import tuning as grids
 from l63fast.assimilation.ensemble import VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.kalman import (
@@ -18,12 +19,6 @@ from l63fast.assimilation.kalman import (
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis, Status, forecast_members
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.tuning import (
-    INFLATION_LIMITS,
-    INFLATIONS,
-    LIMITS,
-    REGULARISATIONS,
-)
 from l63fast.experiments.protocols import Cycles, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
 
@@ -213,7 +208,7 @@ class _Filter(Checked):
     made: ClassVar[type[Any]]
     tuned: ClassVar[str] = "inflation"
     values: ClassVar[tuple[float, ...]]
-    limits: ClassVar[tuple[float, float]] = INFLATION_LIMITS
+    limits: ClassVar[tuple[float, float]] = grids.INFLATION_LIMITS
 
     @property
     def label(self) -> str:
@@ -245,7 +240,7 @@ class ExtendedKalmanFilter(_Filter):
 
     scheme: ClassVar[str] = "extkf"
     made = ExtendedKalman
-    values = INFLATIONS[ExtendedKalman]
+    values = grids.INFLATIONS[ExtendedKalman]
     label = "extended Kalman"
     inflation: float | None = limited(None, above=0.0)
 
@@ -267,7 +262,7 @@ class EnsembleKalmanFilter(_Filter):
 
     scheme: ClassVar[str] = "enkf"
     made = EnKF
-    values = INFLATIONS[EnKF]
+    values = grids.INFLATIONS[EnKF]
     n_members: int = limited(20, _checks.count, minimum=3)
     variant: str = limited("square_root", _checks.choice, allowed=VARIANTS)
     rotation: bool = limited(True, _checks.boolean)
@@ -298,8 +293,8 @@ class BootstrapFilter(_Filter):
     scheme: ClassVar[str] = "pf"
     made = ParticleFilter
     tuned = "regularisation"
-    values = REGULARISATIONS
-    limits = LIMITS
+    values = grids.REGULARISATIONS
+    limits = grids.LIMITS
     n_particles: int = limited(1000, _checks.count, minimum=2)
     threshold: float = limited(0.2, minimum=0.0, maximum=1.0)
     regularisation: float | None = limited(None, minimum=0.0)

@@ -183,13 +183,10 @@ class TrainedEncoder(Checked):
     def _label(self, settings: EncoderSettings, protocol: Windows | Cycles) -> str:
         memory = "carried" if self.memory == "carried" else f"L={settings.window}"
         usual = "mse" if isinstance(protocol, Windows) else "distance"
-        parts = [
-            *(self.model.upper(), memory),
-            *([f"K={self.n_iterations}"] if self.n_iterations != 1 else []),
-            *(["legacy"] if self.iteration == "legacy" else []),
-            *([self.training.loss] if self.training.loss != usual else []),
-        ]
-        return ", ".join(parts)
+        loss, n = self.training.loss, self.n_iterations
+        more = [f"K={n}" * (n != 1), "legacy" * (self.iteration == "legacy")]
+        parts = [self.model.upper(), memory, *more, loss * (loss != usual)]
+        return ", ".join(filter(None, parts))
 
     def _trained_in_cycles(
         self, settings: EncoderSettings, problem: Problem, **work: Any
