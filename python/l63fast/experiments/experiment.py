@@ -211,9 +211,10 @@ class Experiment(Checked):
             name: tuple(v) if isinstance(v, (list, tuple)) else (v,)
             for name, v in axes.items()
         }
-        for name in (name for name in chosen if name not in AXES):
+        unknown = [name for name in chosen if name not in AXES]
+        if unknown:
             raise ArgumentValueError(
-                f"vary: expected some of {', '.join(AXES)}, got {name!r}"
+                f"vary: expected some of {', '.join(AXES)}, got {unknown[0]!r}"
             )
         return dataclasses.replace(self, axes=dataclasses.replace(self.axes, **chosen))
 
@@ -231,10 +232,11 @@ class Experiment(Checked):
             If it has no such method.
         """
         refuse(not keys, "methods", "at least one", "none")
-        for key in (key for key in keys if key not in self.methods):
-            has = ", ".join(self.methods)
+        unknown = [key for key in keys if key not in self.methods]
+        if unknown:
             raise ConfigurationError(
-                f"methods: {self.name} has no method {key!r} (it has {has})"
+                f"methods: {self.name} has no method {unknown[0]!r} (it has "
+                f"{', '.join(self.methods)})"
             )
         chosen = {key: self.methods[key] for key in keys}
         return dataclasses.replace(self, methods=chosen)

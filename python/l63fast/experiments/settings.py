@@ -324,8 +324,8 @@ def common_settings(
     table, scores = tables.get("data", {}), tables.get("scores", {})
     if isinstance(protocol, Cycles):
         none = "none beside cycles, whose n_cycles and burn_in decide it"
-        for key in (key for key in _DECIDED if key in table):
-            refuse(True, f"{source}: data.{key}", none, repr(table[key]))
+        for key in _DECIDED:
+            refuse(key in table, f"{source}: data.{key}", none, repr(table.get(key)))
         # A length that any number of steps between observations fits, for now.
         table = {"n_steps": 10**9, **table}
     data = build(TwinSettings, table, source=source, key="data")
