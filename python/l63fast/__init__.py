@@ -31,8 +31,8 @@ _HOMES: Final = {
     "EnKF": "assimilation.ensemble",
     "EncoderFunction": "learning.inference",
     "Experiment": "experiments.experiment",
-    "ExtendedKalman": "assimilation.extended_kalman",
-    "FourDVar": "assimilation.window",
+    "ExtendedKalman": "assimilation.kalman",
+    "FourDVar": "assimilation.four_d_var",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.scheme",
@@ -60,7 +60,7 @@ _HOMES: Final = {
     "tangent_linear": "lorenz63",
     "three_d_var": "assimilation.three_d_var",
     "tune_b_scale": "assimilation.tuning",
-    "tune_inflation": "assimilation.cycled_tuning",
+    "tune_inflation": "assimilation.tuning",
     "variational_cost": "assimilation.three_d_var",
     "write_analyse_inputs": "assimilation.program_files",
     "write_cycle_inputs": "assimilation.program_files",
@@ -72,10 +72,10 @@ if TYPE_CHECKING:
     __version__: str
     from l63fast._kernels import backend_info
     from l63fast.assimilation.backgrounds import Backgrounds
-    from l63fast.assimilation.cycled_tuning import tune_inflation
     from l63fast.assimilation.cycling import run_cycles
     from l63fast.assimilation.ensemble import EnKF
-    from l63fast.assimilation.extended_kalman import ExtendedKalman
+    from l63fast.assimilation.four_d_var import FourDVar
+    from l63fast.assimilation.kalman import ExtendedKalman
     from l63fast.assimilation.particle import ParticleFilter
     from l63fast.assimilation.program_files import (
         write_analyse_inputs,
@@ -87,8 +87,7 @@ if TYPE_CHECKING:
         three_d_var,
         variational_cost,
     )
-    from l63fast.assimilation.tuning import tune_b_scale
-    from l63fast.assimilation.window import FourDVar
+    from l63fast.assimilation.tuning import tune_b_scale, tune_inflation
     from l63fast.errors import L63Error
     from l63fast.experiments.experiment import Experiment
     from l63fast.experiments.report import report

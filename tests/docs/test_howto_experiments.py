@@ -14,8 +14,8 @@ from cli_runs import Command
 from l63fast.cli.declare import OPTIONS
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.methods import METHODS
-from l63fast.experiments.presets import OF_WINDOWS, PRESETS
 from l63fast.experiments.settings import AXES, TUNABLE
+from l63fast.experiments.settings_file import OF_WINDOWS, PRESETS
 from pages import blocks, page, printed_by, understood
 
 TEXT = page("howto/experiments")

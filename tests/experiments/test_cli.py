@@ -15,7 +15,7 @@ from cli_runs import Command, Run
 from l63fast.cli import entry, options
 from l63fast.cli.declare import CONTEXT, OPTIONS
 from l63fast.experiments.experiment import Experiment
-from l63fast.experiments.presets import PRESETS
+from l63fast.experiments.settings_file import PRESETS
 
 WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]

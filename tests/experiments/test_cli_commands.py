@@ -12,9 +12,8 @@ from cli_runs import Command, Run, make_command, run_in
 from experiment_samples import FLAGS, SIZES, contents
 from l63fast.cli import train
 from l63fast.experiments import figures
-from l63fast.experiments.presets import preset_tables
 from l63fast.experiments.results import Result
-from l63fast.experiments.settings_file import merged
+from l63fast.experiments.settings_file import merged, preset_tables
 from l63fast.learning import export
 from l63fast.learning.loading import load_encoder
 from l63fast.storage import verify_directory

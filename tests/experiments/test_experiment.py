@@ -20,9 +20,14 @@ from l63fast.experiments.experiment import (
     with_encoder_settings,
 )
 from l63fast.experiments.methods import METHODS, TrainedEncoder
-from l63fast.experiments.presets import OF_WINDOWS, PRESETS, RECIPES, preset_tables
 from l63fast.experiments.protocols import Cycles, Windows
 from l63fast.experiments.settings import AXES, Cell, Vary
+from l63fast.experiments.settings_file import (
+    OF_WINDOWS,
+    PRESETS,
+    RECIPES,
+    preset_tables,
+)
 from l63fast.learning.settings import ENCODER_NAMES
 
 MLP = {"scheme": "encoder", "model": "mlp", "hidden": 8}

@@ -142,7 +142,7 @@ def test_the_background_is_left_as_it_is(problem: Problem) -> None:
     if isinstance(problem.protocol, Windows):
         assert np.array_equal(run.background, problem.drawn("val")[:, 2:])
         return
-    free = problem.protocol.begun(problem.twin, "val")["initial"]
+    free = problem.protocol.first_background(problem.twin, "val")
     assert np.allclose(run.background[:, 0], forecast(free, 60), rtol=1e-12)
 
 
@@ -274,7 +274,7 @@ def test_every_method_starts_from_backgrounds_of_the_spread_asked_for(
     wide = dataclasses.replace(cycled.protocol, initial_spread=3.0)
     truth = cycled.twin.val.initial_state
     errors = [
-        protocol.begun(cycled.twin, "val")["initial"] - truth
+        protocol.first_background(cycled.twin, "val") - truth
         for protocol in (cycled.protocol, wide)
     ]
     assert 0.5 < errors[0].std() / 1.5 < 1.7

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from experiment_samples import tiny_cycled
-from l63fast.experiments.presets import preset_tables
 from l63fast.experiments.report import scores as module
 from l63fast.experiments.report.scene import Scene
+from l63fast.experiments.settings_file import preset_tables
 
 GRU = {"scheme": "encoder", "hidden": 4}
 Lines = dict[str, dict[float, float]]

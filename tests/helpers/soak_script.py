@@ -17,7 +17,7 @@ import numpy as np
 
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
-from l63fast.assimilation.extended_kalman import ExtendedKalman
+from l63fast.assimilation.kalman import ExtendedKalman
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.storage import result_directory, write_json
 from l63fast.twin import TwinExperiment, TwinSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from filter_help import B, error_covariance
-from l63fast.assimilation.window import FourDVar, WindowState
+from l63fast.assimilation.four_d_var import FourDVar, WindowState
 from l63fast.lorenz63 import adjoint, forecast, spin_up
 from l63fast.observation import ObservationOperator
 

@@ -13,20 +13,23 @@ import pytest
 
 from l63fast.assimilation.agreement import Difference, FromTwin, Setup
 from l63fast.assimilation.backgrounds import KINDS, Backgrounds
-from l63fast.assimilation.cycled_tuning import (
+from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.kalman import (
+    ClimatologicalMean,
+    ExtendedKalman,
+    OptimalInterpolation,
+)
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.assimilation.tuning import (
     tune_cycled,
     tune_cycled_b_scale,
     tune_inflation,
     tune_regularisation,
 )
-from l63fast.assimilation.cycling import run_cycles
-from l63fast.assimilation.ensemble import EnKF
-from l63fast.assimilation.extended_kalman import ExtendedKalman
-from l63fast.assimilation.kalman import ClimatologicalMean, OptimalInterpolation
-from l63fast.assimilation.particle import ParticleFilter
-from l63fast.assimilation.scheme import Analysis
-from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.window import FourDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelFileError
 from l63fast.learning.card import CARD
 from l63fast.learning.data import AssimilationDataset

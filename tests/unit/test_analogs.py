@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from l63fast.assimilation import analogs
-from l63fast.assimilation.analogs import WindowPosterior, window_posterior
+from l63fast.assimilation.analogs import (
+    Climate,
+    Evidence,
+    WindowPosterior,
+    window_posterior,
+)
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.assimilation.window_evidence import Climate, Evidence
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 

@@ -18,9 +18,8 @@ from filter_help import (
 )
 from l63fast.assimilation import ensemble_update as update
 from l63fast.assimilation.cycling import run_cycles
-from l63fast.assimilation.draws import Draws
 from l63fast.assimilation.ensemble import EnKF, Ensemble
-from l63fast.assimilation.scheme import Status
+from l63fast.assimilation.scheme import Draws, Status
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator

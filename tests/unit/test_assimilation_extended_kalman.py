@@ -9,7 +9,7 @@ import pytest
 
 from filter_help import MIRROR, B, error_covariance, kalman_update
 from l63fast.assimilation.cycling import run_cycles
-from l63fast.assimilation.extended_kalman import ExtendedKalman, Gaussian
+from l63fast.assimilation.kalman import ExtendedKalman, Gaussian
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.errors import ArgumentValueError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from filter_help import MIRROR, B
+from l63fast.assimilation.four_d_var import WindowState
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.assimilation.window import WindowState
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import forecast, propagator
 from l63fast.observation import ObservationOperator

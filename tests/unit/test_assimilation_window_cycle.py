@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l63fast.assimilation.cycled_tuning import tune_cycled_b_scale
 from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.window import FourDVar
+from l63fast.assimilation.tuning import tune_cycled_b_scale
 from l63fast.lorenz63 import Lorenz63, forecast, spin_up
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import rmse

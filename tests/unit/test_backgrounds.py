@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l63fast.assimilation.backgrounds import KINDS, Backgrounds
-from l63fast.assimilation.cycled_errors import (
+from l63fast.assimilation.backgrounds import (
+    KINDS,
+    Backgrounds,
     error_covariance,
     estimate_cycled_errors,
     perturbed,

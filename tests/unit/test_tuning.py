@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l63fast.assimilation.cycled_tuning import (
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.kalman import ExtendedKalman
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.assimilation.tuning import (
+    tune,
+    tune_b_scale,
     tune_cycled,
     tune_cycled_b_scale,
     tune_inflation,
     tune_regularisation,
 )
-from l63fast.assimilation.ensemble import EnKF
-from l63fast.assimilation.extended_kalman import ExtendedKalman
-from l63fast.assimilation.particle import ParticleFilter
-from l63fast.assimilation.scheme import Analysis
-from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.tuning import tune, tune_b_scale
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import spin_up
 from l63fast.observation import ObservationOperator

@@ -11,11 +11,15 @@ import numpy as np
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation import ensemble_update as update
-from l63fast.assimilation.draws import Draws
-from l63fast.assimilation.filter_settings import KalmanSettings
-from l63fast.assimilation.innovations import lost_beyond
-from l63fast.assimilation.members import finite_members, forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import (
+    Analysis,
+    Draws,
+    KalmanSettings,
+    Status,
+    finite_members,
+    forecast_members,
+    lost_beyond,
+)
 from l63fast.lorenz63 import Climatology, model_errors
 from l63fast.observation import as_operator
 

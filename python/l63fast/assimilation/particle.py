@@ -10,10 +10,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
-from l63fast.assimilation.draws import Draws
-from l63fast.assimilation.filter_settings import FilterSettings
-from l63fast.assimilation.innovations import lost_beyond
-from l63fast.assimilation.scheme import Analysis
+from l63fast.assimilation.scheme import Analysis, Draws, FilterSettings, lost_beyond
 from l63fast.lorenz63 import model_errors
 from l63fast.observation import as_operator
 

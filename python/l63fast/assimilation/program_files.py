@@ -9,7 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.assimilation.cycle_plan import CyclePlan, plan_cycles
+from l63fast.assimilation.cycling import CyclePlan, plan_cycles
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
@@ -178,14 +178,14 @@ def _write(
 
     dataset = xr.Dataset(
         {
-            name: (dims, np.asarray(values, np.float64), _named(long_name))
+            name: (
+                dims,
+                np.asarray(values, np.float64),
+                {"long_name": long_name, "units": "1"},
+            )
             for name, (dims, values, long_name) in variables.items()
         },
         attrs={"Conventions": "CF-1.11", "title": title, "source": "l63fast"}
         | attributes,
     )
     write_dataset_alone(dataset, path)
-
-
-def _named(long_name: str) -> dict[str, str]:
-    return {"long_name": long_name, "units": "1"}

@@ -1,14 +1,34 @@
-"""What an assimilation scheme is, and what one of its analyses says about itself."""
+"""What an assimilation scheme is, and what schemes share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import IntEnum
-from typing import Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Analysis", "Scheme", "Status"]
+from l63fast import _checks, _random
+from l63fast.assimilation.agreement import FromTwin
+from l63fast.lorenz63 import Lorenz63, forecast, propagator
+from l63fast.observation import ObservationOperator, as_operator
+
+__all__ = [
+    "Analysis",
+    "Draws",
+    "FilterSettings",
+    "KalmanSettings",
+    "Scheme",
+    "SchemeSettings",
+    "Status",
+    "claimed_innovations",
+    "finite_members",
+    "forecast_members",
+    "lost_beyond",
+    "propagate_members",
+]
+
 
 State = TypeVar("State")
 
@@ -96,3 +116,259 @@ class Scheme(Protocol[State]):
 
     def analyse(self, state: State, obs_window: np.ndarray) -> tuple[State, Analysis]:
         """Return the state after seeing (n, L, obs_dim) observations, and how."""
+
+
+@dataclass(frozen=True, eq=False)
+class SchemeSettings(FromTwin):
+    """Settings of a scheme that weighs a forecast against observations.
+
+    Parameters
+    ----------
+    operator : ObservationOperator or its name
+    B : (3, 3)
+        Covariance of the background's error.
+    R : (obs_dim, obs_dim)
+        Covariance of the observation error.
+    dt : float
+        Time step of the model (time units).
+    parameters : Lorenz63
+    n_threads, backend
+        Of the forecast, as in `forecast`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a covariance is none or of the wrong size.
+    """
+
+    operator: ObservationOperator | str
+    B: np.ndarray
+    R: np.ndarray
+    _: KW_ONLY
+    dt: float = 0.01
+    parameters: Lorenz63 = field(default_factory=Lorenz63)
+    n_threads: int | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, value in self._checked().items():
+            object.__setattr__(self, name, value)
+
+    def _checked(self) -> dict[str, Any]:
+        operator = as_operator(self.operator)
+        how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+        _checks.instance("parameters", self.parameters, Lorenz63)
+        return {
+            "operator": operator,
+            "B": _checks.covariance("B", self.B, size=3, **how),
+            "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
+        }
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        return {
+            "dt": self.dt,
+            "parameters": self.parameters,
+            "n_threads": self.n_threads,
+            "backend": self.backend,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class FilterSettings(SchemeSettings):
+    """Settings of a filter that knows the error of its own state.
+
+    Parameters
+    ----------
+    operator, R, dt, parameters, n_threads, backend
+        As in `SchemeSettings`.
+    B : (3, 3)
+        Covariance of the first background's error.
+    Q : (3, 3), optional
+        Covariance of the model error that a forecast adds; zeros are none.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a covariance is none or of the wrong size.
+    """
+
+    _: KW_ONLY
+    Q: np.ndarray | None = None
+
+    def _checked(self) -> dict[str, Any]:
+        Q = self.Q
+        if Q is not None:
+            how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
+        return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
+
+    @property
+    def window(self) -> int:
+        """One observation, the latest."""
+        return 1
+
+
+@dataclass(frozen=True, eq=False)
+class KalmanSettings(FilterSettings):
+    """Settings of a Kalman filter.
+
+    Parameters
+    ----------
+    operator, B, R, Q, dt, parameters, n_threads, backend
+        As in `FilterSettings`.
+    inflation : float
+        Factor on standard deviations, once a cycle.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        As `FilterSettings`, and if the inflation is not above 0.
+    """
+
+    _: KW_ONLY
+    inflation: float = 1.0
+
+    def _checked(self) -> dict[str, Any]:
+        inflation = _checks.real("inflation", self.inflation, above=0.0)
+        return {**super()._checked(), "inflation": inflation}
+
+
+class Draws(NamedTuple):
+    """A place in the random stream of one run of a scheme.
+
+    A scheme's methods are pure, so its state carries this instead of a generator: the
+    same state gives the same numbers. Those of a trajectory depend on the key, the
+    position and the trajectory alone, not on how many others there are.
+
+    Attributes
+    ----------
+    key : int
+        Of the run.
+    position : int
+        How often numbers have been drawn in it.
+    """
+
+    key: int
+    position: int = 0
+
+    @classmethod
+    def keyed_by(cls, rng: np.random.Generator) -> Draws:
+        """Return the start of a stream whose key is one number of a generator."""
+        return cls(int(rng.integers(2**63)))
+
+    @property
+    def kernel_key(self) -> tuple[int, int]:
+        """The key of the numbers that a kernel draws for itself, by position."""
+        return _random.kernel_key(self.key, "scheme", "none")
+
+    def normals(
+        self, n_trajectories: int, shape: tuple[int, ...]
+    ) -> tuple[np.ndarray, Draws]:
+        """Return N(0, 1) draws (n_trajectories, *shape), and the place after them."""
+        draws = _random.standard_normals(
+            self.key, "scheme", "none", n_trajectories, shape, draw=self.position
+        )
+        return draws, self._replace(position=self.position + 1)
+
+
+def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
+    """Return the states (..., 3) `n_steps` later; what is or becomes non-finite is NaN.
+
+    The model, as `forecast` takes it, refuses non-finite states, as it should: nothing
+    but a scheme that counts its diverged members may carry them on.
+    """
+    finite = np.isfinite(state).all(axis=-1)
+    everyone = bool(finite.all())
+    going = state if everyone else state[finite]
+    later = forecast(going, n_steps, on_divergence="nan", **model)
+    return later if everyone else _scattered(later, finite, np.nan)
+
+
+def propagate_members(
+    state: np.ndarray, n_steps: int, **model: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states (n, 3) `n_steps` later and their resolvents M (n, 3, 3).
+
+    As `forecast_members`: what is or becomes non-finite is NaN.
+    """
+    finite = np.isfinite(state).all(axis=-1)
+    later, M = propagator(state[finite], n_steps, on_divergence="nan", **model)
+    return _scattered(later, finite, np.nan), _scattered(M, finite, np.nan)
+
+
+def finite_members(
+    analyse: Callable[..., Analysis], finite: np.ndarray, *arrays: np.ndarray
+) -> Analysis:
+    """Return `analyse(*arrays)`, done for the finite members only.
+
+    Parameters
+    ----------
+    analyse : callable
+        Takes as many arrays, of the finite members.
+    finite : (n,) bool
+        Which members those are.
+    *arrays : (n, ...)
+        Backgrounds, observations and what else the analysis needs.
+
+    Returns
+    -------
+    Analysis
+        NaN with `Status.NON_FINITE` for the others.
+    """
+    if finite.all():
+        return analyse(*arrays)
+    part = analyse(*(array[finite] for array in arrays))
+    fills = {"status": Status.NON_FINITE, "n_iter": 0}
+    values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
+    return Analysis(
+        **{
+            name: _scattered(value, finite, fills.get(name, np.nan))
+            for name, value in values.items()
+            if value is not None
+        }
+    )
+
+
+def _scattered(values: np.ndarray, chosen: np.ndarray, fill: float) -> np.ndarray:
+    full = np.full((*chosen.shape, *values.shape[1:]), fill, dtype=values.dtype)
+    full[chosen] = values
+    return full
+
+
+_LOST: Final = 1e-9  # probability that a filter that is right is called lost
+
+
+def claimed_innovations(
+    background: np.ndarray,
+    observation: np.ndarray,
+    operator: ObservationOperator,
+    B: np.ndarray,
+    R: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return y - h(x_b), (..., m), and H B H^T + R, (..., m, m), with H at x_b.
+
+    Parameters
+    ----------
+    background : (..., 3)
+        NaN and infinity are let through.
+    observation : (..., m)
+    operator : ObservationOperator
+    B : (3, 3) or (..., 3, 3)
+    R : (m, m)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        H = operator.jacobian(background)
+        covariance = H @ B @ np.swapaxes(H, -1, -2) + R
+        return np.asarray(observation - operator(background)), covariance
+
+
+def lost_beyond(obs_dim: int) -> float:
+    """Return what d^T S^-1 d exceeds where a filter has lost the truth.
+
+    With S the covariance that the filter claims of the innovation d, it is chi-square
+    if the claim is right, and larger once in 1e9.
+    """
+    from scipy.special import chdtri  # imported here, as in _random
+
+    return float(chdtri(obs_dim, _LOST))

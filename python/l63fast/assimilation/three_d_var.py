@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,12 +10,15 @@ import numpy as np
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import AnalysisJob, load_kernels
-from l63fast.assimilation.agreement import FromTwin
-from l63fast.assimilation.innovations import claimed_innovations
-from l63fast.assimilation.members import finite_members, forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import (
+    Analysis,
+    SchemeSettings,
+    Status,
+    claimed_innovations,
+    finite_members,
+    forecast_members,
+)
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
 __all__ = ["ThreeDVar", "three_d_var", "variational_cost"]
@@ -181,7 +184,7 @@ def _square(name: str, covariance: np.ndarray, vector: np.ndarray) -> np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class ThreeDVar(FromTwin):
+class ThreeDVar(SchemeSettings):
     """Cycled 3D-Var with a static B: the state is the latest estimate (n, 3).
 
     Parameters
@@ -191,9 +194,8 @@ class ThreeDVar(FromTwin):
         Covariance of the background error, scale included.
     R : (obs_dim, obs_dim)
         Covariance of the observation error.
-    dt : float
-        Time step of the model (time units).
-    parameters : Lorenz63
+    dt, parameters
+        As in `SchemeSettings`.
     max_iter, tol, multi_start, n_threads, backend
         As in `three_d_var`.
 
@@ -203,27 +205,10 @@ class ThreeDVar(FromTwin):
         If B or R is not a covariance of the right size.
     """
 
-    operator: ObservationOperator | str
-    B: np.ndarray
-    R: np.ndarray
-    dt: float = 0.01
-    parameters: Lorenz63 = field(default_factory=Lorenz63)
+    _: KW_ONLY
     max_iter: int = 20
     tol: float | None = None
     multi_start: bool = True
-    n_threads: int | None = None
-    backend: str = "auto"
-
-    def __post_init__(self) -> None:
-        operator = as_operator(self.operator)
-        float64 = np.dtype(np.float64)
-        B = _checks.covariance("B", self.B, size=3, dtype=float64, shape=())
-        R = _checks.covariance(
-            "R", self.R, size=operator.obs_dim, dtype=float64, shape=()
-        )
-        object.__setattr__(self, "operator", operator)
-        object.__setattr__(self, "B", B)
-        object.__setattr__(self, "R", R)
 
     @property
     def window(self) -> int:
@@ -246,14 +231,7 @@ class ThreeDVar(FromTwin):
 
     def forecast(self, state: np.ndarray, n_steps: int) -> np.ndarray:
         """Return the state `n_steps` model steps later."""
-        return forecast_members(
-            state,
-            n_steps,
-            dt=self.dt,
-            parameters=self.parameters,
-            n_threads=self.n_threads,
-            backend=self.backend,
-        )
+        return forecast_members(state, n_steps, **self._model)
 
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray

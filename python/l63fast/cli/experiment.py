@@ -30,9 +30,14 @@ from l63fast.experiments.experiment import (
     with_encoder_settings,
 )
 from l63fast.experiments.methods import TrainedEncoder
-from l63fast.experiments.presets import DEFAULT, OF_WINDOWS, PRESETS, preset_tables
 from l63fast.experiments.protocols import PROTOCOLS
 from l63fast.experiments.settings import AXES
+from l63fast.experiments.settings_file import (
+    DEFAULT,
+    OF_WINDOWS,
+    PRESETS,
+    preset_tables,
+)
 
 __all__ = ["chosen_experiment", "experiment"]
 

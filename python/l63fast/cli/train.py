@@ -20,8 +20,13 @@ from l63fast.cli.settings import (
 )
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.methods import TrainedEncoder
-from l63fast.experiments.presets import RECIPES, preset_tables
-from l63fast.experiments.settings_file import dump_tables, merged, to_table
+from l63fast.experiments.settings_file import (
+    RECIPES,
+    dump_tables,
+    merged,
+    preset_tables,
+    to_table,
+)
 
 if TYPE_CHECKING:
     from l63fast.experiments.settings import Cell

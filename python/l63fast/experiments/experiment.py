@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -24,7 +25,6 @@ from l63fast.experiments.methods import (
     method_from_table,
     method_table,
 )
-from l63fast.experiments.presets import PRESETS, preset_tables
 from l63fast.experiments.protocols import Cycles, Protocol
 from l63fast.experiments.results import results_of
 from l63fast.experiments.runner import run_cells
@@ -36,16 +36,20 @@ from l63fast.experiments.settings import (
     Cell,
     ScoreSettings,
     Vary,
-    data_from_table,
+    common_settings,
     data_table,
-    protocol_from_tables,
+    said_of,
 )
 from l63fast.experiments.settings_file import (
+    PRESETS,
+    Checked,
     build,
     dump_tables,
+    limited,
     merged,
+    preset_tables,
     read_tables,
-    refuse_unknown_tables,
+    refuse,
     to_table,
 )
 from l63fast.twin import TwinSettings
@@ -71,7 +75,7 @@ AXES_OF_SEVERAL: Final = {"seed": ("training_seed",), "regime": ("background", "
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Checked):
     """Every method on every case.
 
     Attributes
@@ -103,16 +107,15 @@ class Experiment:
     protocol: Protocol
     methods: Mapping[str, Method]
     axes: Vary = field(default_factory=Vary)
-    measure: str = ""
-    model_error: float = 0.0
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    model_error: float = limited(0.0, minimum=0.0)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     tune_only: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _checks.file_name("name", self.name)
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
-        _checks.choice("measure", self.measure, MEASURES)
-        _checks.real("model_error", self.model_error, minimum=0.0)
         for key in self.methods:
             _checks.file_name("methods", key)
             if key in NO_CELLS:
@@ -120,13 +123,9 @@ class Experiment:
                     f"methods.{key}: expected another name: the experiment has a "
                     "folder of its own of that name"
                 )
-        if isinstance(self.protocol, Cycles):
-            for axis in _OF_WINDOWS:
-                if getattr(self.axes, axis):
-                    raise ConfigurationError(
-                        f"vary.{axis}: expected none with cycles, got "
-                        f"{list(getattr(self.axes, axis))}"
-                    )
+        for axis in _OF_WINDOWS:
+            refused = isinstance(self.protocol, Cycles) and self._axis(axis)
+            refuse(refused, f"vary.{axis}", "none with cycles", list(self._axis(axis)))
         self.cells()
 
     @classmethod
@@ -161,47 +160,40 @@ class Experiment:
             If a table or key is unknown, or a value has the wrong type or makes no
             sense.
         """
-        protocol = protocol_from_tables(tables, source)
-        known = ("experiment", "vary", "data", protocol.name, "methods", "scores")
-        refuse_unknown_tables(tables, known, source)
-        methods = tables.get("methods", {})
-        if not methods:
-            raise ConfigurationError(f"{source}: methods: expected at least one table")
-        axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
-        _refuse_fixed_and_varied(vars(axes), tables, source)
-        try:
-            return cls(
-                name=name,
-                data=data_from_table(tables.get("data", {}), protocol, source),
-                protocol=protocol,
-                methods={
-                    key: method_from_table(
-                        table, protocol.name, source=source, key=f"methods.{key}"
-                    )
-                    for key, table in methods.items()
-                },
-                axes=axes,
-                scores=build(
-                    ScoreSettings, tables.get("scores", {}), source=source, key="scores"
-                ),
-                **_checked_general(tables.get("experiment", {}), source),
-            )
-        except ArgumentValueError as error:
-            text = str(error).removeprefix(f"{source}: ")
-            raise ConfigurationError(f"{source}: {text}") from None
+        with said_of(source):
+            common = common_settings(tables, ("experiment", "vary"), "methods", source)
+            protocol, methods = common["protocol"].name, tables.get("methods", {})
+            if not methods:
+                raise ConfigurationError(
+                    f"{source}: methods: expected at least one table"
+                )
+            axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
+            _refuse_fixed_and_varied(vars(axes), tables, source)
+            built = {
+                key: method_from_table(
+                    table, protocol, source=source, key=f"methods.{key}"
+                )
+                for key, table in methods.items()
+            }
+            general = tables.get("experiment", {})
+            general = build(_General, general, source=source, key="experiment")
+            return cls(name, methods=built, axes=axes, **common, **vars(general))
 
     def to_tables(self) -> dict[str, Any]:
         """Return the tables that `from_tables` reads."""
         varied = [p for a, (places, _) in AXES.items() if self._axis(a) for p in places]
-        data = data_table(self.data, self.protocol)
-        protocol = to_table(self.protocol)
+        tables = {
+            "data": data_table(self.data, self.protocol),
+            self.protocol.name: to_table(self.protocol),
+        }
+        fixed = {
+            name: {k: v for k, v in table.items() if f"{name}.{k}" not in varied}
+            for name, table in tables.items()
+        }
         return {
             "experiment": {"measure": self.measure, "model_error": self.model_error},
             "vary": {k: v for k, v in to_table(self.axes).items() if v},
-            "data": {k: v for k, v in data.items() if f"data.{k}" not in varied},
-            self.protocol.name: {
-                k: v for k, v in protocol.items() if f"windows.{k}" not in varied
-            },
+            **fixed,
             "scores": to_table(self.scores),
             "methods": {k: method_table(m) for k, m in self.methods.items()},
         }
@@ -239,14 +231,13 @@ class Experiment:
         ConfigurationError
             If it has no such method.
         """
-        if not keys:
-            raise ConfigurationError("methods: expected at least one, got none")
-        for key in keys:
-            if key not in self.methods:
-                raise ConfigurationError(
-                    f"methods: {self.name} has no method {key!r} (it has "
-                    f"{', '.join(self.methods)})"
-                )
+        refuse(not keys, "methods", "at least one", "none")
+        unknown = [key for key in keys if key not in self.methods]
+        if unknown:
+            raise ConfigurationError(
+                f"methods: {self.name} has no method {unknown[0]!r} (it has "
+                f"{', '.join(self.methods)})"
+            )
         chosen = {key: self.methods[key] for key in keys}
         return dataclasses.replace(self, methods=chosen)
 
@@ -261,20 +252,14 @@ class Experiment:
         methods: dict[str, Any] = dict(self.methods)
         opened = {}
         for key, method in methods.items():
-            numbers = dict.fromkeys(
-                f.name for f in dataclasses.fields(method)
-                if f.name in TUNABLE and f.default is None
-            )  # fmt: skip
+            fields = (f for f in dataclasses.fields(method) if f.default is None)
+            numbers = dict.fromkeys({f.name for f in fields} & set(TUNABLE))
             if numbers:
                 opened[key] = dataclasses.replace(method, **numbers)
-        if not opened:
-            raise ConfigurationError(
-                f"methods: expected one with a number to tune ({', '.join(TUNABLE)}), "
-                f"got {', '.join(methods)}"
-            )
-        return dataclasses.replace(
-            self, name=f"{self.name}-tuning", methods=opened, tune_only=True
-        )
+        one = f"one with a number to tune ({', '.join(TUNABLE)})"
+        refuse(not opened, "methods", one, ", ".join(methods))
+        name = f"{self.name}-tuning"
+        return dataclasses.replace(self, name=name, methods=opened, tune_only=True)
 
     def run(
         self, root: str | Path = "results", *, workers: int = 1, **how: Any
@@ -324,12 +309,16 @@ class Experiment:
         values: tuple[Any, ...] = getattr(self.axes, name)
         return values
 
-    def cases(self) -> list[dict[str, Any]]:
-        """Return what each case has of the axes that make cases."""
-        given = {name: self._axis(name) for name in _OF_CASES if self._axis(name)}
+    def _combined(self, axes: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return every combination of the values of those of the axes that vary."""
+        given = {name: self._axis(name) for name in axes if self._axis(name)}
         return [
             dict(zip(given, values, strict=True)) for values in product(*given.values())
         ]
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Return what each case has of the axes that make cases."""
+        return self._combined(_OF_CASES)
 
     def cells(self) -> list[Cell]:
         """Return the cells, all methods of one case together.
@@ -343,27 +332,22 @@ class Experiment:
             If two of them would have one name, or settings do not fit together.
         """
         cells = [cell for case in self.cases() for cell in self._cells_of(case)]
-        seen: set[str] = set()
-        for cell in cells:
-            if cell.name in seen:
-                raise ConfigurationError(
-                    f"methods: expected names that differ, got {cell.name} twice"
-                )
-            seen.add(cell.name)
+        for name, n in Counter(cell.name for cell in cells).items():
+            refuse(n > 1, "methods", "names that differ", f"{name} twice")
         return cells
 
     def _cells_of(self, case: dict[str, Any]) -> Iterator[Cell]:
-        data, protocol = self._set("data", self.data, case), self.protocol
+        protocol: Any = dataclasses.replace(self.protocol, **_changes("windows", case))
+        changes = _changes("data", case)
         if self.model_error:
-            Q = self.model_error * data.sigma**2
-            data = dataclasses.replace(data, Q=Q)
-        if not isinstance(protocol, Cycles):
-            protocol = self._set("windows", protocol, case)
-            if self.axes.window:
-                longest = max(self.axes.window)
-                dataclasses.replace(protocol, window=longest).completed(data)
-                start = max(protocol.start, longest)
-                protocol = dataclasses.replace(protocol, start=start)
+            sigma = changes.get("sigma", self.data.sigma)
+            changes["Q"] = self.model_error * sigma**2
+        data = protocol.completed(self.data, **changes)
+        if self.axes.window:
+            longest = max(self.axes.window)
+            dataclasses.replace(protocol, window=longest).completed(data)
+            start = max(protocol.start, longest)
+            protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
         note += [words.format(case[a]) for a, words in _NOTED.items() if a in case]
         if "regime" in case:
@@ -391,37 +375,13 @@ class Experiment:
         if not isinstance(method, TrainedEncoder):
             yield [], "", method
             return
-        given = {name: self._axis(name) for name in AXES_OF_ENCODERS}
-        given = {name: values for name, values in given.items() if values}
-        for values in product(*given.values()):
-            chosen = {**case, **dict(zip(given, values, strict=True))}
-            variant = self._set("method", method, chosen)
-            training = self._set("training", variant.training, chosen)
-            variant = dataclasses.replace(variant, training=training)
-            yield (
-                _tags(chosen, ("loss", "n_iterations")),
-                "".join(_tags(chosen, ("training_seed",))),
-                variant,
-            )
-
-    def _set(self, section: str, settings: Any, chosen: Mapping[str, Any]) -> Any:
-        """Return settings with what the axes put into a section."""
-        changes = {}
-        for axis, value in chosen.items():
-            for place in AXES[axis][0]:
-                name, key = place.split(".")
-                if axis == "regime":
-                    background, _, loss = chosen[axis].partition(":")
-                    value = loss if key == "loss" else background
-                if name == section:
-                    changes[key] = value
-        if section == "data" and isinstance(self.protocol, Cycles):
-            # n_steps and save_every may not fit the change until they follow it.
-            steps = changes.get("steps_per_cycle", settings.steps_per_cycle)
-            changes |= {"n_steps": steps, "save_every": 1}
-            settings = dataclasses.replace(settings, **changes)
-            return self.protocol.completed(settings)
-        return dataclasses.replace(settings, **changes) if changes else settings
+        for values in self._combined(AXES_OF_ENCODERS):
+            chosen, own = {**case, **values}, method.training
+            training = dataclasses.replace(own, **_changes("training", chosen))
+            changes = {**_changes("method", chosen), "training": training}
+            more = _tags(chosen, ("loss", "n_iterations"))
+            repeat = "".join(_tags(chosen, ("training_seed",)))
+            yield more, repeat, dataclasses.replace(method, **changes)
 
 
 def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -433,17 +393,15 @@ def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
     below = preset_tables(preset)
     if "methods" in tables:
         del below["methods"]
-    given, varied = tables.get("vary", {}), below.get("vary", {})
+    varied = below.get("vary", {})
     for axis, parts in AXES_OF_SEVERAL.items():
-        for part in parts if isinstance(given, Mapping) and axis in given else ():
+        for part in parts if _holds(tables, "vary", axis) else ():
             varied.pop(part, None)
-    for axis, (places, _) in AXES.items():
-        for section, key in (place.split(".") for place in places):
-            table = tables.get(section, {})
-            if isinstance(table, Mapping) and key in table:
-                varied.pop(axis, None)
-            if isinstance(given, Mapping) and axis in given:
-                below.get(section, {}).pop(key, None)
+    for axis, section, key in _places():
+        if _holds(tables, section, key):
+            varied.pop(axis, None)
+        if _holds(tables, "vary", axis):
+            below.get(section, {}).pop(key, None)
     return merged(below, tables)
 
 
@@ -464,27 +422,44 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
     own = tables.get("method", {})
     if "training" in tables:
         own = {**own, "training": tables["training"]}
-    if own and isinstance(rest.get("methods"), Mapping):
-        rest["methods"] = {
-            key: merged(method, own)
-            if isinstance(method, Mapping) and method.get("scheme") == "encoder"
-            else method
-            for key, method in rest["methods"].items()
-        }
+    methods = rest.get("methods")
+    for key, method in methods.items() if isinstance(methods, Mapping) else ():
+        if own and isinstance(method, Mapping) and method.get("scheme") == "encoder":
+            rest = merged(rest, {"methods": {key: own}})
     return rest
 
 
 def _refuse_fixed_and_varied(
     varied: Mapping[str, Any], tables: Mapping[str, Any], source: str
 ) -> None:
+    for axis, section, key in _places():
+        if varied.get(axis) and _holds(tables, section, key):
+            raise ConfigurationError(
+                f"{source}: {section}.{key}: is varied by vary.{axis}: give that one"
+            )
+
+
+def _places() -> Iterator[tuple[str, str, str]]:
+    """Yield each axis with the table and the key of each setting that it replaces."""
     for axis, (places, _) in AXES.items():
-        for section, key in (place.split(".") for place in places):
-            table = tables.get(section, {})
-            if varied.get(axis) and isinstance(table, Mapping) and key in table:
-                raise ConfigurationError(
-                    f"{source}: {section}.{key}: is varied by vary.{axis}: give that "
-                    "one"
-                )
+        for section, _, key in (place.partition(".") for place in places):
+            yield axis, section, key
+
+
+def _holds(tables: Mapping[str, Any], section: str, key: str) -> bool:
+    table = tables.get(section)
+    return isinstance(table, Mapping) and key in table
+
+
+def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the values of some axes put into a section, by key."""
+    changes = {}
+    for axis, place, key in _places():
+        if axis in chosen and place == section:
+            background, _, loss = str(chosen[axis]).partition(":")
+            of_regime = loss if key == "loss" else background
+            changes[key] = of_regime if axis == "regime" else chosen[axis]
+    return changes
 
 
 def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -495,17 +470,9 @@ def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _checked_general(table: Any, source: str) -> dict[str, Any]:
-    """Return what [experiment] says: the measure that decides, the model error."""
-    return vars(build(_General, table, source=source, key="experiment"))
-
-
 @dataclass(frozen=True)
-class _General:
-    measure: str = ""
-    model_error: float = 0.0
+class _General(Checked):
+    """What the table [experiment] says."""
 
-    def __post_init__(self) -> None:
-        if self.measure:
-            _checks.choice("measure", self.measure, MEASURES)
-        _checks.real("model_error", self.model_error, minimum=0.0)
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    model_error: float = limited(0.0, minimum=0.0)

@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
 from l63fast import _checks, _random
 from l63fast.assimilation.agreement import Setup, check_agreement
-from l63fast.assimilation.backgrounds import KINDS, Backgrounds
-from l63fast.assimilation.cycled_errors import (
+from l63fast.assimilation.backgrounds import (
+    KINDS,
+    Backgrounds,
     CycledErrors,
     estimate_cycled_errors,
     perturbed,
 )
 from l63fast.assimilation.cycling import run_cycles
+from l63fast.assimilation.four_d_var import FourDVar, WindowState
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
-from l63fast.assimilation.window import FourDVar, WindowState
-from l63fast.errors import ConfigurationError
+from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
@@ -98,53 +99,43 @@ class Estimates:
             means = trajectory_means(states, self.truth)
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
-        columns["crps"] = np.full(len(self.truth), np.nan)
         if self.members is not None and not blind:
-            columns["crps"] = crps_means(self.members, self.truth)
+            crps = crps_means(self.members, self.truth)
         elif self.spread is not None and not blind:
-            columns["crps"] = crps_means_of_normal(
-                self.analysis, self.spread, self.truth
-            )
-        return columns
+            crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
+        else:
+            crps = np.full(len(self.truth), np.nan)
+        return {**columns, "crps": crps}
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset that explains itself."""
         import xarray as xr
 
         state = ("trajectory", "time", "component")
-        variables: dict[str, Any] = {
-            "truth": (state, self.truth, "true state"),
-            "background": (state, self.background, "background, before the analysis"),
-            "analysis": (state, self.analysis, "analysis"),
-            "observations": (
-                ("trajectory", "time", "observed"),
-                self.observations,
-                f"observations y = h(truth) + N(0, R), h = {data.operator}",
-            ),
-            "status": (state[:2], self.status, "0 converged; see l63fast.Status"),
+        seen = ("trajectory", "time", "observed")
+        y = f"observations y = h(truth) + N(0, R), h = {data.operator}"
+        before = "background, before the analysis"
+        claimed = "standard deviation of the analysis error, as claimed"
+        variables = {
+            name: (dims, values, {"long_name": what, "units": "1"})
+            for name, dims, values, what in (
+                ("truth", state, self.truth, "true state"),
+                ("background", state, self.background, before),
+                ("analysis", state, self.analysis, "analysis"),
+                ("observations", seen, self.observations, y),
+                ("status", state[:2], self.status, "0 converged; see l63fast.Status"),
+                ("spread", state, self.spread, claimed),
+            )
+            if values is not None
         }
-        if self.spread is not None:
-            what = "standard deviation of the analysis error, as claimed"
-            variables["spread"] = (state, self.spread, what)
-        return xr.Dataset(
-            {
-                name: (dims, values, {"long_name": what, "units": "1"})
-                for name, (dims, values, what) in variables.items()
-            },
-            {
-                "time": (
-                    "time",
-                    self.times,
-                    {"long_name": "non-dimensional time", "units": "1"},
-                ),
-                "component": ("component", list("xyz")),
-                "observed": (
-                    "observed",
-                    list(ObservationOperator(data.operator).labels),
-                ),
-            },
-            {**common_attributes(data), "title": title, "split": "test"},
-        )
+        time = {"long_name": "non-dimensional time", "units": "1"}
+        coordinates = {
+            "time": ("time", self.times, time),
+            "component": list("xyz"),
+            "observed": list(ObservationOperator(data.operator).labels),
+        }
+        attributes = {**common_attributes(data), "title": title, "split": "test"}
+        return xr.Dataset(variables, coordinates, attributes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +179,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(Checked):
     """Single analyses: of L observations, with a background drawn for each.
 
     3D-Var and encoders are given the background at the time of the last observation.
@@ -213,30 +204,22 @@ class Windows:
 
     name: ClassVar[str] = "windows"
     measure: ClassVar[str] = "rmse_pooled_a"
-    window: int = 10
-    background: str = "forecast"
-    b_scale: float | None = None
-    stride: int = 1
-    start: int = 1
+    window: int = limited(10, _checks.count, minimum=1)
+    background: str = limited("forecast", _checks.choice, allowed=KINDS)
+    b_scale: float | None = limited(None, above=0.0)
+    stride: int = limited(1, _checks.count, minimum=1)
+    start: int = limited(1, _checks.count, minimum=1)
 
-    def __post_init__(self) -> None:
-        _checks.count("window", self.window, minimum=1)
-        _checks.choice("background", self.background, KINDS)
-        _checks.count("stride", self.stride, minimum=1)
-        _checks.count("start", self.start, minimum=1)
-        if self.b_scale is not None:
-            _checks.real("b_scale", self.b_scale, above=0.0)
-
-    def completed(self, data: TwinSettings) -> TwinSettings:
-        """Return the data, which these windows have to fit into."""
+    def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
+        """Return the data with changes, which these windows have to fit into."""
+        data = dataclasses.replace(data, **changes)
         n_obs = data.n_steps // data.steps_per_cycle
-        for name in ("window", "start"):
-            if getattr(self, name) > n_obs:
-                raise ConfigurationError(
-                    f"windows.{name}: expected at most the {n_obs} observations of a "
-                    f"trajectory (n_steps = {data.n_steps}, steps_per_cycle = "
-                    f"{data.steps_per_cycle}), got {getattr(self, name)}"
-                )
+        most = (
+            f"at most the {n_obs} observations of a trajectory (n_steps = "
+            f"{data.n_steps}, steps_per_cycle = {data.steps_per_cycle})"
+        )
+        for name, n in (("window", self.window), ("start", self.start)):
+            refuse(n > n_obs, f"windows.{name}", most, n)
         return data
 
     def describe(self) -> str:
@@ -258,53 +241,42 @@ class Windows:
         data, part = twin.settings, twin.split(split)
         last = self.last_observations(data)
         first = last - (self.window - 1)
-        drawn = problem.drawn(split)
         seen = windows(part.observations, self.window)[:, first]
-        shape, flat = seen.shape[:2], seen.reshape(-1, *seen.shape[2:])
-        start = drawn[:, first if fitted.start == "first" else last].reshape(-1, 3)
+        flat = seen.reshape(-1, *seen.shape[2:])
+        at = first if fitted.start == "first" else last
+        start = problem.drawn(split)[:, at].reshape(-1, 3)
         rng = _random.generator(data.seed, "scheme", split)
-        n_members = max(
-            getattr(scheme, "n_members", 1), getattr(scheme, "n_particles", 1)
-        )
-        size = max(_MOST_MEMBERS // n_members, 1)
+        sizes = (getattr(scheme, name, 1) for name in ("n_members", "n_particles"))
+        size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
         found = [
-            self._analysed(fitted, start[k : k + size], flat[k : k + size], data, rng)
+            self._analysed(
+                problem, fitted, start[k : k + size], flat[k : k + size], rng
+            )
             for k in range(0, len(flat), size)
         ]
-        seconds = (perf_counter() - began) / len(flat)
-
-        def gathered(name: str) -> Any:
+        kept: dict[str, Any] = {
+            "seconds_per_cycle": (perf_counter() - began) / len(flat)
+        }
+        for name in (one.name for one in dataclasses.fields(Analysis)):
             parts = [getattr(analysis, name) for analysis in found]
-            if parts[0] is None:
-                return None
-            return np.concatenate(parts).reshape(*shape, *parts[0].shape[1:])
-
-        names = ("status", "spread", "innovation", "innovation_covariance")
-        return Estimates(
-            truth=part.truth_at_observations[:, last],
-            observations=part.observations[:, last],
-            times=(last + 1) * (data.steps_per_cycle * data.dt),
-            background=gathered("background"),
-            analysis=gathered("state"),
-            members=gathered("members") if keep_members else None,
-            effective_size=gathered("effective_size"),
-            seconds_per_cycle=seconds,
-            **{name: gathered(name) for name in names},
-        )
+            if parts[0] is not None and (keep_members or name != "members"):
+                values = np.concatenate(parts)
+                kept[name] = values.reshape(*seen.shape[:2], *values.shape[1:])
+        return problem.estimates(split, last, {**kept, "analysis": kept["state"]})
 
     def _analysed(
         self,
+        problem: Problem,
         fitted: Fitted,
         background: np.ndarray,
         observations: np.ndarray,
-        data: TwinSettings,
         rng: np.random.Generator,
     ) -> Analysis:
         """Return the analysis at the last of observations (n, L, obs_dim)."""
         scheme: Any = fitted.scheme
         if isinstance(scheme, FourDVar):
-            return self._four_d_var(scheme, background, observations, data)
+            return self._four_d_var(problem, scheme, background, observations)
         state = scheme.initial(background, rng)
         if fitted.start == "last" or scheme.window == self.window:
             analysis: Analysis
@@ -312,34 +284,26 @@ class Windows:
             return analysis
         for k in range(self.window):
             if k:
-                state = scheme.forecast(state, data.steps_per_cycle)
+                state = scheme.forecast(state, problem.twin.settings.steps_per_cycle)
             state, analysis = scheme.analyse(state, observations[:, k : k + 1])
         return analysis
 
     def _four_d_var(
         self,
+        problem: Problem,
         scheme: FourDVar,
         background: np.ndarray,
         observations: np.ndarray,
-        data: TwinSettings,
     ) -> Analysis:
         """Return the minimum over the whole window, without those of shorter ones.
 
         What it claims of its innovations is left out: its B is of the window's start.
         """
-        n, steps = self.window - 1, data.steps_per_cycle
-        state = WindowState(
-            forecast(
-                background,
-                n * steps,
-                dt=data.dt,
-                parameters=data.parameters,
-                on_divergence="nan",
-            ),
-            # Of the backgrounds before the last, only the first is that of the window.
-            np.repeat(background[:, None], n, axis=1),
-            (steps,) * n,
-        )
+        n, steps = self.window - 1, problem.twin.settings.steps_per_cycle
+        end = forecast(background, n * steps, on_divergence="nan", **problem.model)
+        # Of the backgrounds before the last, only the first is that of the window.
+        backgrounds = np.repeat(background[:, None], n, axis=1)
+        state = WindowState(end, backgrounds, (steps,) * n)
         _, analysis = scheme.analyse(state, observations)
         return dataclasses.replace(
             analysis, innovation=None, innovation_covariance=None
@@ -347,7 +311,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Cycles:
+class Cycles(Checked):
     """Forecast and analysis in turn: every background is the method's own forecast.
 
     Attributes
@@ -362,28 +326,25 @@ class Cycles:
 
     name: ClassVar[str] = "cycles"
     measure: ClassVar[str] = "rmse_a"
-    n_cycles: int = 1000
-    burn_in: float = 16.0
-    initial_spread: float = 1.5
+    n_cycles: int = limited(1000, _checks.count, minimum=1)
+    burn_in: float = limited(16.0, minimum=0.0)
+    initial_spread: float = limited(1.5, above=0.0)
 
-    def __post_init__(self) -> None:
-        checked = {
-            "n_cycles": _checks.count("n_cycles", self.n_cycles, minimum=1),
-            "burn_in": _checks.real("burn_in", self.burn_in, minimum=0.0),
-            "initial_spread": _checks.real(
-                "initial_spread", self.initial_spread, above=0.0
-            ),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+    @property
+    def prior(self) -> np.ndarray:
+        """Covariance (3, 3) of the first background's error."""
+        return self.initial_spread**2 * np.eye(3)
 
     def burn_in_cycles(self, data: TwinSettings) -> int:
         """Return the cycles that the burn-in takes, the last of them whole."""
         return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
 
-    def completed(self, data: TwinSettings) -> TwinSettings:
-        """Return the data, as long as the cycles need and stored once in each."""
-        steps = data.steps_per_cycle
+    def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
+        """Return the data with changes, of the cycles' length, stored once in each."""
+        steps = changes.get("steps_per_cycle", data.steps_per_cycle)
+        # What fits any number of steps comes first, as burn-in needs them checked.
+        changes |= {"n_steps": steps, "save_every": 1}
+        data = dataclasses.replace(data, **changes)
         n_cycles = self.burn_in_cycles(data) + self.n_cycles
         return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
 
@@ -394,19 +355,10 @@ class Cycles:
             f"from truth + N(0, {self.initial_spread**2:.3g} I)"
         )
 
-    def begun(self, twin: TwinExperiment, split: str) -> dict[str, Any]:
-        """Return how runs over a split begin, as `run_cycles` takes it."""
-        initial = perturbed(
-            twin.split(split).initial_state,
-            self.initial_spread**2 * np.eye(3),
-            seed=twin.settings.seed,
-            split_name=split,
-        )
-        return {
-            "n_cycles": self.n_cycles,
-            "burn_in": self.burn_in_cycles(twin.settings),
-            "initial": initial,
-        }
+    def first_background(self, twin: TwinExperiment, split: str) -> np.ndarray:
+        """Return what every method begins with on a split (n_trajectories, 3)."""
+        truth, seed = twin.split(split).initial_state, twin.settings.seed
+        return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
         self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
@@ -414,22 +366,22 @@ class Cycles:
         """Return the scored cycles of a method on a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
-        how = self.begun(twin, split)
-        if scheme.window > 1 and not getattr(scheme, "window_grows", False):
-            how["warm_up"] = problem.cycled_errors.scheme
-        result = run_cycles(scheme, twin, split, keep_members=keep_members, **how)
-        data, part = twin.settings, twin.split(split)
-        cycles = 1 + np.arange(result.scored.start, result.scored.stop)
-        kept = {f.name for f in dataclasses.fields(Estimates)}
-        return Estimates(
-            truth=part.truth_at_observations[:, result.scored],
-            observations=part.observations[:, result.scored],
-            times=cycles * (data.steps_per_cycle * data.dt),
-            **{k: v for k, v in vars(result).items() if k in kept},
+        needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)
+        result = run_cycles(
+            scheme,
+            twin,
+            split,
+            n_cycles=self.n_cycles,
+            burn_in=self.burn_in_cycles(twin.settings),
+            initial=self.first_background(twin, split),
+            warm_up=problem.cycled_errors.scheme if needs else None,
+            keep_members=keep_members,
         )
+        return problem.estimates(split, result.scored, vars(result))
 
 
 Protocol = Windows | Cycles
+Fit = TypeVar("Fit")
 PROTOCOLS: Final[dict[str, type[Any]]] = {p.name: p for p in (Windows, Cycles)}
 
 
@@ -482,34 +434,34 @@ class Problem:
     @property
     def filter(self) -> dict[str, Any]:
         """What every filter takes: operator, B, R, Q and the model."""
-        protocol = self.protocol
-        prior = (
-            protocol.initial_spread**2 * np.eye(3)
-            if isinstance(protocol, Cycles)
-            else self.backgrounds.B
-        )
-        twin = self.twin
-        return {
-            **{"operator": twin.operator, "B": prior, "R": twin.R, "Q": twin.Q},
-            **self.model,
-        }
+        twin, protocol = self.twin, self.protocol
+        B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
+        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
+        return {**given, **self.model}
 
-    @property
-    def _fits(self) -> _Fits:
+    def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
+        """Return what is fitted once for all methods of a case, when first asked for.
+
+        It is fitted to this problem's twin: the files of an equal one may be gone.
+        """
         hashes = tuple(sorted(self.twin.hashes.items()))
-        fits = _fits(_FitKey(hashes, self.protocol, self.kind))
-        fits.twin = self.twin  # the files of an equal one may be gone by now
-        return fits
+        fits = _fits(hashes, self.protocol, self.kind)
+        if name not in fits:
+            fits[name] = fit()
+        found: Fit = fits[name]
+        return found
 
     @property
     def cycled_errors(self) -> CycledErrors:
         """3D-Var in its cycle, with the covariance of its own forecasts, tuned."""
-        return self._fits.cycled_errors()
+        return self._once("cycled", lambda: estimate_cycled_errors(self.twin))
 
     @property
     def backgrounds(self) -> Backgrounds:
         """Those of windows, fitted without the test split."""
-        return self._fits.backgrounds()
+        assert isinstance(self.protocol, Windows)
+        kind = self.protocol.background
+        return self._once("backgrounds", lambda: Backgrounds.fit(self.twin, kind))
 
     @property
     def forecast_covariance(self) -> np.ndarray:
@@ -521,7 +473,16 @@ class Problem:
     @property
     def window_tuning(self) -> Tuning:
         """Of the scale of B of 3D-Var in windows, on the validation split."""
-        return self._fits.window_tuning()
+
+        def scaled(scale: float) -> ThreeDVar:
+            return ThreeDVar.for_twin(self.twin, B=scale * self.backgrounds.B)
+
+        def tuned() -> Tuning:
+            tuning = self.tuned(Fitted(None, "3D-Var"), "b", scaled, None).tuning
+            assert tuning is not None
+            return tuning
+
+        return self._once("window_tuning", tuned)
 
     @property
     def window_covariance(self) -> np.ndarray:
@@ -533,7 +494,9 @@ class Problem:
 
     def drawn(self, split: str) -> np.ndarray:
         """Return backgrounds of windows (n_trajectories, n_obs, 3) for a split."""
-        return self._fits.drawn(split)
+        return self._once(
+            f"drawn {split}", lambda: self.backgrounds.draw(self.twin, split)
+        )
 
     def samples(self, split: str, *, analysis_at: str = "last") -> AssimilationDataset:
         """Return what an encoder is given of a split, window by window."""
@@ -548,15 +511,32 @@ class Problem:
             analysis_at=analysis_at,
         )
 
+    def estimates(
+        self, split: str, places: Any, values: Mapping[str, Any], n: int | None = None
+    ) -> Estimates:
+        """Return values beside the truth at some observations of n trajectories.
+
+        Values that `Estimates` has no place for are left out.
+        """
+        data, part = self.twin.settings, self.twin.split(split)
+        interval = data.steps_per_cycle * data.dt
+        own = {one.name for one in dataclasses.fields(Estimates)}
+        return Estimates(
+            truth=part.truth_at_observations[:n, places],
+            observations=part.observations[:n, places],
+            times=np.arange(1, data.n_obs + 1)[places] * interval,
+            **{name: value for name, value in values.items() if name in own},
+        )
+
     def run(
         self, fitted: Fitted, split: str, *, keep_members: bool = False
     ) -> Estimates:
         """Return what a fitted method makes of a split."""
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
-        size = getattr(fitted.scheme, "n_members", 0) * 24
         data = self.twin.settings
-        size *= data.n_trajectories(split) * data.n_obs
+        n_states = data.n_trajectories(split) * data.n_obs
+        size = getattr(fitted.scheme, "n_members", 0) * 24 * n_states
         keep = keep_members and 0 < size <= _LARGEST_ENSEMBLES
         return self.protocol.run(self, fitted, split, keep_members=keep)
 
@@ -603,51 +583,12 @@ class Problem:
         return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
 
 
-@dataclass(frozen=True)
-class _FitKey:
-    """What decides backgrounds and tuned 3D-Var; the twin is known by its hashes."""
-
-    hashes: tuple[tuple[str, str], ...]
-    protocol: Protocol
-    kind: str
-
-
-class _Fits:
-    """What is fitted once for all methods of a case, when it is first asked for."""
-
-    twin: TwinExperiment
-
-    def __init__(self, key: _FitKey) -> None:
-        self.key = key
-        self.cycled_errors = lru_cache(self._cycled_errors)
-        self.backgrounds = lru_cache(self._backgrounds)
-        self.window_tuning = lru_cache(self._window_tuning)
-        self.drawn = lru_cache(self._drawn)
-
-    def _cycled_errors(self) -> CycledErrors:
-        return estimate_cycled_errors(self.twin)
-
-    def _backgrounds(self) -> Backgrounds:
-        assert isinstance(self.key.protocol, Windows)
-        return Backgrounds.fit(self.twin, self.key.protocol.background)
-
-    def _drawn(self, split: str) -> np.ndarray:
-        return self.backgrounds().draw(self.twin, split)
-
-    def _window_tuning(self) -> Tuning:
-        problem = Problem(self.twin, self.key.protocol, self.key.kind)
-        B = self.backgrounds().B
-        found = problem.tuned(
-            Fitted(None, "3D-Var"),
-            "b",
-            lambda scale: ThreeDVar.for_twin(problem.twin, B=scale * B),
-            None,
-        )
-        assert found.tuning is not None
-        return found.tuning
-
-
 @lru_cache(maxsize=1)
-def _fits(key: _FitKey) -> _Fits:
-    """Return the fits of a case; those of the last one are kept for the next cell."""
-    return _Fits(key)
+def _fits(
+    hashes: tuple[tuple[str, str], ...], protocol: Protocol, kind: str
+) -> dict[str, Any]:
+    """Return the fits of a case by name; the last one's are kept for the next cell.
+
+    The twin is known by its hashes.
+    """
+    return {}

@@ -13,38 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from l63fast import storage, verification
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
+from l63fast.assimilation.tuning import Tuning
+from l63fast.experiments import results
 from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows, Work
-from l63fast.experiments.results import (
-    CONFIG,
-    ESTIMATES,
-    METRICS,
-    RESULTS,
-    TIMING,
-    trajectory_table,
-    versions,
-    write_text,
-)
 from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.storage import (
-    partial_directory,
-    result_directory,
-    write_dataset,
-    write_json,
-)
 from l63fast.twin import TwinExperiment
-from l63fast.verification import (
-    crps,
-    innovation_statistics,
-    nearer,
-    rank_histogram,
-    score,
-    spread_skill,
-)
 
 __all__ = ["problem_of", "run_cell", "threads_of"]
 
@@ -85,18 +64,16 @@ def run_cell(
     """
     started, begin = datetime.now(UTC), perf_counter()
     kind = "tuning" if cell.tune_only else "result"
-    with result_directory(directory, kind=kind) as folder, threads_of(cell):
-        working = partial_directory(directory, resume=resume)
+    with storage.result_directory(directory, kind=kind) as folder, threads_of(cell):
+        working = storage.partial_directory(directory, resume=resume)
         resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
         work = Work(working, resume, say, epoch)
         problem = problem_of(cell, TwinExperiment.load(data), work)
         fitted = cell.method.fit(problem)
-        seconds: dict[str, Any] = {
-            "fit": perf_counter() - begin,
-            "fit_resumed": resumed,
-        }
+        fit = perf_counter() - begin
+        seconds: dict[str, Any] = {"fit": fit, "fit_resumed": resumed}
         metrics = _fit_metrics(cell, problem, fitted)
-        write_text(folder, CONFIG, dump_tables(cell.to_tables()))
+        results.write_text(folder, results.CONFIG, dump_tables(cell.to_tables()))
         if not cell.tune_only:
             begin = perf_counter()
             found = problem.run(fitted, "test", keep_members=True)
@@ -109,21 +86,19 @@ def run_cell(
             metrics |= _scored(cell, problem, fitted, found)
             if fitted.export is not None:
                 fitted.export(folder)
-            table = trajectory_table(cell, found)
-            write_text(
-                folder,
-                RESULTS,
-                table.to_csv(index=False, na_rep="nan", lineterminator="\n"),
-            )
-            diagnosed = diagnose(found, problem.twin.settings)
-            write_dataset(diagnosed, folder / DIAGNOSTICS)
+            table = results.trajectory_table(cell, found)
+            text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+            results.write_text(folder, results.RESULTS, text)
+            settings = problem.twin.settings
+            storage.write_dataset(diagnose(found, settings), folder / DIAGNOSTICS)
             if keep_states:
                 title = f"Analyses of the test split by {fitted.label}"
-                states = found.to_xarray(problem.twin.settings, title)
-                write_dataset(states, folder / ESTIMATES)
+                storage.write_dataset(
+                    found.to_xarray(settings, title), folder / results.ESTIMATES
+                )
             seconds["score"] = perf_counter() - begin
-        write_json(folder / METRICS, metrics)
-        write_json(folder / TIMING, _timing(started, seconds, data))
+        storage.write_json(folder / results.METRICS, metrics)
+        storage.write_json(folder / results.TIMING, _timing(started, seconds, data))
     return metrics
 
 
@@ -157,16 +132,18 @@ def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]
         "start": fitted.start if isinstance(cell.protocol, Windows) else "",
         "mirror_aware": twin.operator.is_mirror_blind,
         "parameter": parameter if fitted.parameter else None,
-        "tuning": None if tuning is None else _tuned(tuning),
+        "tuning": _tuned(tuning),
         "three_d_var": _three_d_var(problem),
         **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
         **fitted.facts,
         "data": hashes,
-        "versions": versions(),
+        "versions": results.versions(),
     }
 
 
-def _tuned(tuning: Any) -> dict[str, Any]:
+def _tuned(tuning: Tuning | None) -> dict[str, Any] | None:
+    if tuning is None:
+        return None
     more = {"score": tuning.score, "is_bracketed": tuning.is_bracketed}
     return {**asdict(tuning), **more}
 
@@ -175,10 +152,8 @@ def _three_d_var(problem: Problem) -> dict[str, Any] | None:
     """Return the B of tuned 3D-Var in windows, which all of their methods may use."""
     if not isinstance(problem.protocol, Windows):
         return None
-    return {
-        "B": problem.window_covariance,
-        "tuning": _tuned(problem.window_tuning),
-    }
+    tuning = _tuned(problem.window_tuning)
+    return {"B": problem.window_covariance, "tuning": tuning}
 
 
 def _scored(
@@ -190,45 +165,36 @@ def _scored(
     signs then, and have no place among which the truth could be.
     """
     blind = problem.twin.operator.is_mirror_blind
-    how = asdict(cell.scores)
-    scores = asdict(score(found.analysis, found.truth, mirror_aware=blind, **how))
+    how, truth = asdict(cell.scores), found.truth
+    scores = asdict(
+        verification.score(found.analysis, truth, mirror_aware=blind, **how)
+    )
     claims: dict[str, Any] = dict.fromkeys(
         ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
     )
     if found.spread is not None:
-        judged = nearer(found.analysis, found.truth) if blind else found.analysis
+        judged = verification.nearer(found.analysis, truth) if blind else found.analysis
         claims["spread"] = asdict(
-            spread_skill(judged, found.spread, found.truth, **how)
+            verification.spread_skill(judged, found.spread, truth, **how)
         )
-    if found.innovation is not None and found.innovation_covariance is not None:
-        statistics = innovation_statistics(
-            found.innovation, found.innovation_covariance, **how
-        )
-        claims["innovation"] = asdict(statistics)
+    d, S = found.innovation, found.innovation_covariance
+    if d is not None and S is not None:
+        claims["innovation"] = asdict(verification.innovation_statistics(d, S, **how))
     if found.members is not None and not blind:
-        claims["ranks"] = asdict(rank_histogram(found.members, found.truth, **how))
-        value, low, high = crps(found.members, found.truth, **how)
+        claims["ranks"] = asdict(
+            verification.rank_histogram(found.members, truth, **how)
+        )
+        value, low, high = verification.crps(found.members, truth, **how)
         claims["crps"] = {"crps": value, "ci95": (low, high)}
-    if found.effective_size is not None:
-        sizes = np.quantile(found.effective_size, (0.05, 0.5, 0.95))
-        claims["effective_size"] = {
-            "mean": float(found.effective_size.mean()),
-            "quantiles": sizes,
-        }
+    if (sizes := found.effective_size) is not None:
+        quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))
+        claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
     if isinstance(fitted.scheme, ParticleFilter) and fitted.scheme.rescue:
         claims["rescued"] = float((found.status == Status.DIVERGED).mean())
     more = fitted.judge(problem, found, scores) if fitted.judge else {}
-    return {
-        "n_trajectories": found.truth.shape[0],
-        "n_times": found.truth.shape[1],
-        "scores": scores,
-        "status": {
-            status.name.lower(): int((found.status == status).sum())
-            for status in Status
-        },
-        **claims,
-        **more,
-    }
+    ended = {one.name.lower(): int((found.status == one).sum()) for one in Status}
+    size = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
+    return {**size, "scores": scores, "status": ended, **claims, **more}
 
 
 def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from l63fast import _checks
@@ -18,7 +20,10 @@ from l63fast.experiments.methods import (
 )
 from l63fast.experiments.protocols import PROTOCOLS, Cycles, Protocol
 from l63fast.experiments.settings_file import (
+    Checked,
     build,
+    limited,
+    refuse,
     refuse_unknown_tables,
     to_table,
 )
@@ -38,9 +43,9 @@ __all__ = [
     "Measure",
     "ScoreSettings",
     "Vary",
-    "data_from_table",
+    "common_settings",
     "data_table",
-    "protocol_from_tables",
+    "said_of",
 ]
 
 # Folders of an experiment beside its cells.
@@ -90,7 +95,7 @@ MEASURES: Final = {
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Checked):
     """How the scores are made.
 
     Attributes
@@ -101,12 +106,38 @@ class ScoreSettings:
         Of the resampling.
     """
 
-    n_bootstrap: int = 1000
-    seed: int = 0
+    n_bootstrap: int = limited(1000, _checks.count, minimum=1)
+    seed: int = limited(0, _checks.seed)
 
-    def __post_init__(self) -> None:
-        _checks.count("n_bootstrap", self.n_bootstrap, minimum=1)
-        _checks.seed("seed", self.seed)
+
+def _operator(name: str, value: str) -> None:
+    try:
+        ObservationOperator(value)
+    except ArgumentValueError as error:
+        why = str(error).removeprefix("operator: ")
+        raise ConfigurationError(f"{name}: {why}") from None
+
+
+def _regime(name: str, value: str) -> None:
+    background, colon, loss = value.partition(":")
+    pair = "a background and a loss, such as 'mean:var3d'"
+    refuse(not colon, name, pair, repr(value))
+    _background(name, background)
+    _loss(name, loss)
+
+
+_background = partial(_checks.choice, allowed=KINDS)
+_loss = partial(_checks.choice, allowed=LOSS_NAMES)
+_positive = partial(_checks.count, minimum=1)
+
+
+def _axis(check: Callable[[str, Any], Any], tag: str, *places: str) -> Any:
+    """Return an axis: the check of its values, how they stand in names, what they set.
+
+    A place is the table and the key of a setting that the axis replaces.
+    """
+    metadata = {"of_each": check, "tag": tag, "places": places}
+    return field(default=(), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -135,96 +166,62 @@ class Vary:
         Repetitions of the training of encoders alone, all of them on the same data.
     """
 
-    operator: tuple[str, ...] = ()
-    sigma: tuple[float, ...] = ()
-    interval: tuple[int, ...] = ()
-    window: tuple[int, ...] = ()
-    background: tuple[str, ...] = ()
-    regime: tuple[str, ...] = ()
-    seed: tuple[int, ...] = ()
-    loss: tuple[str, ...] = ()
-    n_iterations: tuple[int, ...] = ()
-    training_seed: tuple[int, ...] = ()
+    # The first ones make cases, the last ones variants of every encoder.
+    operator: tuple[str, ...] = _axis(_operator, "{}", "data.operator")
+    sigma: tuple[float, ...] = _axis(
+        partial(_checks.real, above=0.0), "s{:.6g}", "data.sigma"
+    )
+    interval: tuple[int, ...] = _axis(_positive, "i{}", "data.steps_per_cycle")
+    window: tuple[int, ...] = _axis(_positive, "w{}", "windows.window")
+    background: tuple[str, ...] = _axis(_background, "{}", "windows.background")
+    regime: tuple[str, ...] = _axis(
+        _regime, "{}", "windows.background", "training.loss"
+    )
+    seed: tuple[int, ...] = _axis(_checks.seed, "r{}", "data.seed", "training.seed")
+    loss: tuple[str, ...] = _axis(_loss, "{}", "training.loss")
+    n_iterations: tuple[int, ...] = _axis(_positive, "k{}", "method.n_iterations")
+    training_seed: tuple[int, ...] = _axis(_checks.seed, "t{}", "training.seed")
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ConfigurationError(
-                    f"{name}: expected each once, got {list(values)}"
-                )
+        for axis in dataclasses.fields(self):
+            name, values = axis.name, getattr(self, axis.name)
+            twice = len(set(values)) != len(values)
+            refuse(twice, name, "each once", list(values))
             for value in values:
-                check(name, value)
-        for one, others in (
-            ("regime", ("background", "loss")),
-            ("training_seed", ("seed",)),
-        ):
-            both = [name for name in others if getattr(self, name)]
-            if getattr(self, one) and both:
-                raise ConfigurationError(
-                    f"{one}: expected none beside {both[0]}, which it varies as well, "
-                    f"got {list(getattr(self, one))}"
-                )
-        if len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma):
-            raise ConfigurationError(
-                "sigma: expected errors that differ in their first 6 digits, got "
-                f"{list(self.sigma)}"
-            )
+                axis.metadata["of_each"](name, value)
+        several = {"regime": ("background", "loss"), "training_seed": ("seed",)}
+        for one, others in several.items():
+            values = list(getattr(self, one))
+            for other in others:
+                both = values and getattr(self, other)
+                none = f"none beside {other}, which it varies as well"
+                refuse(both, one, none, values)
+        alike = len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma)
+        differ = "errors that differ in their first 6 digits"
+        refuse(alike, "sigma", differ, list(self.sigma))
 
 
-def _operator(name: str, value: str) -> None:
-    try:
-        ObservationOperator(value)
-    except ArgumentValueError as error:
-        why = str(error).removeprefix("operator: ")
-        raise ConfigurationError(f"{name}: {why}") from None
-
-
-def _regime(name: str, value: str) -> None:
-    background, colon, loss = value.partition(":")
-    if not colon:
-        raise ConfigurationError(
-            f"{name}: expected a background and a loss, such as 'mean:var3d', got "
-            f"{value!r}"
-        )
-    _checks.choice(name, background, KINDS)
-    _checks.choice(name, loss, LOSS_NAMES)
-
-
-def _positive(name: str, value: Any) -> None:
-    _checks.count(name, value, minimum=1)
-
-
-_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    "operator": _operator,
-    "sigma": lambda name, value: _checks.real(name, value, above=0.0),
-    "interval": _positive,
-    "window": _positive,
-    "background": lambda name, value: _checks.choice(name, value, KINDS),
-    "regime": _regime,
-    "seed": _checks.seed,
-    "loss": lambda name, value: _checks.choice(name, value, LOSS_NAMES),
-    "n_iterations": _positive,
-    "training_seed": _checks.seed,
-}
-# Which settings each axis replaces, and how it stands in the names of cells. The first
-# ones make cases, the last ones variants of every encoder.
+# Which settings each axis replaces, and how it stands in the names of cells.
 AXES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "operator": (("data.operator",), "{}"),
-    "sigma": (("data.sigma",), "s{:.6g}"),
-    "interval": (("data.steps_per_cycle",), "i{}"),
-    "window": (("windows.window",), "w{}"),
-    "background": (("windows.background",), "{}"),
-    "regime": (("windows.background", "training.loss"), "{}"),
-    "seed": (("data.seed", "training.seed"), "r{}"),
-    "loss": (("training.loss",), "{}"),
-    "n_iterations": (("method.n_iterations",), "k{}"),
-    "training_seed": (("training.seed",), "t{}"),
+    axis.name: (axis.metadata["places"], axis.metadata["tag"])
+    for axis in dataclasses.fields(Vary)
 }
 
 
-@dataclass(frozen=True)
-class Cell:
+@dataclass(frozen=True, kw_only=True)
+class _About(Checked):
+    """What the table [cell] says."""
+
+    key: str = limited(dataclasses.MISSING, _checks.file_name)
+    measure: str = limited("", _checks.choice, allowed=MEASURES)
+    case: str = ""
+    repeat: str = ""
+    note: str = ""
+    tune_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(_About):
     """Everything that decides a result: one method on one twin experiment.
 
     Attributes
@@ -249,29 +246,22 @@ class Cell:
         Fit the method and leave the test split closed.
     """
 
-    key: str
     data: TwinSettings
     protocol: Protocol
     method: Method
     scores: ScoreSettings = field(default_factory=ScoreSettings)
-    measure: str = ""
-    case: str = ""
-    repeat: str = ""
-    note: str = ""
     data_name: str = field(default="", compare=False)
-    tune_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.data.sigma == 0.0:
-            raise ConfigurationError(
-                "data.sigma: expected a number above 0 (every method needs an "
-                "observation error), got 0"
-            )
-        object.__setattr__(self, "measure", self.measure or self.protocol.measure)
-        _checks.choice("measure", self.measure, MEASURES)
-        object.__setattr__(self, "data", self.protocol.completed(self.data))
-        if not self.data_name:
-            object.__setattr__(self, "data_name", self.data.operator)
+        super().__post_init__()
+        error = "a number above 0 (every method needs an observation error)"
+        refuse(self.data.sigma == 0.0, "data.sigma", error, 0)
+        for name, value in (
+            ("measure", self.measure or self.protocol.measure),
+            ("data", self.protocol.completed(self.data)),
+            ("data_name", self.data_name or self.data.operator),
+        ):
+            object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
             self.method.settings(self.data.operator, self.protocol)
 
@@ -300,42 +290,50 @@ class Cell:
         ConfigurationError
             If a table or key is missing or unknown, or a value makes no sense.
         """
-        protocol = protocol_from_tables(tables, source)
-        known = ("cell", "data", protocol.name, "method", "scores")
-        refuse_unknown_tables(tables, known, source)
-        about = build(_About, tables.get("cell", {}), source=source, key="cell")
-        try:
-            return cls(
-                **vars(about),
-                data=data_from_table(tables.get("data", {}), protocol, source),
-                protocol=protocol,
-                method=method_from_table(
-                    tables.get("method"), protocol.name, source=source, key="method"
-                ),
-                scores=build(
-                    ScoreSettings, tables.get("scores", {}), source=source, key="scores"
-                ),
-            )
-        except ArgumentValueError as error:
-            text = str(error).removeprefix(f"{source}: ")
-            raise ConfigurationError(f"{source}: {text}") from None
+        with said_of(source):
+            common = common_settings(tables, ("cell",), "method", source)
+            about = build(_About, tables.get("cell", {}), source=source, key="cell")
+            protocol, table = common["protocol"].name, tables.get("method")
+            method = method_from_table(table, protocol, source=source, key="method")
+            return cls(**vars(about), method=method, **common)
 
 
-@dataclass(frozen=True)
-class _About:
-    """What the table [cell] says."""
+@contextmanager
+def said_of(source: str) -> Iterator[None]:
+    """Let what is refused name the file, once, that has it."""
+    try:
+        yield
+    except ArgumentValueError as error:
+        text = str(error).removeprefix(f"{source}: ")
+        raise ConfigurationError(f"{source}: {text}") from None
 
-    key: str
-    measure: str = ""
-    case: str = ""
-    repeat: str = ""
-    note: str = ""
-    tune_only: bool = False
 
-    def __post_init__(self) -> None:
-        _checks.file_name("key", self.key)
-        if self.measure:
-            _checks.choice("measure", self.measure, MEASURES)
+def common_settings(
+    tables: Mapping[str, Any], before: tuple[str, ...], methods: str, source: str
+) -> dict[str, Any]:
+    """Return data, protocol and scores, which both experiments and cells have.
+
+    Tables are refused other than theirs, those `before` and that of the methods.
+    """
+    given = [name for name in PROTOCOLS if name in tables]
+    one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
+    refuse(len(given) != 1, source, one, got)
+    [name] = given
+    refuse_unknown_tables(tables, (*before, "data", name, methods, "scores"), source)
+    protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
+    table, scores = tables.get("data", {}), tables.get("scores", {})
+    if isinstance(protocol, Cycles):
+        none = "none beside cycles, whose n_cycles and burn_in decide it"
+        for key in _DECIDED:
+            refuse(key in table, f"{source}: data.{key}", none, repr(table.get(key)))
+        # A length that any number of steps between observations fits, for now.
+        table = {"n_steps": 10**9, **table}
+    data = build(TwinSettings, table, source=source, key="data")
+    return {
+        "data": protocol.completed(data) if isinstance(protocol, Cycles) else data,
+        "protocol": protocol,
+        "scores": build(ScoreSettings, scores, source=source, key="scores"),
+    }
 
 
 def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
@@ -345,36 +343,3 @@ def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
 
 
 _DECIDED: Final = ("n_steps", "save_every")  # by cycles
-
-
-def data_from_table(table: Any, protocol: Protocol, source: str) -> TwinSettings:
-    """Return the data that a table and the protocol describe."""
-    if isinstance(protocol, Cycles) and isinstance(table, Mapping):
-        for name in _DECIDED:
-            if name in table:
-                raise ConfigurationError(
-                    f"{source}: data.{name}: expected none beside cycles, whose "
-                    f"n_cycles and burn_in decide it, got {table[name]!r}"
-                )
-        # A length that any number of steps between observations fits, for now.
-        table = {"n_steps": 10**9, **table}
-        return protocol.completed(
-            dataclasses.replace(
-                build(TwinSettings, table, source=source, key="data"), save_every=1
-            )
-        )
-    return build(TwinSettings, table, source=source, key="data")
-
-
-def protocol_from_tables(tables: Mapping[str, Any], source: str) -> Protocol:
-    """Return the protocol that the one of the tables [windows] and [cycles] gives."""
-    given = [name for name in PROTOCOLS if name in tables]
-    if len(given) != 1:
-        raise ConfigurationError(
-            f"{source}: expected one of the tables [windows] and [cycles], got "
-            f"{'both' if given else 'none'}"
-        )
-    protocol: Protocol = build(
-        PROTOCOLS[given[0]], tables[given[0]], source=source, key=given[0]
-    )
-    return protocol

@@ -1,4 +1,4 @@
-"""Frozen settings from TOML tables and back; every mistake is one line with its key."""
+"""Frozen settings from TOML, presets among them, and back; each mistake is one line."""
 
 from __future__ import annotations
 
@@ -8,26 +8,82 @@ import json
 import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from l63fast import _checks
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
 from l63fast.storage import read_file
 
 __all__ = [
+    "DEFAULT",
+    "OF_WINDOWS",
+    "PRESETS",
+    "RECIPES",
+    "Checked",
     "build",
     "differences",
     "dump_tables",
-    "first_key",
+    "limited",
     "merged",
+    "preset_tables",
+    "preset_text",
     "read_tables",
+    "refuse",
     "refuse_unknown_tables",
     "to_table",
 ]
 
 T = TypeVar("T")
 Table = dict[str, Any]
+
+DEFAULT: Final = "quick"
+# Those of single windows, and those in cycles; a test holds them beside the files.
+OF_WINDOWS: Final = (
+    *("quick", "windows", "windows-1000", "windows-losses"),
+    *("seed-published", "seed-forecast"),
+)
+PRESETS: Final = (
+    *OF_WINDOWS,
+    *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
+    *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
+    *("encoders-settings", "encoders-knet"),
+)
+# What `l63fast train --recipe` trains: methods of the preset `encoders`.
+RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
+
+
+def preset_text(name: str) -> str:
+    """Return the TOML text of a preset."""
+    folder = files("l63fast.experiments") / "presets"
+    return (folder / f"{name}.toml").read_text("utf-8")
+
+
+def preset_tables(name: str) -> Table:
+    """Return the tables of a preset."""
+    return tomllib.loads(preset_text(name))
+
+
+def limited(
+    default: Any, check: Callable[..., Any] = _checks.real, **limits: Any
+) -> Any:
+    """Return a field of `Checked` settings: its default, and what others must pass."""
+    metadata = {"check": partial(check, **limits)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Checked:
+    """Frozen settings, each `limited` field of which passes its check or is default."""
+
+    def __post_init__(self) -> None:
+        """Check the values, and take them as the checks give them back."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, check = getattr(self, field.name), field.metadata.get("check")
+            if check is not None and value is not field.default:
+                object.__setattr__(self, field.name, check(field.name, value))
 
 
 def read_tables(path: str | Path) -> Table:
@@ -43,15 +99,15 @@ def read_tables(path: str | Path) -> Table:
     except DataFileError as error:  # its sentence begins with the path
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"{path}: cannot be read: it is not UTF-8 text"
-        ) from None
+        said = "cannot be read: it is not UTF-8 text"
+        raise ConfigurationError(f"{path}: {said}") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {_toml_mistake(text, error)}") from None
+        said = _toml_mistake(text, error)
     except (ValueError, RecursionError) as error:  # endless numbers, endless brackets
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+        said = f"not valid TOML: {error}"
+    raise ConfigurationError(f"{path}: {said}")
 
 
 def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:
@@ -94,19 +150,16 @@ def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        place = [key, *(str(part) for part in first["loc"])]
-        if isinstance(cause, L63Error):  # the settings' own sentence
-            raise ConfigurationError(f"{source}: {'.'.join(place)}.{cause}") from None
+        place = ".".join([key, *(str(part) for part in first["loc"])])
         what = first["msg"].removeprefix("Input should be ")
-        if first["type"] == "missing":
-            raise ConfigurationError(
-                f"{source}: {'.'.join(place)}: expected one, got none"
-            ) from None
-        raise ConfigurationError(
-            f"{source}: {'.'.join(place)}: expected {what}, got {first['input']!r}"
-        ) from None
+        said = f"{place}: expected {what}, got {first['input']!r}"
+        if isinstance(cause, L63Error):  # the settings' own sentence
+            said = f"{place}.{cause}"
+        elif first["type"] == "missing":
+            said = f"{place}: expected one, got none"
     except L63Error as error:
-        raise ConfigurationError(f"{source}: {key}.{error}") from None
+        said = f"{key}.{error}"
+    raise ConfigurationError(f"{source}: {said}")
 
 
 def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
@@ -127,24 +180,25 @@ def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
             _check_keys(inner, value, source, f"{key}.{name}")
 
 
+def refuse(refused: Any, place: str, expected: str, got: Any) -> None:
+    """Refuse a value, in one sentence with its place, if it is to be refused."""
+    if refused:
+        raise ConfigurationError(f"{place}: expected {expected}, got {got}")
+
+
 def refuse_unknown_tables(
     tables: Mapping[str, Any], known: tuple[str, ...], source: str
 ) -> None:
     """Refuse a table that is not known, naming its first key, and what is no table."""
     for name, table in tables.items():
         if name not in known:
+            keys = list(table) if isinstance(table, Mapping) else []
+            place = ".".join([name, *keys[:1]])  # so that a flag that set it is found
             raise ConfigurationError(
-                f"{source}: {first_key(name, table)}: unknown table [{name}] (known: "
-                f"{', '.join(known)})"
+                f"{source}: {place}: unknown table [{name}] (known: {', '.join(known)})"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")
-
-
-def first_key(name: str, table: Any) -> str:
-    """Return the place of a table's first key, so that a flag that set it is found."""
-    keys = list(table) if isinstance(table, Mapping) else []
-    return f"{name}.{keys[0]}" if keys else name
 
 
 def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
@@ -159,15 +213,11 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 def to_table(settings: Any) -> Table:
     """Return settings as a table that TOML can hold; None is left out."""
-    table: Table = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if not field.init or value is None:
-            continue
-        if dataclasses.is_dataclass(value):
-            value = to_table(value)
-        table[field.name] = _lists(value)
-    return table
+
+    def table(pairs: list[tuple[str, Any]]) -> Table:
+        return {name: _lists(value) for name, value in pairs if value is not None}
+
+    return dataclasses.asdict(settings, dict_factory=table)
 
 
 def _lists(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from l63fast.assimilation.agreement import Setup, check_agreement
-from l63fast.assimilation.cycled_errors import perturbed
+from l63fast.assimilation.backgrounds import perturbed
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError

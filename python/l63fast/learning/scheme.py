@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l63fast.assimilation.agreement import FromTwin, Setup
-from l63fast.assimilation.members import forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation.scheme import Analysis, Status, forecast_members
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.inference import EncoderFunction
 from l63fast.lorenz63 import Lorenz63

@@ -7,21 +7,10 @@ from typing import Any, ClassVar, Final, Protocol
 
 from l63fast.errors import ConfigurationError
 from l63fast.experiments import protocols
-from l63fast.experiments.methods.classical import (
-    Background,
-    Climatology,
-    FourDimensional,
-    Interpolation,
-    Variational,
-)
+from l63fast.experiments.methods import classical
 from l63fast.experiments.methods.encoders import HISTORY, TrainedEncoder, recipe
-from l63fast.experiments.methods.filters import (
-    BootstrapFilter,
-    EnsembleKalmanFilter,
-    ExtendedKalmanFilter,
-)
 from l63fast.experiments.methods.optimum import Optimum
-from l63fast.experiments.settings_file import build, merged, to_table
+from l63fast.experiments.settings_file import build, merged, refuse, to_table
 
 __all__ = [
     "HISTORY",
@@ -57,9 +46,10 @@ class Method(Protocol):
 METHODS: Final[dict[str, type[Any]]] = {
     method.scheme: method
     for method in (
-        *(Background, Climatology, Interpolation, Variational, FourDimensional),
-        *(ExtendedKalmanFilter, EnsembleKalmanFilter, BootstrapFilter, Optimum),
-        TrainedEncoder,
+        *(classical.Background, classical.Climatology, classical.Interpolation),
+        *(classical.Variational, classical.FourDimensional),
+        *(classical.ExtendedKalmanFilter, classical.EnsembleKalmanFilter),
+        *(classical.BootstrapFilter, Optimum, TrainedEncoder),
     )
 }
 
@@ -77,12 +67,10 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
     """
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
-    name = table.get("scheme")
-    if not isinstance(name, str) or name not in METHODS:
-        raise ConfigurationError(
-            f"{source}: {key}.scheme: expected one of {', '.join(METHODS)}, got "
-            f"{name!r}"
-        )
+    name: Any = table.get("scheme")
+    unknown = not isinstance(name, str) or name not in METHODS
+    one = f"one of {', '.join(METHODS)}"
+    refuse(unknown, f"{source}: {key}.scheme", one, repr(name))
     rest = {k: value for k, value in table.items() if k != "scheme"}
     if name == TrainedEncoder.scheme:
         rest = merged(recipe(protocol, rest), rest)

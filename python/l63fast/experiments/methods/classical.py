@@ -1,31 +1,45 @@
-"""Methods with a constant B or none: climatology, interpolation, 3D-Var, 4D-Var."""
+"""Methods that learn nothing: baselines, interpolation, 3D-Var, 4D-Var, filters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.kalman import ClimatologicalMean, OptimalInterpolation
-from l63fast.assimilation.members import forecast_members
-from l63fast.assimilation.scheme import Analysis, Status
+from l63fast.assimilation import tuning as grids
+from l63fast.assimilation.ensemble import VARIANTS, EnKF
+from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.kalman import (
+    ClimatologicalMean,
+    ExtendedKalman,
+    OptimalInterpolation,
+)
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.scheme import Analysis, Status, forecast_members
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.assimilation.window import FourDVar
 from l63fast.experiments.protocols import Cycles, Fitted, Problem, Windows
-from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment
+from l63fast.experiments.settings_file import Checked, limited
 
 __all__ = [
     "Background",
+    "BootstrapFilter",
     "Climatology",
+    "EnsembleKalmanFilter",
+    "ExtendedKalmanFilter",
     "FourDimensional",
+    "FreeForecast",
     "Interpolation",
     "Variational",
 ]
 
 _WINDOW_SCALES: Final = tuple(float(s) for s in np.geomspace(0.0625, 2.0, 6))
+_NAMES: Final = {
+    "square_root": "EnKF",
+    "stochastic": "EnKF stoch.",
+    "finite_size": "EnKF-N",
+}
 
 
 @dataclass(frozen=True)
@@ -37,21 +51,16 @@ class Background:
 
     def fit(self, problem: Problem) -> Fitted:
         """Return the method; there is nothing to tune."""
-        return Fitted(_NoAnalysis(problem.twin), "background")
+        return Fitted(FreeForecast(problem), "background")
 
 
-class _NoAnalysis:
+class FreeForecast:
     """A scheme that leaves the background (n, 3) as it is."""
 
     window = 1
 
-    def __init__(self, twin: TwinExperiment) -> None:
-        settings = twin.settings
-        self.operator = ObservationOperator(settings.operator)
-        self.model: dict[str, Any] = {
-            "dt": settings.dt,
-            "parameters": settings.parameters,
-        }
+    def __init__(self, problem: Problem) -> None:
+        self.operator, self.model = problem.twin.operator, problem.model
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the background."""
@@ -65,15 +74,26 @@ class _NoAnalysis:
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the state, and how far from it the observations are."""
+        return state, self.described(state, state, obs_window, n_iter=0)
+
+    def described(
+        self,
+        state: np.ndarray,
+        background: np.ndarray,
+        obs_window: np.ndarray,
+        *,
+        n_iter: int,
+    ) -> Analysis:
+        """Return analyses (n, 3) of a scheme without a cost, in full."""
         finite = np.isfinite(state).all(axis=-1)
         status = np.where(finite, Status.CONVERGED, Status.NON_FINITE)
-        return state, Analysis(
+        return Analysis(
             state=state,
             status=status.astype(np.int8),
-            n_iter=np.zeros(len(state), dtype=np.int32),
+            n_iter=np.full(len(state), n_iter, dtype=np.int32),
             cost=np.full(len(state), np.nan),
             residual=obs_window[:, -1] - self.operator(state),
-            background=state,
+            background=background,
         )
 
 
@@ -102,7 +122,7 @@ class Interpolation:
 
 
 @dataclass(frozen=True)
-class Variational:
+class Variational(Checked):
     """3D-Var with a constant B.
 
     Attributes
@@ -116,42 +136,32 @@ class Variational:
 
     scheme: ClassVar[str] = "3dvar"
     role: ClassVar[str] = "method"
-    B: str = "forecast"
-    b_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        _checks.choice("B", self.B, ("climatology", "forecast"))
-        if self.b_scale is not None:
-            _checks.real("b_scale", self.b_scale, above=0.0)
+    B: str = limited("forecast", _checks.choice, allowed=("climatology", "forecast"))
+    b_scale: float | None = limited(None, above=0.0)
 
     def fit(self, problem: Problem) -> Fitted:
         """Return 3D-Var; the scale of B is tuned where it is not given."""
-        twin, label, given = problem.twin, "3D-Var", self.b_scale
+        twin, label, given, tuning = problem.twin, "3D-Var", self.b_scale, None
         if self.B == "climatology":
             B, label = twin.climatology.covariance, "3D-Var, b C"
         elif isinstance(problem.protocol, Cycles):
             errors = problem.cycled_errors
             B = errors.scheme.B / errors.tuning.scale
-        else:
-            return self._in_windows(problem, problem.protocol)
+        else:  # with the scale of B that all methods of windows share
+            B = problem.backgrounds.B
+            given = problem.protocol.b_scale if given is None else given
+            tuning = problem.window_tuning if given is None else None
+            given = given if tuning is None else tuning.scale
 
         def scaled(scale: float) -> ThreeDVar:
             return ThreeDVar.for_twin(twin, B=scale * B)
 
-        return problem.tuned(Fitted(None, label), "b", scaled, given)
-
-    def _in_windows(self, problem: Problem, protocol: Windows) -> Fitted:
-        """Return 3D-Var of windows, with the scale of B that all methods share."""
-        given = protocol.b_scale if self.b_scale is None else self.b_scale
-        tuning = problem.window_tuning if given is None else None
-        scale = tuning.scale if tuning is not None else given
-        assert scale is not None
-        scheme = ThreeDVar.for_twin(problem.twin, B=scale * problem.backgrounds.B)
-        return Fitted(scheme, "3D-Var", parameter="b", value=scale, tuning=tuning)
+        found = problem.tuned(Fitted(None, label), "b", scaled, given)
+        return found if tuning is None else replace(found, tuning=tuning)
 
 
 @dataclass(frozen=True)
-class FourDimensional:
+class FourDimensional(Checked):
     """4D-Var over a window; its B is the error covariance of a forecast at its start.
 
     Attributes
@@ -164,25 +174,141 @@ class FourDimensional:
 
     scheme: ClassVar[str] = "4dvar"
     role: ClassVar[str] = "method"
-    window: int | None = None
-    b_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.window is not None:
-            _checks.count("window", self.window, minimum=1)
-        if self.b_scale is not None:
-            _checks.real("b_scale", self.b_scale, above=0.0)
+    window: int | None = limited(None, _checks.count, minimum=1)
+    b_scale: float | None = limited(None, above=0.0)
 
     def fit(self, problem: Problem) -> Fitted:
         """Return 4D-Var; the scale of B is tuned where it is not given."""
         twin, protocol, B = problem.twin, problem.protocol, problem.forecast_covariance
-        is_window = isinstance(protocol, Windows)
-        window = protocol.window if isinstance(protocol, Windows) else self.window or 4
+        window, start = self.window or 4, "last"
+        if isinstance(protocol, Windows):
+            window, start = protocol.window, "first"
 
         def scaled(scale: float) -> FourDVar:
             return FourDVar.for_twin(twin, B=scale * B, window=window)
 
-        base = Fitted(
-            None, f"4D-Var, L={window}", start="first" if is_window else "last"
-        )
+        base = Fitted(None, f"4D-Var, L={window}", start=start)
         return problem.tuned(base, "b", scaled, self.b_scale, _WINDOW_SCALES)
+
+
+class _Filter(Checked):
+    """A method that knows its own error; its settings are those of its scheme.
+
+    Attributes
+    ----------
+    made : type
+        The scheme.
+    tuned : str
+        The setting that is tuned where it is not given.
+    values, limits
+        Among which, as in `tune`.
+    """
+
+    role: ClassVar[str] = "method"
+    made: ClassVar[type[Any]]
+    tuned: ClassVar[str] = "inflation"
+    values: ClassVar[tuple[float, ...]]
+    limits: ClassVar[tuple[float, float]] = grids.INFLATION_LIMITS
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        raise NotImplementedError
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return what the scheme is made of, the tuned setting None if not given."""
+        return {**problem.filter, **vars(self)}
+
+    def fit(self, problem: Problem) -> Fitted:
+        """Return the filter; what can be tuned is so where it is not given."""
+        settings = self.settings(problem)
+        return problem.tuned(
+            Fitted(None, self.label, start="first"),
+            self.tuned,
+            lambda value: self.made(**{**settings, self.tuned: value}),
+            settings[self.tuned],
+            self.values,
+            self.limits,
+        )
+
+
+@dataclass(frozen=True)
+class ExtendedKalmanFilter(_Filter):
+    """The extended Kalman filter.
+
+    Attributes
+    ----------
+    inflation : float, optional
+        Factor on the standard deviations of each forecast; tuned if not given.
+    """
+
+    scheme: ClassVar[str] = "extkf"
+    made = ExtendedKalman
+    values = grids.INFLATIONS[ExtendedKalman]
+    label = "extended Kalman"
+    inflation: float | None = limited(None, above=0.0)
+
+
+@dataclass(frozen=True)
+class EnsembleKalmanFilter(_Filter):
+    """An ensemble Kalman filter.
+
+    Attributes
+    ----------
+    n_members : int
+    variant : {"square_root", "stochastic", "finite_size"}
+    rotation : bool
+    inflation : float, optional
+        Factor on the anomalies of each analysis; tuned if not given.
+    prior_certainty : float
+        Of "finite_size", as in `EnKF`.
+    """
+
+    scheme: ClassVar[str] = "enkf"
+    made = EnKF
+    values = grids.INFLATIONS[EnKF]
+    n_members: int = limited(20, _checks.count, minimum=3)
+    variant: str = limited("square_root", _checks.choice, allowed=VARIANTS)
+    rotation: bool = limited(True, _checks.boolean)
+    inflation: float | None = limited(None, above=0.0)
+    prior_certainty: float = limited(1.0, above=0.0)
+
+    @property
+    def label(self) -> str:
+        """The variant, and how many members."""
+        return f"{_NAMES[self.variant]}, N={self.n_members}"
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return what the scheme is made of, with the climatology as its bound."""
+        return {**super().settings(problem), "climatology": problem.twin.climatology}
+
+
+@dataclass(frozen=True)
+class BootstrapFilter(_Filter):
+    """The bootstrap particle filter, regularised.
+
+    Attributes
+    ----------
+    n_particles : int
+    threshold : float
+        Share of effective particles below which they are drawn anew.
+    regularisation : float, optional
+        Width of the noise on copies; tuned if not given.
+    rescue : bool
+        Scatter particles that have lost the truth, as in `ParticleFilter`.
+    """
+
+    scheme: ClassVar[str] = "pf"
+    made = ParticleFilter
+    tuned = "regularisation"
+    values = grids.REGULARISATIONS
+    limits = grids.LIMITS
+    n_particles: int = limited(1000, _checks.count, minimum=2)
+    threshold: float = limited(0.2, minimum=0.0, maximum=1.0)
+    regularisation: float | None = limited(None, minimum=0.0)
+    rescue: bool = limited(True, _checks.boolean)
+
+    @property
+    def label(self) -> str:
+        """How many particles."""
+        return f"particle filter, N={self.n_particles}"

@@ -11,12 +11,17 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.analogs import WindowPosterior, window_posterior
+from l63fast.assimilation.analogs import (
+    Climate,
+    Evidence,
+    WindowPosterior,
+    window_posterior,
+)
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
-from l63fast.assimilation.window_evidence import Climate, Evidence
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
+from l63fast.experiments.settings_file import Checked, limited
 from l63fast.storage import read_file, read_json, write_bytes, write_json
 from l63fast.twin import TwinExperiment
 
@@ -25,7 +30,8 @@ __all__ = ["Optimum"]
 _NARROWER: Final = 2.0**-0.5
 _ENOUGH: Final = 2  # steps in a row that change nothing
 # Backgrounds that say nothing of the state beyond the climate, and those whose errors
-# have nothing to do with the observations' of the window.
+# have nothing to do with the observations' of the window. One that was cycled on these
+# observations has no simple optimum.
 _OF_CLIMATE: Final = ("mean", "independent", "none")
 _OF_TRUTH: Final = ("forecast", "gauss")
 _THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
@@ -34,7 +40,7 @@ _NOTED: Final = 1024  # windows between two notes of progress
 
 
 @dataclass(frozen=True)
-class Optimum:
+class Optimum(Checked):
     """The mean of what the observations leave possible, as far as it can be computed.
 
     In cycles it is a particle filter so large that a larger one scores the same: on the
@@ -61,24 +67,18 @@ class Optimum:
 
     scheme: ClassVar[str] = "optimum"
     role: ClassVar[str] = "optimum"
-    n_particles: int = 2000
+    n_particles: int = limited(2000, _checks.count, minimum=2)
     max_particles: int = 32_000
-    tolerance: float = 0.005
-    regularisation: float = 0.7
-    threshold: float = 0.2
-    n_trajectories: int = 30
-    rescue: bool = True
-    library: int = 2**18
+    tolerance: float = limited(0.005, above=0.0)
+    regularisation: float = limited(0.7, minimum=0.0)
+    threshold: float = limited(0.2, minimum=0.0, maximum=1.0)
+    n_trajectories: int = limited(30, _checks.count, minimum=1)
+    rescue: bool = limited(True, _checks.boolean)
+    library: int = limited(2**18, _checks.count, minimum=2**13)
 
     def __post_init__(self) -> None:
-        _checks.count("n_trajectories", self.n_trajectories, minimum=1)
-        smallest = _checks.count("n_particles", self.n_particles, minimum=2)
-        _checks.count("max_particles", self.max_particles, minimum=smallest)
-        _checks.real("tolerance", self.tolerance, above=0.0)
-        _checks.real("regularisation", self.regularisation, minimum=0.0)
-        _checks.real("threshold", self.threshold, minimum=0.0, maximum=1.0)
-        _checks.boolean("rescue", self.rescue)
-        _checks.count("library", self.library, minimum=2**13)
+        super().__post_init__()
+        _checks.count("max_particles", self.max_particles, minimum=self.n_particles)
 
     def fit(self, problem: Problem) -> Fitted:
         """Return the filter at the size where its score has settled, or the posterior.
@@ -86,11 +86,11 @@ class Optimum:
         What is found on the way is kept in the problem's folder, to go on from.
         """
         if isinstance(problem.protocol, Windows):
-            if known_background(problem.protocol) is None:
+            kind, known = problem.protocol.background, (*_OF_CLIMATE, *_OF_TRUTH)
+            if kind not in known:
                 raise ConfigurationError(
                     "methods: the optimum of a window is known for the backgrounds "
-                    f"{', '.join((*_OF_CLIMATE, *_OF_TRUTH))}, got "
-                    f"{problem.protocol.background!r}"
+                    f"{', '.join(known)}, got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
         found = _Doubling(self, problem).converged()
@@ -106,52 +106,35 @@ class Optimum:
         )
 
     def _filter(self, problem: Problem, n: int, width: float) -> ParticleFilter:
-        return ParticleFilter(
-            **problem.filter,
-            n_particles=n,
-            regularisation=width,
-            threshold=self.threshold,
-            rescue=self.rescue,
-        )
+        how: dict[str, Any] = {"threshold": self.threshold, "rescue": self.rescue}
+        how |= {**problem.filter, "n_particles": n, "regularisation": width}
+        return ParticleFilter(**how)
 
     def _windows(self, problem: Problem, split: str) -> Estimates:
         """Return the posterior mean of the windows of a split's first trajectories."""
         twin, protocol = problem.twin, problem.protocol
         assert isinstance(protocol, Windows)
-        data, part = twin.settings, twin.split(split)
+        data, samples = twin.settings, problem.samples(split)
         last = protocol.last_observations(data)
-        n = min(self.n_trajectories, part.n_trajectories)
-        samples = problem.samples(split)
+        n = min(self.n_trajectories, data.n_trajectories(split))
         size, began = n * len(last), perf_counter()
-        earlier, P, lag = _known_before(problem, samples.background[:size])
-        found = self._posterior(
-            problem,
-            Evidence(
-                samples.obs_window[:size],
-                twin.operator,
-                twin.R,
-                data.steps_per_cycle,
-                earlier,
-                P,
-                lag,
-            ),
-        )
+        background, seen = samples.background[:size], samples.obs_window[:size]
+        how = (twin.operator, twin.R, data.steps_per_cycle)
+        evidence = Evidence(seen, *how, *_known_before(problem, background))
+        found = self._posterior(problem, evidence)
         # For the mirror-aware score the mean of one of each mirrored pair is best.
-        blind = twin.operator.is_mirror_blind
-        best = found.folded if blind else found.mean
+        best = found.folded if twin.operator.is_mirror_blind else found.mean
         shape = (n, len(last), 3)
         spread = np.broadcast_to(np.sqrt(found.variance)[:, None], (size, 3))
-        return Estimates(
-            truth=part.truth_at_observations[:n, last],
-            observations=part.observations[:n, last],
-            times=(last + 1) * (data.steps_per_cycle * data.dt),
-            background=samples.background[:size].reshape(shape),
-            analysis=best.reshape(shape),
-            status=np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
-            spread=spread.reshape(shape),
-            effective_size=found.effective_size.reshape(shape[:2]),
-            seconds_per_cycle=(perf_counter() - began) / size,
-        )
+        made = {
+            "background": background.reshape(shape),
+            "analysis": best.reshape(shape),
+            "status": np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
+            "spread": spread.reshape(shape),
+            "effective_size": found.effective_size.reshape(shape[:2]),
+            "seconds_per_cycle": (perf_counter() - began) / size,
+        }
+        return problem.estimates(split, last, made, n)
 
     def _posterior(self, problem: Problem, evidence: Evidence) -> WindowPosterior:
         """Return the posterior of windows, going on from what a stopped run has kept.
@@ -178,18 +161,6 @@ class Optimum:
         return window_posterior(
             evidence, climate, library=self.library, known=known, report=note
         )
-
-
-def known_background(protocol: Windows) -> str | None:
-    """Return the background of which the optimum of windows is known, or None.
-
-    One that says nothing beyond the climate is as good as none. One that was cycled on
-    the window's own observations has no simple optimum.
-    """
-    kind = protocol.background
-    if kind in _OF_CLIMATE:
-        return "none"
-    return kind if kind in _OF_TRUTH else None
 
 
 def _known_before(
@@ -250,14 +221,14 @@ class _Doubling:
 
     def converged(self) -> dict[str, Any]:
         """Return the stages of rising size, and whether the last ones stood still."""
-        optimum = self.optimum
+        optimum, n_still = self.optimum, 0
         stages = [self._best(optimum.n_particles, optimum.regularisation)]
-        n_still = 0
-        while n_still < _ENOUGH and 2 * stages[-1]["n_particles"] <= (
-            optimum.max_particles
-        ):
+        while n_still < _ENOUGH:
             last = stages[-1]
-            stages.append(self._best(2 * last["n_particles"], last["regularisation"]))
+            n = 2 * last["n_particles"]
+            if n > optimum.max_particles:
+                break
+            stages.append(self._best(n, last["regularisation"]))
             still = abs(stages[-1]["score"] / last["score"] - 1.0) < optimum.tolerance
             n_still = n_still + 1 if still else 0
         return {"stages": stages, "settled": n_still == _ENOUGH}
@@ -284,12 +255,8 @@ class _Doubling:
                 write_json(self.kept, self.known)
             self.problem.work.say(f"optimum     {n} particles: {score:.4g}")
         score, size = map(float, self.known[key])
-        return {
-            "n_particles": n,
-            "regularisation": width,
-            "score": score,
-            "effective_size": size,
-        }
+        stage = {"n_particles": n, "regularisation": width}
+        return {**stage, "score": score, "effective_size": size}
 
 
 def _with_validation(problem: Problem, n_trajectories: int) -> Problem:
