@@ -100,7 +100,7 @@ def _shards(given: Given) -> None:
     if given["dry_run"]:
         say(f"would write {folder}", quiet=quiet)
         return
-    from l63fast.experiments.shards import make_shards
+    from l63fast.experiments.data import make_shards
 
     with task_progress(settings.n_shards, quiet=quiet, unit="shards") as progress:
         try:

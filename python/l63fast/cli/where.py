@@ -54,8 +54,7 @@ def where(given: Given, n_tasks: int) -> tuple[int, Scheduler | None]:
     ConfigurationError
         If both are asked for: a cluster has the workers that it has.
     """
-    from l63fast.experiments.executors import default_workers
-    from l63fast.experiments.tasks import Scheduler
+    from l63fast.experiments.tasks import Scheduler, default_workers
 
     address, file = given["scheduler"], given["scheduler_file"]
     if address is None and file is None:
