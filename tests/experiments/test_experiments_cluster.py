@@ -196,17 +196,18 @@ def test_tasks_of_a_client_that_says_nothing_are_given_up(
 def test_a_result_that_a_closed_client_has_lost_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sent = Mock(status="finished")
-    sent.cancelled.return_value = False
-    sent.result.side_effect = TimeoutError
-    sent.client.status = "closed"
     client = Mock(status="running")
+    sent = Mock(status="finished", client=client, cancelled=lambda: False)
 
     def submit(*arguments: Any, key: str) -> Mock:
         sent.key = key
         return sent
 
-    client.submit = submit
+    def result(timeout: float) -> None:
+        client.status = "closed"
+        raise TimeoutError
+
+    client.submit, sent.result = submit, result
     ended = MagicMock(has_ready=lambda: True)
     ended.__next__.return_value = sent
     monkeypatch.setattr(cluster.distributed, "as_completed", lambda loop: ended)

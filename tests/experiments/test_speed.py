@@ -15,14 +15,17 @@ from l63fast._kernels import backend_info
 from l63fast._kernels.limits import Work
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments import speed
-from l63fast.experiments.speed import SpeedRow, measure_speed, measured
-from l63fast.experiments.speed_cases import (
+from l63fast.experiments.speed import (
     Case,
+    SpeedRow,
     SpeedSizes,
     analysis_problem,
+    measure_speed,
+    measured,
     speed_cases,
+    speed_markdown,
+    write_speed,
 )
-from l63fast.experiments.speed_report import speed_markdown, write_speed
 from l63fast.storage import read_manifest
 
 TINY = ("--scale", "0.002")

@@ -13,7 +13,7 @@ from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from l63fast.experiments.speed_cases import SpeedSizes
+    from l63fast.experiments.speed import SpeedSizes
 
 __all__ = ["benchmark"]
 
@@ -65,7 +65,7 @@ def benchmark(given: Given) -> None:
     `benchmark encoders`: an encoder in every format, by batch size, into
     results/benchmark_encoders.
     """
-    from l63fast.experiments.speed_cases import SpeedSizes
+    from l63fast.experiments.speed import SpeedSizes
     from l63fast.storage.paths import checked_target
 
     _checks.real("--scale", given["scale"], above=0.0)
@@ -103,9 +103,9 @@ def _encoders(given: Given) -> None:
     if given["dry_run"]:
         say(f"would measure and write {save_dir}", quiet=quiet)
         return
-    from l63fast.experiments.speed import machine
-    from l63fast.experiments.speed_report import (
+    from l63fast.experiments.speed import (
         encoder_table,
+        machine,
         one_sentence,
         write_encoder_speed,
     )
@@ -129,8 +129,13 @@ def _encoders(given: Given) -> None:
 
 
 def _run(sizes: SpeedSizes, save_dir: Path, *, quiet: bool) -> None:
-    from l63fast.experiments.speed import machine, measure_speed
-    from l63fast.experiments.speed_report import one_sentence, speed_table, write_speed
+    from l63fast.experiments.speed import (
+        machine,
+        measure_speed,
+        one_sentence,
+        speed_table,
+        write_speed,
+    )
 
     where = machine()
     say(one_sentence(where), quiet=quiet)

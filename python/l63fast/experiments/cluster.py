@@ -99,14 +99,10 @@ class DaskPool:
 
         for name in tasks:
             send(name)
-        while sent:
-            if not ended.has_ready() and self._client.status != "closed":
+        while sent and self._client.status != "closed":
+            if not ended.has_ready():
                 time.sleep(_LOOK)
                 continue
-            if not ended.has_ready():  # a closed client never says how a task ended
-                lost = ClusterError(_LOST)
-                yield from [(name, lost) for name in (*sent.values(), *suspects)]
-                return
             future = next(ended)
             name, outcome = sent.pop(future.key), _outcome(future)
             if not isinstance(outcome, distributed.KilledWorker):
@@ -118,6 +114,8 @@ class DaskPool:
             if suspects and not sent:
                 alone = suspects.pop(0)
                 send(alone)
+        for name in (*sent.values(), *suspects):  # a closed client hears of no end
+            yield name, ClusterError(_LOST)
 
 
 def _outcome(future: Any) -> Any:
@@ -126,17 +124,14 @@ def _outcome(future: Any) -> Any:
     A result that is lost with its worker just now is made again, and waited for: for as
     long as dask listens, since a closed client never answers.
     """
-    while not future.cancelled():
+    while not future.cancelled() and future.client.status != "closed":
         try:
             return future.result(timeout=PATIENCE)
         except (CancelledError, AsyncCancelledError):
             break
         except Exception as error:
-            is_late = isinstance(error, TimeoutError) and future.status != "error"
-            if not is_late:
+            if not isinstance(error, TimeoutError) or future.status == "error":
                 return error
-            if future.client.status == "closed":
-                break
     return ClusterError(_LOST)
 
 
