@@ -1,40 +1,45 @@
-"""`l63fast evaluate` and `l63fast visualize`: score and draw a finished result."""
+"""What is done with a finished result: evaluate, visualize, report and export it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+import typer
+
+from l63fast import _checks
 from l63fast.cli import options
-from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, command
+from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["evaluate", "show_scores", "visualize"]
+__all__ = ["evaluate", "export", "report", "report_on", "show_scores", "visualize"]
 
-_RESULT_DIR = Option("result_dir", Path, "Folder of a result of training.")
+_RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
 
 
-def _result_dir(given: Given) -> Any:
-    if given["result_dir"] is None:
-        raise ConfigurationError(
-            "--result_dir: expected the folder of a result, such as results/gru_xy"
-        )
-    return given["result_dir"]
+def _folder(given: Given, shown: str, what: str) -> Path:
+    """Return the folder that was given, without which there is nothing to do."""
+    folder: Path | None = given[shown.removeprefix("--").lower()]
+    if folder is None:
+        raise ConfigurationError(f"{shown}: expected the folder of {what}")
+    return folder
+
+
+def _result_dir(given: Given) -> Path:
+    return _folder(given, "--result_dir", "a result, such as results/gru_xy")
 
 
 @command(
-    app,
-    (
-        _RESULT_DIR,
-        options.data_folder("Folder of the data; those it was trained on by default."),
-        Option("split", Literal["test", "val"], "Split to score.", "test"),
-        options.QUIET,
-    ),
+    _RESULT_DIR,
+    options.data_folder("Folder of the data; those it was trained on by default."),
+    Option("split", Literal["test", "val"], "Split to score.", "test"),
+    options.QUIET,
 )
 def evaluate(given: Given) -> None:
     """Score a trained encoder again, from its exported model, and print the table.
@@ -58,10 +63,88 @@ def show_scores(board: pd.DataFrame, verdict: str) -> None:
     say(verdict)
 
 
-@command(app, (_RESULT_DIR, options.QUIET))
+@command(_RESULT_DIR, options.QUIET)
 def visualize(given: Given) -> None:
     """Draw the figures and the animation of a result into its folder `figures/`."""
     from l63fast.experiments.figures import draw_figures
 
     for path in draw_figures(_result_dir(given)):
         say(str(path), quiet=given["quiet"])
+
+
+@command(
+    Option(
+        "results",
+        Path,
+        "Folder of an experiment, such as results/quick.",
+        positional=True,
+    ),
+    options.QUIET,
+)
+def report(given: Given) -> None:
+    """Write a page about an experiment into its folder `report/`, all in one file.
+
+    Beside it are the tables as CSV and LaTeX and the figures as PNG and SVG.
+    """
+    folder = _folder(given, "RESULTS", "an experiment, such as results/quick")
+    if not report_on(folder, {}, quiet=given["quiet"]):
+        raise typer.Exit(1)
+
+
+def report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
+    """Write a report; return whether all cells that should be are in it."""
+    from l63fast.experiments.report import write_report
+
+    page, source = write_report(folder, failures)
+    say(f"report in {page}", quiet=quiet)
+    lost = {k: why for k, why in source.left_out.items() if k not in failures}
+    for name, why in lost.items():
+        print(f"left out: {name}: {why}", file=sys.stderr)
+    return not lost
+
+
+@command(
+    Option("result", Path, "Folder of a trained encoder.", positional=True),
+    Option(
+        "formats",
+        str,
+        "Which of torchscript, pt2 and onnx, separated by commas. The weights "
+        "(safetensors) are written always; onnx needs the extra `onnx`.",
+        "torchscript,pt2",
+    ),
+    Option("save_dir", Path, "Folder of the export; RESULT_export by default."),
+    options.DRY_RUN,
+    options.QUIET,
+)
+def export(given: Given) -> None:
+    """Write a trained encoder for C++, Fortran, torch.export or ONNX Runtime.
+
+    Each file is read back and compared with the encoder. The hashes that are printed
+    are what `load_encoder` and the C++ programs ask for. An old export is replaced.
+    """
+    from l63fast.learning.card import FILES
+    from l63fast.storage.paths import checked_target
+
+    result = _folder(given, "RESULT", "a trained encoder, such as results/gru_xy")
+    save_dir = given["save_dir"] or result.with_name(f"{result.name}_export")
+    formats = [name.strip() for name in given["formats"].split(",")]
+    for name in formats:
+        _checks.choice("--formats", name, FILES)
+    checked_target(save_dir)
+    if given["dry_run"]:
+        say(f"would write {', '.join(formats)} to {save_dir}", quiet=given["quiet"])
+        return
+    from l63fast.learning.export import save_model
+    from l63fast.learning.loading import load_weights
+    from l63fast.storage import result_directory
+
+    encoder, trained = load_weights(result)
+    with result_directory(save_dir, kind="model") as folder:
+        card = save_model(encoder, folder, trained["training"], formats=formats)
+    for kind, file in card["files"].items():
+        say(
+            f"{kind:12s}{file['name']:18s}sha256 {file['sha256']}  "
+            f"parity {file['parity_error']:.1e}",
+            quiet=given["quiet"],
+        )
+    say(f"written to {save_dir}", quiet=given["quiet"])

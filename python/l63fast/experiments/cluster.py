@@ -31,7 +31,13 @@ from l63fast.storage import read_json
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Pool, Say, Scheduler
 
-__all__ = ["DaskPool", "dask_setup", "local_workers", "workers_of"]
+__all__ = [
+    "DaskPool",
+    "dask_setup",
+    "dask_teardown",
+    "local_workers",
+    "workers_of",
+]
 
 T = TypeVar("T")
 
@@ -161,6 +167,14 @@ def dask_setup(worker: Any) -> None:
     global _ready
     _ready = time.monotonic() + _SETTLING
     _silence()
+
+
+def dask_teardown(worker: Any) -> None:
+    """End a worker of ours that is asked to close, while dask takes it for its own.
+
+    A task that it still runs would go on for seconds beside its next attempt.
+    """
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _silence() -> None:

@@ -109,8 +109,9 @@ class SpeedSizes:
             If `scale` is not such a number.
         """
         scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
-        scaled = {name: max(int(n * scale), 1) for name, n in asdict(cls()).items()}
-        return cls(**{**scaled, "seconds": cls.seconds * scale})
+        sizes: dict[str, Any] = asdict(cls())
+        sizes = {name: max(int(size * scale), 1) for name, size in sizes.items()}
+        return cls(**{**sizes, "seconds": cls.seconds * scale})
 
 
 @dataclass(frozen=True)
