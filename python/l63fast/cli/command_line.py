@@ -24,8 +24,6 @@ __all__ = [
     "Tables",
     "choices",
     "command",
-    "refuse_other_protocol",
-    "resolved",
 ]
 
 T = TypeVar("T")
@@ -167,6 +165,55 @@ class Given:
                 )
         return tables
 
+    def refuse_other_protocol(self, holder: str, tables: Tables) -> None:
+        """Refuse flags of windows where the settings that they change are in cycles.
+
+        And the reverse. Tables with both, or none, are refused where they are read.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the flag.
+        """
+        of = [name for name in PROTOCOLS if name in tables]
+        for other in (name for name in PROTOCOLS if [name] != of and len(of) == 1):
+            for flag in self.flags(other):
+                raise ConfigurationError(
+                    f"--{flag}: expected with {other}, got {holder}, which is in "
+                    f"{of[0]}"
+                )
+
+    def resolved(self, tables: Tables, make: Callable[..., T], source: str = "") -> T:
+        """Return the settings that `make` makes of tables.
+
+        A source says where values are from that were not typed: by default the file.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the flag, if the value at fault was typed, otherwise file and key.
+        """
+        try:
+            return make(tables, source=_COMMAND_LINE)
+        except ConfigurationError as error:
+            place = _PLACE.match(str(error))
+            if place is not None:
+                said = str(error)[place.end() :]
+                table, field = _setting(place.group(1))
+                flag = self._varied(table, field) or self.flag(table, field)
+                if flag is not None:
+                    raise ConfigurationError(f"--{flag}: {said}") from None
+                for beside in _BESIDE.findall(said):
+                    flag = self._varied("data", beside) or self.flag("data", beside)
+                    if flag is not None:
+                        raise ConfigurationError(f"--{flag}: {field}: {said}") from None
+        return make(tables, source=source or str(self["config"] or "settings"))
+
+    def _varied(self, table: str, field: str) -> str | None:
+        """Return the typed flag of an axis that a setting is varied along."""
+        axes = (a for a, (places, _) in AXES.items() if f"{table}.{field}" in places)
+        return next(filter(None, (self.flag("vary", axis) for axis in axes)), None)
+
 
 OPTIONS: Final[dict[str, Sequence[Option]]] = {}  # of each command, by its name
 
@@ -221,53 +268,6 @@ def _sizes(given: Given, data: Any) -> Tables:
     return {"data": {"n_train": n_train, "n_val": n_val}}
 
 
-def refuse_other_protocol(given: Given, holder: str, tables: Tables) -> None:
-    """Refuse flags of windows where the settings that they change are in cycles.
-
-    And the reverse. Tables with both, or none, are refused where they are read.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the flag.
-    """
-    of = [name for name in PROTOCOLS if name in tables]
-    for other in (name for name in PROTOCOLS if [name] != of and len(of) == 1):
-        for flag in given.flags(other):
-            raise ConfigurationError(
-                f"--{flag}: expected with {other}, got {holder}, which is in {of[0]}"
-            )
-
-
-def resolved(
-    given: Given, tables: Tables, make: Callable[[Tables, str], T], source: str = ""
-) -> T:
-    """Return the settings that `make` makes of tables.
-
-    A source says where values are from that were not typed: by default the file.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the flag, if the value at fault was typed, otherwise the file and key.
-    """
-    try:
-        return make(tables, _COMMAND_LINE)
-    except ConfigurationError as error:
-        place = _PLACE.match(str(error))
-        if place is not None:
-            said = str(error)[place.end() :]
-            table, field = _setting(place.group(1))
-            flag = _flag(given, table, field)
-            if flag is not None:
-                raise ConfigurationError(f"--{flag}: {said}") from None
-            for beside in _BESIDE.findall(said):
-                flag = _flag(given, "data", beside)
-                if flag is not None:
-                    raise ConfigurationError(f"--{flag}: {field}: {said}") from None
-    return make(tables, source or str(given["config"] or "settings"))
-
-
 def _setting(place: str) -> tuple[str, str]:
     """Return table and field of a place such as "methods.gru.training.epochs"."""
     parts = ["", *(part for part in place.split(".") if not part.isdecimal())]
@@ -275,12 +275,3 @@ def _setting(place: str) -> tuple[str, str]:
     if parts[1] == "methods" and table != "training":
         table = "method"
     return table, parts[-1]
-
-
-def _flag(given: Given, table: str, field: str) -> str | None:
-    """Return the typed flag that set a field, or an axis that it is varied along."""
-    for axis, (places, _) in AXES.items():
-        varied = given.flag("vary", axis)
-        if varied and f"{table}.{field}" in places:
-            return varied
-    return given.flag(table, field)

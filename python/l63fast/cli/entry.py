@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, get_args
 import typer
 
 from l63fast.cli.command_line import CONTEXT, OPTIONS, Option
-from l63fast.cli.experiment import experiment
+from l63fast.cli.experiment import experiment, report
 from l63fast.cli.machine import benchmark, doctor, installed
-from l63fast.cli.results import evaluate, export, report, visualize
+from l63fast.cli.results import evaluate, export, visualize
 from l63fast.cli.simulate import simulate
 from l63fast.cli.train import train
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error, L63Warning
@@ -31,11 +31,7 @@ COMMANDS: Final[tuple[Any, ...]] = (
 # Typer has its own copy of click's errors in newer versions, and neither is public.
 _UsageError: Final[Any] = typer.BadParameter.__base__
 _KINDS: Final = {int: "an integer", float: "a number"}
-_app = typer.Typer(
-    name="l63fast",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_app = typer.Typer(name="l63fast", no_args_is_help=True, context_settings=CONTEXT)
 for _body in COMMANDS:
     _app.command(context_settings=CONTEXT)(_body)
 

@@ -1,9 +1,9 @@
-"""`l63fast experiment`: compare methods on the same data, in windows or in cycles."""
+"""`l63fast experiment` compares methods on the same data, `report` draws the page."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,8 @@ import typer
 
 from l63fast import _checks
 from l63fast.cli import options
-from l63fast.cli.command_line import (
-    Given,
-    Option,
-    Tables,
-    choices,
-    command,
-    refuse_other_protocol,
-    resolved,
-)
+from l63fast.cli.command_line import Given, Option, Tables, choices, command
 from l63fast.cli.output import print_whole, say, task_progress
-from l63fast.cli.results import report_on
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.experiment import (
     AXES_OF_ENCODERS,
@@ -36,7 +27,7 @@ from l63fast.experiments.presets import DEFAULT, OF_WINDOWS, PRESETS, preset_tab
 from l63fast.experiments.protocols import PROTOCOLS
 from l63fast.experiments.settings import AXES
 
-__all__ = ["experiment"]
+__all__ = ["experiment", "report"]
 
 
 def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
@@ -201,7 +192,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
     failed = bool(outcome.failures)
     if outcome.results and not (given["no_report"] or given["tune_only"]):
         try:
-            failed |= not report_on(folder, outcome.failures, quiet=quiet)
+            failed |= not _report_on(folder, outcome.failures, quiet=quiet)
         except L63Error as error:  # the results are there all the same
             print(f"no report: {error}", file=sys.stderr)
             failed = True
@@ -223,11 +214,11 @@ def _chosen_experiment(given: Given) -> Experiment:
         _checks.file_name("--name", name)
     tables = _tables(given)
 
-    def make(tables: Tables, source: str) -> Experiment:
+    def make(tables: Tables, *, source: str) -> Experiment:
         whole = with_encoder_settings(tables, source)
         return Experiment.from_tables(name, whole, source=source)
 
-    chosen = resolved(given, tables, make, str(config or given["preset"]))
+    chosen = given.resolved(tables, make, str(config or given["preset"]))
     try:
         if given["methods"] is not None:
             chosen = chosen.only(*_names(given["methods"]))
@@ -246,7 +237,7 @@ def _tables(given: Given) -> Tables:
     whole = "methods" in of_file and not given.typed("preset")
     below = of_file if whole else preset_tables(preset)
     holder = str(config) if whole else preset
-    refuse_other_protocol(given, holder, below)
+    given.refuse_other_protocol(holder, below)
     _refuse_half_a_regime(given, holder, below)
     if not whole:
         for protocol in PROTOCOLS:
@@ -316,3 +307,37 @@ def _refuse_without_encoders(given: Given, chosen: Experiment) -> None:
             f"--{flags[0]}: expected an encoder among the methods, got "
             f"{', '.join(chosen.methods)}"
         )
+
+
+@command(
+    Option(
+        "results",
+        Path,
+        "Folder of an experiment, such as results/quick.",
+        positional=True,
+    ),
+    options.QUIET,
+)
+def report(given: Given) -> None:
+    """Write a page about an experiment into its folder `report/`, all in one file.
+
+    Beside it are the tables as CSV and LaTeX and the figures as PNG and SVG.
+    """
+    if given["results"] is None:
+        raise ConfigurationError(
+            "RESULTS: expected the folder of an experiment, such as results/quick"
+        )
+    if not _report_on(given["results"], {}, quiet=given["quiet"]):
+        raise typer.Exit(1)
+
+
+def _report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
+    """Write a report; return whether all cells that should be are in it."""
+    from l63fast.experiments.report import write_report
+
+    page, source = write_report(folder, failures)
+    say(f"report in {page}", quiet=quiet)
+    lost = {k: why for k, why in source.left_out.items() if k not in failures}
+    for name, why in lost.items():
+        print(f"left out: {name}: {why}", file=sys.stderr)
+    return not lost

@@ -1,13 +1,9 @@
-"""What is done with a finished result: evaluate, visualize, report and export it."""
+"""What is done with the result of a training: evaluate, visualize and export it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-
-import typer
 
 from l63fast import _checks
 from l63fast.cli import options
@@ -18,21 +14,18 @@ from l63fast.errors import ConfigurationError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["evaluate", "export", "report", "report_on", "show_scores", "visualize"]
+__all__ = ["evaluate", "export", "show_scores", "visualize"]
 
 _RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
 
 
-def _folder(given: Given, shown: str, what: str) -> Path:
+def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
     """Return the folder that was given, without which there is nothing to do."""
-    folder: Path | None = given[shown.removeprefix("--").lower()]
     if folder is None:
-        raise ConfigurationError(f"{shown}: expected the folder of {what}")
+        raise ConfigurationError(
+            f"{shown}: expected the folder of a {what}, such as results/gru_xy"
+        )
     return folder
-
-
-def _result_dir(given: Given) -> Path:
-    return _folder(given, "--result_dir", "a result, such as results/gru_xy")
 
 
 @command(
@@ -48,9 +41,8 @@ def evaluate(given: Given) -> None:
     """
     from l63fast.experiments.reevaluate import reevaluate
 
-    board, verdict = reevaluate(
-        _result_dir(given), data=given["data"], split=given["split"]
-    )
+    folder = _folder(given["result_dir"], "--result_dir")
+    board, verdict = reevaluate(folder, data=given["data"], split=given["split"])
     if not given["quiet"]:
         show_scores(board, verdict)
 
@@ -68,39 +60,8 @@ def visualize(given: Given) -> None:
     """Draw the figures and the animation of a result into its folder `figures/`."""
     from l63fast.experiments.figures import draw_figures
 
-    for path in draw_figures(_result_dir(given)):
+    for path in draw_figures(_folder(given["result_dir"], "--result_dir")):
         say(str(path), quiet=given["quiet"])
-
-
-@command(
-    Option(
-        "results",
-        Path,
-        "Folder of an experiment, such as results/quick.",
-        positional=True,
-    ),
-    options.QUIET,
-)
-def report(given: Given) -> None:
-    """Write a page about an experiment into its folder `report/`, all in one file.
-
-    Beside it are the tables as CSV and LaTeX and the figures as PNG and SVG.
-    """
-    folder = _folder(given, "RESULTS", "an experiment, such as results/quick")
-    if not report_on(folder, {}, quiet=given["quiet"]):
-        raise typer.Exit(1)
-
-
-def report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
-    """Write a report; return whether all cells that should be are in it."""
-    from l63fast.experiments.report import write_report
-
-    page, source = write_report(folder, failures)
-    say(f"report in {page}", quiet=quiet)
-    lost = {k: why for k, why in source.left_out.items() if k not in failures}
-    for name, why in lost.items():
-        print(f"left out: {name}: {why}", file=sys.stderr)
-    return not lost
 
 
 @command(
@@ -125,7 +86,7 @@ def export(given: Given) -> None:
     from l63fast.learning.card import FILES
     from l63fast.storage.paths import checked_target
 
-    result = _folder(given, "RESULT", "a trained encoder, such as results/gru_xy")
+    result = _folder(given["result"], "RESULT", "trained encoder")
     save_dir = given["save_dir"] or result.with_name(f"{result.name}_export")
     formats = [name.strip() for name in given["formats"].split(",")]
     for name in formats:

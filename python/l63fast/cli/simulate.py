@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l63fast.cli import options
-from l63fast.cli.command_line import Given, Option, Tables, command, resolved
+from l63fast.cli.command_line import Given, Option, Tables, command
 from l63fast.cli.output import say, task_progress
 from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.twin import TwinSettings
@@ -108,11 +108,11 @@ def _announced(given: Given, data: TwinSettings, folder: Path, *lines: str) -> b
 def _settings(given: Given, tables: Tables) -> TwinSettings:
     from l63fast.experiments.settings_file import build, refuse_unknown_tables
 
-    def make(tables: Tables, source: str) -> TwinSettings:
+    def make(tables: Tables, *, source: str) -> TwinSettings:
         refuse_unknown_tables(tables, ("data",), source)
         return build(TwinSettings, tables.get("data", {}), source=source, key="data")
 
-    return resolved(given, tables, make)
+    return given.resolved(tables, make)
 
 
 def _shard_settings(given: Given) -> ShardSettings:

@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l63fast.cli import options
-from l63fast.cli.command_line import (
-    Given,
-    Option,
-    Tables,
-    choices,
-    command,
-    refuse_other_protocol,
-    resolved,
-)
+from l63fast.cli.command_line import Given, Option, Tables, choices, command
 from l63fast.cli.output import epoch_progress, say
 from l63fast.cli.results import show_scores
 from l63fast.errors import ConfigurationError
@@ -117,10 +109,7 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
 
     tables = _tables(given)
 
-    def make(tables: Tables, source: str) -> Cell:
-        return Cell.from_tables(tables, source=source)
-
-    cell = resolved(given, tables, make)
+    cell = given.resolved(tables, Cell.from_tables)
     name = cell.data.operator
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
@@ -133,7 +122,7 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
         return cell, data, True
     refuse_other_settings(twin, tables.get("data", {}), data)
     tables = merged(tables, {"data": to_table(twin.settings)})
-    return resolved(given, tables, make, str(data)), data, True
+    return given.resolved(tables, Cell.from_tables, str(data)), data, True
 
 
 def _tables(given: Given) -> Tables:
@@ -155,7 +144,7 @@ def _tables(given: Given) -> Tables:
         below = {name: preset[name] for name in ("data", "cycles")}
         below["method"] = preset["methods"][RECIPES[recipe]]
     else:
-        refuse_other_protocol(given, str(given["config"]), given.file_tables())
+        given.refuse_other_protocol(str(given["config"]), given.file_tables())
         below |= {} if "cycles" in tables else {"windows": {}}
     tables = merged(below, tables)
     scheme = tables["method"]["scheme"]
