@@ -171,8 +171,7 @@ def _measure_kernels(given: Given, save_dir: Path) -> None:
     where, quiet = speed.machine(), given["quiet"]
     say(speed.one_sentence(where), quiet=quiet)
     rows = speed.measure_speed(
-        speed.SpeedSizes.of_scale(given["scale"]),
-        lambda row: say(f"  {row.name}", quiet=quiet),
+        given["scale"], lambda row: say(f"  {row.name}", quiet=quiet)
     )
     speed.write_speed(rows, where, save_dir)
     if not quiet:

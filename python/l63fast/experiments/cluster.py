@@ -31,13 +31,7 @@ from l63fast.storage import read_json
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Pool, Say, Scheduler
 
-__all__ = [
-    "DaskPool",
-    "dask_setup",
-    "dask_teardown",
-    "local_workers",
-    "workers_of",
-]
+__all__ = ["DaskPool", "local_workers", "workers_of"]
 
 T = TypeVar("T")
 
@@ -213,7 +207,15 @@ def local_workers(n_workers: int) -> Iterator[Pool]:
                 yield DaskPool(client)
         finally:
             cluster.loop.add_callback(keeper.stop)
-            _end(cluster)
+            deadline = time.monotonic() + PATIENCE
+            while _is_starting(cluster) and time.monotonic() < deadline:
+                time.sleep(_LOOK)  # dask fails to close what is not up yet
+            cluster.close()
+
+
+def _is_starting(cluster: Any) -> bool:
+    processes = [nanny.process for nanny in cluster.workers.values() if nanny.process]
+    return any(process.status.name in ("init", "starting") for process in processes)
 
 
 @contextmanager
@@ -244,26 +246,6 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end(cluster: Any) -> None:
-    """End the workers at once and close: one in a native call hears no request."""
-    nannies = list(cluster.workers.values())
-    for nanny in nannies:
-        nanny.close_gracefully()  # from now on nothing is started again
-    deadline = time.monotonic() + PATIENCE
-    while any(map(_is_starting, nannies)) and time.monotonic() < deadline:
-        time.sleep(_LOOK)  # dask fails to close what is not up yet
-    for nanny in nannies:
-        if nanny.pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
-    cluster.close()
-
-
-def _is_starting(nanny: Any) -> bool:
-    process = nanny.process
-    return process is not None and process.status.name in ("init", "starting")
 
 
 @contextmanager

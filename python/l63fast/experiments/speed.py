@@ -46,7 +46,6 @@ __all__ = [
     "AnalysisProblem",
     "Case",
     "SpeedRow",
-    "SpeedSizes",
     "analysis_problem",
     "encoder_markdown",
     "encoder_table",
@@ -72,6 +71,7 @@ ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
 _OPERATORS: Final = {1: "x2", 2: "x2y2", 3: "x2y2z2"}
 _SPREAD: Final = 0.5  # standard deviation of the background error, each component
 _CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
+_SECONDS: Final = 1.5  # to spend on each function
 _BOUNDS: Final = {
     "rk4": "arithmetic",
     "fma": "arithmetic",
@@ -86,32 +86,6 @@ _CAPTION: Final = (
     "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
     "eager / it."
 )
-
-
-@dataclass(frozen=True)
-class SpeedSizes:
-    """How much each function is given, and the time to spend on each (seconds)."""
-
-    n_members: int = 10_240
-    n_steps: int = 500
-    n_trajectories: int = 8_192
-    n_saved: int = 800
-    n_analyses: int = 100_000
-    seconds: float = 1.5
-
-    @classmethod
-    def of_scale(cls, scale: float) -> SpeedSizes:
-        """Return the sizes times `scale` in (0, 1], and as much less time.
-
-        Raises
-        ------
-        ArgumentValueError, ArgumentTypeError
-            If `scale` is not such a number.
-        """
-        scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
-        sizes: dict[str, Any] = asdict(cls())
-        sizes = {name: max(int(size * scale), 1) for name, size in sizes.items()}
-        return cls(**{**sizes, "seconds": cls.seconds * scale})
 
 
 @dataclass(frozen=True)
@@ -159,19 +133,10 @@ class AnalysisProblem:
 
     def solve(self, *, backend: str = "auto", n_threads: int = 1) -> np.ndarray:
         """Return the analyses (n, 3) after exactly `n_iter` iterations at most."""
-        analysis = three_d_var(
-            self.background,
-            self.observation,
-            self.operator,
-            B=self.B,
-            R=self.R,
-            max_iter=self.n_iter,
-            tol=1e-300,
-            multi_start=False,
-            n_threads=n_threads,
-            backend=backend,
-        )
-        return np.asarray(analysis.state)
+        given = (self.background, self.observation, self.operator)
+        how: dict[str, Any] = {"n_threads": n_threads, "backend": backend}
+        how |= {"max_iter": self.n_iter, "tol": 1e-300, "multi_start": False}
+        return np.asarray(three_d_var(*given, B=self.B, R=self.R, **how).state)
 
 
 def analysis_problem(
@@ -188,59 +153,58 @@ def analysis_problem(
     return AnalysisProblem(background, observation, h, B, np.eye(h.obs_dim), n_iter)
 
 
-def speed_cases(sizes: SpeedSizes) -> Iterator[Case]:
-    """Yield what the short benchmark times, the next one made when it is asked for."""
+def speed_cases(scale: float = 1.0) -> Iterator[Case]:
+    """Yield what the short benchmark times, the next one made when it is asked for.
+
+    Parameters
+    ----------
+    scale : float
+        Fraction of the usual sizes.
+    """
+
+    def scaled(size: int) -> int:
+        return max(int(size * scale), 1)
+
     lanes = register_lanes() if backend_info().name == "cpp" else 1
-    states = spin_up(max(sizes.n_members, sizes.n_trajectories), seed=0, time=5.0)
-    members = states[: sizes.n_members]
+    n_members, n_trajectories = scaled(10_240), scaled(8_192)
+    states = spin_up(max(n_members, n_trajectories), seed=0, time=5.0)
+    n_steps = scaled(500)
     for dtype, width in ((np.float64, lanes), (np.float32, 2 * lanes)):
-        yield Case(
-            f"forecast, {np.dtype(dtype).name}",
-            "steps",
-            partial(forecast, members.astype(dtype), sizes.n_steps, dt=DT, n_threads=1),
-            float(members.shape[0] * sizes.n_steps),
-            {"rk4": STEP_INSTRUCTIONS / width},
-            dtype == np.float32,
-        )
-    yield from _simulations(states[: sizes.n_trajectories], sizes.n_saved, lanes)
-    for m, operator in _OPERATORS.items():
-        problem = analysis_problem(sizes.n_analyses, operator)
-        needs = {
-            "fma": N_ITERATIONS * ANALYSIS_INSTRUCTIONS[m] / lanes,
-            "divide": N_ITERATIONS / lanes,
-        }
-        name = f"3D-Var of {', '.join(problem.operator.labels)}"
-        amount = float(len(problem.background))
-        yield Case(name, "analyses", problem.solve, amount, needs)
-
-
-def _simulations(states: np.ndarray, n_steps: int, lanes: int) -> Iterator[Case]:
-    run = partial(simulate, states, n_steps, dt=DT, n_threads=1)
-    by_member = np.ones((len(states), n_steps + 1, 3))
-    by_time = by_member.reshape(n_steps + 1, len(states), 3).transpose(1, 0, 2)
+        members, single = states[:n_members].astype(dtype), dtype == np.float32
+        call = partial(forecast, members, n_steps, dt=DT, n_threads=1)
+        amount, needs = float(n_members * n_steps), {"rk4": STEP_INSTRUCTIONS / width}
+        name = f"forecast, {members.dtype.name}"
+        yield Case(name, "steps", call, amount, needs, single)
+    n_steps = scaled(800)
+    by_member = np.ones((n_trajectories, n_steps + 1, 3))
+    by_time = by_member.reshape(n_steps + 1, n_trajectories, 3).transpose(1, 0, 2)
+    run = partial(simulate, states[:n_trajectories], n_steps, dt=DT, n_threads=1)
     for name, out, write in (
         ("by member", by_member, "stream"),
         ("by time", by_time, "stream"),
         ("new array", None, "fresh_2m"),
     ):
-        yield Case(
-            f"simulate, {name}",
-            "steps",
-            partial(run, out=out),
-            float(len(states) * n_steps),
-            {"rk4": STEP_INSTRUCTIONS / lanes, write: float(STEP_BYTES)},
-        )
+        needs = {"rk4": STEP_INSTRUCTIONS / lanes, write: float(STEP_BYTES)}
+        amount = float(n_trajectories * n_steps)
+        yield Case(f"simulate, {name}", "steps", partial(run, out=out), amount, needs)
+    del by_member, by_time, out  # some hundred megabytes
+    for m, operator in _OPERATORS.items():
+        problem = analysis_problem(scaled(100_000), operator)
+        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[m]
+        needs = {"fma": n_fma / lanes, "divide": N_ITERATIONS / lanes}
+        name = f"3D-Var of {', '.join(problem.operator.labels)}"
+        amount = float(len(problem.background))
+        yield Case(name, "analyses", problem.solve, amount, needs)
 
 
 def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
     """Return the rate of a case and of its tightest ceiling, timed in turns."""
     works: dict[str, Work] = {}
     for kind in case.needs if backend_info().name == "cpp" else ():
-        works[kind] = (
-            write_work(kind, n_bytes)
-            if kind in WRITES
-            else instruction_work(kind, single=case.single)
-        )
+        if kind in WRITES:
+            works[kind] = write_work(kind, n_bytes)
+        else:
+            works[kind] = instruction_work(kind, single=case.single)
     calls = {"case": case.run} | {kind: work.run for kind, work in works.items()}
     times = in_turns(calls, seconds=seconds)
     rate = case.amount / times["case"]
@@ -252,21 +216,28 @@ def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
 
 
 def measure_speed(
-    sizes: SpeedSizes, note: Callable[[SpeedRow], None] = lambda row: None
+    scale: float = 1.0, note: Callable[[SpeedRow], None] = lambda row: None
 ) -> list[SpeedRow]:
     """Return the rate of every costly function beside its ceiling, on one core.
 
     Parameters
     ----------
-    sizes : SpeedSizes
+    scale : float
+        Fraction of the usual sizes and time, in (0, 1].
     note : callable
         Told of each row as it is done.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If `scale` is not such a number.
     """
+    scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
+    n_bytes = max(int(2**28 * scale), 2**20)
     rows = []
-    n_bytes = max(int(2**28 * sizes.seconds / SpeedSizes.seconds), 2**20)
     with one_core():
-        for case in speed_cases(sizes):
-            rows.append(measured(case, seconds=sizes.seconds, n_bytes=n_bytes))
+        for case in speed_cases(scale):
+            rows.append(measured(case, seconds=_SECONDS * scale, n_bytes=n_bytes))
             note(rows[-1])
     return rows
 
@@ -306,14 +277,10 @@ def write_speed(
     ResultError, LockedError
         If the folder holds anything but an earlier benchmark, or cannot be written.
     """
-    content = {
-        "machine": dict(where) | versions(),
-        "rows": [asdict(row) | {"share": row.share} for row in rows],
-    }
-    figure = plotting.speed_bars(
-        {row.name: (row.rate, row.ceiling, row.bound) for row in rows},
-        title=one_sentence(where),
-    )
+    bars = {row.name: (row.rate, row.ceiling, row.bound) for row in rows}
+    figure = plotting.speed_bars(bars, title=one_sentence(where))
+    shown = [asdict(row) | {"share": row.share} for row in rows]
+    content = {"machine": dict(where) | versions(), "rows": shown}
     with result_directory(directory, kind="benchmark") as folder:
         write_json(folder / "speed.json", content)
         write_text(folder, "speed.md", speed_markdown(rows, where))
@@ -357,15 +324,13 @@ def write_encoder_speed(
     ResultError, LockedError
         If the folder holds anything but an earlier one, or cannot be written.
     """
-    content = {
-        "encoder": title,
-        "machine": dict(where) | _versions(),
-        "rows": {kind: asdict(times) for kind, times in rows.items()},
-    }
     curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
     figure = plotting.growth_curves(
         {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
     )
+    times = {kind: asdict(times) for kind, times in rows.items()}
+    made = dict(where) | _versions()
+    content = {"encoder": title, "machine": made, "rows": times}
     with result_directory(directory, kind="encoder benchmark") as folder:
         write_json(folder / "encoders.json", content)
         write_text(folder, "encoders.md", encoder_markdown(rows, title))
