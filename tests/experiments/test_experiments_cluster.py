@@ -159,6 +159,28 @@ def test_a_task_that_kills_its_workers_is_named_and_the_rest_goes_on(
     assert "its worker process died each time" in failures["deadly"]
 
 
+def test_a_task_does_not_outlive_the_worker_that_is_asked_to_close(
+    tmp_path: Path,
+) -> None:
+    def at_work() -> set[int]:
+        return {int(path.name) for path in tmp_path.iterdir() if path.name != "go"}
+
+    with executor(2) as pool, ThreadPoolExecutor(1) as thread:
+        told = thread.submit(outcome_of, pool, partial(touch_and_wait, tmp_path))
+        while not at_work():
+            time.sleep(0.02)
+        (first,) = at_work()
+        workers = pool._client.cluster  # type: ignore[attr-defined]
+        (nanny,) = (n for n in workers.workers.values() if n.pid == first)
+        workers.loop.add_callback(nanny.close)
+        while len(at_work()) < 2:  # it is tried again
+            time.sleep(0.02)
+        gone = not psutil.pid_exists(first)
+        assert gone or psutil.Process(first).status() == psutil.STATUS_ZOMBIE
+        (tmp_path / "go").touch()
+        assert told.result(60) == Done("went on", None)
+
+
 def test_an_error_of_a_task_is_its_own(two: Pool) -> None:
     assert isinstance(outcome_of(two, partial(int, "x")), ValueError)
     assert outcome_of(two, partial(int, "3")) == 3

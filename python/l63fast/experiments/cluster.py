@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from asyncio import CancelledError as AsyncCancelledError
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,7 +29,7 @@ from l63fast.errors import ClusterError, ConfigurationError, DataFileError
 from l63fast.storage import read_json
 
 if TYPE_CHECKING:
-    from l63fast.experiments.tasks import Pool, Say, Scheduler
+    from l63fast.experiments.tasks import Outcomes, Pool, Say, Scheduler, Tasks
 
 __all__ = ["DaskPool", "local_workers", "workers_of"]
 
@@ -40,9 +40,6 @@ _SETTLING: Final = 0.5  # seconds
 _LOOK: Final = 0.02  # seconds between looks at what has ended
 _LOOPBACK: Final = "127.0.0.1"
 _TOPIC: Final = "l63fast"
-_DEADLY: Final = (
-    "its worker process died each time it was tried (killed, or out of memory)"
-)
 _LOST: Final = "the cluster was stopped, or lost, before it ended"
 _OURS: Final[dict[str, Any]] = {
     # A task waits with the scheduler until a worker is free: dying beside another's
@@ -83,9 +80,7 @@ class DaskPool:
         self._client.subscribe_topic(_TOPIC, lambda event: say(*event[1]))
         return _tell
 
-    def run(
-        self, tasks: Mapping[str, Callable[[], T]]
-    ) -> Iterator[tuple[str, T | Exception]]:
+    def run(self, tasks: Tasks) -> Outcomes:
         """Yield each task when it ends: its result, its error, or a ClusterError."""
         ended = distributed.as_completed(loop=self._client.loop)
         sent: dict[str, str] = {}  # names by dask's keys
@@ -108,7 +103,8 @@ class DaskPool:
             if not isinstance(outcome, distributed.KilledWorker):
                 yield name, outcome
             elif name == alone:
-                yield name, ClusterError(_DEADLY)
+                why = "died each time it was tried (killed, or out of memory)"
+                yield name, ClusterError(f"its worker process {why}")
             else:
                 suspects.append(name)
             if suspects and not sent:

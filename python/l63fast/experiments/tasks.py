@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from l63fast.errors import ConfigurationError, L63Error
 
@@ -27,8 +28,9 @@ __all__ = [
     "seconds_left",
 ]
 
-T = TypeVar("T")
 Say = Callable[[str, str], None]
+Tasks = Mapping[str, Callable[[], Any]]
+Outcomes = Iterator[tuple[str, Any]]  # names, and results or errors
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ class Pool(Protocol):
     def hearing(self, say: Say) -> Say:
         """Return what a task may call with its name and a line; `say` is given both."""
 
-    def run(
-        self, tasks: Mapping[str, Callable[[], T]]
-    ) -> Iterator[tuple[str, T | Exception]]:
+    def run(self, tasks: Tasks) -> Outcomes:
         """Yield the name of each task when it ends, and its result or its error."""
 
 
@@ -82,13 +82,11 @@ class InProcess:
         """Return `say` itself."""
         return say
 
-    def run(
-        self, tasks: Mapping[str, Callable[[], T]]
-    ) -> Iterator[tuple[str, T | Exception]]:
+    def run(self, tasks: Tasks) -> Outcomes:
         """Run each task when its outcome is asked for."""
         for name, task in tasks.items():
             try:
-                outcome: T | Exception = task()
+                outcome = task()
             except Exception as error:
                 outcome = error
             yield name, outcome
@@ -211,9 +209,9 @@ def seconds_left(
     others and are not among `seconds`. Those that run beside the one that has just
     ended, the first of `left`, count as half done. No task is shared by workers.
     """
-    by_kind: dict[Hashable, list[float]] = {}
+    by_kind: dict[Hashable, list[float]] = defaultdict(list)
     for kind, each in seconds:
-        by_kind.setdefault(kind, []).append(each)
+        by_kind[kind].append(each)
     of_all = [each for _, each in seconds]
     expected = [fmean(by_kind.get(kind, of_all)) for kind in left]
     for k in range(min(n_workers - 1, len(left))):
