@@ -209,6 +209,34 @@ class Given:
                         raise ConfigurationError(f"--{flag}: {field}: {said}") from None
         return make(tables, source=source or str(self["config"] or "settings"))
 
+    def workers(self, n_tasks: int) -> tuple[dict[str, Any], str]:
+        """Return n_workers and scheduler, as `run_cells` takes them; and both in words.
+
+        Raises
+        ------
+        ConfigurationError
+            If both are asked for: a cluster has the workers that it has.
+        """
+        from l63fast.experiments.tasks import Scheduler, default_workers
+
+        address, file = self["scheduler"], self["scheduler_file"]
+        if address is None and file is None:
+            if self["insecure"]:
+                raise ConfigurationError("--insecure: expected with --scheduler")
+            n = self["workers"] or default_workers(n_tasks)
+            return {"n_workers": n}, f"{n} worker{'s' if n > 1 else ''}"
+        if address is not None and file is not None:
+            raise ConfigurationError(
+                "--scheduler and --scheduler_file: expected one of the two"
+            )
+        if self["workers"] is not None:
+            raise ConfigurationError(
+                "--workers: expected without --scheduler: a cluster has the workers "
+                "that it has"
+            )
+        scheduler = Scheduler(address, file, self["insecure"])
+        return {"scheduler": scheduler}, f"the workers of {address or file}"
+
     def _varied(self, table: str, field: str) -> str | None:
         """Return the typed flag of an axis that a setting is varied along."""
         axes = (a for a, (places, _) in AXES.items() if f"{table}.{field}" in places)

@@ -170,7 +170,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
         n_cells = len(chosen_cells(every, given["only"]))
     except ConfigurationError as error:
         raise ConfigurationError(f"--{error}") from None
-    pool, place = options.where(given, n_cells)
+    pool, place = given.workers(n_cells)
     for line in [*chosen.describe(), f"results     {folder} ({place})"]:
         say(line, quiet=quiet)
     if given["dry_run"]:

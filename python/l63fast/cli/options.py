@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from l63fast.assimilation.backgrounds import KINDS
-from l63fast.cli.command_line import Given, Option, choices
-from l63fast.errors import ConfigurationError
+from l63fast.cli.command_line import Option, choices
 from l63fast.experiments.protocols import Windows
 from l63fast.experiments.settings import ScoreSettings
 from l63fast.learning.settings import (
@@ -36,7 +35,6 @@ __all__ = [
     "WINDOWS",
     "data_folder",
     "seed",
-    "where",
 ]
 
 
@@ -165,32 +163,3 @@ WHERE: Final = (
         False,
     ),
 )
-
-
-def where(given: Given, n_tasks: int) -> tuple[dict[str, Any], str]:
-    """Return n_workers and scheduler, as `run_cells` takes them; and both in words.
-
-    Raises
-    ------
-    ConfigurationError
-        If both are asked for: a cluster has the workers that it has.
-    """
-    from l63fast.experiments.tasks import Scheduler, default_workers
-
-    address, file = given["scheduler"], given["scheduler_file"]
-    if address is None and file is None:
-        if given["insecure"]:
-            raise ConfigurationError("--insecure: expected with --scheduler")
-        n_workers = given["workers"] or default_workers(n_tasks)
-        return {"n_workers": n_workers}, f"{n_workers} worker{'s' * (n_workers > 1)}"
-    if address is not None and file is not None:
-        raise ConfigurationError(
-            "--scheduler and --scheduler_file: expected one of the two"
-        )
-    if given["workers"] is not None:
-        raise ConfigurationError(
-            "--workers: expected without --scheduler: a cluster has the workers that "
-            "it has"
-        )
-    scheduler = Scheduler(address, file, given["insecure"])
-    return {"scheduler": scheduler}, f"the workers of {address or file}"

@@ -71,7 +71,7 @@ def _make_shards(given: Given) -> None:
     settings, quiet = _shard_settings(given), given["quiet"]
     n_shards, size = settings.n_shards, settings.n_bytes / 1e6
     folder = given["data"] or Path("data") / f"{settings.data.operator}-shards"
-    pool, place = options.where(given, n_shards)
+    pool, place = given.workers(n_shards)
     lines = (
         describe_ensemble(settings.data),
         f"{n_shards} shards, {size:.0f} MB at most, {place}",

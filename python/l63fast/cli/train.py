@@ -108,7 +108,6 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     from l63fast.experiments.settings import Cell
 
     tables = _tables(given)
-
     cell = given.resolved(tables, Cell.from_tables)
     name = cell.data.operator
     if cell.protocol.name == "cycles":

@@ -85,7 +85,7 @@ class DaskPool:
         ended = distributed.as_completed(loop=self._client.loop)
         sent: dict[str, str] = {}  # names by dask's keys
         suspects: list[str] = []
-        alone = ""
+        alone: str | None = None
 
         def send(name: str) -> None:
             key = f"l63fast-{uuid4().hex}"  # dask takes equal keys for one task
