@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Progress
 
-__all__ = ["duration", "epoch_progress", "print_whole", "say", "task_progress"]
+__all__ = ["epoch_progress", "print_whole", "say", "task_progress"]
 
 PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
 _WIDEST: Final = 1000  # characters
@@ -94,7 +94,7 @@ def task_progress(
             if ready is None or task.finished:
                 return Text("")
             left = max(ready - time.monotonic(), 1.0)
-            return Text(f"about {duration(left)} left")
+            return Text(f"about {_duration(left)} left")
 
     with _bar(TimeElapsedColumn(), Left()) as bar:
         task = bar.add_task(unit, total=n_tasks, ready=None)
@@ -119,7 +119,7 @@ def _lines(n_tasks: int, quiet: bool) -> Progress:
 
     def expect(seconds: float) -> None:
         nonlocal left
-        left = f"; about {duration(seconds)} left" if seconds else ""
+        left = f"; about {_duration(seconds)} left" if seconds else ""
 
     def note(name: str, line: str) -> None:
         nonlocal done
@@ -133,7 +133,7 @@ def _lines(n_tasks: int, quiet: bool) -> Progress:
     return Progress(note, expect, tell)
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Return a time in words, no more exact than an estimate deserves."""
     if seconds < 1.5 * _MINUTE:
         return f"{max(round(seconds), 1)} s"

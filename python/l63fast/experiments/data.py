@@ -61,18 +61,18 @@ def open_or_make(
         If it holds data of other settings, which results may be of, and they are not
         to be replaced.
     """
-    if not (path / storage.MANIFEST).exists():
-        return make_data(settings, path)
-    twin = TwinExperiment.load(path)
-    found = differences(to_table(twin.settings), to_table(settings))
-    if found and overwrite:
-        return make_data(settings, path)
-    if found:
-        raise ConfigurationError(
-            f"{path}: holds data of other settings ({', '.join(found)}): give this "
-            "experiment another --name or --results, or replace them with --overwrite"
-        )
-    return twin
+    if (path / storage.MANIFEST).exists():
+        twin = TwinExperiment.load(path)
+        found = differences(to_table(twin.settings), to_table(settings))
+        if not found:
+            return twin
+        if not overwrite:
+            raise ConfigurationError(
+                f"{path}: holds data of other settings ({', '.join(found)}): give this "
+                "experiment another --name or --results, or replace them with "
+                "--overwrite"
+            )
+    return make_data(settings, path)
 
 
 def refuse_other_settings(
