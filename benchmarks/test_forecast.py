@@ -12,7 +12,7 @@ from benchmarks.levels import levels
 from benchmarks.peers import jax_loops, numba_loops, solvers, stepwise
 from benchmarks.rows import Goal, Rival
 from l63fast._kernels.limits import instruction_work, register_lanes
-from l63fast.experiments.speed_cases import DT, STEP_INSTRUCTIONS
+from l63fast.experiments.speed import DT, STEP_INSTRUCTIONS
 from l63fast.lorenz63 import forecast
 
 N_STEPS: Final = 1_000  # of the long calls

@@ -12,7 +12,7 @@ from benchmarks.levels import levels
 from benchmarks.peers.stepwise import forecast_by, numpy_steps
 from benchmarks.rows import Growth
 from l63fast._timing import in_turns
-from l63fast.experiments.speed_cases import DT, analysis_problem
+from l63fast.experiments.speed import DT, analysis_problem
 from l63fast.lorenz63 import forecast, simulate, spin_up
 
 MEMBERS: Final = (1, 10, 100, 1_000, 10_000, 100_000)

@@ -18,7 +18,7 @@ from benchmarks.rows import Goal, Rival
 from l63fast._kernels.limits import instruction_work, register_lanes
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import variational_cost
-from l63fast.experiments.speed_cases import (
+from l63fast.experiments.speed import (
     ANALYSIS_INSTRUCTIONS,
     N_ITERATIONS,
     analysis_problem,

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.peers import Peer
 from benchmarks.peers.dapper_analysis import dapper_var
 from benchmarks.peers.numba_analysis import numba_bare, numba_whole
-from l63fast.experiments.speed_cases import AnalysisProblem
+from l63fast.experiments.speed import AnalysisProblem
 
 Matrix = list[list[float]]
 Shared = tuple[tuple[int, ...], tuple[int, ...], Matrix, Matrix, int]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from l63fast.experiments.speed_cases import AnalysisProblem
+from l63fast.experiments.speed import AnalysisProblem
 
 
 class _Backgrounds:

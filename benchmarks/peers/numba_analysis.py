@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from l63fast.assimilation.scheme import Analysis
-from l63fast.experiments.speed_cases import AnalysisProblem
+from l63fast.experiments.speed import AnalysisProblem
 
 TOLERANCE: Final = 1e-300  # as the problem is given to three_d_var: no early end
 

@@ -18,11 +18,10 @@ MARK = "<!-- every command -->"
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield name and function of each command, in the order of `l63fast --help`."""
-    from l63fast.cli.entry import COMMANDS, app
+    from l63fast.cli.entry import COMMANDS
 
-    functions = {entry.name: entry.callback for entry in app.registered_commands}
-    for body in COMMANDS:
-        yield body.__name__, functions[body.__name__]
+    for function in COMMANDS:
+        yield function.__name__, function
 
 
 def section(name: str, function: Any) -> str:

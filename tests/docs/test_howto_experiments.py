@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli_runs import Command
-from l63fast.cli.declare import OPTIONS
+from l63fast.cli.command_line import OPTIONS
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.methods import METHODS
 from l63fast.experiments.settings import AXES, TUNABLE

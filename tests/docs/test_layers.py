@@ -40,6 +40,7 @@ ONLY_HERE: Final = {
     "l63fast._core": "l63fast._kernels.cpp",
     "dask": "l63fast.experiments.cluster",
     "distributed": "l63fast.experiments.cluster",
+    "tornado": "l63fast.experiments.cluster",
     "typer": "l63fast.cli",
 }
 

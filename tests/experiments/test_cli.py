@@ -13,7 +13,7 @@ import pytest
 
 from cli_runs import Command, Run
 from l63fast.cli import entry, options
-from l63fast.cli.declare import CONTEXT, OPTIONS
+from l63fast.cli.command_line import CONTEXT, OPTIONS
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.settings_file import PRESETS
 
@@ -454,7 +454,7 @@ def test_doctor_says_what_runs_and_why(l63fast: Command) -> None:
 def test_doctor_fails_where_numbers_are_wrong(
     l63fast: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l63fast.cli.doctor.FORECAST_BITS", "0" * 16)
+    monkeypatch.setattr("l63fast.cli.machine.FORECAST_BITS", "0" * 16)
     run = l63fast("doctor")
     assert run.code == 1
     assert "\ngolden forecast other bits (" in run.out

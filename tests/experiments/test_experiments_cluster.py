@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 from typing import Any
-from unittest.mock import Mock, patch
+from unittest.mock import MagicMock, Mock, patch
 
 import psutil
 import pytest
@@ -26,18 +26,16 @@ from cluster_help import (
 )
 from experiment_samples import contents, tiny_cycled
 from l63fast.errors import ClusterError, ConfigurationError, DataFileError
-from l63fast.experiments import report
-from l63fast.experiments.cluster import pool as dask_pool
-from l63fast.experiments.cluster import workers as cluster
-from l63fast.experiments.executors import executor
+from l63fast.experiments import cluster, report
+from l63fast.experiments.data import make_shards
 from l63fast.experiments.runner import Outcome, run_cells
 from l63fast.experiments.settings import Cell
-from l63fast.experiments.shards import make_shards
 from l63fast.experiments.tasks import (
     Done,
     Pool,
     Progress,
     Scheduler,
+    executor,
     run_tasks,
     seconds_left,
 )
@@ -51,6 +49,12 @@ CLOSED = "tcp://127.0.0.1:9"  # nothing listens on the port for what is thrown a
 def two() -> Iterator[Pool]:
     with executor(2) as pool:
         yield pool
+
+
+def outcome_of(pool: Pool, task: Callable[[], Any]) -> Any:
+    """Return the result or the error of one task."""
+    [(_, outcome)] = pool.run({"task": task})
+    return outcome
 
 
 def cells(n_methods: int, n_cycles: int) -> list[Cell]:
@@ -77,7 +81,7 @@ def whole(root: Path) -> dict[str, dict[str, str]]:
 
 @pytest.mark.promise("D3", "0 sockets beyond loopback")
 def test_only_loopback_is_listened_on(two: Pool) -> None:
-    two.submit(pause, 0).result(60)
+    assert isinstance(outcome_of(two, partial(pause, 0)), Done)
     here = psutil.Process()
     sockets = [
         socket
@@ -155,43 +159,89 @@ def test_a_task_that_kills_its_workers_is_named_and_the_rest_goes_on(
     assert "its worker process died each time" in failures["deadly"]
 
 
-def test_an_error_of_a_task_is_its_own(two: Pool) -> None:
-    assert isinstance(two.submit(int, "x").exception(60), ValueError)
-    assert two.submit(int, "3").result(60) == 3
+def test_a_task_does_not_outlive_the_worker_that_is_asked_to_close(
+    tmp_path: Path,
+) -> None:
+    def at_work() -> set[int]:
+        return {int(path.name) for path in tmp_path.iterdir() if path.name != "go"}
 
-
-def test_a_cluster_that_is_lost_fails_its_tasks(tmp_path: Path) -> None:
-    with executor(2) as mine, executor(scheduler=Scheduler(address_of(mine))) as pool:
-        future = pool.submit(touch_and_wait, tmp_path)
-        while not list(tmp_path.iterdir()):
+    with executor(2) as pool, ThreadPoolExecutor(1) as thread:
+        told = thread.submit(outcome_of, pool, partial(touch_and_wait, tmp_path))
+        while not at_work():
             time.sleep(0.02)
-        mine._client.shutdown()  # type: ignore[attr-defined]
-        error = future.exception(timeout=60)
-        assert isinstance(error, ClusterError), repr(error)
+        (first,) = at_work()
+        workers = pool._client.cluster  # type: ignore[attr-defined]
+        (nanny,) = (n for n in workers.workers.values() if n.pid == first)
+        workers.loop.add_callback(nanny.close)
+        while len(at_work()) < 2:  # it is tried again
+            time.sleep(0.02)
+        outlives = psutil.pid_exists(first) and (
+            psutil.Process(first).status() != psutil.STATUS_ZOMBIE
+        )
+        (tmp_path / "go").touch()
+        assert told.result(60) == Done("went on", None)
+    assert not outlives
 
 
-def test_a_pool_that_is_left_fails_its_tasks() -> None:
-    silent = Mock()  # at times dask's futures say nothing once their client has closed
-    with dask_pool.DaskPool(silent) as pool:
-        future = pool.submit(int, "3")
-    silent.close.assert_called_once()
-    assert isinstance(future.exception(timeout=0), ClusterError)
-    (late,) = silent.submit.return_value.add_done_callback.call_args.args
-    late(Mock(cancelled=lambda: True))  # is not told twice
+def test_an_error_of_a_task_is_its_own(two: Pool) -> None:
+    assert isinstance(outcome_of(two, partial(int, "x")), ValueError)
+    assert outcome_of(two, partial(int, "3")) == 3
 
 
-def test_a_client_that_has_closed_is_not_waited_for() -> None:
-    sent = Mock(status="finished")
-    sent.cancelled.return_value = False
-    sent.result.side_effect = TimeoutError
-    sent.client.status = "closed"
-    assert isinstance(dask_pool._outcome(sent)[1], ClusterError)
+@pytest.mark.parametrize("lost", ["cluster", "client"])
+def test_a_cluster_that_is_lost_fails_its_tasks(lost: str, tmp_path: Path) -> None:
+    with executor(2) as mine, executor(scheduler=Scheduler(address_of(mine))) as pool:
+        tasks = {name: partial(touch_and_wait, tmp_path) for name in "abc"}
+        with ThreadPoolExecutor(1) as thread:
+            outcomes = thread.submit(lambda: list(pool.run(tasks)))
+            while not list(tmp_path.iterdir()):
+                time.sleep(0.02)
+            if lost == "cluster":
+                mine._client.shutdown()  # type: ignore[attr-defined]
+            else:
+                pool._client.close()  # type: ignore[attr-defined]
+            told = outcomes.result(timeout=60)
+    assert sorted(name for name, _ in told) == ["a", "b", "c"]  # none of them twice
+    assert all(isinstance(outcome, ClusterError) for _, outcome in told), told
+
+
+def test_tasks_of_a_client_that_says_nothing_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent = Mock(status="closed")  # at times dask's futures stay pending for ever
+    ended = Mock(has_ready=lambda: False)
+    monkeypatch.setattr(cluster.distributed, "as_completed", lambda loop: ended)
+    tasks = dict.fromkeys("ab", partial(int, "3"))
+    told = list(cluster.DaskPool(silent).run(tasks))
+    assert [name for name, _ in told] == ["a", "b"]
+    assert all(isinstance(outcome, ClusterError) for _, outcome in told)
+
+
+def test_a_result_that_a_closed_client_has_lost_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = Mock(status="running")
+    sent = Mock(status="finished", client=client, cancelled=lambda: False)
+
+    def submit(*arguments: Any, key: str) -> Mock:
+        sent.key = key
+        return sent
+
+    def result(timeout: float) -> None:
+        client.status = "closed"
+        raise TimeoutError
+
+    client.submit, sent.result = submit, result
+    ended = MagicMock(has_ready=lambda: True)
+    ended.__next__.return_value = sent
+    monkeypatch.setattr(cluster.distributed, "as_completed", lambda loop: ended)
+    assert isinstance(outcome_of(cluster.DaskPool(client), int), ClusterError)
 
 
 def test_no_profiler_holds_the_frames_of_a_task(two: Pool) -> None:
     # torch.export fails at times under one: a tensor of the trace that lives on is
     # taken for a constant.
-    assert "profile" not in two.submit(callbacks_of_this_worker).result(60)
+    assert "profile" not in outcome_of(two, callbacks_of_this_worker)
 
 
 def test_shards_do_not_depend_on_who_makes_them(two: Pool, tmp_path: Path) -> None:
@@ -210,7 +260,7 @@ def test_a_scheduler_file_leads_to_the_workers(two: Pool, tmp_path: Path) -> Non
         )
         there = address_of(two)
         with executor(scheduler=Scheduler(file=file)) as pool:
-            assert pool.submit(int, "3").result() == 3
+            assert outcome_of(pool, partial(int, "3")) == 3
         later.result()
     file.write_text("{}")
     with pytest.raises(DataFileError, match="not a scheduler file"):

@@ -7,20 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib import util
 from pathlib import Path
 
 import pytest
 
 from l63fast.errors import ConfigurationError
-from l63fast.experiments import executors
-from l63fast.experiments.executors import InProcess, default_workers, executor
-from l63fast.experiments.tasks import Scheduler
+from l63fast.experiments import tasks
+from l63fast.experiments.tasks import InProcess, Scheduler, default_workers, executor
 
 SCRIPT = """
 import os, sys, time
+from functools import partial
 from pathlib import Path
-from l63fast.experiments.executors import executor
+from l63fast.experiments.tasks import executor
 
 def task(folder):
     Path(folder, str(os.getpid())).touch()
@@ -31,9 +32,8 @@ def task(folder):
 if __name__ == "__main__":
     try:
         with executor(2) as pool:
-            futures = [pool.submit(task, sys.argv[1]) for _ in range(3)]
-            for future in futures:
-                future.result()
+            for _ in pool.run({name: partial(task, sys.argv[1]) for name in "abc"}):
+                pass
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -83,20 +83,20 @@ def test_workers_end_with_their_parent(tmp_path, with_signal, code) -> None:
         assert err == ""
 
 
-def test_one_worker_is_this_process_and_errors_stay_in_their_future() -> None:
+def test_one_worker_is_this_process_and_errors_are_outcomes() -> None:
     with executor(1) as pool:
         assert isinstance(pool, InProcess)
-        assert pool.submit(os.getpid).result() == os.getpid()
-        failed = pool.submit(int, "x")
-        assert isinstance(failed.exception(), ValueError)
+        outcomes = dict(pool.run({"pid": os.getpid, "x": partial(int, "x")}))
+    assert outcomes["pid"] == os.getpid()
+    assert isinstance(outcomes["x"], ValueError)
 
 
 def test_one_worker_needs_no_dask() -> None:
     code = (
         "import sys\n"
-        "from l63fast.experiments.executors import executor\n"
         "from l63fast.experiments.runner import run_cells\n"
-        "with executor(1) as pool: pool.submit(int, 3).result()\n"
+        "from l63fast.experiments.tasks import executor\n"
+        "with executor(1) as pool: assert dict(pool.run({'a': int})) == {'a': 0}\n"
         "print([name for name in ('dask', 'distributed') if name in sys.modules])\n"
     )
     found = subprocess.run(
@@ -117,7 +117,7 @@ def test_without_dask_there_is_one_worker_and_more_are_refused(
     def find(name: str) -> object:
         return None if name == "distributed" else util.find_spec(name)
 
-    monkeypatch.setattr(executors, "find_spec", find)
+    monkeypatch.setattr(tasks, "find_spec", find)
     assert default_workers(100) == 1
     command = r"pip install 'l63fast\[cluster\]'"
     with pytest.raises(ConfigurationError, match=f"2 workers: .*{command}"):

@@ -11,7 +11,7 @@ import pytest
 
 from cli_runs import Command
 from l63fast.errors import DataFileError
-from l63fast.experiments.speed_report import encoder_markdown
+from l63fast.experiments.speed import encoder_markdown
 from l63fast.learning import encoder_speed
 from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoder_speed import EncoderSpeed, EncoderTimes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from experiment_samples import (
 from l63fast.errors import ConfigurationError, L63Warning, ResultError
 from l63fast.experiments import run_cell as module
 from l63fast.experiments import runner
-from l63fast.experiments.executors import InProcess, executor
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.results import Result, open_results
 from l63fast.experiments.runner import Outcome, run_cells
-from l63fast.experiments.tasks import Progress, reason
+from l63fast.experiments.tasks import Progress, executor, reason
 from l63fast.learning import cycled_training
 from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.storage import verify_directory
@@ -145,17 +144,16 @@ def test_an_interrupt_is_not_taken_for_a_failed_cell() -> None:
         raise KeyboardInterrupt
 
     with executor(1) as pool, pytest.raises(KeyboardInterrupt):
-        pool.submit(interrupted)
+        list(pool.run({"interrupted": interrupted}))
 
 
-def test_the_executor_in_this_process_is_one() -> None:
+def test_a_task_in_this_process_runs_when_it_is_asked_for() -> None:
+    begun: list[str] = []
     with executor(1) as pool:
-        assert isinstance(pool, InProcess)
-        good, bad = pool.submit(int, "3"), pool.submit(int, "x")
-        wait([good, bad])
-    assert good.result() == 3
-    with pytest.raises(ValueError, match="invalid literal"):
-        bad.result()
+        outcomes = pool.run({name: partial(begun.append, name) for name in "ab"})
+        assert next(outcomes) == ("a", None)
+        assert begun == ["a"]
+        assert next(outcomes) == ("b", None)
 
 
 def test_the_reason_of_a_failure_is_one_line() -> None:

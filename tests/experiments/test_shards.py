@@ -16,7 +16,7 @@ import l63fast
 from builds import HELPERS
 from cli_runs import Command, make_command
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
-from l63fast.experiments.shards import make_shards
+from l63fast.experiments.data import make_shards
 from l63fast.experiments.tasks import Progress
 from l63fast.storage import read_manifest
 from l63fast.twin import TwinExperiment, TwinSettings, shards

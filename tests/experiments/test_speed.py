@@ -15,14 +15,16 @@ from l63fast._kernels import backend_info
 from l63fast._kernels.limits import Work
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments import speed
-from l63fast.experiments.speed import SpeedRow, measure_speed, measured
-from l63fast.experiments.speed_cases import (
+from l63fast.experiments.speed import (
     Case,
-    SpeedSizes,
+    SpeedRow,
     analysis_problem,
+    measure_speed,
+    measured,
     speed_cases,
+    speed_markdown,
+    write_speed,
 )
-from l63fast.experiments.speed_report import speed_markdown, write_speed
 from l63fast.storage import read_manifest
 
 TINY = ("--scale", "0.002")
@@ -32,7 +34,7 @@ WHERE = {"processor": "one", "instruction set": "x86-64-v4", "date": "2026-01-02
 
 def test_the_cases_are_the_costly_functions_and_run() -> None:
     names = []
-    for case in speed_cases(SpeedSizes.of_scale(0.002)):
+    for case in speed_cases(0.002):
         names.append(case.name.partition(",")[0].partition(" ")[0])
         assert np.isfinite(case.run()).all()
         assert case.amount >= 1
@@ -77,12 +79,12 @@ def test_without_the_extension_there_are_rates_and_no_ceilings(monkeypatch) -> N
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
 def test_a_scale_outside_its_range_is_refused(scale) -> None:
     with pytest.raises(ArgumentValueError, match="scale: expected"):
-        SpeedSizes.of_scale(scale)
+        measure_speed(scale)
 
 
 def test_rows_are_told_as_they_are_done() -> None:
     told: list[SpeedRow] = []
-    rows = measure_speed(SpeedSizes.of_scale(0.002), told.append)
+    rows = measure_speed(0.002, told.append)
     assert told == rows
     assert all(row.rate > 0.0 for row in rows)
 

@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from l63fast.experiments.shards import make_shards
+from l63fast.experiments.data import make_shards
 from l63fast.twin import TwinSettings
 from l63fast.twin.shards import ShardSettings
 

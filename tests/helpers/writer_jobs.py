@@ -87,7 +87,7 @@ def light_jobs(root: Path) -> dict[str, Job]:
         TwinExperiment.generate(settings).save(root / "dataset")
 
     def shards(generation: int) -> None:
-        from l63fast.experiments.shards import make_shards
+        from l63fast.experiments.data import make_shards
         from l63fast.twin.shards import ShardSettings
 
         settings = ShardSettings(tiny_cell(data={"seed": generation}).data, 3)

@@ -46,9 +46,9 @@ def read_program(format: str, sha256: str) -> Read:
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory, reported: Path) -> dict[str, tuple[Path, list[str], Read]]:
     """Return a folder of each kind, its files, and what a user reads them with."""
+    from l63fast.experiments.data import make_shards
     from l63fast.experiments.figures import draw_figures
     from l63fast.experiments.run_cell import run_cell
-    from l63fast.experiments.shards import make_shards
     from l63fast.learning.card import FILES
     from l63fast.learning.checkpoint import CHECKPOINT, write_checkpoint
     from l63fast.learning.export import save_model

@@ -1,27 +1,20 @@
-"""`l63fast experiment`: compare methods on the same data, in windows or in cycles."""
+"""`l63fast experiment` compares methods on the same data, `report` draws the page."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import typer
 
 from l63fast import _checks
 from l63fast.cli import options
-from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, choices, command
-from l63fast.cli.running import run_chosen
-from l63fast.cli.settings import (
-    file_tables,
-    given_tables,
-    refuse_other_protocol,
-    resolved,
-)
-from l63fast.cli.where import WHERE
-from l63fast.errors import ConfigurationError
+from l63fast.cli.command_line import Given, Option, Tables, choices, command
+from l63fast.cli.output import print_whole, say, task_progress
+from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.experiment import (
     AXES_OF_ENCODERS,
     AXES_OF_SEVERAL,
@@ -39,27 +32,25 @@ from l63fast.experiments.settings_file import (
     preset_tables,
 )
 
-__all__ = ["chosen_experiment", "experiment"]
+__all__ = ["experiment", "report"]
 
 
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return what reads values between commas; what is none stays text, to be named."""
+
+    def read(text: str) -> list[Any]:
+        found: list[Any] = []
+        for part in filter(None, map(str.strip, text.split(","))):
+            try:
+                found.append(convert(part))
+            except ValueError:
+                found.append(part)
+        return found
+
+    return read
 
 
-def _integers(text: str) -> list[int | str]:
-    return [
-        int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in _names(text)
-    ]
-
-
-def _reals(text: str) -> list[float | str]:
-    found: list[float | str] = []
-    for part in _names(text):
-        try:
-            found.append(float(part))
-        except ValueError:
-            found.append(part)
-    return found
+_names, _integers, _reals = _list_of(str), _list_of(int), _list_of(float)
 
 
 def _axis(name: str, axis: str, help: str, read: Callable[[str], Any]) -> Option:
@@ -70,14 +61,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     return Option(name, kind, help, target=f"cycles.{name}", panel="Cycles")
 
 
-METHODS: Final = Option(
-    "methods",
-    str,
-    "Those of the experiment to run, such as 3dvar,gru; all by default.",
-    panel="Compared",
-    read=_names,
-)
-_OPTIONS: Final = (
+@command(
     Option(
         "preset",
         choices(PRESETS),
@@ -86,7 +70,13 @@ _OPTIONS: Final = (
         DEFAULT,
         positional=True,
     ),
-    METHODS,
+    Option(
+        "methods",
+        str,
+        "Those of the experiment to run, such as 3dvar,gru; all by default.",
+        panel="Compared",
+        read=_names,
+    ),
     _axis("operators", "operator", "Observation operators, such as x,xy,x2.", _names),
     _axis("sigmas", "sigma", "Observation errors, such as 0.1,1.", _reals),
     _axis(
@@ -122,8 +112,8 @@ _OPTIONS: Final = (
     _cycle("n_cycles", int, "Scored cycles of each trajectory."),
     _cycle("burn_in", float, "Time before those, not scored (time units)."),
     _cycle("initial_spread", float, "Standard deviation of the first background."),
-    *options.of_preset(
-        option
+    *(
+        replace(option, default=None)  # what is not typed, the preset decides
         for option in (
             *options.SIZES,
             *options.WINDOWS,
@@ -151,10 +141,10 @@ _OPTIONS: Final = (
     Option("tune_only", bool, "Tune every method that can be, and no more.", False),
     Option("keep_states", bool, "Write the states of the test split too.", False),
     Option("no_report", bool, "Leave out the report, which takes a while.", False),
+    *options.WHERE,
+    options.RESUME,
+    *options.RUN,
 )
-
-
-@command(app, (*_OPTIONS, *WHERE, options.RESUME, *options.RUN))
 def experiment(given: Given) -> None:
     """Compare methods on the same data in one table, in single windows or in cycles.
 
@@ -164,12 +154,57 @@ def experiment(given: Given) -> None:
     number to tune (scale of B, inflation, regularisation) is tuned on the validation
     split, given number or not, and the test split is not opened.
     """
-    report = not (given["no_report"] or given["tune_only"])
-    if run_chosen(chosen_experiment(given), given, report=report):
+    chosen = _chosen_experiment(given)
+    if given["print_config"]:
+        print(chosen.to_toml(), end="")
+    elif _run(chosen, given):
         raise typer.Exit(1)
 
 
-def chosen_experiment(given: Given) -> Experiment:
+def _run(chosen: Experiment, given: Given) -> bool:
+    """Run an experiment, or say what would be run; return whether a cell failed."""
+    from l63fast.experiments.describe import counted
+    from l63fast.experiments.report import table_of
+    from l63fast.experiments.runner import chosen_cells, run_cells
+    from l63fast.storage.paths import checked_target
+
+    quiet, every = given["quiet"], chosen.cells()
+    folder = Path(given["results"]).expanduser() / chosen.name
+    checked_target(folder)  # refused before anything is made
+    try:
+        n_cells = len(chosen_cells(every, given["only"]))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--{error}") from None
+    pool, place = given.workers(n_cells)
+    for line in [*chosen.describe(), f"results     {folder} ({place})"]:
+        say(line, quiet=quiet)
+    if given["dry_run"]:
+        say(f"dry run     {counted(n_cells, 'cell')}", quiet=quiet)
+        return False
+    switches = ("resume", "overwrite", "force", "keep_states", "only")
+    how = {name: given[name] for name in switches} | pool
+    with task_progress(n_cells, quiet=quiet) as progress:
+        try:
+            outcome = run_cells(every, folder, progress=progress, **how)
+        except KeyboardInterrupt:
+            say("stopped; finished cells are kept, --resume goes on with the others")
+            raise
+    if outcome.report is not None and not quiet:
+        print_whole(table_of(outcome.results))
+        say(f"written to {outcome.report}")
+    for name, why in outcome.failures.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    failed = bool(outcome.failures)
+    if outcome.results and not (given["no_report"] or given["tune_only"]):
+        try:
+            failed |= not _report_on(folder, outcome.failures, quiet=quiet)
+        except L63Error as error:  # the results are there all the same
+            print(f"no report: {error}", file=sys.stderr)
+            failed = True
+    return failed
+
+
+def _chosen_experiment(given: Given) -> Experiment:
     """Return the experiment that preset, file and flags describe.
 
     Raises
@@ -184,14 +219,14 @@ def chosen_experiment(given: Given) -> Experiment:
         _checks.file_name("--name", name)
     tables = _tables(given)
 
-    def make(tables: dict[str, Any], source: str) -> Experiment:
+    def make(tables: Tables, *, source: str) -> Experiment:
         whole = with_encoder_settings(tables, source)
         return Experiment.from_tables(name, whole, source=source)
 
-    chosen = resolved(given, tables, make, str(config or given["preset"]))
+    chosen = given.resolved(tables, make, str(config or given["preset"]))
     try:
         if given["methods"] is not None:
-            chosen = chosen.only(*METHODS.read(given["methods"]))
+            chosen = chosen.only(*_names(given["methods"]))
         if given["tune_only"]:
             chosen = chosen.tuning()
     except ConfigurationError as error:
@@ -200,14 +235,14 @@ def chosen_experiment(given: Given) -> Experiment:
     return chosen
 
 
-def _tables(given: Given) -> dict[str, Any]:
+def _tables(given: Given) -> Tables:
     """Return the tables of an experiment: of a preset or a file, below the flags."""
     preset, config = given["preset"], given["config"]
-    tables, of_file = given_tables(given), file_tables(given)
+    tables, of_file = given.tables(), given.file_tables()
     whole = "methods" in of_file and not given.typed("preset")
     below = of_file if whole else preset_tables(preset)
     holder = str(config) if whole else preset
-    refuse_other_protocol(given, holder, below)
+    given.refuse_other_protocol(holder, below)
     _refuse_half_a_regime(given, holder, below)
     if not whole:
         for protocol in PROTOCOLS:
@@ -225,7 +260,7 @@ def _tables(given: Given) -> dict[str, Any]:
     return tables
 
 
-def _overrule(given: Given, tables: dict[str, Any]) -> None:
+def _overrule(given: Given, tables: Tables) -> None:
     """Let a typed axis replace the one value of a file or preset, and the reverse."""
     for axis, (places, _) in AXES.items():
         varied = given.flag("vary", axis)
@@ -254,7 +289,7 @@ def _overrule(given: Given, tables: dict[str, Any]) -> None:
             tables["vary"].pop(part, None)
 
 
-def _refuse_half_a_regime(given: Given, holder: str, below: dict[str, Any]) -> None:
+def _refuse_half_a_regime(given: Given, holder: str, below: Tables) -> None:
     """Refuse a background or a loss where pairs of them are varied."""
     regimes = below.get("vary", {}).get("regime")
     if not regimes or given.flag("vary", "regime"):
@@ -277,3 +312,37 @@ def _refuse_without_encoders(given: Given, chosen: Experiment) -> None:
             f"--{flags[0]}: expected an encoder among the methods, got "
             f"{', '.join(chosen.methods)}"
         )
+
+
+@command(
+    Option(
+        "results",
+        Path,
+        "Folder of an experiment, such as results/quick.",
+        positional=True,
+    ),
+    options.QUIET,
+)
+def report(given: Given) -> None:
+    """Write a page about an experiment into its folder `report/`, all in one file.
+
+    Beside it are the tables as CSV and LaTeX and the figures as PNG and SVG.
+    """
+    if given["results"] is None:
+        raise ConfigurationError(
+            "RESULTS: expected the folder of an experiment, such as results/quick"
+        )
+    if not _report_on(given["results"], {}, quiet=given["quiet"]):
+        raise typer.Exit(1)
+
+
+def _report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
+    """Write a report; return whether all cells that should be are in it."""
+    from l63fast.experiments.report import write_report
+
+    page, source = write_report(folder, failures)
+    say(f"report in {page}", quiet=quiet)
+    lost = {k: why for k, why in source.left_out.items() if k not in failures}
+    for name, why in lost.items():
+        print(f"left out: {name}: {why}", file=sys.stderr)
+    return not lost

@@ -1,15 +1,16 @@
-"""Every option of the command line, once; the commands take them by group."""
+"""Every option that several commands have, once; the commands take them by group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from l63fast.assimilation.backgrounds import KINDS
-from l63fast.cli.declare import Option, choices
+from l63fast.cli.command_line import Option, choices
 from l63fast.experiments.protocols import Windows
+from l63fast.experiments.settings import ScoreSettings
 from l63fast.learning.settings import (
     DEVICES,
     ENCODER_NAMES,
@@ -23,51 +24,37 @@ from l63fast.twin import TwinSettings
 __all__ = [
     "ALL",
     "DATA",
+    "DRY_RUN",
     "MODEL",
     "QUIET",
     "RESUME",
     "RUN",
     "SIZES",
     "TRAINING",
+    "WHERE",
     "WINDOWS",
     "data_folder",
-    "of_preset",
     "seed",
 ]
 
+
+def _sets(settings: Any, table: str, panel: str) -> Callable[..., Option]:
+    """Return what declares an option for one of these settings, with its default."""
+
+    def declare(name: str, kind: Any, help: str, field: str = "", **how: Any) -> Option:
+        field = field or name
+        default, target = getattr(settings, field), f"{table}.{field}"
+        return Option(name, kind, help, default, target, panel=panel, **how)
+
+    return declare
+
+
 _TWIN: Final = TwinSettings()
-_WINDOWS: Final = Windows()
-_ENCODER: Final = EncoderSettings()
-_TRAIN: Final = TrainSettings()
-
-
-def _data(
-    name: str, kind: Any, help: str, field: str | None = None, **how: Any
-) -> Option:
-    field = field or name
-    default = getattr(_TWIN, field)
-    return Option(name, kind, help, default, f"data.{field}", panel="Data", **how)
-
-
-def _model(name: str, kind: Any, help: str, **how: Any) -> Option:
-    default = getattr(_ENCODER, name)
-    return Option(name, kind, help, default, f"method.{name}", panel="Encoder", **how)
-
-
-def _training(name: str, kind: Any, help: str, **how: Any) -> Option:
-    default = getattr(_TRAIN, name)
-    return Option(
-        name, kind, help, default, f"training.{name}", panel="Training", **how
-    )
-
-
-OBS_MODE: Final = _data(
-    "obs_mode",
-    str,
-    "What is observed: x, y, z in this order, each at most once, each with an optional "
-    "power 1 to 4, such as xy, x2, xyz.",
-    "operator",
-)
+_data = _sets(_TWIN, "data", "Data")
+_windows = _sets(Windows(), "windows", "Windows")
+_model = _sets(EncoderSettings(), "method", "Encoder")
+_training = _sets(TrainSettings(), "training", "Training")
+_scores = _sets(ScoreSettings(), "scores", "Training")
 
 SIZES: Final = (
     Option(
@@ -88,27 +75,20 @@ SIZES: Final = (
     _data("save_every", int, "Model steps between stored states.", minimum=1),
     _data("spin_up_time", float, "Time before a trajectory starts.", minimum=0.0),
 )
-
-DATA: Final = (OBS_MODE, *SIZES)
-
-BACKGROUND: Final = Option(
-    "background",
-    choices(KINDS),
-    "What the encoder and 3D-Var correct.",
-    _WINDOWS.background,
-    "windows.background",
-    panel="Windows",
+DATA: Final = (
+    _data(
+        "obs_mode",
+        str,
+        "What is observed: x, y, z in this order, each at most once, each with an "
+        "optional power 1 to 4, such as xy, x2, xyz.",
+        "operator",
+    ),
+    *SIZES,
 )
-WINDOW: Final = Option(
-    "window",
-    int,
-    "Observations that each window holds.",
-    _WINDOWS.window,
-    "windows.window",
-    minimum=1,
-    panel="Windows",
+WINDOWS: Final = (
+    _windows("window", int, "Observations that each window holds.", minimum=1),
+    _windows("background", choices(KINDS), "What the encoder and 3D-Var correct."),
 )
-
 MODEL: Final = (
     _model("model", choices(ENCODER_NAMES), "How the window of observations is read."),
     _model("hidden", int, "Width of the encoder.", minimum=1),
@@ -120,7 +100,6 @@ MODEL: Final = (
         "(legacy) the last analysis in its place, which counts observations K times.",
     ),
 )
-
 TRAINING: Final = (
     _training("loss", choices(LOSS_NAMES), "What training minimises."),
     _training("epochs", int, "Passes over the training data at most.", minimum=1),
@@ -129,38 +108,26 @@ TRAINING: Final = (
     _training("patience", int, "Epochs without progress before the end.", minimum=1),
     _training("clip", float, "Largest norm of a gradient."),
     _training("device", choices(DEVICES), "Where torch computes in training."),
-    Option(
-        "n_bootstrap",
-        int,
-        "Resamples behind every confidence interval.",
-        1000,
-        "scores.n_bootstrap",
-        minimum=1,
-        panel="Training",
+    _scores(
+        "n_bootstrap", int, "Resamples behind every confidence interval.", minimum=1
     ),
 )
+ALL: Final = (*DATA, *WINDOWS, *MODEL, *TRAINING)
 
-CONFIG: Final = Option("config", Path, "TOML file with settings; flags overrule it.")
-PRINT_CONFIG: Final = Option(
-    "print_config", bool, "Print the settings as TOML and do nothing else.", False
-)
 DRY_RUN: Final = Option("dry_run", bool, "Say what would be done, do nothing.", False)
 QUIET: Final = Option("quiet", bool, "Print errors only.", False)
 RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
-
-RUN: Final = (CONFIG, PRINT_CONFIG, DRY_RUN, QUIET)
-
-
-WINDOWS: Final = (WINDOW, BACKGROUND)
-ALL: Final = (*DATA, *WINDOWS, *MODEL, *TRAINING)
-
-
-def of_preset(options: Iterable[Option]) -> tuple[Option, ...]:
-    """Return options without defaults to show: a preset decides what is not typed."""
-    return tuple(replace(option, default=None) for option in options)
+RUN: Final = (
+    Option("config", Path, "TOML file with settings; flags overrule it."),
+    Option(
+        "print_config", bool, "Print the settings as TOML and do nothing else.", False
+    ),
+    DRY_RUN,
+    QUIET,
+)
 
 
-def seed(help: str, *, target: str | None) -> Option:
+def seed(help: str, *, target: str) -> Option:
     """Return the option `--seed` for one command."""
     return Option("seed", int, help, 0, target, minimum=0)
 
@@ -168,3 +135,31 @@ def seed(help: str, *, target: str | None) -> Option:
 def data_folder(help: str) -> Option:
     """Return the option `--data` for one command."""
     return Option("data", Path, help, panel="Data")
+
+
+_where = partial(Option, panel="Where it runs")
+WHERE: Final = (
+    _where(
+        "workers",
+        int,
+        "Processes on this machine; one per core by default, where dask is installed.",
+        minimum=1,
+    ),
+    _where(
+        "scheduler",
+        str,
+        "Address of a dask cluster that does the work, such as tls://node7:8786.",
+    ),
+    _where(
+        "scheduler_file",
+        Path,
+        "File that `dask scheduler --scheduler-file` wrote, instead of the address.",
+    ),
+    _where(
+        "insecure",
+        bool,
+        "Allow a scheduler on another machine without TLS. Whoever reaches it can run "
+        "programs as you.",
+        False,
+    ),
+)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["EpochBar", "EpochLines", "epoch_listener", "is_live", "print_whole", "say"]
+if TYPE_CHECKING:
+    from l63fast.experiments.tasks import Progress
+
+__all__ = ["epoch_progress", "print_whole", "say", "task_progress"]
 
 PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
 _WIDEST: Final = 1000  # characters
+_MINUTE, _HOUR = 60, 3600
+_PLAIN: Final = {"highlight": False, "markup": False}
+ShowEpoch = Callable[[Mapping[str, Any], int], None]
 
 
 def say(line: str, *, quiet: bool = False) -> None:
@@ -29,72 +37,107 @@ def print_whole(table: Any) -> None:
     console.print(table)
 
 
-def is_live() -> bool:
+def _is_live() -> bool:
     """Whether progress may move: on a terminal, unless L63FAST_PROGRESS is 0 or off."""
     off = os.environ.get(PROGRESS_VARIABLE, "").lower() in ("0", "off", "no", "false")
     return sys.stdout.isatty() and not off
 
 
-class EpochLines:
-    """Shows one line per epoch."""
+def _bar(*more: Any) -> Any:
+    """Return a live bar with its text before it, and these columns behind it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-
-    def say(self, line: str) -> None:
-        """Show a line."""
-        say(line, quiet=self.quiet)
-
-    def epoch(self, row: Mapping[str, Any], n_epochs: int) -> None:
-        """Show an epoch as a line."""
-        from l63fast.experiments.describe import describe_epoch
-
-        self.say(describe_epoch(row, n_epochs))
-
-
-class EpochBar:
-    """Shows one bar that grows with the epochs."""
-
-    def __init__(self, progress: Any) -> None:
-        self.progress = progress
-        self.task: Any = None
-
-    def say(self, line: str) -> None:
-        """Show a line above the bar."""
-        self.progress.console.print(line, highlight=False, markup=False)
-
-    def epoch(self, row: Mapping[str, Any], n_epochs: int) -> None:
-        """Move the bar on."""
-        from l63fast.experiments.describe import describe_epoch
-
-        if self.task is None:
-            self.task = self.progress.add_task("", total=n_epochs)
-        line = describe_epoch(row, n_epochs)
-        self.progress.update(self.task, completed=row["epoch"], description=line)
+    text = TextColumn("{task.description}", markup=False)
+    return Progress(text, BarColumn(), MofNCompleteColumn(), *more)
 
 
 @contextmanager
-def epoch_listener(*, quiet: bool) -> Iterator[EpochLines | EpochBar]:
-    """Give the listener of one training: a bar on a terminal, lines otherwise."""
-    if quiet or not is_live():
-        yield EpochLines(quiet=quiet)
+def epoch_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], ShowEpoch]]:
+    """Give what shows a line and what shows an epoch of one training."""
+    from l63fast.experiments.describe import describe_epoch
+
+    if quiet or not _is_live():
+        tell = partial(say, quiet=quiet)
+        yield tell, lambda row, n_epochs: tell(describe_epoch(row, n_epochs))
         return
-    with _progress() as progress:
-        yield EpochBar(progress)
+    from rich.progress import TimeRemainingColumn
+
+    with _bar(TimeRemainingColumn()) as bar:
+        task = bar.add_task("", visible=False)
+
+        def show(row: Mapping[str, Any], n_epochs: int) -> None:
+            line = describe_epoch(row, n_epochs)
+            done = {"total": n_epochs, "completed": row["epoch"], "visible": True}
+            bar.update(task, description=line, **done)
+
+        yield partial(bar.console.print, **_PLAIN), show
 
 
-def _progress() -> Any:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+@contextmanager
+def task_progress(
+    n_tasks: int, *, quiet: bool, unit: str = "cells"
+) -> Iterator[Progress]:
+    """Give who is told of each task that ends, and of the time until all have."""
+    from l63fast.experiments.tasks import Progress
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    if quiet or not _is_live():
+        yield _lines(n_tasks, quiet)
+        return
+    from rich.progress import ProgressColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        """Counts down to when all will be done; rich's own takes kept cells as run."""
+
+        def render(self, task: Any) -> Text:
+            ready = task.fields["ready"]
+            if ready is None or task.finished:
+                return Text("")
+            left = max(ready - time.monotonic(), 1.0)
+            return Text(f"about {_duration(left)} left")
+
+    with _bar(TimeElapsedColumn(), Left()) as bar:
+        task = bar.add_task(unit, total=n_tasks, ready=None)
+
+        def note(name: str, line: str) -> None:
+            bar.console.print(f"{name:12s} {line}", **_PLAIN)
+            bar.advance(task)
+
+        yield Progress(
+            note,
+            left=lambda seconds: bar.update(task, ready=time.monotonic() + seconds),
+            say=lambda name, line: bar.update(task, description=f"{name}: {line}"),
+        )
+
+
+def _lines(n_tasks: int, quiet: bool) -> Progress:
+    """Return what shows a line per task, with its number and the time left."""
+    from l63fast.experiments.tasks import Progress
+
+    done, left = 0, ""
+    width = max(len(str(n_tasks)), 2)
+
+    def expect(seconds: float) -> None:
+        nonlocal left
+        left = f"; about {_duration(seconds)} left" if seconds else ""
+
+    def note(name: str, line: str) -> None:
+        nonlocal done
+        done += 1
+        end = left if done < n_tasks else ""
+        say(f"[{done:{width}d}/{n_tasks}] {name:12s} {line}{end}", quiet=quiet)
+
+    def tell(name: str, line: str) -> None:
+        say(f"        {name:12s} {line}", quiet=quiet)
+
+    return Progress(note, expect, tell)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in words, no more exact than an estimate deserves."""
+    if seconds < 1.5 * _MINUTE:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 1.5 * _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    minutes = round(seconds / (10 * _MINUTE)) * 10
+    return f"{minutes // 60} h {minutes % 60:02d} min"

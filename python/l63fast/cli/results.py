@@ -1,40 +1,38 @@
-"""`l63fast evaluate` and `l63fast visualize`: score and draw a finished result."""
+"""What is done with the result of a training: evaluate, visualize and export it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from l63fast import _checks
 from l63fast.cli import options
-from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, command
+from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["evaluate", "show_scores", "visualize"]
+__all__ = ["evaluate", "export", "show_scores", "visualize"]
 
-_RESULT_DIR = Option("result_dir", Path, "Folder of a result of training.")
+_RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
 
 
-def _result_dir(given: Given) -> Any:
-    if given["result_dir"] is None:
+def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
+    """Return the folder that was given, without which there is nothing to do."""
+    if folder is None:
         raise ConfigurationError(
-            "--result_dir: expected the folder of a result, such as results/gru_xy"
+            f"{shown}: expected the folder of a {what}, such as results/gru_xy"
         )
-    return given["result_dir"]
+    return folder
 
 
 @command(
-    app,
-    (
-        _RESULT_DIR,
-        options.data_folder("Folder of the data; those it was trained on by default."),
-        Option("split", Literal["test", "val"], "Split to score.", "test"),
-        options.QUIET,
-    ),
+    _RESULT_DIR,
+    options.data_folder("Folder of the data; those it was trained on by default."),
+    Option("split", Literal["test", "val"], "Split to score.", "test"),
+    options.QUIET,
 )
 def evaluate(given: Given) -> None:
     """Score a trained encoder again, from its exported model, and print the table.
@@ -43,9 +41,8 @@ def evaluate(given: Given) -> None:
     """
     from l63fast.experiments.reevaluate import reevaluate
 
-    board, verdict = reevaluate(
-        _result_dir(given), data=given["data"], split=given["split"]
-    )
+    folder = _folder(given["result_dir"], "--result_dir")
+    board, verdict = reevaluate(folder, data=given["data"], split=given["split"])
     if not given["quiet"]:
         show_scores(board, verdict)
 
@@ -58,10 +55,57 @@ def show_scores(board: pd.DataFrame, verdict: str) -> None:
     say(verdict)
 
 
-@command(app, (_RESULT_DIR, options.QUIET))
+@command(_RESULT_DIR, options.QUIET)
 def visualize(given: Given) -> None:
     """Draw the figures and the animation of a result into its folder `figures/`."""
     from l63fast.experiments.figures import draw_figures
 
-    for path in draw_figures(_result_dir(given)):
+    for path in draw_figures(_folder(given["result_dir"], "--result_dir")):
         say(str(path), quiet=given["quiet"])
+
+
+@command(
+    Option("result", Path, "Folder of a trained encoder.", positional=True),
+    Option(
+        "formats",
+        str,
+        "Which of torchscript, pt2 and onnx, separated by commas. The weights "
+        "(safetensors) are written always; onnx needs the extra `onnx`.",
+        "torchscript,pt2",
+    ),
+    Option("save_dir", Path, "Folder of the export; RESULT_export by default."),
+    options.DRY_RUN,
+    options.QUIET,
+)
+def export(given: Given) -> None:
+    """Write a trained encoder for C++, Fortran, torch.export or ONNX Runtime.
+
+    Each file is read back and compared with the encoder. The hashes that are printed
+    are what `load_encoder` and the C++ programs ask for. An old export is replaced.
+    """
+    from l63fast.learning.card import FILES
+    from l63fast.storage.paths import checked_target
+
+    result = _folder(given["result"], "RESULT", "trained encoder")
+    save_dir = given["save_dir"] or result.with_name(f"{result.name}_export")
+    formats = [name.strip() for name in given["formats"].split(",")]
+    for name in formats:
+        _checks.choice("--formats", name, FILES)
+    checked_target(save_dir)
+    if given["dry_run"]:
+        say(f"would write {', '.join(formats)} to {save_dir}", quiet=given["quiet"])
+        return
+    from l63fast.learning.export import save_model
+    from l63fast.learning.loading import load_weights
+    from l63fast.storage import result_directory
+
+    encoder, trained = load_weights(result)
+    with result_directory(save_dir, kind="model") as folder:
+        card = save_model(encoder, folder, trained["training"], formats=formats)
+    for kind, file in card["files"].items():
+        say(
+            f"{kind:12s}{file['name']:18s}sha256 {file['sha256']}  "
+            f"parity {file['parity_error']:.1e}",
+            quiet=given["quiet"],
+        )
+    say(f"written to {save_dir}", quiet=given["quiet"])

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from l63fast.cli import options
-from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, command
-from l63fast.cli.output import say
-from l63fast.cli.progress import task_progress
-from l63fast.cli.settings import data_settings, default_data, given_tables
-from l63fast.cli.where import WHERE, describe_where, where
-from l63fast.errors import ConfigurationError
+from l63fast.cli.command_line import Given, Option, Tables, command
+from l63fast.cli.output import say, task_progress
+from l63fast.errors import ArgumentValueError, ConfigurationError
+from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
     from l63fast.twin.shards import ShardSettings
 
 __all__ = ["simulate"]
 
-_SHARDS: Final = Option(
-    "shards",
-    int,
-    "Files to spread one large ensemble of n_traj trajectories over, without splits: "
-    "made in parallel, resumable, read lazily.",
-    minimum=1,
-    panel="Where it runs",
-)
-
 
 @command(
-    app,
-    (
-        *options.DATA,
-        options.seed("Seed of truth and observations.", target="data.seed"),
-        options.data_folder(
-            "Folder to write; data/<obs_mode> by default, data/<obs_mode>-shards for "
-            "shards."
-        ),
-        _SHARDS,
-        *WHERE,
-        options.RESUME,
-        *options.RUN,
+    *options.DATA,
+    options.seed("Seed of truth and observations.", target="data.seed"),
+    options.data_folder(
+        "Folder to write; data/<obs_mode> by default, data/<obs_mode>-shards for "
+        "shards."
     ),
+    Option(
+        "shards",
+        int,
+        "Files to spread one large ensemble of n_traj trajectories over, without "
+        "splits: made in parallel, resumable, read lazily.",
+        minimum=1,
+        panel="Where it runs",
+    ),
+    *options.WHERE,
+    options.RESUME,
+    *options.RUN,
 )
 def simulate(given: Given) -> None:
     """Simulate truth and observations in three splits, and write them to disk.
@@ -49,73 +42,77 @@ def simulate(given: Given) -> None:
     An old data set in the folder is replaced as a whole.
     """
     if given["shards"] is None:
-        _twin(given)
+        _make_twin(given)
     else:
-        _shards(given)
+        _make_shards(given)
 
 
-def _twin(given: Given) -> None:
+def _make_twin(given: Given) -> None:
+    from l63fast.experiments import data
     from l63fast.experiments.describe import describe_data
-    from l63fast.experiments.settings_file import dump_tables, to_table
-    from l63fast.storage.paths import checked_target
 
-    for option in (*WHERE, options.RESUME):
+    for option in (*options.WHERE, options.RESUME):
         if given.typed(option.name) is not None:
             raise ConfigurationError(f"--{option.name}: expected with --shards")
-    settings = data_settings(given, given_tables(given))
-    if given["print_config"]:
-        print(dump_tables({"data": to_table(settings)}), end="")
+    settings = _settings(given, given.tables())
+    folder = given["data"] or Path("data") / settings.operator
+    if not _announced(given, settings, folder, describe_data(settings)):
         return
-    folder = given["data"] or default_data(settings.operator)
-    checked_target(folder)  # refused before anything is simulated
-    say(describe_data(settings), quiet=given["quiet"])
-    if given["dry_run"]:
-        say(f"would write {folder}", quiet=given["quiet"])
-        return
-    from l63fast.experiments.data import make_data
-
-    twin = make_data(settings, folder)
+    twin = data.make_data(settings, folder)
     for name, digest in twin.hashes.items():
         say(f"  {name:5s} sha256 {digest[:16]}", quiet=given["quiet"])
     say(f"written to {folder}", quiet=given["quiet"])
 
 
-def _shards(given: Given) -> None:
+def _make_shards(given: Given) -> None:
+    from l63fast.experiments import data
     from l63fast.experiments.describe import describe_ensemble
-    from l63fast.experiments.settings_file import dump_tables, to_table
-    from l63fast.storage.paths import checked_target
 
-    settings = _shard_settings(given)
-    if given["print_config"]:
-        print(dump_tables({"data": to_table(settings.data)}), end="")
+    settings, quiet = _shard_settings(given), given["quiet"]
+    n_shards, size = settings.n_shards, settings.n_bytes / 1e6
+    folder = given["data"] or Path("data") / f"{settings.data.operator}-shards"
+    pool, place = given.workers(n_shards)
+    lines = (
+        describe_ensemble(settings.data),
+        f"{n_shards} shards, {size:.0f} MB at most, {place}",
+    )
+    if not _announced(given, settings.data, folder, *lines):
         return
-    operator, quiet = settings.data.operator, given["quiet"]
-    folder = given["data"] or default_data(f"{operator}-shards")
-    checked_target(folder)
-    n_workers, scheduler = where(given, settings.n_shards)
-    say(describe_ensemble(settings.data), quiet=quiet)
-    place = describe_where(n_workers, scheduler)
-    size = settings.n_bytes / 1e6
-    say(f"{settings.n_shards} shards, {size:.0f} MB at most, {place}", quiet=quiet)
-    if given["dry_run"]:
-        say(f"would write {folder}", quiet=quiet)
-        return
-    from l63fast.experiments.shards import make_shards
-
-    with task_progress(settings.n_shards, quiet=quiet, unit="shards") as progress:
+    with task_progress(n_shards, quiet=quiet, unit="shards") as progress:
         try:
-            make_shards(
-                settings,
-                folder,
-                n_workers=n_workers,
-                scheduler=scheduler,
-                resume=given["resume"],
-                progress=progress,
+            data.make_shards(
+                settings, folder, resume=given["resume"], progress=progress, **pool
             )
         except KeyboardInterrupt:
             say("stopped; finished shards are kept, --resume goes on with the others")
             raise
     say(f"written to {folder}", quiet=quiet)
+
+
+def _announced(given: Given, data: TwinSettings, folder: Path, *lines: str) -> bool:
+    """Say what will be made, or what would be; return whether it is to be made."""
+    from l63fast.experiments.settings_file import dump_tables, to_table
+    from l63fast.storage.paths import checked_target
+
+    if given["print_config"]:
+        print(dump_tables({"data": to_table(data)}), end="")
+        return False
+    checked_target(folder)  # refused before anything is simulated
+    for line in lines:
+        say(line, quiet=given["quiet"])
+    if given["dry_run"]:
+        say(f"would write {folder}", quiet=given["quiet"])
+    return not given["dry_run"]
+
+
+def _settings(given: Given, tables: Tables) -> TwinSettings:
+    from l63fast.experiments.settings_file import build, refuse_unknown_tables
+
+    def make(tables: Tables, *, source: str) -> TwinSettings:
+        refuse_unknown_tables(tables, ("data",), source)
+        return build(TwinSettings, tables.get("data", {}), source=source, key="data")
+
+    return given.resolved(tables, make)
 
 
 def _shard_settings(given: Given) -> ShardSettings:
@@ -126,7 +123,6 @@ def _shard_settings(given: Given) -> ShardSettings:
     ConfigurationError
         Naming the flag that makes no sense.
     """
-    from l63fast.errors import ArgumentValueError
     from l63fast.twin.shards import ShardSettings
 
     for name in ("train", "val", "test"):
@@ -135,14 +131,14 @@ def _shard_settings(given: Given) -> ShardSettings:
                 f"--{name}: expected without --shards: an ensemble has no splits, "
                 "--n_traj is its size"
             )
-    tables = given_tables(given)
+    tables = given.tables()
     data: dict[str, Any] = dict(tables.get("data", {}))
     if given.typed("n_traj") is not None or "n_train" not in data:
         data["n_train"] = given["n_traj"]
     save_every = data.get("save_every")
     if "steps_per_cycle" not in data and isinstance(save_every, int):
         data["steps_per_cycle"] = max(save_every, given["steps_per_cycle"])
-    settings = data_settings(given, {**tables, "data": {**data, "n_val": 1}})
+    settings = _settings(given, {**tables, "data": {**data, "n_val": 1}})
     try:
         return ShardSettings(settings, given["shards"])
     except ArgumentValueError as error:

@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l63fast.cli import options
-from l63fast.cli.app import app
-from l63fast.cli.declare import Given, Option, choices, command
-from l63fast.cli.output import epoch_listener, say
+from l63fast.cli.command_line import Given, Option, Tables, choices, command
+from l63fast.cli.output import epoch_progress, say
 from l63fast.cli.results import show_scores
-from l63fast.cli.settings import (
-    default_data,
-    file_tables,
-    given_tables,
-    refuse_other_protocol,
-    resolved,
-)
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.settings_file import (
@@ -33,47 +25,41 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_SAVE_DIR = Option(
-    "save_dir", Path, "Folder of the result; results/<model>_<obs_mode> by default."
-)
-_DATA_SEED = Option(
-    "data_seed",
-    int,
-    "Seed of truth and observations.",
-    0,
-    "data.seed",
-    minimum=0,
-    panel="Data",
-)
-_RECIPE = Option(
-    "recipe",
-    choices(RECIPES),
-    "Train in cycles on fresh simulations, as this recipe says, and score the encoder "
-    "in its cycle; by default on the data of sakov2012.",
-    panel="Encoder",
-)
 # What a recipe decides.
 _OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config")
 
 
 @command(
-    app,
-    (
-        *options.DATA,
-        _DATA_SEED,
-        options.data_folder(
-            "Folder of the data; by default data/<obs_mode>, and in cycles "
-            "data/cycled_<obs_mode>_s<sigma>_i<steps_per_cycle>."
-        ),
-        _RECIPE,
-        *options.WINDOWS,
-        *options.MODEL,
-        *options.TRAINING,
-        options.seed("Seed of weights and sample order.", target="training.seed"),
-        _SAVE_DIR,
-        options.RESUME,
-        *options.RUN,
+    *options.DATA,
+    Option(
+        "data_seed",
+        int,
+        "Seed of truth and observations.",
+        0,
+        "data.seed",
+        minimum=0,
+        panel="Data",
     ),
+    options.data_folder(
+        "Folder of the data; by default data/<obs_mode>, and in cycles "
+        "data/cycled_<obs_mode>_s<sigma>_i<steps_per_cycle>."
+    ),
+    Option(
+        "recipe",
+        choices(RECIPES),
+        "Train in cycles on fresh simulations, as this recipe says, and score the "
+        "encoder in its cycle; by default on the data of sakov2012.",
+        panel="Encoder",
+    ),
+    *options.WINDOWS,
+    *options.MODEL,
+    *options.TRAINING,
+    options.seed("Seed of weights and sample order.", target="training.seed"),
+    Option(
+        "save_dir", Path, "Folder of the result; results/<model>_<obs_mode> by default."
+    ),
+    options.RESUME,
+    *options.RUN,
 )
 def train(given: Given) -> None:
     """Train an encoder, export it, and score it on the test split.
@@ -84,6 +70,8 @@ def train(given: Given) -> None:
     options that contradict what is there are refused. An old result in the folder is
     replaced as a whole when the new one is complete.
     """
+    from l63fast.experiments.data import make_data
+    from l63fast.experiments.describe import describe_data
     from l63fast.storage.paths import checked_target
 
     cell, data, found = _resolved(given)
@@ -95,15 +83,19 @@ def train(given: Given) -> None:
     save_dir = given["save_dir"] or Path("results") / name
     checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
-    for line in _lines(cell, data, save_dir, found=found):
+    for line in (
+        f"data in     {data} ({'found' if found else 'not there: made now'})",
+        f"data        {describe_data(cell.data)}",
+        cell.protocol.describe(),
+        *method.describe(cell.protocol),
+        f"result in   {save_dir}",
+    ):
         say(line, quiet=quiet)
     if given["dry_run"]:
         there = "replace" if save_dir.exists() else "write"
         say(f"would train and {there} {save_dir}", quiet=quiet)
         return
     if not found:
-        from l63fast.experiments.data import make_data
-
         make_data(cell.data, data)
     _train(cell, data, save_dir, given)
     if not quiet:
@@ -121,15 +113,11 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     from l63fast.experiments.settings import Cell
 
     tables = _tables(given)
-
-    def make(tables: dict[str, Any], source: str) -> Cell:
-        return Cell.from_tables(tables, source=source)
-
-    cell = resolved(given, tables, make)
+    cell = given.resolved(tables, Cell.from_tables)
     name = cell.data.operator
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
-    data = given["data"] or default_data(name)
+    data = given["data"] or Path("data") / name
     twin = find_data(data)
     if twin is None:
         return cell, data, False
@@ -138,17 +126,17 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
         return cell, data, True
     refuse_other_settings(twin, tables.get("data", {}), data)
     tables = merged(tables, {"data": to_table(twin.settings)})
-    return resolved(given, tables, make, str(data)), data, True
+    return given.resolved(tables, Cell.from_tables, str(data)), data, True
 
 
-def _tables(given: Given) -> dict[str, Any]:
+def _tables(given: Given) -> Tables:
     """Return the tables of a cell: of the recipe or of windows, the file, the flags."""
-    tables = given_tables(given)
+    tables = given.tables()
     training = tables.pop("training", None)
     if training is not None:
         tables = merged(tables, {"method": {"training": training}})
     recipe = given["recipe"]
-    below: dict[str, Any] = {"method": {"scheme": TrainedEncoder.scheme}}
+    below: Tables = {"method": {"scheme": TrainedEncoder.scheme}}
     if recipe is not None:
         for name in _OF_CYCLES:
             if given.typed(name) is not None:
@@ -160,7 +148,7 @@ def _tables(given: Given) -> dict[str, Any]:
         below = {name: preset[name] for name in ("data", "cycles")}
         below["method"] = preset["methods"][RECIPES[recipe]]
     else:
-        refuse_other_protocol(given, str(given["config"]), file_tables(given))
+        given.refuse_other_protocol(str(given["config"]), given.file_tables())
         below |= {} if "cycles" in tables else {"windows": {}}
     tables = merged(below, tables)
     scheme = tables["method"]["scheme"]
@@ -178,26 +166,13 @@ def _tables(given: Given) -> dict[str, Any]:
     return merged({"cell": {"key": key}}, tables)
 
 
-def _lines(cell: Cell, data: Path, save_dir: Path, *, found: bool) -> list[str]:
-    from l63fast.experiments.describe import describe_data
-
-    method: Any = cell.method
-    return [
-        f"data in     {data} ({'found' if found else 'not there: made now'})",
-        f"data        {describe_data(cell.data)}",
-        cell.protocol.describe(),
-        *method.describe(cell.protocol),
-        f"result in   {save_dir}",
-    ]
-
-
 def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
     from l63fast.experiments.run_cell import run_cell
     from l63fast.storage.paths import PARTIAL, checked_target, sibling
 
     if given["resume"] and not sibling(checked_target(save_dir), PARTIAL).exists():
         say("there is no stopped run: starting anew", quiet=given["quiet"])
-    with epoch_listener(quiet=given["quiet"]) as listener:
+    with epoch_progress(quiet=given["quiet"]) as (tell, show_epoch):
         try:
             run_cell(
                 cell,
@@ -205,8 +180,8 @@ def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
                 save_dir,
                 resume=given["resume"],
                 keep_states=True,
-                say=listener.say,
-                epoch=listener.epoch,
+                say=tell,
+                epoch=show_epoch,
             )
         except KeyboardInterrupt:
             say("stopped; the same command with --resume goes on from the last epoch")

@@ -1,19 +1,32 @@
-"""Finds a twin experiment on disk, or makes it there."""
+"""Data of experiments on disk: a twin experiment, or an ensemble in shards."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
 
-from l63fast import _checks
-from l63fast.errors import ConfigurationError
+from l63fast import _checks, storage
+from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
 from l63fast.experiments.settings_file import differences, to_table
-from l63fast.storage import MANIFEST
+from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
+from l63fast.storage.paths import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
-__all__ = ["find_data", "make_data", "open_or_make", "refuse_other_settings"]
+__all__ = [
+    "find_data",
+    "make_data",
+    "make_shards",
+    "open_or_make",
+    "refuse_other_settings",
+]
+
+_MEGABYTE: Final = 1e6
 
 
 def find_data(path: str | Path) -> TwinExperiment | None:
@@ -48,18 +61,18 @@ def open_or_make(
         If it holds data of other settings, which results may be of, and they are not
         to be replaced.
     """
-    if not (path / MANIFEST).exists():
-        return make_data(settings, path)
-    twin = TwinExperiment.load(path)
-    found = differences(to_table(twin.settings), to_table(settings))
-    if found and overwrite:
-        return make_data(settings, path)
-    if found:
-        raise ConfigurationError(
-            f"{path}: holds data of other settings ({', '.join(found)}): give this "
-            "experiment another --name or --results, or replace them with --overwrite"
-        )
-    return twin
+    if (path / storage.MANIFEST).exists():
+        twin = TwinExperiment.load(path)
+        found = differences(to_table(twin.settings), to_table(settings))
+        if not found:
+            return twin
+        if not overwrite:
+            raise ConfigurationError(
+                f"{path}: holds data of other settings ({', '.join(found)}): give this "
+                "experiment another --name or --results, or replace them with "
+                "--overwrite"
+            )
+    return make_data(settings, path)
 
 
 def refuse_other_settings(
@@ -72,10 +85,131 @@ def refuse_other_settings(
     ConfigurationError
         Naming every difference.
     """
-    have = dataclasses.asdict(twin.settings)
-    found = differences(have, asked)
+    found = differences(dataclasses.asdict(twin.settings), asked)
     if found:
         raise ConfigurationError(
             f"{path}: these data are not those asked for: {', '.join(found)}; "
             "simulate them again, or choose another folder with --data"
         )
+
+
+def make_shards(
+    settings: ShardSettings,
+    path: str | os.PathLike[str],
+    *,
+    n_workers: int = 1,
+    scheduler: Scheduler | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write an ensemble in shards to a folder, which appears when all are there.
+
+    What a stopped run has finished waits beside the folder for `resume`.
+
+    Parameters
+    ----------
+    settings : ShardSettings
+    path : path
+        The folder; shards in it are replaced as a whole.
+    n_workers, scheduler
+        As in `run_cells`; what is written does not depend on them.
+    resume : bool
+        Keep the shards of a stopped or a finished run whose hash is right.
+    progress : Progress, optional
+        Told of each shard.
+
+    Raises
+    ------
+    ConfigurationError
+        If shards of other settings would be resumed.
+    ResultError, LockedError
+        If the folder may not be written, the disk is too small, or a shard failed.
+    """
+    target = checked_target(path)
+    if resume:
+        _refuse_other_shards(settings, target)
+    storage.require_space(target, settings.n_bytes)
+    with (
+        executor(n_workers, scheduler) as pool,
+        storage.result_directory(target, kind=KIND) as working,
+    ):
+        made = storage.partial_directory(target, resume=resume)
+        if resume:
+            _refuse_other_shards(settings, made)
+        storage.write_json(made / INDEX, settings.to_dict())
+        storage.sweep_parts(made, settings.names)
+        n_threads = None if n_workers == 1 and scheduler is None else 1
+        task = partial(_make_shard, settings, made, target if resume else None)
+        tasks = {
+            name: partial(task, shard, n_threads)
+            for shard, name in enumerate(settings.names)
+        }
+        failures = run_tasks(pool, tasks, progress or Progress())
+        if failures:
+            raise ResultError(
+                f"{target}: {len(failures)} of {settings.n_shards} shards failed; the "
+                f"others are kept, --resume makes these: {', '.join(failures)} (the "
+                f"first because: {next(iter(failures.values()))})"
+            )
+        for name in (*settings.names, INDEX):
+            storage.move_part(made, name, working)
+
+
+def _refuse_other_shards(settings: ShardSettings, directory: Path) -> None:
+    """Refuse to go on from shards of other settings, if there are any."""
+    if not (directory / INDEX).exists():
+        return
+    found = differences(read_index(directory), settings.to_dict())
+    if found:
+        raise ConfigurationError(
+            f"{directory}: holds shards of other settings ({', '.join(found)}): choose "
+            "another folder, or start anew without --resume"
+        )
+
+
+def _make_shard(
+    settings: ShardSettings,
+    made: Path,
+    finished: Path | None,
+    shard: int,
+    n_threads: int | None,
+) -> Done:
+    """Make one shard, or keep it if it is there; return one line about it."""
+    name, n = settings.names[shard], len(settings.trajectories(shard))
+    damage = ""
+    try:
+        if _is_kept(name, made, finished):
+            return Done(f"{n} trajectories, kept", None)
+    except DataFileError as error:
+        damage = f" ({error}; made again)"
+    start = perf_counter()
+    record = storage.publish_part(
+        made, name, lambda path: write_shard(settings, shard, path, n_threads)
+    )
+    seconds = perf_counter() - start
+    size = record.size / _MEGABYTE
+    line = f"{n} trajectories, {size:.1f} MB, {seconds:.1f} s{damage}"
+    return Done(line, seconds)
+
+
+def _is_kept(name: str, made: Path, finished: Path | None) -> bool:
+    """Whether a shard of an earlier run is there and whole.
+
+    Raises
+    ------
+    DataFileError
+        If it is there and damaged.
+    """
+    if storage.finished_part(made, name) is not None:
+        return True
+    if finished is None:
+        return False
+    try:
+        manifest = storage.read_manifest(finished)
+    except L63Error:  # nothing finished there
+        return False
+    if name not in manifest.files:
+        return False
+    storage.verify_file(finished, name, manifest)
+    storage.adopt_part(finished / name, made, manifest.files[name])
+    return True

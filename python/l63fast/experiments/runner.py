@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -15,12 +15,11 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.describe import describe_outcome
-from l63fast.experiments.executors import executor
 from l63fast.experiments.results import Result, earlier_version, versions
 from l63fast.experiments.run_cell import run_cell
 from l63fast.experiments.settings import DATA, REPORT, Cell
 from l63fast.experiments.settings_file import differences
-from l63fast.experiments.tasks import Done, Progress, Scheduler, run_tasks
+from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
 from l63fast.twin import TwinExperiment
 
 __all__ = ["Outcome", "chosen_cells", "run_cells"]
@@ -90,9 +89,7 @@ def run_cells(
     """
     cells = chosen_cells(every, only)
     for cell in cells:
-        _refuse_another_variant(
-            cell, folder / cell.name, overwrite=overwrite, force=force
-        )
+        _refuse_another_variant(cell, folder / cell.name, overwrite, force)
     place = folder.absolute()  # a worker's working directory may be another
     progress = progress or Progress()
     how = {"resume": resume, "keep_states": keep_states}
@@ -106,11 +103,11 @@ def run_cells(
             open_or_make(data, folder / DATA / name, overwrite=overwrite)
         alike = {cell.name: (cell.case, cell.key) for cell in cells}
         failures = run_tasks(pool, tasks, progress, alike)
-    done = set(tasks) - set(failures)
-    for cell in every:
-        if cell not in cells and _kept(cell, folder):
-            done.add(cell.name)
-    results = [Result.open(folder / cell.name) for cell in every if cell.name in done]
+    results = [
+        Result.open(folder / cell.name)
+        for cell in every
+        if (cell.name not in failures if cell in cells else _kept(cell, folder))
+    ]
     if results:
         from l63fast.experiments.report import write_summary
 
@@ -136,7 +133,7 @@ def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
 
 
 def _refuse_another_variant(
-    cell: Cell, directory: Path, *, overwrite: bool, force: bool
+    cell: Cell, directory: Path, overwrite: bool, force: bool
 ) -> None:
     """Refuse to replace a result of other settings, or of a newer version.
 
@@ -180,18 +177,15 @@ def _task(
     folder: Path,
     *,
     resume: bool,
-    keep_states: bool,
-    say: Callable[[str], None],
+    **how: Any,
 ) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
-    data, directory = folder / DATA / cell.data_name, folder / cell.name
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None
     if kept is not None:
         return Done(f"{describe_outcome(kept)}, kept", None)
-    metrics = run_cell(
-        cell, data, directory, resume=resume, keep_states=keep_states, say=say
-    )
+    data, directory = folder / DATA / cell.data_name, folder / cell.name
+    metrics = run_cell(cell, data, directory, resume=resume, **how)
     seconds = perf_counter() - start
     return Done(f"{describe_outcome(metrics)}, {seconds:.0f} s", seconds)
 

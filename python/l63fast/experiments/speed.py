@@ -4,18 +4,74 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from l63fast import _checks, plotting
 from l63fast._kernels import backend_info
-from l63fast._kernels.limits import WRITES, Work, instruction_work, write_work
+from l63fast._kernels.limits import (
+    WRITES,
+    Work,
+    instruction_work,
+    register_lanes,
+    write_work,
+)
 from l63fast._timing import in_turns, one_core
-from l63fast.experiments.speed_cases import Case, SpeedSizes, speed_cases
+from l63fast.assimilation.three_d_var import three_d_var
+from l63fast.experiments.describe import microseconds
+from l63fast.experiments.results import versions, write_text
+from l63fast.experiments.text_table import markdown_table, terminal_table
+from l63fast.lorenz63 import forecast, simulate, spin_up
+from l63fast.observation import ObservationOperator
+from l63fast.storage import result_directory, write_json
 
-__all__ = ["SpeedRow", "machine", "measure_speed", "measured"]
+if TYPE_CHECKING:
+    from l63fast.learning.encoder_speed import EncoderTimes
 
+__all__ = [
+    "ANALYSIS_INSTRUCTIONS",
+    "DT",
+    "N_ITERATIONS",
+    "STEP_BYTES",
+    "STEP_INSTRUCTIONS",
+    "AnalysisProblem",
+    "Case",
+    "SpeedRow",
+    "analysis_problem",
+    "encoder_markdown",
+    "encoder_table",
+    "machine",
+    "measure_speed",
+    "measured",
+    "one_sentence",
+    "speed_cases",
+    "speed_markdown",
+    "speed_table",
+    "write_encoder_speed",
+    "write_speed",
+]
+
+DT: Final = 0.01
+STEP_INSTRUCTIONS: Final = 41  # of one RK4 step, in the order that the kernels promise
+STEP_BYTES: Final = 24  # of one stored state in float64
+N_ITERATIONS: Final = 10
+# Multiplications and additions, fused where they can be, of one bare Gauss-Newton
+# iteration for x2, x2y2 and x2y2z2 in the weights of the observed columns of B, without
+# safeguard and status; one division comes on top.
+ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
+_OPERATORS: Final = {1: "x2", 2: "x2y2", 3: "x2y2z2"}
+_SPREAD: Final = 0.5  # standard deviation of the background error, each component
+_CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
+_SECONDS: Final = 1.5  # to spend on each function
 _BOUNDS: Final = {
     "rk4": "arithmetic",
     "fma": "arithmetic",
@@ -23,6 +79,29 @@ _BOUNDS: Final = {
     "stream": "writes",
     "fresh_2m": "first touch",
 }
+_HEADINGS: Final = ("one core", "rate", "ceiling", "reached", "bound by")
+_WORDS: Final = (0, 4)
+_CAPTION: Final = (
+    "processor time per analysis in microseconds, medians. Alone: the program on one "
+    "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
+    "eager / it."
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call to time, and what each unit of its work needs of the machine.
+
+    `needs` maps a ceiling ("rk4", "stream", ...) to the vector instructions or bytes
+    per unit; the tightest one counts.
+    """
+
+    name: str
+    unit: str
+    run: Callable[[], Any]
+    amount: float
+    needs: Mapping[str, float]
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,16 +120,91 @@ class SpeedRow:
         return None if self.ceiling is None else self.rate / self.ceiling
 
 
+@dataclass(frozen=True, eq=False)
+class AnalysisProblem:
+    """Backgrounds (n, 3), observations (n, m), and what all samples share."""
+
+    background: np.ndarray
+    observation: np.ndarray
+    operator: ObservationOperator
+    B: np.ndarray
+    R: np.ndarray
+    n_iter: int
+
+    def solve(self, *, backend: str = "auto", n_threads: int = 1) -> np.ndarray:
+        """Return the analyses (n, 3) after exactly `n_iter` iterations at most."""
+        given = (self.background, self.observation, self.operator)
+        how: dict[str, Any] = {"n_threads": n_threads, "backend": backend}
+        how |= {"max_iter": self.n_iter, "tol": 1e-300, "multi_start": False}
+        return np.asarray(three_d_var(*given, B=self.B, R=self.R, **how).state)
+
+
+def analysis_problem(
+    n_samples: int, operator: str, n_iter: int = N_ITERATIONS
+) -> AnalysisProblem:
+    """Return 3D-Var with |x| and |y| above 4, where plain Gauss-Newton converges."""
+    every = spin_up(4 * n_samples + 100, seed=1, time=5.0)
+    truth = every[(np.abs(every[:, :2]) > 4.0).all(axis=1)][:n_samples]
+    h, rng = ObservationOperator(operator), np.random.default_rng(0)
+    B = _SPREAD**2 * _CORRELATION
+    background = truth + rng.normal(size=truth.shape) @ np.linalg.cholesky(B).T
+    noise = rng.normal(size=(len(truth), h.obs_dim))
+    observation = np.ascontiguousarray(h(truth)) + noise
+    return AnalysisProblem(background, observation, h, B, np.eye(h.obs_dim), n_iter)
+
+
+def speed_cases(scale: float = 1.0) -> Iterator[Case]:
+    """Yield what the short benchmark times, the next one made when it is asked for.
+
+    Parameters
+    ----------
+    scale : float
+        Fraction of the usual sizes.
+    """
+
+    def scaled(size: int) -> int:
+        return max(int(size * scale), 1)
+
+    lanes = register_lanes() if backend_info().name == "cpp" else 1
+    n_members, n_trajectories = scaled(10_240), scaled(8_192)
+    states = spin_up(max(n_members, n_trajectories), seed=0, time=5.0)
+    n_steps = scaled(500)
+    for dtype, width in ((np.float64, lanes), (np.float32, 2 * lanes)):
+        members, single = states[:n_members].astype(dtype), dtype == np.float32
+        call = partial(forecast, members, n_steps, dt=DT, n_threads=1)
+        amount, needs = float(n_members * n_steps), {"rk4": STEP_INSTRUCTIONS / width}
+        name = f"forecast, {members.dtype.name}"
+        yield Case(name, "steps", call, amount, needs, single)
+    n_steps = scaled(800)
+    by_member = np.ones((n_trajectories, n_steps + 1, 3))
+    by_time = by_member.reshape(n_steps + 1, n_trajectories, 3).transpose(1, 0, 2)
+    run = partial(simulate, states[:n_trajectories], n_steps, dt=DT, n_threads=1)
+    for name, out, write in (
+        ("by member", by_member, "stream"),
+        ("by time", by_time, "stream"),
+        ("new array", None, "fresh_2m"),
+    ):
+        needs = {"rk4": STEP_INSTRUCTIONS / lanes, write: float(STEP_BYTES)}
+        amount = float(n_trajectories * n_steps)
+        yield Case(f"simulate, {name}", "steps", partial(run, out=out), amount, needs)
+    del by_member, by_time, out  # some hundred megabytes
+    for m, operator in _OPERATORS.items():
+        problem = analysis_problem(scaled(100_000), operator)
+        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[m]
+        needs = {"fma": n_fma / lanes, "divide": N_ITERATIONS / lanes}
+        name = f"3D-Var of {', '.join(problem.operator.labels)}"
+        amount = float(len(problem.background))
+        yield Case(name, "analyses", problem.solve, amount, needs)
+
+
 def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
     """Return the rate of a case and of its tightest ceiling, timed in turns."""
     works: dict[str, Work] = {}
-    if backend_info().name == "cpp":
-        for kind in case.needs:
-            works[kind] = (
-                write_work(kind, n_bytes)
-                if kind in WRITES
-                else instruction_work(kind, single=case.single)
-            )
+    for kind in case.needs if backend_info().name == "cpp" else ():
+        if kind in WRITES:
+            works[kind] = write_work(kind, n_bytes)
+        else:
+            works[kind] = instruction_work(kind, single=case.single)
     calls = {"case": case.run} | {kind: work.run for kind, work in works.items()}
     times = in_turns(calls, seconds=seconds)
     rate = case.amount / times["case"]
@@ -62,21 +216,28 @@ def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
 
 
 def measure_speed(
-    sizes: SpeedSizes, note: Callable[[SpeedRow], None] = lambda row: None
+    scale: float = 1.0, note: Callable[[SpeedRow], None] = lambda row: None
 ) -> list[SpeedRow]:
     """Return the rate of every costly function beside its ceiling, on one core.
 
     Parameters
     ----------
-    sizes : SpeedSizes
+    scale : float
+        Fraction of the usual sizes and time, in (0, 1].
     note : callable
         Told of each row as it is done.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If `scale` is not such a number.
     """
+    scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
+    n_bytes = max(int(2**28 * scale), 2**20)
     rows = []
-    n_bytes = max(int(2**28 * sizes.seconds / SpeedSizes().seconds), 2**20)
     with one_core():
-        for case in speed_cases(sizes):
-            rows.append(measured(case, seconds=sizes.seconds, n_bytes=n_bytes))
+        for case in speed_cases(scale):
+            rows.append(measured(case, seconds=_SECONDS * scale, n_bytes=n_bytes))
             note(rows[-1])
     return rows
 
@@ -84,8 +245,13 @@ def measure_speed(
 def machine() -> dict[str, str]:
     """Return where, when and with what a benchmark ran."""
     info = backend_info()
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text("utf-8")
+        for line in re.findall(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)[:1]:
+            processor = line.strip()
     return {
-        "processor": _processor(),
+        "processor": processor,
         "cores": str(os.cpu_count()),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
@@ -94,14 +260,120 @@ def machine() -> dict[str, str]:
     }
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [
-                line.partition(":")[2].strip()
-                for line in lines
-                if line.startswith("model name")
-            ]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+def one_sentence(where: Mapping[str, str]) -> str:
+    """Return on what and when a benchmark ran, for captions."""
+    return (
+        f"one core of {where['processor']}, {where['instruction set']}, {where['date']}"
+    )
+
+
+def write_speed(
+    rows: Sequence[SpeedRow], where: Mapping[str, str], directory: Path
+) -> None:
+    """Write a benchmark as `speed.json`, `speed.md`, `speed.png` and `speed.svg`.
+
+    Raises
+    ------
+    ResultError, LockedError
+        If the folder holds anything but an earlier benchmark, or cannot be written.
+    """
+    bars = {row.name: (row.rate, row.ceiling, row.bound) for row in rows}
+    figure = plotting.speed_bars(bars, title=one_sentence(where))
+    shown = [asdict(row) | {"share": row.share} for row in rows]
+    content = {"machine": dict(where) | versions(), "rows": shown}
+    with result_directory(directory, kind="benchmark") as folder:
+        write_json(folder / "speed.json", content)
+        write_text(folder, "speed.md", speed_markdown(rows, where))
+        plotting.save_figure(figure, folder, "speed")
+
+
+def speed_markdown(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> str:
+    """Return the rows as a Markdown table with its caption."""
+    table = markdown_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
+    note = f"Lower quartile of the rounds on {one_sentence(where)}; {_made()}."
+    return f"{table}\n\n{note}\n"
+
+
+def speed_table(rows: Sequence[SpeedRow]) -> Any:
+    """Return the rows as a table for the terminal."""
+    return terminal_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
+
+
+def _cells(row: SpeedRow) -> tuple[str, ...]:
+    rate = f"{_millions(row.rate)} M {row.unit}/s"
+    if row.ceiling is None or row.share is None:
+        return row.name, rate, "", "", ""
+    share = f"{100.0 * row.share:.0f} %"
+    return row.name, rate, _millions(row.ceiling), share, row.bound
+
+
+def _millions(rate: float) -> str:
+    return f"{rate / 1e6:,.0f}" if rate >= 1e8 else f"{rate / 1e6:.3g}"
+
+
+def write_encoder_speed(
+    rows: Mapping[str, EncoderTimes],
+    title: str,
+    where: Mapping[str, str],
+    directory: Path,
+) -> None:
+    """Write a benchmark as `encoders.json`, `encoders.md`, `encoders.png` and `.svg`.
+
+    Raises
+    ------
+    ResultError, LockedError
+        If the folder holds anything but an earlier one, or cannot be written.
+    """
+    curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
+    figure = plotting.growth_curves(
+        {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
+    )
+    times = {kind: asdict(times) for kind, times in rows.items()}
+    made = dict(where) | _versions()
+    content = {"encoder": title, "machine": made, "rows": times}
+    with result_directory(directory, kind="encoder benchmark") as folder:
+        write_json(folder / "encoders.json", content)
+        write_text(folder, "encoders.md", encoder_markdown(rows, title))
+        plotting.save_figure(figure, folder, "encoders")
+
+
+def encoder_markdown(rows: Mapping[str, EncoderTimes], title: str) -> str:
+    """Return the rows as a Markdown table with its caption."""
+    head, *body = _encoders(rows)
+    return f"{markdown_table(head, body)}\n\n{title}; {_CAPTION} Made with {_made()}.\n"
+
+
+def encoder_table(rows: Mapping[str, EncoderTimes], title: str) -> Any:
+    """Return the rows as a table for the terminal."""
+    from rich.console import Group
+
+    head, *body = _encoders(rows)
+    return Group(terminal_table(head, body), f"{title}; {_CAPTION}")
+
+
+def _encoders(rows: Mapping[str, EncoderTimes]) -> list[tuple[str, ...]]:
+    from l63fast.learning.encoder_speed import EAGER
+
+    eager = rows[EAGER]
+    batches = list(eager.per_window)
+    lines = [("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")]
+    for kind, times in rows.items():
+        alone = (microseconds(times.latency), f"{eager.latency / times.latency:.2f}")
+        cells = [""] * (len(batches) + 1)
+        if times.per_window:
+            last = batches[-1]
+            cells = [microseconds(times.per_window[n]) for n in batches]
+            cells.append(f"{eager.per_window[last] / times.per_window[last]:.2f}")
+        lines.append((kind, *alone, *cells))
+    return lines
+
+
+def _versions() -> dict[str, str]:
+    found = versions()
+    with suppress(PackageNotFoundError):  # an extra
+        found["onnxruntime"] = version("onnxruntime")
+    return found
+
+
+def _made() -> str:
+    return ", ".join(f"{name} {number}" for name, number in _versions().items())

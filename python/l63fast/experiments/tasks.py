@@ -1,28 +1,36 @@
-"""Runs named tasks on a pool: how each ended, why one failed, how long it will take."""
+"""Runs named tasks, in this process or on dask's workers: how each ended, and why."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from functools import partial
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from threading import Event
+from typing import Any, Protocol
 
 from l63fast.errors import ConfigurationError, L63Error
 
 __all__ = [
     "Done",
+    "InProcess",
     "Pool",
     "Progress",
     "Say",
     "Scheduler",
+    "default_workers",
+    "executor",
     "reason",
     "run_tasks",
     "seconds_left",
 ]
+
+Say = Callable[[str, str], None]
+Tasks = Mapping[str, Callable[[], Any]]
+Outcomes = Iterator[tuple[str, Any]]  # names, and results or errors
 
 
 @dataclass(frozen=True)
@@ -51,20 +59,81 @@ class Scheduler:
             )
 
 
-Say = Callable[[str, str], None]
-
-
-class Pool(Executor):
-    """An executor that knows how many tasks it runs, and hears of them meanwhile."""
+class Pool(Protocol):
+    """Runs tasks, and hears of them meanwhile."""
 
     @property
-    @abstractmethod
     def n_workers(self) -> int:
         """Tasks that run at once, as things stand."""
 
-    @abstractmethod
     def hearing(self, say: Say) -> Say:
         """Return what a task may call with its name and a line; `say` is given both."""
+
+    def run(self, tasks: Tasks) -> Outcomes:
+        """Yield the name of each task when it ends, and its result or its error."""
+
+
+class InProcess:
+    """A pool that runs one task after the other, here."""
+
+    n_workers = 1
+
+    def hearing(self, say: Say) -> Say:
+        """Return `say` itself."""
+        return say
+
+    def run(self, tasks: Tasks) -> Outcomes:
+        """Run each task when its outcome is asked for."""
+        for name, task in tasks.items():
+            try:
+                outcome = task()
+            except Exception as error:
+                outcome = error
+            yield name, outcome
+
+
+def default_workers(n_tasks: int) -> int:
+    """Return one worker per core that this process may use, at most one per task.
+
+    One where dask is not installed: more would need it.
+    """
+    cores = len(os.sched_getaffinity(0)) if _has_dask() else 1
+    return max(1, min(cores, n_tasks))
+
+
+@contextmanager
+def executor(n_workers: int = 1, scheduler: Scheduler | None = None) -> Iterator[Pool]:
+    """Give a pool; when it is left, its workers have ended.
+
+    One worker is this process and needs no dask. A scheduler decides itself how many
+    workers it has.
+
+    Raises
+    ------
+    ConfigurationError
+        If it needs dask, which is not installed, or the scheduler is on another machine
+        and without TLS.
+    ClusterError
+        If the scheduler cannot be reached.
+    """
+    if n_workers == 1 and scheduler is None:
+        yield InProcess()
+        return
+    if not _has_dask():
+        asked = "a scheduler" if scheduler else f"{n_workers} workers"
+        raise ConfigurationError(
+            f"{asked}: dask is not installed; pip install 'l63fast[cluster]', or use "
+            "one worker"
+        )
+    from l63fast.experiments.cluster import local_workers, workers_of
+
+    opened = local_workers(n_workers) if scheduler is None else workers_of(scheduler)
+    with opened as pool:
+        yield pool
+
+
+def _has_dask() -> bool:
+    return find_spec("distributed") is not None
 
 
 @dataclass(frozen=True)
@@ -110,58 +179,24 @@ def run_tasks(
 ) -> dict[str, str]:
     """Run every task; return the reason of each that failed, by its name.
 
-    An interrupt ends the run: what comes back after it is not told any more. Tasks of
-    the same value in `alike` are expected to take about as long, by default all.
+    Tasks of the same value in `alike` are expected to take about as long, by default
+    all.
     """
-    ledger = _Ledger(pool, dict(alike or dict.fromkeys(tasks)), progress)
-    try:
-        for name, task in tasks.items():
-            ledger.submit(name, task)
-        if tasks:
-            ledger.all_told.wait()
-    except BaseException:
-        ledger.closed = True
-        raise
-    return {name: ledger.failures[name] for name in tasks if name in ledger.failures}
-
-
-@dataclass
-class _Ledger:
-    """Who was sent to work and who came back how; closed when the run is stopped."""
-
-    pool: Pool
-    left: dict[str, Hashable]  # in the order of work; what a task's time is like
-    progress: Progress
-    failures: dict[str, str] = field(default_factory=dict)
-    seconds: list[tuple[Hashable, float]] = field(default_factory=list)
-    closed: bool = False
-    all_told: Event = field(default_factory=Event)
-
-    def submit(self, name: str, task: Callable[[], Done]) -> None:
-        self.pool.submit(task).add_done_callback(partial(self._ended, name))
-
-    def _ended(self, name: str, future: Future[Done]) -> None:
-        kind = self.left.pop(name)
-        try:
-            if not self.closed:
-                self._tell(name, kind, future)
-        finally:
-            if not self.left:
-                self.all_told.set()
-
-    def _tell(self, name: str, kind: Hashable, future: Future[Done]) -> None:
-        error = future.exception()
-        if error is None:
-            done = future.result()
-            line, seconds = done.line, done.seconds
-        else:
-            self.failures[name] = reason(error)
-            line, seconds = f"failed: {reason(error)}", None
-        if seconds is not None:
-            self.seconds.append((kind, seconds))
-            kinds, n_workers = list(self.left.values()), max(self.pool.n_workers, 1)
-            self.progress.left(seconds_left(self.seconds, kinds, n_workers))
-        self.progress.note(name, line)
+    left = dict(alike or dict.fromkeys(tasks))
+    seconds: list[tuple[Hashable, float]] = []
+    failures: dict[str, str] = {}
+    for name, outcome in pool.run(tasks):
+        kind = left.pop(name)
+        if isinstance(outcome, Exception):
+            failures[name] = reason(outcome)
+            progress.note(name, f"failed: {failures[name]}")
+            continue
+        if outcome.seconds is not None:
+            seconds.append((kind, outcome.seconds))
+            n_workers = max(pool.n_workers, 1)
+            progress.left(seconds_left(seconds, list(left.values()), n_workers))
+        progress.note(name, outcome.line)
+    return {name: failures[name] for name in tasks if name in failures}
 
 
 def seconds_left(
@@ -174,9 +209,9 @@ def seconds_left(
     others and are not among `seconds`. Those that run beside the one that has just
     ended, the first of `left`, count as half done. No task is shared by workers.
     """
-    by_kind: dict[Hashable, list[float]] = {}
+    by_kind: dict[Hashable, list[float]] = defaultdict(list)
     for kind, each in seconds:
-        by_kind.setdefault(kind, []).append(each)
+        by_kind[kind].append(each)
     of_all = [each for _, each in seconds]
     expected = [fmean(by_kind.get(kind, of_all)) for kind in left]
     for k in range(min(n_workers - 1, len(left))):

@@ -1,0 +1,179 @@
+"""What this machine has: `l63fast doctor`, and how fast it is: `l63fast benchmark`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.cli import options
+from l63fast.cli.command_line import Given, Option, command
+from l63fast.cli.output import print_whole, say
+from l63fast.errors import BackendError, ConfigurationError
+
+__all__ = ["benchmark", "doctor", "installed"]
+
+PACKAGES: Final = (
+    *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "netCDF4"),
+    *("matplotlib", "typer", "pydantic", "rich", "safetensors"),
+)
+# Of the forecast below: the same on every machine, from C++ and from Numba.
+FORECAST_BITS: Final = "8273e0f2dfea9e03"
+
+
+@command()
+def doctor(given: Given) -> None:
+    """Say what is installed, which kernels run, why, and whether they are right."""
+    from l63fast._kernels import backend_info
+
+    backend = backend_info()
+    _line("backend", backend.name)
+    _line("instruction set", backend.instruction_set)
+    _line("reason", backend.reason)
+    _line("threads", str(backend.n_threads))
+    _line("cores", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}")
+    _line("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        _line(package, installed(package))
+    flushed = bool((np.array([5e-324]) * np.array([1.0]) == 0.0).any())
+    bits = _forecast_bits()
+    right = bits == FORECAST_BITS
+    _line("denormals", "flushed to zero" if flushed else "kept")
+    _line("golden forecast", "the expected bits" if right else f"other bits ({bits})")
+    if flushed:
+        raise BackendError(
+            "denormals: expected them to be kept, got 0 for 5e-324 * 1; a library "
+            "built with -ffast-math, or torch.set_flush_denormal, does that"
+        )
+    if not right:
+        raise BackendError(
+            f"golden forecast: expected the bits {FORECAST_BITS}, got {bits}; "
+            "reinstall l63fast without CXXFLAGS"
+        )
+
+
+def _line(name: str, value: str) -> None:
+    print(f"{name:16s}{value}")
+
+
+def installed(package: str) -> str:
+    """Return the version of a package, or that there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _forecast_bits() -> str:
+    """Return a hash of 64 states after 500 steps, in little-endian float64."""
+    from l63fast.lorenz63 import forecast
+
+    i = np.arange(64)
+    states = np.stack([i * 37 % 61 - 30, i * 53 % 71 - 35, i * 29 % 83], axis=-1) / 2.0
+    final = forecast(states, 500, n_threads=1)
+    return hashlib.sha256(final.astype("<f8").tobytes()).hexdigest()[:16]
+
+
+@command(
+    Option(
+        "what",
+        Literal["kernels", "encoders"],
+        "What is measured.",
+        "kernels",
+        positional=True,
+    ),
+    Option("save_dir", Path, "Folder of the result.", Path("results/benchmark")),
+    Option(
+        "result_dir",
+        Path,
+        "Of encoders: the trained one to time; by default a GRU-64 of window 5.",
+        panel="Encoders",
+    ),
+    Option(
+        "analyse",
+        Path,
+        "Of encoders: the C++ program `analyse`, to time it beside the others.",
+        panel="Encoders",
+    ),
+    Option(
+        "scale",
+        float,
+        "Fraction of the usual sizes and time, for a quick look; above 0.",
+        1.0,
+        maximum=1.0,
+    ),
+    options.DRY_RUN,
+    options.QUIET,
+)
+def benchmark(given: Given) -> None:
+    """Measure forecast, simulate and 3D-Var on one core, half a minute at most.
+
+    Each is compared with what the processor and its memory allow, measured in the same
+    run; table and bar chart are written. An old benchmark in the folder is replaced.
+    `benchmark encoders`: an encoder in every format, by batch size, into
+    results/benchmark_encoders.
+    """
+    from l63fast.storage.paths import checked_target
+
+    _checks.real("--scale", given["scale"], above=0.0)
+    of_encoders, program = given["what"] == "encoders", given["analyse"]
+    save_dir = given["save_dir"]
+    if of_encoders:
+        save_dir = given.typed("save_dir") or Path("results/benchmark_encoders")
+    for name in () if of_encoders else ("result_dir", "analyse"):
+        if given[name] is not None:
+            raise ConfigurationError(
+                f"--{name}: expected with `l63fast benchmark encoders`, got "
+                f"{str(given[name])!r}"
+            )
+    checked_target(save_dir)  # refused before anything is measured
+    if program is not None and not program.is_file():
+        raise ConfigurationError(
+            f"--analyse: expected the C++ program `analyse`, got {str(program)!r}, "
+            "which is no file"
+        )
+    if given["dry_run"]:
+        say(f"would measure and write {save_dir}", quiet=given["quiet"])
+        return
+    (_measure_encoders if of_encoders else _measure_kernels)(given, save_dir)
+
+
+def _measure_encoders(given: Given, save_dir: Path) -> None:
+    from l63fast.experiments import speed
+    from l63fast.learning.encoder_speed import (
+        EncoderSpeed,
+        encoder_to_time,
+        measure_encoder,
+    )
+
+    sizes = EncoderSpeed.of_scale(given["scale"])
+    encoder = encoder_to_time(given["result_dir"])
+    where, settings = speed.machine(), encoder.settings
+    title = (
+        f"{settings.model.upper()}-{settings.hidden}, window {settings.window}, "
+        f"{settings.operator}, {speed.one_sentence(where)}"
+    )
+    rows = measure_encoder(encoder, sizes, given["analyse"])
+    speed.write_encoder_speed(rows, title, where, save_dir)
+    if not given["quiet"]:
+        print_whole(speed.encoder_table(rows, title))
+
+
+def _measure_kernels(given: Given, save_dir: Path) -> None:
+    from l63fast.experiments import speed
+
+    where, quiet = speed.machine(), given["quiet"]
+    say(speed.one_sentence(where), quiet=quiet)
+    rows = speed.measure_speed(
+        given["scale"], lambda row: say(f"  {row.name}", quiet=quiet)
+    )
+    speed.write_speed(rows, where, save_dir)
+    if not quiet:
+        print_whole(speed.speed_table(rows))
+        say(f"table and figure in {save_dir}")
