@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l63fast.experiments import tables as module
+from l63fast.experiments import published as module
 from l63fast.experiments.published import Published
 from l63fast.experiments.tables import (
     caption,

@@ -1,9 +1,9 @@
-"""Settings and progress in plain sentences, for the terminal and for train.log."""
+"""Settings, progress, numbers and tables as plain text, for terminals and files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from l63fast.experiments.settings import MEASURES
@@ -17,10 +17,14 @@ __all__ = [
     "describe_ensemble",
     "describe_epoch",
     "describe_outcome",
+    "markdown_table",
     "microseconds",
     "observed",
     "shown_change",
+    "terminal_table",
 ]
+
+Lines = Sequence[Sequence[str]]
 
 
 def counted(n: int, one: str, several: str = "") -> str:
@@ -99,3 +103,47 @@ def decimals(score: float) -> int:
     if not math.isfinite(score) or score == 0.0:
         return 3
     return min(max(3, 2 - math.floor(math.log10(abs(score)))), 9)
+
+
+def terminal_table(
+    header: Sequence[str],
+    lines: Lines,
+    *,
+    title: str = "",
+    words: Collection[int] = (0,),
+) -> Any:
+    """Return a table in which columns of words break where space is short.
+
+    The others, of numbers, keep their width.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
+    for i, name in enumerate(header):
+        texts = [name, *(line[i] for line in lines)]
+        if i in words:
+            longest = max(len(word) for text in texts for word in text.split() or [""])
+            table.add_column(name, min_width=longest)
+        else:
+            width = max(map(len, texts))
+            table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def markdown_table(
+    header: Sequence[str],
+    lines: Lines,
+    *,
+    title: str = "",
+    words: Collection[int] = (0,),
+) -> str:
+    """Return the same as Markdown, numbers to the right."""
+    rule = "".join("---|" if i in words else "--:|" for i in range(len(header)))
+    rows = [" | ".join(header), *(" | ".join(line) for line in lines)]
+    first, *rest = (f"| {row} |" for row in rows)
+    above = [f"**{title}**\n"] if title else []
+    return "\n".join([*above, first, f"|{rule}", *rest])

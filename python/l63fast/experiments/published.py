@@ -13,7 +13,17 @@ from l63fast.experiments.methods import method_table
 from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.settings import Cell
 
-__all__ = ["PUBLISHED", "Published", "published_for", "range_of", "verdict"]
+__all__ = [
+    "PUBLISHED",
+    "SOURCES",
+    "Published",
+    "beside_published",
+    "published_for",
+    "range_of",
+    "verdict",
+]
+
+SOURCES: Final = ("file", "rerun", "paper")
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,15 @@ def published_for(cell: Cell) -> Published | None:
         if same and asked and one.measure == cell.measure:
             return one
     return None
+
+
+def beside_published(cell: Cell, row: Any) -> dict[str, Any]:
+    """Return the published scores of a row's method, NaN without, and the verdict."""
+    found = published_for(cell)
+    if found is None:
+        return {**dict.fromkeys(SOURCES, math.nan), "verdict": ""}
+    values = {name: getattr(found, name) for name in SOURCES}
+    return {**values, "verdict": verdict(found, row.score, row.low, row.high)}
 
 
 def _equal(ours: Any, theirs: Any) -> bool:

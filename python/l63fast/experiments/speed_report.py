@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import plotting
-from l63fast.experiments.describe import microseconds
+from l63fast.experiments.describe import (
+    markdown_table,
+    microseconds,
+    terminal_table,
+)
 from l63fast.experiments.results import versions, write_text
 from l63fast.experiments.speed import SpeedRow
-from l63fast.experiments.text_table import markdown_table, terminal_table
 from l63fast.storage import result_directory, write_json
 
 if TYPE_CHECKING:

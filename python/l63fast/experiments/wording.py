@@ -9,7 +9,12 @@ from typing import Any, Final
 
 from l63fast.experiments.describe import shown_change
 from l63fast.experiments.scoring import TRAINING_SCATTER
-from l63fast.experiments.tables import Summary, lost_between, shown_score
+from l63fast.experiments.tables import (
+    Summary,
+    lost_between,
+    shown_interval,
+    shown_score,
+)
 
 __all__ = ["answer", "overview", "sentences"]
 
@@ -52,7 +57,9 @@ def answer(summary: Summary) -> str:
 
 
 def overview(summary: Summary) -> list[str]:
-    """Return a sentence on each method that is best somewhere: by how much."""
+    """Return a sentence on each method that is best in some of several cases."""
+    if len(summary.cases) == 1:
+        return []
     alone = [row for row in map(_only_best, summary.cases) if row is not None]
     lines = []
     for label in dict.fromkeys(row.label for row in alone):
@@ -208,11 +215,8 @@ def sentences(summary: Summary, rows: Sequence[Any]) -> list[str]:
     best, *tied = leaders
     measure = summary.measure.shown(best.mirror_aware)
     measure = "a mean squared error of" if in_decibel else measure
-    interval = ""
-    if math.isfinite(best.low):
-        between = " to " if in_decibel else "–"
-        ends = [shown_score(best, end) for end in (best.low, best.high)]
-        interval = f" ({between.join(ends)})"
+    ends = shown_interval(best)
+    interval = f" ({ends})" if ends else ""
     unit = " dB" if in_decibel else ""
     text = f"{_capital(best.label)} scores {measure} {shown_score(best, best.score)}"
     lines = [f"{text}{interval}{unit}{_against_3dvar(best, in_decibel)}."]

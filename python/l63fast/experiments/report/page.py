@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.experiments.describe import observed
-from l63fast.experiments.report import errors, fitting, scores, trajectories
-from l63fast.experiments.report.provenance import origins, settings_of
-from l63fast.experiments.report.scene import Chapter, Picture, Scene
-from l63fast.experiments.results import TIMES, Source, write_text
+from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
+from l63fast.experiments.report import scores, states
+from l63fast.experiments.results import TIMES, Result, Source, write_text
 from l63fast.experiments.settings import REPORT
+from l63fast.experiments.settings_file import dump_tables
 from l63fast.experiments.tables import (
     Summary,
     caption,
@@ -39,51 +38,23 @@ from l63fast.storage import result_directory
 __all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]
 
 PAGE: Final = "report.html"
-_FIGURES: Final = "figures"
 _TABLES: Final = "tables"
 
-# Identifier and title of each section, in the order of the page.
-SECTIONS: Final = {
-    "answer": "Answer",
-    "leaderboard": "Leaderboard",
-    "scores": "Scores",
-    "states": "Trajectories",
-    "failures": "Failures",
-    "horizon": "Horizon",
-    "attractor": "Attractor",
-    "increments": "Increments",
-    "ensembles": "Ensembles",
-    "gain": "Gain",
-    "training": "Training",
-    "timing": "Timing",
-    "provenance": "Provenance",
-}
-# What a section is about, where its title does not say it.
-_LEADS: Final = {
-    "states": "What assimilation looks like, when it goes well and when it does not.",
-    "failures": "How often analyses are far from the truth, and what went wrong; then "
-    "the three worst trajectories of each method, with their largest error.",
-    "horizon": "How long a forecast from each analysis is of use.",
-    "attractor": "Where in phase space analyses are wrong.",
-    "increments": "What the analyses changed, beside what they should have changed.",
-    "ensembles": "Whether a method knows how wrong it is.",
-    "gain": "How an observation moves the state, beside the best linear way.",
-    "training": "How networks learned, and how numbers were tuned, both without the "
-    "test split.",
-    "timing": "What the accuracy costs.",
-}
-_CHAPTERS: Final = {
+# What draws the figures of each section; it yields pictures, and what is missing.
+_CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
     "scores": scores.scores,
-    "states": trajectories.states,
-    "failures": trajectories.failures,
-    "horizon": errors.horizon,
-    "attractor": errors.attractor,
-    "increments": errors.increments,
-    "ensembles": fitting.ensembles,
-    "gain": errors.gain,
-    "training": fitting.training,
+    "trajectories": states.states,
+    "failures": states.failures,
+    "horizon": states.horizon,
+    "attractor": states.attractor,
+    "increments": states.increments,
+    "ensembles": scores.ensembles,
+    "gain": states.gain,
+    "training": scores.training,
     "timing": scores.timing,
 }
+# Identifiers of the sections, in the order of the page; capitalised, their titles.
+SECTIONS: Final = ("answer", "leaderboard", *_CHAPTERS, "provenance")
 # Figures are drawn black on white; a reader in the dark gets them the other way round.
 _DARK: Final = """<style>@media (prefers-color-scheme: dark) {
 svg { fill: #e2e4e7 }
@@ -148,21 +119,22 @@ def write_report(
         As `folder` of `report`.
     """
     source = Source.open(folder, failures)
-    scene = Scene(Summary(source))
-    if scene.summary.is_tuning:
+    summary = Summary(source)
+    if summary.is_tuning:
         raise DataFileError(
             f"{source.folder}: methods were only tuned: there is nothing to report on "
             "but report/tables and report/figures"
         )
     place = source.folder / REPORT if target is None else Path(target)
     with result_directory(place, kind=REPORT) as directory:
-        chapters = {name: draw(scene) for name, draw in _CHAPTERS.items()}
+        chapters = {name: list(draw(summary)) for name, draw in _CHAPTERS.items()}
+        missing = {k: [n for n in c if isinstance(n, str)] for k, c in chapters.items()}
         drawn = {
-            name: [_saved(picture, directory / _FIGURES) for picture in c.pictures]
+            name: [_saved(p, directory / FIGURES) for p in c if isinstance(p, Picture)]
             for name, c in chapters.items()
         }
-        write_tables(scene.summary, directory / _TABLES)
-        write_text(directory, PAGE, _page(scene, chapters, drawn))
+        write_tables(summary, directory / _TABLES)
+        write_text(directory, PAGE, _page(summary, drawn, missing))
     return place / PAGE, source
 
 
@@ -180,61 +152,48 @@ def table_of(results: Sequence[Any]) -> Any:
 def write_tables(summary: Summary, folder: Path) -> None:
     """Write the tables of an experiment and its answer into a new folder."""
     folder.mkdir()
+    write_text(folder, "table.md", markdown(summary))
     if summary.is_tuning:
-        write_text(folder, "table.md", markdown(summary))
         for result in summary.source.results:
-            figure = fitting.tuning_figure(result.metrics)
-            name = f"tuning_{result.settings.name}"
-            plotting.save_figure(figure, folder.parent / _FIGURES, name)
+            metrics, name = result.metrics, f"tuning_{result.settings.name}"
+            parameter = metrics["parameter"]["name"]
+            figure = tuning_figure(metrics, metrics["tuning"], parameter)
+            plotting.save_figure(figure, folder.parent / FIGURES, name)
         return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
-    for name, table in (("results", summary.results), ("scores", board)):
-        # Without times, both are the same to the byte whenever they are made.
-        rest = table.drop(columns=list(TIMES))
-        rest.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    provenance = pd.DataFrame(origins(summary.source.results))
-    provenance.to_csv(folder / "provenance.csv", index=False, lineterminator="\n")
-    write_text(folder, "table.md", markdown(summary))
+    tables = {"results": summary.results, "scores": board}
+    # Without times, both are the same to the byte whenever they are made.
+    tables = {k: table.drop(columns=list(TIMES)) for k, table in tables.items()}
+    for name, table in {**tables, "provenance": origins(summary)}.items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     note = f"{summary.source.name}: {answer(summary)}"
     write_text(folder, "scores.tex", latex(summary, note))
-    several = len(summary.cases) > 1
     said = [
         "\n".join([case_title(rows[0]), *sentences(summary, rows)])
         for rows in summary.cases
     ]
-    lines = [note, *(overview(summary) if several else [])]
+    lines = [note, *overview(summary)]
     lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
     write_text(folder, "answer.txt", "\n\n".join([*lines, *said]) + "\n")
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A figure as it stands on the page."""
-
-    name: str
-    address: str
-    caption: str
-    summary: str
-    folded: bool
-    is_wide: bool
-    is_moving: bool
-
-
-def _saved(picture: Picture, folder: Path) -> _Drawn:
-    words = (picture.caption, picture.summary, picture.folded)
+def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
+    """Write a figure; return it as it stands on the page."""
+    drawn = {"picture": picture, "is_wide": False, "is_moving": False}
     if isinstance(picture.figure, Sequence):
         path = plotting.save_animation(picture.figure, folder, picture.name)[0]
         content = base64.b64encode(path.read_bytes()).decode()
-        return _Drawn(
-            path.stem, f"data:image/gif;base64,{content}", *words, False, True
-        )
+        return {
+            **drawn,
+            "address": f"data:image/gif;base64,{content}",
+            "is_moving": True,
+        }
     # The layout is found once and not again for each of the two files.
     picture.figure.draw_without_rendering()
     picture.figure.set_layout_engine("none")
     path = plotting.save_figure(picture.figure, folder, picture.name)[1]
-    svg = path.read_text("utf-8")
-    wide = float(svg.split('width="', 1)[1].split("pt", 1)[0]) > 600.0
-    return _Drawn(path.stem, _inlined(svg), *words, wide, False)
+    is_wide = 72.0 * picture.figure.get_figwidth() > 600.0
+    return {**drawn, "address": _inlined(path.read_text("utf-8")), "is_wide": is_wide}
 
 
 def _inlined(svg: str) -> str:
@@ -253,9 +212,9 @@ def _inlined(svg: str) -> str:
 
 
 def _page(
-    scene: Scene,
-    chapters: Mapping[str, Chapter],
-    drawn: Mapping[str, Sequence[_Drawn]],
+    summary: Summary,
+    drawn: Mapping[str, Sequence[Mapping[str, Any]]],
+    missing: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the page as HTML that needs nothing else."""
     environment = Environment(
@@ -266,26 +225,31 @@ def _page(
         undefined=StrictUndefined,
     )
     environment.filters["typeset"] = _typeset
-    summary, several = scene.summary, len(scene.cases) > 1
-    looks = plotting.method_looks(scene.kinds, scene.kinds)
+    looks = plotting.method_looks(summary.kinds, summary.kinds)
+    results = summary.source.results
+    dates = [str(result.timing["started"])[:10] for result in results]
+    rows = origins(summary)
+    same = (rows.nunique() == 1) & ~rows.columns.isin(("cell", "started", "seconds"))
     return environment.get_template("report.html").render(
-        name=summary.source.name,
+        summary=summary,
         sections=SECTIONS,
-        leads=_LEADS,
         answer=answer(summary),
-        overview=overview(summary) if several else [],
-        featured=[case_title(rows[0]) for rows in scene.featured],
-        said=[(case_title(rows[0]), sentences(summary, rows)) for rows in scene.cases],
-        answers=[_answer_row(rows) for rows in scene.cases],
-        columns=columns_of(summary, scene.rows),
-        rows=scene.rows,
+        overview=overview(summary),
+        featured=[case_title(rows[0]) for rows in summary.featured],
+        said=[
+            (case_title(rows[0]), sentences(summary, rows)) for rows in summary.cases
+        ],
+        answers=[_answer_row(rows) for rows in summary.cases],
+        columns=columns_of(summary, summary.rows),
         colors={name: look.color for name, look in looks.items()},
         caption=caption(summary),
-        left_out=summary.source.left_out,
-        missing={key: chapter.missing for key, chapter in chapters.items()},
         drawn=drawn,
-        **_provenance(summary.source.results),
-        facts=_facts(scene),
+        missing=missing,
+        samples=scores.samples(summary, summary.rows),
+        dates=sorted({min(dates), max(dates)}),
+        shared=rows.loc[0, same].to_dict(),
+        origins=rows.loc[:, ~same].to_dict("records"),
+        settings=settings_of(results),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -315,27 +279,53 @@ def _typeset(text: str) -> str:
     return text
 
 
-def _provenance(results: Sequence[Any]) -> dict[str, Any]:
-    """Return where cells come from: what is the same for all, and what differs."""
-    rows = origins(results)
-    same = [key for key in rows[0] if len({row[key] for row in rows}) == 1]
-    same = [key for key in same if key not in ("cell", "started", "seconds")]
-    return {
-        "shared": {key: rows[0][key] for key in same},
-        "origins": [{k: v for k, v in row.items() if k not in same} for row in rows],
-        "settings": settings_of(results),
-    }
+def origins(summary: Summary) -> pd.DataFrame:
+    """Return one row per cell: where, when and with what it was made."""
+    results = summary.source.results
+    facts = ("python", "backend", "machine", "platform", "started")
+    # What a cell took: its stages, without the times per analysis in them.
+    stages, took = ("fit", "run", "score"), [r.timing["seconds"] for r in results]
+    return pd.DataFrame(
+        {
+            "cell": result.settings.name,
+            "data": str(result.metrics["data"].get("test", "")),
+            **{name: str(v) for name, v in result.metrics["versions"].items()},
+            **{name: str(result.timing[name]) for name in facts},
+            "seconds": f"{sum(seconds.get(stage, 0.0) for stage in stages):.1f}",
+        }
+        for result, seconds in zip(results, took, strict=True)
+    )
 
 
-def _facts(scene: Scene) -> dict[str, Any]:
-    """Return the size of the experiment, for the line under its name."""
-    results = scene.summary.source.results
-    dates = [str(result.timing["started"])[:10] for result in results]
-    return {
-        "n_cells": len(results),
-        "n_cases": len(scene.cases),
-        "n_methods": len(scene.kinds),
-        "samples": scores.samples(scene.rows, scene),
-        "first": min(dates),
-        "last": max(dates),
+def settings_of(results: Sequence[Result]) -> dict[str, Any]:
+    """Return what the cells share, and what each has of its own, as TOML."""
+    flat = {r.settings.name: _flat(r.settings.to_tables()) for r in results}
+    first, *others = flat.values()
+    common = {
+        path: value
+        for path, value in first.items()
+        if all(path in row and row[path] == value for row in others)
     }
+    differing = {
+        name: _toml({k: v for k, v in row.items() if k not in common})
+        for name, row in flat.items()
+    }
+    return {"common": _toml(common), "differing": differing}
+
+
+def _flat(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key, value in tables.items():
+        is_table = isinstance(value, Mapping)
+        found |= _flat(value, (*path, key)) if is_table else {(*path, key): value}
+    return found
+
+
+def _toml(flat: Mapping[Any, Any]) -> str:
+    tables: dict[str, Any] = {}
+    for path, value in flat.items():
+        table = tables
+        for key in path[:-1]:
+            table = table.setdefault(key, {})
+        table[path[-1]] = value
+    return dump_tables(tables)
