@@ -99,11 +99,10 @@ def reevaluate(
     common = columns_of(result) | dict.fromkeys(FACTS, math.nan)
     found = joined(
         [
-            (
-                tables[key],
-                common
-                | {"method": key, "label": method.label}
-                | {"role": roles.get(key, "method"), "training": -1},
+            tables[key].assign(
+                **common
+                | {"method": key, "label": method.label, "training": -1}
+                | {"role": roles.get(key, "method")}
             )
             for key, method in fitted.items()
         ]

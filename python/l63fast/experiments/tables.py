@@ -271,7 +271,10 @@ _METHOD: Final = Column(
 )
 _SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
 _INTERVAL: Final = Column(
-    "95 %", "low", lambda r: shown_interval(r) + " *" * r.rare_losses, of_row=True
+    "95 %",
+    "low",
+    lambda r: shown_interval(r) + " *" * (r.rare_losses and math.isfinite(r.low)),
+    of_row=True,
 )
 _TO_3DVAR: Final = Column("/ 3D-Var", "ratio_to_3dvar", _change)
 _REST: Final = (
