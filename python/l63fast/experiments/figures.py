@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +17,13 @@ from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import observed
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings import MEASURES
+from l63fast.experiments.tables import Rows, Summary, case_title
 from l63fast.lorenz63 import simulate
 from l63fast.storage import update_directory
 from l63fast.twin import TwinSettings
 from l63fast.verification import instantaneous_rms
 
-__all__ = ["FIGURES", "Picture", "between", "draw_figures", "tuning_figure"]
+__all__ = ["FIGURES", "Picture", "between", "draw_figures", "picture", "tuning_figure"]
 
 FIGURES: Final = "figures"
 
@@ -45,7 +49,27 @@ class Picture:
     figure: Any
     caption: str
     summary: str
-    folded: bool = False
+    folded: bool
+
+
+def picture(
+    summary: Summary, kind: str, figure: Any, rows: Rows = (), **values: Any
+) -> Picture:
+    """Return a figure of a case, or of all, with its words from `captions.toml`."""
+    words = _captions()[kind]
+    if rows:
+        values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
+    name = words.get("name", f"{kind}{{suffix}}" if rows else kind)
+    name, caption, said = (
+        text.format(**values) for text in (name, words["caption"], words["summary"])
+    )
+    return Picture(name, figure, caption, said, words.get("folded", False))
+
+
+@cache
+def _captions() -> dict[str, Any]:
+    path = files("l63fast.experiments.report") / "templates" / "captions.toml"
+    return tomllib.loads(path.read_text("utf-8"))
 
 
 def tuning_figure(
@@ -106,12 +130,12 @@ def draw_figures(directory: str | Path) -> list[Path]:
 
 def _figures(result: Result) -> dict[str, Any]:
     """Return figures and the frames of an animation, by name."""
-    data, metrics = result.settings.data, result.metrics
+    data, metrics, history = result.settings.data, result.metrics, result.history
     method: Any = result.settings.method
     states = {name: v.to_numpy() for name, v in result.estimates.data_vars.items()}
     times = result.estimates["time"].to_numpy()
-    truth, background, analysis = (
-        states[name] for name in ("truth", "background", "analysis")
+    truth, background, analysis, observations = (
+        states[name] for name in ("truth", "background", "analysis", "observations")
     )
     label, blind, tuned = (
         metrics["label"],
@@ -120,28 +144,27 @@ def _figures(result: Result) -> dict[str, Any]:
     )
     methods = {"background": background}
     if tuned is not None and method.scheme != "3dvar":
-        given = (background, states["observations"], data.operator)
         B, R = np.asarray(tuned["B"]), data.observation_covariance
-        methods["3D-Var"] = three_d_var(*given, B=B, R=R).state
+        found = three_d_var(background, observations, data.operator, B=B, R=R)
+        methods["3D-Var"] = found.state
     methods[label] = analysis
     errors = {
         name: instantaneous_rms(estimate, truth, mirror_aware=blind)
         for name, estimate in methods.items()
     }
-    error_label = f"{'mirror-aware ' * blind}error (rms)"
     chosen = plotting.select_cases(errors[label].mean(axis=1))
     names = [f"{name} (test trajectory {case})" for name, case in chosen.items()]
-    title = f"{label}, observed: {observed(data.operator)}; {names[1]}"
     cases, median = list(chosen.values()), [chosen["median"]]
     paths = {case: between(truth[case], times, data) for case in cases}
     length = min(len(path) for path, _ in paths.values())
     path, path_times = paths[median[0]]
-    found: dict[str, Any] = {
+    how: dict[str, Any] = {"truth_times": path_times, "times": times}
+    how["title"] = f"{label}, observed: {observed(data.operator)}; {names[1]}"
+    name = f"{'mirror-aware ' * blind}error (rms)"
+    figures: dict[str, Any] = {
         "panels": plotting.panels(
             np.stack([paths[case][0][:length] for case in cases]),
-            background[cases],
-            analysis[cases],
-            states["observations"][cases],
+            *(background[cases], analysis[cases], observations[cases]),
             truth_times=path_times[:length],
             times=times,
             operator=data.operator,
@@ -149,34 +172,17 @@ def _figures(result: Result) -> dict[str, Any]:
             mirror_aware=blind,
         ),
         "attractor": plotting.attractor(
-            path[None],
-            background[median],
-            analysis[median],
-            truth_times=path_times,
-            times=times,
-            title=title,
-            mirror_aware=blind,
+            path[None], background[median], analysis[median], mirror_aware=blind, **how
         ),
-        "error_against_time": plotting.error_against_time(
-            times, errors, label=error_label
-        ),
-        "error_distribution": plotting.error_distribution(errors, label=error_label),
+        "error_against_time": plotting.error_against_time(times, errors, label=name),
+        "error_distribution": plotting.error_distribution(errors, label=name),
     }
-    if result.history:
-        found["training"] = plotting.training_curves(
-            result.history,
-            best_epoch=metrics["training"]["best_epoch"],
-            label=f"loss ({method.training.loss})",
+    if history:
+        best, name = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"
+        figures["training"] = plotting.training_curves(
+            history, best_epoch=best, label=name
         )
     if tuned:
-        tuning = (tuned["tuning"], "b", " of 3D-Var")
-        found["tuning"] = tuning_figure(metrics, *tuning)
-    found["animation"] = plotting.animation(
-        path,
-        background[median[0]],
-        analysis[median[0]],
-        truth_times=path_times,
-        times=times,
-        title=title,
-    )
-    return found
+        figures["tuning"] = tuning_figure(metrics, tuned["tuning"], "b", " of 3D-Var")
+    [first], [last] = background[median], analysis[median]
+    return {**figures, "animation": plotting.animation(path, first, last, **how)}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast.experiments.describe import (
-    Lines,
     counted,
     decimals,
     markdown_table,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = [
+    "WHERE",
     "Column",
     "Rows",
     "Summary",
@@ -81,9 +81,8 @@ class Summary:
         """
         how = asdict(self.source.results[0].settings.scores)
         board = scores(self.results, self.measure.name, **how)
-        beside = [
-            beside_published(self.cell(row).settings, row) for row in board.itertuples()
-        ]
+        cells = (self.cell(row).settings for row in board.itertuples())
+        beside = list(map(beside_published, cells, board.itertuples()))
         keyed = board["label"] + " [" + board["method"] + "]"
         twice = board.duplicated([*CASE, "label"], keep=False)
         return board.assign(
@@ -118,10 +117,11 @@ class Summary:
     @cached_property
     def kinds(self) -> dict[str, str]:
         """Every method and its kind, so that each looks alike in all figures."""
-        methods: dict[str, Any] = {
-            row.label: self.cell(row).settings.method for row in self.rows
-        }
-        return {k: str(getattr(m, "model", m.scheme)) for k, m in methods.items()}
+        found = {}
+        for row in self.rows:
+            method: Any = self.cell(row).settings.method
+            found[row.label] = str(getattr(method, "model", row.scheme))
+        return found
 
     def suffix(self, rows: Rows) -> str:
         """Return what tells the files of a featured case apart; empty for one case."""
@@ -169,8 +169,6 @@ class Column:
     of_row : bool
     is_text : bool
         Left-aligned and sorted as words.
-    is_score : bool
-        Whether it belongs to the score, or to claims and costs.
     """
 
     title: str
@@ -178,7 +176,6 @@ class Column:
     show: Callable[[Any], str]
     of_row: bool = False
     is_text: bool = False
-    is_score: bool = True
 
     def value(self, row: Any) -> Any:
         """Return what a row is sorted by."""
@@ -250,59 +247,49 @@ def _three(value: float) -> str:
     return f"{value:.{decimals(value)}f}"
 
 
-_WHERE: Final = (
+def _rank(row: Any) -> str:
+    return "" if row.rank is None else f"{row.rank}{'=' * bool(row.ties)}"
+
+
+def _named(row: Any) -> str:
+    return f"{row.label} ¹" if row.n_trainings == 1 else row.label
+
+
+def _interval(row: Any) -> str:
+    ends = shown_interval(row)
+    return f"{ends} *" if ends and row.rare_losses else ends
+
+
+def _lost(row: Any) -> str:
+    return f"{_share(row.lost)} ({lost_between(row)})" if row.rare_losses else ""
+
+
+def _median(row: Any) -> str:
+    return shown_score(row, row.median) if row.rare_losses else ""
+
+
+WHERE: Final = (
     Column("observed", "operator", observed, is_text=True),
     Column("σ", "sigma", lambda value: f"{value:.3g}"),
     Column("every", "interval", lambda value: f"{value:g}"),
     Column("case", "case", str, is_text=True),
 )
-_RANK: Final = Column(
-    "rank",
-    "rank",
-    lambda r: "" if r.rank is None else f"{r.rank}{'=' * bool(r.ties)}",
-    of_row=True,
-)
-_METHOD: Final = Column(
-    "method",
-    "label",
-    lambda r: r.label + " ¹" * (r.n_trainings == 1),
-    of_row=True,
-    is_text=True,
-)
+_METHOD: Final = Column("method", "label", _named, of_row=True, is_text=True)
 _SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
-_INTERVAL: Final = Column(
-    "95 %",
-    "low",
-    lambda r: shown_interval(r) + " *" * (r.rare_losses and math.isfinite(r.low)),
-    of_row=True,
-)
+_INTERVAL: Final = Column("95 %", "low", _interval, of_row=True)
 _TO_3DVAR: Final = Column("/ 3D-Var", "ratio_to_3dvar", _change)
-_REST: Final = (
-    _TO_3DVAR,
-    Column("/ optimum", "ratio_to_optimum", _two),
-    Column(
-        "lost",
-        "lost",
-        lambda r: f"{_share(r.lost)} ({lost_between(r)})" if r.rare_losses else "",
-        of_row=True,
-        is_score=False,
-    ),
-    Column(
-        "median",
-        "median",
-        lambda r: shown_score(r, r.median) if r.rare_losses else "",
-        of_row=True,
-        is_score=False,
-    ),
-    Column("spread", "spread_ratio", _two, is_score=False),
-    Column("innov.", "innovation_ratio", _two, is_score=False),
-    Column("J / 3D-Var", "cost_ratio", lambda value: f"{value:.4f}", is_score=False),
-    Column("95th pct.", "p95", _three, is_score=False),
-    Column("flips", "sign_flips", _share, is_score=False),
-    Column("diverged", "diverged", _share, is_score=False),
-    Column("truth lost", "truth_lost", _share, is_score=False),
-    Column("µs/cycle", "seconds_per_cycle", microseconds, is_score=False),
-    Column("fitted", "", _fitted, of_row=True, is_score=False),
+_CLAIMS: Final = (
+    Column("lost", "lost", _lost, of_row=True),
+    Column("median", "median", _median, of_row=True),
+    Column("spread", "spread_ratio", _two),
+    Column("innov.", "innovation_ratio", _two),
+    Column("J / 3D-Var", "cost_ratio", lambda value: f"{value:.4f}"),
+    Column("95th pct.", "p95", _three),
+    Column("flips", "sign_flips", _share),
+    Column("diverged", "diverged", _share),
+    Column("truth lost", "truth_lost", _share),
+    Column("µs/cycle", "seconds_per_cycle", microseconds),
+    Column("fitted", "", _fitted, of_row=True),
 )
 
 
@@ -312,11 +299,12 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     title = summary.measure.shown(mirror_aware=all(r.mirror_aware for r in rows))
     columns = (
         *_varying(rows),
-        *(_RANK, _METHOD, replace(_SCORE, title=title), _INTERVAL),
+        Column("rank", "rank", _rank, of_row=True),
+        *(_METHOD, replace(_SCORE, title=title), _INTERVAL),
         *(Column(name, name, lambda value: f"{value:g}") for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
-        *_REST,
+        *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _two), *_CLAIMS),
     )
     found = {column: [column.text(row) for row in rows] for column in columns}
     return {column: cells for column, cells in found.items() if any(cells)}
@@ -324,14 +312,17 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
 
 def _varying(rows: Rows) -> list[Column]:
     """Return the columns in which the cases of some rows differ."""
-    return [c for c in _WHERE if len({getattr(row, c.name) for row in rows}) > 1]
+    return [c for c in WHERE if len({getattr(row, c.name) for row in rows}) > 1]
 
 
-def _table(
-    title: str, header: Sequence[str], lines: Lines, words: Collection[int]
-) -> dict[str, Any]:
+def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> dict[str, Any]:
     """Return a table as `terminal_table` and `markdown_table` take it."""
-    return {"title": title, "header": header, "lines": lines, "words": words}
+    return {
+        "title": title,
+        "header": [column.title for column in columns],
+        "lines": list(zip(*columns.values(), strict=True)),
+        "words": [i for i, column in enumerate(columns) if column.is_text],
+    }
 
 
 def _tables(summary: Summary) -> tuple[list[dict[str, Any]], str]:
@@ -343,20 +334,10 @@ def _tables(summary: Summary) -> tuple[list[dict[str, Any]], str]:
     found = []
     for rows in summary.cases:
         columns = columns_of(summary, rows)
-        for is_score in (True, False):
-            shown = {
-                c: cells
-                for c, cells in columns.items()
-                if c.is_score is is_score or c.title == "method"
-            }
-            found.append(
-                _table(
-                    case_title(rows[0]) if is_score else "losses, claims and costs",
-                    [column.title for column in shown],
-                    list(zip(*shown.values(), strict=True)),
-                    [i for i, column in enumerate(shown) if column.is_text],
-                )
-            )
+        scored = {c: cells for c, cells in columns.items() if c not in _CLAIMS}
+        rest = {c: cells for c, cells in columns.items() if c in (_METHOD, *_CLAIMS)}
+        found.append(_table(case_title(rows[0]), scored))
+        found.append(_table("losses, claims and costs", rest))
     return found, caption(summary)
 
 
@@ -369,29 +350,27 @@ def _beside(row: Any) -> str:
 
 def _matrices(summary: Summary) -> list[dict[str, Any]]:
     """Return a line per case: the score of every method, and how far it is off."""
-    where = _varying(summary.rows)
-    keys = list(dict.fromkeys(row.method for row in summary.rows))
-    over_3dvar, over_optimum = (
-        Column("", f"ratio_to_{name}", _two) for name in ("3dvar", "optimum")
-    )
+    cases = summary.cases
+    where = {c: [c.text(rows[0]) for rows in cases] for c in _varying(summary.rows)}
+    winners = [" = ".join(r.method for r in rows if is_best(r)) for rows in cases]
+    best = {Column("best", "", str, is_text=True): winners}
     texts: dict[str, Callable[[Any], str]] = {
         summary.measure.name: lambda r: _SCORE.text(r) + " *" * r.rare_losses,
-        "over tuned 3D-Var": over_3dvar.text,
-        "rmse_pooled_a over that of the optimum": over_optimum.text,
+        "over tuned 3D-Var": Column("", "ratio_to_3dvar", _two).text,
+        "rmse_pooled_a over that of the optimum": (
+            Column("", "ratio_to_optimum", _two).text
+        ),
         "published for the same settings": _beside,
     }
-    header = (*(column.title for column in where), *keys, "best")
-    words = [i for i, column in enumerate(where) if column.is_text]
     found = []
     for title, text in texts.items():
-        lines = []
-        for case in summary.cases:
-            by_key = {row.method: text(row) for row in case}
-            best = " = ".join(row.method for row in case if is_best(row))
-            cells = (by_key.get(key, "") for key in keys)
-            lines.append((*(c.text(case[0]) for c in where), *cells, best))
-        if any(any(line[len(where) : -1]) for line in lines):
-            found.append(_table(title, header, lines, [*words, len(header) - 1]))
+        by_key = [{row.method: text(row) for row in rows} for rows in cases]
+        cells = {
+            Column(key, key, str): [texts.get(key, "") for texts in by_key]
+            for key in dict.fromkeys(row.method for row in summary.rows)
+        }
+        if any(map(any, cells.values())):
+            found.append(_table(title, where | cells | best))
     return found
 
 
@@ -458,24 +437,19 @@ def _tuned(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:
         lost = sum(math.isnan(float(score)) for score in tuning["scores"])
         notes = [] if tuning["is_bracketed"] else ["at the end"]
         notes += [f"{lost} diverged"] if lost else []
-        lines.append(
-            (
-                result.settings.case or result.settings.data.operator,
-                result.metrics["label"],
-                number["name"],
-                f"{float(number['value']):.4g}",
-                f"{float(tuning['score']):.4g}",
-                f"{min(scales):.3g}–{max(scales):.3g}",
-                ", ".join(notes),
-            )
-        )
+        case = result.settings.case or result.settings.data.operator
+        best = f"{float(number['value']):.4g}", f"{float(tuning['score']):.4g}"
+        tried = f"{min(scales):.3g}–{max(scales):.3g}"
+        named = (case, result.metrics["label"], number["name"])
+        lines.append((*named, *best, tried, ", ".join(notes)))
     settings = results[0].settings
     note = (
         f"Score: {MEASURES[settings.measure].kind} on {settings.data.n_val} validation "
         "trajectories; the test split was not opened."
     )
     header = ("case", "method", "number", "best", "score", "tried", "")
-    return [_table("", header, lines, (0, 1, 2))], note
+    table = {"header": header, "lines": lines, "words": (0, 1, 2)}
+    return [table], note
 
 
 def rich(summary: Summary) -> Any:
@@ -533,7 +507,7 @@ def latex(summary: Summary, note: str) -> str:
     shown = {
         column: cells
         for column, cells in columns_of(summary, summary.rows).items()
-        if column.is_score and column not in _WHERE
+        if column not in (*WHERE, *_CLAIMS)
     }
     layout = "".join("l" if column.is_text else "r" for column in shown)
     lines = [

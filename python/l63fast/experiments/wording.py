@@ -12,6 +12,7 @@ from l63fast.experiments.scoring import TRAINING_SCATTER
 from l63fast.experiments.tables import (
     Rows,
     Summary,
+    case_title,
     lost_between,
     shown_interval,
     shown_score,
@@ -192,8 +193,13 @@ def _times(row: Any, name: str) -> tuple[str, str]:
     return text.replace("-", "−"), between.replace("-", "−") if known else ""
 
 
-def sentences(summary: Summary, rows: Rows) -> list[str]:
-    """Return what one case shows: the score, what is beside it, what went wrong."""
+def sentences(summary: Summary) -> dict[str, list[str]]:
+    """Return what each case shows, by its title."""
+    return {case_title(rows[0]): _shown(summary, rows) for rows in summary.cases}
+
+
+def _shown(summary: Summary, rows: Rows) -> list[str]:
+    """Return the score of the best, what is beside it, what went wrong."""
     able = [row for row in rows if row.role == "method"]
     wrong = [_rare(r) for r in able if r.rare_losses and math.isfinite(r.score)]
     for row in able:

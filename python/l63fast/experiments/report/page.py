@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,13 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError, DataFileError
-from l63fast.experiments.describe import observed
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
 from l63fast.experiments.results import TIMES, Result, Source, write_text
 from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.experiments.tables import (
+    WHERE,
     Summary,
     caption,
     case_title,
@@ -55,16 +56,6 @@ _CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
 }
 # Identifiers of the sections, in the order of the page; capitalised, their titles.
 SECTIONS: Final = ("answer", "leaderboard", *_CHAPTERS, "provenance")
-# Figures are drawn black on white; a reader in the dark gets them the other way round.
-_DARK: Final = """<style>@media (prefers-color-scheme: dark) {
-svg { fill: #e2e4e7 }
-[style*='stroke: #000000'] { stroke: #e2e4e7 !important }
-[style*='fill: #000000'] { fill: #e2e4e7 !important }
-[style*='fill: #ffffff'] { fill: #16181b !important }
-[style*='stroke: #ffffff'] { stroke: #16181b !important }
-[style*='stroke: #e3e3e3'] { stroke: #33373d !important }
-[style*='#cccccc'] { stroke: #43484f !important }
-}</style>"""
 # What an address may hold as it is: all but quotes, #, %, & and angle brackets.
 _SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
@@ -168,13 +159,10 @@ def write_tables(summary: Summary, folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     note = f"{summary.source.name}: {answer(summary)}"
     write_text(folder, "scores.tex", latex(summary, note))
-    said = [
-        "\n".join([case_title(rows[0]), *sentences(summary, rows)])
-        for rows in summary.cases
-    ]
     lines = [note, *overview(summary)]
     lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
-    write_text(folder, "answer.txt", "\n\n".join([*lines, *said]) + "\n")
+    lines += ["\n".join([case, *said]) for case, said in sentences(summary).items()]
+    write_text(folder, "answer.txt", "\n\n".join(lines) + "\n")
 
 
 def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
@@ -201,10 +189,12 @@ def _inlined(svg: str) -> str:
 
     Coordinates keep a tenth of a point.
     """
-    svg = svg[svg.index("<svg") :]
-    start = svg.index(">") + 1
-    svg = svg[:start] + _DARK + svg[start:]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    dark = (files("l63fast.experiments.report") / "templates/dark.css").read_text()
+    head, _, body = svg[svg.index("<svg") :].partition(">")
+    svg = f"{head}><style>{dark}</style>{body}"
+    svg = re.sub(
+        r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
+    )
     svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
     svg = " ".join(svg.split()).replace('"', "'")
@@ -236,9 +226,7 @@ def _page(
         answer=answer(summary),
         overview=overview(summary),
         featured=[case_title(rows[0]) for rows in summary.featured],
-        said=[
-            (case_title(rows[0]), sentences(summary, rows)) for rows in summary.cases
-        ],
+        said=sentences(summary),
         answers=[_answer_row(rows) for rows in summary.cases],
         columns=columns_of(summary, summary.rows),
         colors={name: look.color for name, look in looks.items()},
@@ -256,10 +244,8 @@ def _page(
 
 def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
     """Return the answer to a case in short, for a table of many cases."""
-    first = rows[0]
     leaders = [row for row in rows if is_best(row)]
-    short = {"observed": observed(first.operator), "σ": f"{first.sigma:.3g}"}
-    short |= {"every": f"{first.interval:g}", "case": first.case}
+    short = {column.title: column.text(rows[0]) for column in WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
     for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
         ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
@@ -270,13 +256,8 @@ def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
 
 def _typeset(text: str) -> str:
     """Return text that does not break where a reader would stumble."""
-    for loose, tight in (
-        ("D-Var", "D\u2011Var"),
-        (" %", "\u00a0%"),
-        ("σ = ", "σ\u00a0=\u00a0"),
-    ):
-        text = text.replace(loose, tight)
-    return text
+    text = text.replace("D-Var", "D\u2011Var").replace(" %", "\u00a0%")
+    return text.replace("σ = ", "σ\u00a0=\u00a0")
 
 
 def origins(summary: Summary) -> pd.DataFrame:

@@ -11,10 +11,10 @@ import numpy as np
 
 from l63fast import plotting
 from l63fast.experiments.describe import counted, observed
-from l63fast.experiments.figures import Picture, tuning_figure
+from l63fast.experiments.figures import Picture, picture, tuning_figure
 from l63fast.experiments.methods import method_table
 from l63fast.experiments.published import range_of
-from l63fast.experiments.tables import Rows, Summary, case_title, is_best
+from l63fast.experiments.tables import Rows, Summary, is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 
@@ -64,14 +64,8 @@ def _overview(summary: Summary) -> Picture:
         best={k: [r.label for r in rows if is_best(r)] for k, rows in cases.items()},
         ratios={k: {r.label: r.ratio_to_3dvar for r in c} for k, c in cases.items()},
     )
-    return Picture(
-        "overview",
-        figure,
-        "Score of each method for each observation operator. "
-        f"{samples(summary, summary.rows)}. Lines: 95 % intervals, bootstrap over "
-        "trajectories. Bold: the best, and what cannot be told from it.",
-        answer(summary),
-    )
+    words = {"samples": samples(summary, summary.rows), "answer": answer(summary)}
+    return picture(summary, "overview", figure, **words)
 
 
 def _beside(summary: Summary, rows: Rows) -> Picture:
@@ -84,13 +78,10 @@ def _beside(summary: Summary, rows: Rows) -> Picture:
     known = any(math.isfinite(point.published[0]) for point in points.values())
     published = "; grey bars: lowest to highest published value" if known else ""
     label = _label(summary, rows)
-    return Picture(
-        f"scores{summary.suffix(rows)}",
-        plotting.method_scores(points, label=label, among=summary.kinds),
-        f"{label} of each method; {case_title(rows[0])}. {samples(summary, rows)}. "
-        f"Lines: 95 % intervals, bootstrap over trajectories{published}.",
-        f"Scores of {len(rows)} methods. {answer(summary)}",
-    )
+    figure = plotting.method_scores(points, label=label, among=summary.kinds)
+    words = {"samples": samples(summary, rows), "answer": answer(summary)}
+    words |= {"label": label, "published": published}
+    return picture(summary, "scores", figure, rows, n=len(rows), **words)
 
 
 def samples(summary: Summary, rows: Rows) -> str:
@@ -118,14 +109,9 @@ def _across(summary: Summary, axis: str) -> Picture:
         method = panels.setdefault(place, {}).setdefault(name, {})
         method[getattr(row, axis)] = _score(row)
     label = _label(summary, summary.rows)
-    return Picture(
-        f"scores_by_{axis}",
-        plotting.scores_across(panels, axis, label=label, among=summary.kinds),
-        f"Score against {_WORDS[axis]}, with tuned 3D-Var and the optimum where the "
-        f"experiment has them. {samples(summary, summary.rows)}. Bars: 95 % intervals. "
-        "Mirror-aware where x² alone is observed. A method that diverged has no point.",
-        f"Scores of all methods against {_WORDS[axis]}.",
-    )
+    figure = plotting.scores_across(panels, axis, label=label, among=summary.kinds)
+    words = {"samples": samples(summary, summary.rows), "against": _WORDS[axis]}
+    return picture(summary, "scores_by", figure, axis=axis, **words)
 
 
 def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
@@ -156,14 +142,9 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
         label = _label(summary, rows)
-        yield Picture(
-            f"by_{axis}{summary.suffix(rows)}",
-            plotting.scores_across({("", ""): lines}, axis, label=label),
-            f"Score against {axis}, of networks that are alike in all else, or differ "
-            f"at most in how long they were trained; {case_title(rows[0])}. "
-            f"{samples(summary, rows)}.",
-            f"Scores against {axis}.",
-        )
+        figure = plotting.scores_across({("", ""): lines}, axis, label=label)
+        words = {"axis": axis, "samples": samples(summary, rows)}
+        yield picture(summary, "by", figure, rows, **words)
 
 
 def _lines(
@@ -229,16 +210,9 @@ def _reliability(
     if not curves:
         return
     ratios = {name: float(s["ratio"]) for name, s in known.items()}
+    figure = plotting.spread_against_error(curves, ratios, among=summary.kinds)
     n_bins = len(next(iter(curves.values()))[0])
-    yield Picture(
-        f"spread_skill{summary.suffix(rows)}",
-        plotting.spread_against_error(curves, ratios, among=summary.kinds),
-        f"Error made against the spread claimed, in {n_bins} bins of rising spread "
-        f"with as many analyses each; {case_title(rows[0])}. On the diagonal the "
-        "spread can be trusted; above it a method trusts itself too much. In the key: "
-        "spread over error of all analyses.",
-        "Error against claimed spread for each method that claims one.",
-    )
+    yield picture(summary, "spread_skill", figure, rows, n_bins=n_bins)
 
 
 def _ranks(
@@ -254,16 +228,10 @@ def _ranks(
         return
     shown = dict(list(shares.items())[:_MOST_RANKS])
     some = f"{len(shown)} of {len(shares)} ensembles."
-    first = metrics[rows[0].label]
-    yield Picture(
-        f"ranks{summary.suffix(rows)}",
-        plotting.rank_histograms(shown),
-        "Rank of the truth among the members of each ensemble, by component, over "
-        f"{first['n_trajectories'] * first['n_times']} analyses; "
-        f"{case_title(rows[0])}. Flat on the line: reliable. U: too little spread. "
-        + (some if len(shown) < len(shares) else ""),
-        "Rank histograms of the ensembles.",
-    )
+    first, figure = metrics[rows[0].label], plotting.rank_histograms(shown)
+    words = {"n": first["n_trajectories"] * first["n_times"]}
+    words["some"] = some if len(shown) < len(shares) else ""
+    yield picture(summary, "ranks", figure, rows, **words)
 
 
 def _claims(
@@ -275,14 +243,8 @@ def _claims(
             low, high = map(float, innovation["ci95"]["ratio"])
             claims[name] = MethodScore(float(innovation["ratio"]), (low, high))
     if claims:
-        yield Picture(
-            f"claims{summary.suffix(rows)}",
-            plotting.method_claims(claims, among=summary.kinds),
-            "Mean of dᵀ S⁻¹ d / m over innovations d, 1 where they have the covariance "
-            "S that the method claims, above 1 where it trusts itself too much; "
-            f"{case_title(rows[0])}. Lines: 95 % intervals.",
-            "Consistency of the innovations with the claimed covariance.",
-        )
+        figure = plotting.method_claims(claims, among=summary.kinds)
+        yield picture(summary, "claims", figure, rows)
 
 
 def training(summary: Summary) -> Iterator[Picture | str]:
@@ -292,18 +254,10 @@ def training(summary: Summary) -> Iterator[Picture | str]:
         for i, row in enumerate(rows):
             metrics = summary.cell(row).metrics
             if metrics["tuning"]:
-                name, value = (
-                    metrics["parameter"]["name"],
-                    metrics["parameter"]["value"],
-                )
-                yield Picture(
-                    f"tuning{summary.suffix(rows)}_{i:02d}",
-                    tuning_figure(metrics, metrics["tuning"], name),
-                    f"{row.label}: score on the validation split against {name}; "
-                    f"{case_title(row)}.",
-                    f"{row.label}: {name} {value:.3g}",
-                    folded=True,
-                )
+                name, value = (metrics["parameter"][k] for k in ("name", "value"))
+                figure = tuning_figure(metrics, metrics["tuning"], name)
+                words = {"method": row.label, "parameter": name, "value": value}
+                yield picture(summary, "tuning", figure, rows, number=i, **words)
     yield from _settling(summary)
 
 
@@ -315,14 +269,10 @@ def _learning(summary: Summary, rows: Rows) -> Iterator[Picture]:
         if history and "val_rmse_pooled_a" in history[0]
     }
     if histories:
-        label = "rmse_pooled_a, validation split"
-        yield Picture(
-            f"training{summary.suffix(rows)}",
-            plotting.validation_curves(histories, label=label, among=summary.kinds),
-            "Root mean square error on the validation split after each epoch; marked: "
-            f"the lowest; {case_title(rows[0])}. First seed where there are several.",
-            "Validation error of the encoders per epoch.",
+        figure = plotting.validation_curves(
+            histories, label="rmse_pooled_a, validation split", among=summary.kinds
         )
+        yield picture(summary, "training", figure, rows)
 
 
 def _settling(summary: Summary) -> Iterator[Picture]:
@@ -336,15 +286,8 @@ def _settling(summary: Summary) -> Iterator[Picture]:
             ]
             groups.setdefault(f"{observed(row.operator)} observed", []).append(curve)
     if groups:
-        n = sum(map(len, groups.values()))
-        yield Picture(
-            "convergence",
-            plotting.convergence(groups),
-            "How the optimum was found: score of a bootstrap particle filter on the "
-            "validation split as its size was doubled, above that of the last size, "
-            f"and the share of particles that still count; {counted(n, 'case')}.",
-            "Score of the particle filter against its size.",
-        )
+        n, figure = sum(map(len, groups.values())), plotting.convergence(groups)
+        yield picture(summary, "convergence", figure, cases=counted(n, "case"))
 
 
 def timing(summary: Summary) -> Iterator[Picture | str]:
@@ -358,15 +301,9 @@ def timing(summary: Summary) -> Iterator[Picture | str]:
     if timed:
         timings = [summary.cell(row).timing for row in timed]
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
-        yield Picture(
-            "cost",
-            plotting.score_against_cost(
-                {row.label: (row.seconds_per_cycle, row.score) for row in timed},
-                label=_label(summary, rows),
-                among=summary.kinds,
-            ),
-            "Score against the wall time of one analysis, with the forecasts that it "
-            f"needs, averaged over all of them; {case_title(rows[0])}. Measured on "
-            f"{'; '.join(names)}; other work on the machine makes it larger.",
-            "Score of each method against its time per cycle.",
+        figure = plotting.score_against_cost(
+            {row.label: (row.seconds_per_cycle, row.score) for row in timed},
+            label=_label(summary, rows),
+            among=summary.kinds,
         )
+        yield picture(summary, "cost", figure, rows, machines="; ".join(names))

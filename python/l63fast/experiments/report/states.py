@@ -11,7 +11,7 @@ import numpy as np
 
 from l63fast import plotting
 from l63fast.experiments.describe import observed
-from l63fast.experiments.figures import Picture, between
+from l63fast.experiments.figures import Picture, between, picture
 from l63fast.experiments.tables import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
@@ -72,7 +72,7 @@ def states(summary: Summary) -> Iterator[Picture | str]:
             continue
         yield _panels(summary, rows, best)
         if i == 0:
-            yield from _animation(summary, best)
+            yield from _animation(summary, rows, best)
 
 
 def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
@@ -98,19 +98,11 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
         mirror_aware=row.mirror_aware,
         longest=10.0,
     )
-    return Picture(
-        f"panels{summary.suffix(rows)}",
-        figure,
-        f"Truth, background, analysis and observations of {row.label}: "
-        f"its median and its worst of {row.n_trajectories} test trajectories "
-        f"by time-mean error, around the largest error of each; {case_title(row)}. "
-        "The numbers above are the root mean square error of background and analysis "
-        "over the stretch shown.",
-        f"Time series of x, y, z and error of {row.label}.",
-    )
+    n = row.n_trajectories
+    return picture(summary, "panels", figure, rows, method=row.label, n=n)
 
 
-def _animation(summary: Summary, row: Any) -> Iterator[Picture]:
+def _animation(summary: Summary, rows: Rows, row: Any) -> Iterator[Picture]:
     settings = summary.cell(row).settings.data
     excerpt = excerpt_of(summary.diagnostics(row), _MEDIAN, "", settings)
     if not np.isfinite(excerpt.analysis).all():
@@ -125,13 +117,8 @@ def _animation(summary: Summary, row: Any) -> Iterator[Picture]:
         mirror_aware=row.mirror_aware,
         n_frames=_FRAMES,
     )
-    yield Picture(
-        "animation",
-        frames,
-        f"Assimilation in progress: {row.label} on its median test trajectory, one "
-        f"frame per analysis, {len(frames)} of them; {case_title(row)}.",
-        f"Animation of truth, background and analysis of {row.label}.",
-    )
+    words = {"method": row.label, "n": len(frames)}
+    yield picture(summary, "animation", frames, rows, **words)
 
 
 def failures(summary: Summary) -> Iterator[Picture | str]:
@@ -140,21 +127,16 @@ def failures(summary: Summary) -> Iterator[Picture | str]:
         shares = {k: d["failure_share"].values[1:].tolist() for k, d in found.items()}
         words = [kind.words for kind in Failure if kind is not Failure.NONE]
         far = float(next(iter(found.values())).attrs["far_off"])
-        yield Picture(
-            f"failures{summary.suffix(rows)}",
-            plotting.failure_shares(shares, words),
-            f"Share of analyses more than {far:g} (half the error of climatology) "
-            f"from the truth, by what went wrong; {case_title(rows[0])}. "
-            f"{samples_of(found)}. Sign flip: its mirror image is "
-            "at most half as far from the truth; wrong lobe: x has the wrong sign.",
-            "Share of failed analyses by kind, for each method.",
-        )
+        figure = plotting.failure_shares(shares, words)
+        samples = samples_of(found)
+        yield picture(summary, "failures", figure, rows, far=far, samples=samples)
         for i, row in enumerate(rows):
             if row.label in found:
-                yield _atlas(summary, row, f"{summary.suffix(rows)}_{i:02d}")
+                yield _atlas(summary, rows, i)
 
 
-def _atlas(summary: Summary, row: Any, end: str) -> Picture:
+def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
+    row = rows[number]
     data, settings = summary.diagnostics(row), summary.cell(row).settings.data
     excerpts, told = [], []
     for k in range(data.sizes["excerpt"] - 1):
@@ -168,19 +150,20 @@ def _atlas(summary: Summary, row: Any, end: str) -> Picture:
         short = "none" if is_none else kind.words.partition(",")[0]
         told.append(f"{short} ({largest:.2g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
-    return Picture(
-        f"atlas{end}",
+    far = float(data.attrs["far_off"])
+    return picture(
+        summary,
+        "atlas",
         plotting.failure_panels(
-            excerpts,
-            operator=settings.operator,
-            far_off=float(data.attrs["far_off"]),
-            title=row.label,
+            excerpts, operator=settings.operator, far_off=far, title=row.label
         ),
-        f"The {len(excerpts)} worst of {row.n_trajectories} test trajectories of "
-        f"{row.label}, around the largest error of each; {case_title(row)}. "
-        "Dotted: the error above which an analysis counts as failed.",
-        f"{where}{row.label}: {', '.join(told)}",
-        folded=True,
+        rows,
+        number=number,
+        n_worst=len(excerpts),
+        n=row.n_trajectories,
+        method=row.label,
+        where=where,
+        told=", ".join(told),
     )
 
 
@@ -213,18 +196,13 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
         band = best.label if best is not None else ""
         times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
         longest = max(times, key=times.__getitem__)
-        reach = times[longest]
-        yield Picture(
-            f"horizon{summary.suffix(rows)}",
-            plotting.forecast_growth(curves, limit=far, band=band, among=summary.kinds),
-            "Error of forecasts without model error against their lead time, mean over "
-            f"{int(first['n_forecasts'])} analyses spread over all test trajectories; "
-            f"band: 10–90 % of {band}; {case_title(rows[0])}. Errors double in about "
-            f"0.77 time units; {far:g} is half the error of climatology. In the key: "
-            "when the mean reaches it.",
-            f"Longest forecast horizon: {longest}"
-            + (f", {reach:.1f} time units." if math.isfinite(reach) else "."),
+        figure = plotting.forecast_growth(
+            curves, limit=far, band=band, among=summary.kinds
         )
+        if math.isfinite(times[longest]):
+            longest += f", {times[longest]:.1f} time units"
+        words = {"n": int(first["n_forecasts"]), "band": band, "far": far}
+        yield picture(summary, "horizon", figure, rows, **words, longest=longest)
 
 
 def attractor(summary: Summary) -> Iterator[Picture | str]:
@@ -239,15 +217,10 @@ def _errors(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
     maps = {name: np.sqrt(data["map_square"].values) for name, data in found.items()}
     if maps := _known(maps):
         blind = _blindly(rows)
-        yield Picture(
-            f"error_map{summary.suffix(rows)}",
-            plotting.error_maps(maps, **_edges(found), label=f"{blind}error (rms)"),
-            f"Root mean square {blind}error of the analysis by "
-            f"x and z of the truth; {case_title(rows[0])}. "
-            f"{samples_of(found)} per method; empty: the truth was never "
-            f"there.{_some(rows, maps)}",
-            "Maps of the analysis error over the attractor.",
-        )
+        label = f"{blind}error (rms)"
+        figure = plotting.error_maps(maps, **_edges(found), label=label)
+        words = {"samples": samples_of(found), "some": _some(rows, maps)}
+        yield picture(summary, "error_map", figure, rows, blind=blind, **words)
 
 
 def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
@@ -265,20 +238,11 @@ def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
         }
     )
     if maps:
-        yield Picture(
-            f"error_ratio{summary.suffix(rows)}",
-            plotting.error_maps(
-                maps,
-                **_edges(found),
-                label=f"error over that of {name}",
-                relative=True,
-            ),
-            f"Root mean square {_blindly(rows)}error of the analysis "
-            f"over that of {name}, by x and z of the truth; {case_title(rows[0])}. "
-            f"White: as good as that; grey: fewer than {_FEWEST} analyses."
-            f"{'' if encoders else _some(rows, maps)}",
-            f"Maps of the error over that of {name}.",
-        )
+        label = f"error over that of {name}"
+        figure = plotting.error_maps(maps, **_edges(found), label=label, relative=True)
+        words = {"blind": _blindly(rows), "optimum": name, "fewest": _FEWEST}
+        some = "" if encoders else _some(rows, maps)
+        yield picture(summary, "error_ratio", figure, rows, **words, some=some)
 
 
 def _known(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -308,17 +272,9 @@ def increments(summary: Summary) -> Iterator[Picture | str]:
             name: Increments(*(data[f"increment_{n}"].values for n in names))
             for name, data in found.items()
         }
-        yield Picture(
-            f"increments{summary.suffix(rows)}",
-            plotting.increment_histograms(drawn, among=summary.kinds),
-            "Increments x_a − x_b by component (lines) beside those that lead from the "
-            f"background to the truth (grey); {case_title(rows[0])}. "
-            f"{samples_of(found)} per method. Above each: root mean square made over "
-            "that needed, and the correlation of both; 1 and 1 would be perfect. "
-            "The 2 % largest of those needed lie beyond the axes."
-            f"{_some(rows, drawn)}",
-            "Histograms of increments made and needed, by component and method.",
-        )
+        figure = plotting.increment_histograms(drawn, among=summary.kinds)
+        words = {"samples": samples_of(found), "some": _some(rows, drawn)}
+        yield picture(summary, "increments", figure, rows, **words)
 
 
 def gain(summary: Summary) -> Iterator[Picture | str]:
@@ -334,17 +290,8 @@ def gain(summary: Summary) -> Iterator[Picture | str]:
             observed=ObservationOperator(rows[0].operator).labels,
             among=summary.kinds,
         )
-        yield Picture(
-            f"gain{summary.suffix(rows)}",
-            figure,
-            "Gain K in the increments (markers): least squares of x_a − x_b on the "
-            "innovations y − H x_b. For 3D-Var it is the analytic B Hᵀ (H B Hᵀ + R)⁻¹, "
-            "which a network trained on the 3D-Var cost has to find. Bars: the best "
-            "linear gain for the backgrounds of the same method; "
-            f"{case_title(rows[0])}. {samples_of(found)} per method. Share of the "
-            f"increments that the gain explains: {explained}.",
-            "Gains of the methods beside the best linear gain of each.",
-        )
+        words = {"samples": samples_of(found), "explained": explained}
+        yield picture(summary, "gain", figure, rows, **words)
 
 
 def _explained(data: xarray.Dataset) -> float:
