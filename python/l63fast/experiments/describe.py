@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from l63fast.experiments.settings import MEASURES
@@ -11,6 +14,7 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 __all__ = [
+    "captions",
     "counted",
     "decimals",
     "describe_data",
@@ -25,6 +29,13 @@ __all__ = [
 ]
 
 Lines = Sequence[Sequence[str]]
+
+
+@cache
+def captions() -> dict[str, Any]:
+    """Return the words of tables and figures."""
+    path = files("l63fast.experiments") / "captions.toml"
+    return tomllib.loads(path.read_text("utf-8"))
 
 
 def counted(n: int, one: str, several: str = "") -> str:

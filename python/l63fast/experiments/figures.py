@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from l63fast import plotting
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import captions, observed
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings import MEASURES
 from l63fast.experiments.tables import Rows, Summary, case_title
@@ -56,7 +53,7 @@ def picture(
     summary: Summary, kind: str, figure: Any, rows: Rows = (), **values: Any
 ) -> Picture:
     """Return a figure of a case, or of all, with its words from `captions.toml`."""
-    words = _captions()[kind]
+    words = captions()[kind]
     if rows:
         values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
     name = words.get("name", f"{kind}{{suffix}}" if rows else kind)
@@ -64,12 +61,6 @@ def picture(
         text.format(**values) for text in (name, words["caption"], words["summary"])
     )
     return Picture(name, figure, caption, said, words.get("folded", False))
-
-
-@cache
-def _captions() -> dict[str, Any]:
-    path = files("l63fast.experiments.report") / "templates" / "captions.toml"
-    return tomllib.loads(path.read_text("utf-8"))
 
 
 def tuning_figure(

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,19 +58,16 @@ OF_METHOD: Final = ("method", "label", "role", "scheme", "cell", "parameter", "s
 # Time means of one trajectory: of the instantaneous root mean square error over x, y, z
 # and of its square, of the analyses and of the nearer of each and its mirror image.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-MORE_MEANS: Final = (
-    *(name.removesuffix("a") + "f" for name in MEANS),  # of the backgrounds
-    "crps",
-)
+# The same of the backgrounds, and more.
+MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
 # Numbers of a whole cell, the same in each of its rows; NaN where it has none.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
 )
 FACTS: Final = (
     *("p95", "sign_flips", "diverged", "truth_lost", "spread_ratio"),
-    "innovation_ratio",
-    *("innovation_low", "innovation_high", "effective_size", "cost_ratio"),
-    *("tuned", "settled", *TIMES),
+    *("innovation_ratio", "innovation_low", "innovation_high", "effective_size"),
+    *("cost_ratio", "tuned", "settled", *TIMES),
 )
 
 
@@ -240,12 +237,12 @@ class Source:
         if not results:
             why = "; ".join(left_out.values())
             raise DataFileError(f"{folder}: no cell can be read: {why}")
-        return cls(folder, _ordered(results), left_out)
+        return cls(folder, sorted(results, key=_place), left_out)
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Source:
         """Return an experiment of cells that were opened before."""
-        return cls(results[0].directory.parent, _ordered(results))
+        return cls(results[0].directory.parent, sorted(results, key=_place))
 
     @property
     def name(self) -> str:
@@ -271,15 +268,11 @@ def _hint(folder: Path) -> str:
     return f"; choose one of {', '.join(inner)} in it" if inner else ""
 
 
-def _ordered(results: Iterable[Result]) -> list[Result]:
-    """Return results by what they were given, then by their names, run after run."""
-
-    def place(result: Result) -> tuple[Any, ...]:
-        data = result.settings.data
-        operator = (len(data.operator), data.operator)
-        return (*operator, data.steps_per_cycle, data.sigma, result.directory.name)
-
-    return sorted(results, key=place)
+def _place(result: Result) -> tuple[Any, ...]:
+    """Return what results are sorted by: what they were given, then their names."""
+    data, name = result.settings.data, result.directory.name
+    given = (len(data.operator), data.operator, data.steps_per_cycle, data.sigma)
+    return (*given, name)
 
 
 def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
@@ -364,15 +357,11 @@ def columns_of(result: Result) -> dict[str, Any]:
         "sign_flips": scores["sign_flip_rate"],
         "seconds_per_cycle": seconds.get("per_cycle"),
         "seconds_per_analysis": seconds.get("per_analysis"),
+        "effective_size": (metrics["effective_size"] or {}).get("mean"),
+        "settled": (metrics["convergence"] or {}).get("settled"),
     }
-    for column, name, key in (
-        ("spread_ratio", "spread", "ratio"),
-        ("innovation_ratio", "innovation", "ratio"),
-        ("effective_size", "effective_size", "mean"),
-        ("cost_ratio", "cost", "ratio"),
-        ("settled", "convergence", "settled"),
-    ):
-        facts[column] = (metrics[name] or {}).get(key)
+    for name in ("spread", "innovation", "cost"):
+        facts[f"{name}_ratio"] = (metrics[name] or {}).get("ratio")
     if metrics["innovation"]:
         ends = metrics["innovation"]["ci95"]["ratio"]
         facts["innovation_low"], facts["innovation_high"] = ends

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast.experiments.describe import (
+    captions,
     counted,
     decimals,
     markdown_table,
@@ -366,7 +367,7 @@ def _matrices(summary: Summary) -> list[dict[str, Any]]:
     for title, text in texts.items():
         by_key = [{row.method: text(row) for row in rows} for rows in cases]
         cells = {
-            Column(key, key, str): [texts.get(key, "") for texts in by_key]
+            Column(key, key, str): [line.get(key, "") for line in by_key]
             for key in dict.fromkeys(row.method for row in summary.rows)
         }
         if any(map(any, cells.values())):
@@ -377,55 +378,33 @@ def _matrices(summary: Summary) -> list[dict[str, Any]]:
 def caption(summary: Summary) -> str:
     """Return what the tables show and on how many samples."""
     board, metrics = summary.board, summary.source.results[0].metrics
-    n_times = metrics["n_times"]
     trained = sorted(set(board["n_trainings"]) - {0, 1})
     several = f"; means over {'–'.join(map(str, trained))} trainings" if trained else ""
     n_data = int(board["n_data"].max())
     several += f"; means over {n_data} sets of data" if n_data > 1 else ""
     n = int((board["n_trajectories"] // board["n_data"]).max())
     one_by_one = len(summary.cases) <= _MOST_CASES
-    said = {
-        f"{counted(n, 'test trajectory', 'test trajectories')}, "
-        f"{counted(n_times, 'analysis', 'analyses')} each{several}. rmse_a: time mean "
-        "of the instantaneous root mean square error (DAPPER's rmse.a); rmse_pooled_a: "
-        "root of the mean square error over everything": True,
-        "Rank: = where another method cannot be told from it (paired, 95 %); baselines "
-        "and the optimum have none": one_by_one,
-        f"¹: trained once; two networks that differ by less than "
-        f"{100.0 * TRAINING_SCATTER:.0f} % share their rank then, as trainings differ "
-        "by that much": one_by_one and (board["n_trainings"] == 1).any(),
-        "* rare losses: few trajectories make the score, and the interval cannot know "
-        "of losses that are not among them; lost: the share of lost trajectories with "
-        "its exact 95 % interval; such a method has no rank": board[
-            "rare_losses"
-        ].any(),
-        "/ 3D-Var: change from tuned 3D-Var, paired": (
-            board["ratio_to_3dvar"].notna().any()
-        ),
-        "/ optimum: rmse_pooled_a over that of the optimum, paired": (
-            board["ratio_to_optimum"].notna().any()
-        ),
-        "not settled: a method beats what was to be the optimum, which is none": (
-            (board["role"] == "not settled").any()
-        ),
-        "file, rerun, paper: what a settings file of DAPPER gives, what DAPPER 1.7.1 "
-        "gives when it is run, what the paper gives, each for the same settings; "
-        "within: inside these, widened by the Monte-Carlo errors of both": (
-            (board["verdict"] != "").any()
-        ),
-        "spread: claimed over made error; innov.: mean of dᵀ S⁻¹ d / m, 1 where the "
-        "innovations d have the covariance S that is claimed": (
-            one_by_one and board["innovation_ratio"].notna().any()
-        ),
-        "truth lost: analyses of which the innovation is one that the scheme's own "
-        "covariance gives once in 1e9; particle filters scatter their particles then": (
-            one_by_one and board["truth_lost"].max() > 0.0
-        ),
-        "Intervals: 95 %, bootstrap over trajectories, and trainings where there are "
-        "several. Numbers are published ones or were tuned, and networks trained, "
-        "without the test split": True,
+    is_shown = {
+        "samples": True,
+        "rank": one_by_one,
+        "once": one_by_one and (board["n_trainings"] == 1).any(),
+        "rare": board["rare_losses"].any(),
+        "3dvar": board["ratio_to_3dvar"].notna().any(),
+        "optimum": board["ratio_to_optimum"].notna().any(),
+        "not_settled": (board["role"] == "not settled").any(),
+        "published": (board["verdict"] != "").any(),
+        "claims": one_by_one and board["innovation_ratio"].notna().any(),
+        "truth_lost": one_by_one and board["truth_lost"].max() > 0.0,
+        "intervals": True,
     }
-    return ". ".join(text for text, is_shown in said.items() if is_shown) + "."
+    values = {
+        "trajectories": counted(n, "test trajectory", "test trajectories"),
+        "analyses": counted(metrics["n_times"], "analysis", "analyses"),
+        "several": several,
+        "scatter": f"{100.0 * TRAINING_SCATTER:.0f} %",
+    }
+    said = (captions()["table"][k] for k, is_true in is_shown.items() if is_true)
+    return f"{'. '.join(said)}.".format(**values)
 
 
 def _tuned(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:

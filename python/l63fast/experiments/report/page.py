@@ -16,23 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError, DataFileError
+from l63fast.experiments import tables
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
 from l63fast.experiments.results import TIMES, Result, Source, write_text
 from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.experiments.tables import (
-    WHERE,
-    Summary,
-    caption,
-    case_title,
-    columns_of,
-    is_best,
-    latex,
-    markdown,
-    rich,
-    shown_score,
-)
+from l63fast.experiments.tables import Rows, Summary, case_title, is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
@@ -118,14 +108,16 @@ def write_report(
         )
     place = source.folder / REPORT if target is None else Path(target)
     with result_directory(place, kind=REPORT) as directory:
-        chapters = {name: list(draw(summary)) for name, draw in _CHAPTERS.items()}
-        missing = {k: [n for n in c if isinstance(n, str)] for k, c in chapters.items()}
+        # What is missing is a sentence in place of a picture.
         drawn = {
-            name: [_saved(p, directory / FIGURES) for p in c if isinstance(p, Picture)]
-            for name, c in chapters.items()
+            name: [
+                found if isinstance(found, str) else _saved(found, directory / FIGURES)
+                for found in draw(summary)
+            ]
+            for name, draw in _CHAPTERS.items()
         }
         write_tables(summary, directory / _TABLES)
-        write_text(directory, PAGE, _page(summary, drawn, missing))
+        write_text(directory, PAGE, _page(summary, drawn))
     return place / PAGE, source
 
 
@@ -137,13 +129,13 @@ def write_summary(results: Sequence[Any], directory: Path) -> None:
 
 def table_of(results: Sequence[Any]) -> Any:
     """Return the tables of finished results for a terminal."""
-    return rich(Summary(Source.of(results)))
+    return tables.rich(Summary(Source.of(results)))
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
     """Write the tables of an experiment and its answer into a new folder."""
     folder.mkdir()
-    write_text(folder, "table.md", markdown(summary))
+    write_text(folder, "table.md", tables.markdown(summary))
     if summary.is_tuning:
         for result in summary.source.results:
             metrics, name = result.metrics, f"tuning_{result.settings.name}"
@@ -152,13 +144,13 @@ def write_tables(summary: Summary, folder: Path) -> None:
             plotting.save_figure(figure, folder.parent / FIGURES, name)
         return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
-    tables = {"results": summary.results, "scores": board}
+    frames = {"results": summary.results, "scores": board}
     # Without times, both are the same to the byte whenever they are made.
-    tables = {k: table.drop(columns=list(TIMES)) for k, table in tables.items()}
-    for name, table in {**tables, "provenance": origins(summary)}.items():
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    frames = {k: frame.drop(columns=list(TIMES)) for k, frame in frames.items()}
+    for name, frame in {**frames, "provenance": origins(summary)}.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     note = f"{summary.source.name}: {answer(summary)}"
-    write_text(folder, "scores.tex", latex(summary, note))
+    write_text(folder, "scores.tex", tables.latex(summary, note))
     lines = [note, *overview(summary)]
     lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
     lines += ["\n".join([case, *said]) for case, said in sentences(summary).items()]
@@ -171,11 +163,8 @@ def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
     if isinstance(picture.figure, Sequence):
         path = plotting.save_animation(picture.figure, folder, picture.name)[0]
         content = base64.b64encode(path.read_bytes()).decode()
-        return {
-            **drawn,
-            "address": f"data:image/gif;base64,{content}",
-            "is_moving": True,
-        }
+        address = f"data:image/gif;base64,{content}"
+        return {**drawn, "address": address, "is_moving": True}
     # The layout is found once and not again for each of the two files.
     picture.figure.draw_without_rendering()
     picture.figure.set_layout_engine("none")
@@ -201,11 +190,7 @@ def _inlined(svg: str) -> str:
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
 
 
-def _page(
-    summary: Summary,
-    drawn: Mapping[str, Sequence[Mapping[str, Any]]],
-    missing: Mapping[str, Sequence[str]],
-) -> str:
+def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
     """Return the page as HTML that needs nothing else."""
     environment = Environment(
         loader=PackageLoader("l63fast.experiments.report"),
@@ -228,11 +213,10 @@ def _page(
         featured=[case_title(rows[0]) for rows in summary.featured],
         said=sentences(summary),
         answers=[_answer_row(rows) for rows in summary.cases],
-        columns=columns_of(summary, summary.rows),
+        columns=tables.columns_of(summary, summary.rows),
         colors={name: look.color for name, look in looks.items()},
-        caption=caption(summary),
+        caption=tables.caption(summary),
         drawn=drawn,
-        missing=missing,
         samples=scores.samples(summary, summary.rows),
         dates=sorted({min(dates), max(dates)}),
         shared=rows.loc[0, same].to_dict(),
@@ -242,15 +226,15 @@ def _page(
     )
 
 
-def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
+def _answer_row(rows: Rows) -> dict[str, str]:
     """Return the answer to a case in short, for a table of many cases."""
     leaders = [row for row in rows if is_best(row)]
-    short = {column.title: column.text(rows[0]) for column in WHERE}
+    short = {column.title: column.text(rows[0]) for column in tables.WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
     for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
         ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
         short[title] = f"{ratio:.2f}" if ratio == ratio else ""
-    short["score"] = shown_score(leaders[0], leaders[0].score) if leaders else ""
+    short["score"] = tables.shown_score(leaders[0], leaders[0].score) if leaders else ""
     return short
 
 
