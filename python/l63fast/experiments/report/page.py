@@ -173,14 +173,19 @@ def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
     return {**drawn, "address": _inlined(path.read_text("utf-8")), "is_wide": is_wide}
 
 
+def _template(name: str) -> str:
+    """Return a file of the page that goes in as it is."""
+    path = files("l63fast.experiments.report") / "templates" / name
+    return path.read_text("utf-8")
+
+
 def _inlined(svg: str) -> str:
     """Return an SVG of matplotlib as an address, dark where the reader is.
 
     Coordinates keep a tenth of a point.
     """
-    dark = (files("l63fast.experiments.report") / "templates/dark.css").read_text()
     head, _, body = svg[svg.index("<svg") :].partition(">")
-    svg = f"{head}><style>{dark}</style>{body}"
+    svg = f"{head}><style>{_template('dark.css')}</style>{body}"
     svg = re.sub(
         r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
     )
@@ -208,6 +213,8 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
     return environment.get_template("report.html").render(
         summary=summary,
         sections=SECTIONS,
+        style=_template("report.css"),
+        script=_template("report.js"),
         answer=answer(summary),
         overview=overview(summary),
         featured=[case_title(rows[0]) for rows in summary.featured],

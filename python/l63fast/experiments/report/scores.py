@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -101,10 +101,8 @@ def _across(summary: Summary, axis: str) -> Picture:
         if row.role == "baseline":
             continue
         text = f"σ = {row.sigma:.3g}" if axis != "sigma" else f"every {row.interval:g}"
-        place = (
-            f"{observed(row.operator)} observed",
-            f"{text}, {row.case}" if row.case else text,
-        )
+        text += f", {row.case}" if row.case else ""
+        place = (f"{observed(row.operator)} observed", text)
         name = row.role if row.scheme == "optimum" else row.label
         method = panels.setdefault(place, {}).setdefault(name, {})
         method[getattr(row, axis)] = _score(row)
@@ -120,17 +118,9 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
     for row in rows:
         if row.scheme == "encoder":
             table = method_table(summary.cell(row).settings.method)
-            settings = table | table["training"] | table["cycles"]
-            networks.append(
-                (
-                    row,
-                    {
-                        name: value
-                        for name, value in settings.items()
-                        if name != "seed" and not isinstance(value, dict)
-                    },
-                )
-            )
+            table |= table["training"] | table["cycles"]
+            plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+            networks.append((row, {k: v for k, v in plain.items() if k != "seed"}))
     for axis in _AXES:
         lines = _lines(networks, axis)
         if not lines:
@@ -197,9 +187,7 @@ def ensembles(summary: Summary) -> Iterator[Picture | str]:
             yield from draw(summary, rows, metrics)
 
 
-def _reliability(
-    summary: Summary, rows: Rows, metrics: Mapping[str, Any]
-) -> Iterator[Picture]:
+def _reliability(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
     competing = [row.label for row in rows if row.role != "baseline"]
     known = {k: metrics[k]["spread"] for k in competing if metrics[k]["spread"]}
     curves = {
@@ -215,33 +203,28 @@ def _reliability(
     yield picture(summary, "spread_skill", figure, rows, n_bins=n_bins)
 
 
-def _ranks(
-    summary: Summary, rows: Rows, metrics: Mapping[str, Any]
-) -> Iterator[Picture]:
-    shares = {
-        name: np.array(m["ranks"]["shares"], dtype=float)
-        for name, m in metrics.items()
-        if m["ranks"]
-    }
+def _ranks(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
+    ranks = {name: m["ranks"]["shares"] for name, m in metrics.items() if m["ranks"]}
+    shares = {name: np.array(s, dtype=float) for name, s in ranks.items()}
     shares = {name: s for name, s in shares.items() if np.isfinite(s).all()}
     if not shares:
         return
     shown = dict(list(shares.items())[:_MOST_RANKS])
-    some = f"{len(shown)} of {len(shares)} ensembles."
-    first, figure = metrics[rows[0].label], plotting.rank_histograms(shown)
-    words = {"n": first["n_trajectories"] * first["n_times"]}
-    words["some"] = some if len(shown) < len(shares) else ""
-    yield picture(summary, "ranks", figure, rows, **words)
+    n_shown, n_all, first = len(shown), len(shares), metrics[rows[0].label]
+    some = f"{n_shown} of {n_all} ensembles." if n_shown < n_all else ""
+    n, figure = (
+        first["n_trajectories"] * first["n_times"],
+        plotting.rank_histograms(shown),
+    )
+    yield picture(summary, "ranks", figure, rows, n=n, some=some)
 
 
-def _claims(
-    summary: Summary, rows: Rows, metrics: Mapping[str, Any]
-) -> Iterator[Picture]:
+def _claims(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
     claims = {}
-    for name, innovation in ((k, m["innovation"]) for k, m in metrics.items()):
-        if innovation and np.isfinite(float(innovation["ratio"])):
-            low, high = map(float, innovation["ci95"]["ratio"])
-            claims[name] = MethodScore(float(innovation["ratio"]), (low, high))
+    for name, own in metrics.items():
+        if own["innovation"] and math.isfinite(float(own["innovation"]["ratio"])):
+            low, high = map(float, own["innovation"]["ci95"]["ratio"])
+            claims[name] = MethodScore(float(own["innovation"]["ratio"]), (low, high))
     if claims:
         figure = plotting.method_claims(claims, among=summary.kinds)
         yield picture(summary, "claims", figure, rows)
@@ -293,11 +276,7 @@ def _settling(summary: Summary) -> Iterator[Picture]:
 def timing(summary: Summary) -> Iterator[Picture | str]:
     """Yield what the accuracy of each method costs, in the first featured case."""
     rows = summary.featured[0]
-    timed = [
-        row
-        for row in rows
-        if math.isfinite(row.seconds_per_cycle) and math.isfinite(row.score)
-    ]
+    timed = [r for r in rows if math.isfinite(r.seconds_per_cycle + r.score)]
     if timed:
         timings = [summary.cell(row).timing for row in timed]
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)

@@ -43,11 +43,9 @@ def diagnosed(summary: Summary, name: str, most: int) -> Iterator[tuple[Rows, Fo
         rest = [r for r in rows if r not in first and r.role == "method"]
         having = (r for r in (*first, *rest) if name in summary.diagnostics(r))
         chosen = {row.label for row in islice(having, most)}
-        if chosen:
-            yield (
-                rows,
-                {r.label: summary.diagnostics(r) for r in rows if r.label in chosen},
-            )
+        found = {r.label: summary.diagnostics(r) for r in rows if r.label in chosen}
+        if found:
+            yield rows, found
 
 
 def samples_of(found: Found) -> str:
@@ -150,21 +148,15 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         short = "none" if is_none else kind.words.partition(",")[0]
         told.append(f"{short} ({largest:.2g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
-    far = float(data.attrs["far_off"])
-    return picture(
-        summary,
-        "atlas",
-        plotting.failure_panels(
-            excerpts, operator=settings.operator, far_off=far, title=row.label
-        ),
-        rows,
-        number=number,
-        n_worst=len(excerpts),
-        n=row.n_trajectories,
-        method=row.label,
-        where=where,
-        told=", ".join(told),
+    figure = plotting.failure_panels(
+        excerpts,
+        operator=settings.operator,
+        far_off=float(data.attrs["far_off"]),
+        title=row.label,
     )
+    words = {"n_worst": len(excerpts), "n": row.n_trajectories, "method": row.label}
+    words |= {"where": where, "told": ", ".join(told), "number": number}
+    return picture(summary, "atlas", figure, rows, **words)
 
 
 def excerpt_of(
