@@ -11,8 +11,8 @@ import pytest
 
 from l63fast.experiments import published as module
 from l63fast.experiments.published import Published
+from l63fast.experiments.scoring import Summary
 from l63fast.experiments.tables import (
-    Summary,
     caption,
     columns_of,
     escaped,

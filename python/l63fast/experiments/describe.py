@@ -48,11 +48,11 @@ def observed(operator: str) -> str:
     return ", ".join(ObservationOperator(operator).labels)
 
 
-def describe_data(data: TwinSettings, *, what: str | None = None) -> str:
-    """Return one sentence about a twin experiment; `what` replaces what is observed."""
+def describe_data(data: TwinSettings) -> str:
+    """Return one sentence about a twin experiment."""
     return (
         f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
-        f"trajectories {_trajectories(data, what)}"
+        f"trajectories {_trajectories(data)}"
     )
 
 
@@ -61,13 +61,13 @@ def describe_ensemble(data: TwinSettings) -> str:
     return f"{data.n_train} trajectories {_trajectories(data)}"
 
 
-def _trajectories(data: TwinSettings, what: str | None = None) -> str:
+def _trajectories(data: TwinSettings) -> str:
     interval = data.steps_per_cycle * data.dt
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
         f"of {data.n_steps} steps (dt {data.dt:g}); observed: "
-        f"{what or observed(data.operator)} every {data.steps_per_cycle} steps "
+        f"{observed(data.operator)} every {data.steps_per_cycle} steps "
         f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
         f"{data.seed}"
     )
@@ -86,15 +86,14 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
     measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]
     name, said = measure.shown(blind), [metrics["label"]]
     if "scores" in metrics:
-        value = float(
-            metrics["scores"][f"mirror_{measure.kind}" if blind else measure.kind]
-        )
-        found = f"{measure.value(value):.4g}" if math.isfinite(value) else "diverged"
+        score = metrics["scores"][f"{'mirror_' * blind}{measure.kind}"]
     else:
-        tuning, parameter = metrics["tuning"], metrics["parameter"]
-        end = "" if tuning["is_bracketed"] else " (at the end of what was tried)"
+        score, parameter = metrics["tuning"]["score"], metrics["parameter"]
+        is_end = not metrics["tuning"]["is_bracketed"]
+        end = " (at the end of what was tried)" if is_end else ""
         said.append(f"{parameter['name']} {float(parameter['value']):.4g}{end}")
-        found = f"{measure.value(float(tuning['score'])):.4g}"
+    value = measure.value(float(score))
+    found = f"{value:.4g}" if math.isfinite(value) else "diverged"
     return f"{', '.join(said)}: {name} {found}"
 
 

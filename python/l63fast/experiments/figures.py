@@ -13,8 +13,8 @@ from l63fast import plotting
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import captions, observed
 from l63fast.experiments.results import Result
+from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
-from l63fast.experiments.tables import Rows, Summary, case_title
 from l63fast.lorenz63 import simulate
 from l63fast.storage import update_directory
 from l63fast.twin import TwinSettings

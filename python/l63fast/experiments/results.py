@@ -249,7 +249,7 @@ class Source:
         """What the experiment is called."""
         return self.folder.resolve().name
 
-    @property
+    @cached_property
     def cells(self) -> dict[str, Result]:
         """The results by the names of their folders."""
         return {result.directory.name: result for result in self.results}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast.experiments.describe import (
@@ -17,24 +16,17 @@ from l63fast.experiments.describe import (
     observed,
     terminal_table,
 )
-from l63fast.experiments.diagnostics import DIAGNOSTICS
-from l63fast.experiments.published import SOURCES, beside_published
-from l63fast.experiments.results import CASE, Result, Source, results_of
-from l63fast.experiments.scoring import TRAINING_SCATTER, scores
+from l63fast.experiments.published import SOURCES
+from l63fast.experiments.results import Result
+from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
-from l63fast.storage import read_dataset
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray
 
 __all__ = [
     "WHERE",
     "Column",
-    "Rows",
-    "Summary",
-    "best_of",
-    "case_title",
     "columns_of",
     "is_best",
     "latex",
@@ -47,112 +39,6 @@ __all__ = [
 ]
 
 _MOST_CASES: Final = 4  # that are shown one by one
-Rows = Sequence[Any]
-
-
-class Summary:
-    """What everything that is shown of an experiment is made from.
-
-    Attributes
-    ----------
-    source : Source
-    measure : Measure
-        The one that decides.
-    is_tuning : bool
-        Whether methods were tuned and nothing else.
-    """
-
-    def __init__(self, source: Source) -> None:
-        settings = source.results[0].settings
-        self.source = source
-        self.measure = MEASURES[settings.measure]
-        self.is_tuning = settings.tune_only
-        self._diagnostics: dict[str, xarray.Dataset] = {}
-
-    @cached_property
-    def results(self) -> pd.DataFrame:
-        """As `open_results` gives it."""
-        return results_of(self.source.results)
-
-    @cached_property
-    def board(self) -> pd.DataFrame:
-        """As `scores` gives it, with published scores beside.
-
-        Methods of a case that have the same label are told apart by their keys.
-        """
-        how = asdict(self.source.results[0].settings.scores)
-        board = scores(self.results, self.measure.name, **how)
-        cells = (self.cell(row).settings for row in board.itertuples())
-        beside = list(map(beside_published, cells, board.itertuples()))
-        keyed = board["label"] + " [" + board["method"] + "]"
-        twice = board.duplicated([*CASE, "label"], keep=False)
-        return board.assign(
-            in_decibel=self.measure.in_decibel,
-            **{name: [row[name] for row in beside] for name in beside[0]},
-            label=board["label"].mask(twice, keyed),
-        )
-
-    @cached_property
-    def cases(self) -> list[Rows]:
-        """The rows of each case, best first; `rank` is an int or None."""
-        ranks = self.board["rank"].astype(object)
-        board = self.board.assign(rank=ranks.where(ranks.notna(), None))
-        return [
-            list(rows.itertuples(index=False))
-            for _, rows in board.groupby(list(CASE), sort=False)
-        ]
-
-    @property
-    def rows(self) -> Rows:
-        """The rows of all cases."""
-        return [row for rows in self.cases for row in rows]
-
-    @cached_property
-    def featured(self) -> list[Rows]:
-        """The cases whose states are shown: one per operator, that in its middle."""
-        by_operator: dict[str, list[Rows]] = {}
-        for rows in self.cases:
-            by_operator.setdefault(rows[0].operator, []).append(rows)
-        return [found[len(found) // 2] for found in by_operator.values()]
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """Every method and its kind, so that each looks alike in all figures."""
-        found = {}
-        for row in self.rows:
-            method: Any = self.cell(row).settings.method
-            found[row.label] = str(getattr(method, "model", row.scheme))
-        return found
-
-    def suffix(self, rows: Rows) -> str:
-        """Return what tells the files of a featured case apart; empty for one case."""
-        return f"_{rows[0].operator}" if len(self.featured) > 1 else ""
-
-    def cell(self, row: Any) -> Result:
-        """Return the opened cell, of its first seed, that a row was made of."""
-        return self.source.cells[row.cell]
-
-    def diagnostics(self, row: Any) -> xarray.Dataset:
-        """Return the diagnostics of a row, of its first seed, in double precision."""
-        if row.cell not in self._diagnostics:
-            data = read_dataset(self.cell(row).directory / DIAGNOSTICS)
-            self._diagnostics[row.cell] = data.astype(float)
-        return self._diagnostics[row.cell]
-
-
-def best_of(rows: Rows) -> Any:
-    """Return the row of lowest score among those that compete; None without one."""
-    able = (r for r in rows if r.role == "method" and math.isfinite(r.score))
-    return next(able, None)
-
-
-def case_title(row: Any) -> str:
-    """Return what the data of a row are."""
-    more = f", {row.case}" if row.case else ""
-    return (
-        f"{observed(row.operator)} observed with σ = {row.sigma:.3g} every "
-        f"{row.interval:g} time units{more}"
-    )
 
 
 @dataclass(frozen=True)
@@ -462,10 +348,7 @@ _SPECIAL: Final = {
     "^": r"\textasciicircum{}",
     "σ": r"$\sigma$",
     "µ": r"\textmu{}",
-    "¹": r"$^1$",
-    "²": r"$^2$",
-    "³": r"$^3$",
-    "⁴": r"$^4$",
+    **{c: f"$^{n}$" for n, c in enumerate("¹²³⁴", start=1)},
     "−": r"$-$",
     "–": "--",
     "×": r"$\times$",

@@ -8,15 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from l63fast.experiments.describe import shown_change
-from l63fast.experiments.scoring import TRAINING_SCATTER
-from l63fast.experiments.tables import (
-    Rows,
-    Summary,
-    case_title,
-    lost_between,
-    shown_interval,
-    shown_score,
-)
+from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
+from l63fast.experiments.tables import lost_between, shown_interval, shown_score
 
 __all__ = ["answer", "overview", "sentences"]
 

@@ -20,9 +20,10 @@ from l63fast.experiments import tables
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
 from l63fast.experiments.results import TIMES, Result, Source, write_text
+from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
-from l63fast.experiments.tables import Rows, Summary, case_title, is_best
+from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 

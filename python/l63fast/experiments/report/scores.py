@@ -14,7 +14,8 @@ from l63fast.experiments.describe import counted, observed
 from l63fast.experiments.figures import Picture, picture, tuning_figure
 from l63fast.experiments.methods import method_table
 from l63fast.experiments.published import range_of
-from l63fast.experiments.tables import Rows, Summary, is_best
+from l63fast.experiments.scoring import Rows, Summary
+from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 

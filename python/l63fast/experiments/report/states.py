@@ -12,7 +12,7 @@ import numpy as np
 from l63fast import plotting
 from l63fast.experiments.describe import observed
 from l63fast.experiments.figures import Picture, between, picture
-from l63fast.experiments.tables import Rows, Summary, best_of, case_title
+from l63fast.experiments.scoring import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
 from l63fast.twin import TwinSettings
