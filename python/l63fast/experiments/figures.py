@@ -63,16 +63,15 @@ def picture(
     return Picture(name, figure, caption, said, words.get("folded", False))
 
 
-def tuning_figure(
-    metrics: Mapping[str, Any], tuning: Mapping[str, Any], parameter: str, of: str = ""
-) -> Any:
+def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
     """Return the curve by which a number was tuned on the validation split."""
+    tuning, name = metrics["tuning"], metrics["parameter"]["name"]
     measure = MEASURES[metrics["measure"]].kind
     return plotting.tuning_curve(
         np.asarray(tuning["scales"], dtype=float),
         np.asarray(tuning["scores"], dtype=float),
         float(tuning["scale"]),
-        parameter={"b": "scale of B"}.get(parameter, parameter),
+        parameter={"b": "scale of B"}.get(name, name),
         label=f"{'mirror-aware ' * metrics['mirror_aware']}{measure}{of}, validation",
     )
 
@@ -174,6 +173,7 @@ def _figures(result: Result) -> dict[str, Any]:
             history, best_epoch=best, label=name
         )
     if tuned:
-        figures["tuning"] = tuning_figure(metrics, tuned["tuning"], "b", " of 3D-Var")
+        of_b = {"tuning": tuned["tuning"], "parameter": {"name": "b"}}
+        figures["tuning"] = tuning_figure({**metrics, **of_b}, " of 3D-Var")
     [first], [last] = background[median], analysis[median]
     return {**figures, "animation": plotting.animation(path, first, last, **how)}

@@ -139,10 +139,8 @@ def write_tables(summary: Summary, folder: Path) -> None:
     write_text(folder, "table.md", tables.markdown(summary))
     if summary.is_tuning:
         for result in summary.source.results:
-            metrics, name = result.metrics, f"tuning_{result.settings.name}"
-            parameter = metrics["parameter"]["name"]
-            figure = tuning_figure(metrics, metrics["tuning"], parameter)
-            plotting.save_figure(figure, folder.parent / FIGURES, name)
+            name, figure = result.settings.name, tuning_figure(result.metrics)
+            plotting.save_figure(figure, folder.parent / FIGURES, f"tuning_{name}")
         return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
     frames = {"results": summary.results, "scores": board}

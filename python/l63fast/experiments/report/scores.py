@@ -238,10 +238,10 @@ def training(summary: Summary) -> Iterator[Picture | str]:
         for i, row in enumerate(rows):
             metrics = summary.cell(row).metrics
             if metrics["tuning"]:
-                name, value = (metrics["parameter"][k] for k in ("name", "value"))
-                figure = tuning_figure(metrics, metrics["tuning"], name)
-                words = {"method": row.label, "parameter": name, "value": value}
-                yield picture(summary, "tuning", figure, rows, number=i, **words)
+                number, figure = metrics["parameter"], tuning_figure(metrics)
+                words = {"parameter": number["name"], "value": number["value"]}
+                words |= {"method": row.label, "number": i}
+                yield picture(summary, "tuning", figure, rows, **words)
     yield from _settling(summary)
 
 
