@@ -149,10 +149,10 @@ class _Case:
         }
         self._resampled: dict[Any, Repetitions | None] = {}
         self.n_trainings = {
-            key: sum(map(len, self.blocks[key].values()))
-            if (method["training"] >= 0).all()
-            else 0
-            for key, method in self.methods.items()
+            key: sum(map(len, self.blocks[key].values())) if trained else 0
+            for key, trained in (
+                results.groupby("method")["training"].min() >= 0
+            ).items()
         }
 
     def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
@@ -188,18 +188,12 @@ class _Case:
         most = min((number for number in trained.values() if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
-            name = f"mirror_{column}" if self.blind else column
-            return {
-                key: np.stack(
-                    [
-                        block[d][name][tried[d][:n]].to_numpy(float)[
-                            : min(trained[key], most)
-                        ]
-                        for d in data
-                    ]
-                )
-                for key, block in blocks.items()
-            }
+            name, found = f"mirror_{column}" if self.blind else column, {}
+            for key, block in blocks.items():
+                tables = (block[d][name][tried[d][:n]].to_numpy(float) for d in data)
+                kept = min(trained[key], most)
+                found[key] = np.stack([table[:kept] for table in tables])
+            return found
 
         return Repetitions.of(
             means(measure.column),

@@ -70,13 +70,9 @@ def _overview(summary: Summary) -> Picture:
 
 
 def _beside(summary: Summary, rows: Rows) -> Picture:
-    points = {
-        row.label: MethodScore(
-            row.score, (row.low, row.high), range_of(row.file, row.rerun, row.paper)
-        )
-        for row in rows
-    }
-    known = any(math.isfinite(point.published[0]) for point in points.values())
+    ranges = {row.label: range_of(row.file, row.rerun, row.paper) for row in rows}
+    points = {r.label: _score(r)._replace(published=ranges[r.label]) for r in rows}
+    known = any(math.isfinite(low) for low, _ in ranges.values())
     published = "; grey bars: lowest to highest published value" if known else ""
     label = _label(summary, rows)
     figure = plotting.method_scores(points, label=label, among=summary.kinds)
