@@ -235,12 +235,14 @@ def test_a_damaged_result_is_not_drawn(finished: Path, tmp_path: Path) -> None:
 def test_truth_that_is_not_of_the_model_is_drawn_as_it_is_stored(
     finished: Path,
 ) -> None:
-    scene = figures._Scene(Result.open(finished))
-    path, times = scene.between([1])
+    result = Result.open(finished)
+    truth = result.estimates["truth"].to_numpy()[1]
+    stored = result.estimates["time"].to_numpy()
+    path, times = figures.between(truth, stored, result.settings.data)
     per_cycle = 10
-    assert np.array_equal(path[:, ::per_cycle], scene.truth[[1]])
-    assert len(times) == path.shape[1] > scene.truth.shape[1]
-    scene.truth = scene.truth * 1.05
-    path, times = scene.between([1])
-    assert np.array_equal(path, scene.truth[[1]])
-    assert np.array_equal(times, scene.times)
+    assert np.array_equal(path[::per_cycle], truth)
+    assert len(times) == len(path) > len(truth)
+    truth = truth * 1.05
+    path, times = figures.between(truth, stored, result.settings.data)
+    assert np.array_equal(path, truth)
+    assert np.array_equal(times, stored)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from l63fast.experiments.describe import microseconds
+from l63fast.experiments.describe import captions, microseconds
+
+_OF_A_FIGURE = {"name", "caption", "summary", "folded"}
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,11 @@ from l63fast.experiments.describe import microseconds
 )
 def test_microseconds_are_never_in_powers_of_ten(micro: float, text: str) -> None:
     assert microseconds(1e-6 * micro) == text
+
+
+def test_every_figure_has_a_caption_and_a_summary() -> None:
+    words = {kind: set(said) for kind, said in captions().items() if kind != "table"}
+    assert len(words) > 15
+    for kind, said in words.items():
+        assert {"caption", "summary"} <= said <= _OF_A_FIGURE, kind
+    assert not any(text.endswith(".") for text in captions()["table"].values())

@@ -9,7 +9,6 @@ import pytest
 
 from experiment_samples import tiny_cycled
 from l63fast.experiments.report import scores as module
-from l63fast.experiments.report.scene import Scene
 from l63fast.experiments.settings_file import preset_tables
 
 GRU = {"scheme": "encoder", "hidden": 4}
@@ -30,7 +29,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
         return axis
 
     monkeypatch.setattr(module.plotting, "scores_across", scores_across)
-    monkeypatch.setattr(module, "samples", lambda rows, scene: "")
+    monkeypatch.setattr(module, "samples", lambda summary, rows: "")
     cells = {c.key: c for c in tiny_cycled("oi", "enkf", "pf", methods=methods).cells()}
     rows = [
         SimpleNamespace(
@@ -42,11 +41,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
     ]
     shown = SimpleNamespace(shown=lambda mirror_aware: "rmse_a", in_decibel=False)
     summary: Any = SimpleNamespace(
-        cases=[rows],
         measure=shown,
+        suffix=lambda rows: "",
         cell=lambda row: SimpleNamespace(settings=cells[row.cell]),
     )
-    pictures = list(module._by_settings(Scene(summary), rows))
+    pictures = list(module.by_settings(summary, rows))
     assert [picture.name for picture in pictures] == [f"by_{axis}" for axis in figures]
     return figures
 

@@ -10,8 +10,12 @@ import pytest
 from rich.console import Console
 
 from l63fast.cli.output import print_whole
-from l63fast.experiments.describe import decimals, describe_outcome
-from l63fast.experiments.text_table import markdown_table, terminal_table
+from l63fast.experiments.describe import (
+    decimals,
+    describe_outcome,
+    markdown_table,
+    terminal_table,
+)
 
 HEADER = ("method", "score", "95 %", "again")
 LINES = [

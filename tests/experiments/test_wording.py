@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l63fast.experiments import tables as module
+from l63fast.experiments import published as module
 from l63fast.experiments.published import Published
+from l63fast.experiments.scoring import Summary
 from l63fast.experiments.tables import (
     caption,
     columns_of,
@@ -36,9 +37,14 @@ def lost(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(diverged=0.1)
 
 
+def text_of(found: Summary) -> str:
+    """Return the sentences on the first case."""
+    return "\n".join(next(iter(sentences(found).values())))
+
+
 def told(*methods: pd.DataFrame, measure: str = "rmse_a") -> tuple[str, str]:
     found = summary(*methods, measure=measure)
-    return answer(found), "\n".join(sentences(found, found.cases[0]))
+    return answer(found), text_of(found)
 
 
 def test_a_clear_winner_stands_with_its_margins_and_intervals() -> None:
@@ -87,7 +93,7 @@ def test_rare_losses_are_told_with_their_share_and_the_median() -> None:
     enkf = method("enkf", 0.3, label="EnKF")
     enkf.loc[3, ["rmse_a", "mse_a"]] = 9.0, 81.0
     found = summary(enkf, THREE)
-    text = "\n".join(sentences(found, found.cases[0]))
+    text = text_of(found)
     assert answer(found).startswith("3D-Var has the first rank; EnKF scores lower")
     assert "EnKF has no rank: few trajectories make its score. 1 of 80 is lost" in text
     assert " * | " in markdown(found)
@@ -214,7 +220,7 @@ def test_published_scores_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Published("a file", {}, {}, file=1.0, rerun=1.05)
     monkeypatch.setattr(module, "published_for", lambda settings: known)
     found = summary(THREE, GRU)
-    text = "\n".join(sentences(found, found.cases[0]))
+    text = text_of(found)
     assert "1 of 2 methods are within their range; outside: GRU (lower)." in text
     assert "| 1 | 1.05 | within |" in markdown(found)
 

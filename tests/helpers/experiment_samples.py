@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.results import Source
+from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import Cell
 from l63fast.experiments.settings_file import merged
-from l63fast.experiments.tables import Summary
 from l63fast.storage import read_manifest
 
 # A cell: an encoder on windows.

@@ -11,8 +11,8 @@ import pandas as pd
 
 from experiment_samples import tiny_cycled
 from l63fast.experiments.results import FACTS, MEANS
+from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import ScoreSettings
-from l63fast.experiments.tables import Summary
 
 __all__ = ["HOW", "N", "method", "summary"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -46,22 +45,18 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
     """
     import xarray as xr
 
-    run = Run(
-        found.truth,
-        found.background,
-        found.analysis,
-        found.observations,
-        found.times,
-        data,
-    )
-    is_any_finite = np.isfinite(found.analysis).any()
+    operator = ObservationOperator(data.operator)
+    blind = operator.is_mirror_blind
+    errors = instantaneous_rms(found.analysis, found.truth, mirror_aware=blind)
+    judged = sign_resolved(found) if blind else found
+    kinds = classify_failures(judged.analysis, judged.truth)
+    counts = np.bincount(kinds.ravel(), minlength=len(Failure))
     variables = {
-        **failure_shares(run),
-        **excerpts(run),
-        **forecast_errors(run),
-        **error_map(run),
-        **(increments(run) if is_any_finite else {}),
-        **(gains(run) if is_any_finite else {}),
+        "failure_share": (("kind",), counts / kinds.size),
+        **excerpts(found, errors, kinds, data),
+        **forecast_errors(judged, data),
+        **error_map(found.truth, errors),
+        **increments(judged, operator),
     }
     coordinates = {
         "component": ("component", list("xyz")),
@@ -82,107 +77,54 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
     return xr.Dataset(variables, coordinates, attributes)
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What one method made of a split.
+def sign_resolved(found: Estimates) -> Estimates:
+    """Return estimates mirrored where the analysis is nearer to the truth then.
 
-    Attributes
-    ----------
-    truth, background, analysis : (n_trajectories, n_times, 3)
-    observations : (n_trajectories, n_times, obs_dim)
-    times : (n_times,)
-        Since the start of a trajectory (time units).
-    data : TwinSettings
+    So is the background, so that the increment between them keeps its meaning.
     """
-
-    truth: np.ndarray
-    background: np.ndarray
-    analysis: np.ndarray
-    observations: np.ndarray
-    times: np.ndarray
-    data: TwinSettings
-
-    @cached_property
-    def operator(self) -> ObservationOperator:
-        """The observation operator."""
-        return ObservationOperator(self.data.operator)
-
-    @cached_property
-    def errors(self) -> np.ndarray:
-        """Instantaneous rms (n_trajectories, n_times), mirror-aware if need be."""
-        return instantaneous_rms(
-            self.analysis, self.truth, mirror_aware=self.operator.is_mirror_blind
-        )
-
-    @cached_property
-    def judged(self) -> Run:
-        """The run with analysis and background mirrored where the sign is unknowable.
-
-        Both are mirrored where the analysis is nearer to the truth then, so that the
-        increment between them keeps its meaning.
-        """
-        if not self.operator.is_mirror_blind:
-            return self
-        plain, mirrored = mean_squares(self.analysis, self.truth)
-        flip = (mirrored < plain)[..., None]
-        return replace(
-            self,
-            analysis=np.where(flip, mirror(self.analysis), self.analysis),
-            background=np.where(flip, mirror(self.background), self.background),
-        )
+    plain, mirrored = mean_squares(found.analysis, found.truth)
+    flip = (mirrored < plain)[..., None]
+    return replace(
+        found,
+        analysis=np.where(flip, mirror(found.analysis), found.analysis),
+        background=np.where(flip, mirror(found.background), found.background),
+    )
 
 
-def failure_shares(run: Run) -> dict[str, Any]:
-    """Return the share of analyses of each kind of failure, "kind" in enum order."""
-    kinds = classify_failures(run.judged.analysis, run.truth)
-    counts = np.bincount(kinds.ravel(), minlength=len(Failure))
-    return {"failure_share": (("kind",), counts / kinds.size)}
-
-
-def excerpts(run: Run) -> dict[str, Any]:
+def excerpts(
+    found: Estimates, errors: np.ndarray, kinds: np.ndarray, data: TwinSettings
+) -> dict[str, Any]:
     """Return the worst trajectories around their largest error, then the median one.
 
     Worst by the time mean of the error; one that is not finite is worse than any.
     """
-    error = np.where(np.isfinite(run.errors), run.errors, np.inf)
-    order = np.argsort(error.mean(axis=1), kind="stable")
-    chosen = [*order[::-1][:N_WORST], order[(len(order) - 1) // 2]]
-    kinds = classify_failures(run.judged.analysis, run.truth)
-    starts, length = _windows(run, error[chosen])
-    at = (np.array(chosen)[:, None], starts[:, None] + np.arange(length))
-    worst = error[chosen].argmax(axis=1)
+    finite = np.where(np.isfinite(errors), errors, np.inf)
+    order = np.argsort(finite.mean(axis=1), kind="stable")
+    chosen = np.array([*order[::-1][:N_WORST], order[(len(order) - 1) // 2]])
+    worst = finite[chosen].argmax(axis=1)
+    n_times, (low, high) = len(found.times), _CYCLES
+    interval = data.steps_per_cycle * data.dt
+    length = min(max(round(_SPAN / interval), low), high, n_times)
+    # Three quarters of an excerpt lead up to the largest error: how it came about.
+    starts = np.clip(worst - (3 * length) // 4, 0, n_times - length)
+    at = (chosen[:, None], starts[:, None] + np.arange(length))
     dims = ("excerpt", "cycle")
     return {
-        "excerpt_trajectory": (("excerpt",), np.array(chosen, dtype=np.int32)),
-        "excerpt_rms": (("excerpt",), run.errors[chosen].mean(axis=1)),
-        "excerpt_largest": (("excerpt",), run.errors[chosen, worst]),
+        "excerpt_trajectory": (("excerpt",), chosen.astype(np.int32)),
+        "excerpt_rms": (("excerpt",), errors[chosen].mean(axis=1)),
+        "excerpt_largest": (("excerpt",), errors[chosen, worst]),
         "excerpt_failure": (("excerpt",), kinds[chosen, worst]),
         "excerpt_failed": (("excerpt",), (kinds[chosen] > 0).mean(axis=1)),
-        "excerpt_time": (dims, run.times[at[1]]),
+        "excerpt_time": (dims, found.times[at[1]]),
         **{
-            f"excerpt_{name}": ((*dims, last), getattr(run, name)[at])
-            for name, last in (
-                ("truth", "component"),
-                ("background", "component"),
-                ("analysis", "component"),
-                ("observations", "observed"),
-            )
+            f"excerpt_{name}": ((*dims, "component"), getattr(found, name)[at])
+            for name in ("truth", "background", "analysis")
         },
+        "excerpt_observations": ((*dims, "observed"), found.observations[at]),
     }
 
 
-def _windows(run: Run, error: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the first cycle of each excerpt, and the length of all."""
-    n_times = len(run.times)
-    interval = run.data.steps_per_cycle * run.data.dt
-    low, high = _CYCLES
-    length = min(max(round(_SPAN / interval), low), high, n_times)
-    # Three quarters of an excerpt lead up to the largest error: how it came about.
-    starts = error.argmax(axis=1) - (3 * length) // 4
-    return np.clip(starts, 0, n_times - length), length
-
-
-def forecast_errors(run: Run) -> dict[str, Any]:
+def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
     """Return mean and spread of the error of forecasts against their lead time.
 
     Analyses evenly spread over trajectories and times are integrated without model
@@ -190,19 +132,19 @@ def forecast_errors(run: Run) -> dict[str, Any]:
     One that diverges counts as infinitely wrong in the percentiles and makes the mean
     NaN.
     """
-    step = max(round(_EACH / run.data.dt), 1)
-    size = run.truth.shape[0] * run.truth.shape[1]
+    step = max(round(_EACH / data.dt), 1)
+    size = judged.truth[..., 0].size
     pick = np.unique(np.linspace(0, size - 1, min(_MOST, size)).astype(int))
     starts = np.stack(
-        [states.reshape(-1, 3)[pick] for states in (run.judged.analysis, run.truth)]
+        [states.reshape(-1, 3)[pick] for states in (judged.analysis, judged.truth)]
     )
     finite = np.isfinite(starts).all(axis=(0, 2))
     paths = simulate(
         np.where(finite[None, :, None], starts, 0.0),
         _LEADS * step,
-        dt=run.data.dt,
+        dt=data.dt,
         save_every=step,
-        parameters=run.data.parameters,
+        parameters=data.parameters,
         on_divergence="nan",
         allow_large_dt=True,
     )
@@ -212,7 +154,7 @@ def forecast_errors(run: Run) -> dict[str, Any]:
     low, median, high = np.percentile(whole, (10.0, 50.0, 90.0), axis=0, method="lower")
     dims = ("lead",)
     return {
-        "lead": (dims, step * run.data.dt * np.arange(_LEADS + 1)),
+        "lead": (dims, step * data.dt * np.arange(_LEADS + 1)),
         "forecast_error": (dims, error.mean(axis=0)),
         "forecast_error_median": (dims, median),
         "forecast_error_low": (dims, low),
@@ -221,13 +163,12 @@ def forecast_errors(run: Run) -> dict[str, Any]:
     }
 
 
-def error_map(run: Run) -> dict[str, Any]:
+def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
     """Return mean squared error and number of analyses by x and z of the truth."""
-    square = run.errors**2
-    x, z = run.truth[..., 0].ravel(), run.truth[..., 2].ravel()
-    counts = np.histogram2d(x, z, bins=list(MAP_EDGES))[0]
+    x, z, edges = truth[..., 0].ravel(), truth[..., 2].ravel(), list(MAP_EDGES)
+    counts = np.histogram2d(x, z, bins=edges)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = np.histogram2d(x, z, bins=list(MAP_EDGES), weights=square.ravel())[0]
+        total = np.histogram2d(x, z, bins=edges, weights=(errors**2).ravel())[0]
         mean = np.where(counts > 0, total / counts, np.nan)
     dims = ("map_x", "map_z")
     return {
@@ -236,72 +177,56 @@ def error_map(run: Run) -> dict[str, Any]:
     }
 
 
-def increments(run: Run) -> dict[str, Any]:
+def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, Any]:
     """Return the distribution of increments x_a - x_b and of those needed, x_t - x_b.
 
     By component: shares per bin, root mean squares and their correlation. What is not
-    finite is left out; `failure_share` counts it.
+    finite is left out; `failure_share` counts it. Nothing where no increment is finite.
+
+    For a linear operator also the gain that is in them, and the best for these
+    backgrounds: least squares of increments, made or needed, on innovations
+    d = y - H x_b. For a linear scheme the first is its K, and the second is the best
+    linear analysis of the same backgrounds. `gain_explained` is the share of the square
+    of the increments that the first explains.
     """
-    made, needed = _increments(run)
-    names = ("increment_edges", "increment_share", "increment_needed")
-    dims = {names[0]: "edge", names[1]: "bin", names[2]: "bin"}
-    found: dict[str, list[Any]] = {name: [] for name in names}
-    for c in range(3):
-        reach = max(float(np.percentile(np.abs(needed[:, c]), _WITHIN)), 1e-12)
-        edges = np.linspace(-reach, reach, _BINS + 1)
-        found[names[0]].append(edges)
-        found[names[1]].append(np.histogram(made[:, c], edges)[0] / len(made))
-        found[names[2]].append(np.histogram(needed[:, c], edges)[0] / len(needed))
+    background = judged.background.reshape(-1, 3)
+    made = judged.analysis.reshape(-1, 3) - background
+    finite = np.isfinite(made).all(axis=-1)
+    if not finite.any():
+        return {}
+    made, needed = made[finite], (judged.truth.reshape(-1, 3) - background)[finite]
+    reach = np.maximum(np.percentile(np.abs(needed), _WITHIN, axis=0), 1e-12)
+    edges = np.array([np.linspace(-end, end, _BINS + 1) for end in reach])
+    shares = {
+        name: [np.histogram(v, e)[0] / len(v) for v, e in zip(rows, edges, strict=True)]
+        for name, rows in (("increment_share", made.T), ("increment_needed", needed.T))
+    }
     squares = [(made**2).mean(axis=0), (needed**2).mean(axis=0)]
     with np.errstate(invalid="ignore", divide="ignore"):
         together = (made * needed).mean(axis=0) / np.sqrt(squares[0] * squares[1])
-    shares = {k: (("component", dims[k]), np.array(v)) for k, v in found.items()}
-    return {
-        **shares,
-        "increment_rms": (("component",), np.sqrt(squares[0])),
-        "increment_needed_rms": (("component",), np.sqrt(squares[1])),
-        "increment_correlation": (("component",), together),
+    component = ("component",)
+    found = {
+        "increment_edges": ((*component, "edge"), edges),
+        **{name: ((*component, "bin"), np.array(v)) for name, v in shares.items()},
+        "increment_rms": (component, np.sqrt(squares[0])),
+        "increment_needed_rms": (component, np.sqrt(squares[1])),
+        "increment_correlation": (component, together),
     }
-
-
-def gains(run: Run) -> dict[str, Any]:
-    """Return the gain that is in the increments, and the best for these backgrounds.
-
-    Least squares of increments, made or needed, on innovations d = y - H x_b, for a
-    linear operator: for a linear scheme the first is its K, and the second is the
-    best linear analysis of the same backgrounds. `gain_explained` is the share of the
-    square of the increments that the first explains.
-    """
-    if not run.operator.is_linear:
-        return {}
-    made, needed = _increments(run)
-    background = run.background.reshape(-1, 3)
-    innovation = run.observations.reshape(len(background), -1)
-    innovation = innovation - run.operator(background)
-    innovation = innovation[_finite(run)]
+    if not operator.is_linear:
+        return found
+    observations = judged.observations.reshape(len(background), -1)
+    innovation = (observations - operator(background))[finite]
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain = np.linalg.lstsq(innovation, made, rcond=None)[0].T
-        best = np.linalg.lstsq(innovation, needed, rcond=None)[0].T
+        gain, best = (
+            np.linalg.lstsq(innovation, states, rcond=None)[0].T
+            for states in (made, needed)
+        )
         left = ((made - innovation @ gain.T) ** 2).mean(axis=0)
-        explained = 1.0 - left / (made**2).mean(axis=0)
+        explained = 1.0 - left / squares[0]
     dims = ("component", "observed")
     return {
+        **found,
         "gain": (dims, gain),
         "gain_needed": (dims, best),
-        "gain_explained": (("component",), explained),
+        "gain_explained": (component, explained),
     }
-
-
-def _finite(run: Run) -> np.ndarray:
-    made = run.judged.analysis - run.judged.background
-    return np.asarray(np.isfinite(made).all(axis=-1).ravel())
-
-
-def _increments(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return increments made and needed (n, 3), of the analyses that are finite."""
-    judged, finite = run.judged, _finite(run)
-    made = (judged.analysis - judged.background).reshape(-1, 3)[finite]
-    needed = (judged.truth - judged.background).reshape(-1, 3)[finite]
-    if not finite.any():
-        return np.full((1, 3), np.nan), np.full((1, 3), np.nan)
-    return made, needed

@@ -1,7 +1,9 @@
-"""The figures of one result: from its own files, into its `figures/`."""
+"""A figure with its words, and the figures of one result, from its own files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,72 +11,91 @@ import numpy as np
 
 from l63fast import plotting
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.experiments.describe import observed
-from l63fast.experiments.report.trajectories import between
+from l63fast.experiments.describe import captions, observed
 from l63fast.experiments.results import Result
+from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
-from l63fast.observation import ObservationOperator
+from l63fast.lorenz63 import simulate
 from l63fast.storage import update_directory
+from l63fast.twin import TwinSettings
 from l63fast.verification import instantaneous_rms
 
-__all__ = ["draw_figures"]
+__all__ = ["FIGURES", "Picture", "between", "draw_figures", "picture", "tuning_figure"]
 
 FIGURES: Final = "figures"
 
 
-class _Scene:
-    """The estimates of a result as arrays, and the truth between them."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure and its words.
 
-    def __init__(self, result: Result) -> None:
-        data = result.settings.data
-        estimates = result.estimates
-        self.result = result
-        self.operator = data.operator
-        self.blind = ObservationOperator(data.operator).is_mirror_blind
-        self.times = estimates["time"].to_numpy()
-        self.truth = estimates["truth"].to_numpy()
-        self.observations = estimates["observations"].to_numpy()
-        self.background = estimates["background"].to_numpy()
-        self.analysis = estimates["analysis"].to_numpy()
-        self.label = str(result.metrics["label"])
-        self.tuned = result.metrics["three_d_var"]
-        self.methods = {"background": self.background, **self._three_d_var()}
-        self.methods[self.label] = self.analysis
-        self.errors = {
-            name: instantaneous_rms(states, self.truth, mirror_aware=self.blind)
-            for name, states in self.methods.items()
-        }
-        last = list(self.errors.values())[-1]
-        self.cases = plotting.select_cases(last.mean(axis=1))
+    Attributes
+    ----------
+    name : str
+        Of its files, without suffix.
+    figure : Figure, or list of frames of an animation
+    caption : str
+        What is shown and on how many samples.
+    summary : str
+        For readers who do not see it, and the line it folds under if `folded`.
+    folded : bool
+        Whether the page shows it only when asked.
+    """
 
-    def _three_d_var(self) -> dict[str, np.ndarray]:
-        """Return tuned 3D-Var of the same windows, where it was not the method."""
-        settings = self.result.settings
-        if self.tuned is None or settings.method.scheme == "3dvar":
-            return {}
-        R = settings.data.observation_covariance
-        B = np.asarray(self.tuned["B"])
-        given = (self.background, self.observations, self.operator)
-        return {"3D-Var": three_d_var(*given, B=B, R=R).state}
+    name: str
+    figure: Any
+    caption: str
+    summary: str
+    folded: bool
 
-    @property
-    def error_label(self) -> str:
-        return f"{'mirror-aware ' if self.blind else ''}error (rms)"
 
-    def name_of(self, case: str) -> str:
-        return f"{case} (test trajectory {self.cases[case]})"
+def picture(
+    summary: Summary, kind: str, figure: Any, rows: Rows = (), **values: Any
+) -> Picture:
+    """Return a figure of a case, or of all, with its words from `captions.toml`."""
+    words = captions()[kind]
+    if rows:
+        values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
+    name = words.get("name", f"{kind}{{suffix}}" if rows else kind)
+    name, caption, said = (
+        text.format(**values) for text in (name, words["caption"], words["summary"])
+    )
+    return Picture(name, figure, caption, said, words.get("folded", False))
 
-    def title_of(self, case: str) -> str:
-        return (
-            f"{self.label}, observed: {observed(self.operator)}; {self.name_of(case)}"
-        )
 
-    def between(self, cases: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the truth of some trajectories at every model step, and its times."""
-        data = self.result.settings.data
-        paths = [between(self.truth[case], self.times, data) for case in cases]
-        length = min(len(path) for path, _ in paths)
-        return np.stack([path[:length] for path, _ in paths]), paths[0][1][:length]
+def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
+    """Return the curve by which a number was tuned on the validation split."""
+    tuning, name = metrics["tuning"], metrics["parameter"]["name"]
+    measure = MEASURES[metrics["measure"]].kind
+    return plotting.tuning_curve(
+        np.asarray(tuning["scales"], dtype=float),
+        np.asarray(tuning["scores"], dtype=float),
+        float(tuning["scale"]),
+        parameter={"b": "scale of B"}.get(name, name),
+        label=f"{'mirror-aware ' * metrics['mirror_aware']}{measure}{of}, validation",
+    )
+
+
+def between(
+    truth: np.ndarray, times: np.ndarray, settings: TwinSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth (n_saved, 3) at every model step, and its times.
+
+    Each interval is integrated from the truth at its start. Where that does not end on
+    the next truth (a model error, or the user's own data) only what is stored is
+    returned.
+    """
+    pieces = simulate(
+        truth[:-1],
+        settings.steps_per_cycle,
+        dt=settings.dt,
+        parameters=settings.parameters,
+        on_divergence="nan",
+    )
+    if not np.allclose(pieces[:, -1], truth[1:], rtol=0.0, atol=1e-6):
+        return truth, times
+    path = np.concatenate([pieces[:, :-1].reshape(-1, 3), truth[-1:]])
+    return path, times[0] + settings.dt * np.arange(len(path))
 
 
 def draw_figures(directory: str | Path) -> list[Path]:
@@ -87,93 +108,72 @@ def draw_figures(directory: str | Path) -> list[Path]:
         cannot be written.
     """
     result = Result.open(directory)
-    scene = _Scene(result)
+    figures = _figures(result)
+    written: list[Path] = []
     with update_directory(result.directory) as folder:
-        written = _draw(scene, folder / FIGURES)
+        for name, figure in figures.items():
+            still = not isinstance(figure, list)
+            save: Any = plotting.save_figure if still else plotting.save_animation
+            written += save(figure, folder / FIGURES, name)
     return [result.directory / FIGURES / path.name for path in written]
 
 
-def _draw(scene: _Scene, folder: Path) -> list[Path]:
-    drawn = [
-        *plotting.save_figure(_panels(scene), folder, "panels"),
-        *plotting.save_figure(_attractor(scene), folder, "attractor"),
-    ]
-    curves = {
-        "error_against_time": _errors,
-        "error_distribution": _distribution,
-        **({"training": _training} if scene.result.history else {}),
-        **({"tuning": _tuning} if scene.tuned else {}),
+def _figures(result: Result) -> dict[str, Any]:
+    """Return figures and the frames of an animation, by name."""
+    data, metrics, history = result.settings.data, result.metrics, result.history
+    method: Any = result.settings.method
+    states = {name: v.to_numpy() for name, v in result.estimates.data_vars.items()}
+    times = result.estimates["time"].to_numpy()
+    truth, background, analysis, observations = (
+        states[name] for name in ("truth", "background", "analysis", "observations")
+    )
+    label, blind, tuned = (
+        metrics["label"],
+        metrics["mirror_aware"],
+        metrics["three_d_var"],
+    )
+    methods = {"background": background}
+    if tuned is not None and method.scheme != "3dvar":
+        B, R = np.asarray(tuned["B"]), data.observation_covariance
+        found = three_d_var(background, observations, data.operator, B=B, R=R)
+        methods["3D-Var"] = found.state
+    methods[label] = analysis
+    errors = {
+        name: instantaneous_rms(estimate, truth, mirror_aware=blind)
+        for name, estimate in methods.items()
     }
-    for name, draw in curves.items():
-        drawn += plotting.save_figure(draw(scene), folder, name)
-    case = scene.cases["median"]
-    path, path_times = scene.between([case])
-    frames = plotting.animation(
-        path[0],
-        scene.background[case],
-        scene.analysis[case],
-        truth_times=path_times,
-        times=scene.times,
-        title=scene.title_of("median"),
-    )
-    return [*drawn, *plotting.save_animation(frames, folder, "animation")]
-
-
-def _panels(scene: _Scene) -> Any:
-    cases = list(scene.cases.values())
-    path, path_times = scene.between(cases)
-    return plotting.panels(
-        path,
-        scene.background[cases],
-        scene.analysis[cases],
-        scene.observations[cases],
-        truth_times=path_times,
-        times=scene.times,
-        operator=scene.operator,
-        titles=[scene.name_of(case) for case in scene.cases],
-        mirror_aware=scene.blind,
-    )
-
-
-def _attractor(scene: _Scene) -> Any:
-    case = scene.cases["median"]
-    path, path_times = scene.between([case])
-    return plotting.attractor(
-        path,
-        scene.background[[case]],
-        scene.analysis[[case]],
-        truth_times=path_times,
-        times=scene.times,
-        title=scene.title_of("median"),
-        mirror_aware=scene.blind,
-    )
-
-
-def _errors(scene: _Scene) -> Any:
-    return plotting.error_against_time(
-        scene.times, scene.errors, label=scene.error_label
-    )
-
-
-def _distribution(scene: _Scene) -> Any:
-    return plotting.error_distribution(scene.errors, label=scene.error_label)
-
-
-def _training(scene: _Scene) -> Any:
-    method: Any = scene.result.settings.method
-    return plotting.training_curves(
-        scene.result.history,
-        best_epoch=scene.result.metrics["training"]["best_epoch"],
-        label=f"loss ({method.training.loss})",
-    )
-
-
-def _tuning(scene: _Scene) -> Any:
-    tuning = scene.tuned["tuning"]
-    measure = MEASURES[scene.result.metrics["measure"]]
-    return plotting.tuning_curve(
-        np.asarray(tuning["scales"]),
-        np.asarray(tuning["scores"], dtype=float),
-        tuning["scale"],
-        label=f"{measure.shown(scene.blind)} of 3D-Var, validation",
-    )
+    chosen = plotting.select_cases(errors[label].mean(axis=1))
+    names = [f"{name} (test trajectory {case})" for name, case in chosen.items()]
+    cases, median = list(chosen.values()), [chosen["median"]]
+    paths = {case: between(truth[case], times, data) for case in cases}
+    length = min(len(path) for path, _ in paths.values())
+    path, path_times = paths[median[0]]
+    how: dict[str, Any] = {"truth_times": path_times, "times": times}
+    how["title"] = f"{label}, observed: {observed(data.operator)}; {names[1]}"
+    name = f"{'mirror-aware ' * blind}error (rms)"
+    figures: dict[str, Any] = {
+        "panels": plotting.panels(
+            np.stack([paths[case][0][:length] for case in cases]),
+            *(background[cases], analysis[cases], observations[cases]),
+            truth_times=path_times[:length],
+            times=times,
+            operator=data.operator,
+            titles=names,
+            mirror_aware=blind,
+        ),
+        "attractor": plotting.attractor(
+            path[None], background[median], analysis[median], mirror_aware=blind, **how
+        ),
+        "error_against_time": plotting.error_against_time(times, errors, label=name),
+        "error_distribution": plotting.error_distribution(errors, label=name),
+    }
+    if history:
+        best, name = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"
+        figures["training"] = plotting.training_curves(
+            history, best_epoch=best, label=name
+        )
+    if tuned:
+        of_b = {"tuning": tuned["tuning"], "parameter": {"name": "b"}}
+        figures["tuning"] = tuning_figure({**metrics, **of_b}, " of 3D-Var")
+    [first], [last] = background[median], analysis[median]
+    return {**figures, "animation": plotting.animation(path, first, last, **how)}

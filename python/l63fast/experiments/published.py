@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -13,7 +13,17 @@ from l63fast.experiments.methods import method_table
 from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.settings import Cell
 
-__all__ = ["PUBLISHED", "Published", "published_for", "range_of", "verdict"]
+__all__ = [
+    "PUBLISHED",
+    "SOURCES",
+    "Published",
+    "beside_published",
+    "published_for",
+    "range_of",
+    "verdict",
+]
+
+SOURCES: Final = ("file", "rerun", "paper")
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,13 @@ _DT: Final = 0.01
 _BURN_IN: Final = 4.0
 
 
-def _read() -> Iterator[Published]:
-    path = files("l63fast.experiments") / "published.toml"
-    for experiment in tomllib.loads(path.read_text("utf-8"))["experiment"]:
-        for score in experiment.pop("scores"):
-            yield Published(**experiment, **score)
-
-
-PUBLISHED: Final = tuple(_read())
+PUBLISHED: Final = tuple(
+    Published(**{k: v for k, v in experiment.items() if k != "scores"}, **score)
+    for experiment in tomllib.loads(
+        (files("l63fast.experiments") / "published.toml").read_text("utf-8")
+    )["experiment"]
+    for score in experiment["scores"]
+)
 
 
 def published_for(cell: Cell) -> Published | None:
@@ -71,11 +80,10 @@ def published_for(cell: Cell) -> Published | None:
     The number of trajectories and cycles and the seed may differ, and how long the
     start is forgotten, from four time units on.
     """
-    data, table = cell.data, method_table(cell.method)
-    plain = data.parameters == type(data.parameters)() and data.dt == _DT
-    plain = plain and data.R is None
-    protocol = cell.protocol
-    if not (plain and isinstance(protocol, Cycles) and protocol.burn_in >= _BURN_IN):
+    data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
+    if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
+        return None
+    if data.parameters != type(data.parameters)() or data.dt != _DT or data.R:
         return None
     ours: dict[str, Any] = {
         "operator": data.operator,
@@ -84,17 +92,25 @@ def published_for(cell: Cell) -> Published | None:
         "Q": data.Q,
     }
     for one in PUBLISHED:
-        same = all(_equal(ours[key], value) for key, value in one.data.items())
-        asked = all(_equal(table.get(key), v) for key, v in one.method.items())
-        if same and asked and one.measure == cell.measure:
+        pairs = [(ours[key], value) for key, value in one.data.items()]
+        pairs += [(table.get(key), value) for key, value in one.method.items()]
+        if one.measure == cell.measure and all(_equal(*pair) for pair in pairs):
             return one
     return None
 
 
+def beside_published(cell: Cell, row: Any) -> dict[str, Any]:
+    """Return the published scores of a row's method, NaN without, and the verdict."""
+    found = published_for(cell)
+    if found is None:
+        return {**dict.fromkeys(SOURCES, math.nan), "verdict": ""}
+    values = {name: getattr(found, name) for name in SOURCES}
+    return {**values, "verdict": verdict(found, row.score, row.low, row.high)}
+
+
 def _equal(ours: Any, theirs: Any) -> bool:
-    if isinstance(theirs, float) and isinstance(ours, float):
-        return math.isclose(ours, theirs, rel_tol=1e-6)
-    return bool(ours == theirs)
+    floats = isinstance(theirs, float) and isinstance(ours, float)
+    return math.isclose(ours, theirs, rel_tol=1e-6) if floats else bool(ours == theirs)
 
 
 def range_of(*values: float) -> tuple[float, float]:

@@ -95,19 +95,13 @@ def reevaluate(
             key: trajectory_table(cell, problem.run(method, split))
             for key, method in fitted.items()
         }
-    roles = {name: METHODS[name].role for name in names}
-    common = columns_of(result) | dict.fromkeys(FACTS, math.nan)
-    found = joined(
-        [
-            (
-                tables[key],
-                common
-                | {"method": key, "label": method.label}
-                | {"role": roles.get(key, "method"), "training": -1},
-            )
-            for key, method in fitted.items()
-        ]
-    )
+    common = columns_of(result) | dict.fromkeys(FACTS, math.nan) | {"training": -1}
+    roles = dict.fromkeys(fitted, "method") | {k: METHODS[k].role for k in names}
+    columns = {
+        key: common | {"method": key, "label": method.label, "role": roles[key]}
+        for key, method in fitted.items()
+    }
+    found = joined([table.assign(**columns[key]) for key, table in tables.items()])
     board = scores(found, cell.measure, **asdict(cell.scores))
     blind = ObservationOperator(cell.data.operator).is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
@@ -128,8 +122,6 @@ def verdict_on_3dvar(board: pd.DataFrame) -> str:
     row: Any = board[board["method"] == board.attrs["encoder"]].iloc[0]
     low, high = row["ratio_to_3dvar_low"], row["ratio_to_3dvar_high"]
     ratio = f"{row['ratio_to_3dvar']:.3f} times its error (95 %: {low:.3f}–{high:.3f})"
-    if low > 1.0:
-        return f"The encoder loses to tuned 3D-Var: {ratio}."
-    if high < 1.0:
-        return f"The encoder beats tuned 3D-Var: {ratio}."
-    return f"The encoder is not distinguishable from tuned 3D-Var: {ratio}."
+    said = "loses to" if low > 1.0 else "is not distinguishable from"
+    said = "beats" if high < 1.0 else said
+    return f"The encoder {said} tuned 3D-Var: {ratio}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -38,6 +37,7 @@ __all__ = [
     "CASE",
     "FACTS",
     "MEANS",
+    "OF_METHOD",
     "TIMES",
     "Result",
     "Source",
@@ -54,22 +54,20 @@ ESTIMATES: Final = "estimates.nc"
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
+OF_METHOD: Final = ("method", "label", "role", "scheme", "cell", "parameter", "start")
 # Time means of one trajectory: of the instantaneous root mean square error over x, y, z
 # and of its square, of the analyses and of the nearer of each and its mirror image.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-MORE_MEANS: Final = (
-    *(name.removesuffix("a") + "f" for name in MEANS),  # of the backgrounds
-    "crps",
-)
+# The same of the backgrounds, and more.
+MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
 # Numbers of a whole cell, the same in each of its rows; NaN where it has none.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
 )
 FACTS: Final = (
     *("p95", "sign_flips", "diverged", "truth_lost", "spread_ratio"),
-    "innovation_ratio",
-    *("innovation_low", "innovation_high", "effective_size", "cost_ratio"),
-    *("tuned", "settled", *TIMES),
+    *("innovation_ratio", "innovation_low", "innovation_high", "effective_size"),
+    *("cost_ratio", "tuned", "settled", *TIMES),
 )
 
 
@@ -132,7 +130,7 @@ class Result:
     @cached_property
     def trajectories(self) -> pd.DataFrame:
         """The rows of its `results.csv`, one per test trajectory."""
-        return self._table(RESULTS).astype({"trajectory": int})
+        return self._table(RESULTS)
 
     @cached_property
     def estimates(self) -> xarray.Dataset:
@@ -155,12 +153,9 @@ class Result:
         """Return a table of numbers, the first column whole, each to its last digit."""
         import pandas as pd
 
-        text = read_bytes(self.directory, name).decode()
-        rows = csv.DictReader(io.StringIO(text))
+        content = io.BytesIO(read_bytes(self.directory, name))
         # By Python's own float: pandas is exact by default since 3.1 alone.
-        table = pd.DataFrame(
-            [{key: float(value or "nan") for key, value in row.items()} for row in rows]
-        )
+        table = pd.read_csv(content, dtype=object).astype(float)
         return table.astype({table.columns[0]: int})
 
 
@@ -242,19 +237,19 @@ class Source:
         if not results:
             why = "; ".join(left_out.values())
             raise DataFileError(f"{folder}: no cell can be read: {why}")
-        return cls(folder, _ordered(results), left_out)
+        return cls(folder, sorted(results, key=_place), left_out)
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Source:
         """Return an experiment of cells that were opened before."""
-        return cls(results[0].directory.parent, _ordered(list(results)))
+        return cls(results[0].directory.parent, sorted(results, key=_place))
 
     @property
     def name(self) -> str:
         """What the experiment is called."""
         return self.folder.resolve().name
 
-    @property
+    @cached_property
     def cells(self) -> dict[str, Result]:
         """The results by the names of their folders."""
         return {result.directory.name: result for result in self.results}
@@ -273,15 +268,11 @@ def _hint(folder: Path) -> str:
     return f"; choose one of {', '.join(inner)} in it" if inner else ""
 
 
-def _ordered(results: list[Result]) -> list[Result]:
-    """Return results by what they were given, then by their names, run after run."""
-
-    def place(result: Result) -> tuple[Any, ...]:
-        data = result.settings.data
-        operator = (len(data.operator), data.operator)
-        return (*operator, data.steps_per_cycle, data.sigma, result.directory.name)
-
-    return sorted(results, key=place)
+def _place(result: Result) -> tuple[Any, ...]:
+    """Return what results are sorted by: what they were given, then their names."""
+    data, name = result.settings.data, result.directory.name
+    given = (len(data.operator), data.operator, data.steps_per_cycle, data.sigma)
+    return (*given, name)
 
 
 def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
@@ -327,13 +318,13 @@ def open_results(folder: str | Path) -> pd.DataFrame:
 
 def results_of(results: Sequence[Result]) -> pd.DataFrame:
     """Return what `open_results` does, of cells that were opened before."""
-    frame = joined([(r.trajectories, columns_of(r)) for r in results])
+    frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
     # Where `report` finds the rest.
     frame.attrs["folder"] = str(results[0].directory.parent)
     return frame
 
 
-def joined(tables: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return trajectory tables, each with the columns of its cell, as one.
 
     Raises
@@ -343,10 +334,8 @@ def joined(tables: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
     """
     import pandas as pd
 
-    frame = pd.concat(
-        [table.assign(**columns) for table, columns in tables], ignore_index=True
-    )
-    first = [*CASE, *_OF_METHOD, "seed", "training", "data", "trajectory"]
+    frame = pd.concat(tables, ignore_index=True)
+    first = [*CASE, *OF_METHOD, "seed", "training", "data", "trajectory"]
     frame = frame[[*first, *MEANS, *MORE_MEANS, *FACTS]]
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
         cells = rows.drop_duplicates("data")["cell"].tolist()
@@ -358,49 +347,35 @@ def joined(tables: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
     return frame
 
 
-_OF_METHOD: Final = (
-    *("method", "label", "role", "scheme", "cell", "parameter", "start"),
-)
-
-
 def columns_of(result: Result) -> dict[str, Any]:
     """Return what the rows of a cell have in common."""
-    metrics, seconds = result.metrics, result.timing.get("seconds", {})
-    return cell_columns(result.settings, metrics, seconds, result.directory.name)
-
-
-def cell_columns(
-    cell: Cell, metrics: Mapping[str, Any], seconds: Mapping[str, Any], name: str
-) -> dict[str, Any]:
-    """Return the columns of a cell with these metrics and times, of this name."""
+    cell, metrics = result.settings, result.metrics
     data, method, scores = cell.data, cell.method, metrics["scores"]
-    trained = isinstance(method, TrainedEncoder)
+    seconds, status = result.timing.get("seconds", {}), metrics["status"]
     facts: dict[str, Any] = {
         "p95": scores["p95"],
         "sign_flips": scores["sign_flip_rate"],
         "seconds_per_cycle": seconds.get("per_cycle"),
         "seconds_per_analysis": seconds.get("per_analysis"),
+        "effective_size": (metrics["effective_size"] or {}).get("mean"),
+        "settled": (metrics["convergence"] or {}).get("settled"),
     }
-    if method.role != "baseline":  # climatology defines when another has diverged
-        status = metrics["status"]
-        facts["diverged"] = scores["divergence_rate"]
-        facts["truth_lost"] = status["diverged"] / sum(status.values())
-    if trained:
-        facts["training_seconds"] = seconds.get("fit")
-        facts["resumed"] = seconds.get("fit_resumed")
-    for column, name_of, key in (
-        ("spread_ratio", "spread", "ratio"),
-        ("innovation_ratio", "innovation", "ratio"),
-        ("effective_size", "effective_size", "mean"),
-        ("cost_ratio", "cost", "ratio"),
-        ("settled", "convergence", "settled"),
-    ):
-        facts[column] = (metrics[name_of] or {}).get(key)
+    for name in ("spread", "innovation", "cost"):
+        facts[f"{name}_ratio"] = (metrics[name] or {}).get("ratio")
     if metrics["innovation"]:
         ends = metrics["innovation"]["ci95"]["ratio"]
-        facts |= dict(zip(("innovation_low", "innovation_high"), ends, strict=True))
-    tuned = metrics["tuning"] or (metrics["convergence"] and metrics["parameter"])
-    if tuned:
+        facts["innovation_low"], facts["innovation_high"] = ends
+    if method.role != "baseline":  # climatology defines when another has diverged
+        facts["diverged"] = scores["divergence_rate"]
+        facts["truth_lost"] = status["diverged"] / sum(status.values())
+    training = -1
+    if isinstance(method, TrainedEncoder):
+        training = method.training.seed
+        facts["training_seconds"] = seconds.get("fit")
+        facts["resumed"] = seconds.get("fit_resumed")
+    parameter = ""
+    if metrics["tuning"] or (metrics["convergence"] and metrics["parameter"]):
+        parameter = metrics["parameter"]["name"]
         facts["tuned"] = metrics["parameter"]["value"]
     return {
         "operator": data.operator,
@@ -411,11 +386,11 @@ def cell_columns(
         "label": metrics["label"],
         "role": method.role,
         "scheme": method.scheme,
-        "cell": name,
-        "parameter": metrics["parameter"]["name"] if tuned else "",
+        "cell": result.directory.name,
+        "parameter": parameter,
         "start": metrics["start"],
         "seed": data.seed,
-        "training": method.training.seed if isinstance(method, TrainedEncoder) else -1,
+        "training": training,
         "data": str(metrics["data"].get("test")),
         **{
             fact: math.nan if facts.get(fact) is None else float(facts[fact])

@@ -1,33 +1,46 @@
-"""Scores of every method of every case, from the table of results alone."""
+"""Scores of every method of every case, from the table of results, and a summary."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.experiments.results import CASE, FACTS, MEANS
+from l63fast.experiments.describe import observed
+from l63fast.experiments.diagnostics import DIAGNOSTICS
+from l63fast.experiments.published import beside_published
+from l63fast.experiments.results import (
+    CASE,
+    FACTS,
+    MEANS,
+    OF_METHOD,
+    Result,
+    Source,
+    results_of,
+)
 from l63fast.experiments.settings import MEASURES, Measure
 from l63fast.observation import ObservationOperator
+from l63fast.storage import read_dataset
 from l63fast.verification import Comparison, Repetitions
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray
 
-__all__ = ["TRAINING_SCATTER", "scores"]
+__all__ = ["TRAINING_SCATTER", "Rows", "Summary", "best_of", "case_title", "scores"]
+
+Rows = Sequence[Any]  # of one case, best first
 
 # Trainings of one network that differ in their seed alone differ by up to this share.
 TRAINING_SCATTER: Final = 0.02
-
-
 _POOLED: Final = MEASURES["rmse_pooled_a"]
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
-_OF_METHOD: Final = ("label", "role", "scheme", "cell", "parameter", "start")
 
 
 def scores(
@@ -80,7 +93,7 @@ def scores(
     """
     import pandas as pd
 
-    columns = (*_ONE_ROW, *_OF_METHOD, *MEANS, *FACTS)
+    columns = dict.fromkeys((*_ONE_ROW, *OF_METHOD, *MEANS, *FACTS))
     missing = [column for column in columns if column not in results]
     if missing or results.empty:
         raise ArgumentValueError(
@@ -121,31 +134,25 @@ class _Case:
         self.blind = operator.is_mirror_blind
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
+        means = list(MEANS)
+        # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
-            column: {key: self._blocks(key, column) for key in self.methods}
-            for column in ("rmse_a", "mse_a")
+            key: {
+                data: rows.pivot(index="training", columns="trajectory", values=means)
+                for data, rows in method.groupby("data")
+            }
+            for key, method in self.methods.items()
         }
         self._shapes = {
-            key: tuple(
-                (data, len(block), tuple(block.columns))
-                for data, block in blocks.items()
-            )
-            for key, blocks in self.blocks["rmse_a"].items()
+            key: tuple((d, len(b), tuple(b["rmse_a"])) for d, b in blocks.items())
+            for key, blocks in self.blocks.items()
         }
         self._resampled: dict[Any, Repetitions | None] = {}
         self.n_trainings = {
-            key: sum(map(len, self.blocks["rmse_a"][key].values()))
-            if (method["training"] >= 0).all()
-            else 0
-            for key, method in self.methods.items()
-        }
-
-    def _blocks(self, key: str, column: str) -> dict[str, pd.DataFrame]:
-        """Return time means, a row per training, a column per trajectory, by data."""
-        name = f"mirror_{column}" if self.blind else column
-        return {
-            data: rows.pivot(index="training", columns="trajectory", values=name)
-            for data, rows in self.methods[key].groupby("data")
+            key: sum(map(len, self.blocks[key].values())) if trained else 0
+            for key, trained in (
+                results.groupby("method")["training"].min() >= 0
+            ).items()
         }
 
     def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
@@ -168,32 +175,25 @@ class _Case:
 
         A method that was trained more often than another has its first trainings.
         """
-        blocks = [self.blocks["mse_a"][key] for key in keys]
-        data = [d for d in blocks[0] if all(d in other for other in blocks)]
-        if not data:
-            return None
+        blocks = {key: self.blocks[key] for key in keys}
+        data = sorted(set.intersection(*map(set, blocks.values())))
         tried = {
-            d: sorted(set.intersection(*(set(block[d].columns) for block in blocks)))
+            d: sorted(set.intersection(*(set(b[d]["rmse_a"]) for b in blocks.values())))
             for d in data
         }
-        n = min(map(len, tried.values()))
+        n = min(map(len, tried.values()), default=0)
         if n == 0:
             return None
-        trained = [min(len(block[d]) for d in data) for block in blocks]
-        most = min((number for number in trained if number > 1), default=1)
+        trained = {key: min(len(b[d]) for d in data) for key, b in blocks.items()}
+        most = min((number for number in trained.values() if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
-            return {
-                key: np.stack(
-                    [
-                        self.blocks[column][key][d][tried[d][:n]].to_numpy(float)[
-                            : min(m, most)
-                        ]
-                        for d in data
-                    ]
-                )
-                for key, m in zip(keys, trained, strict=True)
-            }
+            name, found = f"mirror_{column}" if self.blind else column, {}
+            for key, block in blocks.items():
+                tables = (block[d][name][tried[d][:n]].to_numpy(float) for d in data)
+                kept = min(trained[key], most)
+                found[key] = np.stack([table[:kept] for table in tables])
+            return found
 
         return Repetitions.of(
             means(measure.column),
@@ -202,9 +202,15 @@ class _Case:
             **self.bootstrap,
         )
 
+    def _alone(self, key: str, measure: Measure) -> tuple[Repetitions, float]:
+        """Return a method, with others like it, and its score."""
+        found = self.repetitions([key], measure)
+        assert found is not None
+        return found, float(found.scores[found.names.index(key)])
+
     def compared(self, a: str, b: str | None, measure: Measure) -> Comparison | None:
         """Return one method beside another, paired; None where that makes no sense."""
-        if b is None or a == b:
+        if b is None or b == a or b not in self.methods:
             return None
         both = self.repetitions([a, b], measure)
         return None if both is None else both.compare(a, b)
@@ -221,50 +227,37 @@ class _Case:
         best = next((k for k in competing if ranks[k]["rank"] == 1), None)
         # Whether a method without a rank is the best is not known: then nobody wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
-        others = {
-            "ratio_to_best": (best, self.measure),
-            "ratio_to_3dvar": (
-                versus if versus in self.methods else None,
-                self.measure,
-            ),
-        }
         rows = []
         for key, method in self.methods.items():
-            first = method.iloc[0]
-            bound = optimum
-            if optimum is not None and not self._is_bounded(key, optimum):
-                bound = None
-            row = {name: first[name] for name in ("method", *_OF_METHOD)}
-            if self.role[key] == "not settled":
-                row["label"] = "not settled"
+            row = method[list(OF_METHOD)].iloc[0].to_dict()
             row |= {"role": self.role[key], "mirror_aware": self.blind}
+            if row["role"] == "not settled":
+                row["label"] = "not settled"
             row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
             row["wins"] = sure and key == best and len(competing) > 1
-            for name, (other, by) in others.items():
-                row |= _ratio(name, self.compared(key, other, by))
-            row |= _ratio("ratio_to_optimum", self.compared(key, bound, _POOLED))
+            bound = optimum if self._is_bounded(key, optimum) else None
+            for name, other, measure in (
+                ("ratio_to_best", best, self.measure),
+                ("ratio_to_3dvar", versus, self.measure),
+                ("ratio_to_optimum", bound, _POOLED),
+            ):
+                row |= _ratio(name, self.compared(key, other, measure))
             row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
             rows.append(row)
         return sorted(rows, key=lambda row: np.nan_to_num(row["score"], nan=np.inf))
 
     def _score(self, key: str) -> dict[str, Any]:
-        alone = {
-            measure.name: self.repetitions([key], measure)
-            for measure in (MEASURES["rmse_a"], _POOLED, self.measure)
-        }
-        found = {name: r.score(key) for name, r in alone.items() if r is not None}
-        score = found[self.measure.name]
+        score = self._alone(key, self.measure)[0].score(key)
         if self.role[key] == "baseline":  # climatology defines when others are lost
             nan = (math.nan, math.nan)
             score = replace(score, lost=math.nan, lost_ci95=nan, rare_losses=False)
-        value = self.measure.value
-        blocks = self.blocks["rmse_a"][key]
+        value, blocks = self.measure.value, self.blocks[key].values()
         return {
             "score": value(score.value),
             "low": value(score.ci95[0]),
             "high": value(score.ci95[1]),
-            "rmse_a": found["rmse_a"].value,
-            "rmse_pooled_a": found["rmse_pooled_a"].value,
+            "rmse_a": self._alone(key, MEASURES["rmse_a"])[1],
+            "rmse_pooled_a": self._alone(key, _POOLED)[1],
             "rare_losses": score.rare_losses,
             "median": value(score.median),
             "lost": score.lost,
@@ -272,18 +265,15 @@ class _Case:
             "lost_high": score.lost_ci95[1],
             "n_data": len(blocks),
             "n_trainings": self.n_trainings[key],
-            "n_trajectories": sum(block.shape[1] for block in blocks.values()),
+            "n_trajectories": sum(len(tuple(b["rmse_a"])) for b in blocks),
         }
 
     def _sorted(self, role: str, measure: Measure) -> list[str]:
         """Return the methods of a role that did not diverge, best first."""
-        values = {}
-        for key in (k for k, its in self.role.items() if its == role):
-            alone = self.repetitions([key], measure)
-            assert alone is not None
-            values[key] = float(alone.scores[alone.names.index(key)])
+        keys = (key for key, its in self.role.items() if its == role)
+        values = {key: self._alone(key, measure)[1] for key in keys}
         able = [key for key, value in values.items() if math.isfinite(value)]
-        return sorted(able, key=lambda key: values[key])
+        return sorted(able, key=values.__getitem__)
 
     def _ranks(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         together = self.repetitions(keys, self.measure) if keys else None
@@ -297,24 +287,128 @@ class _Case:
         numbers = (self.n_trainings[a], self.n_trainings[b])
         return min(numbers) == 1 and abs(found.ratio - 1.0) < TRAINING_SCATTER
 
-    def _is_bounded(self, key: str, optimum: str) -> bool:
+    def _is_bounded(self, key: str, optimum: str | None) -> bool:
         """Whether a method was given what the optimum was, and no other background."""
+        if optimum is None:
+            return False
         starts = [self.methods[name]["start"].iloc[0] for name in (key, optimum)]
         return bool(starts[0] == starts[1])
 
     def _is_beaten(self, optimum: str) -> bool:
         """Whether a method scores better than the optimum by more than its interval."""
-        found = [
+        found = (
             self.compared(key, optimum, _POOLED)
             for key, role in self.role.items()
             if role == "method" and self._is_bounded(key, optimum)
-        ]
+        )
         return any(c is not None and c.ratio_ci95[1] < 1.0 for c in found)
 
 
 def _ratio(name: str, found: Comparison | None) -> dict[str, float]:
-    nan = math.nan
-    ratio, (low, high) = (
-        (nan, (nan, nan)) if found is None else (found.ratio, found.ratio_ci95)
-    )
+    ratio, low, high = (found.ratio, *found.ratio_ci95) if found else [math.nan] * 3
     return {name: ratio, f"{name}_low": low, f"{name}_high": high}
+
+
+class Summary:
+    """What everything that is shown of an experiment is made from.
+
+    Attributes
+    ----------
+    source : Source
+    measure : Measure
+        The one that decides.
+    is_tuning : bool
+        Whether methods were tuned and nothing else.
+    """
+
+    def __init__(self, source: Source) -> None:
+        settings = source.results[0].settings
+        self.source = source
+        self.measure = MEASURES[settings.measure]
+        self.is_tuning = settings.tune_only
+        self._diagnostics: dict[str, xarray.Dataset] = {}
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """As `open_results` gives it."""
+        return results_of(self.source.results)
+
+    @cached_property
+    def board(self) -> pd.DataFrame:
+        """As `scores` gives it, with published scores beside.
+
+        Methods of a case that have the same label are told apart by their keys.
+        """
+        how = asdict(self.source.results[0].settings.scores)
+        board = scores(self.results, self.measure.name, **how)
+        cells = (self.cell(row).settings for row in board.itertuples())
+        beside = list(map(beside_published, cells, board.itertuples()))
+        keyed = board["label"] + " [" + board["method"] + "]"
+        twice = board.duplicated([*CASE, "label"], keep=False)
+        return board.assign(
+            in_decibel=self.measure.in_decibel,
+            **{name: [row[name] for row in beside] for name in beside[0]},
+            label=board["label"].mask(twice, keyed),
+        )
+
+    @cached_property
+    def cases(self) -> list[Rows]:
+        """The rows of each case, best first; `rank` is an int or None."""
+        ranks = self.board["rank"].astype(object)
+        board = self.board.assign(rank=ranks.where(ranks.notna(), None))
+        return [
+            list(rows.itertuples(index=False))
+            for _, rows in board.groupby(list(CASE), sort=False)
+        ]
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of all cases."""
+        return [row for rows in self.cases for row in rows]
+
+    @cached_property
+    def featured(self) -> list[Rows]:
+        """The cases whose states are shown: one per operator, that in its middle."""
+        by_operator: dict[str, list[Rows]] = {}
+        for rows in self.cases:
+            by_operator.setdefault(rows[0].operator, []).append(rows)
+        return [found[len(found) // 2] for found in by_operator.values()]
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Every method and its kind, so that each looks alike in all figures."""
+        found = {}
+        for row in self.rows:
+            method: Any = self.cell(row).settings.method
+            found[row.label] = str(getattr(method, "model", row.scheme))
+        return found
+
+    def suffix(self, rows: Rows) -> str:
+        """Return what tells the files of a featured case apart; empty for one case."""
+        return f"_{rows[0].operator}" if len(self.featured) > 1 else ""
+
+    def cell(self, row: Any) -> Result:
+        """Return the opened cell, of its first seed, that a row was made of."""
+        return self.source.cells[row.cell]
+
+    def diagnostics(self, row: Any) -> xarray.Dataset:
+        """Return the diagnostics of a row, of its first seed, in double precision."""
+        if row.cell not in self._diagnostics:
+            data = read_dataset(self.cell(row).directory / DIAGNOSTICS)
+            self._diagnostics[row.cell] = data.astype(float)
+        return self._diagnostics[row.cell]
+
+
+def best_of(rows: Rows) -> Any:
+    """Return the row of lowest score among those that compete; None without one."""
+    able = (r for r in rows if r.role == "method" and math.isfinite(r.score))
+    return next(able, None)
+
+
+def case_title(row: Any) -> str:
+    """Return what the data of a row are."""
+    more = f", {row.case}" if row.case else ""
+    return (
+        f"{observed(row.operator)} observed with σ = {row.sigma:.3g} every "
+        f"{row.interval:g} time units{more}"
+    )

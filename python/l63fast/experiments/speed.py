@@ -27,9 +27,12 @@ from l63fast._kernels.limits import (
 )
 from l63fast._timing import in_turns, one_core
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.experiments.describe import microseconds
+from l63fast.experiments.describe import (
+    markdown_table,
+    microseconds,
+    terminal_table,
+)
 from l63fast.experiments.results import versions, write_text
-from l63fast.experiments.text_table import markdown_table, terminal_table
 from l63fast.lorenz63 import forecast, simulate, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.storage import result_directory, write_json

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,84 +16,37 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
 from l63fast.errors import ArgumentValueError, DataFileError
-from l63fast.experiments.describe import observed
-from l63fast.experiments.report import errors, fitting, scores, trajectories
-from l63fast.experiments.report.provenance import origins, settings_of
-from l63fast.experiments.report.scene import Chapter, Picture, Scene
-from l63fast.experiments.results import TIMES, Source, write_text
+from l63fast.experiments import tables
+from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
+from l63fast.experiments.report import scores, states
+from l63fast.experiments.results import TIMES, Result, Source, write_text
+from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import REPORT
-from l63fast.experiments.tables import (
-    Summary,
-    caption,
-    case_title,
-    columns_of,
-    is_best,
-    latex,
-    markdown,
-    rich,
-    shown_score,
-)
+from l63fast.experiments.settings_file import dump_tables
+from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
 __all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]
 
 PAGE: Final = "report.html"
-_FIGURES: Final = "figures"
 _TABLES: Final = "tables"
 
-# Identifier and title of each section, in the order of the page.
-SECTIONS: Final = {
-    "answer": "Answer",
-    "leaderboard": "Leaderboard",
-    "scores": "Scores",
-    "states": "Trajectories",
-    "failures": "Failures",
-    "horizon": "Horizon",
-    "attractor": "Attractor",
-    "increments": "Increments",
-    "ensembles": "Ensembles",
-    "gain": "Gain",
-    "training": "Training",
-    "timing": "Timing",
-    "provenance": "Provenance",
-}
-# What a section is about, where its title does not say it.
-_LEADS: Final = {
-    "states": "What assimilation looks like, when it goes well and when it does not.",
-    "failures": "How often analyses are far from the truth, and what went wrong; then "
-    "the three worst trajectories of each method, with their largest error.",
-    "horizon": "How long a forecast from each analysis is of use.",
-    "attractor": "Where in phase space analyses are wrong.",
-    "increments": "What the analyses changed, beside what they should have changed.",
-    "ensembles": "Whether a method knows how wrong it is.",
-    "gain": "How an observation moves the state, beside the best linear way.",
-    "training": "How networks learned, and how numbers were tuned, both without the "
-    "test split.",
-    "timing": "What the accuracy costs.",
-}
-_CHAPTERS: Final = {
+# What draws the figures of each section; it yields pictures, and what is missing.
+_CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
     "scores": scores.scores,
-    "states": trajectories.states,
-    "failures": trajectories.failures,
-    "horizon": errors.horizon,
-    "attractor": errors.attractor,
-    "increments": errors.increments,
-    "ensembles": fitting.ensembles,
-    "gain": errors.gain,
-    "training": fitting.training,
+    "trajectories": states.states,
+    "failures": states.failures,
+    "horizon": states.horizon,
+    "attractor": states.attractor,
+    "increments": states.increments,
+    "ensembles": scores.ensembles,
+    "gain": states.gain,
+    "training": scores.training,
     "timing": scores.timing,
 }
-# Figures are drawn black on white; a reader in the dark gets them the other way round.
-_DARK: Final = """<style>@media (prefers-color-scheme: dark) {
-svg { fill: #e2e4e7 }
-[style*='stroke: #000000'] { stroke: #e2e4e7 !important }
-[style*='fill: #000000'] { fill: #e2e4e7 !important }
-[style*='fill: #ffffff'] { fill: #16181b !important }
-[style*='stroke: #ffffff'] { stroke: #16181b !important }
-[style*='stroke: #e3e3e3'] { stroke: #33373d !important }
-[style*='#cccccc'] { stroke: #43484f !important }
-}</style>"""
+# Identifiers of the sections, in the order of the page; capitalised, their titles.
+SECTIONS: Final = ("answer", "leaderboard", *_CHAPTERS, "provenance")
 # What an address may hold as it is: all but quotes, #, %, & and angle brackets.
 _SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
@@ -148,21 +101,24 @@ def write_report(
         As `folder` of `report`.
     """
     source = Source.open(folder, failures)
-    scene = Scene(Summary(source))
-    if scene.summary.is_tuning:
+    summary = Summary(source)
+    if summary.is_tuning:
         raise DataFileError(
             f"{source.folder}: methods were only tuned: there is nothing to report on "
             "but report/tables and report/figures"
         )
     place = source.folder / REPORT if target is None else Path(target)
     with result_directory(place, kind=REPORT) as directory:
-        chapters = {name: draw(scene) for name, draw in _CHAPTERS.items()}
+        # What is missing is a sentence in place of a picture.
         drawn = {
-            name: [_saved(picture, directory / _FIGURES) for picture in c.pictures]
-            for name, c in chapters.items()
+            name: [
+                found if isinstance(found, str) else _saved(found, directory / FIGURES)
+                for found in draw(summary)
+            ]
+            for name, draw in _CHAPTERS.items()
         }
-        write_tables(scene.summary, directory / _TABLES)
-        write_text(directory, PAGE, _page(scene, chapters, drawn))
+        write_tables(summary, directory / _TABLES)
+        write_text(directory, PAGE, _page(summary, drawn))
     return place / PAGE, source
 
 
@@ -174,67 +130,52 @@ def write_summary(results: Sequence[Any], directory: Path) -> None:
 
 def table_of(results: Sequence[Any]) -> Any:
     """Return the tables of finished results for a terminal."""
-    return rich(Summary(Source.of(results)))
+    return tables.rich(Summary(Source.of(results)))
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
     """Write the tables of an experiment and its answer into a new folder."""
     folder.mkdir()
+    write_text(folder, "table.md", tables.markdown(summary))
     if summary.is_tuning:
-        write_text(folder, "table.md", markdown(summary))
         for result in summary.source.results:
-            figure = fitting.tuning_figure(result.metrics)
-            name = f"tuning_{result.settings.name}"
-            plotting.save_figure(figure, folder.parent / _FIGURES, name)
+            name, figure = result.settings.name, tuning_figure(result.metrics)
+            plotting.save_figure(figure, folder.parent / FIGURES, f"tuning_{name}")
         return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
-    for name, table in (("results", summary.results), ("scores", board)):
-        # Without times, both are the same to the byte whenever they are made.
-        rest = table.drop(columns=list(TIMES))
-        rest.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    provenance = pd.DataFrame(origins(summary.source.results))
-    provenance.to_csv(folder / "provenance.csv", index=False, lineterminator="\n")
-    write_text(folder, "table.md", markdown(summary))
+    frames = {"results": summary.results, "scores": board}
+    # Without times, both are the same to the byte whenever they are made.
+    frames = {k: frame.drop(columns=list(TIMES)) for k, frame in frames.items()}
+    for name, frame in {**frames, "provenance": origins(summary)}.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     note = f"{summary.source.name}: {answer(summary)}"
-    write_text(folder, "scores.tex", latex(summary, note))
-    several = len(summary.cases) > 1
-    said = [
-        "\n".join([case_title(rows[0]), *sentences(summary, rows)])
-        for rows in summary.cases
-    ]
-    lines = [note, *(overview(summary) if several else [])]
+    write_text(folder, "scores.tex", tables.latex(summary, note))
+    lines = [note, *overview(summary)]
     lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
-    write_text(folder, "answer.txt", "\n\n".join([*lines, *said]) + "\n")
+    lines += ["\n".join([case, *said]) for case, said in sentences(summary).items()]
+    write_text(folder, "answer.txt", "\n\n".join(lines) + "\n")
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A figure as it stands on the page."""
-
-    name: str
-    address: str
-    caption: str
-    summary: str
-    folded: bool
-    is_wide: bool
-    is_moving: bool
-
-
-def _saved(picture: Picture, folder: Path) -> _Drawn:
-    words = (picture.caption, picture.summary, picture.folded)
+def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
+    """Write a figure; return it as it stands on the page."""
+    drawn = {"picture": picture, "is_wide": False, "is_moving": False}
     if isinstance(picture.figure, Sequence):
         path = plotting.save_animation(picture.figure, folder, picture.name)[0]
         content = base64.b64encode(path.read_bytes()).decode()
-        return _Drawn(
-            path.stem, f"data:image/gif;base64,{content}", *words, False, True
-        )
+        address = f"data:image/gif;base64,{content}"
+        return {**drawn, "address": address, "is_moving": True}
     # The layout is found once and not again for each of the two files.
     picture.figure.draw_without_rendering()
     picture.figure.set_layout_engine("none")
     path = plotting.save_figure(picture.figure, folder, picture.name)[1]
-    svg = path.read_text("utf-8")
-    wide = float(svg.split('width="', 1)[1].split("pt", 1)[0]) > 600.0
-    return _Drawn(path.stem, _inlined(svg), *words, wide, False)
+    is_wide = 72.0 * picture.figure.get_figwidth() > 600.0
+    return {**drawn, "address": _inlined(path.read_text("utf-8")), "is_wide": is_wide}
+
+
+def _template(name: str) -> str:
+    """Return a file of the page that goes in as it is."""
+    path = files("l63fast.experiments.report") / "templates" / name
+    return path.read_text("utf-8")
 
 
 def _inlined(svg: str) -> str:
@@ -242,21 +183,18 @@ def _inlined(svg: str) -> str:
 
     Coordinates keep a tenth of a point.
     """
-    svg = svg[svg.index("<svg") :]
-    start = svg.index(">") + 1
-    svg = svg[:start] + _DARK + svg[start:]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    head, _, body = svg[svg.index("<svg") :].partition(">")
+    svg = f"{head}><style>{_template('dark.css')}</style>{body}"
+    svg = re.sub(
+        r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
+    )
     svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
     svg = " ".join(svg.split()).replace('"', "'")
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
 
 
-def _page(
-    scene: Scene,
-    chapters: Mapping[str, Chapter],
-    drawn: Mapping[str, Sequence[_Drawn]],
-) -> str:
+def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
     """Return the page as HTML that needs nothing else."""
     environment = Environment(
         loader=PackageLoader("l63fast.experiments.report"),
@@ -266,76 +204,99 @@ def _page(
         undefined=StrictUndefined,
     )
     environment.filters["typeset"] = _typeset
-    summary, several = scene.summary, len(scene.cases) > 1
-    looks = plotting.method_looks(scene.kinds, scene.kinds)
+    looks = plotting.method_looks(summary.kinds, summary.kinds)
+    results = summary.source.results
+    dates = [str(result.timing["started"])[:10] for result in results]
+    rows = origins(summary)
+    same = (rows.nunique() == 1) & ~rows.columns.isin(("cell", "started", "seconds"))
     return environment.get_template("report.html").render(
-        name=summary.source.name,
+        summary=summary,
         sections=SECTIONS,
-        leads=_LEADS,
+        style=_template("report.css"),
+        script=_template("report.js"),
         answer=answer(summary),
-        overview=overview(summary) if several else [],
-        featured=[case_title(rows[0]) for rows in scene.featured],
-        said=[(case_title(rows[0]), sentences(summary, rows)) for rows in scene.cases],
-        answers=[_answer_row(rows) for rows in scene.cases],
-        columns=columns_of(summary, scene.rows),
-        rows=scene.rows,
+        overview=overview(summary),
+        featured=[case_title(rows[0]) for rows in summary.featured],
+        said=sentences(summary),
+        answers=[_answer_row(rows) for rows in summary.cases],
+        columns=tables.columns_of(summary, summary.rows),
         colors={name: look.color for name, look in looks.items()},
-        caption=caption(summary),
-        left_out=summary.source.left_out,
-        missing={key: chapter.missing for key, chapter in chapters.items()},
+        caption=tables.caption(summary),
         drawn=drawn,
-        **_provenance(summary.source.results),
-        facts=_facts(scene),
+        samples=scores.samples(summary, summary.rows),
+        dates=sorted({min(dates), max(dates)}),
+        shared=rows.loc[0, same].to_dict(),
+        origins=rows.loc[:, ~same].to_dict("records"),
+        settings=settings_of(results),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
-def _answer_row(rows: Sequence[Any]) -> dict[str, str]:
+def _answer_row(rows: Rows) -> dict[str, str]:
     """Return the answer to a case in short, for a table of many cases."""
-    first = rows[0]
     leaders = [row for row in rows if is_best(row)]
-    short = {"observed": observed(first.operator), "σ": f"{first.sigma:.3g}"}
-    short |= {"every": f"{first.interval:g}", "case": first.case}
+    short = {column.title: column.text(rows[0]) for column in tables.WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
     for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
         ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
         short[title] = f"{ratio:.2f}" if ratio == ratio else ""
-    short["score"] = shown_score(leaders[0], leaders[0].score) if leaders else ""
+    short["score"] = tables.shown_score(leaders[0], leaders[0].score) if leaders else ""
     return short
 
 
 def _typeset(text: str) -> str:
     """Return text that does not break where a reader would stumble."""
-    for loose, tight in (
-        ("D-Var", "D\u2011Var"),
-        (" %", "\u00a0%"),
-        ("σ = ", "σ\u00a0=\u00a0"),
-    ):
-        text = text.replace(loose, tight)
-    return text
+    text = text.replace("D-Var", "D\u2011Var").replace(" %", "\u00a0%")
+    return text.replace("σ = ", "σ\u00a0=\u00a0")
 
 
-def _provenance(results: Sequence[Any]) -> dict[str, Any]:
-    """Return where cells come from: what is the same for all, and what differs."""
-    rows = origins(results)
-    same = [key for key in rows[0] if len({row[key] for row in rows}) == 1]
-    same = [key for key in same if key not in ("cell", "started", "seconds")]
-    return {
-        "shared": {key: rows[0][key] for key in same},
-        "origins": [{k: v for k, v in row.items() if k not in same} for row in rows],
-        "settings": settings_of(results),
+def origins(summary: Summary) -> pd.DataFrame:
+    """Return one row per cell: where, when and with what it was made."""
+    results = summary.source.results
+    facts = ("python", "backend", "machine", "platform", "started")
+    # What a cell took: its stages, without the times per analysis in them.
+    stages, took = ("fit", "run", "score"), [r.timing["seconds"] for r in results]
+    return pd.DataFrame(
+        {
+            "cell": result.settings.name,
+            "data": str(result.metrics["data"].get("test", "")),
+            **{name: str(v) for name, v in result.metrics["versions"].items()},
+            **{name: str(result.timing[name]) for name in facts},
+            "seconds": f"{sum(seconds.get(stage, 0.0) for stage in stages):.1f}",
+        }
+        for result, seconds in zip(results, took, strict=True)
+    )
+
+
+def settings_of(results: Sequence[Result]) -> dict[str, Any]:
+    """Return what the cells share, and what each has of its own, as TOML."""
+    flat = {r.settings.name: _flat(r.settings.to_tables()) for r in results}
+    first, *others = flat.values()
+    common = {
+        path: value
+        for path, value in first.items()
+        if all(path in row and row[path] == value for row in others)
     }
-
-
-def _facts(scene: Scene) -> dict[str, Any]:
-    """Return the size of the experiment, for the line under its name."""
-    results = scene.summary.source.results
-    dates = [str(result.timing["started"])[:10] for result in results]
-    return {
-        "n_cells": len(results),
-        "n_cases": len(scene.cases),
-        "n_methods": len(scene.kinds),
-        "samples": scores.samples(scene.rows, scene),
-        "first": min(dates),
-        "last": max(dates),
+    differing = {
+        name: _toml({k: v for k, v in row.items() if k not in common})
+        for name, row in flat.items()
     }
+    return {"common": _toml(common), "differing": differing}
+
+
+def _flat(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key, value in tables.items():
+        is_table = isinstance(value, Mapping)
+        found |= _flat(value, (*path, key)) if is_table else {(*path, key): value}
+    return found
+
+
+def _toml(flat: Mapping[Any, Any]) -> str:
+    tables: dict[str, Any] = {}
+    for path, value in flat.items():
+        table = tables
+        for key in path[:-1]:
+            table = table.setdefault(key, {})
+        table[path[-1]] = value
+    return dump_tables(tables)

@@ -1,4 +1,4 @@
-"""Figures of scores: methods beside each other, across settings, and cost."""
+"""Figures of scores: methods beside each other, what they claim, and how they came."""
 
 from __future__ import annotations
 
@@ -7,39 +7,47 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+
 from l63fast import plotting
 from l63fast.experiments.describe import counted, observed
+from l63fast.experiments.figures import Picture, picture, tuning_figure
 from l63fast.experiments.methods import method_table
 from l63fast.experiments.published import range_of
-from l63fast.experiments.report.scene import Chapter, Picture, Rows, Scene
-from l63fast.experiments.tables import case_title, is_best
+from l63fast.experiments.scoring import Rows, Summary
+from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 
-__all__ = ["samples", "scores", "timing"]
+__all__ = ["ensembles", "samples", "scores", "timing", "training"]
 
+Settings = dict[str, Any]
 _FEWEST: Final = 3  # values of a setting that make a figure
 # Settings of a network that a figure is drawn against, and what only makes it longer.
 _AXES: Final = ("window", "n_iterations", "unroll", "epochs")
 _HOW_LONG: Final = ("epochs", "updates", "first_unroll")
+_MOST_RANKS: Final = 4
+_WORDS: Final = {
+    "sigma": "the standard deviation σ of the observation error",
+    "interval": "the time between observations",
+}
 
 
-def scores(scene: Scene) -> Chapter:
-    """Return every method beside the others, and across what varies."""
-    chapter = Chapter()
-    if len(scene.cases) == len(scene.featured) > 1:
-        chapter.pictures.append(_overview(scene))
-    chapter.pictures += [_beside(scene, rows) for rows in scene.featured]
-    for axis in ("sigma", "interval"):
-        if len({getattr(row, axis) for row in scene.rows}) > 1:
-            chapter.pictures.append(_across(scene, axis))
-    for rows in scene.featured:
-        chapter.pictures += _by_settings(scene, rows)
-    return chapter
+def scores(summary: Summary) -> Iterator[Picture | str]:
+    """Yield every method beside the others, and across what varies."""
+    if len(summary.cases) == len(summary.featured) > 1:
+        yield _overview(summary)
+    for rows in summary.featured:
+        yield _beside(summary, rows)
+    for axis in _WORDS:
+        if len({getattr(row, axis) for row in summary.rows}) > 1:
+            yield _across(summary, axis)
+    for rows in summary.featured:
+        yield from by_settings(summary, rows)
 
 
-def _label(scene: Scene, rows: Rows) -> str:
-    measure = scene.summary.measure
+def _label(summary: Summary, rows: Rows) -> str:
+    measure = summary.measure
     if measure.in_decibel:
         return "mean squared error (dB)"
     return measure.shown(all(row.mirror_aware for row in rows))
@@ -49,109 +57,67 @@ def _score(row: Any) -> MethodScore:
     return MethodScore(row.score, (row.low, row.high))
 
 
-def _overview(scene: Scene) -> Picture:
-    found = {
-        rows[0].operator: {r.label: (r.score, r.low, r.high) for r in rows}
-        for rows in scene.cases
-    }
-    labels = {rows[0].operator: _label(scene, rows) for rows in scene.cases}
-    best = {
-        rows[0].operator: [row.label for row in rows if is_best(row)]
-        for rows in scene.cases
-    }
-    ratios = {
-        rows[0].operator: {r.label: r.ratio_to_3dvar for r in rows}
-        for rows in scene.cases
-    }
-    return Picture(
-        "overview",
-        plotting.overview(found, labels=labels, best=best, ratios=ratios),
-        "Score of each method for each observation operator. "
-        f"{samples(scene.rows, scene)}. Lines: 95 % intervals, bootstrap over "
-        "trajectories. Bold: the best, and what cannot be told from it.",
-        answer(scene.summary),
+def _overview(summary: Summary) -> Picture:
+    cases = {rows[0].operator: rows for rows in summary.cases}
+    figure = plotting.overview(
+        {k: {r.label: (r.score, r.low, r.high) for r in c} for k, c in cases.items()},
+        labels={k: _label(summary, rows) for k, rows in cases.items()},
+        best={k: [r.label for r in rows if is_best(r)] for k, rows in cases.items()},
+        ratios={k: {r.label: r.ratio_to_3dvar for r in c} for k, c in cases.items()},
     )
+    words = {"samples": samples(summary, summary.rows), "answer": answer(summary)}
+    return picture(summary, "overview", figure, **words)
 
 
-def _beside(scene: Scene, rows: Rows) -> Picture:
-    points = {
-        row.label: MethodScore(
-            row.score, (row.low, row.high), range_of(row.file, row.rerun, row.paper)
-        )
-        for row in rows
-    }
-    known = any(math.isfinite(point.published[0]) for point in points.values())
+def _beside(summary: Summary, rows: Rows) -> Picture:
+    ranges = {row.label: range_of(row.file, row.rerun, row.paper) for row in rows}
+    points = {r.label: _score(r)._replace(published=ranges[r.label]) for r in rows}
+    known = any(math.isfinite(low) for low, _ in ranges.values())
     published = "; grey bars: lowest to highest published value" if known else ""
-    return Picture(
-        f"scores{scene.suffix(rows)}",
-        plotting.method_scores(points, label=_label(scene, rows), among=scene.kinds),
-        f"{_label(scene, rows)} of each method; {case_title(rows[0])}. "
-        f"{samples(rows, scene)}. Lines: 95 % intervals, bootstrap over trajectories"
-        f"{published}.",
-        f"Scores of {len(rows)} methods. {answer(scene.summary)}",
-    )
+    label = _label(summary, rows)
+    figure = plotting.method_scores(points, label=label, among=summary.kinds)
+    words = {"samples": samples(summary, rows), "answer": answer(summary)}
+    words |= {"label": label, "published": published}
+    return picture(summary, "scores", figure, rows, n=len(rows), **words)
 
 
-def samples(rows: Rows, scene: Scene) -> str:
+def samples(summary: Summary, rows: Rows) -> str:
     """Return on how many analyses methods were tried, and which of them on fewer."""
     numbers = {row.label: row.n_trajectories // row.n_data for row in rows}
     most = max(numbers.values())
     fewer = [f"{name}: {n}" for name, n in numbers.items() if n < most]
-    metrics = scene.summary.source.results[0].metrics
-    each = counted(metrics["n_times"], "analysis", "analyses")
+    n_times = summary.source.results[0].metrics["n_times"]
     but = f" ({', '.join(fewer)})" if fewer else ""
     tried = counted(most, "test trajectory", "test trajectories")
-    return f"{tried}{but}, {each} each"
+    return f"{tried}{but}, {counted(n_times, 'analysis', 'analyses')} each"
 
 
-def _across(scene: Scene, axis: str) -> Picture:
-    other = "interval" if axis == "sigma" else "sigma"
+def _across(summary: Summary, axis: str) -> Picture:
     panels: dict[tuple[str, str], dict[str, dict[float, MethodScore]]] = {}
-    for row in scene.rows:
+    for row in summary.rows:
         if row.role == "baseline":
             continue
-        text = f"σ = {row.sigma:.3g}" if other == "sigma" else f"every {row.interval:g}"
-        place = (
-            f"{observed(row.operator)} observed",
-            f"{text}, {row.case}" if row.case else text,
-        )
+        text = f"σ = {row.sigma:.3g}" if axis != "sigma" else f"every {row.interval:g}"
+        text += f", {row.case}" if row.case else ""
+        place = (f"{observed(row.operator)} observed", text)
         name = row.role if row.scheme == "optimum" else row.label
         method = panels.setdefault(place, {}).setdefault(name, {})
         method[getattr(row, axis)] = _score(row)
-    words = {
-        "sigma": "the standard deviation σ of the observation error",
-        "interval": "the time between observations",
-    }
-    return Picture(
-        f"scores_by_{axis}",
-        plotting.scores_across(
-            panels, axis, label=_label(scene, scene.rows), among=scene.kinds
-        ),
-        f"Score against {words[axis]}, with tuned 3D-Var and the optimum where the "
-        f"experiment has them. {samples(scene.rows, scene)}. Bars: 95 % intervals. "
-        "Mirror-aware where x² alone is observed. A method that diverged has no point.",
-        f"Scores of all methods against {words[axis]}.",
-    )
+    label = _label(summary, summary.rows)
+    figure = plotting.scores_across(panels, axis, label=label, among=summary.kinds)
+    words = {"samples": samples(summary, summary.rows), "against": _WORDS[axis]}
+    return picture(summary, "scores_by", figure, axis=axis, **words)
 
 
-Settings = dict[str, Any]
-
-
-def _settings(scene: Scene, row: Any) -> Settings:
-    """Return the settings of a network, without seeds, under their own names."""
-    table = method_table(scene.summary.cell(row).settings.method)
-    tables = [table, table["training"], table["cycles"]]
-    return {
-        name: value
-        for table in tables
-        for name, value in table.items()
-        if name != "seed" and not isinstance(value, dict)
-    }
-
-
-def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
+def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
     """Yield the score against each setting of which a network has several values."""
-    networks = [(row, _settings(scene, row)) for row in rows if row.scheme == "encoder"]
+    networks = []
+    for row in rows:
+        if row.scheme == "encoder":
+            table = method_table(summary.cell(row).settings.method)
+            table |= table["training"] | table["cycles"]
+            plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+            networks.append((row, {k: v for k, v in plain.items() if k != "seed"}))
     for axis in _AXES:
         lines = _lines(networks, axis)
         if not lines:
@@ -162,14 +128,10 @@ def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
             for row in rows
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
-        yield Picture(
-            f"by_{axis}{scene.suffix(rows)}",
-            plotting.scores_across({("", ""): lines}, axis, label=_label(scene, rows)),
-            f"Score against {axis}, of networks that are alike in all else, or differ "
-            f"at most in how long they were trained; {case_title(rows[0])}. "
-            f"{samples(rows, scene)}.",
-            f"Scores against {axis}.",
-        )
+        label = _label(summary, rows)
+        figure = plotting.scores_across({("", ""): lines}, axis, label=label)
+        words = {"axis": axis, "samples": samples(summary, rows)}
+        yield picture(summary, "by", figure, rows, **words)
 
 
 def _lines(
@@ -208,37 +170,116 @@ def _at_one_cost(candidates: dict[float, list[tuple[float, Any]]]) -> dict[float
     """Return one row per value: of several, that of the cost usual at the others."""
     alone = [some[0][0] for some in candidates.values() if len(some) == 1]
     usual = median(alone or [cost for some in candidates.values() for cost, _ in some])
+    return {
+        x: min(some, key=lambda candidate: abs(math.log(candidate[0] / usual)))[1]
+        for x, some in candidates.items()
+    }
 
-    def distance(candidate: tuple[float, Any]) -> float:
-        return abs(math.log(candidate[0] / usual))
 
-    return {x: min(some, key=distance)[1] for x, some in candidates.items()}
+def ensembles(summary: Summary) -> Iterator[Picture | str]:
+    """Yield whether methods know how wrong they are."""
+    for rows in summary.featured:
+        metrics = {row.label: summary.cell(row).metrics for row in rows}
+        for draw in (_reliability, _ranks, _claims):
+            yield from draw(summary, rows, metrics)
 
 
-def timing(scene: Scene) -> Chapter:
-    """Return what the accuracy of each method costs."""
-    chapter = Chapter()
-    for rows in scene.featured[:1]:
-        costs = {
-            row.label: (row.seconds_per_cycle, row.score)
-            for row in rows
-            if math.isfinite(row.seconds_per_cycle) and math.isfinite(row.score)
-        }
-        if not costs:
-            continue
-        timings = [scene.summary.cell(row).timing for row in rows if row.label in costs]
-        names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
-        chapter.pictures.append(
-            Picture(
-                "cost",
-                plotting.score_against_cost(
-                    costs, label=_label(scene, rows), among=scene.kinds
-                ),
-                "Score against the wall time of one analysis, with the forecasts "
-                "that it needs, averaged over all of them; "
-                f"{case_title(rows[0])}. Measured on {'; '.join(names)}; other "
-                "work on the machine makes it larger.",
-                "Score of each method against its time per cycle.",
-            )
+def _reliability(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
+    competing = [row.label for row in rows if row.role != "baseline"]
+    known = {k: metrics[k]["spread"] for k in competing if metrics[k]["spread"]}
+    curves = {
+        name: (np.array(s["spread"], dtype=float), np.array(s["error"], dtype=float))
+        for name, s in known.items()
+    }
+    curves = {name: c for name, c in curves.items() if np.isfinite(c).all()}
+    if not curves:
+        return
+    ratios = {name: float(s["ratio"]) for name, s in known.items()}
+    figure = plotting.spread_against_error(curves, ratios, among=summary.kinds)
+    n_bins = len(next(iter(curves.values()))[0])
+    yield picture(summary, "spread_skill", figure, rows, n_bins=n_bins)
+
+
+def _ranks(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
+    ranks = {name: m["ranks"]["shares"] for name, m in metrics.items() if m["ranks"]}
+    shares = {name: np.array(s, dtype=float) for name, s in ranks.items()}
+    shares = {name: s for name, s in shares.items() if np.isfinite(s).all()}
+    if not shares:
+        return
+    shown = dict(list(shares.items())[:_MOST_RANKS])
+    n_shown, n_all, first = len(shown), len(shares), metrics[rows[0].label]
+    some = f"{n_shown} of {n_all} ensembles." if n_shown < n_all else ""
+    n, figure = (
+        first["n_trajectories"] * first["n_times"],
+        plotting.rank_histograms(shown),
+    )
+    yield picture(summary, "ranks", figure, rows, n=n, some=some)
+
+
+def _claims(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
+    claims = {}
+    for name, own in metrics.items():
+        if own["innovation"] and math.isfinite(float(own["innovation"]["ratio"])):
+            low, high = map(float, own["innovation"]["ci95"]["ratio"])
+            claims[name] = MethodScore(float(own["innovation"]["ratio"]), (low, high))
+    if claims:
+        figure = plotting.method_claims(claims, among=summary.kinds)
+        yield picture(summary, "claims", figure, rows)
+
+
+def training(summary: Summary) -> Iterator[Picture | str]:
+    """Yield how encoders learned, numbers were tuned, and the optimum settled."""
+    for rows in summary.featured:
+        yield from _learning(summary, rows)
+        for i, row in enumerate(rows):
+            metrics = summary.cell(row).metrics
+            if metrics["tuning"]:
+                number, figure = metrics["parameter"], tuning_figure(metrics)
+                words = {"parameter": number["name"], "value": number["value"]}
+                words |= {"method": row.label, "number": i}
+                yield picture(summary, "tuning", figure, rows, **words)
+    yield from _settling(summary)
+
+
+def _learning(summary: Summary, rows: Rows) -> Iterator[Picture]:
+    trained = {r.label: summary.cell(r).history for r in rows if r.scheme == "encoder"}
+    histories = {
+        name: [(float(e["epoch"]), float(e["val_rmse_pooled_a"])) for e in history]
+        for name, history in trained.items()
+        if history and "val_rmse_pooled_a" in history[0]
+    }
+    if histories:
+        figure = plotting.validation_curves(
+            histories, label="rmse_pooled_a, validation split", among=summary.kinds
         )
-    return chapter
+        yield picture(summary, "training", figure, rows)
+
+
+def _settling(summary: Summary) -> Iterator[Picture]:
+    groups: dict[str, list[list[tuple[int, float, float]]]] = {}
+    for row in summary.rows:
+        stages = (summary.cell(row).metrics["convergence"] or {}).get("stages")
+        if row.role == "optimum" and stages:
+            curve = [
+                (s["n_particles"], float(s["score"]), float(s["effective_size"]))
+                for s in stages
+            ]
+            groups.setdefault(f"{observed(row.operator)} observed", []).append(curve)
+    if groups:
+        n, figure = sum(map(len, groups.values())), plotting.convergence(groups)
+        yield picture(summary, "convergence", figure, cases=counted(n, "case"))
+
+
+def timing(summary: Summary) -> Iterator[Picture | str]:
+    """Yield what the accuracy of each method costs, in the first featured case."""
+    rows = summary.featured[0]
+    timed = [r for r in rows if math.isfinite(r.seconds_per_cycle + r.score)]
+    if timed:
+        timings = [summary.cell(row).timing for row in timed]
+        names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
+        figure = plotting.score_against_cost(
+            {row.label: (row.seconds_per_cycle, row.score) for row in timed},
+            label=_label(summary, rows),
+            among=summary.kinds,
+        )
+        yield picture(summary, "cost", figure, rows, machines="; ".join(names))
