@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.verification import instantaneous_rms
 
-__all__ = ["Series", "begun"]
+__all__ = ["Series", "begun", "error_label"]
 
 _ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
 
@@ -64,15 +64,10 @@ class Series:
             )
         return cls(truth, background, analysis, truth_times, times, at)
 
-    def one(self, case: int) -> Self:
-        """Return the series of one trajectory."""
-        keep = slice(case, case + 1)
-        return replace(
-            self,
-            truth=self.truth[keep],
-            background=self.background[keep],
-            analysis=self.analysis[keep],
-        )
+    @property
+    def estimates(self) -> dict[str, np.ndarray]:
+        """Background and analysis by their names."""
+        return {"background": self.background, "analysis": self.analysis}
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return low and high (3,): the attractor at the usual parameters and truth."""
@@ -87,21 +82,28 @@ class Series:
         truth = self.truth[:, self.at]
         return instantaneous_rms(states, truth, mirror_aware=mirror_aware)
 
-    def rmse(self, *, mirror_aware: bool = False) -> tuple[float, float]:
+    def rmse(
+        self, cases: slice | list[int] = slice(None), *, mirror_aware: bool = False
+    ) -> tuple[float, float]:
         """Return the mean error of background and analysis, inf where one diverged.
 
         Times before a trajectory's first analysis are left out of both.
         """
-        after = self.errors(self.analysis, mirror_aware=mirror_aware)
-        before = self.errors(self.background, mirror_aware=mirror_aware)
-        scored = begun(after)
-        if not scored.any():
-            scored = begun(before)
-        return _mean(before[scored]), _mean(after[scored])
+        before, after = (
+            self.errors(states, mirror_aware=mirror_aware)[cases]
+            for states in self.estimates.values()
+        )
+        scored = begun(after) if np.isfinite(after).any() else begun(before)
+        before, after = (
+            np.where(np.isfinite(error), error, np.inf)[scored].mean()
+            for error in (before, after)
+        )
+        return float(before), float(after)
 
 
-def _mean(error: np.ndarray) -> float:
-    return float(np.where(np.isfinite(error), error, np.inf).mean())
+def error_label(mirror_aware: bool) -> str:
+    """Return what the axis of the error is called."""
+    return "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
 
 
 def begun(error: np.ndarray) -> np.ndarray:

@@ -1,10 +1,15 @@
-"""What all figures share: colours, line styles, fonts, page widths, axis manners."""
+"""What all figures share: looks of methods, fonts, axis manners, and how to save.
+
+A figure function says what is its own; how axes are made, rows are named, logarithmic
+axes are marked and files are written is here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from l63fast import _checks
+from l63fast.errors import ArgumentValueError
 
 # Okabe & Ito (2008), Color Universal Design: told apart by the colour-blind.
 BLACK: Final = "#000000"
@@ -33,9 +41,12 @@ _RC: Final[dict[str, Any]] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
+    "figure.labelsize": 9.0,
+    "figure.titlesize": 9.5,
     "xtick.labelsize": 8.0,
     "ytick.labelsize": 8.0,
     "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.5,
     "legend.frameon": False,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -71,9 +82,23 @@ class Look:
     linestyle: str = "-"
     marker: str = "o"
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """Arguments of a curve without markers."""
+        return {"color": self.color, "linestyle": self.linestyle}
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Arguments of markers without a curve."""
+        return {"color": self.color, "linestyle": "none", "marker": self.marker}
+
+
+# What trajectories are drawn with, whatever the method is that made the analysis.
+TRUTH: Final = Look(BLACK)
+ESTIMATES: Final = {"background": Look(RED, "--"), "analysis": Look(BLUE)}
 
 _LOOKS: Final = {
-    "truth": Look(BLACK),
+    "truth": TRUTH,
     "background": Look(RED, "--", "v"),
     "climatology": Look(GREY, ":", "s"),
     "3d-var": Look(GREEN, "-.", "D"),
@@ -83,7 +108,7 @@ _LOOKS: Final = {
     "optimum": Look(BLACK, "-", "*"),
     "enkf": Look(ORANGE, "-", "^"),
     "particle": Look(PURPLE, "-", "P"),
-    "analysis": Look(BLUE),
+    "analysis": ESTIMATES["analysis"],
     "mlp": Look(SKY),
     "gru": Look(BLUE),
     "lstm": Look(PURPLE),
@@ -146,9 +171,56 @@ def _shaded(color: str, shade: float) -> str:
     return str(to_hex((red, green, blue)))
 
 
+def require(name: str, given: Sized, what: str = "at least one method") -> None:
+    """Refuse to draw nothing."""
+    if not len(given):
+        raise ArgumentValueError(f"{name}: expected {what}, got none")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) outside pyplot's global state."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def single(height: float) -> tuple[Figure, Axes]:
+    """Return a figure of the width of the text with one pair of axes."""
+    fig = new_figure(COLUMN, height)
+    return fig, fig.subplots()
+
+
+def panel_grid(n: int, n_columns: int, top: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure and (n,) panels of one height that share both axes."""
+    n_rows = -(-n // n_columns)
+    fig = new_figure(COLUMN, top + height * n_rows)
+    axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for place, spare in enumerate(axes.flat[n:], start=n):
+        spare.remove()
+        axes.flat[place - n_columns].tick_params(labelbottom=True)
+    return fig, axes.flat[:n]
+
+
+def name_rows(ax: Axes, names: Collection[str]) -> None:
+    """Give each name a row, the first on top."""
+    ax.set_yticks(range(len(names)), list(names))
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0.0)
+    ax.grid(visible=False, axis="y")
+
+
+def label_rows(axes: np.ndarray, labels: Iterable[str]) -> None:
+    """Label the first panel of each row of (n_rows, n_columns), all at one distance."""
+    for ax, label in zip(axes[:, 0], labels, strict=True):
+        ax.set_ylabel(label)
+    axes[0, 0].figure.align_ylabels(axes[:, 0])
+
+
+def beside(ax: Axes, y: float, text: str, offset: float, **options: Any) -> None:
+    """Write text at a height, so many points to the right of the axes."""
+    ax.annotate(
+        text, (1.0, y), xycoords=ax.get_yaxis_transform(), xytext=(offset, 0.0),
+        textcoords="offset points", va="center", annotation_clip=False,
+        **{"fontsize": 8.0, **options},
+    )  # fmt: skip
 
 
 def mark_lone_points(axes: np.ndarray) -> None:
@@ -174,6 +246,12 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def log_scores(ax: Axes, which: str, label: str) -> None:
+    """Make an axis of scores logarithmic, unless they are in decibels."""
+    if not label.endswith("dB"):
+        plain_log(ax, which)
+
+
 def _plain(value: float) -> str:
     if 9e-5 < value < 1e6:
         return f"{value:g}" if value < 1e4 else f"{value:,.0f}"
@@ -185,3 +263,35 @@ def shown(score: float) -> str:
     if not math.isfinite(score):
         return "diverged"
     return f"{score:.2f}" if score < 1000.0 else f"{score:.1e}"
+
+
+@styled
+def save_figure(fig: Figure, directory: str | Path, name: str) -> tuple[Path, Path]:
+    """Write `name`.png (150 dpi) and `name`.svg; return both paths.
+
+    Parameters
+    ----------
+    fig : Figure
+    directory : path
+        Made if it is not there.
+    name : str
+        File name without suffix.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If the directory or the name cannot be one.
+    """
+    folder = folder_for(directory, name)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    fig.savefig(png, metadata={"Software": None})
+    fig.savefig(svg, metadata={"Date": None, "Creator": None})
+    return png, svg
+
+
+def folder_for(directory: str | Path, name: str) -> Path:
+    """Return the directory, made if need be, after a look at the file name."""
+    _checks.file_name("name", name)
+    folder = _checks.path("directory", directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

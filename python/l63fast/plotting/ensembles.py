@@ -1,8 +1,8 @@
-"""Ensembles and particles: how scores settle with their size, and rank histograms."""
+"""Ensembles: how scores settle with their size, rank histograms, spread and error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError
 from l63fast.plotting._style import (
+    BLACK,
     BLUE,
     COLUMN,
     GREEN,
@@ -19,12 +19,15 @@ from l63fast.plotting._style import (
     PURPLE,
     RED,
     SKY,
+    looks,
     new_figure,
     plain_log,
+    require,
+    single,
     styled,
 )
 
-__all__ = ["convergence", "rank_histograms"]
+__all__ = ["convergence", "rank_histograms", "spread_against_error"]
 
 # Per cent; linear up to 1, logarithmic beyond.
 _EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -46,17 +49,12 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    if not groups:
-        raise ArgumentValueError("groups: expected at least one, got none")
+    require("groups", groups, "at least one")
     fig = new_figure(COLUMN, 3.2)
     left, right = fig.subplots(1, 2)
     for i, (name, curves) in enumerate(groups.items()):
-        how: dict[str, Any] = {
-            "color": _COLORS[i % len(_COLORS)],
-            "marker": "o",
-            "markersize": 3.0,
-            "linewidth": 1.0,
-        }
+        how: dict[str, Any] = {"color": _COLORS[i % len(_COLORS)], "linewidth": 1.0}
+        how |= {"marker": "o", "markersize": 3.0}
         for k, curve in enumerate(curves):
             sizes, scores, effective = np.array(curve, dtype=float).T
             excess = 100.0 * (scores / scores[-1] - 1.0)
@@ -89,8 +87,7 @@ def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    if not shares:
-        raise ArgumentValueError("shares: expected at least one method, got none")
+    require("shares", shares)
     fig = new_figure(COLUMN, 0.5 + 1.5 * len(shares))
     axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
     for row, (name, given) in zip(axes, shares.items(), strict=True):
@@ -104,6 +101,60 @@ def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
             ax.set_title(f"{name}: {component}", fontsize=8.5)
             ax.grid(visible=False, axis="x")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    fig.supxlabel("members below the truth", fontsize=9.0)
-    fig.supylabel("share of analyses", fontsize=9.0)
+    fig.supxlabel("members below the truth")
+    fig.supylabel("share of analyses")
+    return fig
+
+
+@styled
+def spread_against_error(
+    methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ratios: Mapping[str, float] | None = None,
+    *,
+    among: Collection[str] = (),
+) -> Figure:
+    """Return the error against the claimed spread, in bins of rising spread.
+
+    On the diagonal the spread can be trusted; above it a method trusts itself too
+    much.
+
+    Parameters
+    ----------
+    methods : method -> (spread, error), each (n_bins,)
+        Root mean squares.
+    ratios : method -> spread over error of all analyses, optional
+        For the legend.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    require("methods", methods, "at least one")
+    fig, ax = single(4.0)
+    ends = []
+    for name, how in looks(methods, among).items():
+        spread, error = methods[name]
+        spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))
+        error = _checks.array(f"methods[{name!r}]", error, shape=spread.shape)
+        text = f"{name}: {ratios[name]:.2f}" if ratios and name in ratios else name
+        ax.plot(
+            spread, error, label=text, marker=how.marker, markersize=4.0, **how.line
+        )
+        ends += [*spread[np.isfinite(spread)], *error[np.isfinite(error)]]
+    positive = [value for value in ends if value > 0.0]
+    if positive:
+        both = (0.8 * min(positive), 1.25 * max(positive))
+        ax.plot(both, both, color=BLACK, linewidth=0.8, zorder=0.5)
+        ax.set(xlim=both, ylim=both)
+        plain_log(ax, "x")
+        plain_log(ax, "y")
+    ax.set(
+        xlabel="claimed spread (root mean square)",
+        ylabel="error made (root mean square)",
+    )
+    title = "spread over error, all analyses" if ratios else None
+    fig.legend(loc="outside right upper", title=title)
     return fig

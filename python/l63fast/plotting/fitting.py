@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,16 +15,25 @@ from l63fast.errors import ArgumentValueError
 from l63fast.plotting._style import (
     BLACK,
     BLUE,
-    COLUMN,
     GREEN,
     ORANGE,
+    Look,
     looks,
-    new_figure,
     plain_log,
+    require,
+    single,
     styled,
 )
 
 __all__ = ["training_curves", "tuning_curve", "validation_curves"]
+
+# Marks the chosen point of a curve.
+_RING: Final[dict[str, Any]] = {
+    "color": BLACK,
+    "linestyle": "none",
+    "marker": "o",
+    "markerfacecolor": "none",
+}
 
 
 @styled
@@ -64,20 +73,13 @@ def training_curves(
     )
     if best_epoch is None:
         best_epoch = int(epochs[np.argmin(np.nan_to_num(scores, nan=np.inf))])
-    fig = new_figure(COLUMN, 3.2)
-    ax = fig.subplots()
-    marker = "o" if len(epochs) < 3 else ""
-    ax.plot(
-        epochs, losses, color=ORANGE, linestyle="--", marker=marker, label="training"
-    )
-    ax.plot(epochs, scores, color=BLUE, marker=marker, label="validation")
+    fig, ax = single(3.2)
+    _draw_epochs(ax, epochs, losses, "training", Look(ORANGE, "--"))
+    _draw_epochs(ax, epochs, scores, "validation", Look(BLUE))
     at = int(np.abs(epochs - best_epoch).argmin())
     text = f"best epoch {best_epoch}: validation {scores[at]:.4g}"
-    _ring(ax, epochs[at], scores[at], size=7.0, label=text)
-    plain_log(ax, "y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(label)
+    ax.plot(epochs[at], scores[at], label=text, markersize=7.0, **_RING)
+    _label_epochs(ax, label)
     fig.legend(loc="outside upper center", ncols=3)
     return fig
 
@@ -110,17 +112,14 @@ def tuning_curve(
     """
     scales = _checks.array("scales", scales, shape=(None,))
     scores = _checks.array("scores", scores, shape=scales.shape)
-    if not scales.size:
-        raise ArgumentValueError("scales: expected at least one, got none")
+    require("scales", scales, "at least one")
     at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
-    fig = new_figure(COLUMN, 3.2)
-    ax = fig.subplots()
+    fig, ax = single(3.2)
     ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
     text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
-    _ring(ax, scales[at], scores[at], size=8.0, label=text)
+    ax.plot(scales[at], scores[at], label=text, markersize=8.0, **_RING)
     plain_log(ax, "x")
-    ax.set_xlabel(parameter)
-    ax.set_ylabel(label)
+    ax.set(xlabel=parameter, ylabel=label)
     fig.legend(loc="outside upper center")
     return fig
 
@@ -149,33 +148,25 @@ def validation_curves(
     """
     if not histories or not all(histories.values()):
         raise ArgumentValueError("histories: expected epochs of each, got none")
-    fig = new_figure(COLUMN, 3.4)
-    ax = fig.subplots()
-    for (name, rows), how in zip(
-        histories.items(), looks(histories, among).values(), strict=True
-    ):
-        epochs, scores = np.array(rows, dtype=float).T
-        marker = "o" if len(epochs) < 3 else ""
-        line: dict[str, Any] = {"color": how.color, "linestyle": how.linestyle}
-        ax.plot(epochs, scores, marker=marker, label=name, **line)
+    fig, ax = single(3.4)
+    for name, how in looks(histories, among).items():
+        epochs, scores = np.array(histories[name], dtype=float).T
+        _draw_epochs(ax, epochs, scores, name, how)
         at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
-        ax.plot(epochs[at], scores[at], marker=how.marker, markersize=5.0, **line)
-    plain_log(ax, "y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(label)
+        ax.plot(epochs[at], scores[at], markersize=5.0, **how.mark)
+    _label_epochs(ax, label)
     fig.legend(loc="outside upper center", ncols=4)
     return fig
 
 
-def _ring(ax: Axes, x: float, y: float, *, size: float, label: str) -> None:
-    """Mark the chosen point of a curve."""
-    ax.plot(
-        x,
-        y,
-        "o",
-        color=BLACK,
-        markerfacecolor="none",
-        markersize=size,
-        label=label,
-    )
+def _draw_epochs(
+    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, how: Look
+) -> None:
+    marker = "o" if len(epochs) < 3 else ""
+    ax.plot(epochs, losses, marker=marker, label=name, **how.line)
+
+
+def _label_epochs(ax: Axes, label: str) -> None:
+    plain_log(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel=label)

@@ -1,62 +1,51 @@
-"""Truth, background, analysis and observations of chosen trajectories against time."""
+"""Truth and estimates of chosen trajectories, against time and on the attractor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator
-from l63fast.plotting._series import Series
+from l63fast.plotting._series import Series, begun, error_label
 from l63fast.plotting._style import (
     BLACK,
-    BLUE,
     COLUMN,
+    ESTIMATES,
     GREY,
     PAGE,
-    RED,
     TIME_LABEL,
+    TRUTH,
+    Look,
+    label_rows,
     mark_lone_points,
     new_figure,
     plain_log,
+    require,
     shown,
     styled,
 )
 
-__all__ = ["panels", "select_cases"]
+__all__ = ["attractor", "panels", "select_cases", "space"]
 
 # Estimates exist at observation times only: a curve through them would cut the peaks
 # and look like an error, so the analysis is points and the background thin dashes.
-_TRUTH: Final[dict[str, Any]] = {"color": BLACK, "linewidth": 1.0, "label": "truth"}
-_BACKGROUND: Final[dict[str, Any]] = {
-    "color": RED,
-    "linestyle": "--",
-    "linewidth": 1.0,
-    "label": "background",
+_STYLES: Final = {
+    "background": ESTIMATES["background"].line | {"linewidth": 1.0},
+    "analysis": ESTIMATES["analysis"].mark
+    | {"markersize": 2.8, "markeredgewidth": 0.0},
 }
-_ANALYSIS: Final[dict[str, Any]] = {
-    "color": BLUE,
-    "linestyle": "none",
-    "marker": "o",
-    "markersize": 2.8,
-    "markeredgewidth": 0.0,
-    "label": "analysis",
-}
-_OBSERVATION: Final[dict[str, Any]] = {
-    "color": GREY,
-    "linestyle": "none",
-    "marker": "o",
-    "markersize": 4.2,
-    "markerfacecolor": "none",
-    "markeredgewidth": 0.7,
-    "label": "observation",
-    "zorder": 1.5,
-}
+_CIRCLE: Final = Look(GREY).mark | {"markersize": 4.2, "markerfacecolor": "none"}
 
 
 def select_cases(errors: np.ndarray) -> dict[str, int]:
@@ -72,8 +61,7 @@ def select_cases(errors: np.ndarray) -> dict[str, int]:
     dict with the keys "good" (the one at the 10th percentile), "median", "worst"
     """
     errors = _checks.array("errors", errors, shape=(None,))
-    if errors.size == 0:
-        raise ArgumentValueError("errors: expected at least one, got none")
+    require("errors", errors, "at least one")
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf), kind="stable")
     last = len(order) - 1
     ranks = {"good": round(0.1 * last), "median": round(0.5 * last), "worst": last}
@@ -133,7 +121,7 @@ def panels(
         _draw_case(axes[:, case], series, observations, operator, case)
         _draw_time(axes[3, case], series, case, span)
         _draw_errors(axes[3, case], series, case, mirror_aware)
-        before, after = series.one(case).rmse(mirror_aware=mirror_aware)
+        before, after = series.rmse([case], mirror_aware=mirror_aware)
         axes[0, case].set_title(
             f"{titles[case]}\nrmse {shown(before)} → {shown(after)}"
         )
@@ -150,15 +138,17 @@ def _draw_case(
     operator: ObservationOperator,
     case: int,
 ) -> None:
-    for c in range(3):
-        axes[c].plot(series.truth_times, series.truth[case, :, c], **_TRUTH)
-        axes[c].plot(series.times, series.background[case, :, c], **_BACKGROUND)
-        axes[c].plot(series.times, series.analysis[case, :, c], **_ANALYSIS)
+    for c, ax in enumerate(axes[:3]):
+        path = series.truth[case, :, c]
+        ax.plot(series.truth_times, path, label="truth", linewidth=1.0, **TRUTH.line)
+        for name, states in series.estimates.items():
+            ax.plot(series.times, states[case, :, c], label=name, **_STYLES[name])
     for i, (c, power) in enumerate(
         zip(operator.components, operator.powers, strict=True)
     ):
         for root in _roots(observations[case, :, i], power):
-            axes[c].plot(series.times, root, **_OBSERVATION)
+            how = _CIRCLE | {"markeredgewidth": 0.7, "zorder": 1.5}
+            axes[c].plot(series.times, root, label="observation", **how)
 
 
 def _limit(axes: np.ndarray, series: Series) -> None:
@@ -194,24 +184,16 @@ def _draw_time(ax: Axes, series: Series, case: int, longest: float) -> None:
 
 
 def _draw_errors(ax: Axes, series: Series, case: int, mirror_aware: bool) -> None:
-    for states, color, dash in (
-        (series.background, RED, "--"),
-        (series.analysis, BLUE, "-"),
-    ):
+    for name, states in series.estimates.items():
         error = series.errors(states, mirror_aware=mirror_aware)[case]
-        ax.plot(series.times, error, color=color, linestyle=dash)
+        ax.plot(series.times, error, **ESTIMATES[name].line)
     plain_log(ax, "y")
 
 
 def _label(
     fig: Figure, axes: np.ndarray, operator: ObservationOperator, mirror_aware: bool
 ) -> None:
-    for row, name in enumerate("xyz"):
-        axes[row, 0].set_ylabel(name)
-    axes[3, 0].set_ylabel(
-        "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
-    )
-    fig.align_ylabels(axes[:, 0])
+    label_rows(axes, ("x", "y", "z", error_label(mirror_aware)))
     handles = axes[operator.components[0], 0].get_lines()[:4]
     labels = [str(line.get_label()) for line in handles]
     labels[-1] = f"observation {_drawn_as(operator)}".rstrip()
@@ -223,3 +205,91 @@ def _drawn_as(operator: ObservationOperator) -> str:
     notes = {1: "", 2: "±√y (where y > 0)", 3: "∛y", 4: "±∜y (where y > 0)"}
     shown = dict.fromkeys(operator.powers)
     return ", ".join(notes[p] for p in shown if notes[p])
+
+
+@styled
+def attractor(
+    truth: np.ndarray,
+    background: np.ndarray,
+    analysis: np.ndarray,
+    *,
+    truth_times: np.ndarray,
+    times: np.ndarray,
+    title: str = "",
+    mirror_aware: bool = False,
+) -> Figure:
+    """Return the attractor twice: with the background, and with the analysis, on it.
+
+    A line joins each estimate to the truth at its time: its length is the error.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3) states at `truth_times`; drawn faintly
+    background, analysis : (n, n_times, 3) states at `times`, NaN where there is none
+    truth_times, times : (n_saved,), (n_times,) time units
+    mirror_aware : bool
+        Whether the rmse in the titles is; the lines always lead to the truth.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the arrays do not belong together.
+    """
+    series = Series.checked(truth, background, analysis, truth_times, times)
+    fig = new_figure(COLUMN, 3.2)
+    scores = series.rmse(mirror_aware=mirror_aware)
+    key = [Line2D([], [], color=BLACK, linewidth=0.6, label="truth")]
+    places = fig.add_gridspec(1, 2)
+    for i, (name, states) in enumerate(series.estimates.items()):
+        ax = space(fig, places[i], series)
+        color = ESTIMATES[name].color
+        for path in series.truth:
+            ax.plot(*path.T, color=BLACK, linewidth=0.4, alpha=0.4)
+        outside = _draw_estimates(ax, series, states, color)
+        note = f", {outside} points outside" if outside else ""
+        told = f"rmse {shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
+        ax.set_title(f"{name}: {told}{note}", y=0.97)
+        text = f"{name}, with a line to the truth"
+        joined = Line2D([], [], color=color, linewidth=0.8, label=text)
+        joined.set(marker="o", markersize=3.0)
+        key.append(joined)
+    fig.legend(handles=key, loc="outside lower center", ncols=3)
+    if title:
+        fig.suptitle(title)
+    return fig
+
+
+def _draw_estimates(ax: Axes3D, series: Series, states: np.ndarray, color: str) -> int:
+    """Draw what lies within the axes; return the number of points that do not."""
+    points = states.reshape(-1, 3)
+    low, high = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()]).T
+    there = ((low <= points) & (points <= high)).all(axis=1)
+    truth = series.truth[:, series.at].reshape(-1, 3)
+    pairs = np.stack([truth[there], points[there]], axis=1)
+    lines = Line3DCollection(pairs, colors=color, linewidths=0.8)
+    ax.add_collection3d(lines, autolim=False)
+    dots = Look(color).mark | {"markersize": 1.8, "markeredgewidth": 0.0}
+    ax.plot(*points[there].T, **dots)
+    return int(np.count_nonzero(begun(series.errors(states)).ravel() & ~there))
+
+
+def space(fig: Figure, place: SubplotSpec, series: Series) -> Axes3D:
+    """Return bare three-dimensional axes that show both wings from the side.
+
+    They hold the whole attractor, so that figures compare, and the truth.
+    """
+    ax = fig.add_subplot(place, projection="3d", computed_zorder=False)
+    assert isinstance(ax, Axes3D)
+    ax.view_init(elev=16.0, azim=-55.0)
+    ax.set_box_aspect((1.0, 1.1, 1.0), zoom=1.25)
+    low, high = series.bounds()
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    for axis, name in ((ax.xaxis, "x"), (ax.yaxis, "y"), (ax.zaxis, "z")):
+        axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
+        axis.line.set_linewidth(0.6)
+        axis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), prune="both"))
+        axis.set_tick_params(pad=-3.0, labelsize=7.0)
+        axis.set_label_text(name)
+        axis.labelpad = -10.0
+    ax.zaxis.labelpad = -14.0
+    return ax
