@@ -40,6 +40,10 @@ class _Scene:
         self.tuned = result.metrics["three_d_var"]
         self.methods = {"background": self.background, **self._three_d_var()}
         self.methods[self.label] = self.analysis
+        method: Any = result.settings.method
+        kind = method.model if method.scheme == "encoder" else method.scheme
+        kinds = {"background": "background", "3D-Var": "3dvar", self.label: kind}
+        self.kinds = {name: kinds[name] for name in self.methods}
         self.errors = {
             name: instantaneous_rms(states, self.truth, mirror_aware=self.blind)
             for name, states in self.methods.items()
@@ -151,12 +155,14 @@ def _attractor(scene: _Scene) -> Any:
 
 def _errors(scene: _Scene) -> Any:
     return plotting.error_against_time(
-        scene.times, scene.errors, label=scene.error_label
+        scene.times, scene.errors, label=scene.error_label, among=scene.kinds
     )
 
 
 def _distribution(scene: _Scene) -> Any:
-    return plotting.error_distribution(scene.errors, label=scene.error_label)
+    return plotting.error_distribution(
+        scene.errors, label=scene.error_label, among=scene.kinds
+    )
 
 
 def _training(scene: _Scene) -> Any:

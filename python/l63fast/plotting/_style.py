@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,35 +98,24 @@ class Look:
 TRUTH: Final = Look(BLACK)
 ESTIMATES: Final = {"background": Look(RED, "--"), "analysis": Look(BLUE)}
 
+# By kind: schemes of settings files, models of encoders.
 _LOOKS: Final = {
     "truth": TRUTH,
     "background": Look(RED, "--", "v"),
     "climatology": Look(GREY, ":", "s"),
-    "3d-var": Look(GREEN, "-.", "D"),
-    "4d-var": Look(GREEN, "-", "s"),
-    "optimal interp": Look(GREY, "--", "X"),
-    "extended kalman": Look(SKY, "--", "v"),
+    "3dvar": Look(GREEN, "-.", "D"),
+    "4dvar": Look(GREEN, "-", "s"),
+    "oi": Look(GREY, "--", "X"),
+    "extkf": Look(SKY, "--", "v"),
     "optimum": Look(BLACK, "-", "*"),
     "enkf": Look(ORANGE, "-", "^"),
-    "particle": Look(PURPLE, "-", "P"),
+    "pf": Look(PURPLE, "-", "P"),
     "analysis": ESTIMATES["analysis"],
     "mlp": Look(SKY),
     "gru": Look(BLUE),
     "lstm": Look(PURPLE),
 }
-# The same by the names of schemes in settings files, where those are known.
-_BY_KIND: Final = {
-    **_LOOKS,
-    **{
-        kind: _LOOKS[name]
-        for kind, name in (
-            *(("3dvar", "3d-var"), ("4dvar", "4d-var"), ("oi", "optimal interp")),
-            *(("extkf", "extended kalman"), ("pf", "particle")),
-        )
-    },
-}
-
-
+_OTHERS: Final = (ORANGE, SKY, PURPLE, GREEN, BLUE, RED)  # kinds that are not known
 _SIBLINGS: Final = (
     ("", "", 0.0),
     ("--", "s", -0.4),
@@ -135,27 +125,24 @@ _SIBLINGS: Final = (
 )
 
 
-def look(method: str) -> Look:
-    """Return the look of a method: the first known name that its label contains."""
-    lowered = method.lower()
-    return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
-
-
 def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look]:
     """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
 
     They keep the colour of their kind and differ in its shade, line and marker; the
     shortest name has the plain look. `among` are all methods of an experiment: given
     the same, every figure draws a method alike. A mapping says what kind each is, such
-    as "3dvar" or "gru"; otherwise its label does.
+    as "3dvar" or "gru"; without it the kind is the label, as in "GRU" or "3D-Var".
+    Methods of no known kind take the colours in turn.
     """
     chosen = list(methods)
     kinds = among if isinstance(among, Mapping) else {}
     names = [*among, *(name for name in chosen if name not in among)]
+    others = cycle(_OTHERS)
     seen: dict[Look, int] = {}
     found: dict[str, Look] = {}
     for method in sorted(names, key=len):
-        base = _BY_KIND.get(kinds.get(method, "")) or look(method)
+        kind = kinds.get(method, method.lower().replace("-", ""))
+        base = _LOOKS.get(kind) or Look(next(others))
         i = seen[base] = seen.get(base, -1) + 1
         line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
         found[method] = Look(

@@ -17,8 +17,8 @@ from l63fast.plotting._style import (
     COLUMN,
     GREY,
     TIME_LABEL,
+    Look,
     beside,
-    look,
     looks,
     new_figure,
     panel_grid,
@@ -48,6 +48,7 @@ def error_against_time(
     errors: Mapping[str, np.ndarray],
     *,
     label: str = _ERROR_LABEL,
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the mean error against time, with its 10-90 % band over trajectories.
 
@@ -62,6 +63,8 @@ def error_against_time(
         diverged, is left out of mean and band, and counted in the title.
     label : str
         What the error is, for the vertical axis.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -75,13 +78,14 @@ def error_against_time(
     }
     require("errors", checked)
     fig, axes = panel_grid(len(checked), min(len(checked), 3), 0.9, 2.3)
+    drawn = looks(checked, among)
     for ax, name in zip(axes, checked, strict=True):
         for other, error in checked.items():
-            _draw_mean(ax, times, error, other, bold=other == name)
+            _draw_mean(ax, times, error, other, drawn[other], bold=other == name)
         lost = _diverged(checked[name])
         note = f"\n({lost} of {len(checked[name])} diverged)" if lost else ""
         mean = shown(float(np.nanmean(checked[name])))
-        ax.set_title(f"{name}: {mean}{note}", color=look(name).color)
+        ax.set_title(f"{name}: {mean}{note}", color=drawn[name].color)
     for ax in axes:  # after all are drawn, as they share the axis
         plain_log(ax, "y")
         ax.margins(x=0.0)
@@ -96,11 +100,11 @@ def _diverged(error: np.ndarray) -> int:
 
 
 def _draw_mean(
-    ax: Axes, times: np.ndarray, error: np.ndarray, name: str, *, bold: bool
+    ax: Axes, times: np.ndarray, error: np.ndarray, name: str, how: Look, *, bold: bool
 ) -> None:
     """Draw the mean of a method; that of the panel's own bold, with its band."""
     there = np.isfinite(error).any(axis=0)
-    times, error, how = times[there], error[:, there], look(name)
+    times, error = times[there], error[:, there]
     if bold:
         low, high = np.nanpercentile(error, _BAND, axis=0)
         ax.fill_between(times, low, high, color=how.color, alpha=0.22, linewidth=0.0)
@@ -118,7 +122,10 @@ def _draw_mean(
 
 @styled
 def error_distribution(
-    errors: Mapping[str, np.ndarray], *, label: str = _ERROR_LABEL
+    errors: Mapping[str, np.ndarray],
+    *,
+    label: str = _ERROR_LABEL,
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the share of samples with less, and with more, than a given error.
 
@@ -131,6 +138,8 @@ def error_distribution(
         diverged and counts as larger than any.
     label : str
         What the error is, for the horizontal axes.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -139,8 +148,9 @@ def error_distribution(
     """
     fig = new_figure(COLUMN, 3.4)
     body, tail = fig.subplots(1, 2)
-    for name, given in errors.items():
-        _draw_distribution(body, tail, name, _finite(f"errors[{name!r}]", given, None))
+    for name, how in looks(errors, among).items():
+        error = _finite(f"errors[{name!r}]", errors[name], None)
+        _draw_distribution(body, tail, name, error, how)
     body.set_ylabel("share of samples with a smaller error")
     tail.set_ylabel("share of samples with a larger error")
     for ax in (body, tail):
@@ -152,7 +162,9 @@ def error_distribution(
     return fig
 
 
-def _draw_distribution(body: Axes, tail: Axes, name: str, error: np.ndarray) -> None:
+def _draw_distribution(
+    body: Axes, tail: Axes, name: str, error: np.ndarray, how: Look
+) -> None:
     # What diverged has an infinite error: it counts in the shares, off the axes.
     ordered = np.sort(np.where(np.isfinite(error), error, np.inf)[begun(error)])
     n_samples, n_finite = ordered.size, int(np.isfinite(ordered).sum())
@@ -161,7 +173,6 @@ def _draw_distribution(body: Axes, tail: Axes, name: str, error: np.ndarray) -> 
     marked = np.percentile(ordered, (50.0, 95.0), method="inverted_cdf")
     text = f"{name}: {shown(marked[0])}, {shown(marked[1])}"
     on_axes = np.isfinite(marked)
-    how = look(name)
     dots: dict[str, Any] = how.mark | {"marker": "o", "markersize": 4.5}
     for ax, steps, shares, ends, label in (
         (body, "steps-post", (pick + 1) / n_samples, (0.5, 0.95), text),

@@ -19,7 +19,6 @@ from l63fast.plotting._style import (
     Look,
     beside,
     log_scores,
-    look,
     looks,
     name_rows,
     new_figure,
@@ -70,6 +69,7 @@ def overview(
     labels: Mapping[str, str] | None = None,
     best: Mapping[str, Collection[str]] | None = None,
     ratios: Mapping[str, Mapping[str, float]] | None = None,
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the rmse of every method with its interval, one panel per operator.
 
@@ -86,6 +86,8 @@ def overview(
         Those whose score is bold.
     ratios : operator -> method -> float, optional
         Paired ratios to the reference, in place of those of the scores.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -94,6 +96,7 @@ def overview(
     """
     methods = list(dict.fromkeys(name for row in scores.values() for name in row))
     require("scores", methods)
+    drawn = looks(methods, among)
     width = PAGE if len(scores) > 1 else COLUMN
     fig = new_figure(width, 1.15 + 0.26 * len(methods))
     fig.set_layout_engine("constrained", wspace=0.06)
@@ -108,9 +111,11 @@ def overview(
         for y, method in enumerate(methods):
             if method in row:
                 weight = "bold" if method in bold else "normal"
-                _draw_row(ax, y, method, row[method], changes[method], weight)
+                change, how = changes[method], drawn[method]
+                _draw_row(ax, y, row[method], change, how, weight)
         if math.isfinite(base):
-            ax.axvline(base, color=look("3D-Var").color, linestyle="-.", linewidth=0.8)
+            color = drawn[reference].color
+            ax.axvline(base, color=color, linestyle="-.", linewidth=0.8)
         _write(ax, -0.8, 82.0, f"vs {reference}")
         ax.tick_params(axis="y", length=0.0)
         observed = ", ".join(ObservationOperator(operator).labels)
@@ -124,13 +129,13 @@ def overview(
 
 
 def _draw_row(
-    ax: Axes, y: int, method: str, score: Score, change: str, weight: str
+    ax: Axes, y: int, score: Score, change: str, how: Look, weight: str
 ) -> None:
     """Draw a score and write it and its change from the reference beside the row."""
     value, *interval = score
     finite = math.isfinite(value)
     if finite:
-        _draw(ax, y, look(method), value, interval, size=6.0)
+        _draw(ax, y, how, value, interval, size=6.0)
     _write(ax, y, 36.0, f"{value:.3f}" if finite else "—", weight)
     _write(ax, y, 82.0, change if finite else "diverged", weight)
 

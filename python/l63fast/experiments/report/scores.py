@@ -65,7 +65,9 @@ def _overview(scene: Scene) -> Picture:
     }
     return Picture(
         "overview",
-        plotting.overview(found, labels=labels, best=best, ratios=ratios),
+        plotting.overview(
+            found, labels=labels, best=best, ratios=ratios, among=scene.kinds
+        ),
         "Score of each method for each observation operator. "
         f"{samples(scene.rows, scene)}. Lines: 95 % intervals, bootstrap over "
         "trajectories. Bold: the best, and what cannot be told from it.",
@@ -153,9 +155,11 @@ def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
     """Yield the score against each setting of which a network has several values."""
     networks = [(row, _settings(scene, row)) for row in rows if row.scheme == "encoder"]
     for axis in _AXES:
-        lines = _lines(networks, axis)
-        if not lines:
+        found = _lines(networks, axis)
+        if not found:
             continue
+        lines = {name: line for name, (_, line) in found.items()}
+        kinds = scene.kinds | {name: model for name, (model, _) in found.items()}
         values = sorted({value for line in lines.values() for value in line})
         lines |= {
             row.label: dict.fromkeys(values, _score(row))
@@ -164,7 +168,9 @@ def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
         }
         yield Picture(
             f"by_{axis}{scene.suffix(rows)}",
-            plotting.scores_across({("", ""): lines}, axis, label=_label(scene, rows)),
+            plotting.scores_across(
+                {("", ""): lines}, axis, label=_label(scene, rows), among=kinds
+            ),
             f"Score against {axis}, of networks that are alike in all else, or differ "
             f"at most in how long they were trained; {case_title(rows[0])}. "
             f"{samples(rows, scene)}.",
@@ -174,8 +180,8 @@ def _by_settings(scene: Scene, rows: Rows) -> Iterator[Picture]:
 
 def _lines(
     networks: Sequence[tuple[Any, Settings]], axis: str
-) -> dict[str, dict[float, MethodScore]]:
-    """Return score by value of a setting, for networks that are alike but for it."""
+) -> dict[str, tuple[str, dict[float, MethodScore]]]:
+    """Return model and score by value of a setting, for networks alike but for it."""
     found: dict[str, tuple[Settings, dict[float, list[tuple[float, Any]]]]] = {}
     for row, settings in networks:
         if axis not in settings:
@@ -193,7 +199,10 @@ def _lines(
     return {
         ", ".join(
             [str(rest["model"]).upper(), *(f"{n} {rest.get(n)}" for n in differing)]
-        ): {x: _score(row) for x, row in _at_one_cost(line).items()}
+        ): (
+            str(rest["model"]),
+            {x: _score(row) for x, row in _at_one_cost(line).items()},
+        )
         for rest, line in lines
     }
 
