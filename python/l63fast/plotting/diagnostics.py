@@ -21,31 +21,8 @@ from matplotlib.ticker import (
 
 from l63fast import _checks
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.plotting import _style
 from l63fast.plotting._series import Series, error_label
-from l63fast.plotting._style import (
-    COLUMN,
-    ESTIMATES,
-    GREY,
-    ORANGE,
-    PAGE,
-    PURPLE,
-    RED,
-    SKY,
-    TIME_LABEL,
-    TRUTH,
-    Look,
-    label_rows,
-    looks,
-    mark_lone_points,
-    name_rows,
-    new_figure,
-    panel_grid,
-    plain_log,
-    require,
-    shown,
-    single,
-    styled,
-)
 
 __all__ = [
     "Excerpt",
@@ -57,7 +34,7 @@ __all__ = [
     "increment_histograms",
 ]
 
-_KINDS: Final = (RED, ORANGE, SKY, PURPLE)  # of failures
+_KINDS: Final = (_style.RED, _style.ORANGE, _style.SKY, _style.PURPLE)  # of failures
 _PARTED: Final = "PuOr_r"  # white between two hues that the colour-blind tell apart
 _EMPTY: Final = "0.88"
 _ENDS: Final = (2.0, 98.0)  # per cent of the cells that the colours span
@@ -78,7 +55,7 @@ class Excerpt(NamedTuple):
     path_times: np.ndarray
 
 
-@styled
+@_style.styled
 def failure_shares(
     shares: Mapping[str, Sequence[float]], kinds: Sequence[str]
 ) -> Figure:
@@ -94,9 +71,9 @@ def failure_shares(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("shares", shares)
-    fig, ax = single(1.1 + 0.27 * len(shares))
-    name_rows(ax, shares)
+    _style.require("shares", shares)
+    fig, ax = _style.single(1.1 + 0.27 * len(shares))
+    _style.name_rows(ax, shares)
     left = np.zeros(len(shares))
     for k, (kind, color) in enumerate(zip(kinds, _KINDS, strict=True)):
         widths = 100.0 * np.array([values[k] for values in shares.values()])
@@ -113,7 +90,7 @@ def failure_shares(
     return fig
 
 
-@styled
+@_style.styled
 def failure_panels(
     excerpts: Sequence[Excerpt],
     *,
@@ -137,21 +114,21 @@ def failure_panels(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("excerpts", excerpts, "at least one")
+    _style.require("excerpts", excerpts, "at least one")
     far_off = _checks.real("far_off", far_off, above=0.0)
     blind = as_operator(operator).is_mirror_blind
-    fig = new_figure(PAGE, 4.6)
+    fig = _style.new_figure(_style.PAGE, 4.6)
     axes = fig.subplots(
         3, len(excerpts), sharex="col", sharey="row", squeeze=False,
         height_ratios=(1.0, 1.0, 0.8),
     )  # fmt: skip
     for column, excerpt in zip(axes.T, excerpts, strict=True):
         _draw_excerpt(column, excerpt, blind)
-        column[2].axhline(far_off, color=GREY, linewidth=0.8, linestyle=":")
-        column[2].set_xlabel(TIME_LABEL)
-    mark_lone_points(axes)
-    plain_log(axes[2, 0], "y")
-    label_rows(axes, ("x", "z", error_label(blind)))
+        column[2].axhline(far_off, color=_style.GREY, linewidth=0.8, linestyle=":")
+        column[2].set_xlabel(_style.TIME_LABEL)
+    _style.mark_lone_points(axes)
+    _style.plain_log(axes[2, 0], "y")
+    _style.label_rows(axes, ("x", "z", error_label(blind)))
     curves = axes[0, 0].get_lines()
     fig.legend(handles=curves, loc="outside upper right", ncols=3)
     if title:
@@ -164,11 +141,15 @@ def _draw_excerpt(axes: Sequence[Axes], excerpt: Excerpt, blind: bool) -> None:
         excerpt.path[None], excerpt.background[None], excerpt.analysis[None],
         excerpt.path_times, excerpt.times,
     )  # fmt: skip
-    styles = {name: how.line | {"linewidth": 0.9} for name, how in ESTIMATES.items()}
+    styles = {
+        name: how.line | {"linewidth": 0.9} for name, how in _style.ESTIMATES.items()
+    }
     styles["analysis"] |= {"marker": "o", "markersize": 1.8}
     low, high = series.bounds()
     for ax, c in zip(axes[:2], (0, 2), strict=True):
-        ax.plot(excerpt.path_times, excerpt.path[:, c], label="truth", **TRUTH.line)
+        ax.plot(
+            excerpt.path_times, excerpt.path[:, c], label="truth", **_style.TRUTH.line
+        )
         for name, states in series.estimates.items():
             ax.plot(excerpt.times, states[0, :, c], label=name, **styles[name])
         room = 0.1 * (high[c] - low[c])
@@ -180,7 +161,7 @@ def _draw_excerpt(axes: Sequence[Axes], excerpt: Excerpt, blind: bool) -> None:
     axes[0].margins(x=0.01)
 
 
-@styled
+@_style.styled
 def error_maps(
     maps: Mapping[str, np.ndarray],
     *,
@@ -207,7 +188,7 @@ def error_maps(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("maps", maps)
+    _style.require("maps", maps)
     shape = (len(x_edges) - 1, len(z_edges) - 1)
     checked = {
         name: _checks.array(f"maps[{name!r}]", values, shape=shape)
@@ -215,14 +196,14 @@ def error_maps(
     }
     everything = np.stack(list(checked.values()))
     positive = everything[np.isfinite(everything) & (everything > 0.0)]
-    require("maps", positive, "some errors above 0")
+    _style.require("maps", positive, "some errors above 0")
     low, high = np.percentile(positive, _ENDS)
     if relative:
         high = max(high, 1.0 / low)
         low = 1.0 / high
     norm = LogNorm(low, max(high, 1.001 * low))
     n = len(checked)
-    fig, axes = panel_grid(n, 2 if n == 4 else min(n, 3), 0.8, 2.0)
+    fig, axes = _style.panel_grid(n, 2 if n == 4 else min(n, 3), 0.8, 2.0)
     how = {"norm": norm, "cmap": _PARTED if relative else "viridis"}
     for ax, (name, values) in zip(axes, checked.items(), strict=True):
         drawn = ax.pcolormesh(x_edges, z_edges, values.T, rasterized=True, **how)
@@ -261,7 +242,7 @@ class Increments(NamedTuple):
     correlation: np.ndarray
 
 
-@styled
+@_style.styled
 def increment_histograms(
     increments: Mapping[str, Increments], *, among: Collection[str] = ()
 ) -> Figure:
@@ -276,17 +257,19 @@ def increment_histograms(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("increments", increments)
-    fig = new_figure(COLUMN, 0.8 + 1.55 * len(increments))
+    _style.require("increments", increments)
+    fig = _style.new_figure(_style.COLUMN, 0.8 + 1.55 * len(increments))
     axes = fig.subplots(len(increments), 3, squeeze=False)
-    for row, (name, how) in zip(axes, looks(increments, among).items(), strict=True):
+    for row, (name, how) in zip(
+        axes, _style.looks(increments, among).items(), strict=True
+    ):
         for c, (ax, heading) in enumerate(zip(row, ("", f"{name}\n", ""), strict=True)):
             _draw_component(ax, increments[name], c, how)
             ax.set_title(heading + _numbers(increments[name], c), fontsize=8.5)
     for ax, component in zip(axes[-1], "xyz", strict=True):
         ax.set_xlabel(f"increment in {component}")
     key = [
-        Patch(color=GREY, alpha=0.35, label="needed: truth − background"),
+        Patch(color=_style.GREY, alpha=0.35, label="needed: truth − background"),
         Patch(fill=False, label="made: analysis − background"),
     ]
     fig.legend(handles=key, loc="outside upper center", ncols=2)
@@ -294,10 +277,10 @@ def increment_histograms(
     return fig
 
 
-def _draw_component(ax: Axes, found: Increments, c: int, how: Look) -> None:
+def _draw_component(ax: Axes, found: Increments, c: int, how: _style.Look) -> None:
     edges = found.edges[c]
     width = float(edges[1] - edges[0])
-    ax.stairs(found.needed[c] / width, edges, fill=True, color=GREY, alpha=0.35)
+    ax.stairs(found.needed[c] / width, edges, fill=True, color=_style.GREY, alpha=0.35)
     ax.stairs(found.made[c] / width, edges, color=how.color, linewidth=1.2)
     # The needed ones set the height: increments of a component that a method never
     # changes stand all in one bin.
@@ -310,10 +293,10 @@ def _numbers(found: Increments, c: int) -> str:
     ratio = found.rms[c] / found.needed_rms[c]
     if not ratio > 0.0:
         return "unchanged"
-    return f"{shown(float(ratio))} of needed, r = {found.correlation[c]:.2f}"
+    return f"{_style.shown(float(ratio))} of needed, r = {found.correlation[c]:.2f}"
 
 
-@styled
+@_style.styled
 def gain_comparison(
     gains: Mapping[str, np.ndarray],
     best: Mapping[str, np.ndarray],
@@ -338,11 +321,11 @@ def gain_comparison(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("gains", gains)
+    _style.require("gains", gains)
     shape = (3, len(observed))
-    fig = new_figure(COLUMN, 3.4)
+    fig = _style.new_figure(_style.COLUMN, 3.4)
     axes = fig.subplots(1, len(observed), sharey=True, squeeze=False)[0]
-    drawn = looks(gains, among)
+    drawn = _style.looks(gains, among)
     step = 0.8 / len(gains)
     for i, (name, given) in enumerate(gains.items()):
         gain = _checks.array(f"gains[{name!r}]", given, shape=shape)
@@ -350,7 +333,9 @@ def gain_comparison(
         for k, ax in enumerate(axes):
             if name in best:
                 ideal = _checks.array(f"best[{name!r}]", best[name], shape=shape)
-                ax.bar(places, ideal[:, k], width=0.8 * step, color=GREY, alpha=0.35)
+                ax.bar(
+                    places, ideal[:, k], width=0.8 * step, color=_style.GREY, alpha=0.35
+                )
             ax.plot(places, gain[:, k], markersize=5.0, **drawn[name].mark)
     for ax, what in zip(axes, observed, strict=True):
         ax.axhline(0.0, color="black", linewidth=0.6)
@@ -361,7 +346,7 @@ def gain_comparison(
     fig.supylabel("increment (gain K)")
     handles = [Line2D([], [], label=name, **how.mark) for name, how in drawn.items()]
     if best:
-        bar = Line2D([], [], color=GREY, alpha=0.35, linewidth=6.0)
+        bar = Line2D([], [], color=_style.GREY, alpha=0.35, linewidth=6.0)
         bar.set_label("best linear")
         handles.append(bar)
     fig.legend(handles=handles, loc="outside upper center", ncols=4)

@@ -10,32 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from l63fast import _checks
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    COLUMN,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    looks,
-    new_figure,
-    plain_log,
-    require,
-    single,
-    styled,
-)
+from l63fast.plotting import _style
 
 __all__ = ["convergence", "rank_histograms", "spread_against_error"]
 
 # Per cent; linear up to 1, logarithmic beyond.
 _EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_COLORS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
+_COLORS: Final = (
+    _style.BLUE,
+    _style.RED,
+    _style.GREEN,
+    _style.ORANGE,
+    _style.PURPLE,
+    _style.SKY,
+)
 Curve = Sequence[tuple[int, float, float]]
 
 
-@styled
+@_style.styled
 def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     """Return score and effective size against the number of particles.
 
@@ -49,8 +41,8 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("groups", groups, "at least one")
-    fig = new_figure(COLUMN, 3.2)
+    _style.require("groups", groups, "at least one")
+    fig = _style.new_figure(_style.COLUMN, 3.2)
     left, right = fig.subplots(1, 2)
     for i, (name, curves) in enumerate(groups.items()):
         how: dict[str, Any] = {"color": _COLORS[i % len(_COLORS)], "linewidth": 1.0}
@@ -67,13 +59,13 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     right.set_ylabel("effective particles (%)")
     right.set_ylim(0.0, 100.0)
     for ax in (left, right):
-        plain_log(ax, "x")
+        _style.plain_log(ax, "x")
         ax.set_xlabel("particles")
     fig.legend(loc="outside upper center", ncols=4)
     return fig
 
 
-@styled
+@_style.styled
 def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
     """Return how often the truth took each place among the members of each method.
 
@@ -87,14 +79,18 @@ def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("shares", shares)
-    fig = new_figure(COLUMN, 0.5 + 1.5 * len(shares))
+    _style.require("shares", shares)
+    fig = _style.new_figure(_style.COLUMN, 0.5 + 1.5 * len(shares))
     axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
     for row, (name, given) in zip(axes, shares.items(), strict=True):
         of_method = _checks.array(f"shares[{name!r}]", given, shape=(3, None))
         places = np.arange(of_method.shape[1])
         for ax, component, color, values in zip(
-            row, "xyz", (BLUE, ORANGE, GREEN), of_method, strict=True
+            row,
+            "xyz",
+            (_style.BLUE, _style.ORANGE, _style.GREEN),
+            of_method,
+            strict=True,
         ):
             ax.bar(places, values, width=1.0, color=color, alpha=0.8)
             ax.axhline(1.0 / places.size, color="black", linewidth=0.8)
@@ -106,7 +102,7 @@ def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-@styled
+@_style.styled
 def spread_against_error(
     methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ratios: Mapping[str, float] | None = None,
@@ -132,10 +128,10 @@ def spread_against_error(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("methods", methods, "at least one")
-    fig, ax = single(4.0)
+    _style.require("methods", methods, "at least one")
+    fig, ax = _style.single(4.0)
     ends = []
-    for name, how in looks(methods, among).items():
+    for name, how in _style.looks(methods, among).items():
         spread, error = methods[name]
         spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))
         error = _checks.array(f"methods[{name!r}]", error, shape=spread.shape)
@@ -147,10 +143,10 @@ def spread_against_error(
     positive = [value for value in ends if value > 0.0]
     if positive:
         both = (0.8 * min(positive), 1.25 * max(positive))
-        ax.plot(both, both, color=BLACK, linewidth=0.8, zorder=0.5)
+        ax.plot(both, both, color=_style.BLACK, linewidth=0.8, zorder=0.5)
         ax.set(xlim=both, ylim=both)
-        plain_log(ax, "x")
-        plain_log(ax, "y")
+        _style.plain_log(ax, "x")
+        _style.plain_log(ax, "y")
     ax.set(
         xlabel="claimed spread (root mean square)",
         ylabel="error made (root mean square)",

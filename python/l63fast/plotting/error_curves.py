@@ -12,22 +12,8 @@ from matplotlib.figure import Figure
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
+from l63fast.plotting import _style
 from l63fast.plotting._series import begun
-from l63fast.plotting._style import (
-    COLUMN,
-    GREY,
-    TIME_LABEL,
-    Look,
-    beside,
-    looks,
-    new_figure,
-    panel_grid,
-    plain_log,
-    require,
-    shown,
-    single,
-    styled,
-)
 
 __all__ = [
     "ErrorGrowth",
@@ -42,7 +28,7 @@ _BAND: Final = (10.0, 90.0)  # percentiles over trajectories
 _MOST_POINTS: Final = 1000  # of one distribution curve
 
 
-@styled
+@_style.styled
 def error_against_time(
     times: np.ndarray,
     errors: Mapping[str, np.ndarray],
@@ -76,21 +62,21 @@ def error_against_time(
         name: _finite(f"errors[{name!r}]", given, len(times))
         for name, given in errors.items()
     }
-    require("errors", checked)
-    fig, axes = panel_grid(len(checked), min(len(checked), 3), 0.9, 2.3)
-    drawn = looks(checked, among)
+    _style.require("errors", checked)
+    fig, axes = _style.panel_grid(len(checked), min(len(checked), 3), 0.9, 2.3)
+    drawn = _style.looks(checked, among)
     for ax, name in zip(axes, checked, strict=True):
         for other, error in checked.items():
             _draw_mean(ax, times, error, other, drawn[other], bold=other == name)
         lost = _diverged(checked[name])
         note = f"\n({lost} of {len(checked[name])} diverged)" if lost else ""
-        mean = shown(float(np.nanmean(checked[name])))
+        mean = _style.shown(float(np.nanmean(checked[name])))
         ax.set_title(f"{name}: {mean}{note}", color=drawn[name].color)
     for ax in axes:  # after all are drawn, as they share the axis
-        plain_log(ax, "y")
+        _style.plain_log(ax, "y")
         ax.margins(x=0.0)
     fig.suptitle("mean over trajectories, with 10–90 % band", fontsize=9.0)
-    fig.supxlabel(TIME_LABEL)
+    fig.supxlabel(_style.TIME_LABEL)
     fig.supylabel(label)
     return fig
 
@@ -100,7 +86,13 @@ def _diverged(error: np.ndarray) -> int:
 
 
 def _draw_mean(
-    ax: Axes, times: np.ndarray, error: np.ndarray, name: str, how: Look, *, bold: bool
+    ax: Axes,
+    times: np.ndarray,
+    error: np.ndarray,
+    name: str,
+    how: _style.Look,
+    *,
+    bold: bool,
 ) -> None:
     """Draw the mean of a method; that of the panel's own bold, with its band."""
     there = np.isfinite(error).any(axis=0)
@@ -120,7 +112,7 @@ def _draw_mean(
     )
 
 
-@styled
+@_style.styled
 def error_distribution(
     errors: Mapping[str, np.ndarray],
     *,
@@ -146,24 +138,24 @@ def error_distribution(
     ArgumentValueError
         If nothing is finite.
     """
-    fig = new_figure(COLUMN, 3.4)
+    fig = _style.new_figure(_style.COLUMN, 3.4)
     body, tail = fig.subplots(1, 2)
-    for name, how in looks(errors, among).items():
+    for name, how in _style.looks(errors, among).items():
         error = _finite(f"errors[{name!r}]", errors[name], None)
         _draw_distribution(body, tail, name, error, how)
     body.set_ylabel("share of samples with a smaller error")
     tail.set_ylabel("share of samples with a larger error")
     for ax in (body, tail):
-        plain_log(ax, "x")
+        _style.plain_log(ax, "x")
         ax.set_xlabel(label)
-    plain_log(tail, "y")
+    _style.plain_log(tail, "y")
     title = "median, 95th percentile (the dots)"
     fig.legend(loc="outside upper center", ncols=3, title=title)
     return fig
 
 
 def _draw_distribution(
-    body: Axes, tail: Axes, name: str, error: np.ndarray, how: Look
+    body: Axes, tail: Axes, name: str, error: np.ndarray, how: _style.Look
 ) -> None:
     # What diverged has an infinite error: it counts in the shares, off the axes.
     ordered = np.sort(np.where(np.isfinite(error), error, np.inf)[begun(error)])
@@ -171,7 +163,7 @@ def _draw_distribution(
     thin = np.linspace(0, n_finite - 1, _MOST_POINTS).astype(int)
     pick = np.union1d(thin, np.arange(max(n_finite - 100, 0), n_finite))
     marked = np.percentile(ordered, (50.0, 95.0), method="inverted_cdf")
-    text = f"{name}: {shown(marked[0])}, {shown(marked[1])}"
+    text = f"{name}: {_style.shown(marked[0])}, {_style.shown(marked[1])}"
     on_axes = np.isfinite(marked)
     dots: dict[str, Any] = how.mark | {"marker": "o", "markersize": 4.5}
     for ax, steps, shares, ends, label in (
@@ -215,7 +207,7 @@ def horizon(growth: ErrorGrowth, limit: float) -> float:
     return float(lead[k - 1] + part * (lead[k] - lead[k - 1]))
 
 
-@styled
+@_style.styled
 def forecast_growth(
     curves: Mapping[str, ErrorGrowth],
     *,
@@ -243,10 +235,10 @@ def forecast_growth(
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("curves", curves)
+    _style.require("curves", curves)
     limit = _checks.real("limit", limit, above=0.0)
-    fig, ax = single(3.9)
-    for method, how in looks(curves, among).items():
+    fig, ax = _style.single(3.9)
+    for method, how in _style.looks(curves, among).items():
         growth = curves[method]
         at = horizon(growth, limit)
         text = f"{method}: {at:.1f}" if math.isfinite(at) else f"{method}: beyond"
@@ -256,9 +248,9 @@ def forecast_growth(
             ax.fill_between(
                 growth.lead, *ends, color=how.color, alpha=0.12, linewidth=0
             )
-    ax.axhline(limit, color=GREY, linewidth=0.8, linestyle=":")
-    beside(ax, limit, f"{limit:g}", 3.0)
-    plain_log(ax, "y")
+    ax.axhline(limit, color=_style.GREY, linewidth=0.8, linestyle=":")
+    _style.beside(ax, limit, f"{limit:g}", 3.0)
+    _style.plain_log(ax, "y")
     ax.margins(x=0.0)
     ax.set(xlabel="lead time (time units)", ylabel=label)
     title = f"lead time at which the mean reaches {limit:g}"

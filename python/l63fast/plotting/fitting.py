@@ -12,31 +12,20 @@ from matplotlib.ticker import MaxNLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    Look,
-    looks,
-    plain_log,
-    require,
-    single,
-    styled,
-)
+from l63fast.plotting import _style
 
 __all__ = ["training_curves", "tuning_curve", "validation_curves"]
 
 # Marks the chosen point of a curve.
 _RING: Final[dict[str, Any]] = {
-    "color": BLACK,
+    "color": _style.BLACK,
     "linestyle": "none",
     "marker": "o",
     "markerfacecolor": "none",
 }
 
 
-@styled
+@_style.styled
 def training_curves(
     history: Sequence[Mapping[str, float]],
     *,
@@ -73,9 +62,9 @@ def training_curves(
     )
     if best_epoch is None:
         best_epoch = int(epochs[np.argmin(np.nan_to_num(scores, nan=np.inf))])
-    fig, ax = single(3.2)
-    _draw_epochs(ax, epochs, losses, "training", Look(ORANGE, "--"))
-    _draw_epochs(ax, epochs, scores, "validation", Look(BLUE))
+    fig, ax = _style.single(3.2)
+    _draw_epochs(ax, epochs, losses, "training", _style.Look(_style.ORANGE, "--"))
+    _draw_epochs(ax, epochs, scores, "validation", _style.Look(_style.BLUE))
     at = int(np.abs(epochs - best_epoch).argmin())
     text = f"best epoch {best_epoch}: validation {scores[at]:.4g}"
     ax.plot(epochs[at], scores[at], label=text, markersize=7.0, **_RING)
@@ -84,7 +73,7 @@ def training_curves(
     return fig
 
 
-@styled
+@_style.styled
 def tuning_curve(
     scales: np.ndarray,
     scores: np.ndarray,
@@ -112,19 +101,19 @@ def tuning_curve(
     """
     scales = _checks.array("scales", scales, shape=(None,))
     scores = _checks.array("scores", scores, shape=scales.shape)
-    require("scales", scales, "at least one")
+    _style.require("scales", scales, "at least one")
     at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
-    fig, ax = single(3.2)
-    ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
+    fig, ax = _style.single(3.2)
+    ax.plot(scales, scores, color=_style.GREEN, marker="o", markersize=3.5)
     text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
     ax.plot(scales[at], scores[at], label=text, markersize=8.0, **_RING)
-    plain_log(ax, "x")
+    _style.plain_log(ax, "x")
     ax.set(xlabel=parameter, ylabel=label)
     fig.legend(loc="outside upper center")
     return fig
 
 
-@styled
+@_style.styled
 def validation_curves(
     histories: Mapping[str, Sequence[tuple[float, float]]],
     *,
@@ -148,8 +137,8 @@ def validation_curves(
     """
     if not histories or not all(histories.values()):
         raise ArgumentValueError("histories: expected epochs of each, got none")
-    fig, ax = single(3.4)
-    for name, how in looks(histories, among).items():
+    fig, ax = _style.single(3.4)
+    for name, how in _style.looks(histories, among).items():
         epochs, scores = np.array(histories[name], dtype=float).T
         _draw_epochs(ax, epochs, scores, name, how)
         at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
@@ -160,13 +149,13 @@ def validation_curves(
 
 
 def _draw_epochs(
-    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, how: Look
+    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, how: _style.Look
 ) -> None:
     marker = "o" if len(epochs) < 3 else ""
     ax.plot(epochs, losses, marker=marker, label=name, **how.line)
 
 
 def _label_epochs(ax: Axes, label: str) -> None:
-    plain_log(ax, "y")
+    _style.plain_log(ax, "y")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=label)

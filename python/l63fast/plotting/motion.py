@@ -17,20 +17,8 @@ from PIL import Image
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
+from l63fast.plotting import _style
 from l63fast.plotting._series import Series, error_label
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    ESTIMATES,
-    GREY,
-    RED,
-    TIME_LABEL,
-    TRUTH,
-    folder_for,
-    new_figure,
-    plain_log,
-    styled,
-)
 from l63fast.plotting.trajectories import space
 
 __all__ = ["animation", "save_animation"]
@@ -40,14 +28,14 @@ _N_SHADES: Final = 12
 _TAIL: Final = 1.0  # time units of truth drawn strongly behind the present
 
 _MARKS: Final[dict[str, dict[str, Any]]] = {
-    "background": ESTIMATES["background"].mark
+    "background": _style.ESTIMATES["background"].mark
     | {"markersize": 9.0, "markerfacecolor": "none", "markeredgewidth": 1.8},
-    "analysis": ESTIMATES["analysis"].mark | {"markersize": 7.0},
-    "truth": TRUTH.mark | {"markersize": 3.5},
+    "analysis": _style.ESTIMATES["analysis"].mark | {"markersize": 7.0},
+    "truth": _style.TRUTH.mark | {"markersize": 3.5},
 }
 
 
-@styled
+@_style.styled
 def animation(
     truth: np.ndarray,
     background: np.ndarray,
@@ -97,7 +85,7 @@ def _palette() -> Image.Image:
     white = np.full(3, 255.0)
     ramps = [
         np.linspace(white, 255.0 * np.array(to_rgb(color)), _N_SHADES)
-        for color in (BLACK, RED, BLUE)
+        for color in (_style.BLACK, _style.RED, _style.BLUE)
     ]
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate(ramps).round().astype(int).ravel().tolist())
@@ -129,7 +117,7 @@ def save_animation(
         If an argument is not as described.
     """
     seconds = _checks.real("seconds", seconds, above=0.0)
-    folder = folder_for(directory, name)
+    folder = _style.folder_for(directory, name)
     _checks.count("frames", len(frames), minimum=1)
     # GIF counts in hundredths of a second.
     each = 10 * round(min(max(100.0 * seconds / len(frames), 3.0), 50.0))
@@ -183,7 +171,7 @@ class _Stage:
         self.series = series
         self.title = title
         self.states = series.estimates | {"truth": series.truth[:, series.at]}
-        fig = new_figure(5.6, 6.2)
+        fig = _style.new_figure(5.6, 6.2)
         fig.set_dpi(_DPI)
         # matplotlib leaves the methods of its canvas untyped.
         self.canvas = cast(Any, FigureCanvasAgg(fig))
@@ -201,27 +189,27 @@ class _Stage:
 
     def _draw_still(self, fig: Figure, shown: np.ndarray, label: str) -> None:
         path = self.series.truth[0, : self.series.at[shown[-1]] + 1]
-        self.above.plot(*path.T, color=GREY, linewidth=0.5, alpha=0.6)
+        self.above.plot(*path.T, color=_style.GREY, linewidth=0.5, alpha=0.6)
         key = [Line2D([], [], label=name, **mark) for name, mark in _MARKS.items()]
         fig.legend(handles=key, loc="outside upper center", ncols=3)
         times = self.series.times[shown]
         for name, error in self.errors.items():
-            color = ESTIMATES[name].color
+            color = _style.ESTIMATES[name].color
             self.below.plot(times, error[shown], color=color, linewidth=0.7, alpha=0.35)
-        self.below.set(xlabel=TIME_LABEL, ylabel=label)
-        plain_log(self.below, "y")
+        self.below.set(xlabel=_style.TIME_LABEL, ylabel=label)
+        _style.plain_log(self.below, "y")
 
     def _add_moving(self) -> None:
         """Add what each frame changes; `animated` keeps it out of the still part."""
         above, below = self.above, self.below
-        [self.tail] = above.plot([], [], [], color=BLACK, animated=True)
+        [self.tail] = above.plot([], [], [], color=_style.BLACK, animated=True)
         self.marks = {
             name: above.plot([], [], [], animated=True, **mark)[0]
             for name, mark in _MARKS.items()
         }
         self.curves = {
             name: below.plot([], [], animated=True, **how.line)[0]
-            for name, how in ESTIMATES.items()
+            for name, how in _style.ESTIMATES.items()
         }
         self.text = above.text2D(
             0.02, 0.95, "", transform=above.transAxes, animated=True

@@ -12,22 +12,7 @@ from matplotlib.figure import Figure
 
 from l63fast import _checks
 from l63fast.observation import ObservationOperator
-from l63fast.plotting._style import (
-    COLUMN,
-    GREY,
-    PAGE,
-    Look,
-    beside,
-    log_scores,
-    looks,
-    name_rows,
-    new_figure,
-    plain_log,
-    require,
-    shown,
-    single,
-    styled,
-)
+from l63fast.plotting import _style
 
 __all__ = [
     "MethodScore",
@@ -61,7 +46,7 @@ class MethodScore(NamedTuple):
     published: tuple[float, float] = (math.nan, math.nan)
 
 
-@styled
+@_style.styled
 def overview(
     scores: Mapping[str, Mapping[str, Score]],
     *,
@@ -95,10 +80,10 @@ def overview(
         If there is nothing to draw.
     """
     methods = list(dict.fromkeys(name for row in scores.values() for name in row))
-    require("scores", methods)
-    drawn = looks(methods, among)
-    width = PAGE if len(scores) > 1 else COLUMN
-    fig = new_figure(width, 1.15 + 0.26 * len(methods))
+    _style.require("scores", methods)
+    drawn = _style.looks(methods, among)
+    width = _style.PAGE if len(scores) > 1 else _style.COLUMN
+    fig = _style.new_figure(width, 1.15 + 0.26 * len(methods))
     fig.set_layout_engine("constrained", wspace=0.06)
     axes = fig.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (operator, row) in zip(axes, scores.items(), strict=True):
@@ -122,14 +107,14 @@ def overview(
         ax.set_title(f"observed: {observed}", loc="left")
         ax.set_xlabel((labels or {}).get(operator, "rmse"))
     for ax in axes:  # after all are drawn, as they share the axis
-        plain_log(ax, "x", narrow=len(axes) > _MOST_ROOMY)
+        _style.plain_log(ax, "x", narrow=len(axes) > _MOST_ROOMY)
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].set_ylim(len(methods) - 0.5, -0.5)
     return fig
 
 
 def _draw_row(
-    ax: Axes, y: int, score: Score, change: str, how: Look, weight: str
+    ax: Axes, y: int, score: Score, change: str, how: _style.Look, weight: str
 ) -> None:
     """Draw a score and write it and its change from the reference beside the row."""
     value, *interval = score
@@ -144,7 +129,7 @@ def _write(
     ax: Axes, y: float, offset: float, text: str, weight: str = "normal"
 ) -> None:
     if text:
-        beside(ax, y, text, offset, ha="right", fontsize=8.5, fontweight=weight)
+        _style.beside(ax, y, text, offset, ha="right", fontsize=8.5, fontweight=weight)
 
 
 def _change(ratio: float) -> str:
@@ -156,13 +141,13 @@ def _change(ratio: float) -> str:
 
 
 def _draw(
-    ax: Axes, y: int, how: Look, value: float, ends: Sequence[float], size: float
+    ax: Axes, y: int, how: _style.Look, value: float, ends: Sequence[float], size: float
 ) -> None:
     ax.plot(ends, [y, y], color=how.color, linewidth=1.8)
     ax.plot(value, y, markersize=size, **how.mark)
 
 
-@styled
+@_style.styled
 def method_scores(
     scores: Mapping[str, MethodScore],
     *,
@@ -190,12 +175,15 @@ def method_scores(
 
     def written(value: float) -> str:
         if not math.isfinite(value) or label.endswith("dB"):
-            return shown(value)
+            return _style.shown(value)
         return f"{value:.3g}" if value < 0.1 else f"{value:.3f}"
 
     fig, ax = _rows(scores, title, among, written)
-    grey: dict[str, Any] = {"color": GREY, "alpha": 0.35}
-    edge: dict[str, Any] = {"edgecolor": GREY, "linewidth": 1.0}  # of a single value
+    grey: dict[str, Any] = {"color": _style.GREY, "alpha": 0.35}
+    edge: dict[str, Any] = {
+        "edgecolor": _style.GREY,
+        "linewidth": 1.0,
+    }  # of a single value
     bars = {y: score.published for y, score in enumerate(scores.values())}
     bars = {y: ends for y, ends in bars.items() if math.isfinite(ends[0])}
     for y, (low, high) in bars.items():
@@ -203,7 +191,7 @@ def method_scores(
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
     if any(math.isfinite(score.value) for score in scores.values()):
-        log_scores(ax, "x", label)
+        _style.log_scores(ax, "x", label)
     ax.set_xlabel(label)
     if bars:
         ax.barh(0, math.nan, label="published", **grey)
@@ -211,7 +199,7 @@ def method_scores(
     return fig
 
 
-@styled
+@_style.styled
 def method_claims(
     ratios: Mapping[str, MethodScore], *, title: str = "", among: Collection[str] = ()
 ) -> Figure:
@@ -235,7 +223,7 @@ def method_claims(
     ax.axvline(1.0, color="black", linewidth=0.8, zorder=0.5)
     finite = [ratio.value for ratio in ratios.values() if math.isfinite(ratio.value)]
     if max(finite, default=1.0) > _WIDE * min(finite, default=1.0):
-        plain_log(ax, "x")
+        _style.plain_log(ax, "x")
     ax.set_xlabel("mean of d′ S⁻¹ d / m (innovations d, claimed covariance S)")
     return fig
 
@@ -247,19 +235,19 @@ def _rows(
     written: Callable[[float], str],
 ) -> tuple[Figure, Axes]:
     """Draw a row per method: its score with its interval, and the number beside it."""
-    require("scores", scores)
-    fig, ax = single(1.2 + 0.27 * len(scores))
-    name_rows(ax, scores)
+    _style.require("scores", scores)
+    fig, ax = _style.single(1.2 + 0.27 * len(scores))
+    _style.name_rows(ax, scores)
     ax.set_title(title, loc="left")
-    drawn = looks(scores, among)
+    drawn = _style.looks(scores, among)
     for y, (method, score) in enumerate(scores.items()):
         if math.isfinite(score.value):
             _draw(ax, y, drawn[method], score.value, score.interval, size=5.0)
-        beside(ax, y, written(score.value), 40.0, ha="right")
+        _style.beside(ax, y, written(score.value), 40.0, ha="right")
     return fig, ax
 
 
-@styled
+@_style.styled
 def scores_across(
     panels: Mapping[tuple[str, str], Mapping[str, Mapping[float, MethodScore]]],
     axis: str,
@@ -287,16 +275,18 @@ def scores_across(
         If there is nothing to draw, or the setting is unknown.
     """
     across = _ACROSS[_checks.choice("axis", axis, _ACROSS)]
-    require("panels", panels, "at least one")
+    _style.require("panels", panels, "at least one")
     columns = list(dict.fromkeys(column for column, _ in panels))
     rows = list(dict.fromkeys(row for _, row in panels))
-    fig = new_figure(PAGE if len(columns) > 2 else COLUMN, 0.8 + 2.4 * len(rows))
+    fig = _style.new_figure(
+        _style.PAGE if len(columns) > 2 else _style.COLUMN, 0.8 + 2.4 * len(rows)
+    )
     axes = fig.subplots(
         len(rows), len(columns), sharex=True, sharey=True, squeeze=False
     )
     handles: dict[str, Artist] = {}
     names = dict.fromkeys(name for found in panels.values() for name in found)
-    drawn = looks(names, among)
+    drawn = _style.looks(names, among)
     for (column, row), methods in panels.items():
         ax = axes[rows.index(row), columns.index(column)]
         for method, points in methods.items():
@@ -310,11 +300,11 @@ def scores_across(
         ax.set_title(f"{column}, {row}" if row else column, fontsize=8.5)
     settings = {x for found in panels.values() for line in found.values() for x in line}
     for ax in axes.flat:
-        plain_log(ax, "x")
+        _style.plain_log(ax, "x")
         if axis in _COUNTS:
             ax.set_xticks(sorted(settings), [f"{x:g}" for x in sorted(settings)])
             ax.set_xticks([], minor=True)
-        log_scores(ax, "y", label)
+        _style.log_scores(ax, "y", label)
     fig.supxlabel(across)
     fig.supylabel(label)
     fig.legend(
@@ -323,7 +313,7 @@ def scores_across(
     return fig
 
 
-@styled
+@_style.styled
 def score_against_cost(
     methods: Mapping[str, tuple[float, float]],
     *,
@@ -346,14 +336,14 @@ def score_against_cost(
         If there is nothing to draw.
     """
     finite = {k: v for k, v in methods.items() if math.isfinite(v[1]) and v[0] > 0.0}
-    require("methods", finite, "some with a score")
-    fig, ax = single(3.8)
-    for name, how in looks(finite, among).items():
+    _style.require("methods", finite, "some with a score")
+    fig, ax = _style.single(3.8)
+    for name, how in _style.looks(finite, among).items():
         seconds, score = finite[name]
         ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **how.mark)
     ax.margins(0.08)
-    plain_log(ax, "x")
-    log_scores(ax, "y", label)
+    _style.plain_log(ax, "x")
+    _style.log_scores(ax, "y", label)
     ax.set(xlabel="time per trajectory and cycle (µs)", ylabel=label)
     fig.legend(loc="outside right upper")
     return fig

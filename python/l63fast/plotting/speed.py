@@ -9,43 +9,36 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    COLUMN,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    beside,
-    name_rows,
-    new_figure,
-    require,
-    single,
-    styled,
-)
+from l63fast.plotting import _style
 
 __all__ = ["growth_curves", "speed_bars"]
 
 Measured = tuple[float, float | None, str]
 Curves = Mapping[str, Mapping[int, float]]
 _COLORS: Final = {
-    "arithmetic": BLUE,
-    "division": SKY,
-    "writes": GREEN,
-    "first touch": ORANGE,
+    "arithmetic": _style.BLUE,
+    "division": _style.SKY,
+    "writes": _style.GREEN,
+    "first touch": _style.ORANGE,
 }
 _LOOKS: Final[list[dict[str, Any]]] = [
     {"color": color, "marker": marker, "markersize": 4.0}
     for color, marker in zip(
-        (BLUE, RED, GREEN, ORANGE, PURPLE, BLACK), "os^Dvx", strict=True
+        (
+            _style.BLUE,
+            _style.RED,
+            _style.GREEN,
+            _style.ORANGE,
+            _style.PURPLE,
+            _style.BLACK,
+        ),
+        "os^Dvx",
+        strict=True,
     )
 ]
 
 
-@styled
+@_style.styled
 def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
     """Return how much of what the machine allows each function reaches.
 
@@ -62,19 +55,19 @@ def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    require("rows", rows, "at least one")
-    fig, ax = single(1.25 + 0.3 * len(rows))
-    name_rows(ax, rows)
+    _style.require("rows", rows, "at least one")
+    fig, ax = _style.single(1.25 + 0.3 * len(rows))
+    _style.name_rows(ax, rows)
     seen: set[str] = set()
     for y, (rate, ceiling, bound) in enumerate(rows.values()):
         text = f"{_millions(rate)} M/s"
         if ceiling is not None:
             text = f"{_millions(rate)} of {_millions(ceiling)} M/s"
             label = None if bound in seen else f"bound by {bound}"
-            color = _COLORS.get(bound, GREY)
+            color = _COLORS.get(bound, _style.GREY)
             ax.barh(y, 100.0 * rate / ceiling, height=0.62, color=color, label=label)
             seen.add(bound)
-        beside(ax, y, text, 6.0)
+        _style.beside(ax, y, text, 6.0)
     ax.axvline(100.0, color="black", linewidth=1.0)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     longest = max((r / c for r, c, _ in rows.values() if c), default=1.0)
@@ -90,7 +83,7 @@ def _millions(rate: float) -> str:
     return f"{rate / 1e6:,.0f}" if rate >= 1e8 else f"{rate / 1e6:.3g}"
 
 
-@styled
+@_style.styled
 def growth_curves(
     panels: Mapping[str, Curves],
     *,
@@ -114,9 +107,9 @@ def growth_curves(
         If there is nothing to draw.
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    require("panels", names, "at least one curve")
+    _style.require("panels", names, "at least one curve")
     looks = dict(zip(names, cycle(_LOOKS), strict=False))
-    fig = new_figure(COLUMN, 3.4)
+    fig = _style.new_figure(_style.COLUMN, 3.4)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (axis, curves) in zip(axes, panels.items(), strict=True):
         for name, points in curves.items():

@@ -17,35 +17,22 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.plotting import _style
 from l63fast.plotting._series import Series, begun, error_label
-from l63fast.plotting._style import (
-    BLACK,
-    COLUMN,
-    ESTIMATES,
-    GREY,
-    PAGE,
-    TIME_LABEL,
-    TRUTH,
-    Look,
-    label_rows,
-    mark_lone_points,
-    new_figure,
-    plain_log,
-    require,
-    shown,
-    styled,
-)
 
 __all__ = ["attractor", "panels", "select_cases", "space"]
 
 # Estimates exist at observation times only: a curve through them would cut the peaks
 # and look like an error, so the analysis is points and the background thin dashes.
 _STYLES: Final = {
-    "background": ESTIMATES["background"].line | {"linewidth": 1.0},
-    "analysis": ESTIMATES["analysis"].mark
+    "background": _style.ESTIMATES["background"].line | {"linewidth": 1.0},
+    "analysis": _style.ESTIMATES["analysis"].mark
     | {"markersize": 2.8, "markeredgewidth": 0.0},
 }
-_CIRCLE: Final = Look(GREY).mark | {"markersize": 4.2, "markerfacecolor": "none"}
+_CIRCLE: Final = _style.Look(_style.GREY).mark | {
+    "markersize": 4.2,
+    "markerfacecolor": "none",
+}
 
 
 def select_cases(errors: np.ndarray) -> dict[str, int]:
@@ -61,14 +48,14 @@ def select_cases(errors: np.ndarray) -> dict[str, int]:
     dict with the keys "good" (the one at the 10th percentile), "median", "worst"
     """
     errors = _checks.array("errors", errors, shape=(None,))
-    require("errors", errors, "at least one")
+    _style.require("errors", errors, "at least one")
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf), kind="stable")
     last = len(order) - 1
     ranks = {"good": round(0.1 * last), "median": round(0.5 * last), "worst": last}
     return {name: int(order[rank]) for name, rank in ranks.items()}
 
 
-@styled
+@_style.styled
 def panels(
     truth: np.ndarray,
     background: np.ndarray,
@@ -112,7 +99,9 @@ def panels(
     )
     if len(titles) != n:
         raise ArgumentValueError(f"titles: expected {n}, got {len(titles)}")
-    fig = new_figure(COLUMN if n == 1 else PAGE, 6.0 if n == 1 else 6.3)
+    fig = _style.new_figure(
+        _style.COLUMN if n == 1 else _style.PAGE, 6.0 if n == 1 else 6.3
+    )
     axes = fig.subplots(
         4, n, sharex="col", sharey="row", squeeze=False, height_ratios=(1, 1, 1, 0.8)
     )
@@ -123,10 +112,10 @@ def panels(
         _draw_errors(axes[3, case], series, case, mirror_aware)
         before, after = series.rmse([case], mirror_aware=mirror_aware)
         axes[0, case].set_title(
-            f"{titles[case]}\nrmse {shown(before)} → {shown(after)}"
+            f"{titles[case]}\nrmse {_style.shown(before)} → {_style.shown(after)}"
         )
     _limit(axes, series)
-    mark_lone_points(axes)
+    _style.mark_lone_points(axes)
     _label(fig, axes, operator, mirror_aware)
     return fig
 
@@ -140,7 +129,9 @@ def _draw_case(
 ) -> None:
     for c, ax in enumerate(axes[:3]):
         path = series.truth[case, :, c]
-        ax.plot(series.truth_times, path, label="truth", linewidth=1.0, **TRUTH.line)
+        ax.plot(
+            series.truth_times, path, label="truth", linewidth=1.0, **_style.TRUTH.line
+        )
         for name, states in series.estimates.items():
             ax.plot(series.times, states[case, :, c], label=name, **_STYLES[name])
     for i, (c, power) in enumerate(
@@ -174,26 +165,26 @@ def _draw_time(ax: Axes, series: Series, case: int, longest: float) -> None:
     if last - first <= longest * 1.001:
         if last > first:
             ax.set_xlim(first, last + 0.01 * (last - first))
-        ax.set_xlabel(TIME_LABEL)
+        ax.set_xlabel(_style.TIME_LABEL)
         return
     error = series.errors(series.analysis)[case]
     worst = float(series.times[np.argmax(np.nan_to_num(error, nan=-1.0))])
     start = min(max(worst - longest / 2.0, first), last - longest)
     ax.set_xlim(start, start + longest)
-    ax.set_xlabel(f"{TIME_LABEL}, excerpt")
+    ax.set_xlabel(f"{_style.TIME_LABEL}, excerpt")
 
 
 def _draw_errors(ax: Axes, series: Series, case: int, mirror_aware: bool) -> None:
     for name, states in series.estimates.items():
         error = series.errors(states, mirror_aware=mirror_aware)[case]
-        ax.plot(series.times, error, **ESTIMATES[name].line)
-    plain_log(ax, "y")
+        ax.plot(series.times, error, **_style.ESTIMATES[name].line)
+    _style.plain_log(ax, "y")
 
 
 def _label(
     fig: Figure, axes: np.ndarray, operator: ObservationOperator, mirror_aware: bool
 ) -> None:
-    label_rows(axes, ("x", "y", "z", error_label(mirror_aware)))
+    _style.label_rows(axes, ("x", "y", "z", error_label(mirror_aware)))
     handles = axes[operator.components[0], 0].get_lines()[:4]
     labels = [str(line.get_label()) for line in handles]
     labels[-1] = f"observation {_drawn_as(operator)}".rstrip()
@@ -207,7 +198,7 @@ def _drawn_as(operator: ObservationOperator) -> str:
     return ", ".join(notes[p] for p in shown if notes[p])
 
 
-@styled
+@_style.styled
 def attractor(
     truth: np.ndarray,
     background: np.ndarray,
@@ -236,18 +227,20 @@ def attractor(
         If the arrays do not belong together.
     """
     series = Series.checked(truth, background, analysis, truth_times, times)
-    fig = new_figure(COLUMN, 3.2)
+    fig = _style.new_figure(_style.COLUMN, 3.2)
     scores = series.rmse(mirror_aware=mirror_aware)
-    key = [Line2D([], [], color=BLACK, linewidth=0.6, label="truth")]
+    key = [Line2D([], [], color=_style.BLACK, linewidth=0.6, label="truth")]
     places = fig.add_gridspec(1, 2)
     for i, (name, states) in enumerate(series.estimates.items()):
         ax = space(fig, places[i], series)
-        color = ESTIMATES[name].color
+        color = _style.ESTIMATES[name].color
         for path in series.truth:
-            ax.plot(*path.T, color=BLACK, linewidth=0.4, alpha=0.4)
+            ax.plot(*path.T, color=_style.BLACK, linewidth=0.4, alpha=0.4)
         outside = _draw_estimates(ax, series, states, color)
         note = f", {outside} points outside" if outside else ""
-        told = f"rmse {shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
+        told = (
+            f"rmse {_style.shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
+        )
         ax.set_title(f"{name}: {told}{note}", y=0.97)
         text = f"{name}, with a line to the truth"
         joined = Line2D([], [], color=color, linewidth=0.8, label=text)
@@ -268,7 +261,7 @@ def _draw_estimates(ax: Axes3D, series: Series, states: np.ndarray, color: str) 
     pairs = np.stack([truth[there], points[there]], axis=1)
     lines = Line3DCollection(pairs, colors=color, linewidths=0.8)
     ax.add_collection3d(lines, autolim=False)
-    dots = Look(color).mark | {"markersize": 1.8, "markeredgewidth": 0.0}
+    dots = _style.Look(color).mark | {"markersize": 1.8, "markeredgewidth": 0.0}
     ax.plot(*points[there].T, **dots)
     return int(np.count_nonzero(begun(series.errors(states)).ravel() & ~there))
 
