@@ -32,6 +32,7 @@ BLUE: Final = "#0072B2"
 RED: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
 GREY: Final = "#777777"
+PALETTE: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 
 COLUMN: Final = 6.3  # text width of an A4 thesis (inches)
 PAGE: Final = 9.8  # text height, for a figure set sideways (inches)

@@ -16,14 +16,6 @@ __all__ = ["convergence", "rank_histograms", "spread_against_error"]
 
 # Per cent; linear up to 1, logarithmic beyond.
 _EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_COLORS: Final = (
-    _style.BLUE,
-    _style.RED,
-    _style.GREEN,
-    _style.ORANGE,
-    _style.PURPLE,
-    _style.SKY,
-)
 Curve = Sequence[tuple[int, float, float]]
 
 
@@ -45,7 +37,7 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     fig = _style.new_figure(_style.COLUMN, 3.2)
     left, right = fig.subplots(1, 2)
     for i, (name, curves) in enumerate(groups.items()):
-        how: dict[str, Any] = {"color": _COLORS[i % len(_COLORS)], "linewidth": 1.0}
+        how: dict[str, Any] = {"color": _style.PALETTE[i % 6], "linewidth": 1.0}
         how |= {"marker": "o", "markersize": 3.0}
         for k, curve in enumerate(curves):
             sizes, scores, effective = np.array(curve, dtype=float).T

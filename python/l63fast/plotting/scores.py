@@ -180,10 +180,8 @@ def method_scores(
 
     fig, ax = _rows(scores, title, among, written)
     grey: dict[str, Any] = {"color": _style.GREY, "alpha": 0.35}
-    edge: dict[str, Any] = {
-        "edgecolor": _style.GREY,
-        "linewidth": 1.0,
-    }  # of a single value
+    # The edge shows a range of one value.
+    edge: dict[str, Any] = {"edgecolor": _style.GREY, "linewidth": 1.0}
     bars = {y: score.published for y, score in enumerate(scores.values())}
     bars = {y: ends for y, ends in bars.items() if math.isfinite(ends[0])}
     for y, (low, high) in bars.items():

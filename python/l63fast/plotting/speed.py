@@ -23,18 +23,7 @@ _COLORS: Final = {
 }
 _LOOKS: Final[list[dict[str, Any]]] = [
     {"color": color, "marker": marker, "markersize": 4.0}
-    for color, marker in zip(
-        (
-            _style.BLUE,
-            _style.RED,
-            _style.GREEN,
-            _style.ORANGE,
-            _style.PURPLE,
-            _style.BLACK,
-        ),
-        "os^Dvx",
-        strict=True,
-    )
+    for color, marker in zip((*_style.PALETTE[:5], _style.BLACK), "os^Dvx", strict=True)
 ]
 
 
