@@ -11,11 +11,6 @@ from l63fast.plotting.diagnostics import (
     gain_comparison,
     increment_histograms,
 )
-from l63fast.plotting.ensembles import (
-    convergence,
-    rank_histograms,
-    spread_against_error,
-)
 from l63fast.plotting.error_curves import (
     ErrorGrowth,
     error_against_time,
@@ -23,7 +18,14 @@ from l63fast.plotting.error_curves import (
     forecast_growth,
     horizon,
 )
-from l63fast.plotting.fitting import training_curves, tuning_curve, validation_curves
+from l63fast.plotting.fitting import (
+    convergence,
+    rank_histograms,
+    spread_against_error,
+    training_curves,
+    tuning_curve,
+    validation_curves,
+)
 from l63fast.plotting.motion import animation, save_animation
 from l63fast.plotting.scores import (
     MethodScore,

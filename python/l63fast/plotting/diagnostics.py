@@ -22,7 +22,7 @@ from matplotlib.ticker import (
 from l63fast import _checks
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.plotting import _style
-from l63fast.plotting._series import Series, error_label
+from l63fast.plotting.trajectories import Series, error_label
 
 __all__ = [
     "Excerpt",

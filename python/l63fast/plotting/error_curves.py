@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
-from l63fast.plotting._series import begun
+from l63fast.plotting.trajectories import begun
 
 __all__ = [
     "ErrorGrowth",

@@ -1,4 +1,4 @@
-"""How a method was fitted: losses per epoch, score against the number tuned."""
+"""How well a method is fitted: training, tuning, ensemble sizes, ranks and spread."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
 
-__all__ = ["training_curves", "tuning_curve", "validation_curves"]
+__all__ = [
+    "convergence",
+    "rank_histograms",
+    "spread_against_error",
+    "training_curves",
+    "tuning_curve",
+    "validation_curves",
+]
+
+# Per cent; linear up to 1, logarithmic beyond.
+_EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+Curve = Sequence[tuple[int, float, float]]
 
 # Marks the chosen point of a curve.
 _RING: Final[dict[str, Any]] = {
@@ -159,3 +170,132 @@ def _label_epochs(ax: Axes, label: str) -> None:
     _style.plain_log(ax, "y")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=label)
+
+
+@_style.styled
+def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Return score and effective size against the number of particles.
+
+    Parameters
+    ----------
+    groups : name -> curves, each [(n_particles, score, effective size), ...]
+        Curves of a group look alike. Scores are drawn relative to the last of a curve.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("groups", groups, "at least one")
+    fig = _style.new_figure(_style.COLUMN, 3.2)
+    left, right = fig.subplots(1, 2)
+    for i, (name, curves) in enumerate(groups.items()):
+        how: dict[str, Any] = {"color": _style.PALETTE[i % 6], "linewidth": 1.0}
+        how |= {"marker": "o", "markersize": 3.0}
+        for k, curve in enumerate(curves):
+            sizes, scores, effective = np.array(curve, dtype=float).T
+            excess = 100.0 * (scores / scores[-1] - 1.0)
+            left.plot(sizes, excess, label=None if k else name, **how)
+            right.plot(sizes, 100.0 * effective / sizes, **how)
+    left.set_yscale("symlog", linthresh=1.0)
+    left.yaxis.set_major_locator(FixedLocator(_EXCESSES))
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    left.set_ylabel("score above that of the last size (%)")
+    right.set_ylabel("effective particles (%)")
+    right.set_ylim(0.0, 100.0)
+    for ax in (left, right):
+        _style.plain_log(ax, "x")
+        ax.set_xlabel("particles")
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig
+
+
+@_style.styled
+def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
+    """Return how often the truth took each place among the members of each method.
+
+    Parameters
+    ----------
+    shares : method -> (3, n_members + 1)
+        By component; the line is that of an ensemble that the truth could belong to.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("shares", shares)
+    fig = _style.new_figure(_style.COLUMN, 0.5 + 1.5 * len(shares))
+    axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
+    for row, (name, given) in zip(axes, shares.items(), strict=True):
+        of_method = _checks.array(f"shares[{name!r}]", given, shape=(3, None))
+        places = np.arange(of_method.shape[1])
+        for ax, component, color, values in zip(
+            row,
+            "xyz",
+            (_style.BLUE, _style.ORANGE, _style.GREEN),
+            of_method,
+            strict=True,
+        ):
+            ax.bar(places, values, width=1.0, color=color, alpha=0.8)
+            ax.axhline(1.0 / places.size, color="black", linewidth=0.8)
+            ax.set_title(f"{name}: {component}", fontsize=8.5)
+            ax.grid(visible=False, axis="x")
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    fig.supxlabel("members below the truth")
+    fig.supylabel("share of analyses")
+    return fig
+
+
+@_style.styled
+def spread_against_error(
+    methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ratios: Mapping[str, float] | None = None,
+    *,
+    among: Collection[str] = (),
+) -> Figure:
+    """Return the error against the claimed spread, in bins of rising spread.
+
+    On the diagonal the spread can be trusted; above it a method trusts itself too
+    much.
+
+    Parameters
+    ----------
+    methods : method -> (spread, error), each (n_bins,)
+        Root mean squares.
+    ratios : method -> spread over error of all analyses, optional
+        For the legend.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("methods", methods, "at least one")
+    fig, ax = _style.single(4.0)
+    ends = []
+    for name, how in _style.looks(methods, among).items():
+        spread, error = methods[name]
+        spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))
+        error = _checks.array(f"methods[{name!r}]", error, shape=spread.shape)
+        text = f"{name}: {ratios[name]:.2f}" if ratios and name in ratios else name
+        ax.plot(
+            spread, error, label=text, marker=how.marker, markersize=4.0, **how.line
+        )
+        ends += [*spread[np.isfinite(spread)], *error[np.isfinite(error)]]
+    positive = [value for value in ends if value > 0.0]
+    if positive:
+        both = (0.8 * min(positive), 1.25 * max(positive))
+        ax.plot(both, both, color=_style.BLACK, linewidth=0.8, zorder=0.5)
+        ax.set(xlim=both, ylim=both)
+        _style.plain_log(ax, "x")
+        _style.plain_log(ax, "y")
+    ax.set(
+        xlabel="claimed spread (root mean square)",
+        ylabel="error made (root mean square)",
+    )
+    title = "spread over error, all analyses" if ratios else None
+    fig.legend(loc="outside right upper", title=title)
+    return fig

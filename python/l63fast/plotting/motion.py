@@ -18,8 +18,7 @@ from PIL import Image
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
-from l63fast.plotting._series import Series, error_label
-from l63fast.plotting.trajectories import space
+from l63fast.plotting.trajectories import Series, error_label, space
 
 __all__ = ["animation", "save_animation"]
 

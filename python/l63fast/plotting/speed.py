@@ -21,10 +21,6 @@ _COLORS: Final = {
     "writes": _style.GREEN,
     "first touch": _style.ORANGE,
 }
-_LOOKS: Final[list[dict[str, Any]]] = [
-    {"color": color, "marker": marker, "markersize": 4.0}
-    for color, marker in zip((*_style.PALETTE[:5], _style.BLACK), "os^Dvx", strict=True)
-]
 
 
 @_style.styled
@@ -97,7 +93,11 @@ def growth_curves(
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     _style.require("panels", names, "at least one curve")
-    looks = dict(zip(names, cycle(_LOOKS), strict=False))
+    palette = zip((*_style.PALETTE[:5], _style.BLACK), "os^Dvx", strict=True)
+    looks: dict[str, dict[str, Any]] = {
+        name: {"color": color, "marker": marker, "markersize": 4.0}
+        for name, (color, marker) in zip(names, cycle(palette), strict=False)
+    }
     fig = _style.new_figure(_style.COLUMN, 3.4)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (axis, curves) in zip(axes, panels.items(), strict=True):
