@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from l63fast._kernels import cpp, load_kernels
-from l63fast.learning import readers, window_gru
-from l63fast.learning.readers import GRU
-from l63fast.learning.window_gru import can_train, last_state
+from l63fast.learning import readers
+from l63fast.learning.readers import GRU, can_train, last_state
 
 SHAPES = [(256, 5, 2, 64), (1, 1, 1, 1), (1, 7, 3, 64), (37, 1, 2, 17), (53, 20, 1, 30)]
 
@@ -184,7 +183,7 @@ def test_programs_of_a_reader_in_training_hold_torchs_own_cell(kernel_calls) -> 
 def test_only_kernels_that_are_fast_are_asked(level: str, monkeypatch) -> None:
     numba = level == "numba"
     kernels = load_kernels("numba") if numba else load_kernels("cpp", level=level)
-    monkeypatch.setattr(window_gru, "load_kernels", lambda: kernels)
+    monkeypatch.setattr(readers, "load_kernels", lambda: kernels)
     cell, windows = cell_and_windows(4, 3, 2, 8)
     assert can_train(cell, windows) == (level in ("x86-64-v3", "x86-64-v4"))
 

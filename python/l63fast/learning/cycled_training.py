@@ -17,15 +17,13 @@ from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch
-from l63fast.learning.chains import TruthChains
-from l63fast.learning.cycles import CycledBatches
+from l63fast.learning.cycles import CycledBatches, TruthChains
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.loop import Record, TrainingRun, torch_device
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult, completed, loss_of_background
 from l63fast.lorenz63 import climatology, spin_up

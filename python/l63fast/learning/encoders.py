@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from l63fast import _random
 from l63fast.assimilation.agreement import Setup
-from l63fast.learning.coordinates import facing, fold, unfold
-from l63fast.learning.memories import CARRIED
-from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.pinned import pinned
-from l63fast.learning.readers import ENCODERS, Reader
+from l63fast.learning.readers import CARRIED, ENCODERS, Reader
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 

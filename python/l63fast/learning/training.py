@@ -15,18 +15,18 @@ import torch
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import Samples, Simulation, as_batch, sampled
-from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
+from l63fast.learning.batches import Jittered, Samples, Simulation, as_batch, sampled
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.jitter import Jittered
 from l63fast.learning.loop import (
     Record,
     TrainingRun,
     evaluate,
     mean_over,
+    read_checkpoint,
     torch_device,
+    write_checkpoint,
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
