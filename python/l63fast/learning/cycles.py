@@ -133,14 +133,12 @@ class CycledBatches:
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
+        self.n_batches = cycles.updates  # of an epoch
         self._n_updates = n_epochs * cycles.updates
         self._seed = seed
         self._chains = TruthChains(twin, n, seed=seed, n_threads=n_threads)
         self._forecast = DifferentiableForecast(
-            twin.steps_per_cycle,
-            twin.dt,
-            twin.parameters,
-            n_threads,
+            twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
         )
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
@@ -152,11 +150,6 @@ class CycledBatches:
             (n, 3), torch.nan, dtype=torch.float64, device=self._device
         )
         self._hidden = encoder.initial_hidden(n)
-
-    @property
-    def n_batches(self) -> int:
-        """Updates in an epoch."""
-        return self._cycles.updates
 
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the analyses of some cycles of all trajectories, and their batch."""

@@ -260,11 +260,7 @@ def _function(
     made_for: Setup,
 ) -> EncoderFunction:
     return EncoderFunction(
-        program,
-        settings,
-        hidden_size=card["hidden_size"],
-        made_for=made_for,
-        card=card,
+        program, settings, hidden_size=card["hidden_size"], made_for=made_for, card=card
     )
 
 

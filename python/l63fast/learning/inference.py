@@ -188,10 +188,7 @@ class EncoderFunction:
         self, obs_window: np.ndarray, background: np.ndarray
     ) -> np.ndarray:
         window = _checks.vectors(
-            "obs_window",
-            obs_window,
-            size=self.operator.obs_dim,
-            dtype=background.dtype,
+            "obs_window", obs_window, size=self.operator.obs_dim, dtype=background.dtype
         )
         expected = (*background.shape[:-1], self.window, self.operator.obs_dim)
         if window.shape != expected:

@@ -41,12 +41,8 @@ def onnx_bytes(encoder: Encoder) -> bytes:
     """
     for package in ("onnx", "onnxscript"):
         _required(package)
-    settings, n_arrays = encoder.settings, 3 if encoder.hidden_size else 2
-    example = (
-        torch.zeros(4, 3),
-        torch.zeros(4, settings.window, len(encoder.components)),
-        encoder.initial_hidden(4),
-    )[:n_arrays]
+    n_arrays = 3 if encoder.hidden_size else 2
+    example = _example(encoder)[:n_arrays]
     n = torch.export.Dim("n", min=1)
     with _silenced(), torch.no_grad():
         program = torch.onnx.export(
@@ -63,6 +59,12 @@ def onnx_bytes(encoder: Encoder) -> bytes:
     _check_shapes(model.graph, [tuple(array.shape[1:]) for array in example])
     data: bytes = model.SerializeToString()
     return data
+
+
+def _example(encoder: Encoder) -> tuple[Tensor, ...]:
+    """Return arguments of an encoder, for exporters that trace it."""
+    window = torch.zeros(4, encoder.settings.window, len(encoder.components))
+    return torch.zeros(4, 3), window, encoder.initial_hidden(4)
 
 
 def _strip(graph: Any) -> None:
@@ -194,13 +196,7 @@ def torchscript_from(data: bytes) -> Analyse:
 
 def pt2_bytes(encoder: Encoder) -> bytes:
     """Return the encoder as a torch.export program with a free batch size."""
-    settings = encoder.settings
-    n = torch.export.Dim("n", min=1)
-    example = (
-        torch.zeros(4, 3),
-        torch.zeros(4, settings.window, len(encoder.components)),
-        encoder.initial_hidden(4),
-    )
+    n, example = torch.export.Dim("n", min=1), _example(encoder)
     with _deprecations_silenced(), torch.no_grad():
         shapes = ({0: n}, {0: n}, {0: n})
         program = _undisturbed(

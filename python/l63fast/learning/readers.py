@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ __all__ = [
     "CarriedGRU",
     "CarriedLSTM",
     "Reader",
+    "Sizes",
     "can_train",
     "last_state",
 ]
@@ -132,15 +133,10 @@ class _LastState(torch.autograd.Function):
         )
 
 
-class Reader(nn.Module):
-    """Turns a normalised window and a hidden state into a context vector.
+class Sizes(NamedTuple):
+    """What a reader is made for.
 
-    Every reader has this constructor and a
-    ``forward(obs_window (n, L, obs_dim), hidden (n, hidden_size))`` that returns
-    ``(context (n, context_size), hidden)``. Those here keep nothing from one analysis
-    to the next, so their hidden state is empty and handed through.
-
-    Parameters
+    Attributes
     ----------
     obs_dim, window : int
         Shape of the window.
@@ -152,14 +148,28 @@ class Reader(nn.Module):
         Numbers that stand for the innovation, for those that read it.
     """
 
+    obs_dim: int
+    window: int
+    width: int
+    hidden: int
+    n_innovations: int
+
+
+class Reader(nn.Module):
+    """Turns a normalised window and a hidden state into a context vector.
+
+    Every reader has this constructor and a
+    ``forward(obs_window (n, L, obs_dim), hidden (n, hidden_size))`` that returns
+    ``(context (n, context_size), hidden)``. Those here keep nothing from one analysis
+    to the next, so their hidden state is empty and handed through.
+    """
+
     name = ""
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
+    def __init__(self, sizes: Sizes):
         super().__init__()
         self.hidden_size = 0
-        self.context_size = width
+        self.context_size = sizes.width
 
 
 class MLP(Reader):
@@ -167,15 +177,13 @@ class MLP(Reader):
 
     name = "mlp"
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.context_size = hidden
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.context_size = sizes.hidden
         self.layers = nn.Sequential(
-            nn.Linear(obs_dim * window, width),
+            nn.Linear(sizes.obs_dim * sizes.window, sizes.width),
             nn.SiLU(),
-            nn.Linear(width, hidden),
+            nn.Linear(sizes.width, sizes.hidden),
             nn.SiLU(),
         )
 
@@ -189,11 +197,9 @@ class GRU(Reader):
 
     name = "gru"
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.cell = nn.GRU(obs_dim, width)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.cell = nn.GRU(sizes.obs_dim, sizes.width)
 
     def forward(self, obs_window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context of the window."""
@@ -210,11 +216,9 @@ class LSTM(Reader):
 
     name = "lstm"
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.cell = nn.LSTM(obs_dim, width)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.cell = nn.LSTM(sizes.obs_dim, sizes.width)
 
     def forward(self, obs_window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context of the window."""
@@ -234,12 +238,10 @@ class _Carried(Reader):
     how uncertain a forecast is follows from both in no linear way.
     """
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.n_inputs = obs_dim * window + 3 + n_innovations
-        self.mixer = nn.Linear(self.n_inputs + width, width)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.n_inputs = sizes.obs_dim * sizes.window + 3 + sizes.n_innovations
+        self.mixer = nn.Linear(self.n_inputs + sizes.width, sizes.width)
 
     def features(self, seen: Tensor, output: Tensor) -> Tensor:
         """Return what the cell reads: (n, width + n_inputs)."""
@@ -252,12 +254,10 @@ class CarriedGRU(_Carried):
 
     name = "gru"
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.hidden_size = width
-        self.cell = nn.GRUCell(width + self.n_inputs, width)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.hidden_size = sizes.width
+        self.cell = nn.GRUCell(sizes.width + self.n_inputs, sizes.width)
 
     def forward(self, seen: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context of this analysis, and the same as the next memory."""
@@ -270,12 +270,10 @@ class CarriedLSTM(_Carried):
 
     name = "lstm"
 
-    def __init__(
-        self, obs_dim: int, window: int, width: int, hidden: int, n_innovations: int
-    ):
-        super().__init__(obs_dim, window, width, hidden, n_innovations)
-        self.hidden_size = 2 * width
-        self.cell = nn.LSTMCell(width + self.n_inputs, width)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.hidden_size = 2 * sizes.width
+        self.cell = nn.LSTMCell(sizes.width + self.n_inputs, sizes.width)
 
     def forward(self, seen: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output h, and h and c (n, 2 width) as the next memory."""
