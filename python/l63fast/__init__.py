@@ -35,7 +35,7 @@ _HOMES: Final = {
     "FourDVar": "assimilation.four_d_var",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
-    "NeuralAnalysis": "learning.scheme",
+    "NeuralAnalysis": "learning.inference",
     "ObservationOperator": "observation",
     "ParticleFilter": "assimilation.particle",
     "Status": "assimilation.scheme",
@@ -46,7 +46,7 @@ _HOMES: Final = {
     "backend_info": "_kernels",
     "climatology": "lorenz63",
     "forecast": "lorenz63",
-    "load_encoder": "learning.loading",
+    "load_encoder": "learning.export",
     "lyapunov_exponents": "lorenz63",
     "observe": "observation",
     "open_results": "experiments.results",
@@ -94,9 +94,8 @@ if TYPE_CHECKING:
     from l63fast.experiments.results import open_results
     from l63fast.experiments.scoring import scores
     from l63fast.learning.data import AssimilationDataset
-    from l63fast.learning.inference import EncoderFunction
-    from l63fast.learning.loading import load_encoder
-    from l63fast.learning.scheme import NeuralAnalysis
+    from l63fast.learning.export import load_encoder
+    from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
     from l63fast.lorenz63 import (
         Climatology,
         Lorenz63,

@@ -15,7 +15,7 @@ from l63fast.experiments import describe, figures
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings_file import merged, preset_tables
 from l63fast.learning import export
-from l63fast.learning.loading import load_encoder
+from l63fast.learning.export import load_encoder
 from l63fast.storage import verify_directory
 
 SMALL = ("--n_bootstrap", 20, "--workers", 1, "--no_report")

@@ -21,8 +21,8 @@ from l63fast.experiments.methods.optimum import Optimum
 from l63fast.experiments.protocols import Fitted, Problem, Windows, Work
 from l63fast.experiments.run_cell import problem_of
 from l63fast.experiments.settings import MEASURES, Cell
+from l63fast.learning.export import load_encoder
 from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.loading import load_encoder
 from l63fast.lorenz63 import forecast
 from l63fast.twin import TwinExperiment
 from l63fast.verification import rmse, rmse_pooled

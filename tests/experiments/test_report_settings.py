@@ -19,8 +19,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
     """Return line -> {value: score} of each figure; scores count the methods."""
     figures: dict[str, Lines] = {}
 
-    def scores_across(panels: Any, axis: str, *, label: str) -> str:
+    def scores_across(
+        panels: Any, axis: str, *, label: str, among: dict[str, str]
+    ) -> str:
         [lines] = panels.values()
+        assert {among[name] for name in lines} <= {"gru", "oi", "3dvar", "optimum"}
         figures[axis] = {
             name: {x: point.value for x, point in line.items()}
             for name, line in lines.items()

@@ -31,7 +31,7 @@ from l63fast.experiments.run_cell import problem_of, run_cell
 from l63fast.experiments.runner import run_cells
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.tables import caption, markdown
-from l63fast.learning.loading import load_encoder
+from l63fast.learning.export import load_encoder
 from l63fast.twin import TwinExperiment
 from l63fast.verification import (
     compare,

@@ -28,7 +28,7 @@ from l63fast.experiments.results import Result, open_results
 from l63fast.experiments.runner import Outcome, run_cells
 from l63fast.experiments.tasks import Progress, executor, reason
 from l63fast.learning import cycled_training
-from l63fast.learning.checkpoint import CHECKPOINT
+from l63fast.learning.loop import CHECKPOINT
 from l63fast.storage import verify_directory
 from l63fast.twin import TwinExperiment
 from rewritten_results import of_version_0_1_0

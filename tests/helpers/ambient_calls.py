@@ -34,7 +34,7 @@ from experiment_samples import tiny_cycled, tiny_windows
 from l63fast import plotting, verification
 from l63fast._arithmetic import is_flushing
 from l63fast.experiments.results import TIMES
-from l63fast.learning import onnx_program
+from l63fast.learning import programs
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import save_model
@@ -347,7 +347,7 @@ def process_state() -> dict[str, Any]:
         "folder": os.getcwd(),
         "locale": locale.setlocale(locale.LC_ALL),
         "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
-        "logger": logging.getLogger(onnx_program._NOISY).level,
+        "logger": logging.getLogger(programs._NOISY).level,
         "collector": gc.isenabled(),
         "cores": sorted(os.sched_getaffinity(0)),
         "path": list(sys.path),

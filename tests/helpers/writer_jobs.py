@@ -114,8 +114,7 @@ def heavy_jobs(root: Path) -> dict[str, Job]:
     from l63fast.experiments.report import write_report
     from l63fast.experiments.run_cell import run_cell
     from l63fast.experiments.runner import run_cells
-    from l63fast.learning.export import save_model
-    from l63fast.learning.loading import load_weights
+    from l63fast.learning.export import load_weights, save_model
 
     def train(generation: int, folder: str = "trained", **how: bool) -> None:
         if not (root / "data").exists():

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from l63fast._kernels import cpp, load_kernels
-from l63fast.learning import readers, window_gru
-from l63fast.learning.readers import GRU
-from l63fast.learning.window_gru import can_train, last_state
+from l63fast.learning import readers
+from l63fast.learning.readers import GRU, Sizes, can_train, last_state
 
+SIZES = Sizes(obs_dim=2, window=5, width=16, hidden=16, n_innovations=2)
 SHAPES = [(256, 5, 2, 64), (1, 1, 1, 1), (1, 7, 3, 64), (37, 1, 2, 17), (53, 20, 1, 30)]
 
 
@@ -129,14 +129,14 @@ def test_what_is_not_finite_passes_as_it_does_through_torch(bad: float) -> None:
 
 @pytest.mark.skipif(not load_kernels().native_fma, reason="the kernel is slow here")
 def test_a_reader_in_training_is_read_by_the_kernel(kernel_calls) -> None:
-    reader, hidden = GRU(2, 5, 16, 16, 2), torch.zeros(6, 0)
+    reader, hidden = GRU(SIZES), torch.zeros(6, 0)
     reader(torch.ones(6, 5, 2), hidden)[0].sum().backward()
     assert len(kernel_calls) == 1
 
 
 def test_elsewhere_a_reader_is_read_by_torch(kernel_calls) -> None:
     reader, windows, hidden = (
-        GRU(2, 5, 16, 16, 2),
+        GRU(SIZES),
         torch.ones(6, 5, 2),
         torch.zeros(6, 0),
     )
@@ -151,13 +151,13 @@ def test_elsewhere_a_reader_is_read_by_torch(kernel_calls) -> None:
     gradient.sum().backward()  # torch's own gradient has one
     reader.train().to("meta")
     reader(windows.to("meta"), hidden)
-    reader = GRU(2, 5, 16, 16, 2).double()
+    reader = GRU(SIZES).double()
     reader(windows.double(), hidden)
     assert kernel_calls == []
 
 
 def test_no_window_is_left_to_torch(kernel_calls) -> None:
-    reader = GRU(2, 5, 16, 16, 2)
+    reader = GRU(SIZES)
     found = reader(torch.ones(0, 5, 2), torch.zeros(0, 0))[0]
     assert found.shape == (0, 16)
     found.sum().backward()
@@ -168,7 +168,7 @@ def test_no_window_is_left_to_torch(kernel_calls) -> None:
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.*were assigned during export:UserWarning")
 def test_programs_of_a_reader_in_training_hold_torchs_own_cell(kernel_calls) -> None:
-    reader = GRU(2, 5, 16, 16, 2)
+    reader = GRU(SIZES)
     example = torch.ones(6, 5, 2), torch.zeros(6, 0)
     scripted = torch.jit.script(reader)
     assert "gru" in str(scripted.inlined_graph)
@@ -184,7 +184,7 @@ def test_programs_of_a_reader_in_training_hold_torchs_own_cell(kernel_calls) -> 
 def test_only_kernels_that_are_fast_are_asked(level: str, monkeypatch) -> None:
     numba = level == "numba"
     kernels = load_kernels("numba") if numba else load_kernels("cpp", level=level)
-    monkeypatch.setattr(window_gru, "load_kernels", lambda: kernels)
+    monkeypatch.setattr(readers, "load_kernels", lambda: kernels)
     cell, windows = cell_and_windows(4, 3, 2, 8)
     assert can_train(cell, windows) == (level in ("x86-64-v3", "x86-64-v4"))
 

@@ -15,7 +15,7 @@ from l63fast.assimilation.cycling import CycleResult, run_cycles
 from l63fast.assimilation.program_files import write_analyse_inputs, write_cycle_inputs
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.learning.export import load_encoder
-from l63fast.learning.scheme import NeuralAnalysis
+from l63fast.learning.inference import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import read_dataset
 from l63fast.twin import TwinExperiment, TwinSettings

@@ -90,7 +90,7 @@ def ran_out_of_memory(model: Path, trace: Path) -> bool:
 
 def never_came_back(model: Path, trace: Path) -> bool:
     code = (
-        "import sys, l63fast; import l63fast.learning.loading; print('x', flush=True);"
+        "import sys, l63fast; import l63fast.learning.export; print('x', flush=True);"
         "l63fast.load_encoder(sys.argv[1], format='torchscript', trust=True)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(model)]

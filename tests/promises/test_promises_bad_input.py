@@ -132,7 +132,7 @@ def test_bad_names_on_the_command_line(tmp_path, monkeypatch, capsys, name) -> N
 @pytest.mark.promise("I20", "a hostile checkpoint whose hash is right")
 @pytest.mark.parametrize("payload", [b"", b"PK", b"\x80\x02cos\nsystem\n."])
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, payload) -> None:
-    from l63fast.learning.checkpoint import CHECKPOINT, read_checkpoint
+    from l63fast.learning.loop import CHECKPOINT, read_checkpoint
 
     digest = hashlib.sha256(payload).hexdigest().encode()
     (tmp_path / CHECKPOINT).write_bytes(digest + b"\n" + payload)
@@ -142,11 +142,11 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, payload) -> None:
 
 @pytest.mark.promise("I20", "a checkpoint of an older version is refused by it")
 def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch) -> None:
-    from l63fast.learning import checkpoint
+    from l63fast.learning import loop
 
-    monkeypatch.setattr(checkpoint, "_VERSION", checkpoint._VERSION - 1)
-    checkpoint.write_checkpoint(tmp_path, {"a": 1}, {})
+    monkeypatch.setattr(loop, "_VERSION", loop._VERSION - 1)
+    loop.write_checkpoint(tmp_path, {"a": 1}, {})
     monkeypatch.undo()
-    expected = rf"version {checkpoint._VERSION}, got {checkpoint._VERSION - 1}; without"
+    expected = rf"version {loop._VERSION}, got {loop._VERSION - 1}; without"
     with pytest.raises(ModelFileError, match=expected):
-        checkpoint.read_checkpoint(tmp_path, {"a": 1})
+        loop.read_checkpoint(tmp_path, {"a": 1})

@@ -31,7 +31,7 @@ def read_shards(path: Path) -> None:
 
 
 def read_checkpoint_of(path: Path) -> None:
-    from l63fast.learning.checkpoint import read_checkpoint
+    from l63fast.learning.loop import read_checkpoint
 
     read_checkpoint(path, {"a": 1})
 
@@ -50,9 +50,8 @@ def kinds(tmp_path_factory, reported: Path) -> dict[str, tuple[Path, list[str], 
     from l63fast.experiments.figures import draw_figures
     from l63fast.experiments.run_cell import run_cell
     from l63fast.learning.card import FILES
-    from l63fast.learning.checkpoint import CHECKPOINT, write_checkpoint
-    from l63fast.learning.export import save_model
-    from l63fast.learning.loading import load_weights
+    from l63fast.learning.export import load_weights, save_model
+    from l63fast.learning.loop import CHECKPOINT, write_checkpoint
     from l63fast.twin.shards import ShardSettings
 
     root = tmp_path_factory.mktemp("kinds")

@@ -36,9 +36,8 @@ from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.export import load_encoder, save_model
-from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.learning.training import train
 from l63fast.lorenz63 import Lorenz63

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from l63fast.learning.chains import TruthChains
+from l63fast.learning.cycles import TruthChains
 from l63fast.lorenz63 import forecast, simulate
 from l63fast.observation import ObservationOperator
 from learning_samples import TWIN

@@ -11,11 +11,10 @@ from l63fast.errors import ModelFileError
 from l63fast.learning import export, programs
 from l63fast.learning.batches import as_batch
 from l63fast.learning.card import CARD
-from l63fast.learning.coordinates import facing, fold, unfold
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, parity_error, save_model
 from l63fast.learning.losses import squared_error
-from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.settings import EncoderSettings
 from learning_samples import samples
 

@@ -22,7 +22,7 @@ from l63fast.errors import (
     BackendError,
     ModelFileError,
 )
-from l63fast.learning import export, onnx_program, programs
+from l63fast.learning import export, programs
 from l63fast.learning.card import CARD, FILES, WRITTEN
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.export import load_encoder, save_model
@@ -81,7 +81,7 @@ def test_a_graph_of_another_window_is_refused() -> None:
         window = helper.make_tensor_value_info("obs_window", 1, axes)
         graph = helper.make_graph([], "graph", [n_by_3, window], [])
         with pytest.raises(ModelFileError, match=r"obs_window: expected \(n, 4, 2\)"):
-            onnx_program._check_shapes(graph, [(3,), (4, 2)])
+            programs._check_shapes(graph, [(3,), (4, 2)])
 
 
 def test_onnx_that_is_not_installed_is_named(

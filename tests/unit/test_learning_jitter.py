@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import FixedBatches
-from l63fast.learning.jitter import Jittered
+from l63fast.learning.batches import FixedBatches, Jittered
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.learning.training import train

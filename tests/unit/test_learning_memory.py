@@ -19,10 +19,9 @@ from l63fast.learning.encoders import (
     n_parameters,
 )
 from l63fast.learning.export import load_encoder, parity_error, save_model
-from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.memories import CARRIED
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.scheme import NeuralAnalysis
+from l63fast.learning.readers import CARRIED
 from l63fast.learning.settings import CARRIED_NAMES, EncoderSettings
 from l63fast.learning.training import TrainSettings, train
 from l63fast.lorenz63 import forecast

@@ -13,9 +13,8 @@ import torch
 from encoder_parity import BOUND, WINDOW, check_parity, inputs, moving_encoder
 from l63fast.learning import export, programs
 from l63fast.learning.card import WRITTEN
-from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.export import encoder_from, load_encoder, save_model
 from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.loading import encoder_from
 
 MODELS = (
     *(("mlp", "window"), ("gru", "window"), ("lstm", "window")),

@@ -9,9 +9,8 @@ from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.encoders import build_encoder
-from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings
 from l63fast.lorenz63 import forecast
 from l63fast.twin import TwinExperiment, TwinSettings

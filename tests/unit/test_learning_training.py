@@ -16,8 +16,8 @@ from l63fast.errors import (
     TrainingDiverged,
 )
 from l63fast.learning.batches import FixedBatches, FreshBatches, as_batch, mirrored
-from l63fast.learning.checkpoint import CHECKPOINT
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.loop import CHECKPOINT
 from l63fast.learning.losses import Batch, MeanSquaredError
 from l63fast.learning.settings import ENCODER_NAMES, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult, train

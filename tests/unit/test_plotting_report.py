@@ -70,6 +70,18 @@ def test_a_method_looks_alike_whatever_stands_beside_it():
         assert to_hex(found[name].get_color()) == look.color
 
 
+def test_the_kind_says_how_a_method_looks_and_other_kinds_take_colours_in_turn():
+    kinds = {"one": "gru", "EnKF": "pf", "mine": "package:A", "yours": "package:B"}
+    looks = plotting.method_looks(kinds, kinds)
+    assert (looks["one"].color, looks["EnKF"].color) == ("#0072b2", "#cc79a7")
+    assert looks["mine"] != looks["yours"]
+    assert plotting.method_looks(["GRU"])["GRU"] == looks["one"]
+    errors = dict.fromkeys(kinds, np.ones((2, 3)))
+    figure = plotting.error_against_time(np.arange(3.0), errors, among=kinds)
+    titles = [to_hex(ax.title.get_color()) for ax in figure.axes]
+    assert titles == [looks[name].color for name in kinds]
+
+
 def test_maps_share_one_scale_and_are_empty_where_the_truth_never_was():
     values = np.full((3, 4), np.nan)
     values[1, 2] = 2.0

@@ -95,8 +95,7 @@ def export(given: Given) -> None:
     if given["dry_run"]:
         say(f"would write {', '.join(formats)} to {save_dir}", quiet=given["quiet"])
         return
-    from l63fast.learning.export import save_model
-    from l63fast.learning.loading import load_weights
+    from l63fast.learning.export import load_weights, save_model
     from l63fast.storage import result_directory
 
     encoder, trained = load_weights(result)

@@ -150,7 +150,10 @@ def _figures(result: Result) -> dict[str, Any]:
     path, path_times = paths[median[0]]
     how: dict[str, Any] = {"truth_times": path_times, "times": times}
     how["title"] = f"{label}, observed: {observed(data.operator)}; {names[1]}"
-    name = f"{'mirror-aware ' * blind}error (rms)"
+    kinds = {"background": "background", "3D-Var": "3dvar"}
+    kinds[label] = method.model if method.scheme == "encoder" else method.scheme
+    words: dict[str, Any] = {"label": f"{'mirror-aware ' * blind}error (rms)"}
+    words["among"] = {name: kinds[name] for name in methods}
     figures: dict[str, Any] = {
         "panels": plotting.panels(
             np.stack([paths[case][0][:length] for case in cases]),
@@ -164,8 +167,8 @@ def _figures(result: Result) -> dict[str, Any]:
         "attractor": plotting.attractor(
             path[None], background[median], analysis[median], mirror_aware=blind, **how
         ),
-        "error_against_time": plotting.error_against_time(times, errors, label=name),
-        "error_distribution": plotting.error_distribution(errors, label=name),
+        "error_against_time": plotting.error_against_time(times, errors, **words),
+        "error_distribution": plotting.error_distribution(errors, **words),
     }
     if history:
         best, name = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"

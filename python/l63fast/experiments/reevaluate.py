@@ -63,7 +63,7 @@ def reevaluate(
     ArgumentValueError
         If the data are observed by another operator or in another interval.
     """
-    from l63fast.learning.loading import load_encoder
+    from l63fast.learning.export import load_encoder
 
     result = Result.open(directory)
     cell = result.settings

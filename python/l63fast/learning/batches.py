@@ -1,4 +1,4 @@
-"""Where training gets its batches from: what a source is; fixed and fresh samples."""
+"""Where training gets its batches from: fixed and fresh samples, with noise or not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from l63fast import _random
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
+from l63fast.learning.normaliser import Normaliser
 from l63fast.observation import ObservationOperator
 
 __all__ = [
     "BatchSource",
     "FixedBatches",
     "FreshBatches",
+    "Jittered",
     "Samples",
     "Simulation",
     "as_batch",
@@ -34,12 +36,10 @@ class BatchSource(Protocol):
     """Gives the batches of an epoch, with what the encoder in training makes of them.
 
     An encoder in a cycle decides what it meets next; so a source does not only draw
-    the batch but also has it analysed.
+    the batch but also has it analysed. `n_batches` are those of an epoch.
     """
 
-    @property
-    def n_batches(self) -> int:
-        """Batches in an epoch."""
+    n_batches: int
 
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the analyses (n, 3) of each batch of one epoch, and the batch.
@@ -58,10 +58,7 @@ class BatchSource(Protocol):
 class Samples:
     """A source whose batches do not depend on the encoder, nor on what came before."""
 
-    @property
-    def n_batches(self) -> int:
-        """Whole batches in an epoch."""
-        raise NotImplementedError
+    n_batches: int
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
@@ -110,13 +107,9 @@ class FixedBatches(Samples):
         self._all = as_batch(data).to(device)
         self._device = device
         self._size = min(batch_size, len(data))
+        self.n_batches = len(data) // self._size
         self._seed = seed
         self._mirror = mirror
-
-    @property
-    def n_batches(self) -> int:
-        """Whole batches in an epoch."""
-        return len(self._all.truth) // self._size
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
@@ -146,40 +139,16 @@ class FreshBatches(Samples):
     ----------
     simulate : callable
         Gives the dataset of an epoch, counted from 0; always of the same size.
-    batch_size, seed, mirror, device
+    batch_size, **options
         As in `FixedBatches`.
     """
 
-    def __init__(
-        self,
-        simulate: Simulation,
-        batch_size: int,
-        *,
-        seed: int,
-        mirror: ObservationOperator | None = None,
-        device: torch.device = CPU,
-    ):
-        self._simulate = simulate
-        self._size = batch_size
-        self._seed = seed
-        self._mirror = mirror
-        self._device = device
-        self._n_batches = self._of(0).n_batches
+    def __init__(self, simulate: Simulation, batch_size: int, **options: Any):
+        def fixed(epoch: int) -> FixedBatches:
+            return FixedBatches(simulate(epoch), batch_size, **options)
 
-    @property
-    def n_batches(self) -> int:
-        """Whole batches in an epoch."""
-        return self._n_batches
-
-    def _of(self, epoch: int) -> FixedBatches:
-        data = self._simulate(epoch)
-        return FixedBatches(
-            data,
-            self._size,
-            seed=self._seed,
-            mirror=self._mirror,
-            device=self._device,
-        )
+        self._of = fixed
+        self.n_batches = self._of(0).n_batches
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
@@ -187,18 +156,12 @@ class FreshBatches(Samples):
 
 
 def sampled(
-    data: AssimilationDataset | Simulation,
-    batch_size: int,
-    *,
-    seed: int,
-    mirror: ObservationOperator | None,
-    device: torch.device = CPU,
+    data: AssimilationDataset | Simulation, batch_size: int, **options: Any
 ) -> FixedBatches | FreshBatches:
     """Return the batches of a dataset, or of one that is simulated for every epoch."""
-    how: dict[str, Any] = {"seed": seed, "mirror": mirror, "device": device}
     if isinstance(data, AssimilationDataset):
-        return FixedBatches(data, batch_size, **how)
-    return FreshBatches(data, batch_size, **how)
+        return FixedBatches(data, batch_size, **options)
+    return FreshBatches(data, batch_size, **options)
 
 
 def as_batch(data: AssimilationDataset) -> Batch:
@@ -218,3 +181,62 @@ def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch
         obs_window=batch.obs_window * seen[:, None],
         truth=batch.truth * state,
     )
+
+
+class Jittered(Samples):
+    """Another source's batches, with noise on backgrounds and observations.
+
+    The truth stays, so that what is learned is smooth over the size of the noise
+    (Bishop 1995: training with noise is Tikhonov regularisation).
+
+    Parameters
+    ----------
+    source : Samples
+    size : float
+        Standard deviation of the noise: of that on backgrounds in units of the
+        normaliser's `background_std`, of that on observations in units of its
+        `innovation_std`.
+    normaliser : Normaliser
+    seed : int
+    device : torch.device
+        Where the source's batches lie.
+    """
+
+    def __init__(
+        self,
+        source: Samples,
+        size: float,
+        normaliser: Normaliser,
+        *,
+        seed: int,
+        device: torch.device = CPU,
+    ):
+        self._source = source
+        self.n_batches = source.n_batches
+        self._on_background = _scale(size * normaliser.background_std).to(device)
+        self._on_observations = _scale(size * normaliser.innovation_std).to(device)
+        self._seed = seed
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0."""
+        for step, batch in enumerate(self._source.batches(epoch)):
+            shape = tuple(batch.obs_window.shape[1:])
+            draws = _random.standard_normals(
+                self._seed,
+                "training",
+                "train",
+                len(batch.truth),
+                (3 + int(np.prod(shape)),),
+                draw=epoch * self.n_batches + step,
+            )
+            noise = torch.from_numpy(draws.astype(np.float32))
+            noise = noise.to(batch.truth.device)
+            seen = noise[:, 3:].reshape(-1, *shape)
+            yield batch._replace(
+                background=batch.background + self._on_background * noise[:, :3],
+                obs_window=batch.obs_window + self._on_observations * seen,
+            )
+
+
+def _scale(values: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +16,20 @@ from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch
-from l63fast.learning.chains import TruthChains
-from l63fast.learning.cycles import CycledBatches
+from l63fast.learning.cycles import CycledBatches, TruthChains
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.loop import Record, TrainingRun, torch_device
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
-from l63fast.learning.scheme import NeuralAnalysis
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
-from l63fast.learning.training import TrainResult, completed, loss_of_background
+from l63fast.learning.training import (
+    TrainResult,
+    completed,
+    identity,
+    loss_of_background,
+)
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -79,21 +81,20 @@ def train_cycled(
         If settings and twin do not agree.
     """
     _check_twin(twin, encoder_settings)
-    identity = {
-        **dataclasses.asdict(encoder_settings),
-        **dataclasses.asdict(train_settings),
-        **dataclasses.asdict(cycle_settings),
-        "twin": twin.settings.to_dict(),
-        "val_data": twin.hashes["val"],
-        "B": None if B is None else np.asarray(B).tolist(),
-        "torch": str(torch.__version__),
-    }
+    key = identity(
+        encoder_settings,
+        train_settings,
+        cycle_settings,
+        twin=twin.settings.to_dict(),
+        val_data=twin.hashes["val"],
+        B=B,
+    )
     return completed(
         lambda: _begin(
             encoder_settings, train_settings, cycle_settings, twin, B, directory
         ),
         train_settings,
-        identity,
+        key,
         directory=directory,
         resume=resume,
         report=report,

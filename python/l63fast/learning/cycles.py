@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -11,15 +11,89 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.errors import DivergenceError
-from l63fast.learning.chains import Course, TruthChains
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
 from l63fast.learning.settings import ChainSettings
+from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
+from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
-__all__ = ["CycledBatches", "moderated"]
+__all__ = ["Course", "CycledBatches", "TruthChains", "moderated"]
+
+
+class Course(NamedTuple):
+    """What happened to n truths in some cycles, time first.
+
+    Attributes
+    ----------
+    truth : (n_cycles, n, 3)
+    observations : (n_cycles, n, obs_dim)
+    """
+
+    truth: np.ndarray
+    observations: np.ndarray
+
+
+class TruthChains:
+    """Trajectories of the true model, and fresh observations of them.
+
+    They start where the training split of a twin experiment of the same settings and
+    seed does; its validation and test splits have random streams of their own.
+
+    Parameters
+    ----------
+    settings : TwinSettings
+        Of the model, the cycle and the observations.
+    n : int
+        Trajectories.
+    seed : int
+    n_threads : int
+    """
+
+    def __init__(self, settings: TwinSettings, n: int, *, seed: int, n_threads: int):
+        self._settings = settings
+        self._operator = ObservationOperator(settings.operator)
+        self._seed = seed
+        self._model: dict[str, Any] = {
+            "dt": settings.dt,
+            "parameters": settings.parameters,
+            "n_threads": n_threads,
+        }
+        self.truth = spin_up(
+            n, seed=seed, split="train", time=settings.spin_up_time, **self._model
+        )
+
+    def advance(self, n_cycles: int, draw: int) -> Course:
+        """Let all go on, `draw` being the key of the noise, and return their course."""
+        n, m = len(self.truth), self._operator.obs_dim
+        normals = _random.standard_normals(
+            self._seed, "training", "train", n, (n_cycles, m + 3), draw=draw
+        ).swapaxes(0, 1)
+        truth = self._simulated(n_cycles, normals[..., m:])
+        self.truth = truth[-1]
+        noise = self._settings.observation_errors(normals[..., :m])
+        return Course(truth, self._operator(truth) + noise)
+
+    def _simulated(self, n_cycles: int, normals: np.ndarray) -> np.ndarray:
+        cycle, n = self._settings.steps_per_cycle, len(self.truth)
+        truth = np.empty((n_cycles + 1, n, 3))
+        if self._settings.Q == 0.0:
+            simulate(
+                self.truth,
+                n_cycles * cycle,
+                save_every=cycle,
+                out=truth.swapaxes(0, 1),
+                **self._model,
+            )
+            return truth[1:]
+        errors = model_errors(normals, self._settings.model_error_covariance)
+        truth[0] = self.truth
+        for k in range(n_cycles):
+            truth[k + 1] = forecast(truth[k], cycle, **self._model) + errors[k]
+        return truth[1:]
+
 
 _LOUDEST: Final = 8.0  # gradient of a trajectory in units of the median one
 _FAR: Final = 6.0  # climatological standard deviations; the attractor ends at 3.3
@@ -59,14 +133,12 @@ class CycledBatches:
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
+        self.n_batches = cycles.updates  # of an epoch
         self._n_updates = n_epochs * cycles.updates
         self._seed = seed
         self._chains = TruthChains(twin, n, seed=seed, n_threads=n_threads)
         self._forecast = DifferentiableForecast(
-            twin.steps_per_cycle,
-            twin.dt,
-            twin.parameters,
-            n_threads,
+            twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
         )
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
@@ -78,11 +150,6 @@ class CycledBatches:
             (n, 3), torch.nan, dtype=torch.float64, device=self._device
         )
         self._hidden = encoder.initial_hidden(n)
-
-    @property
-    def n_batches(self) -> int:
-        """Updates in an epoch."""
-        return self._cycles.updates
 
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the analyses of some cycles of all trajectories, and their batch."""

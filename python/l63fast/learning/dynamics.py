@@ -96,11 +96,7 @@ class _KernelForecast(torch.autograd.Function):
 
 
 def torch_forecast(
-    states: Tensor,
-    n_steps: int,
-    *,
-    dt: float = 0.01,
-    parameters: Lorenz63 = _CLASSICAL,
+    states: Tensor, n_steps: int, *, dt: float = 0.01, parameters: Lorenz63 = _CLASSICAL
 ) -> Tensor:
     """Return states (..., 3) `n_steps` RK4 steps later, in plain torch on any device.
 

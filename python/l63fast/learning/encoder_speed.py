@@ -23,8 +23,7 @@ from l63fast.errors import BackendError, DataFileError
 from l63fast.learning import programs
 from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.export import examples, load_encoder, save_model
-from l63fast.learning.loading import load_weights
+from l63fast.learning.export import examples, load_encoder, load_weights, save_model
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings

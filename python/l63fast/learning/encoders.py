@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from l63fast import _random
 from l63fast.assimilation.agreement import Setup
-from l63fast.learning.coordinates import facing, fold, unfold
-from l63fast.learning.memories import CARRIED
-from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.pinned import pinned
-from l63fast.learning.readers import ENCODERS, Reader
+from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
@@ -276,7 +274,8 @@ def _parts(
     n_innovations = 2 * obs_dim if _reads_slope(settings) else obs_dim
     kinds = CARRIED if settings.memory == "carried" else ENCODERS
     kind = kinds[model or settings.model]
-    reader = kind(obs_dim, settings.window, width, settings.hidden, n_innovations)
+    sizes = Sizes(obs_dim, settings.window, width, settings.hidden, n_innovations)
+    reader = kind(sizes)
     return reader, Head(n_innovations, reader.context_size, settings.hidden)
 
 

@@ -1,29 +1,42 @@
-"""Writing a trained encoder in several formats, each read back and compared."""
+"""Encoders as files: written in several formats, and read; programs only if trusted."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_from
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from l63fast import _checks, _random
-from l63fast.errors import ModelFileError
+from l63fast.assimilation.agreement import Setup
+from l63fast.errors import BackendError, DataFileError, ModelFileError
 from l63fast.learning import programs
-from l63fast.learning.card import CARD, FILES, WRITTEN, describe
-from l63fast.learning.coordinates import facing
-from l63fast.learning.encoders import Encoder
-from l63fast.learning.loading import encoder_from, load_encoder
+from l63fast.learning.card import (
+    CARD,
+    FILES,
+    WRITTEN,
+    check_coordinates,
+    describe,
+    made_for_in,
+    settings_in,
+)
+from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.normaliser import Normaliser, facing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
-from l63fast.storage import read_file, write_bytes, write_json
+from l63fast.learning.settings import EncoderSettings
+from l63fast.storage import MANIFEST, read_bytes, read_file, write_bytes, write_json
 
-__all__ = ["examples", "load_encoder", "save_model"]
+__all__ = ["encoder_from", "examples", "load_encoder", "load_weights", "save_model"]
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
@@ -62,7 +75,7 @@ def save_model(
         data = _WRITE[kind](encoder)
         path = directory / FILES[kind]
         write_bytes(path, data)
-        error = parity_error(encoder, _read(kind, read_file(path), encoder))
+        error = parity_error(encoder, _reloaded(kind, read_file(path), encoder))
         if not error <= MAX_PARITY_ERROR:
             raise ModelFileError(
                 f"{path}: expected the analyses of the encoder to within "
@@ -147,7 +160,7 @@ def _weights(encoder: Encoder) -> bytes:
     return data
 
 
-def _read(kind: str, data: bytes, encoder: Encoder) -> Analyse:
+def _reloaded(kind: str, data: bytes, encoder: Encoder) -> Analyse:
     if kind == "safetensors":
         return encoder_from(data, encoder.settings, FILES[kind])
     return programs.READ[kind](data)
@@ -157,3 +170,179 @@ _WRITE: Final[dict[str, Callable[[Encoder], bytes]]] = {
     "safetensors": _weights,
     **programs.WRITE,
 }
+
+
+@pinned()
+def load_encoder(
+    path: str | Path,
+    *,
+    format: str = "safetensors",
+    sha256: str | None = None,
+    trust: bool = False,
+) -> EncoderFunction:
+    """Return an exported encoder as a function of NumPy arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        The directory with the model card and the model files.
+    format : str
+        "safetensors" runs nothing from the file. "torchscript" and "pt2" are programs
+        that can do anything when loaded; "onnx" is one that can take all memory and
+        time, and needs the extra `onnx`.
+    sha256 : str, optional
+        The hash you expect the model file to have, from a source you trust; required
+        for programs unless `trust`.
+    trust : bool
+        Load a program without knowing its hash. A hash in a card or manifest beside
+        the file shows that it is unchanged, not that it is yours.
+
+    Raises
+    ------
+    ModelFileError
+        If the model is not trusted, damaged, or not what its card says.
+    DataFileError
+        If a file is missing or unreadable.
+    BackendError
+        If the packages of the extra `onnx` are not installed.
+    """
+    _checks.choice("format", format, FILES)
+    directory = _checks.path("path", path)
+    if format != "safetensors" and sha256 is None and not trust:
+        raise ModelFileError(
+            f"{directory / FILES[format]}: a {format} file is a program and runs when "
+            "loaded: give the sha256 you expect, or trust=True"
+        )
+    if format == "safetensors":
+        encoder, card = load_weights(directory, sha256=sha256)
+        return _function(encoder, encoder.settings, card, encoder.made_for)
+    card = _card(directory)
+    settings = settings_in(card, str(directory / CARD))
+    made_for = made_for_in(card, settings, str(directory / CARD))
+    data = _model_bytes(directory, format, card, sha256)
+    try:
+        program = programs.READ[format](data)
+    except BackendError:
+        raise
+    except Exception as error:  # whatever a damaged program makes torch raise
+        raise ModelFileError(
+            f"{directory / FILES[format]}: is not a {format} program: {error}"
+        ) from error
+    return _function(program, settings, card, made_for)
+
+
+@pinned()
+def load_weights(
+    path: str | Path, *, sha256: str | None = None
+) -> tuple[Encoder, dict[str, Any]]:
+    """Return the encoder itself, from its weights, and its card; runs nothing.
+
+    Raises
+    ------
+    ModelFileError, DataFileError
+        As in `load_encoder`.
+    """
+    directory = _checks.path("path", path)
+    card = _card(directory)
+    settings = settings_in(card, str(directory / CARD))
+    check_coordinates(card, settings, str(directory / CARD))
+    data = _model_bytes(directory, "safetensors", card, sha256)
+    encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
+    encoder.data_hash = card["normaliser_hash"]
+    encoder.made_for = made_for_in(card, settings, str(directory / CARD))
+    return encoder, card
+
+
+def _function(
+    program: programs.Analyse,
+    settings: EncoderSettings,
+    card: dict[str, Any],
+    made_for: Setup,
+) -> EncoderFunction:
+    return EncoderFunction(
+        program, settings, hidden_size=card["hidden_size"], made_for=made_for, card=card
+    )
+
+
+def _card(directory: Path) -> dict[str, Any]:
+    if not (directory / CARD).exists():
+        raise DataFileError(
+            f"{directory}: has no {CARD}; expected the folder of a trained encoder, "
+            "such as results/gru_xy"
+        )
+    try:
+        card = json.loads(_file(directory, CARD))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{directory / CARD}: is not valid JSON: {error}"
+        ) from None
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{directory / CARD}: expected a table")
+    return card
+
+
+def _model_bytes(
+    directory: Path, format: str, card: dict[str, Any], sha256: str | None
+) -> bytes:
+    path = directory / FILES[format]
+    if format not in card["files"]:
+        raise ModelFileError(f"{path}: the model card lists no {format} file")
+    data = _file(directory, FILES[format])
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise ModelFileError(f"{path}: expected sha256 {sha256}, got {found}")
+    if found != card["files"][format]["sha256"]:
+        raise ModelFileError(
+            f"{path}: is not the file of its model card (sha256 {found})"
+        )
+    return data
+
+
+def _file(directory: Path, name: str) -> bytes:
+    if (directory / MANIFEST).exists():
+        return read_bytes(directory, name)
+    return read_file(directory / name)
+
+
+@pinned()
+def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder:
+    """Return the encoder with the weights in safetensors bytes.
+
+    Raises
+    ------
+    ModelFileError
+        If they are not safetensors, or tensors are missing, unknown, misshapen, of
+        another dtype or not finite.
+    """
+    if data.startswith(b"PK"):
+        raise ModelFileError(
+            f"{source}: expected safetensors, got a zip archive (as pickles and "
+            "programs of torch are); it was not opened"
+        )
+    try:
+        tensors: dict[str, Tensor] = safetensors_from(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
+    expected = build_encoder(settings, Normaliser.identity(settings.operator))
+    _check_tensors(tensors, expected.state_dict(), source)
+    expected.load_state_dict(tensors)
+    return expected.eval()
+
+
+def _check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], source: str
+) -> None:
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        raise ModelFileError(
+            f"{source}: missing tensors {sorted(missing)}, unknown {sorted(extra)}"
+        )
+    for name, wanted in expected.items():
+        given = tensors[name]
+        if given.shape != wanted.shape or given.dtype != wanted.dtype:
+            raise ModelFileError(
+                f"{source}: {name}: expected {wanted.dtype} {tuple(wanted.shape)}, "
+                f"got {given.dtype} {tuple(given.shape)}"
+            )
+        if not torch.isfinite(given).all():
+            raise ModelFileError(f"{source}: {name}: expected finite values")

@@ -1,20 +1,54 @@
-"""The scales that bring an encoder's inputs and outputs to order one."""
+"""What brings an encoder's inputs and outputs to order one: coordinates and scales."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: TorchScript needs the types themselves.
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.coordinates import fold
 from l63fast.learning.data import AssimilationDataset
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.verification import nearer
 
-__all__ = ["Normaliser"]
+__all__ = ["Normaliser", "facing", "fold", "unfold"]
+
+
+def fold(states: Tensor) -> Tensor:
+    """Return states (n, 3) with the angle around the z axis doubled.
+
+    With (x, y) = r (cos a, sin a) these are r cos 2a, r sin 2a and z: the same for the
+    state and its mirror image (-x, -y, z), and continuous where either of them turns
+    into the other. Differences grow at most twofold.
+    """
+    x, y, z = states[:, 0], states[:, 1], states[:, 2]
+    radius = (x * x + y * y + 1e-12).sqrt()  # differentiable on the z axis too
+    return torch.stack([(x * x - y * y) / radius, 2.0 * x * y / radius, z], 1)
+
+
+def unfold(folded: Tensor) -> Tensor:
+    """Return one of the two states (n, 3) that fold to these coordinates."""
+    p, q, z = folded[:, 0], folded[:, 1], folded[:, 2]
+    radius = (p * p + q * q + 1e-12).sqrt()
+    # Half the angle of (p, q), from whichever side of it loses no digits. Not |p|,
+    # whose derivative at 0 is 0 in torch: what starts there would never leave.
+    to_the_right = p >= 0.0
+    near = radius + torch.where(to_the_right, p, -p)
+    x = torch.where(to_the_right, near, q)
+    y = torch.where(to_the_right, q, near)
+    scale = (0.5 * radius / near).sqrt()
+    return torch.stack([scale * x, scale * y, z], 1)
+
+
+def facing(states: Tensor, others: Tensor) -> Tensor:
+    """Return each state (n, 3), or its mirror image if that is nearer to the other."""
+    agreement = states[:, 0] * others[:, 0] + states[:, 1] * others[:, 1]
+    sign = torch.where(agreement < 0.0, -1.0, 1.0).to(states.dtype)
+    return torch.stack([sign * states[:, 0], sign * states[:, 1], states[:, 2]], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +86,7 @@ class Normaliser:
     @classmethod
     def fit(
         cls, data: AssimilationDataset, operator: ObservationOperator | str
-    ) -> Normaliser:
+    ) -> Self:
         """Return the scales of a training set.
 
         A quantity that never varies (a perfect background, say) keeps its unit.
@@ -88,7 +122,7 @@ class Normaliser:
         )
 
     @classmethod
-    def identity(cls, operator: ObservationOperator | str) -> Normaliser:
+    def identity(cls, operator: ObservationOperator | str) -> Self:
         """Return scales that change nothing, to be replaced by those of a file."""
         m = as_operator(operator).obs_dim
         return cls(

@@ -3,21 +3,162 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, TypeVar
+from importlib import import_module
+from typing import Any, Final, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.jit import _recursive, _state
 
+from l63fast.errors import BackendError, ModelFileError
 from l63fast.learning.encoders import Encoder
-from l63fast.learning.onnx_program import onnx_bytes, onnx_from
 from l63fast.learning.pinned import undisturbed_process
 
-__all__ = ["READ", "WRITE", "Analyse"]
+__all__ = ["READ", "WRITE", "Analyse", "Graph", "onnx_bytes", "onnx_from"]
+
+_INPUTS: Final = ("background", "obs_window", "hidden")
+_OUTPUTS: Final = ("analysis", "later")
+_NOISY: Final = "torch.onnx._internal.exporter._registration"
+
+
+def onnx_bytes(encoder: Encoder) -> bytes:
+    """Return the encoder as an ONNX graph with a free batch size.
+
+    A graph without a memory has neither `hidden` nor `later`.
+
+    Raises
+    ------
+    BackendError
+        If the packages of the extra `onnx` are not installed.
+    ModelFileError
+        If the graph's window is not the encoder's.
+    """
+    for package in ("onnx", "onnxscript"):
+        _required(package)
+    n_arrays = 3 if encoder.hidden_size else 2
+    example = _example(encoder)[:n_arrays]
+    n = torch.export.Dim("n", min=1)
+    with _silenced(), torch.no_grad():
+        program = torch.onnx.export(
+            encoder if encoder.hidden_size else _WithoutMemory(encoder),
+            example,
+            dynamo=True,
+            dynamic_shapes=tuple({0: n} for _ in example),
+            input_names=_INPUTS[:n_arrays],
+            output_names=_OUTPUTS[: n_arrays - 1],
+            verbose=False,
+        )
+    model: Any = program.model_proto  # type: ignore[union-attr]
+    _strip(model.graph)
+    _check_shapes(model.graph, [tuple(array.shape[1:]) for array in example])
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _example(encoder: Encoder) -> tuple[Tensor, ...]:
+    """Return arguments of an encoder, for exporters that trace it."""
+    window = torch.zeros(4, encoder.settings.window, len(encoder.components))
+    return torch.zeros(4, 3), window, encoder.initial_hidden(4)
+
+
+def _strip(graph: Any) -> None:
+    for node in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del node.metadata_props[:]  # stack traces, with the paths of this machine
+        node.doc_string = ""
+
+
+def _check_shapes(graph: Any, wanted: list[tuple[int, ...]]) -> None:
+    """Check that only the batch is free: exporters fix or free axes on their own."""
+    for array, sizes in zip(graph.input, wanted, strict=True):
+        batch, *rest = array.type.tensor_type.shape.dim
+        found = tuple(axis.dim_value for axis in rest)  # 0 where it is free
+        if not batch.dim_param or found != sizes:
+            raise ModelFileError(
+                f"onnx: {array.name}: expected (n, {', '.join(map(str, sizes))}), the "
+                f"graph has ({batch.dim_param or batch.dim_value}, "
+                f"{', '.join(map(str, found))})"
+            )
+
+
+class _WithoutMemory(nn.Module):
+    """An encoder that keeps nothing, without the empty array that says so."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, background: Tensor, obs_window: Tensor) -> Tensor:
+        """Return the analysis."""
+        nothing = background.new_zeros(background.shape[0], 0)
+        analysis: Tensor = self.encoder(background, obs_window, nothing)[0]
+        return analysis
+
+
+class Graph:
+    """An ONNX graph with the signature of every other program; one thread."""
+
+    def __init__(self, data: bytes):
+        runtime = _required("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = runtime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = [array.name for array in self._session.get_inputs()]
+        self._outputs = [array.name for array in self._session.get_outputs()]
+
+    def run(
+        self, background: np.ndarray, obs_window: np.ndarray, hidden: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the analysis and the next hidden state of float32 arrays."""
+        given = dict(zip(self._inputs, (background, obs_window, hidden), strict=False))
+        analysis, *later = self._session.run(self._outputs, given)
+        return analysis, later[0] if later else hidden
+
+    def __call__(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same of tensors."""
+        arrays = background.numpy(), obs_window.numpy(), hidden.numpy()
+        analysis, later = map(torch.from_numpy, self.run(*arrays))
+        return analysis, later
+
+
+def onnx_from(data: bytes) -> Graph:
+    """Return the graph in the bytes. It can take all memory and all time."""
+    return Graph(data)
+
+
+def _required(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise BackendError(
+            f"format: onnx needs {package}, which is not installed: "
+            "pip install 'l63fast[onnx]'"
+        ) from error
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep torch's exporter from reporting on itself."""
+    with undisturbed_process():
+        logger = logging.getLogger(_NOISY)
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+
 
 T = TypeVar("T")
 Pair = tuple[Tensor, Tensor]
@@ -55,13 +196,7 @@ def torchscript_from(data: bytes) -> Analyse:
 
 def pt2_bytes(encoder: Encoder) -> bytes:
     """Return the encoder as a torch.export program with a free batch size."""
-    settings = encoder.settings
-    n = torch.export.Dim("n", min=1)
-    example = (
-        torch.zeros(4, 3),
-        torch.zeros(4, settings.window, len(encoder.components)),
-        encoder.initial_hidden(4),
-    )
+    n, example = torch.export.Dim("n", min=1), _example(encoder)
     with _deprecations_silenced(), torch.no_grad():
         shapes = ({0: n}, {0: n}, {0: n})
         program = _undisturbed(

@@ -22,7 +22,7 @@ __all__ = [
     "TrainSettings",
 ]
 
-# The names of the classes in `readers.ENCODERS`, `memories.CARRIED` and
+# The names of the classes in `readers.ENCODERS`, `readers.CARRIED` and
 # `losses.LOSSES`, for those who must know them without importing torch; a test holds
 # the lists together.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")

@@ -15,18 +15,18 @@ import torch
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.batches import Samples, Simulation, as_batch, sampled
-from l63fast.learning.checkpoint import read_checkpoint, write_checkpoint
+from l63fast.learning.batches import Jittered, Samples, Simulation, as_batch, sampled
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder, build_encoder
-from l63fast.learning.jitter import Jittered
 from l63fast.learning.loop import (
     Record,
     TrainingRun,
     evaluate,
     mean_over,
+    read_checkpoint,
     torch_device,
+    write_checkpoint,
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
@@ -34,7 +34,7 @@ from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["TrainResult", "completed", "loss_of_background", "train"]
+__all__ = ["TrainResult", "completed", "identity", "loss_of_background", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +117,6 @@ def train(
     check_agreement(
         "val_data", val_data.made_for, first.made_for, imperfect_model=imperfect_model
     )
-    identity = _identity(encoder_settings, train_settings, first, val_data, B, R)
-    if model is not None:
-        identity["model"] = repr(model)
-    identity["fresh"] = callable(train_data)
 
     def begin() -> TrainingRun:
         device = torch_device(train_settings)
@@ -154,10 +150,21 @@ def train(
             directory=directory,
         )
 
+    key = identity(
+        encoder_settings,
+        train_settings,
+        train_data=first.hash,
+        val_data=val_data.hash,
+        B=B,
+        R=R,
+        fresh=callable(train_data),
+    )
+    if model is not None:
+        key["model"] = repr(model)
     return completed(
         begin,
         train_settings,
-        identity,
+        key,
         directory=directory,
         resume=resume,
         report=report,
@@ -212,24 +219,13 @@ def loss_of_background(loss: Loss, samples: Batch) -> float:
     return float(mean_over(samples, lambda part: loss(part.background, part)))
 
 
-def _identity(
-    encoder_settings: EncoderSettings,
-    train_settings: TrainSettings,
-    train_data: AssimilationDataset,
-    val_data: AssimilationDataset,
-    B: np.ndarray | None,
-    R: np.ndarray | None,
-) -> dict[str, Any]:
+def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     """Return everything that decides the weights, for a checkpoint to compare."""
-    return {
-        **dataclasses.asdict(encoder_settings),
-        **dataclasses.asdict(train_settings),
-        "train_data": train_data.hash,
-        "val_data": val_data.hash,
-        "B": None if B is None else np.asarray(B).tolist(),
-        "R": None if R is None else np.asarray(R).tolist(),
-        "torch": str(torch.__version__),
-    }
+    found: dict[str, Any] = {"torch": str(torch.__version__)}
+    for table in settings:
+        found |= dataclasses.asdict(table)
+    plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
+    return found | plain
 
 
 def _check_data(

@@ -1,10 +1,16 @@
-"""What all figures share: colours, line styles, fonts, page widths, axis manners."""
+"""What all figures share: looks of methods, fonts, axis manners, and how to save.
+
+A figure function says what is its own; how axes are made, rows are named, logarithmic
+axes are marked and files are written is here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from l63fast import _checks
+from l63fast.errors import ArgumentValueError
 
 # Okabe & Ito (2008), Color Universal Design: told apart by the colour-blind.
 BLACK: Final = "#000000"
@@ -23,6 +32,7 @@ BLUE: Final = "#0072B2"
 RED: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
 GREY: Final = "#777777"
+PALETTE: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 
 COLUMN: Final = 6.3  # text width of an A4 thesis (inches)
 PAGE: Final = 9.8  # text height, for a figure set sideways (inches)
@@ -33,9 +43,12 @@ _RC: Final[dict[str, Any]] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
+    "figure.labelsize": 9.0,
+    "figure.titlesize": 9.5,
     "xtick.labelsize": 8.0,
     "ytick.labelsize": 8.0,
     "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.5,
     "legend.frameon": False,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -71,36 +84,39 @@ class Look:
     linestyle: str = "-"
     marker: str = "o"
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """Arguments of a curve without markers."""
+        return {"color": self.color, "linestyle": self.linestyle}
 
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Arguments of markers without a curve."""
+        return {"color": self.color, "linestyle": "none", "marker": self.marker}
+
+
+# What trajectories are drawn with, whatever the method is that made the analysis.
+TRUTH: Final = Look(BLACK)
+ESTIMATES: Final = {"background": Look(RED, "--"), "analysis": Look(BLUE)}
+
+# By kind: schemes of settings files, models of encoders.
 _LOOKS: Final = {
-    "truth": Look(BLACK),
+    "truth": TRUTH,
     "background": Look(RED, "--", "v"),
     "climatology": Look(GREY, ":", "s"),
-    "3d-var": Look(GREEN, "-.", "D"),
-    "4d-var": Look(GREEN, "-", "s"),
-    "optimal interp": Look(GREY, "--", "X"),
-    "extended kalman": Look(SKY, "--", "v"),
+    "3dvar": Look(GREEN, "-.", "D"),
+    "4dvar": Look(GREEN, "-", "s"),
+    "oi": Look(GREY, "--", "X"),
+    "extkf": Look(SKY, "--", "v"),
     "optimum": Look(BLACK, "-", "*"),
     "enkf": Look(ORANGE, "-", "^"),
-    "particle": Look(PURPLE, "-", "P"),
-    "analysis": Look(BLUE),
+    "pf": Look(PURPLE, "-", "P"),
+    "analysis": ESTIMATES["analysis"],
     "mlp": Look(SKY),
     "gru": Look(BLUE),
     "lstm": Look(PURPLE),
 }
-# The same by the names of schemes in settings files, where those are known.
-_BY_KIND: Final = {
-    **_LOOKS,
-    **{
-        kind: _LOOKS[name]
-        for kind, name in (
-            *(("3dvar", "3d-var"), ("4dvar", "4d-var"), ("oi", "optimal interp")),
-            *(("extkf", "extended kalman"), ("pf", "particle")),
-        )
-    },
-}
-
-
+_OTHERS: Final = (ORANGE, SKY, PURPLE, GREEN, BLUE, RED)  # kinds that are not known
 _SIBLINGS: Final = (
     ("", "", 0.0),
     ("--", "s", -0.4),
@@ -110,27 +126,24 @@ _SIBLINGS: Final = (
 )
 
 
-def look(method: str) -> Look:
-    """Return the look of a method: the first known name that its label contains."""
-    lowered = method.lower()
-    return next((v for k, v in _LOOKS.items() if k in lowered), Look(ORANGE))
-
-
 def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look]:
     """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
 
     They keep the colour of their kind and differ in its shade, line and marker; the
     shortest name has the plain look. `among` are all methods of an experiment: given
     the same, every figure draws a method alike. A mapping says what kind each is, such
-    as "3dvar" or "gru"; otherwise its label does.
+    as "3dvar" or "gru"; without it the kind is the label, as in "GRU" or "3D-Var".
+    Methods of no known kind take the colours in turn.
     """
     chosen = list(methods)
     kinds = among if isinstance(among, Mapping) else {}
     names = [*among, *(name for name in chosen if name not in among)]
+    others = cycle(_OTHERS)
     seen: dict[Look, int] = {}
     found: dict[str, Look] = {}
     for method in sorted(names, key=len):
-        base = _BY_KIND.get(kinds.get(method, "")) or look(method)
+        kind = kinds.get(method, method.lower().replace("-", ""))
+        base = _LOOKS.get(kind) or Look(next(others))
         i = seen[base] = seen.get(base, -1) + 1
         line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
         found[method] = Look(
@@ -146,9 +159,56 @@ def _shaded(color: str, shade: float) -> str:
     return str(to_hex((red, green, blue)))
 
 
+def require(name: str, given: Sized, what: str = "at least one method") -> None:
+    """Refuse to draw nothing."""
+    if not len(given):
+        raise ArgumentValueError(f"{name}: expected {what}, got none")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) outside pyplot's global state."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def single(height: float) -> tuple[Figure, Axes]:
+    """Return a figure of the width of the text with one pair of axes."""
+    fig = new_figure(COLUMN, height)
+    return fig, fig.subplots()
+
+
+def panel_grid(n: int, n_columns: int, top: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure and (n,) panels of one height that share both axes."""
+    n_rows = -(-n // n_columns)
+    fig = new_figure(COLUMN, top + height * n_rows)
+    axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for place, spare in enumerate(axes.flat[n:], start=n):
+        spare.remove()
+        axes.flat[place - n_columns].tick_params(labelbottom=True)
+    return fig, axes.flat[:n]
+
+
+def name_rows(ax: Axes, names: Collection[str]) -> None:
+    """Give each name a row, the first on top."""
+    ax.set_yticks(range(len(names)), list(names))
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0.0)
+    ax.grid(visible=False, axis="y")
+
+
+def label_rows(axes: np.ndarray, labels: Iterable[str]) -> None:
+    """Label the first panel of each row of (n_rows, n_columns), all at one distance."""
+    for ax, label in zip(axes[:, 0], labels, strict=True):
+        ax.set_ylabel(label)
+    axes[0, 0].figure.align_ylabels(axes[:, 0])
+
+
+def beside(ax: Axes, y: float, text: str, offset: float, **options: Any) -> None:
+    """Write text at a height, so many points to the right of the axes."""
+    ax.annotate(
+        text, (1.0, y), xycoords=ax.get_yaxis_transform(), xytext=(offset, 0.0),
+        textcoords="offset points", va="center", annotation_clip=False,
+        **{"fontsize": 8.0, **options},
+    )  # fmt: skip
 
 
 def mark_lone_points(axes: np.ndarray) -> None:
@@ -174,6 +234,12 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def log_scores(ax: Axes, which: str, label: str) -> None:
+    """Make an axis of scores logarithmic, unless they are in decibels."""
+    if not label.endswith("dB"):
+        plain_log(ax, which)
+
+
 def _plain(value: float) -> str:
     if 9e-5 < value < 1e6:
         return f"{value:g}" if value < 1e4 else f"{value:,.0f}"
@@ -185,3 +251,35 @@ def shown(score: float) -> str:
     if not math.isfinite(score):
         return "diverged"
     return f"{score:.2f}" if score < 1000.0 else f"{score:.1e}"
+
+
+@styled
+def save_figure(fig: Figure, directory: str | Path, name: str) -> tuple[Path, Path]:
+    """Write `name`.png (150 dpi) and `name`.svg; return both paths.
+
+    Parameters
+    ----------
+    fig : Figure
+    directory : path
+        Made if it is not there.
+    name : str
+        File name without suffix.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If the directory or the name cannot be one.
+    """
+    folder = folder_for(directory, name)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    fig.savefig(png, metadata={"Software": None})
+    fig.savefig(svg, metadata={"Date": None, "Creator": None})
+    return png, svg
+
+
+def folder_for(directory: str | Path, name: str) -> Path:
+    """Return the directory, made if need be, after a look at the file name."""
+    _checks.file_name("name", name)
+    folder = _checks.path("directory", directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

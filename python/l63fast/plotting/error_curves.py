@@ -1,9 +1,10 @@
-"""Errors of several methods: their mean against time, and their distribution."""
+"""Errors of several methods: against time, their distribution, growth in forecasts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,30 +12,29 @@ from matplotlib.figure import Figure
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.plotting._series import begun
-from l63fast.plotting._style import (
-    COLUMN,
-    TIME_LABEL,
-    look,
-    new_figure,
-    plain_log,
-    shown,
-    styled,
-)
+from l63fast.plotting import _style
+from l63fast.plotting.trajectories import begun
 
-__all__ = ["error_against_time", "error_distribution"]
+__all__ = [
+    "ErrorGrowth",
+    "error_against_time",
+    "error_distribution",
+    "forecast_growth",
+    "horizon",
+]
 
-ERROR_LABEL: Final = "error (rms over components)"
-BAND: Final = (10.0, 90.0)  # percentiles over trajectories
-MOST_POINTS: Final = 1000  # of one distribution curve
+_ERROR_LABEL: Final = "error (rms over components)"
+_BAND: Final = (10.0, 90.0)  # percentiles over trajectories
+_MOST_POINTS: Final = 1000  # of one distribution curve
 
 
-@styled
+@_style.styled
 def error_against_time(
     times: np.ndarray,
     errors: Mapping[str, np.ndarray],
     *,
-    label: str = ERROR_LABEL,
+    label: str = _ERROR_LABEL,
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the mean error against time, with its 10-90 % band over trajectories.
 
@@ -49,6 +49,8 @@ def error_against_time(
         diverged, is left out of mean and band, and counted in the title.
     label : str
         What the error is, for the vertical axis.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -60,66 +62,62 @@ def error_against_time(
         name: _finite(f"errors[{name!r}]", given, len(times))
         for name, given in errors.items()
     }
-    if not checked:
-        raise ArgumentValueError("errors: expected at least one method, got none")
-    n_columns = min(len(checked), 3)
-    n_rows = -(-len(checked) // n_columns)
-    fig = new_figure(COLUMN, 0.9 + 2.3 * n_rows)
-    axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    for spare in axes.flat[len(checked) :]:
-        spare.remove()
-    for ax, name in zip(axes.flat, checked, strict=False):
-        _draw_band(ax, times, checked[name], name)
+    _style.require("errors", checked)
+    fig, axes = _style.panel_grid(len(checked), min(len(checked), 3), 0.9, 2.3)
+    drawn = _style.looks(checked, among)
+    for ax, name in zip(axes, checked, strict=True):
         for other, error in checked.items():
-            _draw_mean(ax, times, error, other, bold=other == name)
-        ax.set_title(_summary(name, checked[name]), color=look(name).color)
-    for ax in axes.flat[: len(checked)]:  # after all are drawn, as they share the axis
-        plain_log(ax, "y")
+            _draw_mean(ax, times, error, other, drawn[other], bold=other == name)
+        lost = _diverged(checked[name])
+        note = f"\n({lost} of {len(checked[name])} diverged)" if lost else ""
+        mean = _style.shown(float(np.nanmean(checked[name])))
+        ax.set_title(f"{name}: {mean}{note}", color=drawn[name].color)
+    for ax in axes:  # after all are drawn, as they share the axis
+        _style.plain_log(ax, "y")
         ax.margins(x=0.0)
     fig.suptitle("mean over trajectories, with 10–90 % band", fontsize=9.0)
-    fig.supxlabel(TIME_LABEL, fontsize=9.0)
-    fig.supylabel(label, fontsize=9.0)
+    fig.supxlabel(_style.TIME_LABEL)
+    fig.supylabel(label)
     return fig
-
-
-def _summary(name: str, error: np.ndarray) -> str:
-    lost = _diverged(error)
-    note = f"\n({lost} of {len(error)} diverged)" if lost else ""
-    return f"{name}: {shown(float(np.nanmean(error)))}{note}"
 
 
 def _diverged(error: np.ndarray) -> int:
     return int((begun(error) & ~np.isfinite(error)).any(axis=1).sum())
 
 
-def _draw_band(ax: Axes, times: np.ndarray, error: np.ndarray, name: str) -> None:
-    there = np.isfinite(error).any(axis=0)
-    low, high = np.nanpercentile(error[:, there], BAND, axis=0)
-    ax.fill_between(
-        times[there], low, high, color=look(name).color, alpha=0.22, linewidth=0.0
-    )
-
-
 def _draw_mean(
-    ax: Axes, times: np.ndarray, error: np.ndarray, name: str, *, bold: bool
+    ax: Axes,
+    times: np.ndarray,
+    error: np.ndarray,
+    name: str,
+    how: _style.Look,
+    *,
+    bold: bool,
 ) -> None:
+    """Draw the mean of a method; that of the panel's own bold, with its band."""
     there = np.isfinite(error).any(axis=0)
-    drawn = look(name)
+    times, error = times[there], error[:, there]
+    if bold:
+        low, high = np.nanpercentile(error, _BAND, axis=0)
+        ax.fill_between(times, low, high, color=how.color, alpha=0.22, linewidth=0.0)
     ax.plot(
-        times[there],
-        np.nanmean(error[:, there], axis=0),
-        color=drawn.color,
-        linestyle=drawn.linestyle if bold and len(times) <= 300 else "-",
+        times,
+        np.nanmean(error, axis=0),
+        color=how.color,
+        linestyle=how.linestyle if bold and len(there) <= 300 else "-",
         linewidth=1.2 if bold else 0.6,
-        marker="o" if there.sum() < 3 else "",
+        marker="o" if len(times) < 3 else "",
         label=name,
         zorder=3.0 if bold else 2.0,
     )
 
 
-@styled
+@_style.styled
 def error_distribution(
-    errors: Mapping[str, np.ndarray], *, label: str = ERROR_LABEL
+    errors: Mapping[str, np.ndarray],
+    *,
+    label: str = _ERROR_LABEL,
+    among: Collection[str] = (),
 ) -> Figure:
     """Return the share of samples with less, and with more, than a given error.
 
@@ -132,58 +130,48 @@ def error_distribution(
         diverged and counts as larger than any.
     label : str
         What the error is, for the horizontal axes.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
     ArgumentValueError
         If nothing is finite.
     """
-    fig = new_figure(COLUMN, 3.4)
+    fig = _style.new_figure(_style.COLUMN, 3.4)
     body, tail = fig.subplots(1, 2)
-    for name, given in errors.items():
-        error = _finite(f"errors[{name!r}]", given, None)
-        _draw_distribution(body, tail, name, error)
+    for name, how in _style.looks(errors, among).items():
+        error = _finite(f"errors[{name!r}]", errors[name], None)
+        _draw_distribution(body, tail, name, error, how)
     body.set_ylabel("share of samples with a smaller error")
     tail.set_ylabel("share of samples with a larger error")
     for ax in (body, tail):
-        plain_log(ax, "x")
+        _style.plain_log(ax, "x")
         ax.set_xlabel(label)
-    plain_log(tail, "y")
-    fig.legend(
-        loc="outside upper center",
-        ncols=3,
-        title="median, 95th percentile (the dots)",
-        title_fontsize=8.5,
-    )
+    _style.plain_log(tail, "y")
+    title = "median, 95th percentile (the dots)"
+    fig.legend(loc="outside upper center", ncols=3, title=title)
     return fig
 
 
-def _draw_distribution(body: Axes, tail: Axes, name: str, error: np.ndarray) -> None:
+def _draw_distribution(
+    body: Axes, tail: Axes, name: str, error: np.ndarray, how: _style.Look
+) -> None:
     # What diverged has an infinite error: it counts in the shares, off the axes.
     ordered = np.sort(np.where(np.isfinite(error), error, np.inf)[begun(error)])
     n_samples, n_finite = ordered.size, int(np.isfinite(ordered).sum())
-    thin = np.linspace(0, n_finite - 1, MOST_POINTS).astype(int)
+    thin = np.linspace(0, n_finite - 1, _MOST_POINTS).astype(int)
     pick = np.union1d(thin, np.arange(max(n_finite - 100, 0), n_finite))
     marked = np.percentile(ordered, (50.0, 95.0), method="inverted_cdf")
-    drawn = look(name)
-    line: dict[str, Any] = {"color": drawn.color, "linestyle": drawn.linestyle}
-    dots: dict[str, Any] = {
-        "color": drawn.color,
-        "linestyle": "none",
-        "marker": "o",
-        "markersize": 4.5,
-    }
-    body.plot(
-        ordered[pick],
-        (pick + 1) / n_samples,
-        drawstyle="steps-post",
-        label=f"{name}: {shown(marked[0])}, {shown(marked[1])}",
-        **line,
-    )
-    tail.plot(ordered[pick], 1.0 - pick / n_samples, drawstyle="steps-pre", **line)
+    text = f"{name}: {_style.shown(marked[0])}, {_style.shown(marked[1])}"
     on_axes = np.isfinite(marked)
-    body.plot(marked[on_axes], np.array([0.5, 0.95])[on_axes], **dots)
-    tail.plot(marked[on_axes], np.array([0.5, 0.05])[on_axes], **dots)
+    dots: dict[str, Any] = how.mark | {"marker": "o", "markersize": 4.5}
+    for ax, steps, shares, ends, label in (
+        (body, "steps-post", (pick + 1) / n_samples, (0.5, 0.95), text),
+        (tail, "steps-pre", 1.0 - pick / n_samples, (0.5, 0.05), None),
+    ):
+        ax.plot(ordered[pick], shares, drawstyle=steps, label=label, **how.line)
+        ax.plot(marked[on_axes], np.array(ends)[on_axes], **dots)
 
 
 def _finite(name: str, value: np.ndarray, n_times: int | None) -> np.ndarray:
@@ -192,3 +180,79 @@ def _finite(name: str, value: np.ndarray, n_times: int | None) -> np.ndarray:
     if not np.isfinite(error).any():
         raise ArgumentValueError(f"{name}: expected some finite values, got none")
     return error
+
+
+class ErrorGrowth(NamedTuple):
+    """Errors of forecasts (n_leads,) at lead times (n_leads,), in time units."""
+
+    lead: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def horizon(growth: ErrorGrowth, limit: float) -> float:
+    """Return the lead time at which the mean error reaches a limit, infinite if never.
+
+    Between two lead times the logarithm of the error is taken to be linear.
+    """
+    lead, mean = np.asarray(growth.lead), np.asarray(growth.mean)
+    above = np.flatnonzero(~(mean < limit))
+    if not above.size:
+        return math.inf
+    k = int(above[0])
+    if k == 0 or not np.isfinite(mean[k]) or mean[k - 1] <= 0.0:
+        return float(lead[k])
+    part = math.log(limit / mean[k - 1]) / math.log(mean[k] / mean[k - 1])
+    return float(lead[k - 1] + part * (lead[k] - lead[k - 1]))
+
+
+@_style.styled
+def forecast_growth(
+    curves: Mapping[str, ErrorGrowth],
+    *,
+    limit: float,
+    band: str = "",
+    label: str = "error of the forecast (rms)",
+    among: Collection[str] = (),
+) -> Figure:
+    """Return the mean error of forecasts against their lead time, log-linear.
+
+    Parameters
+    ----------
+    curves : method -> ErrorGrowth
+    limit : float
+        Error up to which a forecast is taken to be of use; the lead time at which the
+        mean reaches it stands in the legend.
+    band : str
+        The method whose 10-90 % band is drawn.
+    label : str
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("curves", curves)
+    limit = _checks.real("limit", limit, above=0.0)
+    fig, ax = _style.single(3.9)
+    for method, how in _style.looks(curves, among).items():
+        growth = curves[method]
+        at = horizon(growth, limit)
+        text = f"{method}: {at:.1f}" if math.isfinite(at) else f"{method}: beyond"
+        ax.plot(growth.lead, growth.mean, label=text, **how.line)
+        if method == band:
+            ends = (growth.low, growth.high)
+            ax.fill_between(
+                growth.lead, *ends, color=how.color, alpha=0.12, linewidth=0
+            )
+    ax.axhline(limit, color=_style.GREY, linewidth=0.8, linestyle=":")
+    _style.beside(ax, limit, f"{limit:g}", 3.0)
+    _style.plain_log(ax, "y")
+    ax.margins(x=0.0)
+    ax.set(xlabel="lead time (time units)", ylabel=label)
+    title = f"lead time at which the mean reaches {limit:g}"
+    fig.legend(loc="outside upper center", ncols=min(len(curves), 3), title=title)
+    return fig

@@ -1,33 +1,42 @@
-"""How a method was fitted: losses per epoch, score against the number tuned."""
+"""How well a method is fitted: training, tuning, ensemble sizes, ranks and spread."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    COLUMN,
-    GREEN,
-    ORANGE,
-    looks,
-    new_figure,
-    plain_log,
-    styled,
-)
+from l63fast.plotting import _style
 
-__all__ = ["training_curves", "tuning_curve", "validation_curves"]
+__all__ = [
+    "convergence",
+    "rank_histograms",
+    "spread_against_error",
+    "training_curves",
+    "tuning_curve",
+    "validation_curves",
+]
+
+# Per cent; linear up to 1, logarithmic beyond.
+_EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+Curve = Sequence[tuple[int, float, float]]
+
+# Marks the chosen point of a curve.
+_RING: Final[dict[str, Any]] = {
+    "color": _style.BLACK,
+    "linestyle": "none",
+    "marker": "o",
+    "markerfacecolor": "none",
+}
 
 
-@styled
+@_style.styled
 def training_curves(
     history: Sequence[Mapping[str, float]],
     *,
@@ -64,25 +73,18 @@ def training_curves(
     )
     if best_epoch is None:
         best_epoch = int(epochs[np.argmin(np.nan_to_num(scores, nan=np.inf))])
-    fig = new_figure(COLUMN, 3.2)
-    ax = fig.subplots()
-    marker = "o" if len(epochs) < 3 else ""
-    ax.plot(
-        epochs, losses, color=ORANGE, linestyle="--", marker=marker, label="training"
-    )
-    ax.plot(epochs, scores, color=BLUE, marker=marker, label="validation")
+    fig, ax = _style.single(3.2)
+    _draw_epochs(ax, epochs, losses, "training", _style.Look(_style.ORANGE, "--"))
+    _draw_epochs(ax, epochs, scores, "validation", _style.Look(_style.BLUE))
     at = int(np.abs(epochs - best_epoch).argmin())
     text = f"best epoch {best_epoch}: validation {scores[at]:.4g}"
-    _ring(ax, epochs[at], scores[at], size=7.0, label=text)
-    plain_log(ax, "y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(label)
+    ax.plot(epochs[at], scores[at], label=text, markersize=7.0, **_RING)
+    _label_epochs(ax, label)
     fig.legend(loc="outside upper center", ncols=3)
     return fig
 
 
-@styled
+@_style.styled
 def tuning_curve(
     scales: np.ndarray,
     scores: np.ndarray,
@@ -110,22 +112,19 @@ def tuning_curve(
     """
     scales = _checks.array("scales", scales, shape=(None,))
     scores = _checks.array("scores", scores, shape=scales.shape)
-    if not scales.size:
-        raise ArgumentValueError("scales: expected at least one, got none")
+    _style.require("scales", scales, "at least one")
     at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
-    fig = new_figure(COLUMN, 3.2)
-    ax = fig.subplots()
-    ax.plot(scales, scores, color=GREEN, marker="o", markersize=3.5)
+    fig, ax = _style.single(3.2)
+    ax.plot(scales, scores, color=_style.GREEN, marker="o", markersize=3.5)
     text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
-    _ring(ax, scales[at], scores[at], size=8.0, label=text)
-    plain_log(ax, "x")
-    ax.set_xlabel(parameter)
-    ax.set_ylabel(label)
+    ax.plot(scales[at], scores[at], label=text, markersize=8.0, **_RING)
+    _style.plain_log(ax, "x")
+    ax.set(xlabel=parameter, ylabel=label)
     fig.legend(loc="outside upper center")
     return fig
 
 
-@styled
+@_style.styled
 def validation_curves(
     histories: Mapping[str, Sequence[tuple[float, float]]],
     *,
@@ -149,33 +148,154 @@ def validation_curves(
     """
     if not histories or not all(histories.values()):
         raise ArgumentValueError("histories: expected epochs of each, got none")
-    fig = new_figure(COLUMN, 3.4)
-    ax = fig.subplots()
-    for (name, rows), how in zip(
-        histories.items(), looks(histories, among).values(), strict=True
-    ):
-        epochs, scores = np.array(rows, dtype=float).T
-        marker = "o" if len(epochs) < 3 else ""
-        line: dict[str, Any] = {"color": how.color, "linestyle": how.linestyle}
-        ax.plot(epochs, scores, marker=marker, label=name, **line)
+    fig, ax = _style.single(3.4)
+    for name, how in _style.looks(histories, among).items():
+        epochs, scores = np.array(histories[name], dtype=float).T
+        _draw_epochs(ax, epochs, scores, name, how)
         at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
-        ax.plot(epochs[at], scores[at], marker=how.marker, markersize=5.0, **line)
-    plain_log(ax, "y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(label)
+        ax.plot(epochs[at], scores[at], markersize=5.0, **how.mark)
+    _label_epochs(ax, label)
     fig.legend(loc="outside upper center", ncols=4)
     return fig
 
 
-def _ring(ax: Axes, x: float, y: float, *, size: float, label: str) -> None:
-    """Mark the chosen point of a curve."""
-    ax.plot(
-        x,
-        y,
-        "o",
-        color=BLACK,
-        markerfacecolor="none",
-        markersize=size,
-        label=label,
+def _draw_epochs(
+    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, how: _style.Look
+) -> None:
+    marker = "o" if len(epochs) < 3 else ""
+    ax.plot(epochs, losses, marker=marker, label=name, **how.line)
+
+
+def _label_epochs(ax: Axes, label: str) -> None:
+    _style.plain_log(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel=label)
+
+
+@_style.styled
+def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Return score and effective size against the number of particles.
+
+    Parameters
+    ----------
+    groups : name -> curves, each [(n_particles, score, effective size), ...]
+        Curves of a group look alike. Scores are drawn relative to the last of a curve.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("groups", groups, "at least one")
+    fig = _style.new_figure(_style.COLUMN, 3.2)
+    left, right = fig.subplots(1, 2)
+    for i, (name, curves) in enumerate(groups.items()):
+        how: dict[str, Any] = {"color": _style.PALETTE[i % 6], "linewidth": 1.0}
+        how |= {"marker": "o", "markersize": 3.0}
+        for k, curve in enumerate(curves):
+            sizes, scores, effective = np.array(curve, dtype=float).T
+            excess = 100.0 * (scores / scores[-1] - 1.0)
+            left.plot(sizes, excess, label=None if k else name, **how)
+            right.plot(sizes, 100.0 * effective / sizes, **how)
+    left.set_yscale("symlog", linthresh=1.0)
+    left.yaxis.set_major_locator(FixedLocator(_EXCESSES))
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    left.set_ylabel("score above that of the last size (%)")
+    right.set_ylabel("effective particles (%)")
+    right.set_ylim(0.0, 100.0)
+    for ax in (left, right):
+        _style.plain_log(ax, "x")
+        ax.set_xlabel("particles")
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig
+
+
+@_style.styled
+def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
+    """Return how often the truth took each place among the members of each method.
+
+    Parameters
+    ----------
+    shares : method -> (3, n_members + 1)
+        By component; the line is that of an ensemble that the truth could belong to.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("shares", shares)
+    fig = _style.new_figure(_style.COLUMN, 0.5 + 1.5 * len(shares))
+    axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
+    for row, (name, given) in zip(axes, shares.items(), strict=True):
+        of_method = _checks.array(f"shares[{name!r}]", given, shape=(3, None))
+        places = np.arange(of_method.shape[1])
+        for ax, component, color, values in zip(
+            row,
+            "xyz",
+            (_style.BLUE, _style.ORANGE, _style.GREEN),
+            of_method,
+            strict=True,
+        ):
+            ax.bar(places, values, width=1.0, color=color, alpha=0.8)
+            ax.axhline(1.0 / places.size, color="black", linewidth=0.8)
+            ax.set_title(f"{name}: {component}", fontsize=8.5)
+            ax.grid(visible=False, axis="x")
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    fig.supxlabel("members below the truth")
+    fig.supylabel("share of analyses")
+    return fig
+
+
+@_style.styled
+def spread_against_error(
+    methods: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ratios: Mapping[str, float] | None = None,
+    *,
+    among: Collection[str] = (),
+) -> Figure:
+    """Return the error against the claimed spread, in bins of rising spread.
+
+    On the diagonal the spread can be trusted; above it a method trusts itself too
+    much.
+
+    Parameters
+    ----------
+    methods : method -> (spread, error), each (n_bins,)
+        Root mean squares.
+    ratios : method -> spread over error of all analyses, optional
+        For the legend.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("methods", methods, "at least one")
+    fig, ax = _style.single(4.0)
+    ends = []
+    for name, how in _style.looks(methods, among).items():
+        spread, error = methods[name]
+        spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))
+        error = _checks.array(f"methods[{name!r}]", error, shape=spread.shape)
+        text = f"{name}: {ratios[name]:.2f}" if ratios and name in ratios else name
+        ax.plot(
+            spread, error, label=text, marker=how.marker, markersize=4.0, **how.line
+        )
+        ends += [*spread[np.isfinite(spread)], *error[np.isfinite(error)]]
+    positive = [value for value in ends if value > 0.0]
+    if positive:
+        both = (0.8 * min(positive), 1.25 * max(positive))
+        ax.plot(both, both, color=_style.BLACK, linewidth=0.8, zorder=0.5)
+        ax.set(xlim=both, ylim=both)
+        _style.plain_log(ax, "x")
+        _style.plain_log(ax, "y")
+    ax.set(
+        xlabel="claimed spread (root mean square)",
+        ylabel="error made (root mean square)",
     )
+    title = "spread over error, all analyses" if ratios else None
+    fig.legend(loc="outside right upper", title=title)
+    return fig

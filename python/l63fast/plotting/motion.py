@@ -1,50 +1,40 @@
-"""One trajectory in motion: truth, background and analysis, with their errors below."""
+"""One trajectory in motion: truth and estimates, errors below; written as GIF, MP4."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.plotting._series import Series
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    GREY,
-    RED,
-    TIME_LABEL,
-    new_figure,
-    plain_log,
-    styled,
-)
-from l63fast.plotting.phase_space import space
+from l63fast.plotting import _style
+from l63fast.plotting.trajectories import Series, error_label, space
 
-__all__ = ["animation"]
+__all__ = ["animation", "save_animation"]
 
-DPI: Final = 100
-N_SHADES: Final = 12
-TAIL: Final = 1.0  # time units of truth drawn strongly behind the present
+_DPI: Final = 100
+_N_SHADES: Final = 12
+_TAIL: Final = 1.0  # time units of truth drawn strongly behind the present
 
 _MARKS: Final[dict[str, dict[str, Any]]] = {
-    "background": {
-        "color": RED,
-        "marker": "o",
-        "markersize": 9.0,
-        "markerfacecolor": "none",
-        "markeredgewidth": 1.8,
-    },
-    "analysis": {"color": BLUE, "marker": "o", "markersize": 7.0},
-    "truth": {"color": BLACK, "marker": "o", "markersize": 3.5},
+    "background": _style.ESTIMATES["background"].mark
+    | {"markersize": 9.0, "markerfacecolor": "none", "markeredgewidth": 1.8},
+    "analysis": _style.ESTIMATES["analysis"].mark | {"markersize": 7.0},
+    "truth": _style.TRUTH.mark | {"markersize": 3.5},
 }
 
 
-@styled
+@_style.styled
 def animation(
     truth: np.ndarray,
     background: np.ndarray,
@@ -93,12 +83,82 @@ def _palette() -> Image.Image:
     """Return one palette for all frames, lest colours flicker: each colour to white."""
     white = np.full(3, 255.0)
     ramps = [
-        np.linspace(white, 255.0 * np.array(to_rgb(color)), N_SHADES)
-        for color in (BLACK, RED, BLUE)
+        np.linspace(white, 255.0 * np.array(to_rgb(color)), _N_SHADES)
+        for color in (_style.BLACK, _style.RED, _style.BLUE)
     ]
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate(ramps).round().astype(int).ravel().tolist())
     return palette
+
+
+def save_animation(
+    frames: Sequence[Image.Image],
+    directory: str | Path,
+    name: str,
+    *,
+    seconds: float = 5.0,
+) -> list[Path]:
+    """Write `name`.gif, and `name`.mp4 where ffmpeg is installed; return the paths.
+
+    Parameters
+    ----------
+    frames : pictures of one size
+    directory : path
+        Made if it is not there.
+    name : str
+        File name without suffix.
+    seconds : float
+        How long it plays; a frame stays between 0.03 and 0.5 seconds.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
+    """
+    seconds = _checks.real("seconds", seconds, above=0.0)
+    folder = _style.folder_for(directory, name)
+    _checks.count("frames", len(frames), minimum=1)
+    # GIF counts in hundredths of a second.
+    each = 10 * round(min(max(100.0 * seconds / len(frames), 3.0), 50.0))
+    gif = folder / f"{name}.gif"
+    frames[0].save(
+        gif,
+        save_all=True,
+        append_images=list(frames[1:]),
+        duration=each,
+        loop=0,
+        optimize=False,
+        disposal=1,
+    )
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        return [gif]
+    mp4 = folder / f"{name}.mp4"
+    if _write_mp4(ffmpeg, frames, mp4, 1000.0 / each):
+        return [gif, mp4]
+    mp4.unlink(missing_ok=True)
+    return [gif]
+
+
+def _write_mp4(
+    ffmpeg: str, frames: Sequence[Image.Image], path: Path, rate: float
+) -> bool:
+    """Return whether this ffmpeg could write it: some are built without H.264."""
+    width, height = frames[0].size
+    size = f"{width}x{height}"
+    begin = [ffmpeg, "-loglevel", "error", "-y"]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size]
+    source += ["-r", f"{rate:g}", "-i", "-"]
+    # H.264 in yuv420p, which browsers play, wants even sides.
+    coding = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
+    same = ["-fflags", "+bitexact", "-flags", "+bitexact", "-threads", "1"]
+    done = subprocess.run(
+        [*begin, *source, *coding, *same, str(path)],
+        input=b"".join(frame.convert("RGB").tobytes() for frame in frames),
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode == 0
 
 
 class _Stage:
@@ -109,79 +169,59 @@ class _Stage:
     ) -> None:
         self.series = series
         self.title = title
-        self.errors = {
-            name: series.errors(states, mirror_aware=mirror_aware)[0]
-            for name, states in (
-                ("background", series.background),
-                ("analysis", series.analysis),
-            )
-        }
-        self.error_label = (
-            "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
-        )
-        fig = new_figure(5.6, 6.2)
-        fig.set_dpi(DPI)
+        self.states = series.estimates | {"truth": series.truth[:, series.at]}
+        fig = _style.new_figure(5.6, 6.2)
+        fig.set_dpi(_DPI)
         # matplotlib leaves the methods of its canvas untyped.
         self.canvas = cast(Any, FigureCanvasAgg(fig))
         grid = fig.add_gridspec(2, 1, height_ratios=(3.4, 1.0))
         self.above = space(fig, grid[0], series)
         self.below = fig.add_subplot(grid[1])
-        self._draw_still(shown)
+        self.errors = {
+            name: series.errors(states, mirror_aware=mirror_aware)[0]
+            for name, states in series.estimates.items()
+        }
+        self._draw_still(fig, shown, error_label(mirror_aware))
         self._add_moving()
         self.canvas.draw()
         self.still = self.canvas.copy_from_bbox(fig.bbox)
 
-    def _draw_still(self, shown: np.ndarray) -> None:
-        last = self.series.at[shown[-1]] + 1
-        path = self.series.truth[0, :last]
-        self.above.plot(*path.T, color=GREY, linewidth=0.5, alpha=0.6)
-        self.above.figure.legend(
-            handles=[
-                Line2D([], [], linestyle="none", label=name, **mark)
-                for name, mark in _MARKS.items()
-            ],
-            loc="outside upper center",
-            ncols=3,
-        )
+    def _draw_still(self, fig: Figure, shown: np.ndarray, label: str) -> None:
+        path = self.series.truth[0, : self.series.at[shown[-1]] + 1]
+        self.above.plot(*path.T, color=_style.GREY, linewidth=0.5, alpha=0.6)
+        key = [Line2D([], [], label=name, **mark) for name, mark in _MARKS.items()]
+        fig.legend(handles=key, loc="outside upper center", ncols=3)
         times = self.series.times[shown]
         for name, error in self.errors.items():
-            color = _MARKS[name]["color"]
+            color = _style.ESTIMATES[name].color
             self.below.plot(times, error[shown], color=color, linewidth=0.7, alpha=0.35)
-        self.below.set_xlabel(TIME_LABEL)
-        self.below.set_ylabel(self.error_label)
-        plain_log(self.below, "y")
+        self.below.set(xlabel=_style.TIME_LABEL, ylabel=label)
+        _style.plain_log(self.below, "y")
 
     def _add_moving(self) -> None:
         """Add what each frame changes; `animated` keeps it out of the still part."""
-        self.tail = self.above.plot([], [], [], color=BLACK, animated=True)[0]
+        above, below = self.above, self.below
+        [self.tail] = above.plot([], [], [], color=_style.BLACK, animated=True)
         self.marks = {
-            name: self.above.plot([], [], [], linestyle="none", animated=True, **mark)[
-                0
-            ]
+            name: above.plot([], [], [], animated=True, **mark)[0]
             for name, mark in _MARKS.items()
         }
         self.curves = {
-            name: self.below.plot(
-                [], [], color=_MARKS[name]["color"], linestyle=dash, animated=True
-            )[0]
-            for name, dash in (("background", "--"), ("analysis", "-"))
+            name: below.plot([], [], animated=True, **how.line)[0]
+            for name, how in _style.ESTIMATES.items()
         }
-        self.text = self.above.text2D(
-            0.02, 0.95, "", transform=self.above.transAxes, animated=True
+        self.text = above.text2D(
+            0.02, 0.95, "", transform=above.transAxes, animated=True
         )
 
     def frame(self, k: int, first: int) -> Image.Image:
         """Return the picture at observation time k; error curves begin at `first`."""
         series, now = self.series, self.series.times[k]
-        past = series.truth_times[: series.at[k] + 1] > now - TAIL
-        self.tail.set_data_3d(*series.truth[0, : series.at[k] + 1][past].T)
-        states = {
-            "truth": series.truth[0, series.at[k]],
-            "background": series.background[0, k],
-            "analysis": series.analysis[0, k],
-        }
-        for name, state in states.items():
-            self.marks[name].set_data_3d(*state[:, None])
+        past = slice(series.at[k] + 1)
+        strong = series.truth_times[past] > now - _TAIL
+        self.tail.set_data_3d(*series.truth[0, past][strong].T)
+        for name, mark in self.marks.items():
+            mark.set_data_3d(*self.states[name][0, k, :, None])
         for name, curve in self.curves.items():
             until = slice(first, k + 1)
             curve.set_data(series.times[until], self.errors[name][until])

@@ -1,37 +1,29 @@
-"""Measured speed against the ceiling of the machine, one bar per function."""
+"""Measured speed: against the ceiling of the machine, and as the work grows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from itertools import cycle
+from typing import Any, Final
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from l63fast.errors import ArgumentValueError
-from l63fast.plotting._style import (
-    BLUE,
-    COLUMN,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    new_figure,
-    styled,
-)
+from l63fast.plotting import _style
 
-__all__ = ["speed_bars"]
+__all__ = ["growth_curves", "speed_bars"]
 
 Measured = tuple[float, float | None, str]
+Curves = Mapping[str, Mapping[int, float]]
 _COLORS: Final = {
-    "arithmetic": BLUE,
-    "division": SKY,
-    "writes": GREEN,
-    "first touch": ORANGE,
+    "arithmetic": _style.BLUE,
+    "division": _style.SKY,
+    "writes": _style.GREEN,
+    "first touch": _style.ORANGE,
 }
 
 
-@styled
+@_style.styled
 def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
     """Return how much of what the machine allows each function reaches.
 
@@ -48,48 +40,72 @@ def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
     ArgumentValueError
         If there is nothing to draw.
     """
-    if not rows:
-        raise ArgumentValueError("rows: expected at least one, got none")
-    fig = new_figure(COLUMN, 1.25 + 0.3 * len(rows))
-    ax = fig.add_subplot()
+    _style.require("rows", rows, "at least one")
+    fig, ax = _style.single(1.25 + 0.3 * len(rows))
+    _style.name_rows(ax, rows)
     seen: set[str] = set()
     for y, (rate, ceiling, bound) in enumerate(rows.values()):
+        text = f"{_millions(rate)} M/s"
         if ceiling is not None:
+            text = f"{_millions(rate)} of {_millions(ceiling)} M/s"
             label = None if bound in seen else f"bound by {bound}"
-            color = _COLORS.get(bound, GREY)
+            color = _COLORS.get(bound, _style.GREY)
             ax.barh(y, 100.0 * rate / ceiling, height=0.62, color=color, label=label)
             seen.add(bound)
-        _beside(ax, y, rate, ceiling)
+        _style.beside(ax, y, text, 6.0)
     ax.axvline(100.0, color="black", linewidth=1.0)
-    ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     longest = max((r / c for r, c, _ in rows.values() if c), default=1.0)
     ax.set_xlim(0.0, 105.0 * max(longest, 1.0))
     ax.set_xlabel("share of the ceiling (%)")
-    ax.grid(visible=False, axis="y")
-    ax.tick_params(axis="y", length=0.0)
     fig.suptitle(title, x=0.01, ha="left", fontsize=9.0)
     if seen:
         fig.legend(loc="outside lower left", ncols=2)
     return fig
 
 
-def _beside(ax: Axes, y: int, rate: float, ceiling: float | None) -> None:
-    """Write the rate and its ceiling, in millions per second, right of the axes."""
-    text = f"{_millions(rate)} M/s"
-    if ceiling is not None:
-        text = f"{_millions(rate)} of {_millions(ceiling)} M/s"
-    ax.annotate(
-        text,
-        (1.0, y),
-        xycoords=ax.get_yaxis_transform(),
-        xytext=(6.0, 0.0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8.0,
-        annotation_clip=False,
-    )
-
-
 def _millions(rate: float) -> str:
     return f"{rate / 1e6:,.0f}" if rate >= 1e8 else f"{rate / 1e6:.3g}"
+
+
+@_style.styled
+def growth_curves(
+    panels: Mapping[str, Curves],
+    *,
+    ylabel: str = "time per step or analysis (ns)",
+    scale: float = 1e9,
+) -> Figure:
+    """Return the time per unit of work against its amount, one panel per axis.
+
+    Parameters
+    ----------
+    panels : what grows ("members") -> curve -> {size: seconds per unit}
+        A curve looks the same in every panel.
+    ylabel : str
+        Name of the vertical axis, with its unit.
+    scale : float
+        That unit's number in a second.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    _style.require("panels", names, "at least one curve")
+    palette = zip((*_style.PALETTE[:5], _style.BLACK), "os^Dvx", strict=True)
+    looks: dict[str, dict[str, Any]] = {
+        name: {"color": color, "marker": marker, "markersize": 4.0}
+        for name, (color, marker) in zip(names, cycle(palette), strict=False)
+    }
+    fig = _style.new_figure(_style.COLUMN, 3.4)
+    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (axis, curves) in zip(axes, panels.items(), strict=True):
+        for name, points in curves.items():
+            times = [scale * seconds for seconds in points.values()]
+            ax.plot(list(points), times, **looks[name])
+        ax.set(xscale="log", yscale="log", xlabel=f"number of {axis}")
+    axes[0].set_ylabel(ylabel)
+    handles = [Line2D([], [], label=name, **how) for name, how in looks.items()]
+    fig.legend(handles=handles, loc="outside lower left", ncols=2)
+    return fig

@@ -1,62 +1,147 @@
-"""Truth, background, analysis and observations of chosen trajectories against time."""
+"""Truth and estimates of chosen trajectories, against time and on the attractor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator
-from l63fast.plotting._series import Series
-from l63fast.plotting._style import (
-    BLACK,
-    BLUE,
-    COLUMN,
-    GREY,
-    PAGE,
-    RED,
-    TIME_LABEL,
-    mark_lone_points,
-    new_figure,
-    plain_log,
-    shown,
-    styled,
-)
+from l63fast.plotting import _style
+from l63fast.verification import instantaneous_rms
 
-__all__ = ["panels", "select_cases"]
+__all__ = [
+    "Series",
+    "attractor",
+    "begun",
+    "error_label",
+    "panels",
+    "select_cases",
+    "space",
+]
 
+_ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
 # Estimates exist at observation times only: a curve through them would cut the peaks
 # and look like an error, so the analysis is points and the background thin dashes.
-_TRUTH: Final[dict[str, Any]] = {"color": BLACK, "linewidth": 1.0, "label": "truth"}
-_BACKGROUND: Final[dict[str, Any]] = {
-    "color": RED,
-    "linestyle": "--",
-    "linewidth": 1.0,
-    "label": "background",
+_STYLES: Final = {
+    "background": _style.ESTIMATES["background"].line | {"linewidth": 1.0},
+    "analysis": _style.ESTIMATES["analysis"].mark
+    | {"markersize": 2.8, "markeredgewidth": 0.0},
 }
-_ANALYSIS: Final[dict[str, Any]] = {
-    "color": BLUE,
-    "linestyle": "none",
-    "marker": "o",
-    "markersize": 2.8,
-    "markeredgewidth": 0.0,
-    "label": "analysis",
-}
-_OBSERVATION: Final[dict[str, Any]] = {
-    "color": GREY,
-    "linestyle": "none",
-    "marker": "o",
+_CIRCLE: Final = _style.Look(_style.GREY).mark | {
     "markersize": 4.2,
     "markerfacecolor": "none",
-    "markeredgewidth": 0.7,
-    "label": "observation",
-    "zorder": 1.5,
 }
+
+
+@dataclass(frozen=True)
+class Series:
+    """One or more trajectories, checked: truth at every saved step, the rest at times.
+
+    Attributes
+    ----------
+    truth : (n, n_saved, 3)
+    background, analysis : (n, n_times, 3)
+        NaN where there is none.
+    truth_times, times : (n_saved,), (n_times,)
+        Time units; every one of `times` is one of `truth_times`.
+    at : (n_times,) int
+        Index of each of `times` in `truth_times`.
+    """
+
+    truth: np.ndarray
+    background: np.ndarray
+    analysis: np.ndarray
+    truth_times: np.ndarray
+    times: np.ndarray
+    at: np.ndarray
+
+    @classmethod
+    def checked(
+        cls, truth: Any, background: Any, analysis: Any, truth_times: Any, times: Any
+    ) -> Self:
+        """Return the series, or refuse arrays that do not belong together."""
+        truth = _checks.array("truth", truth, shape=(None, None, 3))
+        n, n_saved = truth.shape[:2]
+        truth_times = _checks.array("truth_times", truth_times, shape=(n_saved,))
+        times = _checks.array("times", times, shape=(None,))
+        shape = (n, len(times), 3)
+        background = _checks.array("background", background, shape=shape)
+        analysis = _checks.array("analysis", analysis, shape=shape)
+        if min(n, n_saved, len(times)) == 0:
+            raise ArgumentValueError(
+                f"truth, times: expected something to draw, got {n} trajectories, "
+                f"{n_saved} saved steps, {len(times)} observation times"
+            )
+        at = np.abs(truth_times[:, None] - times).argmin(axis=0)
+        off = np.abs(truth_times[at] - times)
+        if not np.all(off < 1e-6):
+            raise ArgumentValueError(
+                f"times: expected some of truth_times, got {times[off.argmax()]:g}, "
+                f"which is {off.max():g} away from the nearest"
+            )
+        return cls(truth, background, analysis, truth_times, times, at)
+
+    @property
+    def estimates(self) -> dict[str, np.ndarray]:
+        """Background and analysis by their names."""
+        return {"background": self.background, "analysis": self.analysis}
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return low and high (3,): the attractor at the usual parameters and truth."""
+        low, high = _ATTRACTOR
+        return (
+            np.minimum(low, np.nanmin(self.truth, axis=(0, 1))),
+            np.maximum(high, np.nanmax(self.truth, axis=(0, 1))),
+        )
+
+    def errors(self, states: np.ndarray, *, mirror_aware: bool = False) -> np.ndarray:
+        """Return the rms over components of the error of states (n, n_times, 3)."""
+        truth = self.truth[:, self.at]
+        return instantaneous_rms(states, truth, mirror_aware=mirror_aware)
+
+    def rmse(
+        self, cases: slice | list[int] = slice(None), *, mirror_aware: bool = False
+    ) -> tuple[float, float]:
+        """Return the mean error of background and analysis, inf where one diverged.
+
+        Times before a trajectory's first analysis are left out of both.
+        """
+        before, after = (
+            self.errors(states, mirror_aware=mirror_aware)[cases]
+            for states in self.estimates.values()
+        )
+        scored = begun(after) if np.isfinite(after).any() else begun(before)
+        before, after = (
+            np.where(np.isfinite(error), error, np.inf)[scored].mean()
+            for error in (before, after)
+        )
+        return float(before), float(after)
+
+
+def error_label(mirror_aware: bool) -> str:
+    """Return what the axis of the error is called."""
+    return "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
+
+
+def begun(error: np.ndarray) -> np.ndarray:
+    """Return where (n, n_times) errors have begun: from each one's first finite time.
+
+    A window method has no analysis at first (NaN); what is not finite later on is a
+    divergence, which must be counted and never dropped.
+    """
+    return np.asarray(np.logical_or.accumulate(np.isfinite(error), axis=1))
 
 
 def select_cases(errors: np.ndarray) -> dict[str, int]:
@@ -72,15 +157,14 @@ def select_cases(errors: np.ndarray) -> dict[str, int]:
     dict with the keys "good" (the one at the 10th percentile), "median", "worst"
     """
     errors = _checks.array("errors", errors, shape=(None,))
-    if errors.size == 0:
-        raise ArgumentValueError("errors: expected at least one, got none")
+    _style.require("errors", errors, "at least one")
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf), kind="stable")
     last = len(order) - 1
     ranks = {"good": round(0.1 * last), "median": round(0.5 * last), "worst": last}
     return {name: int(order[rank]) for name, rank in ranks.items()}
 
 
-@styled
+@_style.styled
 def panels(
     truth: np.ndarray,
     background: np.ndarray,
@@ -124,7 +208,9 @@ def panels(
     )
     if len(titles) != n:
         raise ArgumentValueError(f"titles: expected {n}, got {len(titles)}")
-    fig = new_figure(COLUMN if n == 1 else PAGE, 6.0 if n == 1 else 6.3)
+    fig = _style.new_figure(
+        _style.COLUMN if n == 1 else _style.PAGE, 6.0 if n == 1 else 6.3
+    )
     axes = fig.subplots(
         4, n, sharex="col", sharey="row", squeeze=False, height_ratios=(1, 1, 1, 0.8)
     )
@@ -133,12 +219,12 @@ def panels(
         _draw_case(axes[:, case], series, observations, operator, case)
         _draw_time(axes[3, case], series, case, span)
         _draw_errors(axes[3, case], series, case, mirror_aware)
-        before, after = series.one(case).rmse(mirror_aware=mirror_aware)
+        before, after = series.rmse([case], mirror_aware=mirror_aware)
         axes[0, case].set_title(
-            f"{titles[case]}\nrmse {shown(before)} → {shown(after)}"
+            f"{titles[case]}\nrmse {_style.shown(before)} → {_style.shown(after)}"
         )
     _limit(axes, series)
-    mark_lone_points(axes)
+    _style.mark_lone_points(axes)
     _label(fig, axes, operator, mirror_aware)
     return fig
 
@@ -150,15 +236,19 @@ def _draw_case(
     operator: ObservationOperator,
     case: int,
 ) -> None:
-    for c in range(3):
-        axes[c].plot(series.truth_times, series.truth[case, :, c], **_TRUTH)
-        axes[c].plot(series.times, series.background[case, :, c], **_BACKGROUND)
-        axes[c].plot(series.times, series.analysis[case, :, c], **_ANALYSIS)
+    for c, ax in enumerate(axes[:3]):
+        path = series.truth[case, :, c]
+        ax.plot(
+            series.truth_times, path, label="truth", linewidth=1.0, **_style.TRUTH.line
+        )
+        for name, states in series.estimates.items():
+            ax.plot(series.times, states[case, :, c], label=name, **_STYLES[name])
     for i, (c, power) in enumerate(
         zip(operator.components, operator.powers, strict=True)
     ):
         for root in _roots(observations[case, :, i], power):
-            axes[c].plot(series.times, root, **_OBSERVATION)
+            how = _CIRCLE | {"markeredgewidth": 0.7, "zorder": 1.5}
+            axes[c].plot(series.times, root, label="observation", **how)
 
 
 def _limit(axes: np.ndarray, series: Series) -> None:
@@ -184,34 +274,26 @@ def _draw_time(ax: Axes, series: Series, case: int, longest: float) -> None:
     if last - first <= longest * 1.001:
         if last > first:
             ax.set_xlim(first, last + 0.01 * (last - first))
-        ax.set_xlabel(TIME_LABEL)
+        ax.set_xlabel(_style.TIME_LABEL)
         return
     error = series.errors(series.analysis)[case]
     worst = float(series.times[np.argmax(np.nan_to_num(error, nan=-1.0))])
     start = min(max(worst - longest / 2.0, first), last - longest)
     ax.set_xlim(start, start + longest)
-    ax.set_xlabel(f"{TIME_LABEL}, excerpt")
+    ax.set_xlabel(f"{_style.TIME_LABEL}, excerpt")
 
 
 def _draw_errors(ax: Axes, series: Series, case: int, mirror_aware: bool) -> None:
-    for states, color, dash in (
-        (series.background, RED, "--"),
-        (series.analysis, BLUE, "-"),
-    ):
+    for name, states in series.estimates.items():
         error = series.errors(states, mirror_aware=mirror_aware)[case]
-        ax.plot(series.times, error, color=color, linestyle=dash)
-    plain_log(ax, "y")
+        ax.plot(series.times, error, **_style.ESTIMATES[name].line)
+    _style.plain_log(ax, "y")
 
 
 def _label(
     fig: Figure, axes: np.ndarray, operator: ObservationOperator, mirror_aware: bool
 ) -> None:
-    for row, name in enumerate("xyz"):
-        axes[row, 0].set_ylabel(name)
-    axes[3, 0].set_ylabel(
-        "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
-    )
-    fig.align_ylabels(axes[:, 0])
+    _style.label_rows(axes, ("x", "y", "z", error_label(mirror_aware)))
     handles = axes[operator.components[0], 0].get_lines()[:4]
     labels = [str(line.get_label()) for line in handles]
     labels[-1] = f"observation {_drawn_as(operator)}".rstrip()
@@ -223,3 +305,93 @@ def _drawn_as(operator: ObservationOperator) -> str:
     notes = {1: "", 2: "±√y (where y > 0)", 3: "∛y", 4: "±∜y (where y > 0)"}
     shown = dict.fromkeys(operator.powers)
     return ", ".join(notes[p] for p in shown if notes[p])
+
+
+@_style.styled
+def attractor(
+    truth: np.ndarray,
+    background: np.ndarray,
+    analysis: np.ndarray,
+    *,
+    truth_times: np.ndarray,
+    times: np.ndarray,
+    title: str = "",
+    mirror_aware: bool = False,
+) -> Figure:
+    """Return the attractor twice: with the background, and with the analysis, on it.
+
+    A line joins each estimate to the truth at its time: its length is the error.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3) states at `truth_times`; drawn faintly
+    background, analysis : (n, n_times, 3) states at `times`, NaN where there is none
+    truth_times, times : (n_saved,), (n_times,) time units
+    mirror_aware : bool
+        Whether the rmse in the titles is; the lines always lead to the truth.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the arrays do not belong together.
+    """
+    series = Series.checked(truth, background, analysis, truth_times, times)
+    fig = _style.new_figure(_style.COLUMN, 3.2)
+    scores = series.rmse(mirror_aware=mirror_aware)
+    key = [Line2D([], [], color=_style.BLACK, linewidth=0.6, label="truth")]
+    places = fig.add_gridspec(1, 2)
+    for i, (name, states) in enumerate(series.estimates.items()):
+        ax = space(fig, places[i], series)
+        color = _style.ESTIMATES[name].color
+        for path in series.truth:
+            ax.plot(*path.T, color=_style.BLACK, linewidth=0.4, alpha=0.4)
+        outside = _draw_estimates(ax, series, states, color)
+        note = f", {outside} points outside" if outside else ""
+        told = (
+            f"rmse {_style.shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
+        )
+        ax.set_title(f"{name}: {told}{note}", y=0.97)
+        text = f"{name}, with a line to the truth"
+        joined = Line2D([], [], color=color, linewidth=0.8, label=text)
+        joined.set(marker="o", markersize=3.0)
+        key.append(joined)
+    fig.legend(handles=key, loc="outside lower center", ncols=3)
+    if title:
+        fig.suptitle(title)
+    return fig
+
+
+def _draw_estimates(ax: Axes3D, series: Series, states: np.ndarray, color: str) -> int:
+    """Draw what lies within the axes; return the number of points that do not."""
+    points = states.reshape(-1, 3)
+    low, high = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()]).T
+    there = ((low <= points) & (points <= high)).all(axis=1)
+    truth = series.truth[:, series.at].reshape(-1, 3)
+    pairs = np.stack([truth[there], points[there]], axis=1)
+    lines = Line3DCollection(pairs, colors=color, linewidths=0.8)
+    ax.add_collection3d(lines, autolim=False)
+    dots = _style.Look(color).mark | {"markersize": 1.8, "markeredgewidth": 0.0}
+    ax.plot(*points[there].T, **dots)
+    return int(np.count_nonzero(begun(series.errors(states)).ravel() & ~there))
+
+
+def space(fig: Figure, place: SubplotSpec, series: Series) -> Axes3D:
+    """Return bare three-dimensional axes that show both wings from the side.
+
+    They hold the whole attractor, so that figures compare, and the truth.
+    """
+    ax = fig.add_subplot(place, projection="3d", computed_zorder=False)
+    assert isinstance(ax, Axes3D)
+    ax.view_init(elev=16.0, azim=-55.0)
+    ax.set_box_aspect((1.0, 1.1, 1.0), zoom=1.25)
+    low, high = series.bounds()
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    for axis, name in ((ax.xaxis, "x"), (ax.yaxis, "y"), (ax.zaxis, "z")):
+        axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
+        axis.line.set_linewidth(0.6)
+        axis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), prune="both"))
+        axis.set_tick_params(pad=-3.0, labelsize=7.0)
+        axis.set_label_text(name)
+        axis.labelpad = -10.0
+    ax.zaxis.labelpad = -14.0
+    return ax

@@ -171,7 +171,7 @@ class TrainedEncoder(Checked):
 
     def as_trained(self, function: EncoderFunction, problem: Problem) -> Fitted:
         """Return an encoder that was trained before, ready to run."""
-        from l63fast.learning.scheme import NeuralAnalysis
+        from l63fast.learning.inference import NeuralAnalysis
 
         settings = self.settings(problem.twin.operator.name, problem.protocol)
         label = self._label(settings, problem.protocol)

@@ -64,6 +64,7 @@ def _overview(summary: Summary) -> Picture:
         labels={k: _label(summary, rows) for k, rows in cases.items()},
         best={k: [r.label for r in rows if is_best(r)] for k, rows in cases.items()},
         ratios={k: {r.label: r.ratio_to_3dvar for r in c} for k, c in cases.items()},
+        among=summary.kinds,
     )
     words = {"samples": samples(summary, summary.rows), "answer": answer(summary)}
     return picture(summary, "overview", figure, **words)
@@ -119,9 +120,11 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
             networks.append((row, {k: v for k, v in plain.items() if k != "seed"}))
     for axis in _AXES:
-        lines = _lines(networks, axis)
-        if not lines:
+        found = _lines(networks, axis)
+        if not found:
             continue
+        lines = {name: line for name, (_, line) in found.items()}
+        kinds = summary.kinds | {name: model for name, (model, _) in found.items()}
         values = sorted({value for line in lines.values() for value in line})
         lines |= {
             row.label: dict.fromkeys(values, _score(row))
@@ -129,15 +132,17 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
         label = _label(summary, rows)
-        figure = plotting.scores_across({("", ""): lines}, axis, label=label)
+        figure = plotting.scores_across(
+            {("", ""): lines}, axis, label=label, among=kinds
+        )
         words = {"axis": axis, "samples": samples(summary, rows)}
         yield picture(summary, "by", figure, rows, **words)
 
 
 def _lines(
     networks: Sequence[tuple[Any, Settings]], axis: str
-) -> dict[str, dict[float, MethodScore]]:
-    """Return score by value of a setting, for networks that are alike but for it."""
+) -> dict[str, tuple[str, dict[float, MethodScore]]]:
+    """Return model and score by value of a setting, for networks alike but for it."""
     found: dict[str, tuple[Settings, dict[float, list[tuple[float, Any]]]]] = {}
     for row, settings in networks:
         if axis not in settings:
@@ -155,7 +160,10 @@ def _lines(
     return {
         ", ".join(
             [str(rest["model"]).upper(), *(f"{n} {rest.get(n)}" for n in differing)]
-        ): {x: _score(row) for x, row in _at_one_cost(line).items()}
+        ): (
+            str(rest["model"]),
+            {x: _score(row) for x, row in _at_one_cost(line).items()},
+        )
         for rest, line in lines
     }
 

@@ -1,0 +1,353 @@
+"""How and where analyses go wrong: failures, error maps, increments, gains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import (
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+
+from l63fast import _checks
+from l63fast.observation import ObservationOperator, as_operator
+from l63fast.plotting import _style
+from l63fast.plotting.trajectories import Series, error_label
+
+__all__ = [
+    "Excerpt",
+    "Increments",
+    "error_maps",
+    "failure_panels",
+    "failure_shares",
+    "gain_comparison",
+    "increment_histograms",
+]
+
+_KINDS: Final = (_style.RED, _style.ORANGE, _style.SKY, _style.PURPLE)  # of failures
+_PARTED: Final = "PuOr_r"  # white between two hues that the colour-blind tell apart
+_EMPTY: Final = "0.88"
+_ENDS: Final = (2.0, 98.0)  # per cent of the cells that the colours span
+
+
+class Excerpt(NamedTuple):
+    """A stretch of one trajectory: states (n_times, 3) at times, and what to call it.
+
+    `path` (n_saved, 3) at `path_times` is the truth between.
+    """
+
+    title: str
+    times: np.ndarray
+    truth: np.ndarray
+    background: np.ndarray
+    analysis: np.ndarray
+    path: np.ndarray
+    path_times: np.ndarray
+
+
+@_style.styled
+def failure_shares(
+    shares: Mapping[str, Sequence[float]], kinds: Sequence[str]
+) -> Figure:
+    """Return the share of analyses that failed in each way, a bar per method.
+
+    Parameters
+    ----------
+    shares : method -> share of each kind, between 0 and 1
+    kinds : what they are called
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("shares", shares)
+    fig, ax = _style.single(1.1 + 0.27 * len(shares))
+    _style.name_rows(ax, shares)
+    left = np.zeros(len(shares))
+    for k, (kind, color) in enumerate(zip(kinds, _KINDS, strict=True)):
+        widths = 100.0 * np.array([values[k] for values in shares.values()])
+        ax.barh(range(len(shares)), widths, left=left, color=color, label=kind)
+        left += widths
+    for y, total in enumerate(left):
+        ax.annotate(
+            f"{total:.2g} %" if total else "none", (total, y), xytext=(4, 0),
+            textcoords="offset points", va="center", fontsize=8.0,
+        )  # fmt: skip
+    ax.set_xlim(0.0, max(1.18 * left.max(), 1e-3))
+    ax.set_xlabel("analyses that failed (%)")
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig
+
+
+@_style.styled
+def failure_panels(
+    excerpts: Sequence[Excerpt],
+    *,
+    operator: ObservationOperator | str,
+    far_off: float,
+    title: str = "",
+) -> Figure:
+    """Return x, z and the error around the largest error of some trajectories.
+
+    Parameters
+    ----------
+    excerpts : Excerpts, a column each
+    operator : ObservationOperator or its name
+        Where it is mirror-blind, errors are mirror-aware.
+    far_off : float
+        The error above which an analysis has failed; drawn as a line.
+    title : str
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("excerpts", excerpts, "at least one")
+    far_off = _checks.real("far_off", far_off, above=0.0)
+    blind = as_operator(operator).is_mirror_blind
+    fig = _style.new_figure(_style.PAGE, 4.6)
+    axes = fig.subplots(
+        3, len(excerpts), sharex="col", sharey="row", squeeze=False,
+        height_ratios=(1.0, 1.0, 0.8),
+    )  # fmt: skip
+    for column, excerpt in zip(axes.T, excerpts, strict=True):
+        _draw_excerpt(column, excerpt, blind)
+        column[2].axhline(far_off, color=_style.GREY, linewidth=0.8, linestyle=":")
+        column[2].set_xlabel(_style.TIME_LABEL)
+    _style.mark_lone_points(axes)
+    _style.plain_log(axes[2, 0], "y")
+    _style.label_rows(axes, ("x", "z", error_label(blind)))
+    curves = axes[0, 0].get_lines()
+    fig.legend(handles=curves, loc="outside upper right", ncols=3)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+def _draw_excerpt(axes: Sequence[Axes], excerpt: Excerpt, blind: bool) -> None:
+    series = Series.checked(
+        excerpt.path[None], excerpt.background[None], excerpt.analysis[None],
+        excerpt.path_times, excerpt.times,
+    )  # fmt: skip
+    styles = {
+        name: how.line | {"linewidth": 0.9} for name, how in _style.ESTIMATES.items()
+    }
+    styles["analysis"] |= {"marker": "o", "markersize": 1.8}
+    low, high = series.bounds()
+    for ax, c in zip(axes[:2], (0, 2), strict=True):
+        ax.plot(
+            excerpt.path_times, excerpt.path[:, c], label="truth", **_style.TRUTH.line
+        )
+        for name, states in series.estimates.items():
+            ax.plot(excerpt.times, states[0, :, c], label=name, **styles[name])
+        room = 0.1 * (high[c] - low[c])
+        ax.set_ylim(low[c] - room, high[c] + room)
+    for name, states in series.estimates.items():
+        error = series.errors(states, mirror_aware=blind)[0]
+        axes[2].plot(excerpt.times, error, **styles[name])
+    axes[0].set_title(excerpt.title, fontsize=8.5)
+    axes[0].margins(x=0.01)
+
+
+@_style.styled
+def error_maps(
+    maps: Mapping[str, np.ndarray],
+    *,
+    x_edges: np.ndarray,
+    z_edges: np.ndarray,
+    label: str = "error (rms)",
+    relative: bool = False,
+) -> Figure:
+    """Return the error by where the truth was, seen from the side: x and z.
+
+    Parameters
+    ----------
+    maps : method -> (n_x, n_z)
+        Root mean square in each cell; NaN where the truth never was. All methods share
+        one logarithmic colour scale, which leaves out 2 % of the cells at both ends.
+    x_edges, z_edges : (n_x + 1,), (n_z + 1,)
+    label : str
+        What the error is.
+    relative : bool
+        Whether the maps are ratios: colours part at 1, to which the scale is symmetric.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("maps", maps)
+    shape = (len(x_edges) - 1, len(z_edges) - 1)
+    checked = {
+        name: _checks.array(f"maps[{name!r}]", values, shape=shape)
+        for name, values in maps.items()
+    }
+    everything = np.stack(list(checked.values()))
+    positive = everything[np.isfinite(everything) & (everything > 0.0)]
+    _style.require("maps", positive, "some errors above 0")
+    low, high = np.percentile(positive, _ENDS)
+    if relative:
+        high = max(high, 1.0 / low)
+        low = 1.0 / high
+    norm = LogNorm(low, max(high, 1.001 * low))
+    n = len(checked)
+    fig, axes = _style.panel_grid(n, 2 if n == 4 else min(n, 3), 0.8, 2.0)
+    how = {"norm": norm, "cmap": _PARTED if relative else "viridis"}
+    for ax, (name, values) in zip(axes, checked.items(), strict=True):
+        drawn = ax.pcolormesh(x_edges, z_edges, values.T, rasterized=True, **how)
+        ax.set_title(name)
+        ax.grid(visible=False)
+        if relative:
+            ax.set_facecolor(_EMPTY)  # white is 1 there
+    bar = fig.colorbar(drawn, ax=list(axes), label=label, extend="both", aspect=30)
+    bar.ax.yaxis.set_major_locator(_marks(high / low))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    fig.supxlabel("x of the truth")
+    fig.supylabel("z of the truth")
+    return fig
+
+
+def _marks(ratio: float) -> Locator:
+    """Return what a logarithmic colour bar of that reach marks."""
+    if ratio < 4.0:  # nearly linear, and no multiple of a power of ten may be in it
+        return MaxNLocator(7, steps=[1, 2, 5, 10])
+    return LogLocator(subs=(1.0, 2.0, 3.0, 5.0) if ratio < 30.0 else (1.0, 3.0))
+
+
+class Increments(NamedTuple):
+    """Increments by component: shares (3, n_bins) between edges (3, n_bins + 1).
+
+    `made` are those of the method, `needed` lead to the truth; root mean squares and
+    the correlation of both are (3,).
+    """
+
+    edges: np.ndarray
+    made: np.ndarray
+    needed: np.ndarray
+    rms: np.ndarray
+    needed_rms: np.ndarray
+    correlation: np.ndarray
+
+
+@_style.styled
+def increment_histograms(
+    increments: Mapping[str, Increments], *, among: Collection[str] = ()
+) -> Figure:
+    """Return how large increments are, by component, a row per method.
+
+    Grey: those needed, from the background to the truth. The numbers are the root mean
+    square made over that needed, and the correlation of both. `among` are all methods
+    of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("increments", increments)
+    fig = _style.new_figure(_style.COLUMN, 0.8 + 1.55 * len(increments))
+    axes = fig.subplots(len(increments), 3, squeeze=False)
+    for row, (name, how) in zip(
+        axes, _style.looks(increments, among).items(), strict=True
+    ):
+        for c, (ax, heading) in enumerate(zip(row, ("", f"{name}\n", ""), strict=True)):
+            _draw_component(ax, increments[name], c, how)
+            ax.set_title(heading + _numbers(increments[name], c), fontsize=8.5)
+    for ax, component in zip(axes[-1], "xyz", strict=True):
+        ax.set_xlabel(f"increment in {component}")
+    key = [
+        Patch(color=_style.GREY, alpha=0.35, label="needed: truth − background"),
+        Patch(fill=False, label="made: analysis − background"),
+    ]
+    fig.legend(handles=key, loc="outside upper center", ncols=2)
+    fig.supylabel("density")
+    return fig
+
+
+def _draw_component(ax: Axes, found: Increments, c: int, how: _style.Look) -> None:
+    edges = found.edges[c]
+    width = float(edges[1] - edges[0])
+    ax.stairs(found.needed[c] / width, edges, fill=True, color=_style.GREY, alpha=0.35)
+    ax.stairs(found.made[c] / width, edges, color=how.color, linewidth=1.2)
+    # The needed ones set the height: increments of a component that a method never
+    # changes stand all in one bin.
+    ax.set_ylim(0.0, 1.6 * float(found.needed[c].max()) / width)
+    ax.set_yticks([])
+    ax.margins(x=0.0)
+
+
+def _numbers(found: Increments, c: int) -> str:
+    ratio = found.rms[c] / found.needed_rms[c]
+    if not ratio > 0.0:
+        return "unchanged"
+    return f"{_style.shown(float(ratio))} of needed, r = {found.correlation[c]:.2f}"
+
+
+@_style.styled
+def gain_comparison(
+    gains: Mapping[str, np.ndarray],
+    best: Mapping[str, np.ndarray],
+    *,
+    observed: Sequence[str],
+    among: Collection[str] = (),
+) -> Figure:
+    """Return gains, a panel per observed value, a place per component.
+
+    Parameters
+    ----------
+    gains : method -> (3, obs_dim)
+        What an innovation of 1 moves each component by.
+    best : method -> (3, obs_dim)
+        The best linear gain for the backgrounds of that method, drawn as a bar.
+    observed : (obs_dim,) names
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("gains", gains)
+    shape = (3, len(observed))
+    fig = _style.new_figure(_style.COLUMN, 3.4)
+    axes = fig.subplots(1, len(observed), sharey=True, squeeze=False)[0]
+    drawn = _style.looks(gains, among)
+    step = 0.8 / len(gains)
+    for i, (name, given) in enumerate(gains.items()):
+        gain = _checks.array(f"gains[{name!r}]", given, shape=shape)
+        places = np.arange(3) + (i - (len(gains) - 1) / 2.0) * step
+        for k, ax in enumerate(axes):
+            if name in best:
+                ideal = _checks.array(f"best[{name!r}]", best[name], shape=shape)
+                ax.bar(
+                    places, ideal[:, k], width=0.8 * step, color=_style.GREY, alpha=0.35
+                )
+            ax.plot(places, gain[:, k], markersize=5.0, **drawn[name].mark)
+    for ax, what in zip(axes, observed, strict=True):
+        ax.axhline(0.0, color="black", linewidth=0.6)
+        ax.set_xticks(range(3), ["x", "y", "z"])
+        ax.grid(visible=False, axis="x")
+        ax.set_title(f"for an innovation of 1 in {what}")
+    fig.supxlabel("component of the state")
+    fig.supylabel("increment (gain K)")
+    handles = [Line2D([], [], label=name, **how.mark) for name, how in drawn.items()]
+    if best:
+        bar = Line2D([], [], color=_style.GREY, alpha=0.35, linewidth=6.0)
+        bar.set_label("best linear")
+        handles.append(bar)
+    fig.legend(handles=handles, loc="outside upper center", ncols=4)
+    return fig
