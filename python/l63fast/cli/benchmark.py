@@ -66,7 +66,7 @@ def benchmark(given: Given) -> None:
     results/benchmark_encoders.
     """
     from l63fast.experiments.speed_cases import SpeedSizes
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     _checks.real("--scale", given["scale"], above=0.0)
     if given["what"] == "encoders":
@@ -89,7 +89,7 @@ def benchmark(given: Given) -> None:
 
 
 def _encoders(given: Given) -> None:
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     save_dir = given.typed("save_dir") or Path("results/benchmark_encoders")
     quiet = given["quiet"]

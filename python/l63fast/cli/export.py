@@ -40,7 +40,7 @@ def export(given: Given) -> None:
     are what `load_encoder` and the C++ programs ask for. An old export is replaced.
     """
     from l63fast.learning.card import FILES
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     result: Path | None = given["result"]
     if result is None:

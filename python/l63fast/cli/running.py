@@ -24,7 +24,7 @@ def run_chosen(chosen: Experiment, given: Given, *, report: bool = False) -> boo
     from l63fast.experiments.describe import counted
     from l63fast.experiments.report import table_of
     from l63fast.experiments.runner import chosen_cells, run_cells
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     if given["print_config"]:
         print(chosen.to_toml(), end="")

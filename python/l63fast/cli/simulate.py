@@ -57,7 +57,7 @@ def simulate(given: Given) -> None:
 def _twin(given: Given) -> None:
     from l63fast.experiments.describe import describe_data
     from l63fast.experiments.settings_file import dump_tables, to_table
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     for option in (*WHERE, options.RESUME):
         if given.typed(option.name) is not None:
@@ -83,7 +83,7 @@ def _twin(given: Given) -> None:
 def _shards(given: Given) -> None:
     from l63fast.experiments.describe import describe_ensemble
     from l63fast.experiments.settings_file import dump_tables, to_table
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     settings = _shard_settings(given)
     if given["print_config"]:

@@ -79,7 +79,7 @@ def train(given: Given) -> None:
     options that contradict what is there are refused. An old result in the folder is
     replaced as a whole when the new one is complete.
     """
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     cell, data, found = _resolved(given)
     if given["print_config"]:
@@ -188,7 +188,7 @@ def _lines(cell: Cell, data: Path, save_dir: Path, *, found: bool) -> list[str]:
 
 def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
     from l63fast.experiments.run_cell import run_cell
-    from l63fast.storage.paths import PARTIAL, checked_target, sibling
+    from l63fast.storage import PARTIAL, checked_target, sibling
 
     if given["resume"] and not sibling(checked_target(save_dir), PARTIAL).exists():
         say("there is no stopped run: starting anew", quiet=given["quiet"])

@@ -13,7 +13,6 @@ from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultEr
 from l63fast.experiments.executors import executor
 from l63fast.experiments.settings_file import differences
 from l63fast.experiments.tasks import Done, Progress, Scheduler, run_tasks
-from l63fast.storage.paths import checked_target
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
 __all__ = ["make_shards"]
@@ -53,7 +52,7 @@ def make_shards(
     ResultError, LockedError
         If the folder may not be written, the disk is too small, or a shard failed.
     """
-    target = checked_target(path)
+    target = storage.checked_target(path)
     if resume:
         _refuse_other_settings(settings, target)
     storage.require_space(target, settings.n_bytes)
