@@ -14,7 +14,7 @@ from l63fast.cli.where import WHERE, describe_where, where
 from l63fast.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from l63fast.twin.shards import ShardSettings
+    from l63fast.twin import ShardSettings
 
 __all__ = ["simulate"]
 
@@ -127,7 +127,7 @@ def _shard_settings(given: Given) -> ShardSettings:
         Naming the flag that makes no sense.
     """
     from l63fast.errors import ArgumentValueError
-    from l63fast.twin.shards import ShardSettings
+    from l63fast.twin import ShardSettings
 
     for name in ("train", "val", "test"):
         if given.typed(name) is not None:
