@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from scores.probability import crps_for_ensemble
-from scores.probability import rank_histogram as ranks_of_scores
-from scoringrules import crps_ensemble
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.verification import crps, crps_means, rank_histogram, spread_skill
@@ -35,6 +32,8 @@ def test_crps_is_the_fair_one():
     pairs = np.abs(members[:, :, :, None] - members[:, :, None]).sum(axis=(2, 3))
     fair = distance - pairs / (2 * 6 * 5)
     assert found == pytest.approx(fair.mean(), rel=1e-12)
+    from scores.probability import crps_for_ensemble  # slow to import, as below
+
     peer = crps_for_ensemble(*as_xarray(members, truth), "member", method="fair")
     assert found == pytest.approx(float(peer), rel=1e-12)
     assert low < found < high
@@ -44,6 +43,8 @@ def test_crps_is_the_fair_one():
 
 @pytest.mark.parametrize("n_members", [2, 3, 10, 200])
 def test_crps_is_that_of_a_peer_for_each_trajectory(n_members):
+    from scoringrules import crps_ensemble
+
     members, truth = ensemble(n=5, n_members=n_members, seed=n_members)
     members[1, 2, 0] = members[1, 2, 1]  # ties
     truth[2, 3] = members[2, 3, 0]
@@ -71,6 +72,8 @@ def test_ranks_are_counted_for_each_component():
 
 
 def test_ranks_are_those_of_a_peer():
+    from scores.probability import rank_histogram as ranks_of_scores
+
     members, truth = ensemble()
     peer = ranks_of_scores(
         *as_xarray(members, truth), "member", preserve_dims=["component"]
