@@ -39,8 +39,7 @@ from l63fast.experiments.tasks import (
     run_tasks,
     seconds_left,
 )
-from l63fast.twin import TwinSettings
-from l63fast.twin.shards import ShardSettings
+from l63fast.twin import ShardSettings, TwinSettings
 
 CLOSED = "tcp://127.0.0.1:9"  # nothing listens on the port for what is thrown away
 

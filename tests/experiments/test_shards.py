@@ -19,8 +19,7 @@ from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultEr
 from l63fast.experiments.data import make_shards
 from l63fast.experiments.tasks import Progress
 from l63fast.storage import read_manifest
-from l63fast.twin import TwinExperiment, TwinSettings, shards
-from l63fast.twin.shards import ShardSettings
+from l63fast.twin import ShardSettings, TwinExperiment, TwinSettings, shards
 
 FLAGS = ("--n_steps", 20, "--save_every", 10, "--spin_up_time", 1, "--seed", 3)
 

@@ -6,7 +6,6 @@ prints a line of JSON per case.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -40,6 +39,7 @@ from bad_calls import (
     with_value,
 )
 from l63fast import _checks
+from l63fast._checks import values
 from l63fast.assimilation.scheme import Status
 from l63fast.errors import (
     ArgumentTypeError,
@@ -220,8 +220,7 @@ def outcome(made: Call, case: Case, backend: str) -> dict[str, Any]:
 
 def main(names: Iterable[str]) -> None:
     # The same machine everywhere: 2**31 states must not fit, nor be tried.
-    memory = importlib.import_module("l63fast._checks.memory")
-    memory._available_in_machine = lambda: 2**33
+    values._available_in_machine = lambda: 2**33
     assert _checks.available_memory() <= 2**33
     for backend in ("cpp", "numba"):
         forecast(STATES, 1, backend=backend)  # what is loaded once is loaded now

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from l63fast.experiments.data import make_shards
-from l63fast.twin import TwinSettings
-from l63fast.twin.shards import ShardSettings
+from l63fast.twin import ShardSettings, TwinSettings
 
 if __name__ == "__main__":
     n_trajectories, folder = int(sys.argv[1]), Path(sys.argv[2])

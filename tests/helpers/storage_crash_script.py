@@ -21,7 +21,7 @@ from pathlib import Path
 
 from forks import forked
 from l63fast.errors import L63Error
-from l63fast.storage import atomic, result_directory, verify_directory
+from l63fast.storage import directories, result_directory, verify_directory
 
 N_FILES = 4
 CALLS = ("open", "mkdir", "rename", "unlink", "rmdir", "fsync", "listdir", "scandir")
@@ -115,7 +115,7 @@ def break_at(count: int, action: Callable[[], None]) -> Callable[[], bool]:
 
 
 def without_exchange() -> None:
-    atomic.exchange = lambda first, second: False
+    directories.exchange = lambda first, second: False
 
 
 def each_step(root: Path, action: Callable[[], None]) -> Iterator[tuple[int, int]]:

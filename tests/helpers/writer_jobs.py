@@ -88,7 +88,7 @@ def light_jobs(root: Path) -> dict[str, Job]:
 
     def shards(generation: int) -> None:
         from l63fast.experiments.data import make_shards
-        from l63fast.twin.shards import ShardSettings
+        from l63fast.twin import ShardSettings
 
         settings = ShardSettings(tiny_cell(data={"seed": generation}).data, 3)
         make_shards(settings, root / "shards")

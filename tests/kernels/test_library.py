@@ -16,9 +16,21 @@ from l63fast.lorenz63 import forecast
 HOSTILE = "-Ofast -ffp-contract=fast"
 
 
-@pytest.fixture(scope="module")
-def prefix(core_prefix: Path) -> Path:
-    return core_prefix
+@pytest.fixture(
+    scope="module", params=["fast", pytest.param("shipped", marks=pytest.mark.slow)]
+)
+def prefix(
+    request: pytest.FixtureRequest,
+    core_prefix: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return where the core is installed, compiled fast or as it is shipped."""
+    if request.param == "fast":
+        return core_prefix
+    folder = tmp_path_factory.mktemp("prefix")
+    shipped = request.getfixturevalue("shipped_core")
+    output(tool("cmake"), "--install", shipped, "--prefix", folder)
+    return folder
 
 
 def expected_lines() -> list[str]:

@@ -42,7 +42,7 @@ NOT_CALLED = {
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """Return a folder of results, and the hashes of all calls as things are."""
     folder = tmp_path_factory.mktemp("ambient")
-    ambient_calls.run(ambient_calls.CALLS, folder)  # imports what it needs
+    # The first run, which imports what it needs: that moves things of the process.
     return folder, ambient_calls.run(ambient_calls.CALLS, folder)[0]
 
 

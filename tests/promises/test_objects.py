@@ -28,11 +28,15 @@ FORBIDDEN: Final = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def levels(core_build):
+@pytest.fixture(
+    scope="module",
+    params=["core_build", pytest.param("shipped_core", marks=pytest.mark.slow)],
+)
+def levels(request, core_build):
     """Return the object files of each x86-64 level."""
+    build = request.getfixturevalue(request.param)
     found = {
-        name: sorted((core_build / "CMakeFiles" / f"l63fast_{name}.dir").rglob("*.o"))
+        name: sorted((build / "CMakeFiles" / f"l63fast_{name}.dir").rglob("*.o"))
         for name in ("v2", "v3", "v4")
     }
     if not any(found.values()):

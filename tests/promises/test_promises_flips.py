@@ -25,7 +25,7 @@ def read_twin(path: Path) -> None:
 
 
 def read_shards(path: Path) -> None:
-    from l63fast.twin.shards import open_shards
+    from l63fast.twin import open_shards
 
     open_shards(path, verify=True).close()
 
@@ -52,7 +52,7 @@ def kinds(tmp_path_factory, reported: Path) -> dict[str, tuple[Path, list[str], 
     from l63fast.learning.card import FILES
     from l63fast.learning.export import load_weights, save_model
     from l63fast.learning.loop import CHECKPOINT, write_checkpoint
-    from l63fast.twin.shards import ShardSettings
+    from l63fast.twin import ShardSettings
 
     root = tmp_path_factory.mktemp("kinds")
     TwinExperiment.generate(tiny_cell().data).save(root / "twin")

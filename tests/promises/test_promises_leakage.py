@@ -27,7 +27,7 @@ from l63fast.experiments.run_cell import problem_of, run_cell
 from l63fast.experiments.settings import Cell
 from l63fast.learning.settings import ENCODER_NAMES
 from l63fast.twin import SPLIT_NAMES, TwinExperiment
-from l63fast.twin.split import Split, make_split
+from l63fast.twin.splits import Split, make_split
 
 NOTHING_TO_TUNE = ("background", "climatology", "oi", "optimum", "encoder")
 FATES = ("noise", "permuted", "nan", "absent", "garbage")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from checks_help import refused
 from l63fast import _checks
+from l63fast._checks import values
 from l63fast.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -193,8 +193,7 @@ def test_the_memory_of_a_container_or_job_counts(kind, monkeypatch):
         f"{folder}/{usage}": [str(3 * GIB)],
         f"{folder}/memory.stat": ["anon 5", f"{cache} {GIB}"],
     }
-    module = importlib.import_module("l63fast._checks.memory")
-    monkeypatch.setattr(module, "_lines", lambda path: lines.get(path, []))
+    monkeypatch.setattr(values, "_lines", lambda path: lines.get(path, []))
     assert _checks.available_memory() == 2 * GIB
     lines[f"{folder}/memory.stat"] = []
     assert _checks.available_memory() == 1 * GIB

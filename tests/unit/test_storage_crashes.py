@@ -11,7 +11,7 @@ import pytest
 
 from l63fast import storage
 from l63fast.errors import LockedError, ResultError
-from l63fast.storage import atomic
+from l63fast.storage import directories
 from storage_help import crash, make, python, snapshot
 
 
@@ -68,7 +68,7 @@ def test_without_exchange_the_old_result_comes_back_if_the_rename_fails(
     tmp_path, monkeypatch
 ):
     make(tmp_path / "x")
-    monkeypatch.setattr(atomic, "exchange", lambda first, second: False)
+    monkeypatch.setattr(directories, "exchange", lambda first, second: False)
     make(tmp_path / "x", "new")
     assert (tmp_path / "x" / "a.txt").read_text() == "new"
     real = os.rename
@@ -87,7 +87,7 @@ def test_without_exchange_the_old_result_comes_back_if_the_rename_fails(
 
 def test_exchange_says_where_it_cannot(tmp_path):
     with pytest.raises(FileNotFoundError):
-        atomic.exchange(tmp_path / "a", tmp_path / "b")
+        directories.exchange(tmp_path / "a", tmp_path / "b")
 
 
 @pytest.mark.promise("F3", "RLIMIT_FSIZE: bytes and HDF5")

@@ -13,8 +13,7 @@ import pytest
 from l63fast import storage
 from l63fast.errors import DataFileError, ResultError
 from l63fast.twin import SPLIT_NAMES, TwinExperiment, TwinSettings
-from l63fast.twin.alignment import misalignment
-from l63fast.twin.split import Split, make_split
+from l63fast.twin.splits import Split, make_split, misalignment
 
 SMALL = TwinSettings(n_train=12, n_val=7, n_test=5, n_steps=200, spin_up_time=2.0)
 

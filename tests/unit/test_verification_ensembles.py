@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from scores.probability import crps_for_ensemble
-from scores.probability import rank_histogram as ranks_of_scores
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
-from l63fast.verification import crps, rank_histogram, spread_skill
+from l63fast.verification import crps, crps_means, rank_histogram, spread_skill
 
 DIMENSIONS = ("trajectory", "time", "member", "component")
 
@@ -34,11 +32,25 @@ def test_crps_is_the_fair_one():
     pairs = np.abs(members[:, :, :, None] - members[:, :, None]).sum(axis=(2, 3))
     fair = distance - pairs / (2 * 6 * 5)
     assert found == pytest.approx(fair.mean(), rel=1e-12)
+    from scores.probability import crps_for_ensemble  # slow to import, as below
+
     peer = crps_for_ensemble(*as_xarray(members, truth), "member", method="fair")
     assert found == pytest.approx(float(peer), rel=1e-12)
     assert low < found < high
     half = 1.96 * fair.mean(axis=(1, 2)).std() / np.sqrt(40)
     assert high - low == pytest.approx(2 * half, rel=0.2)
+
+
+@pytest.mark.parametrize("n_members", [2, 3, 10, 200])
+def test_crps_is_that_of_a_peer_for_each_trajectory(n_members):
+    from scoringrules import crps_ensemble
+
+    members, truth = ensemble(n=5, n_members=n_members, seed=n_members)
+    members[1, 2, 0] = members[1, 2, 1]  # ties
+    truth[2, 3] = members[2, 3, 0]
+    how = {"m_axis": 2, "estimator": "pwm", "backend": "numpy"}
+    peer = crps_ensemble(truth, members, **how).mean(axis=(1, 2))
+    np.testing.assert_allclose(crps_means(members, truth), peer, rtol=1e-12)
 
 
 def test_the_size_of_an_ensemble_does_not_change_its_crps():
@@ -60,6 +72,8 @@ def test_ranks_are_counted_for_each_component():
 
 
 def test_ranks_are_those_of_a_peer():
+    from scores.probability import rank_histogram as ranks_of_scores
+
     members, truth = ensemble()
     peer = ranks_of_scores(
         *as_xarray(members, truth), "member", preserve_dims=["component"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from l63fast._checks.arrays import (
     array,
     batch,
+    covariance,
     finite,
     float_dtype,
     output,
@@ -13,23 +14,18 @@ from l63fast._checks.arrays import (
     vectors_of,
     within,
 )
-from l63fast._checks.covariances import covariance
-from l63fast._checks.memory import (
-    available_memory,
-    memory,
-)
-from l63fast._checks.names import (
-    file_name,
-    path,
-)
-from l63fast._checks.scalars import (
+from l63fast._checks.values import (
     LARGE_TIME_STEP,
     MAX_THREADS,
+    available_memory,
     boolean,
     choice,
     count,
+    file_name,
     generator,
     instance,
+    memory,
+    path,
     real,
     seed,
     threads,

@@ -166,7 +166,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
     from l63fast.experiments.describe import counted
     from l63fast.experiments.report import table_of
     from l63fast.experiments.runner import chosen_cells, run_cells
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     quiet, every = given["quiet"], chosen.cells()
     folder = Path(given["results"]).expanduser() / chosen.name

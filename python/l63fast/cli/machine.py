@@ -119,7 +119,7 @@ def benchmark(given: Given) -> None:
     `benchmark encoders`: an encoder in every format, by batch size, into
     results/benchmark_encoders.
     """
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     _checks.real("--scale", given["scale"], above=0.0)
     of_encoders, program = given["what"] == "encoders", given["analyse"]

@@ -84,7 +84,7 @@ def export(given: Given) -> None:
     are what `load_encoder` and the C++ programs ask for. An old export is replaced.
     """
     from l63fast.learning.card import FILES
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     result = _folder(given["result"], "RESULT", "trained encoder")
     save_dir = given["save_dir"] or result.with_name(f"{result.name}_export")

@@ -12,7 +12,7 @@ from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
-    from l63fast.twin.shards import ShardSettings
+    from l63fast.twin import ShardSettings
 
 __all__ = ["simulate"]
 
@@ -92,7 +92,7 @@ def _make_shards(given: Given) -> None:
 def _announced(given: Given, data: TwinSettings, folder: Path, *lines: str) -> bool:
     """Say what will be made, or what would be; return whether it is to be made."""
     from l63fast.experiments.settings_file import dump_tables, to_table
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     if given["print_config"]:
         print(dump_tables({"data": to_table(data)}), end="")
@@ -123,7 +123,7 @@ def _shard_settings(given: Given) -> ShardSettings:
     ConfigurationError
         Naming the flag that makes no sense.
     """
-    from l63fast.twin.shards import ShardSettings
+    from l63fast.twin import ShardSettings
 
     for name in ("train", "val", "test"):
         if given.typed(name) is not None:

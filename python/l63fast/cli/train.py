@@ -72,7 +72,7 @@ def train(given: Given) -> None:
     """
     from l63fast.experiments.data import make_data
     from l63fast.experiments.describe import describe_data
-    from l63fast.storage.paths import checked_target
+    from l63fast.storage import checked_target
 
     cell, data, found = _resolved(given)
     if given["print_config"]:
@@ -168,7 +168,7 @@ def _tables(given: Given) -> Tables:
 
 def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
     from l63fast.experiments.run_cell import run_cell
-    from l63fast.storage.paths import PARTIAL, checked_target, sibling
+    from l63fast.storage import PARTIAL, checked_target, sibling
 
     if given["resume"] and not sibling(checked_target(save_dir), PARTIAL).exists():
         say("there is no stopped run: starting anew", quiet=given["quiet"])

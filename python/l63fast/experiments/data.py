@@ -14,7 +14,7 @@ from l63fast import _checks, storage
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
 from l63fast.experiments.settings_file import differences, to_table
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
-from l63fast.storage.paths import checked_target
+from l63fast.storage import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 

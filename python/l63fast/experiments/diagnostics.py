@@ -10,9 +10,13 @@ import numpy as np
 from l63fast.lorenz63 import mirror, simulate
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
-from l63fast.verification import instantaneous_rms
-from l63fast.verification.failures import FAR_OFF, Failure, classify_failures
-from l63fast.verification.measures import mean_squares
+from l63fast.verification import (
+    FAR_OFF,
+    Failure,
+    classify_failures,
+    instantaneous_rms,
+    mean_squares,
+)
 
 if TYPE_CHECKING:
     import xarray

@@ -30,10 +30,8 @@ from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.twin.metadata import common_attributes
-from l63fast.verification.ensembles import crps_means, crps_means_of_normal
-from l63fast.verification.scores import trajectory_means
+from l63fast.twin import TwinExperiment, TwinSettings, common_attributes
+from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
 
 if TYPE_CHECKING:
     import xarray

@@ -9,11 +9,13 @@ from l63fast.lorenz63.attractor import (
     spin_up,
     symmetrised,
 )
-from l63fast.lorenz63.integration import forecast, simulate
-from l63fast.lorenz63.lyapunov import lyapunov_exponents
-from l63fast.lorenz63.model import Lorenz63, mirror
-from l63fast.lorenz63.model_error import model_errors
-from l63fast.lorenz63.tangent import adjoint, propagator, tangent_linear
+from l63fast.lorenz63.model import Lorenz63, forecast, mirror, model_errors, simulate
+from l63fast.lorenz63.tangent import (
+    adjoint,
+    lyapunov_exponents,
+    propagator,
+    tangent_linear,
+)
 
 __all__ = [
     "Climatology",

@@ -10,8 +10,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63.integration import forecast
-from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63
+from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63, forecast
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
-"""What defines the model: its parameters and its symmetry."""
+"""The model: its parameters and symmetry, its errors, trajectories and forecasts."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast._kernels import IntegrateJob, load_kernels
+from l63fast.errors import ArgumentValueError, DivergenceError, LargeTimeStepWarning
+
+DIVERGENCE_POLICIES: Final = ("raise", "nan")
+_SEARCH_CHUNK: Final = 256  # steps stored at once when the first bad step is sought
 
 
 @dataclass(frozen=True)
@@ -37,3 +43,224 @@ DEFAULT_PARAMETERS: Final = Lorenz63()
 def mirror(states: np.ndarray) -> np.ndarray:
     """Return S states, S(x, y, z) = (-x, -y, z), the symmetry of the model."""
     return np.asarray(states * np.array([-1.0, -1.0, 1.0], dtype=states.dtype))
+
+
+def model_errors(normals: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """Return errors (..., 3) of covariance Q (3, 3), made of N(0, 1) draws (..., 3).
+
+    The symmetric root of Q is used: it exists where a direction has no error, and it
+    commutes with the mirror where Q does.
+    """
+    variances, axes = np.linalg.eigh(Q)
+    root = axes * np.sqrt(np.maximum(variances, 0.0)) @ axes.T
+    return np.asarray(normals @ root)
+
+
+def simulate(
+    initial_state: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    save_every: int = 1,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    dtype: Any = None,
+    out: np.ndarray | None = None,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> np.ndarray:
+    """Return trajectories by classical RK4; entry 0 is the initial state.
+
+    Parameters
+    ----------
+    initial_state : (..., 3) float64 or float32
+        States; any strides, byte order or a torch CPU tensor.
+    n_steps : int
+        Number of steps; 0 gives the initial state alone.
+    dt : float
+        Time step (time units), at most 0.1 unless `allow_large_dt`.
+    save_every : int
+        Steps between saved states; divides `n_steps`.
+    dtype : dtype, optional
+        Refuse initial states of another dtype (nothing is ever converted).
+    out : (..., n_saved, 3) array, optional
+        Where to write; its strides are followed, so that a transposed view of a
+        time-major array works.
+    on_divergence : {"raise", "nan"}
+        What to do with members that leave the floating-point range.
+
+    Returns
+    -------
+    (..., n_saved, 3) with n_saved = n_steps // save_every + 1, of the states' dtype
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
+    DivergenceError
+        If a member diverged and `on_divergence` is "raise".
+    MemoryLimitError
+        If the trajectory needs more memory than there is.
+    """
+    call = Integration(
+        initial_state, "initial_state", n_steps, dt, parameters, dtype, n_threads,
+        backend, on_divergence, allow_large_dt,
+    )  # fmt: skip
+    save_every = _checks.count("save_every", save_every, minimum=1)
+    if call.n_steps % save_every:
+        raise ArgumentValueError(
+            f"save_every: expected a divisor of n_steps = {call.n_steps}, "
+            f"got {save_every}"
+        )
+    shape = (*call.states.shape[:-1], call.n_steps // save_every + 1, 3)
+    trajectory = _output(out, shape, call.states, initial_state)
+    flat = trajectory.reshape(-1, shape[-2], 3) if out is None else _flat(trajectory)
+    flat[:, 0] = call.states.reshape(-1, 3)
+    if call.n_steps:
+        call.run(flat[:, 1:], save_every)
+    return trajectory
+
+
+def forecast(
+    state: Any,
+    n_steps: int,
+    *,
+    dt: float = 0.01,
+    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    dtype: Any = None,
+    n_threads: int | None = None,
+    backend: str = "auto",
+    on_divergence: str = "raise",
+    allow_large_dt: bool = False,
+) -> np.ndarray:
+    """Return the states after `n_steps` steps, (..., 3); nothing between is stored.
+
+    The arguments and errors are those of `simulate`, whose last entry this is, bit
+    for bit.
+    """
+    call = Integration(
+        state, "state", n_steps, dt, parameters, dtype, n_threads,
+        backend, on_divergence, allow_large_dt, only_finite=False,
+    )  # fmt: skip
+    if not call.n_steps:
+        _checks.finite("state", call.states)
+        return call.states.copy()
+    _checks.memory("state", call.states.nbytes)
+    final = np.empty_like(call.states)
+    call.run(final.reshape(-1, 1, 3), call.n_steps)
+    return final
+
+
+class Integration:
+    """The validated arguments that everything which integrates shares."""
+
+    def __init__(
+        self,
+        states: Any,
+        name: str,
+        n_steps: int,
+        dt: float,
+        parameters: Lorenz63,
+        dtype: Any,
+        n_threads: int | None,
+        backend: str,
+        on_divergence: str,
+        allow_large_dt: bool,
+        only_finite: bool = True,
+    ) -> None:
+        self.n_steps = _checks.count("n_steps", n_steps)
+        large = _checks.boolean("allow_large_dt", allow_large_dt)
+        self.dt, is_large = _checks.time_step("dt", dt, allow_large=large)
+        _checks.instance("parameters", parameters, Lorenz63)
+        self.parameters = parameters
+        self.n_threads = _checks.threads("n_threads", n_threads)
+        self.policy = _checks.choice(
+            "on_divergence", on_divergence, DIVERGENCE_POLICIES
+        )
+        wanted = None if dtype is None else _checks.float_dtype("dtype", dtype)
+        self.states = _checks.states(
+            name, states, dtype=wanted, only_finite=only_finite
+        )
+        self.name = name
+        self.kernels = load_kernels(backend)
+        if is_large:
+            warnings.warn(
+                f"dt: {self.dt:g} is above {_checks.LARGE_TIME_STEP:g}, where RK4 is "
+                "visibly wrong for Lorenz-63",
+                LargeTimeStepWarning,
+                stacklevel=3,
+            )
+
+    def run(self, saved: np.ndarray, save_every: int) -> None:
+        """Fill `saved` (n, n_saved, 3), without the initial state."""
+        initial = self.states.reshape(-1, 3)
+        if not initial.size:
+            return
+        n_diverged = self._integrate(initial, saved, save_every)
+        if n_diverged:
+            _checks.finite(self.name, self.states)
+        if n_diverged and self.policy == "raise":
+            self._raise_divergence(initial, saved[:, -1])
+
+    def _integrate(self, initial: np.ndarray, out: np.ndarray, save_every: int) -> int:
+        parameters = self.parameters.as_tuple()
+        job = IntegrateJob(initial, out, save_every, self.dt, parameters)
+        return self.kernels.integrate(job, self.n_threads)
+
+    def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
+        members = np.flatnonzero(~np.isfinite(final).all(axis=-1))
+        raise self.divergence("", members, self._first_bad_step(initial[members]))
+
+    def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
+        """Return the error that names what diverged, of which members, and when."""
+        n, time = self.states.size // 3, step * self.dt
+        return DivergenceError(
+            f"{what}{len(members)} of {n} members left the floating-point range, "
+            f"the first at step {step} (time {time:g}); members "
+            f"{members[:5].tolist()}{'...' if len(members) > 5 else ''}",
+            members,
+            step,
+            time,
+        )
+
+    def _first_bad_step(self, states: np.ndarray) -> int:
+        """Return the first step after which one of these states is not finite."""
+        done = 0
+        while True:
+            chunk = np.empty((len(states), _SEARCH_CHUNK, 3), dtype=states.dtype)
+            self._integrate(states, chunk, 1)
+            bad = ~np.isfinite(chunk).all(axis=(0, 2))
+            if bad.any():
+                return done + int(np.argmax(bad)) + 1
+            done += _SEARCH_CHUNK
+            states = np.ascontiguousarray(chunk[:, -1])
+
+
+def _output(
+    out: np.ndarray | None, shape: tuple[int, ...], states: np.ndarray, given: Any
+) -> np.ndarray:
+    if out is None:
+        n_bytes = states.dtype.itemsize
+        for length in shape:
+            n_bytes *= length
+        _checks.memory("n_steps", n_bytes)
+        return np.empty(shape, dtype=states.dtype)
+    return _checks.output("out", out, shape, states.dtype, (states, given))
+
+
+def _flat(out: np.ndarray) -> np.ndarray:
+    """Return `out` (..., n_saved, 3) as a view (n, n_saved, 3)."""
+    if out.ndim == 2:
+        return out[np.newaxis]
+    if out.ndim == 3:
+        return out
+    view = out.view()
+    try:
+        view.shape = (-1, *out.shape[-2:])
+    except AttributeError:
+        raise ArgumentValueError(
+            "out: expected leading axes that can be seen as one without a copy, got "
+            f"shape {out.shape} with strides {out.strides}"
+        ) from None
+    return view

@@ -1,46 +1,45 @@
 """Results and data on disk: atomic directories, manifest, lock, safe reading."""
 
-from l63fast.storage.datasets import (
-    read_dataset,
-    write_dataset,
-    write_dataset_alone,
-    write_dataset_in_blocks,
-)
 from l63fast.storage.directories import (
     partial_directory,
     result_directory,
     update_directory,
 )
 from l63fast.storage.files import (
+    FileRecord,
     parse_json,
+    read_dataset,
     read_file,
     read_json,
     write_bytes,
+    write_dataset,
+    write_dataset_alone,
+    write_dataset_in_blocks,
     write_json,
 )
 from l63fast.storage.manifest import (
     MANIFEST,
-    FileRecord,
     Manifest,
-    read_bytes,
-    read_manifest,
-    verify_directory,
-    verify_file,
-)
-from l63fast.storage.parts import (
     adopt_part,
     finished_part,
     move_part,
     publish_part,
+    read_bytes,
+    read_manifest,
     require_space,
     sweep_parts,
+    verify_directory,
+    verify_file,
 )
+from l63fast.storage.targets import PARTIAL, checked_target, sibling
 
 __all__ = [
     "MANIFEST",
+    "PARTIAL",
     "FileRecord",
     "Manifest",
     "adopt_part",
+    "checked_target",
     "finished_part",
     "move_part",
     "parse_json",
@@ -53,6 +52,7 @@ __all__ = [
     "read_manifest",
     "require_space",
     "result_directory",
+    "sibling",
     "sweep_parts",
     "update_directory",
     "verify_directory",

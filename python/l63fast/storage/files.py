@@ -1,35 +1,27 @@
-"""Reading and writing single files: regular ones only, whole or not at all."""
+"""Single files: regular ones only, whole or not at all; JSON and netCDF-4."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast.errors import ArgumentTypeError, DataFileError, L63Error, ResultError
 
-__all__ = [
-    "fsync_directory",
-    "hash_file",
-    "kind_of",
-    "open_regular",
-    "parse_json",
-    "read_file",
-    "read_json",
-    "reading_errors",
-    "write_bytes",
-    "write_json",
-    "writing_errors",
-]
+if TYPE_CHECKING:
+    import xarray
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a directory"),
@@ -40,6 +32,21 @@ _KINDS: Final = (
     (stat.S_ISBLK, "a device"),
 )
 _BLOCK: Final = 2**20
+_CHUNK_BYTES: Final = 2**22
+_CACHE_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and sha256 (hexadecimal) of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def from_dict(cls, content: Any) -> FileRecord:
+        """Return the record from plain values; what fails says that it is damaged."""
+        return cls(int(content["size"]), str(content["sha256"]))
 
 
 def kind_of(mode: int) -> str | None:
@@ -47,18 +54,14 @@ def kind_of(mode: int) -> str | None:
     return next((name for test, name in _KINDS if test(mode)), None)
 
 
-@contextmanager
-def writing_errors(action: str, path: object) -> Iterator[None]:
+def writing_errors(action: str, path: object) -> AbstractContextManager[None]:
     """Turn an error of the system while writing into a `ResultError` with its errno."""
-    with _errors_as(ResultError, f"{path}: cannot {action}"):
-        yield
+    return _errors_as(ResultError, f"{path}: cannot {action}")
 
 
-@contextmanager
-def reading_errors(path: object) -> Iterator[None]:
+def reading_errors(path: object) -> AbstractContextManager[None]:
     """Turn an error of the system while reading into a `DataFileError`, with errno."""
-    with _errors_as(DataFileError, f"{path}: cannot be read"):
-        yield
+    return _errors_as(DataFileError, f"{path}: cannot be read")
 
 
 @contextmanager
@@ -111,8 +114,8 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> tuple[int, str]:
-    """Return size and sha256 of a regular file; with `sync`, force it to disk first."""
+def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> FileRecord:
+    """Return the record of a regular file; with `sync`, force it to disk first."""
     digest, size = hashlib.sha256(), 0
     with open_regular(path, follow=False) as file, reading_errors(path):
         if sync:
@@ -121,7 +124,7 @@ def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> tuple[int,
         while block := file.read(_BLOCK):
             digest.update(block)
             size += len(block)
-    return size, digest.hexdigest()
+    return FileRecord(size, digest.hexdigest())
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
@@ -133,6 +136,36 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def replacing(
+    target: Path, *, action: str = "write the file", mark: str = ""
+) -> Iterator[Path]:
+    """Give a path to write to, which becomes `target` in one step on a clean exit.
+
+    Otherwise it is removed, and an old file at `target` is as it was.
+
+    Parameters
+    ----------
+    target : Path
+    action : str
+        What the error says could not be done.
+    mark : str
+        In the name of the temporary file, so that several may write `target` at once.
+    """
+    temporary = target.with_name(f".{target.name}{mark}.tmp")
+    try:
+        with writing_errors(action, target):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+            fsync_directory(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file as a whole: after a failure or a kill the old one is still there.
 
@@ -141,20 +174,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     ResultError
         If the system refuses (disk full, read-only, quota); `errno` says why.
     """
-    target = _checks.path("path", path)
-    temporary = target.parent / f".{target.name}.tmp"
-    with writing_errors("write the file", target):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        fsync_directory(target.parent)
+    with replacing(_checks.path("path", path)) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -195,3 +216,145 @@ def parse_json(data: bytes, path: object) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataFileError(f"{path}: is not valid JSON: {error}") from error
+
+
+def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as netCDF-4; variables are chunked along their first axis.
+
+    Write it inside `result_directory`, which makes it appear as a whole.
+
+    Raises
+    ------
+    ResultError
+        If the system refuses (disk full, read-only, quota).
+    """
+    target = _checks.path("path", path)
+    encoding = {name: _encoding(dataset[name]) for name in dataset.variables}
+    with _created(target) as file:
+        _dump(dataset, file, encoding)
+
+
+def write_dataset_alone(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as a file outside result folders, as a whole or not at all.
+
+    Raises
+    ------
+    ResultError
+        If the system refuses; an old file of that name is then still there.
+    """
+    target = _checks.path("path", path)
+    with replacing(target, action="write the data set") as temporary:
+        write_dataset(dataset, temporary)
+
+
+def write_dataset_in_blocks(
+    blocks: Iterable[xarray.Dataset], path: str | os.PathLike[str], *, along: str
+) -> None:
+    """Write a dataset larger than memory as netCDF-4, one block after the other.
+
+    Parameters
+    ----------
+    blocks : iterable of Dataset
+        Alike but for their length along one dimension, of which the first is longest.
+    path : path
+    along : str
+        That dimension, the first of every variable that has it.
+
+    Raises
+    ------
+    ResultError
+        If the system refuses (disk full, read-only, quota).
+    """
+    target = _checks.path("path", path)
+    waiting = iter(blocks)
+    with _created(target) as file:
+        block = next(waiting)
+        _begin_blocks(block, file, along)
+        written = block.sizes[along]
+        del block  # while the next is made
+        for variable in file.variables.values():
+            # Chunks are written whole: keeping them would only take memory.
+            variable.set_var_chunk_cache(_CACHE_BYTES)
+        for block in waiting:
+            end = written + block.sizes[along]
+            for name, content in block.variables.items():
+                if along in content.dims:
+                    file[str(name)][written:end] = content.to_numpy()
+            written = end
+            del block, content
+
+
+@contextmanager
+def _created(target: Path) -> Iterator[Any]:
+    """Give a new netCDF file to fill; it is closed if all of it could be written.
+
+    Otherwise it is never closed: where closing fails, the netCDF library reports what
+    is still open to standard output, and ends the process doing so.
+    """
+    import netCDF4
+
+    with writing_errors("write the data set", target):
+        open(target, "wb").close()  # netCDF answers any failure "permission denied"
+        try:
+            file = netCDF4.Dataset(target, "w", format="NETCDF4")
+            try:
+                yield file
+                file.sync()
+            except BaseException:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
+                raise
+            file.close()
+        except (RuntimeError, PermissionError) as error:
+            raise ResultError(
+                f"{target}: cannot write the data set ({error}): is the disk full, or "
+                "a quota or a limit on the size of files reached?"
+            ) from error
+
+
+def _dump(dataset: xarray.Dataset, file: Any, encoding: Any, **how: Any) -> None:
+    from xarray import backends
+
+    store: Any = backends.NetCDF4DataStore
+    dataset.dump_to_store(store(file), encoding=encoding, **how)
+
+
+def _begin_blocks(first: xarray.Dataset, file: Any, along: str) -> None:
+    encoding: dict[Any, Any] = {name: {} for name in first.variables}
+    for name, variable in first.variables.items():
+        if variable.dtype.kind in "fiu":
+            encoding[name]["_FillValue"] = None
+        if along in variable.dims:  # a block is a chunk: it is written once
+            encoding[name]["chunksizes"] = variable.shape
+    _dump(first, file, encoding, unlimited_dims=[along])
+
+
+def _encoding(variable: Any) -> dict[str, Any]:
+    if variable.dtype.kind not in "fiu" or variable.size == 0:
+        return {}
+    encoding: dict[str, Any] = {"_FillValue": None}
+    if variable.ndim > 1:
+        row_bytes = max(variable.nbytes // variable.shape[0], 1)
+        rows = min(max(_CHUNK_BYTES // row_bytes, 1), variable.shape[0])
+        encoding["chunksizes"] = (rows, *variable.shape[1:])
+    return encoding
+
+
+def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
+    """Return a netCDF-4 file as a dataset in memory; the file is closed again.
+
+    Raises
+    ------
+    DataFileError
+        If it is missing, damaged, or not a regular netCDF file.
+    """
+    import xarray as xr
+
+    target = _checks.path("path", path)
+    open_regular(target).close()
+    how: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
+    try:
+        # xarray adds a filter of its own to those of the process.
+        with warnings.catch_warnings(), xr.open_dataset(target, **how) as dataset:
+            return dataset.load()
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error

@@ -1,4 +1,8 @@
-"""The manifest of a result directory: what it holds, and whether it still does."""
+"""What a result directory holds, and whether it still does: its manifest.
+
+Parts are large files made one by one in a directory, each with its record beside it,
+before there is a manifest.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,33 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError, DataFileError
+from l63fast.errors import ArgumentValueError, DataFileError, ResultError
 from l63fast.storage.files import (
+    FileRecord,
     hash_file,
+    kind_of,
     open_regular,
     parse_json,
+    read_json,
     reading_errors,
+    replacing,
+    write_json,
+    writing_errors,
 )
-from l63fast.storage.tree import listed, parents, scan
-
-__all__ = [
-    "MANIFEST",
-    "FileRecord",
-    "Manifest",
-    "make_manifest",
-    "read_bytes",
-    "read_manifest",
-    "strangers",
-    "verify_directory",
-    "verify_file",
-]
 
 MANIFEST: Final = "manifest.json"
 SCHEMA: Final = 1
 _LONGEST: Final = 255  # bytes of one name, on every common file system
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Size in bytes and sha256 (hexadecimal) of one file."""
-
-    size: int
-    sha256: str
+_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
@@ -67,10 +59,7 @@ class Manifest:
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "kind": self.kind,
-            "files": {
-                name: {"size": record.size, "sha256": record.sha256}
-                for name, record in sorted(self.files.items())
-            },
+            "files": {name: asdict(self.files[name]) for name in sorted(self.files)},
         }
         content["sha256"] = hashlib.sha256(_canonical(content)).hexdigest()
         return _canonical(content)
@@ -84,7 +73,7 @@ class Manifest:
             raise DataFileError(f"{path}: expected schema {SCHEMA}, got {schema!r}")
         try:
             files = {
-                name: FileRecord(int(record["size"]), str(record["sha256"]))
+                name: FileRecord.from_dict(record)
                 for name, record in content["files"].items()
             }
             manifest = cls(str(content["kind"]), files)
@@ -152,7 +141,7 @@ def make_manifest(directory: Path, kind: str, *, ignore: str) -> Manifest:
             + listed([f"{name} ({what})" for name, what in sorted(others.items())])
         )
     records = {
-        name: FileRecord(*hash_file(directory / name, sync=True))
+        name: hash_file(directory / name, sync=True)
         for name in sorted(files - {MANIFEST, ignore})
     }
     return Manifest(kind, records)
@@ -166,9 +155,10 @@ def verify_file(
     if size_only:
         with open_regular(path, follow=False) as file:
             size = os.fstat(file.fileno()).st_size
-        _compare(path, record, size, record.sha256)
-        return
-    _compare(path, record, *hash_file(path))
+        found = FileRecord(size, record.sha256)
+    else:
+        found = hash_file(path)
+    _compare(path, record, found)
 
 
 def _record(directory: Path, name: str, manifest: Manifest) -> FileRecord:
@@ -177,17 +167,15 @@ def _record(directory: Path, name: str, manifest: Manifest) -> FileRecord:
     return manifest.files[name]
 
 
-def _compare(path: Path, record: FileRecord, size: int, sha256: str) -> None:
-    if size != record.size:
-        raise DataFileError(
-            f"{path}: is damaged: expected {record.size} bytes, got {size}; "
-            "make it again or take a good copy"
-        )
-    if sha256 != record.sha256:
-        raise DataFileError(
-            f"{path}: is damaged: expected sha256 {record.sha256}, got {sha256}; "
-            "make it again or take a good copy"
-        )
+def _compare(path: Path, expected: FileRecord, got: FileRecord) -> None:
+    if got == expected:
+        return
+    difference = f"sha256 {expected.sha256}, got {got.sha256}"
+    if got.size != expected.size:
+        difference = f"{expected.size} bytes, got {got.size}"
+    raise DataFileError(
+        f"{path}: is damaged: expected {difference}; make it again or take a good copy"
+    )
 
 
 def verify_directory(path: str | os.PathLike[str]) -> Manifest:
@@ -225,5 +213,151 @@ def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
     path = folder / name
     with open_regular(path, follow=False) as file, reading_errors(path):
         data = file.read()
-    _compare(path, record, len(data), hashlib.sha256(data).hexdigest())
+    _compare(path, record, FileRecord(len(data), hashlib.sha256(data).hexdigest()))
     return data
+
+
+def scan(directory: Path) -> tuple[set[str], set[str], dict[str, str]]:
+    """Return the files, the directories and what else lies below; links not followed.
+
+    Returns
+    -------
+    files, directories : set of str
+        Relative names.
+    others : dict
+        Relative name of each link, FIFO, socket or device, and which of these it is.
+    """
+    files: set[str] = set()
+    directories: set[str] = set()
+    others: dict[str, str] = {}
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with reading_errors(directory), os.scandir(directory / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    directories.add(name)
+                    waiting.append(name + "/")
+                elif entry.is_file(follow_symlinks=False):
+                    files.add(name)
+                else:
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    others[name] = kind_of(mode) or "unknown"
+    return files, directories, others
+
+
+def parents(names: Iterable[str]) -> set[str]:
+    """Return every directory that the named files need."""
+    return {
+        "/".join(parts[:depth])
+        for parts in (name.split("/") for name in names)
+        for depth in range(1, len(parts))
+    }
+
+
+def listed(names: list[str]) -> str:
+    """Return the names for a message, the first few of them in full."""
+    shown = ", ".join(ascii(name) for name in names[:_SHOWN])
+    left = len(names) - _SHOWN
+    return f"{shown} and {left} more" if left > 0 else shown
+
+
+def publish_part(
+    directory: Path, name: str, write: Callable[[Path], None]
+) -> FileRecord:
+    """Write a file under a name of its own, then put it in place with its hash beside.
+
+    Two processes may do it at once, with the same content: neither sees half a file.
+
+    Parameters
+    ----------
+    directory : Path
+    name : str
+    write : callable
+        Takes a path and writes the file there.
+    """
+    target, mark = directory / name, f".{uuid4().hex}"
+    with replacing(target, action="put the file in place", mark=mark) as temporary:
+        write(temporary)
+        record = hash_file(temporary)
+    _write_record(directory, name, record)
+    return record
+
+
+def finished_part(directory: Path, name: str) -> FileRecord | None:
+    """Return the record of a finished file, None if it is not there or not finished.
+
+    Raises
+    ------
+    DataFileError
+        If it is there and is not what was written.
+    """
+    if not (directory / name).exists() or not _record_of(directory, name).exists():
+        return None
+    try:
+        record = FileRecord.from_dict(read_json(_record_of(directory, name)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataFileError(f"{directory / name}: its record is damaged") from error
+    found = hash_file(directory / name)
+    if found != record:
+        raise DataFileError(
+            f"{name}: is damaged: expected sha256 {record.sha256}, got {found.sha256}"
+        )
+    return record
+
+
+def adopt_part(source: Path, directory: Path, record: FileRecord) -> None:
+    """Take over a file of a finished result, whose content has this record."""
+    target = directory / source.name
+    with writing_errors("take over a finished file", target):
+        target.unlink(missing_ok=True)
+        try:  # a part is never opened for writing again: a second name for it is safe
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    _write_record(directory, source.name, record)
+
+
+def move_part(directory: Path, name: str, target: Path) -> None:
+    """Put a finished file into another directory; where links exist, it stays here."""
+    with writing_errors("put a finished file in place", target / name):
+        try:
+            os.link(directory / name, target / name)
+        except OSError:  # not every file system has links
+            os.rename(directory / name, target / name)
+
+
+def sweep_parts(directory: Path, names: Iterable[str]) -> None:
+    """Remove what killed runs have left of these files half written."""
+    beginnings = tuple(f".{name}." for name in names)
+    for path in directory.iterdir():
+        if path.name.startswith(beginnings) and path.name.endswith(".tmp"):
+            path.unlink(missing_ok=True)
+
+
+def require_space(path: Path, n_bytes: int) -> None:
+    """Refuse what the disk has no room for, before any work.
+
+    Raises
+    ------
+    ResultError
+        Naming the bytes needed and available.
+    """
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if n_bytes > free:
+        raise ResultError(
+            f"{path}: needs {n_bytes} bytes ({n_bytes / 2**30:.3g} GiB), the disk has "
+            f"{free} bytes ({free / 2**30:.3g} GiB) left"
+        )
+
+
+def _record_of(directory: Path, name: str) -> Path:
+    return directory / f"{name}.json"
+
+
+def _write_record(directory: Path, name: str, record: FileRecord) -> None:
+    write_json(_record_of(directory, name), asdict(record))

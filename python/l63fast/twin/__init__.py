@@ -1,16 +1,18 @@
 """Twin experiments: a known truth, observations of it, three splits."""
 
 from l63fast.twin.experiment import TwinExperiment
-from l63fast.twin.generation import drawn_model_errors, drawn_observation_errors
+from l63fast.twin.files import common_attributes
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
-from l63fast.twin.shards import open_shards
-from l63fast.twin.split import Split
+from l63fast.twin.shards import ShardSettings, open_shards
+from l63fast.twin.splits import Split, drawn_model_errors, drawn_observation_errors
 
 __all__ = [
     "SPLIT_NAMES",
+    "ShardSettings",
     "Split",
     "TwinExperiment",
     "TwinSettings",
+    "common_attributes",
     "drawn_model_errors",
     "drawn_observation_errors",
     "open_shards",

@@ -15,12 +15,13 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
-from l63fast.twin.generation import generated_splits
-from l63fast.twin.own_data import given_splits, given_truth, observation_covariance
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
-from l63fast.twin.split import Split
-
-__all__ = ["TwinExperiment"]
+from l63fast.twin.splits import (
+    Split,
+    generated_splits,
+    given_splits,
+    observation_covariance,
+)
 
 
 class TwinExperiment:
@@ -128,7 +129,8 @@ class TwinExperiment:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described, or observations and truth do not match.
         """
-        truth = given_truth(truth)
+        truth = _checks.array("truth", truth, shape=(None, None, 3))
+        _checks.finite("truth", truth)
         save_every = _checks.count("save_every", save_every, minimum=1)
         settings = TwinSettings(
             operator=as_operator(operator).name,
@@ -204,14 +206,11 @@ class TwinExperiment:
             As in `storage.result_directory`.
         """
         splits = [self.split(name) for name in SPLIT_NAMES]
+        index = files.Index(self.settings, self.R, self.origin, dict(self.hashes))
         with storage.result_directory(
             path, replace=replace, kind=files.KIND
         ) as directory:
-            for split in splits:
-                files.write_split(directory, split, self.settings, self.R, self.origin)
-            files.write_index(
-                directory, self.settings, self.R, self.origin, dict(self.hashes)
-            )
+            files.write_splits(directory, splits, index)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TwinExperiment:
@@ -223,20 +222,9 @@ class TwinExperiment:
             If it is missing, damaged, of another schema, or no twin experiment.
         """
         directory = _checks.path("path", path)
-        content, manifest = files.read_index(directory)
-        settings, R, origin = files.parse_index(directory, content)
-        hashes = content["hashes"]
+        index, manifest = files.read_index(directory)
         openers = {
-            name: partial(
-                files.open_split,
-                directory,
-                manifest,
-                name,
-                settings=settings,
-                R=R,
-                origin=origin,
-                expected_hash=hashes[name],
-            )
+            name: partial(files.open_split, directory, manifest, index, name)
             for name in SPLIT_NAMES
         }
-        return cls(settings, R, origin, hashes, openers)
+        return cls(*index, openers)

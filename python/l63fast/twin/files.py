@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error
 from l63fast.observation import ObservationOperator
-from l63fast.twin.alignment import misalignment
-from l63fast.twin.metadata import SCHEMA, split_dataset
-from l63fast.twin.own_data import SLACK, observation_covariance
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
-from l63fast.twin.split import Split, make_split
+from l63fast.twin.splits import (
+    SLACK,
+    Split,
+    make_split,
+    misalignment,
+    observation_covariance,
+)
 
-__all__ = [
-    "FROM_ARRAYS",
-    "GENERATED",
-    "INDEX",
-    "KIND",
-    "UNCHECKED",
-    "file_of",
-    "open_split",
-    "parse_index",
-    "read_index",
-    "write_index",
-    "write_split",
-]
+if TYPE_CHECKING:
+    import xarray
 
+SCHEMA: Final = 1
 KIND: Final = "twin"
 INDEX: Final = "experiment.json"
 GENERATED: Final = "generated"
@@ -37,41 +32,45 @@ FROM_ARRAYS: Final = "from arrays"
 UNCHECKED: Final = "from arrays, whose alignment was not checked"
 # Factor allowed on the variance of innovations; None: they are not looked at.
 _SLACK: Final = {GENERATED: 1.0, FROM_ARRAYS: SLACK, UNCHECKED: None}
+_SPLIT_TITLES: Final = {"train": "training", "val": "validation", "test": "test"}
 
 
-def file_of(split: str) -> str:
-    """Return the name of the file of a split."""
-    return f"{split}.nc"
+class Index(NamedTuple):
+    """What is known of a twin experiment without opening a split.
+
+    Attributes
+    ----------
+    settings : TwinSettings
+    R : (m, m)
+    origin : str
+    hashes : dict of str to str
+        sha256 of each split.
+    """
+
+    settings: TwinSettings
+    R: np.ndarray
+    origin: str
+    hashes: dict[str, str]
 
 
-def write_split(
-    directory: Path, split: Split, settings: TwinSettings, R: np.ndarray, origin: str
-) -> None:
-    """Write a split as netCDF-4, with metadata that explain it in `ncdump -h`."""
-    dataset = split_dataset(split, settings, R, origin)
-    storage.write_dataset(dataset, directory / file_of(split.name))
+def write_splits(directory: Path, splits: list[Split], index: Index) -> None:
+    """Write each split as netCDF-4 that explains itself in `ncdump -h`, and the index.
 
-
-def write_index(
-    directory: Path,
-    settings: TwinSettings,
-    R: np.ndarray,
-    origin: str,
-    hashes: dict[str, str],
-) -> None:
-    """Write settings and hashes, which are known without opening a split."""
+    The index holds settings and hashes, which are known without opening a split.
+    """
+    for split in splits:
+        dataset = _split_dataset(split, index)
+        storage.write_dataset(dataset, directory / f"{split.name}.nc")
     content = {
         "schema": SCHEMA,
-        "settings": settings.to_dict(),
-        "R": R,
-        "origin": origin,
-        "hashes": hashes,
+        **index._asdict(),
+        "settings": index.settings.to_dict(),
     }
     storage.write_json(directory / INDEX, content)
 
 
-def read_index(directory: Path) -> tuple[dict[str, Any], storage.Manifest]:
-    """Return the index and the manifest of a directory; no split is opened.
+def read_index(directory: Path) -> tuple[Index, storage.Manifest]:
+    """Return the index, validated like any argument, and the manifest of a directory.
 
     Raises
     ------
@@ -94,30 +93,17 @@ def read_index(directory: Path) -> tuple[dict[str, Any], storage.Manifest]:
     hashes = content["hashes"]
     if not isinstance(hashes, dict) or set(hashes) != set(SPLIT_NAMES):
         raise DataFileError(f"{path}: expected one hash for each split")
-    return content, manifest
-
-
-def parse_index(
-    directory: Path, content: dict[str, Any]
-) -> tuple[TwinSettings, np.ndarray, str]:
-    """Return settings, R and origin from an index, validated like any argument."""
     try:
         settings = TwinSettings.from_dict(content["settings"])
         R = observation_covariance(content["R"], settings)
-        return settings, R, _checks.choice("origin", content["origin"], _SLACK)
+        origin = _checks.choice("origin", content["origin"], _SLACK)
     except L63Error as error:
-        raise DataFileError(f"{directory / INDEX}: {error}") from error
+        raise DataFileError(f"{path}: {error}") from error
+    return Index(settings, R, origin, hashes), manifest
 
 
 def open_split(
-    directory: Path,
-    manifest: storage.Manifest,
-    name: str,
-    *,
-    settings: TwinSettings,
-    R: np.ndarray,
-    origin: str,
-    expected_hash: str,
+    directory: Path, manifest: storage.Manifest, index: Index, name: str
 ) -> Split:
     """Return a split: its file, its hash and its alignment checked.
 
@@ -127,8 +113,8 @@ def open_split(
         If the file is missing or damaged, is not the data of its hash, or holds
         observations that do not belong to its truth.
     """
-    path = directory / file_of(name)
-    storage.verify_file(directory, file_of(name), manifest)
+    path, settings = directory / f"{name}.nc", index.settings
+    storage.verify_file(directory, path.name, manifest)
     dataset = storage.read_dataset(path)
     if dataset.attrs.get("schema") != SCHEMA or dataset.attrs.get("split") != name:
         raise DataFileError(f"{path}: is not the {name} split of a twin experiment")
@@ -139,22 +125,134 @@ def open_split(
         "observation": (n, settings.n_obs, operator.obs_dim),
     }
     try:
-        arrays = [
+        truth, observations = (
             _checks.array(variable, dataset[variable].to_numpy(), shape=shape)
             for variable, shape in shapes.items()
-        ]
-        _checks.finite("truth", arrays[0])
+        )
+        _checks.finite("truth", truth)
     except (KeyError, L63Error) as error:
         raise DataFileError(f"{path}: is not what its settings say: {error}") from error
-    split = make_split(name, arrays[0], arrays[1], settings, R)
-    slack = _SLACK[origin]
-    problem = slack and misalignment(split, operator, R, slack=slack)
+    split = make_split(name, truth, observations, settings, index.R)
+    slack = _SLACK[index.origin]
+    problem = slack and misalignment(split, operator, index.R, slack=slack)
     if problem is not None:
         raise DataFileError(
             f"{path}: observations do not belong to the truth: {problem}"
         )
-    if split.hash != expected_hash:
+    if split.hash != index.hashes[name]:
         raise DataFileError(
-            f"{path}: expected data of sha256 {expected_hash}, got {split.hash}"
+            f"{path}: expected data of sha256 {index.hashes[name]}, got {split.hash}"
         )
     return split
+
+
+def _split_dataset(split: Split, index: Index) -> xarray.Dataset:
+    settings = index.settings
+    attributes = {
+        **common_attributes(settings),
+        "title": f"Lorenz-63 twin experiment, {_SPLIT_TITLES[split.name]} split",
+        "history": f"l63fast.TwinExperiment, {index.origin}",
+        "comment": "Trajectories are independent; observation k belongs to the "
+        "truth at model step observation_step[k]; splits share no random stream.",
+        "split": split.name,
+        "split_sha256": split.hash,
+        "origin": index.origin,
+        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
+    }
+    trajectory = np.arange(split.n_trajectories, dtype=np.int64)
+    dataset = trajectory_dataset(
+        split.truth, split.observations, trajectory, settings, attributes
+    )
+    meaning = _names("covariance of the observation error")
+    dataset["R"] = (("observed", "observed_too"), index.R, meaning)
+    return dataset
+
+
+def trajectory_dataset(
+    truth: np.ndarray,
+    observations: np.ndarray,
+    trajectory: np.ndarray,
+    settings: TwinSettings,
+    attributes: dict[str, Any],
+) -> xarray.Dataset:
+    """Return trajectories as a dataset: data, coordinates and what they mean.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3)
+    observations : (n, n_obs, m)
+    trajectory : (n,) int64
+        The index of each in its split.
+    settings : TwinSettings
+    attributes : dict
+        Of the whole dataset.
+    """
+    import xarray as xr
+
+    operator = ObservationOperator(settings.operator)
+    saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
+    cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
+    steps = cycles * settings.steps_per_cycle
+    return xr.Dataset(
+        {
+            "truth": (
+                ("trajectory", "time", "component"),
+                truth,
+                _names("true state of Lorenz-63"),
+            ),
+            "observation": (
+                ("trajectory", "observation_time", "observed"),
+                observations,
+                _names(f"observations y = h(truth) + N(0, R), h = {settings.operator}"),
+            ),
+        },
+        coords={
+            "trajectory": ("trajectory", trajectory, _names("trajectory")),
+            "time": ("time", saved * settings.dt, _names("non-dimensional time")),
+            "observation_time": (
+                "observation_time",
+                steps * settings.dt,
+                _names("non-dimensional time of the observations"),
+            ),
+            "observation_step": (
+                "observation_time",
+                steps,
+                _names("model step of the observations"),
+            ),
+            "component": ("component", list("xyz"), {"long_name": "state component"}),
+            "observed": (
+                "observed",
+                list(operator.labels),
+                {"long_name": "observed quantity"},
+            ),
+        },
+        attrs=attributes,
+    )
+
+
+def _names(long_name: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": "1"}
+
+
+def common_attributes(settings: TwinSettings) -> dict[str, Any]:
+    """Return what every file of trajectories says about itself."""
+    # No date here: times stand in timing.json, so that equal results are equal files.
+    return {
+        "Conventions": "CF-1.11",
+        "source": f"l63fast {package_version()}",
+        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
+        "schema": SCHEMA,
+        "operator": settings.operator,
+        "sigma": settings.sigma,
+        "dt": settings.dt,
+        "steps_per_cycle": settings.steps_per_cycle,
+        "seed": settings.seed,
+    }
+
+
+def package_version() -> str:
+    """Return the version that writes."""
+    try:
+        return version("l63fast")
+    except PackageNotFoundError:
+        return "(not installed)"

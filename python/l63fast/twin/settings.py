@@ -13,8 +13,6 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator
 
-__all__ = ["SPLIT_NAMES", "TwinSettings"]
-
 SPLIT_NAMES: Final = ("train", "val", "test")
 _LARGEST_SIGMA: Final = 1e100  # its square is still a number
 

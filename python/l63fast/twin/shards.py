@@ -16,18 +16,16 @@ from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
 from l63fast.observation import ObservationOperator
-from l63fast.twin.generation import generated_part
-from l63fast.twin.metadata import (
+from l63fast.twin.files import (
     common_attributes,
     package_version,
     trajectory_dataset,
 )
 from l63fast.twin.settings import TwinSettings
+from l63fast.twin.splits import generated_part
 
 if TYPE_CHECKING:
     import xarray
-
-__all__ = ["INDEX", "KIND", "ShardSettings", "open_shards", "read_index", "write_shard"]
 
 KIND: Final = "shards"
 INDEX: Final = "shards.json"
@@ -112,24 +110,7 @@ def _blocks(
     rows = max(_BLOCK_BYTES // settings.row_bytes, _LEAST_ROWS)
     n_blocks = -(-len(members) // rows)
     rows = -(-len(members) // n_blocks)  # alike, so that no chunk is left half empty
-    for first in range(members.start, members.stop, rows):
-        # Held by no name here: a block must be gone while the next is made.
-        yield _block(settings, shard, first, min(rows, members.stop - first), n_threads)
-
-
-def _block(
-    settings: ShardSettings, shard: int, first: int, n: int, n_threads: int | None
-) -> xarray.Dataset:
-    truth, observations = generated_part(
-        settings.data, _SPLIT, n, first=first, n_threads=n_threads
-    )
-    index = np.arange(first, first + n, dtype=np.int64)
-    attributes = _attributes(settings, shard)
-    return trajectory_dataset(truth, observations, index, settings.data, attributes)
-
-
-def _attributes(settings: ShardSettings, shard: int) -> dict[str, Any]:
-    return {
+    attributes = {
         **common_attributes(settings.data),
         "title": "Lorenz-63 trajectories and observations of them",
         "history": "l63fast simulate --shards",
@@ -138,6 +119,16 @@ def _attributes(settings: ShardSettings, shard: int) -> dict[str, Any]:
         "shard": shard,
         "configuration": json.dumps(settings.to_dict(), sort_keys=True),
     }
+    for first in range(members.start, members.stop, rows):
+        n = min(rows, members.stop - first)
+        index = np.arange(first, first + n, dtype=np.int64)
+        # Held by no name here: a block must be gone while the next is made.
+        yield trajectory_dataset(
+            *generated_part(settings.data, _SPLIT, n, first=first, n_threads=n_threads),
+            index,
+            settings.data,
+            attributes,
+        )
 
 
 def read_index(directory: Path) -> dict[str, Any]:

@@ -2,35 +2,38 @@
 
 from l63fast.verification.comparison import (
     Comparison,
+    MethodScore,
+    Rank,
+    Repetitions,
     compare,
     paired_difference,
 )
 from l63fast.verification.ensembles import (
+    InnovationStatistics,
     RankHistogram,
     SpreadSkill,
     crps,
+    crps_means,
+    crps_means_of_normal,
+    innovation_statistics,
     rank_histogram,
     spread_skill,
 )
-from l63fast.verification.failures import FAR_OFF, Failure, classify_failures
-from l63fast.verification.innovations import (
-    InnovationStatistics,
-    innovation_statistics,
-)
-from l63fast.verification.measures import (
+from l63fast.verification.scores import (
+    CLIMATOLOGICAL_RMS,
+    FAR_OFF,
     MEASURES,
+    Failure,
+    Scores,
+    classify_failures,
+    decibel,
     instantaneous_rms,
+    mean_squares,
     nearer,
     rmse,
     rmse_pooled,
-    skill,
-)
-from l63fast.verification.repetitions import MethodScore, Rank, Repetitions
-from l63fast.verification.scores import (
-    CLIMATOLOGICAL_RMS,
-    Scores,
-    decibel,
     score,
+    skill,
     trajectory_means,
 )
 
@@ -50,9 +53,12 @@ __all__ = [
     "classify_failures",
     "compare",
     "crps",
+    "crps_means",
+    "crps_means_of_normal",
     "decibel",
     "innovation_statistics",
     "instantaneous_rms",
+    "mean_squares",
     "nearer",
     "paired_difference",
     "rank_histogram",

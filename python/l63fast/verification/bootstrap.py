@@ -25,16 +25,6 @@ import numpy as np
 
 from l63fast import _checks, _random
 
-__all__ = [
-    "Interval",
-    "Resampled",
-    "bootstrap_means",
-    "left_out_means",
-    "proportion_interval",
-    "rare_losses",
-    "resample",
-]
-
 Interval = tuple[float, float]
 
 _UPPER: Final = 0.975

@@ -1,38 +1,148 @@
-"""The scores of a set of analyses, and the time means that they are made of."""
+"""Errors of analyses against the truth: measures, scores, and what went wrong."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from enum import IntEnum
+from typing import Any, Final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast.lorenz63 import mirror
 from l63fast.verification.bootstrap import (
     Interval,
     proportion_interval,
     rare_losses,
     resample,
 )
-from l63fast.verification.measures import (
-    by_trajectory,
-    finish,
-    mean_squares,
-    nearer,
-    pair,
-)
 
-__all__ = [
-    "CLIMATOLOGICAL_RMS",
-    "Scores",
-    "decibel",
-    "score",
-    "trajectory_means",
-]
-
+MEASURES: Final = ("rmse_a", "rmse_pooled_a")
 CLIMATOLOGICAL_RMS: Final = 7.6  # what the climatological mean scores (DAPPER)
+FAR_OFF: Final = CLIMATOLOGICAL_RMS / 2.0  # half of what no observation at all scores
+_MIRRORED: Final = 0.5
+
+
+@ieee_arithmetic()
+def instantaneous_rms(
+    analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
+) -> np.ndarray:
+    """Return the root mean square over the components at each time.
+
+    Parameters
+    ----------
+    analysis : (n_trajectories, n_times, 3)
+        NaN and infinity are let through.
+    truth : (n_trajectories, n_times, 3)
+    mirror_aware : bool
+        Take the smaller of the errors of the analysis and of its mirror image.
+
+    Returns
+    -------
+    (n_trajectories, n_times) float64
+    """
+    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
+    squares = squared_errors(*pair(analysis, truth), mirror_aware)
+    return np.asarray(np.sqrt(squares))
+
+
+@ieee_arithmetic()
+def rmse(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
+    """Return the time mean of `instantaneous_rms`, averaged over trajectories (DAPPER).
+
+    The arguments are those of `instantaneous_rms`.
+    """
+    return _measure("rmse_a", analysis, truth, mirror_aware)
+
+
+@ieee_arithmetic()
+def rmse_pooled(
+    analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
+) -> float:
+    """Return the root of the mean square over trajectories, times and components.
+
+    The arguments are those of `instantaneous_rms`.
+    """
+    return _measure("rmse_pooled_a", analysis, truth, mirror_aware)
+
+
+def skill(value: float, reference: float) -> float:
+    """Return 1 - value / reference: 1 is perfect, 0 no better than the reference.
+
+    NaN where the reference is not finite: nothing is better than a failure.
+    """
+    if not math.isfinite(reference):
+        return math.nan
+    reference = _checks.real("reference", reference, above=0.0)
+    return 1.0 - value / reference
+
+
+def _measure(name: str, analysis: Any, truth: Any, mirror_aware: bool) -> float:
+    mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
+    squares = squared_errors(*pair(analysis, truth), mirror_aware)
+    scores = finish(by_trajectory(squares).mean(axis=0))
+    return float(scores[MEASURES.index(name)])
+
+
+def pair(
+    analysis: Any, truth: Any, name: str = "analysis"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as float64 (n_trajectories, n_times, 3); the truth must be finite."""
+    truth = checked_truth(truth, (None, None, 3))
+    return _checks.array(name, analysis, shape=truth.shape), truth
+
+
+def checked_truth(truth: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Return a truth as float64 (n_trajectories, n_times, 3), finite and not empty."""
+    checked = _checks.array("truth", truth, shape=shape)
+    _checks.finite("truth", checked)
+    for axis, name in enumerate(("n_trajectories", "n_times")):
+        _checks.count(f"truth: {name}", checked.shape[axis], minimum=1)
+    return checked
+
+
+def mean_squares(
+    analysis: np.ndarray, truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean square over components, of the analysis and of its mirror image.
+
+    Both are NaN where either is, so that a minimum of the two cannot lose a NaN.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        plain = ((analysis - truth) ** 2).mean(axis=-1)
+        mirrored = ((mirror(analysis) - truth) ** 2).mean(axis=-1)
+    return plain, mirrored
+
+
+def nearer(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return each analysis (..., 3) or its mirror image, if nearer to the truth."""
+    plain, mirrored = mean_squares(analysis, truth)
+    return np.where((mirrored < plain)[..., None], mirror(analysis), analysis)
+
+
+def squared_errors(
+    analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool
+) -> np.ndarray:
+    """Return the mean square over components at each time, the smaller if asked."""
+    plain, mirrored = mean_squares(analysis, truth)
+    return np.asarray(np.minimum(plain, mirrored) if mirror_aware else plain)
+
+
+def by_trajectory(*mean_squares: np.ndarray) -> np.ndarray:
+    """Return time means (n_trajectories, 2 each): of the root, and of the square."""
+    columns = []
+    for squares in mean_squares:
+        columns += [np.sqrt(squares).mean(axis=1), squares.mean(axis=1)]
+    return np.stack(columns, axis=1)
+
+
+def finish(means: np.ndarray) -> np.ndarray:
+    """Return (..., 4) scores from (..., 4) means: every second one is a mean square."""
+    finished = means.copy()
+    finished[..., 1::2] = np.sqrt(means[..., 1::2])
+    return finished
 
 
 @dataclass(frozen=True)
@@ -206,3 +316,59 @@ def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     plain, mirrored = mean_squares(*pair(analysis, truth))
     return by_trajectory(plain, np.minimum(plain, mirrored))
+
+
+class Failure(IntEnum):
+    """How an analysis failed, if it did; the words are those of tables and figures."""
+
+    NONE = 0
+    SIGN_FLIP = 1
+    WRONG_LOBE = 2
+    SAME_LOBE = 3
+    NOT_FINITE = 4
+
+    @property
+    def words(self) -> str:
+        """What tables and figures call it."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    Failure.NONE: "near the truth",
+    Failure.SIGN_FLIP: "sign flip",
+    Failure.WRONG_LOBE: "wrong lobe",
+    Failure.SAME_LOBE: "right lobe, far off",
+    Failure.NOT_FINITE: "divergence",
+}
+
+
+@ieee_arithmetic()
+def classify_failures(
+    analysis: np.ndarray, truth: np.ndarray, *, far_off: float = FAR_OFF
+) -> np.ndarray:
+    """Return a `Failure` for each analysis (n_trajectories, n_times) int8.
+
+    An analysis fails where the root mean square of its error over the components is
+    above `far_off`. That is a sign flip where its mirror image is at most half as far
+    from the truth; else the wrong lobe where x has the wrong sign.
+
+    Parameters
+    ----------
+    analysis, truth : (n_trajectories, n_times, 3)
+    far_off : float
+        By default half the error of climatology, 3.8.
+    """
+    analysis, truth = pair(analysis, truth)
+    far_off = _checks.real("far_off", far_off, above=0.0)
+    plain, mirrored = mean_squares(analysis, truth)
+    finite = np.isfinite(plain)
+    with np.errstate(invalid="ignore"):
+        failed = finite & (plain > far_off**2)
+        flipped = mirrored < _MIRRORED**2 * plain
+        other_side = np.sign(analysis[..., 0]) != np.sign(truth[..., 0])
+    kinds = np.full(plain.shape, Failure.NONE, dtype=np.int8)
+    kinds[failed] = Failure.SAME_LOBE
+    kinds[failed & other_side] = Failure.WRONG_LOBE
+    kinds[failed & flipped] = Failure.SIGN_FLIP
+    kinds[~finite] = Failure.NOT_FINITE
+    return kinds

@@ -1,0 +1,356 @@
+"""Splits of a twin experiment: simulated, or from arrays that somebody brings along.
+
+Whether given observations belong to their truth is judged by the innovations
+y - h(x_t).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from l63fast import _checks, _random
+from l63fast.errors import ArgumentValueError
+from l63fast.lorenz63 import model_errors, simulate, spin_up
+from l63fast.observation import ObservationOperator
+from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+
+SLACK: Final = 2.0  # factor on the variance: the R of own data is an estimate
+_HASH_SCHEMA: Final = 1
+_TAIL: Final = 30.0  # -log of the chance of a false alarm: 1e-13
+_BETTER: Final = 6.0  # standard errors by which another pairing must fit better
+_ENOUGH: Final = 50  # observations below which a comparison of means says nothing
+_ROUNDING: Final = 4.0 * np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Trajectories of one split; its arrays are read-only.
+
+    Attributes
+    ----------
+    name : str
+        "train", "val" or "test".
+    truth : (n, n_saved, 3) float64
+        Entry 0 is the initial state.
+    observations : (n, n_obs, m) float64
+    observation_steps : (n_obs,) int64
+        Model step of each observation; the first is `steps_per_cycle`.
+    save_every : int
+        Model steps between the saved states of the truth.
+    hash : str
+        sha256 over settings, truth and observations.
+    """
+
+    name: str
+    truth: np.ndarray
+    observations: np.ndarray
+    observation_steps: np.ndarray
+    save_every: int
+    hash: str
+
+    @property
+    def n_trajectories(self) -> int:
+        """Number of trajectories."""
+        return int(self.truth.shape[0])
+
+    @property
+    def initial_state(self) -> np.ndarray:
+        """True state at step 0, (n, 3)."""
+        return self.truth[:, 0]
+
+    @property
+    def truth_at_observations(self) -> np.ndarray:
+        """True state at each observation, (n, n_obs, 3)."""
+        return self.truth[:, self.observation_steps // self.save_every]
+
+    @property
+    def previous_truth(self) -> np.ndarray:
+        """True state one cycle before each observation, (n, n_obs, 3)."""
+        cycle = self.observation_steps[0]
+        return self.truth[:, (self.observation_steps - cycle) // self.save_every]
+
+
+def make_split(
+    name: str,
+    truth: np.ndarray,
+    observations: np.ndarray,
+    settings: TwinSettings,
+    R: np.ndarray,
+) -> Split:
+    """Return a split with its hash; the arrays are made read-only."""
+    cycle = settings.steps_per_cycle
+    steps = cycle * np.arange(1, settings.n_obs + 1, dtype=np.int64)
+    for array in (truth, observations, steps):
+        array.setflags(write=False)
+    digest = _hash(name, truth, observations, settings, R)
+    return Split(name, truth, observations, steps, settings.save_every, digest)
+
+
+def _hash(
+    name: str,
+    truth: np.ndarray,
+    observations: np.ndarray,
+    settings: TwinSettings,
+    R: np.ndarray,
+) -> str:
+    """Return the sha256 of a split: what it is made of, not the bytes of a file.
+
+    The sizes of the other splits are left out: a hash of the training data must not
+    change with the test set.
+    """
+    content: dict[str, Any] = settings.to_dict()
+    for other in SPLIT_NAMES:
+        del content[f"n_{other}"]
+    head = {
+        "schema": _HASH_SCHEMA,
+        "split": name,
+        "settings": content,
+        "R": R.tolist(),
+        "shapes": [list(truth.shape), list(observations.shape)],
+    }
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for array in (truth, observations):
+        digest.update(np.ascontiguousarray(array, dtype="<f8").data)
+    return digest.hexdigest()
+
+
+def generated_splits(
+    settings: TwinSettings, R: np.ndarray, n_threads: int | None, backend: str
+) -> dict[str, Split]:
+    """Return the three splits; memory for all of them is asked for first."""
+    n = sum(settings.n_trajectories(name) for name in SPLIT_NAMES)
+    _checks.memory("n_train + n_val + n_test", n * bytes_per_trajectory(settings))
+    splits = {}
+    for name in SPLIT_NAMES:
+        part = settings.n_trajectories(name)
+        truth, observations = generated_part(
+            settings, name, part, n_threads=n_threads, backend=backend
+        )
+        splits[name] = make_split(name, truth, observations, settings, R)
+    return splits
+
+
+def bytes_per_trajectory(settings: TwinSettings) -> int:
+    """Return the memory that a trajectory needs while it is made."""
+    obs_dim = ObservationOperator(settings.operator).obs_dim
+    values = settings.n_saved * 3 + 3 * settings.n_obs * obs_dim
+    if settings.Q != 0.0:
+        values += 9 * settings.n_obs
+    return 8 * values
+
+
+def generated_part(
+    settings: TwinSettings,
+    split: str,
+    n: int,
+    *,
+    first: int = 0,
+    n_threads: int | None = None,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return truth (n, n_saved, 3) and observations (n, n_obs, m) of a split.
+
+    Of its trajectories `first` to `first + n`, whatever the split's size: trajectory i
+    depends on (seed, split, i) and on nothing else.
+    """
+    place: dict[str, Any] = {"split": split, "first": first}
+    model: dict[str, Any] = {
+        "dt": settings.dt,
+        "parameters": settings.parameters,
+        "n_threads": n_threads,
+        "backend": backend,
+    }
+    initial = spin_up(
+        n, seed=settings.seed, time=settings.spin_up_time, **place, **model
+    )
+    model["save_every"] = settings.save_every
+    if settings.Q == 0.0:
+        truth = simulate(initial, settings.n_steps, **model)
+    else:
+        truth = _with_model_error(initial, settings, place, model)
+    stride = settings.steps_per_cycle // settings.save_every
+    perfect = ObservationOperator(settings.operator)(truth[:, stride::stride])
+    return truth, perfect + drawn_observation_errors(settings, n=n, **place)
+
+
+def _with_model_error(
+    initial: np.ndarray,
+    settings: TwinSettings,
+    place: dict[str, Any],
+    model: dict[str, Any],
+) -> np.ndarray:
+    """Return trajectories that take up an error N(0, Q) at the end of each cycle."""
+    errors = drawn_model_errors(settings, n=len(initial), **place)
+    truth = np.empty((len(initial), settings.n_saved, 3))
+    state, cycle = initial, settings.steps_per_cycle
+    for k in range(settings.n_obs):
+        first = k * cycle // settings.save_every
+        last = (k + 1) * cycle // settings.save_every
+        truth[:, first : last + 1] = simulate(state, cycle, **model)
+        truth[:, last] += errors[:, k]
+        state = truth[:, last]
+    n_rest = settings.n_steps - settings.n_obs * cycle
+    truth[:, settings.n_saved - 1 - n_rest // settings.save_every :] = simulate(
+        state, n_rest, **model
+    )
+    return truth
+
+
+def drawn_observation_errors(
+    settings: TwinSettings, split: str, *, n: int, first: int = 0
+) -> np.ndarray:
+    """Return the errors in the observations of n trajectories, (n, n_obs, obs_dim)."""
+    shape = settings.n_obs, ObservationOperator(settings.operator).obs_dim
+    noise = _random.standard_normals(
+        settings.seed, "observation", split, n, shape, first=first
+    )
+    return np.asarray(settings.observation_errors(noise))
+
+
+def drawn_model_errors(
+    settings: TwinSettings, split: str, *, n: int, first: int = 0
+) -> np.ndarray:
+    """Return what truths take up at the end of each cycle, (n, n_obs, 3)."""
+    normals = _random.standard_normals(
+        settings.seed, "model_error", split, n, (settings.n_obs, 3), first=first
+    )
+    return model_errors(normals, settings.model_error_covariance)
+
+
+def observation_covariance(R: Any, settings: TwinSettings) -> np.ndarray:
+    """Return R (m, m) in float64; that of the settings where none is given."""
+    default = settings.observation_covariance
+    size = len(default)
+    if R is None or np.array_equal(R, default):  # sigma = 0 is no covariance, yet meant
+        return default
+    return _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())
+
+
+def given_splits(
+    truth: np.ndarray,
+    observations: Any,
+    settings: TwinSettings,
+    R: np.ndarray,
+    *,
+    check: bool,
+) -> dict[str, Split]:
+    """Return train, val and test, cut in this order, each checked if so wished."""
+    operator = ObservationOperator(settings.operator)
+    shape = (len(truth), settings.n_obs, operator.obs_dim)
+    array = _checks.array("observations", observations, shape=shape)
+    _checks.finite("observations", array)
+    sizes = [settings.n_trajectories(name) for name in SPLIT_NAMES]
+    if sum(sizes) != len(truth):
+        raise ArgumentValueError(
+            f"n_train + n_val + n_test: expected the {len(truth)} trajectories of "
+            f"truth, got {' + '.join(map(str, sizes))} = {sum(sizes)}"
+        )
+    splits = {}
+    for name, size, end in zip(SPLIT_NAMES, sizes, np.cumsum(sizes), strict=True):
+        part = slice(end - size, end)
+        split = make_split(name, truth[part], array[part], settings, R)
+        problem = misalignment(split, operator, R, slack=SLACK) if check else None
+        if problem is not None:
+            raise ArgumentValueError(
+                f"observations: do not belong to the truth ({name} split): {problem}; "
+                "if they do, give the R that they have, or check=False"
+            )
+        splits[name] = split
+    return splits
+
+
+def misalignment(
+    split: Split, operator: ObservationOperator, R: np.ndarray, *, slack: float = 1.0
+) -> str | None:
+    """Return what is wrong with the pairing of observations and truth, None if nothing.
+
+    Two tests. The normalised squared innovations d^T R^-1 d / m average 1; they are
+    compared with an exact bound of the chi-squared tail (Laurent and Massart 2000,
+    lemma 1), over all and for each trajectory. And no pairing shifted by a time or a
+    trajectory may fit better, which needs no knowledge of R.
+
+    Parameters
+    ----------
+    split : Split
+    operator : ObservationOperator
+    R : (m, m)
+    slack : float
+        Factor allowed on the variance, for data whose R is an estimate.
+    """
+    squares = _squared_innovations(split, operator, R)
+    by_trajectory = squares.mean(axis=1)
+    n_obs, m = split.observations.shape[1:]
+    overall = float(squares.mean())
+    if not overall <= slack * _bound(squares.size * m):
+        return (
+            "the innovations y - h(truth) have "
+            f"{_times(overall)} the standard deviation that R says"
+        )
+    worst = int(np.argmax(by_trajectory))
+    if not by_trajectory[worst] <= slack * _bound(n_obs * m, len(by_trajectory)):
+        return (
+            f"the innovations of trajectory {worst} have "
+            f"{_times(float(by_trajectory[worst]))} the standard deviation that R says"
+        )
+    return _better_shift(split, operator, R)
+
+
+def _times(ratio: float) -> str:
+    return f"{np.sqrt(ratio):.3g} times"
+
+
+def _bound(degrees: int, n_tests: int = 1) -> float:
+    tail = (_TAIL + np.log(n_tests)) / degrees
+    return float(1.0 + 2.0 * np.sqrt(tail) + 2.0 * tail)
+
+
+def _squared_innovations(
+    split: Split, operator: ObservationOperator, R: np.ndarray
+) -> np.ndarray:
+    """Return d^T R^-1 d / m, (n, n_obs); R is widened by what rounding alone makes."""
+    expected = operator(split.truth_at_observations)
+    innovations = split.observations - expected
+    largest = max(float(np.abs(expected).max()), 1.0)
+    widened = R + (_ROUNDING * largest) ** 2 * np.eye(len(R))
+    weighted = innovations @ np.linalg.inv(widened)
+    return np.asarray((weighted * innovations).mean(axis=-1))
+
+
+def _better_shift(
+    split: Split, operator: ObservationOperator, R: np.ndarray
+) -> str | None:
+    weight = _weight(R)
+    positions = split.observation_steps // split.save_every
+    fitting = _squares(split.observations - operator(split.truth[:, positions]), weight)
+    cycle = int(positions[0])
+    shifts = [(0, time) for time in sorted({-cycle, -1, 1, cycle})]
+    if split.n_trajectories > 1:
+        shifts += [(-1, 0), (1, 0)]
+    for trajectories, times in shifts:
+        moved = positions + times
+        inside = (moved >= 0) & (moved < split.truth.shape[1])
+        other = np.roll(operator(split.truth[:, moved[inside]]), trajectories, axis=0)
+        shifted = _squares(split.observations[:, inside] - other, weight)
+        gain = fitting[:, inside] - shifted
+        if gain.size < _ENOUGH:
+            continue
+        if gain.mean() > _BETTER * gain.std() / np.sqrt(gain.size):
+            what = "trajectories" if trajectories else "saved times"
+            return (
+                "the observations fit the truth better moved by "
+                f"{trajectories or times:+d} {what}"
+            )
+    return None
+
+
+def _weight(R: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(R) if R.any() else np.eye(len(R))
+
+
+def _squares(differences: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.asarray(((differences @ weight) * differences).sum(axis=-1))
