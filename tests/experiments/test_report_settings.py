@@ -46,6 +46,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
     summary: Any = SimpleNamespace(
         measure=shown,
         suffix=lambda rows: "",
+        kinds={
+            key: getattr(cell.method, "model", cell.method.scheme)
+            for key, cell in cells.items()
+        },
         cell=lambda row: SimpleNamespace(settings=cells[row.cell]),
     )
     pictures = list(module.by_settings(summary, rows))
