@@ -70,6 +70,19 @@ def test_a_method_looks_alike_whatever_stands_beside_it():
         assert to_hex(found[name].get_color()) == look.color
 
 
+def test_no_two_methods_of_an_experiment_look_alike():
+    kinds = {
+        **{f"3D-Var, {b}": "3dvar" for b in "bc"},
+        **{f"4D-Var, L={n}": "4dvar" for n in (4, 8)},
+        **{f"EnKF, N={n}": "enkf" for n in (3, 5, 10, 20, 50, 100)},
+        **{f"pf, N={n}": "pf" for n in (100, 800)},
+        **{"oi": "oi", "climatology": "climatology", "LSTM": "lstm", "GRU": "gru"},
+    }
+    looks = plotting.method_looks(kinds, kinds)
+    assert len({look.color for look in looks.values()}) == len(kinds)
+    assert looks["oi"].marker == "X"  # a kind keeps its marker beside another's colour
+
+
 def test_the_kind_says_how_a_method_looks_and_other_kinds_take_colours_in_turn():
     kinds = {"one": "gru", "EnKF": "pf", "mine": "package:A", "yours": "package:B"}
     looks = plotting.method_looks(kinds, kinds)

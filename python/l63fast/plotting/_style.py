@@ -31,6 +31,7 @@ GREEN: Final = "#009E73"
 BLUE: Final = "#0072B2"
 RED: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
+INDIGO: Final = "#332288"  # of Tol (2021): 4D-Var is not a shade of 3D-Var
 GREY: Final = "#777777"
 PALETTE: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 
@@ -105,7 +106,7 @@ _LOOKS: Final = {
     "background": Look(RED, "--", "v"),
     "climatology": Look(GREY, ":", "s"),
     "3dvar": Look(GREEN, "-.", "D"),
-    "4dvar": Look(GREEN, "-", "s"),
+    "4dvar": Look(INDIGO, "-", "p"),
     "oi": Look(GREY, "--", "X"),
     "extkf": Look(SKY, "--", "v"),
     "optimum": Look(BLACK, "-", "*"),
@@ -123,29 +124,35 @@ _SIBLINGS: Final = (
     (":", "v", 0.4),
     ("-.", "d", -0.65),
     ("-", "h", 0.6),
+    ("--", "<", -0.2),
+    (":", ">", 0.2),
+    ("-.", "H", -0.8),
 )
 
 
 def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look]:
-    """Return looks that tell apart methods of one kind, such as EnKFs of two sizes.
+    """Return looks that tell methods apart, also those of one kind or one colour.
 
-    They keep the colour of their kind and differ in its shade, line and marker; the
-    shortest name has the plain look. `among` are all methods of an experiment: given
-    the same, every figure draws a method alike. A mapping says what kind each is, such
-    as "3dvar" or "gru"; without it the kind is the label, as in "GRU" or "3D-Var".
-    Methods of no known kind take the colours in turn.
+    EnKFs of two sizes keep the colour of their kind and differ in its shade, line and
+    marker, as do kinds of one colour in shade; the shortest name has the plain look.
+    `among` are all methods of an experiment: given the same, every figure draws a
+    method alike. A mapping says what kind each is, such as "3dvar" or "gru"; without it
+    the kind is the label, as in "GRU" or "3D-Var". Methods of no known kind take the
+    colours in turn.
     """
     chosen = list(methods)
     kinds = among if isinstance(among, Mapping) else {}
     names = [*among, *(name for name in chosen if name not in among)]
     others = cycle(_OTHERS)
-    seen: dict[Look, int] = {}
+    seen: dict[Look | str, int] = {}
     found: dict[str, Look] = {}
     for method in sorted(names, key=len):
         kind = kinds.get(method, method.lower().replace("-", ""))
         base = _LOOKS.get(kind) or Look(next(others))
-        i = seen[base] = seen.get(base, -1) + 1
-        line, marker, shade = _SIBLINGS[min(i, len(_SIBLINGS) - 1)]
+        for group in (base, base.color):
+            seen[group] = seen.get(group, -1) + 1
+        line, marker, _ = _SIBLINGS[seen[base] % len(_SIBLINGS)]
+        *_, shade = _SIBLINGS[seen[base.color] % len(_SIBLINGS)]
         found[method] = Look(
             _shaded(base.color, shade), line or base.linestyle, marker or base.marker
         )
