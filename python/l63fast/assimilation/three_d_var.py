@@ -208,7 +208,6 @@ def _minimised(
     n, k, dtype = len(background), len(starts), background.dtype
     root = np.linalg.cholesky(B.astype(np.float64))
     whitening = np.linalg.inv(np.linalg.cholesky(R.astype(np.float64)))
-    arrays = (background, observation, root, whitening)
     each = [
         np.broadcast_to(array, (n, *array.shape[1:])).astype(np.float64)
         for array in (background, observation, root, whitening)
