@@ -16,13 +16,12 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
 
 __all__ = ["ObservationOperator", "observe"]
 
 _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
-_MIRROR: Final = np.array([-1.0, -1.0, 1.0])
 _STEP: Final = np.finfo(np.float64).eps ** (1 / 3)  # best for central differences
 _ALIKE: Final = 1e-3  # relative difference that a derivative by differences may have
 
@@ -57,63 +56,43 @@ class _Own(NamedTuple):
             width = (after[..., j] - before[..., j])[..., None]
             with np.errstate(over="ignore", invalid="ignore"):
                 columns.append((self.value(after) - self.value(before)) / width)
-        return np.stack(columns, axis=-1).astype(_float_dtype(states))
+        return np.stack(columns, axis=-1).astype(np.result_type(states, np.float32))
 
     def check(self) -> None:
         """Try the functions on states of the attractor's size."""
         rng = np.random.default_rng(63)
-        states = rng.normal((0.0, 0.0, 24.0), (8.0, 9.0, 4.0), size=(4, 2, 3))
+        states = rng.uniform((-15.0, -20.0, 5.0), (15.0, 20.0, 40.0), size=(4, 2, 3))
         try:
-            value = self.value(states)
-            alone = self.value(states[1, 1])
-            jacobian = self.jacobian(states)
-        except (ArgumentValueError, ArgumentTypeError):
+            value, alone = self.value(states), self.value(states[1, 1])
+            jacobian, expected = self.jacobian(states), self.differences(states)
+            mirrored = self.value(states * (-1.0, -1.0, 1.0))
+        except L63Error:
             raise
         except Exception as error:
             raise ArgumentValueError(
                 "h, jacobian: expected functions of states (..., 3) that leave these "
-                f"as they are, got one that raises {type(error).__name__} for states "
-                f"{states.shape}: {error}"
+                f"as they are, got {type(error).__name__} for {states.shape}: {error}"
             ) from error
-        for name, found in (("h", value), ("jacobian", jacobian)):
-            if not np.isfinite(found).all():
-                raise ArgumentValueError(
-                    f"{name}: expected finite values on the attractor, got "
-                    f"{found[~np.isfinite(found)][0]}"
-                )
+        _checks.finite("h", value)
+        _checks.finite("jacobian", jacobian)
         if not np.allclose(value[1, 1], alone, rtol=1e-6, atol=1e-9):
             raise ArgumentValueError(
                 "h: expected values that depend on their own state alone, got "
                 f"{alone} for a state that has {value[1, 1]} among others"
             )
-        self._check_promises(states, value, jacobian)
-
-    def _check_promises(
-        self, states: np.ndarray, value: np.ndarray, jacobian: np.ndarray
-    ) -> None:
-        expected = self.differences(states)
-        off = np.abs(jacobian - expected).max(axis=(-2, -1))
-        scale = np.abs(expected).max(axis=(-2, -1)) + _ALIKE
-        worst = np.unravel_index(int(np.argmax(off / scale)), off.shape)
-        if off[worst] > _ALIKE * scale[worst]:
+        off = np.abs(jacobian - expected)
+        if off.max() > _ALIKE * (np.abs(expected).max() + _ALIKE):
+            worst = np.unravel_index(off.argmax(), off.shape)[:2]
             raise ArgumentValueError(
                 f"jacobian: expected the derivative of h, {expected[worst].tolist()} "
-                f"by differences at {states[worst].tolist()}, got "
-                f"{jacobian[worst].tolist()}"
+                f"by differences, got {jacobian[worst].tolist()}"
             )
-        if self.mirror_signs is None:
-            return
-        mirrored = self.value(states * _MIRROR)
-        if not np.allclose(mirrored, value * self.mirror_signs, rtol=1e-6, atol=1e-9):
+        signs = self.mirror_signs
+        if signs and not np.allclose(mirrored, value * signs, rtol=1e-6, atol=1e-9):
             raise ArgumentValueError(
                 "mirror_signs: expected h(-x, -y, z) = mirror_signs * h(x, y, z), got "
-                f"{mirrored[0, 0]} and {list(self.mirror_signs)} * {value[0, 0]}"
+                f"{mirrored[0, 0]} and {list(signs)} * {value[0, 0]}"
             )
-
-
-def _float_dtype(states: np.ndarray) -> np.dtype[Any]:
-    """Return the dtype of what belongs to states; integers are float64."""
-    return states.dtype if states.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _evaluated(
@@ -137,7 +116,7 @@ def _evaluated(
         raise ArgumentValueError(
             f"{name}: expected {wanted} for states {states.shape}, got {found.shape}"
         )
-    return found.astype(_float_dtype(states))
+    return found.astype(np.result_type(states, np.float32))
 
 
 def _source_hash(function: Any) -> str:
@@ -239,8 +218,8 @@ class ObservationOperator:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described; the functions are tried on some states.
         """
-        for what, given in (("h", h), ("jacobian", jacobian)):
-            if not (callable(given) or (what == "jacobian" and given is None)):
+        for what, given in (("h", h), ("jacobian", jacobian or h)):
+            if not callable(given):
                 raise ArgumentTypeError(
                     f"{what}: expected a function, got {type(given).__name__}"
                 )
@@ -251,14 +230,14 @@ class ObservationOperator:
                 "operator of these components"
             )
         obs_dim = _checks.count("obs_dim", obs_dim, minimum=1)
-        if mirror_signs is not None:
-            signs = np.asarray(mirror_signs)
-            if signs.shape != (obs_dim,) or not np.isin(signs, (-1, 1)).all():
-                raise ArgumentValueError(
-                    f"mirror_signs: expected {obs_dim} of 1 or -1, got {mirror_signs!r}"
-                )
-            mirror_signs = tuple(int(sign) for sign in signs)
-        own = _Own(h, jacobian, obs_dim, mirror_signs)
+        signs = None if mirror_signs is None else np.asarray(mirror_signs)
+        good = signs is None or (signs.shape == (obs_dim,) and np.isin(signs, (-1, 1)))
+        if not np.all(good):
+            raise ArgumentValueError(
+                f"mirror_signs: expected {obs_dim} of 1 or -1, got {mirror_signs!r}"
+            )
+        kept = None if signs is None else tuple(int(sign) for sign in signs)
+        own = _Own(h, jacobian, obs_dim, kept)
         own.check()
         operator = object.__new__(cls)
         values = {"name": name, "components": (), "powers": (), "_own": own}
@@ -267,10 +246,8 @@ class ObservationOperator:
         return operator
 
     def __repr__(self) -> str:
-        if self._own is None:
-            return f"{type(self).__name__}(name={self.name!r})"
-        call = f"{type(self).__name__}.custom"
-        return f"{call}(name={self.name!r}, obs_dim={self.obs_dim})"
+        made = "" if self._own is None else ".custom"
+        return f"ObservationOperator{made}(name={self.name!r})"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -306,8 +283,7 @@ class ObservationOperator:
     def labels(self) -> tuple[str, ...]:
         """What each observed value is called in figures and files."""
         if self._own is not None:
-            numbers = range(1, self.obs_dim + 1)
-            several = tuple(f"{self.name}_{i}" for i in numbers)
+            several = tuple(f"{self.name}_{i + 1}" for i in range(self.obs_dim))
             return several if self.obs_dim > 1 else (self.name,)
         return tuple(
             "xyz"[c] + _SUPERSCRIPT[p]

@@ -122,13 +122,8 @@ class WindowCost:
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = (self.observations - self.operator(states)) @ self.whitening.T
             G = self.whitening @ (self.operator.jacobian(states) @ tangents)
-        return expansion(
-            control,
-            residuals.reshape(n, L * m),
-            G.reshape(n, L * m, 3),
-            states[:, -1],
-            tangents[:, -1],
-        )
+        r, G = residuals.reshape(n, L * m), G.reshape(n, L * m, 3)
+        return expansion(control, r, G, states[:, -1], tangents[:, -1])
 
     def _trajectory(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by control."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -126,8 +126,7 @@ def three_d_var(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Cost:
+class _Cost(NamedTuple):
     """J(v) = |v|^2 / 2 + |W (y - h(x_b + U v))|^2 / 2, U U^T = B, W^T W = R^-1.
 
     Arrays are one per sample, in float64.
@@ -140,13 +139,7 @@ class _Cost:
     whitening: np.ndarray
 
     def of(self, samples: np.ndarray) -> _Cost:
-        return _Cost(
-            self.operator,
-            self.background[samples],
-            self.observation[samples],
-            self.root[samples],
-            self.whitening[samples],
-        )
+        return _Cost(self[0], *(values[samples] for values in self[1:]))
 
     def expanded(self, control: np.ndarray) -> Expansion:
         """Return the cost at v (n, 3), its gradient and its Hessian.

@@ -246,15 +246,14 @@ def _names(long_name: str) -> dict[str, str]:
 def common_attributes(settings: TwinSettings) -> dict[str, Any]:
     """Return what every file of trajectories says about itself."""
     # No date here: times stand in timing.json, so that equal results are equal files.
-    operator = as_operator(settings.operator)
-    source = {"operator_source_sha256": operator.source_hash}
+    source = as_operator(settings.operator).source_hash
     return {
         "Conventions": "CF-1.11",
         "source": f"l63fast {package_version()}",
         "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
         "schema": SCHEMA,
-        "operator": operator.name,
-        **(source if operator.source_hash is not None else {}),
+        "operator": settings.operator_name,
+        **({"operator_source_sha256": source} if source else {}),
         "sigma": settings.sigma,
         "dt": settings.dt,
         "steps_per_cycle": settings.steps_per_cycle,

@@ -71,8 +71,7 @@ class TwinSettings:
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
-        is_named = operator.source_hash is None
-        checked["operator"] = operator.name if is_named else operator
+        checked["operator"] = operator if operator.source_hash else operator.name
         counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
         for name in (*counts, "save_every"):
             checked[name] = _checks.count(name, getattr(self, name), minimum=1)
