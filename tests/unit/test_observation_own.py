@@ -200,6 +200,16 @@ def test_three_d_var_takes_shapes_and_types_as_the_kernels_do() -> None:
     np.testing.assert_allclose(found.state, flat.state, rtol=1e-4)
 
 
+def test_three_d_var_does_many_samples_in_blocks(monkeypatch) -> None:
+    given = problem("x2", n=20)
+    whole = three_d_var(operator=copy_of("x2"), **given)
+    monkeypatch.setattr("l63fast.assimilation.three_d_var._BLOCK", 7)
+    parts = three_d_var(operator=copy_of("x2"), **given)
+    np.testing.assert_array_equal(parts.state, whole.state)
+    none = {"background": np.empty((0, 3)), "observation": np.empty((0, 1))}
+    assert three_d_var(operator=copy_of("x2"), **given | none).state.shape == (0, 3)
+
+
 def test_nothing_unconverged_is_called_converged() -> None:
     given = problem("x")
     given["observation"] = SENSOR(STATES) + np.linspace(-3.0, 3.0, 200)[:, None]

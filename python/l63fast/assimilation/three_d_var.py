@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final, NamedTuple
 
@@ -30,6 +31,7 @@ _TOL_FLOAT32: Final = 1e-5
 _STARTS: Final = np.concatenate([np.zeros((1, 3)), 2.0 * np.eye(3), -2.0 * np.eye(3)])
 _SECOND_STEP: Final = 1e-4  # of differences of the Jacobian
 _EQUAL: Final = 1e-9  # of the cost: minima that differ by less are one
+_BLOCK: Final = 4096  # samples that are minimised at once: about 50 MiB
 
 
 @ieee_arithmetic()
@@ -96,22 +98,19 @@ def three_d_var(
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
     _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
-    arrays = (
-        x_b.reshape(-1, 3),
-        y.reshape(-1, m),
-        B.reshape(-1, 3, 3),
-        R.reshape(-1, m, m),
-    )
+    covariances = B.reshape(-1, 3, 3), R.reshape(-1, m, m)
+    arrays = (x_b.reshape(-1, 3), y.reshape(-1, m), *covariances)
     kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
     if operator.source_hash is not None:
         starts = _STARTS if several and max_iter else _STARTS[:1]
-        found = _minimised(*arrays, operator, starts, max_iter, tol)
+        how = (operator, starts, max_iter, tol)
+        blocks = [_minimised(part, *how) for part in _blocks(arrays)]
+        found = tuple(map(np.concatenate, zip(*blocks, strict=True)))
     else:
-        n_starts = n_basins(operator) if several else 1
         h = (operator.components, operator.powers)
-        found = kernels.analyse(
-            AnalysisJob(*arrays, *h, n_starts, max_iter, tol), threads
-        )
+        n_starts = n_basins(operator) if several else 1
+        job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol)
+        found = kernels.analyse(job, threads)
     state, status, n_iter, cost, residual = found
     if status.size and status.max() == Status.NON_FINITE:
         _checks.finite("background", x_b)
@@ -148,14 +147,14 @@ class _Cost(NamedTuple):
         minimum. Near one the whole is needed, or large residuals make slow progress.
         """
         at, whole = self._both_hessians(control)
-        definite = np.linalg.eigvalsh(whole)[:, 0] > 0.0
+        definite = _is_definite(whole)
         at.hessian[definite] = whole[definite]
         return at
 
     def is_saddle(self, control: np.ndarray) -> np.ndarray:
         """Return where the cost falls from a stationary point, (n,) bool."""
         whole = self._both_hessians(control)[1]
-        return np.asarray(np.linalg.eigvalsh(whole)[:, 0] < -_SECOND_STEP)
+        return ~_is_definite(whole + _SECOND_STEP * np.eye(3))
 
     @np.errstate(all="ignore")  # a start may be where h has no value: a high cost
     def _both_hessians(self, control: np.ndarray) -> tuple[Expansion, np.ndarray]:
@@ -183,11 +182,22 @@ class _Cost(NamedTuple):
         return np.asarray(whole)
 
 
+def _is_definite(matrices: np.ndarray) -> np.ndarray:
+    """Return which symmetric (n, 3, 3) are positive definite: Sylvester's criterion."""
+    plane = np.linalg.det(matrices[:, :2, :2]) > 0.0
+    whole = np.linalg.det(matrices) > 0.0
+    return np.asarray((matrices[:, 0, 0] > 0.0) & plane & whole)
+
+
+def _blocks(arrays: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
+    """Return parts of arrays (n or 1, ...) whose first has length n; one at least."""
+    for first in range(0, max(len(arrays[0]), 1), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        yield [array[part] if len(array) > 1 else array for array in arrays]
+
+
 def _minimised(
-    background: np.ndarray,
-    observation: np.ndarray,
-    B: np.ndarray,
-    R: np.ndarray,
+    arrays: list[np.ndarray],
     operator: ObservationOperator,
     starts: np.ndarray,
     max_iter: int,
@@ -195,9 +205,11 @@ def _minimised(
 ) -> tuple[np.ndarray, ...]:
     """Return what the kernel does, for an operator that it does not know.
 
-    Of the minima from all starts (k, 3) the lowest counts; of equal ones the first that
+    The arrays are background (n, 3), observation (n, m), B and R (1 or n, ...). Of the
+    minima from all starts (k, 3) the lowest counts; of equal ones the first that
     has converged.
     """
+    background, observation, B, R = arrays
     n, k, dtype = len(background), len(starts), background.dtype
     root = np.linalg.cholesky(B.astype(np.float64))
     whitening = np.linalg.inv(np.linalg.cholesky(R.astype(np.float64)))
@@ -214,11 +226,10 @@ def _minimised(
     best = np.arange(n) * k + rank.argmin(axis=1)
     state, lost = found.at.state[best], ~np.isfinite(found.at.cost[best])
     saddle = cost.of(best).is_saddle(found.control[best])
-    status = np.where(saddle, Status.MAX_ITER, found.status[best])
-    status = np.where(lost, Status.NON_FINITE, status).astype(np.int8)
+    worse = [Status.NON_FINITE, Status.MAX_ITER]
+    status = np.select([lost, saddle], worse, found.status[best]).astype(np.int8)
     with np.errstate(all="ignore"):
-        residual = observation - operator(state)
-    residual[lost] = np.nan
+        residual = np.where(lost[:, None], np.nan, observation - operator(state))
     J = np.where(lost, np.nan, found.at.cost[best])
     n_iter = found.n_iter[best]
     return state.astype(dtype), status, n_iter, J.astype(dtype), residual.astype(dtype)
