@@ -1,27 +1,154 @@
-"""Observation operators as data, (component, power) pairs, and observations."""
+"""Observation operators, as (component, power) pairs or of one's own; observations."""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import re
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, final
+from functools import partial
+from types import CodeType
+from typing import Any, Final, NamedTuple, NoReturn, final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
 
 __all__ = ["ObservationOperator", "observe"]
 
 _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
+_STEP: Final = np.finfo(np.float64).eps ** (1 / 3)  # best for central differences
+_ALIKE: Final = 1e-3  # relative difference that a derivative by differences may have
+
+Function = Callable[[np.ndarray], Any]
+
+
+class _Own(NamedTuple):
+    """What an operator of one's own has in place of components and powers."""
+
+    h: Function
+    derivative: Function | None
+    obs_dim: int
+    mirror_signs: tuple[int, ...] | None
+
+    def value(self, states: Any) -> np.ndarray:
+        return _evaluated("h", self.h, states, (self.obs_dim,))
+
+    def jacobian(self, states: Any) -> np.ndarray:
+        if self.derivative is None:
+            return self.differences(states)
+        return _evaluated("jacobian", self.derivative, states, (self.obs_dim, 3))
+
+    def differences(self, states: np.ndarray) -> np.ndarray:
+        """Return the Jacobian by central differences, made in float64."""
+        x, columns = np.asarray(states, np.float64), []
+        for j in range(3):
+            before, after = x.copy(), x.copy()
+            step = _STEP * np.maximum(np.abs(x[..., j]), 1.0)
+            before[..., j] -= step
+            after[..., j] += step
+            # Of the numbers as they are rounded: their difference is exact.
+            width = (after[..., j] - before[..., j])[..., None]
+            with np.errstate(over="ignore", invalid="ignore"):
+                columns.append((self.value(after) - self.value(before)) / width)
+        return np.stack(columns, axis=-1).astype(np.result_type(states, np.float32))
+
+    def check(self) -> None:
+        """Try the functions on states of the attractor's size."""
+        rng = np.random.default_rng(63)
+        states = rng.uniform((-15.0, -20.0, 5.0), (15.0, 20.0, 40.0), size=(4, 2, 3))
+        try:
+            value, alone = self.value(states), self.value(states[1, 1])
+            jacobian, expected = self.jacobian(states), self.differences(states)
+            mirrored = self.value(states * (-1.0, -1.0, 1.0))
+        except L63Error:
+            raise
+        except Exception as error:
+            raise ArgumentValueError(
+                "h, jacobian: expected functions of states (..., 3) that leave these "
+                f"as they are, got {type(error).__name__} for {states.shape}: {error}"
+            ) from error
+        _checks.finite("h", value)
+        _checks.finite("jacobian", jacobian)
+        if not np.allclose(value[1, 1], alone, rtol=1e-6, atol=1e-9):
+            raise ArgumentValueError(
+                "h: expected values that depend on their own state alone, got "
+                f"{alone} for a state that has {value[1, 1]} among others"
+            )
+        off = np.abs(jacobian - expected)
+        if off.max() > _ALIKE * (np.abs(expected).max() + _ALIKE):
+            worst = np.unravel_index(off.argmax(), off.shape)[:2]
+            raise ArgumentValueError(
+                f"jacobian: expected the derivative of h, {expected[worst].tolist()} "
+                f"by differences, got {jacobian[worst].tolist()}"
+            )
+        signs = self.mirror_signs
+        if signs and not np.allclose(mirrored, value * signs, rtol=1e-6, atol=1e-9):
+            raise ArgumentValueError(
+                "mirror_signs: expected h(-x, -y, z) = mirror_signs * h(x, y, z), got "
+                f"{mirrored[0, 0]} and {list(signs)} * {value[0, 0]}"
+            )
+
+
+def _evaluated(
+    name: str, function: Function, states: Any, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return a copy of a function's values (..., *shape), which it gives as described.
+
+    It sees the states read-only: one that changes them would change the model.
+    """
+    if not isinstance(states, np.ndarray):
+        raise ArgumentTypeError(
+            "operator: expected NumPy states for an operator of your own, got "
+            f"{type(states).__name__}"
+        )
+    seen = states.view()
+    seen.flags.writeable = False
+    found, wanted = np.asarray(function(seen)), (*states.shape[:-1], *shape)
+    if found.dtype.kind not in "fiub":
+        raise ArgumentTypeError(f"{name}: expected real numbers, got {found.dtype}")
+    if found.shape != wanted:
+        raise ArgumentValueError(
+            f"{name}: expected {wanted} for states {states.shape}, got {found.shape}"
+        )
+    return found.astype(np.result_type(states, np.float32))
+
+
+def _source_hash(function: Any) -> str:
+    """Return the sha256 of a function's source, or of its code where there is none."""
+    text = ""
+    if isinstance(function, partial):
+        text, function = repr((function.args, function.keywords)), function.func
+    source = function if inspect.isroutine(function) else type(function)
+    try:
+        text += textwrap.dedent(inspect.getsource(source))
+    except (OSError, TypeError):
+        name = getattr(function, "__name__", "")
+        code = getattr(function, "__code__", None)
+        text += f"{source} {name}" if code is None else _code_text(code)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _code_text(code: CodeType) -> str:
+    # The representation of a code object in the constants would hold its address.
+    constants = (
+        _code_text(value) if isinstance(value, CodeType) else repr(value)
+        for value in code.co_consts
+    )
+    return "\n".join((code.co_code.hex(), repr(code.co_names), *constants))
 
 
 @final
 @dataclass(frozen=True)
 class ObservationOperator:
     """The observation operator h: some components of the state, each to a power.
+
+    Any other h is made by `custom`.
 
     Parameters
     ----------
@@ -33,7 +160,10 @@ class ObservationOperator:
     ----------
     components, powers : tuple of int
         The operator as data, the form that kernels and encoders receive. They never see
-        a method, so there are no subclasses.
+        a method, so there are no subclasses. Empty for an operator of your own.
+    source_hash : str or None
+        sha256 of the source of an h of your own. Two such operators are equal if name
+        and hash are.
 
     Raises
     ------
@@ -44,12 +174,80 @@ class ObservationOperator:
     name: str
     components: tuple[int, ...] = field(init=False, repr=False)
     powers: tuple[int, ...] = field(init=False, repr=False)
+    source_hash: str | None = field(default=None, init=False, repr=False)
+    _own: _Own | None = field(default=None, init=False, repr=False, compare=False)
 
     def __init_subclass__(cls) -> NoReturn:
         raise ArgumentTypeError(
             "ObservationOperator: expected no subclass, as kernels would ignore its "
             f"methods, got {cls.__name__}"
         )
+
+    @classmethod
+    @ieee_arithmetic()
+    def custom(
+        cls,
+        h: Function,
+        jacobian: Function | None = None,
+        *,
+        obs_dim: int,
+        name: str,
+        mirror_signs: Sequence[int] | None = None,
+    ) -> ObservationOperator:
+        """Return an operator of your own, for all but kernels, encoders and TOML files.
+
+        Parameters
+        ----------
+        h : callable
+            Takes states (..., 3) as a read-only NumPy array, gives (..., obs_dim).
+        jacobian : callable, optional
+            Takes the same, gives dh/dx, (..., obs_dim, 3); by default made by central
+            differences, six calls of `h`.
+        obs_dim : int
+            Number of observed values.
+        name : str
+            What files and figures call it; not one that the grammar has, such as "xy".
+            Name and source decide whether data belong to an operator, so an `h` that
+            takes numbers from outside its source is given another name for others.
+        mirror_signs : obs_dim of 1 or -1, optional
+            Sign of each value under (-x, -y, z), where they have one. If all are 1,
+            scores are mirror-aware.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If an argument is not as described; the functions are tried on some states.
+        """
+        for what, given in (("h", h), ("jacobian", jacobian or h)):
+            if not callable(given):
+                raise ArgumentTypeError(
+                    f"{what}: expected a function, got {type(given).__name__}"
+                )
+        name = _checks.file_name("name", name, longest=60)
+        if _GRAMMAR.fullmatch(name):
+            raise ArgumentValueError(
+                f"name: expected one of its own, got {name!r}, which means the "
+                "operator of these components"
+            )
+        obs_dim = _checks.count("obs_dim", obs_dim, minimum=1)
+        signs = None if mirror_signs is None else np.asarray(mirror_signs)
+        good = signs is None or (signs.shape == (obs_dim,) and np.isin(signs, (-1, 1)))
+        if not np.all(good):
+            raise ArgumentValueError(
+                f"mirror_signs: expected {obs_dim} of 1 or -1, got {mirror_signs!r}"
+            )
+        kept = None if signs is None else tuple(int(sign) for sign in signs)
+        own = _Own(h, jacobian, obs_dim, kept)
+        own.check()
+        operator = object.__new__(cls)
+        values = {"name": name, "components": (), "powers": (), "_own": own}
+        for key, value in (values | {"source_hash": _source_hash(h)}).items():
+            object.__setattr__(operator, key, value)
+        return operator
+
+    def __repr__(self) -> str:
+        made = "" if self._own is None else ".custom"
+        return f"ObservationOperator{made}(name={self.name!r})"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -72,16 +270,21 @@ class ObservationOperator:
     @property
     def obs_dim(self) -> int:
         """Number of observed values."""
+        if self._own is not None:
+            return self._own.obs_dim
         return len(self.components)
 
     @property
     def is_linear(self) -> bool:
-        """Whether h is linear, so that one Gauss-Newton step is exact."""
-        return all(power == 1 for power in self.powers)
+        """Whether h is known to be linear, so that one Gauss-Newton step is exact."""
+        return self._own is None and all(power == 1 for power in self.powers)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What each observed value is called in figures and files."""
+        if self._own is not None:
+            several = tuple(f"{self.name}_{i + 1}" for i in range(self.obs_dim))
+            return several if self.obs_dim > 1 else (self.name,)
         return tuple(
             "xyz"[c] + _SUPERSCRIPT[p]
             for c, p in zip(self.components, self.powers, strict=True)
@@ -89,7 +292,20 @@ class ObservationOperator:
 
     @property
     def mirror_signs(self) -> tuple[int, ...]:
-        """Sign that each observed value takes under S(x, y, z) = (-x, -y, z)."""
+        """Sign that each observed value takes under S(x, y, z) = (-x, -y, z).
+
+        Raises
+        ------
+        ArgumentValueError
+            If the operator is your own and was made without them.
+        """
+        if self._own is not None:
+            if self._own.mirror_signs is None:
+                raise ArgumentValueError(
+                    f"mirror_signs: expected to be given to the operator {self.name!r},"
+                    " got None"
+                )
+            return self._own.mirror_signs
         return tuple(
             -1 if c < 2 and p % 2 else 1
             for c, p in zip(self.components, self.powers, strict=True)
@@ -97,7 +313,12 @@ class ObservationOperator:
 
     @property
     def is_mirror_blind(self) -> bool:
-        """Whether h(S x) = h(x), so that a state and its mirror look alike."""
+        """Whether h(S x) = h(x), so that a state and its mirror look alike.
+
+        False for an operator of your own that was made without `mirror_signs`.
+        """
+        if self._own is not None and self._own.mirror_signs is None:
+            return False
         return all(sign == 1 for sign in self.mirror_signs)
 
     @ieee_arithmetic()
@@ -107,11 +328,14 @@ class ObservationOperator:
         Parameters
         ----------
         states : (..., 3) NumPy array or torch tensor
+            An operator of your own takes NumPy arrays.
 
         Returns
         -------
         (..., obs_dim) of the same kind and dtype
         """
+        if self._own is not None:
+            return self._own.value(states)
         observed = self._components_of(states)
         value = observed * 1
         for i, power in enumerate(self.powers):
@@ -137,8 +361,13 @@ class ObservationOperator:
         Returns
         -------
         (..., obs_dim) of the same kind and dtype
+
+        Raises
+        ------
+        ArgumentValueError
+            If the operator is your own.
         """
-        observed = self._components_of(states)
+        observed = named_operator(self, "jacobian_diagonal")._components_of(states)
         slope = observed * 0 + 1
         for i, power in enumerate(self.powers):
             for _ in range(power - 1):
@@ -149,6 +378,8 @@ class ObservationOperator:
     @ieee_arithmetic()
     def jacobian(self, states: np.ndarray) -> np.ndarray:
         """Return H, the Jacobian of h, (..., obs_dim, 3) for states (..., 3)."""
+        if self._own is not None:
+            return self._own.jacobian(states)
         slopes = self.jacobian_diagonal(states)
         matrix = np.zeros((*slopes.shape, 3), dtype=slopes.dtype)
         for i, component in enumerate(self.components):
@@ -201,3 +432,22 @@ def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
     if isinstance(operator, ObservationOperator):
         return operator
     return ObservationOperator(operator)
+
+
+def named_operator(
+    operator: ObservationOperator | str, taker: str
+) -> ObservationOperator:
+    """Return the operator if it has components and powers, which `taker` needs.
+
+    Raises
+    ------
+    ArgumentValueError
+        If it is one of the user's own.
+    """
+    operator = as_operator(operator)
+    if operator.source_hash is not None:
+        raise ArgumentValueError(
+            "operator: expected components x, y, z and their powers (such as 'xy', "
+            f"'x2') for {taker}, got {operator.name!r}, an operator of your own"
+        )
+    return operator

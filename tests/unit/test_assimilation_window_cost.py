@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from filter_help import B, error_covariance
-from l63fast.assimilation.four_d_var import WindowCost, carrier, minimise
+from l63fast.assimilation.four_d_var import WindowCost, carrier
+from l63fast.assimilation.gauss_newton import minimise
 from l63fast.assimilation.scheme import Status
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator

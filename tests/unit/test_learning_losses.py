@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from l63fast.assimilation.four_d_var import WindowCost, carrier, minimise
+from l63fast.assimilation.four_d_var import WindowCost, carrier
+from l63fast.assimilation.gauss_newton import minimise
 from l63fast.assimilation.three_d_var import variational_cost
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch

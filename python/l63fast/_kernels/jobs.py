@@ -6,7 +6,7 @@ one dtype: float64 or float32 where nothing else is said.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,6 +134,8 @@ class FilterJob(NamedTuple):
     key : tuple of int
         Two 32-bit words.
     first_stage : int
+    operator : ObservationOperator, optional
+        One of the user's own, in place of components and powers; not for C++.
     """
 
     states: np.ndarray
@@ -153,6 +155,7 @@ class FilterJob(NamedTuple):
     folded: bool
     key: tuple[int, int]
     first_stage: int
+    operator: Any = None
 
 
 class FilteredParticles(NamedTuple):

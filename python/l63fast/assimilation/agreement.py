@@ -279,7 +279,8 @@ def _listed(found: tuple[Difference, ...], which: str) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, ObservationOperator):
-        return repr(value.name)
+        source = value.source_hash and f" (source of sha256 {value.source_hash[:12]})"
+        return f"{value.name!r}{source or ''}"
     if isinstance(value, Lorenz63):
         return "({}, {}, {:.10g})".format(*value.as_tuple())
     if isinstance(value, float):

@@ -12,10 +12,10 @@ import numpy as np
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import TangentJob, load_kernels
+from l63fast.assimilation.gauss_newton import Expansion, Minimum, expansion, minimise
 from l63fast.assimilation.scheme import (
     Analysis,
     SchemeSettings,
-    Status,
     claimed_innovations,
     finite_members,
     forecast_members,
@@ -26,23 +26,16 @@ from l63fast.observation import ObservationOperator, as_operator
 
 __all__ = [
     "Carry",
-    "Expansion",
     "FourDVar",
-    "Minimum",
     "WindowCost",
     "WindowState",
     "carrier",
-    "minimise",
 ]
 
 
 # Takes states (n, 3), k perturbations of each (n, k, 3) and a number of steps; gives
 # both so much later.
 Carry = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-
-_ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
-_FIRST_DAMPING: Final = 1e-3
-_IDENTITY: Final = np.eye(3)
 
 
 def carrier(
@@ -64,31 +57,6 @@ def carrier(
         return later, carried
 
     return carry
-
-
-class Expansion(NamedTuple):
-    """The cost near a control, to the second order of Gauss-Newton.
-
-    Attributes
-    ----------
-    cost : (n,)
-        Infinite where the model leaves the floating-point range; the rest is NaN there.
-    gradient : (n, 3)
-        With respect to the control v.
-    hessian : (n, 3, 3)
-        I + G^T G, without the second derivatives of h and of the model: its
-        eigenvalues are 1 or more.
-    state : (n, 3)
-        At the window's end.
-    tangent : (n, 3, 3)
-        The derivative of `state` with respect to v.
-    """
-
-    cost: np.ndarray
-    gradient: np.ndarray
-    hessian: np.ndarray
-    state: np.ndarray
-    tangent: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,20 +121,9 @@ class WindowCost:
         n, L, m = self.observations.shape
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = (self.observations - self.operator(states)) @ self.whitening.T
-            slopes = self.operator.jacobian_diagonal(states)[..., None]
-            G = slopes * np.take(tangents, self.operator.components, axis=2)
-            G = (self.whitening @ G).reshape(n, L * m, 3)
-            r = residuals.reshape(n, L * m)
-            transposed = np.swapaxes(G, 1, 2)
-            gradient = control - (transposed @ r[..., None])[..., 0]
-            hessian = _IDENTITY + transposed @ G
-            cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(r**2, axis=1))
-        at = Expansion(cost, gradient, hessian, states[:, -1], tangents[:, -1])
-        lost = ~np.isfinite(cost)
-        for values in at:
-            values[lost] = np.nan
-        cost[lost] = np.inf
-        return at
+            G = self.whitening @ (self.operator.jacobian(states) @ tangents)
+        r, G = residuals.reshape(n, L * m), G.reshape(n, L * m, 3)
+        return expansion(control, r, G, states[:, -1], tangents[:, -1])
 
     def _trajectory(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by control."""
@@ -178,60 +135,6 @@ class WindowCost:
             state, rows = self.carry(state, rows, n_steps)
             states[:, i], tangents[:, i] = state, np.swapaxes(rows, 1, 2)
         return states, tangents
-
-
-class Minimum(NamedTuple):
-    """Where each sample's iteration ended: v (n, 3), a `Status`, iterations taken."""
-
-    control: np.ndarray
-    status: np.ndarray
-    n_iter: np.ndarray
-    at: Expansion
-
-
-def minimise(
-    cost: WindowCost, control: np.ndarray, *, max_iter: int, tol: float
-) -> Minimum:
-    """Return the minimum found from v (n, 3) by damped Gauss-Newton steps.
-
-    Levenberg (1944) and Marquardt (1963): the diagonal of the Hessian is raised until
-    the step does not raise the cost. A sample has converged when its undamped step is
-    no longer than `tol` times 1 + |v|, and has diverged if it starts where the model
-    leaves the floating-point range.
-    """
-    v, now = control.copy(), cost.expanded(control)
-    damping, n_iter = np.zeros(len(v)), np.zeros(len(v), dtype=np.int32)
-    status = np.where(np.isfinite(now.cost), Status.MAX_ITER, Status.DIVERGED)
-    for iteration in range(max_iter + 1):
-        going = np.flatnonzero(status == Status.MAX_ITER)
-        full = _step(now, going, np.zeros(len(going)))
-        near = np.linalg.norm(full, axis=1) <= tol * (
-            1.0 + np.linalg.norm(v[going], axis=1)
-        )
-        status[going[near]] = Status.CONVERGED
-        going, full = going[~near], full[~near]
-        if not going.size or iteration == max_iter:
-            break
-        undamped = not damping[going].any()
-        tried = v[going] + (full if undamped else _step(now, going, damping[going]))
-        then = cost.of(going).expanded(tried)
-        n_iter[going] += 1
-        before = now.cost[going]
-        better = then.cost <= before + _ROUNDING * (1.0 + before)
-        v[going[better]] = tried[better]
-        for values, new in zip(now, then, strict=True):
-            values[going[better]] = new[better]
-        damping[going] = _damping(damping[going], better)
-    return Minimum(v, status.astype(np.int8), n_iter, now)
-
-
-def _step(at: Expansion, samples: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    raised = at.hessian[samples] * (1.0 + damping[:, None, None] * _IDENTITY)
-    return np.asarray(-np.linalg.solve(raised, at.gradient[samples, :, None])[..., 0])
-
-
-def _damping(damping: np.ndarray, better: np.ndarray) -> np.ndarray:
-    return np.where(better, 0.1 * damping, np.maximum(10.0 * damping, _FIRST_DAMPING))
 
 
 _COARSE_TOL: Final = 1e-3  # of the shorter windows, whose minimum is only a start

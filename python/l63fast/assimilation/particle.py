@@ -9,10 +9,11 @@ import numpy as np
 
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast._kernels import FilteredParticles, FilterJob, load_kernels
+from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
 from l63fast.assimilation.scheme import Analysis, Draws, FilterSettings, lost_beyond
+from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors
-from l63fast.observation import as_operator
+from l63fast.observation import ObservationOperator, as_operator
 
 __all__ = ["ParticleFilter", "Particles"]
 
@@ -49,7 +50,8 @@ class ParticleFilter(FilterSettings):
     Parameters
     ----------
     operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `FilterSettings`; the first particles are drawn from N(background, B).
+        As in `FilterSettings`; the first particles are drawn from N(background, B). An
+        operator of your own takes the backend "numba".
     n_particles : int
     regularisation : float
         Larger where there are fewer particles; 0: copies part only by model error.
@@ -98,7 +100,20 @@ class ParticleFilter(FilterSettings):
             "n_members": count("n_members", self.n_members),
             "rescue": _checks.boolean("rescue", self.rescue),
             "folded": _checks.boolean("folded", folded),
+            "backend": self._checked_backend(checked["operator"]),
         }
+
+    def _checked_backend(self, operator: ObservationOperator) -> str:
+        """Return the backend; the one that can call an h of the user's own."""
+        if operator.source_hash is None:
+            return self.backend
+        _checks.choice("backend", self.backend, BACKENDS)
+        if self.backend == "cpp":
+            raise ArgumentValueError(
+                "backend: expected 'auto' or 'numba' for the operator "
+                f"{operator.name!r}, which is your own and not known to C++, got 'cpp'"
+            )
+        return "numba"
 
     @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
@@ -199,6 +214,7 @@ class ParticleFilter(FilterSettings):
             whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
             components=operator.components,
             powers=operator.powers,
+            operator=None if operator.source_hash is None else operator,
             threshold=self.threshold,
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
             lost=lost_beyond(len(self.R)),

@@ -13,6 +13,7 @@ from l63fast.assimilation.cycling import CyclePlan, plan_cycles
 from l63fast.assimilation.scheme import Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
+from l63fast.observation import named_operator
 from l63fast.storage import write_dataset_alone
 from l63fast.twin import (
     TwinExperiment,
@@ -99,6 +100,7 @@ def write_cycle_inputs(
         If the file cannot be written.
     """
     settings = twin.settings
+    operator = named_operator(settings.operator, "the C++ programs")
     if twin.origin != "generated":
         raise ArgumentValueError(
             "twin: expected a generated experiment, whose errors can be drawn again, "
@@ -116,7 +118,8 @@ def write_cycle_inputs(
     )
     warm_up_values, warm_up_numbers = _warm_up(plan)
     variables = _draws(twin, split_name, plan) | warm_up_values
-    attributes = _numbers(settings, plan) | warm_up_numbers
+    attributes = {"operator": operator.name, **_numbers(settings, plan)}
+    attributes |= warm_up_numbers
     _write(path, "Inputs of a cycled twin experiment", variables, attributes)
 
 
@@ -146,7 +149,6 @@ def _draws(twin: TwinExperiment, split_name: str, plan: CyclePlan) -> _Variables
 def _numbers(settings: TwinSettings, plan: CyclePlan) -> dict[str, Any]:
     model = settings.parameters
     return {
-        "operator": settings.operator,
         "dt": settings.dt,
         "steps_per_cycle": settings.steps_per_cycle,
         "model_sigma": model.sigma,

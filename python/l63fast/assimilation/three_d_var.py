@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import AnalysisJob, load_kernels
+from l63fast.assimilation.gauss_newton import Expansion, expansion, minimise
 from l63fast.assimilation.scheme import (
     Analysis,
     SchemeSettings,
@@ -25,6 +27,11 @@ __all__ = ["ThreeDVar", "three_d_var", "variational_cost"]
 
 _TOL: Final = 1e-9
 _TOL_FLOAT32: Final = 1e-5
+# Where the iteration for an operator of one's own starts: v = 0 is the background.
+_STARTS: Final = np.concatenate([np.zeros((1, 3)), 2.0 * np.eye(3), -2.0 * np.eye(3)])
+_SECOND_STEP: Final = 1e-4  # of differences of the Jacobian
+_EQUAL: Final = 1e-9  # of the cost: minima that differ by less are one
+_BLOCK: Final = 4096  # samples that are minimised at once: about 50 MiB
 
 
 @ieee_arithmetic()
@@ -44,7 +51,9 @@ def three_d_var(
     """Return the analyses that minimise the variational cost, batched and compiled.
 
     A linear h is solved at once. Otherwise a safeguarded Newton iteration starts where
-    the observation points; nothing unconverged is reported as converged.
+    the observation points; nothing unconverged is reported as converged. For an
+    operator of your own it is a damped Gauss-Newton iteration in NumPy, which starts at
+    the background.
 
     Parameters
     ----------
@@ -60,9 +69,12 @@ def three_d_var(
     tol : float, optional
         Largest last step of an observed component, relative to its size, here and in
         the background, plus the smaller of its background spread and what R leaves of
-        it, R_ii^(1/(2 p)) for power p; by default 1e-9, in float32 1e-5.
+        it, R_ii^(1/(2 p)) for power p; by default 1e-9, in float32 1e-5. With an
+        operator of your own: largest last step of v = B^(-1/2) (x - x_b), relative to
+        1 + |v|.
     multi_start : bool
-        Start in the other basins too where h is nonlinear in more than one way. Where
+        Start in the other basins too where h is nonlinear in more than one way (with an
+        operator of your own: also at |v| = 2 either way along three axes). Where
         several powers meet strong correlations in B or R, in one of a hundred problems
         drawn at random, the minimum found may be a local one all the same.
 
@@ -86,20 +98,20 @@ def three_d_var(
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
     _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
-    job = AnalysisJob(
-        x_b.reshape(-1, 3),
-        y.reshape(-1, m),
-        B.reshape(-1, 3, 3),
-        R.reshape(-1, m, m),
-        operator.components,
-        operator.powers,
-        n_basins(operator) if several else 1,
-        max_iter,
-        tol,
-    )
-    state, status, n_iter, cost, residual = load_kernels(backend).analyse(
-        job, _checks.threads("n_threads", n_threads)
-    )
+    covariances = B.reshape(-1, 3, 3), R.reshape(-1, m, m)
+    arrays = (x_b.reshape(-1, 3), y.reshape(-1, m), *covariances)
+    kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
+    if operator.source_hash is not None:
+        starts = _STARTS if several and max_iter else _STARTS[:1]
+        how = (operator, starts, max_iter, tol)
+        blocks = [_minimised(part, *how) for part in _blocks(arrays)]
+        found = tuple(map(np.concatenate, zip(*blocks, strict=True)))
+    else:
+        h = (operator.components, operator.powers)
+        n_starts = n_basins(operator) if several else 1
+        job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol)
+        found = kernels.analyse(job, threads)
+    state, status, n_iter, cost, residual = found
     if status.size and status.max() == Status.NON_FINITE:
         _checks.finite("background", x_b)
         _checks.finite("observation", y)
@@ -111,6 +123,116 @@ def three_d_var(
         residual=residual.reshape(*shape, m),
         background=x_b,
     )
+
+
+class _Cost(NamedTuple):
+    """J(v) = |v|^2 / 2 + |W (y - h(x_b + U v))|^2 / 2, U U^T = B, W^T W = R^-1.
+
+    Arrays are one per sample, in float64.
+    """
+
+    operator: ObservationOperator
+    background: np.ndarray
+    observation: np.ndarray
+    root: np.ndarray
+    whitening: np.ndarray
+
+    def of(self, samples: np.ndarray) -> _Cost:
+        return _Cost(self[0], *(values[samples] for values in self[1:]))
+
+    def expanded(self, control: np.ndarray) -> Expansion:
+        """Return the cost at v (n, 3), its gradient and its Hessian.
+
+        That of Gauss-Newton where the whole one is not positive definite: far from a
+        minimum. Near one the whole is needed, or large residuals make slow progress.
+        """
+        at, whole = self._both_hessians(control)
+        definite = _is_definite(whole)
+        at.hessian[definite] = whole[definite]
+        return at
+
+    def is_saddle(self, control: np.ndarray) -> np.ndarray:
+        """Return where the cost falls from a stationary point, (n,) bool."""
+        whole = self._both_hessians(control)[1]
+        return ~_is_definite(whole + _SECOND_STEP * np.eye(3))
+
+    @np.errstate(all="ignore")  # a start may be where h has no value: a high cost
+    def _both_hessians(self, control: np.ndarray) -> tuple[Expansion, np.ndarray]:
+        state = self.background + (self.root @ control[..., None])[..., 0]
+        innovation = self.observation - self.operator(state)
+        residual = (self.whitening @ innovation[..., None])[..., 0]
+        G = self.whitening @ (self.operator.jacobian(state) @ self.root)
+        at = expansion(control, residual, G, state, self.root.copy())
+        return at, self._whole_hessian(at, residual)
+
+    def _whole_hessian(self, at: Expansion, residual: np.ndarray) -> np.ndarray:
+        """Return the Hessian with the second derivatives of h, by differences."""
+        weighted = residual[:, None, :] @ self.whitening
+        curvature = np.empty_like(self.root)
+        for j in range(3):
+            before, after = at.state.copy(), at.state.copy()
+            step = _SECOND_STEP * np.maximum(np.abs(at.state[:, j]), 1.0)
+            before[:, j] -= step
+            after[:, j] += step
+            change = self.operator.jacobian(after) - self.operator.jacobian(before)
+            curvature[:, j] = (weighted @ change)[:, 0] / (2.0 * step)[:, None]
+        curvature = 0.5 * (curvature + np.swapaxes(curvature, 1, 2))
+        whole = at.hessian - np.swapaxes(self.root, 1, 2) @ curvature @ self.root
+        whole[~np.isfinite(whole).all(axis=(1, 2))] = 0.0
+        return np.asarray(whole)
+
+
+def _is_definite(matrices: np.ndarray) -> np.ndarray:
+    """Return which symmetric (n, 3, 3) are positive definite: Sylvester's criterion."""
+    plane = np.linalg.det(matrices[:, :2, :2]) > 0.0
+    whole = np.linalg.det(matrices) > 0.0
+    return np.asarray((matrices[:, 0, 0] > 0.0) & plane & whole)
+
+
+def _blocks(arrays: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
+    """Return parts of arrays (n or 1, ...) whose first has length n; one at least."""
+    for first in range(0, max(len(arrays[0]), 1), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        yield [array[part] if len(array) > 1 else array for array in arrays]
+
+
+def _minimised(
+    arrays: list[np.ndarray],
+    operator: ObservationOperator,
+    starts: np.ndarray,
+    max_iter: int,
+    tol: float,
+) -> tuple[np.ndarray, ...]:
+    """Return what the kernel does, for an operator that it does not know.
+
+    The arrays are background (n, 3), observation (n, m), B and R (1 or n, ...). Of the
+    minima from all starts (k, 3) the lowest counts; of equal ones the first that
+    has converged.
+    """
+    background, observation, B, R = arrays
+    n, k, dtype = len(background), len(starts), background.dtype
+    root = np.linalg.cholesky(B.astype(np.float64))
+    whitening = np.linalg.inv(np.linalg.cholesky(R.astype(np.float64)))
+    each = [
+        np.broadcast_to(array, (n, *array.shape[1:])).astype(np.float64)
+        for array in (background, observation, root, whitening)
+    ]
+    cost = _Cost(operator, *(np.repeat(array, k, axis=0) for array in each))
+    found = minimise(cost, np.tile(starts, (n, 1)), max_iter=max_iter, tol=tol)
+    costs, ended = found.at.cost.reshape(n, k), found.status.reshape(n, k)
+    lowest = costs.min(axis=1, initial=np.inf)[:, None]
+    equal = costs <= lowest + _EQUAL * (1.0 + lowest)
+    rank = np.where(equal, ended != Status.CONVERGED, 2)
+    best = np.arange(n) * k + rank.argmin(axis=1)
+    state, lost = found.at.state[best], ~np.isfinite(found.at.cost[best])
+    saddle = cost.of(best).is_saddle(found.control[best])
+    worse = [Status.NON_FINITE, Status.MAX_ITER]
+    status = np.select([lost, saddle], worse, found.status[best]).astype(np.int8)
+    with np.errstate(all="ignore"):
+        residual = np.where(lost[:, None], np.nan, observation - operator(state))
+    J = np.where(lost, np.nan, found.at.cost[best])
+    n_iter = found.n_iter[best]
+    return state.astype(dtype), status, n_iter, J.astype(dtype), residual.astype(dtype)
 
 
 def n_basins(operator: ObservationOperator) -> int:

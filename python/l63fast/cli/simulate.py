@@ -55,7 +55,7 @@ def _make_twin(given: Given) -> None:
         if given.typed(option.name) is not None:
             raise ConfigurationError(f"--{option.name}: expected with --shards")
     settings = _settings(given, given.tables())
-    folder = given["data"] or Path("data") / settings.operator
+    folder = given["data"] or Path("data") / settings.operator_name
     if not _announced(given, settings, folder, describe_data(settings)):
         return
     twin = data.make_data(settings, folder)

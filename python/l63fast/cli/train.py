@@ -114,7 +114,7 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
 
     tables = _tables(given)
     cell = given.resolved(tables, Cell.from_tables)
-    name = cell.data.operator
+    name = cell.data.operator_name
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
     data = given["data"] or Path("data") / name

@@ -67,7 +67,7 @@ def _trajectories(data: TwinSettings) -> str:
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
         f"of {data.n_steps} steps (dt {data.dt:g}); observed: "
-        f"{observed(data.operator)} every {data.steps_per_cycle} steps "
+        f"{observed(data.operator_name)} every {data.steps_per_cycle} steps "
         f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
         f"{data.seed}"
     )

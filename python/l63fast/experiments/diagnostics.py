@@ -49,7 +49,7 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
     """
     import xarray as xr
 
-    operator = ObservationOperator(data.operator)
+    operator = ObservationOperator(data.operator_name)
     blind = operator.is_mirror_blind
     errors = instantaneous_rms(found.analysis, found.truth, mirror_aware=blind)
     judged = sign_resolved(found) if blind else found

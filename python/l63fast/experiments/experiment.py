@@ -52,6 +52,7 @@ from l63fast.experiments.settings_file import (
     refuse,
     to_table,
 )
+from l63fast.observation import named_operator
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Experiment(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.file_name("name", self.name)
+        named_operator(self.data.operator, "experiments")
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
         for key in self.methods:
             _checks.file_name("methods", key)

@@ -149,7 +149,7 @@ def _figures(result: Result) -> dict[str, Any]:
     length = min(len(path) for path, _ in paths.values())
     path, path_times = paths[median[0]]
     how: dict[str, Any] = {"truth_times": path_times, "times": times}
-    how["title"] = f"{label}, observed: {observed(data.operator)}; {names[1]}"
+    how["title"] = f"{label}, observed: {observed(data.operator_name)}; {names[1]}"
     kinds = {"background": "background", "3D-Var": "3dvar"}
     kinds[label] = method.model if method.scheme == "encoder" else method.scheme
     words: dict[str, Any] = {"label": f"{'mirror-aware ' * blind}error (rms)"}

@@ -130,7 +130,7 @@ class Estimates:
         coordinates = {
             "time": ("time", self.times, time),
             "component": list("xyz"),
-            "observed": list(ObservationOperator(data.operator).labels),
+            "observed": list(ObservationOperator(data.operator_name).labels),
         }
         attributes = {**common_attributes(data), "title": title, "split": "test"}
         return xr.Dataset(variables, coordinates, attributes)

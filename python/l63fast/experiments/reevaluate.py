@@ -103,7 +103,7 @@ def reevaluate(
     }
     found = joined([table.assign(**columns[key]) for key, table in tables.items()])
     board = scores(found, cell.measure, **asdict(cell.scores))
-    blind = ObservationOperator(cell.data.operator).is_mirror_blind
+    blind = ObservationOperator(cell.data.operator_name).is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
     board.attrs["encoder"] = own_key
     if not own:

@@ -271,7 +271,7 @@ def _hint(folder: Path) -> str:
 def _place(result: Result) -> tuple[Any, ...]:
     """Return what results are sorted by: what they were given, then their names."""
     data, name = result.settings.data, result.directory.name
-    given = (len(data.operator), data.operator, data.steps_per_cycle, data.sigma)
+    given = (len(data.operator_name), data.operator, data.steps_per_cycle, data.sigma)
     return (*given, name)
 
 
@@ -279,7 +279,7 @@ def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
     """Return what a cell writes as `results.csv`: time means, a row per trajectory."""
     import pandas as pd
 
-    blind = ObservationOperator(cell.data.operator).is_mirror_blind
+    blind = ObservationOperator(cell.data.operator_name).is_mirror_blind
     columns = found.trajectory_columns(blind=blind)
     return pd.DataFrame(columns).rename_axis("trajectory").reset_index()
 

@@ -28,7 +28,7 @@ from l63fast.experiments.settings_file import (
     to_table,
 )
 from l63fast.learning.settings import LOSS_NAMES
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, named_operator
 from l63fast.twin import TwinSettings
 from l63fast.verification import decibel
 
@@ -254,6 +254,7 @@ class Cell(_About):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        named_operator(self.data.operator, "experiments")
         error = "a number above 0 (every method needs an observation error)"
         refuse(self.data.sigma == 0.0, "data.sigma", error, 0)
         for name, value in (
@@ -263,7 +264,7 @@ class Cell(_About):
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
-            self.method.settings(self.data.operator, self.protocol)
+            self.method.settings(self.data.operator_name, self.protocol)
 
     @property
     def name(self) -> str:

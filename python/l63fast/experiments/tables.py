@@ -302,7 +302,7 @@ def _tuned(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:
         lost = sum(math.isnan(float(score)) for score in tuning["scores"])
         notes = [] if tuning["is_bracketed"] else ["at the end"]
         notes += [f"{lost} diverged"] if lost else []
-        case = result.settings.case or result.settings.data.operator
+        case = result.settings.case or result.settings.data.operator_name
         best = f"{float(number['value']):.4g}", f"{float(tuning['score']):.4g}"
         tried = f"{min(scales):.3g}–{max(scales):.3g}"
         named = (case, result.metrics["label"], number["name"])

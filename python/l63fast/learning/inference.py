@@ -19,7 +19,7 @@ from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse, Graph
 from l63fast.learning.settings import EncoderSettings, OwnSettings
 from l63fast.lorenz63 import Lorenz63
-from l63fast.observation import ObservationOperator, as_operator
+from l63fast.observation import ObservationOperator, named_operator
 from l63fast.twin import TwinExperiment
 
 __all__ = ["CHUNK", "EncoderFunction", "NeuralAnalysis", "NeuralState"]
@@ -116,7 +116,7 @@ class EncoderFunction:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described.
         """
-        settings = OwnSettings(as_operator(operator).name, window)
+        settings = OwnSettings(named_operator(operator, "encoders").name, window)
         hidden_size = _checks.count("hidden_size", hidden_size)
         if isinstance(program, torch.nn.Module):
             program = program.eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, named_operator
 
 __all__ = [
     "LOSSES",
@@ -261,6 +261,8 @@ def build_loss(
     Raises
     ------
     ArgumentValueError
-        If the name is unknown, or it needs B, R or the model and they are not given.
+        If the name is unknown, it needs B, R or the model and they are not given, or
+        the operator is one of the user's own.
     """
+    named_operator(operator, "losses")
     return LOSSES[_checks.choice("loss", name, LOSSES)](operator, B, R, model)

@@ -190,7 +190,8 @@ def panels(
     observations : (n, n_times, obs_dim) values at `times`
     truth_times, times : (n_saved,), (n_times,) time units
     operator : ObservationOperator or its name
-        Powers are drawn as their roots; an even one as both roots where positive.
+        Powers are drawn as their roots; an even one as both roots where positive. What
+        an operator of your own observes is no component and not drawn.
     titles : n strings, such as "worst (test trajectory 17)"
     mirror_aware : bool
         Whether errors are the smaller of those against the truth and its mirror.
@@ -294,9 +295,11 @@ def _label(
     fig: Figure, axes: np.ndarray, operator: ObservationOperator, mirror_aware: bool
 ) -> None:
     _style.label_rows(axes, ("x", "y", "z", error_label(mirror_aware)))
-    handles = axes[operator.components[0], 0].get_lines()[:4]
+    observed = operator.components or (0,)
+    handles = axes[observed[0], 0].get_lines()[:4]
     labels = [str(line.get_label()) for line in handles]
-    labels[-1] = f"observation {_drawn_as(operator)}".rstrip()
+    if operator.components:
+        labels[-1] = f"observation {_drawn_as(operator)}".rstrip()
     fig.legend(handles, labels, loc="outside upper center", ncols=4)
 
 

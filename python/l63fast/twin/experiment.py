@@ -52,7 +52,7 @@ class TwinExperiment:
         openers: Mapping[str, Callable[[], Split]],
     ) -> None:
         self.settings = settings
-        self.operator = ObservationOperator(settings.operator)
+        self.operator = as_operator(settings.operator)
         self.R = R
         self.R.setflags(write=False)
         self.Q = settings.model_error_covariance
@@ -133,7 +133,7 @@ class TwinExperiment:
         _checks.finite("truth", truth)
         save_every = _checks.count("save_every", save_every, minimum=1)
         settings = TwinSettings(
-            operator=as_operator(operator).name,
+            operator=operator,
             n_train=n_train,
             n_val=n_val,
             n_test=n_test,
@@ -213,16 +213,30 @@ class TwinExperiment:
             files.write_splits(directory, splits, index)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> TwinExperiment:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        operator: ObservationOperator | str | None = None,
+    ) -> TwinExperiment:
         """Return the experiment in a directory; its splits are opened when asked for.
+
+        Parameters
+        ----------
+        path : str or path
+        operator : ObservationOperator or its name, optional
+            The one that the data were made with. One of your own has to be given: files
+            hold its name and the sha256 of its source, not the function.
 
         Raises
         ------
         DataFileError
             If it is missing, damaged, of another schema, or no twin experiment.
+        ArgumentValueError
+            If an operator of your own is needed, or another one is given.
         """
         directory = _checks.path("path", path)
-        index, manifest = files.read_index(directory)
+        index, manifest = files.read_index(directory, operator)
         openers = {
             name: partial(files.open_split, directory, manifest, index, name)
             for name in SPLIT_NAMES

@@ -11,8 +11,8 @@ import numpy as np
 
 from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error
-from l63fast.observation import ObservationOperator
-from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
+from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin.settings import SPLIT_NAMES, TwinSettings, operator_of
 from l63fast.twin.splits import (
     SLACK,
     Split,
@@ -69,13 +69,17 @@ def write_splits(directory: Path, splits: list[Split], index: Index) -> None:
     storage.write_json(directory / INDEX, content)
 
 
-def read_index(directory: Path) -> tuple[Index, storage.Manifest]:
+def read_index(
+    directory: Path, operator: ObservationOperator | str | None = None
+) -> tuple[Index, storage.Manifest]:
     """Return the index, validated like any argument, and the manifest of a directory.
 
     Raises
     ------
     DataFileError
         If it is missing, damaged, of another schema, or no twin experiment.
+    ArgumentValueError
+        If the operator is one of the user's own and is not given, or another one is.
     """
     manifest = storage.read_manifest(directory)
     if manifest.kind != KIND:
@@ -93,8 +97,13 @@ def read_index(directory: Path) -> tuple[Index, storage.Manifest]:
     hashes = content["hashes"]
     if not isinstance(hashes, dict) or set(hashes) != set(SPLIT_NAMES):
         raise DataFileError(f"{path}: expected one hash for each split")
+    named = isinstance(content["settings"], dict) and "operator" in content["settings"]
+    if named:  # what is missing or wrong is an argument, not the file
+        operator = operator_of(content["settings"], operator)
     try:
-        settings = TwinSettings.from_dict(content["settings"])
+        settings = TwinSettings.from_dict(
+            content["settings"], operator if named else None
+        )
         R = observation_covariance(content["R"], settings)
         origin = _checks.choice("origin", content["origin"], _SLACK)
     except L63Error as error:
@@ -118,7 +127,7 @@ def open_split(
     dataset = storage.read_dataset(path)
     if dataset.attrs.get("schema") != SCHEMA or dataset.attrs.get("split") != name:
         raise DataFileError(f"{path}: is not the {name} split of a twin experiment")
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     n = settings.n_trajectories(name)
     shapes = {
         "truth": (n, settings.n_saved, 3),
@@ -189,7 +198,7 @@ def trajectory_dataset(
     """
     import xarray as xr
 
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
     cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
     steps = cycles * settings.steps_per_cycle
@@ -203,7 +212,7 @@ def trajectory_dataset(
             "observation": (
                 ("trajectory", "observation_time", "observed"),
                 observations,
-                _names(f"observations y = h(truth) + N(0, R), h = {settings.operator}"),
+                _names(f"observations y = h(truth) + N(0, R), h = {operator.name}"),
             ),
         },
         coords={
@@ -237,12 +246,14 @@ def _names(long_name: str) -> dict[str, str]:
 def common_attributes(settings: TwinSettings) -> dict[str, Any]:
     """Return what every file of trajectories says about itself."""
     # No date here: times stand in timing.json, so that equal results are equal files.
+    source = as_operator(settings.operator).source_hash
     return {
         "Conventions": "CF-1.11",
         "source": f"l63fast {package_version()}",
         "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
         "schema": SCHEMA,
-        "operator": settings.operator,
+        "operator": settings.operator_name,
+        **({"operator_source_sha256": source} if source else {}),
         "sigma": settings.sigma,
         "dt": settings.dt,
         "steps_per_cycle": settings.steps_per_cycle,

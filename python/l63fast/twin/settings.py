@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from l63fast import _checks
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, as_operator
 
 SPLIT_NAMES: Final = ("train", "val", "test")
 _LARGEST_SIGMA: Final = 1e100  # its square is still a number
@@ -23,8 +23,8 @@ class TwinSettings:
 
     Attributes
     ----------
-    operator : str
-        Name of the observation operator, such as "xy" or "x2".
+    operator : str or ObservationOperator
+        Name of the observation operator, such as "xy" or "x2", or one of your own.
     n_train, n_val, n_test : int
         Trajectories of each split.
     n_steps : int
@@ -50,7 +50,10 @@ class TwinSettings:
         mean variance; sigma^2 I where it is not given.
     """
 
-    operator: str = "xy"
+    if TYPE_CHECKING:
+        operator: str | ObservationOperator = "xy"
+    else:
+        operator: str = "xy"  # what a TOML file can hold, which is read by this
     n_train: int = 1000
     n_val: int = 500
     n_test: int = 500
@@ -66,8 +69,9 @@ class TwinSettings:
     R: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        ObservationOperator(self.operator)
+        operator = as_operator(self.operator)
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
+        checked["operator"] = operator if operator.source_hash else operator.name
         counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
         for name in (*counts, "save_every"):
             checked[name] = _checks.count(name, getattr(self, name), minimum=1)
@@ -77,7 +81,7 @@ class TwinSettings:
             checked[name] = _checks.real(name, value, minimum=0.0, maximum=most)
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = _model_error(self.Q)
-        checked["R"] = _observation_error(self.R, self.operator, checked["sigma"])
+        checked["R"] = _observation_error(self.R, operator, checked["sigma"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
@@ -94,6 +98,11 @@ class TwinSettings:
                     f"save_every: expected a divisor of {name} = "
                     f"{getattr(self, name)}, got {self.save_every}"
                 )
+
+    @property
+    def operator_name(self) -> str:
+        """Name of the observation operator, one of your own or not."""
+        return as_operator(self.operator).name
 
     @property
     def n_saved(self) -> int:
@@ -116,7 +125,7 @@ class TwinSettings:
         """R as a matrix (obs_dim, obs_dim)."""
         if self.R is not None:
             return np.asarray(self.R, dtype=np.float64)
-        return self.sigma**2 * np.eye(ObservationOperator(self.operator).obs_dim)
+        return self.sigma**2 * np.eye(as_operator(self.operator).obs_dim)
 
     def observation_errors(self, normals: np.ndarray) -> np.ndarray:
         """Return errors of covariance R from standard normals (..., obs_dim)."""
@@ -134,8 +143,14 @@ class TwinSettings:
 
         A perfect model and equal, independent observation errors go without saying:
         such data keep the hashes and the files that they had before there were Q and R.
+        An operator of your own is its name, and the hash of its source beside it.
         """
-        content = asdict(self)
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        content["parameters"] = asdict(self.parameters)
+        operator = as_operator(self.operator)
+        content["operator"] = operator.name
+        if operator.source_hash is not None:
+            content["operator_source"] = operator.source_hash
         if self.Q == 0.0:
             del content["Q"]
         if self.R is None:
@@ -143,10 +158,21 @@ class TwinSettings:
         return content
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TwinSettings:
+    def from_dict(
+        cls,
+        content: Mapping[str, Any],
+        operator: ObservationOperator | str | None = None,
+    ) -> TwinSettings:
         """Return the settings from plain values; unknown and missing keys are refused.
 
         Only Q and R may be missing.
+
+        Parameters
+        ----------
+        content : mapping
+            As from `to_dict`.
+        operator : ObservationOperator or its name, optional
+            The operator that `content` names; one of your own has to be given.
 
         Raises
         ------
@@ -158,7 +184,8 @@ class TwinSettings:
                 f"settings: expected a table of settings, got {type(content).__name__}"
             )
         wanted = {item.name for item in fields(cls)}
-        if wrong := sorted(wanted ^ {*content, "Q", "R"}):
+        plain = {key: content[key] for key in content if key != "operator_source"}
+        if wrong := sorted(wanted ^ {*plain, "Q", "R"}):
             raise ArgumentValueError(
                 f"settings: expected the keys {', '.join(sorted(wanted))}; missing or "
                 f"unknown: {', '.join(map(str, wrong))}"
@@ -167,7 +194,40 @@ class TwinSettings:
             parameters = Lorenz63(**content["parameters"])
         except TypeError as error:
             raise ArgumentTypeError(f"parameters: {error}") from error
-        return cls(**{**content, "parameters": parameters})
+        plain["operator"] = operator_of(content, operator)
+        return cls(**{**plain, "parameters": parameters})
+
+
+def operator_of(
+    content: Mapping[str, Any], given: ObservationOperator | str | None
+) -> ObservationOperator | str:
+    """Return the operator that settings from `TwinSettings.to_dict` are of.
+
+    Raises
+    ------
+    ArgumentValueError
+        If it is the user's own and is not given, or is not the one that is given.
+    """
+    name: str = content["operator"]
+    source = content.get("operator_source")
+    if given is None and source is None:
+        return name
+    expected = f"the operator {name!r}"
+    if source is not None:
+        expected = f"your own {expected[4:]} with the source of sha256 {source}"
+    if given is None:
+        raise ArgumentValueError(
+            f"operator: expected {expected}, which these data were made with, got "
+            "none; make it with ObservationOperator.custom and give it as operator=..."
+        )
+    given = as_operator(given)
+    if (given.name, given.source_hash) != (name, source):
+        got = "" if given.source_hash is None else f" of sha256 {given.source_hash}"
+        raise ArgumentValueError(
+            f"operator: expected {expected}, which these data were made with, got "
+            f"{given.name!r}{got}"
+        )
+    return given
 
 
 def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
@@ -184,12 +244,12 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
 
 
 def _observation_error(
-    R: Any, operator: str, sigma: float
+    R: Any, operator: ObservationOperator, sigma: float
 ) -> tuple[tuple[float, ...], ...] | None:
     """Return a covariance as plain numbers; None if it is sigma^2 I."""
     if R is None:
         return None
-    size = ObservationOperator(operator).obs_dim
+    size = operator.obs_dim
     matrix = _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())
     root = float(np.sqrt(matrix.trace() / size))
     if not np.isclose(sigma, root, rtol=1e-6):

@@ -15,7 +15,7 @@ import numpy as np
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
-from l63fast.observation import ObservationOperator
+from l63fast.observation import as_operator, named_operator
 from l63fast.twin.files import (
     common_attributes,
     package_version,
@@ -56,6 +56,7 @@ class ShardSettings:
 
     def __post_init__(self) -> None:
         _checks.instance("data", self.data, TwinSettings)
+        named_operator(self.data.operator, "shards")
         n_shards = _checks.count("n_shards", self.n_shards, minimum=1)
         most = min(self.data.n_train, MOST)
         if n_shards > most:
@@ -77,7 +78,7 @@ class ShardSettings:
     @property
     def row_bytes(self) -> int:
         """Bytes of a trajectory on disk."""
-        obs_dim = ObservationOperator(self.data.operator).obs_dim
+        obs_dim = as_operator(self.data.operator).obs_dim
         return 8 * (1 + self.data.n_saved * 3 + self.data.n_obs * obs_dim)
 
     @property

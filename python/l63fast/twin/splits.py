@@ -16,7 +16,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors, simulate, spin_up
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 
 SLACK: Final = 2.0  # factor on the variance: the R of own data is an estimate
@@ -137,7 +137,7 @@ def generated_splits(
 
 def bytes_per_trajectory(settings: TwinSettings) -> int:
     """Return the memory that a trajectory needs while it is made."""
-    obs_dim = ObservationOperator(settings.operator).obs_dim
+    obs_dim = as_operator(settings.operator).obs_dim
     values = settings.n_saved * 3 + 3 * settings.n_obs * obs_dim
     if settings.Q != 0.0:
         values += 9 * settings.n_obs
@@ -174,7 +174,8 @@ def generated_part(
     else:
         truth = _with_model_error(initial, settings, place, model)
     stride = settings.steps_per_cycle // settings.save_every
-    perfect = ObservationOperator(settings.operator)(truth[:, stride::stride])
+    perfect = as_operator(settings.operator)(truth[:, stride::stride])
+    _checks.finite("operator: h(truth)", perfect)
     return truth, perfect + drawn_observation_errors(settings, n=n, **place)
 
 
@@ -205,7 +206,7 @@ def drawn_observation_errors(
     settings: TwinSettings, split: str, *, n: int, first: int = 0
 ) -> np.ndarray:
     """Return the errors in the observations of n trajectories, (n, n_obs, obs_dim)."""
-    shape = settings.n_obs, ObservationOperator(settings.operator).obs_dim
+    shape = settings.n_obs, as_operator(settings.operator).obs_dim
     noise = _random.standard_normals(
         settings.seed, "observation", split, n, shape, first=first
     )
@@ -240,7 +241,7 @@ def given_splits(
     check: bool,
 ) -> dict[str, Split]:
     """Return train, val and test, cut in this order, each checked if so wished."""
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     shape = (len(truth), settings.n_obs, operator.obs_dim)
     array = _checks.array("observations", observations, shape=shape)
     _checks.finite("observations", array)

@@ -52,7 +52,7 @@ def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
     if analyses:
         results = [np.stack(values, axis=1) for values in zip(*analyses, strict=True)]
     else:
-        results = _no_analyses(len(states), len(job.components))
+        results = _no_analyses(len(states), len(job.whitening))
     return FilteredParticles(states, log_weights, *results)
 
 
@@ -139,6 +139,8 @@ def _analysed(
 
 
 def _observed(states: np.ndarray, job: FilterJob) -> np.ndarray:
+    if job.operator is not None:
+        return np.asarray(job.operator(states))
     return np.asarray(states[..., list(job.components)] ** np.array(job.powers))
 
 
@@ -222,10 +224,14 @@ def _rescue_root(
     heaviest = (np.arange(len(states)), weights.argmax(axis=1))
     d = misfit[heaviest] @ job.whitening.T
     square = (d**2).sum(axis=-1)
-    components, powers = list(job.components), np.array(job.powers)
-    slope = powers * states[heaviest][:, components] ** (powers - 1)
-    g = np.zeros((len(states), 3))
-    g[:, components] = slope * (d @ job.whitening)
+    whitened = d @ job.whitening
+    if job.operator is not None:
+        g = (whitened[:, None] @ job.operator.jacobian(states[heaviest]))[:, 0]
+    else:
+        components, powers = list(job.components), np.array(job.powers)
+        slope = powers * states[heaviest][:, components] ** (powers - 1)
+        g = np.zeros((len(states), 3))
+        g[:, components] = slope * whitened
     g = _seen(g, after.side[heaviest])
 
     def needed(root: np.ndarray) -> np.ndarray:

@@ -1,0 +1,135 @@
+"""Damped Gauss-Newton minimisation of variational costs, many samples at once."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from l63fast.assimilation.scheme import Status
+
+__all__ = ["Cost", "Expansion", "Minimum", "expansion", "minimise"]
+
+_ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
+_FIRST_DAMPING: Final = 1e-3
+_IDENTITY: Final = np.eye(3)
+
+
+class Expansion(NamedTuple):
+    """The cost near a control, to the second order of Gauss-Newton.
+
+    Attributes
+    ----------
+    cost : (n,)
+        Infinite where the model leaves the floating-point range; the rest is NaN there.
+    gradient : (n, 3)
+        With respect to the control v.
+    hessian : (n, 3, 3)
+        I + G^T G, without the second derivatives of h and of the model: its
+        eigenvalues are 1 or more.
+    state : (n, 3)
+        At the window's end.
+    tangent : (n, 3, 3)
+        The derivative of `state` with respect to v.
+    """
+
+    cost: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+    state: np.ndarray
+    tangent: np.ndarray
+
+
+def expansion(
+    control: np.ndarray,
+    residual: np.ndarray,
+    G: np.ndarray,
+    state: np.ndarray,
+    tangent: np.ndarray,
+) -> Expansion:
+    """Return |v|^2 / 2 + |r|^2 / 2 and its derivatives.
+
+    Parameters
+    ----------
+    control : (n, 3)
+        v, in units of the background's spread.
+    residual : (n, k)
+        r, the observations less what v leads to, in units of their errors.
+    G : (n, k, 3)
+        The derivative of the latter with respect to v.
+    state, tangent
+        As in `Expansion`.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        transposed = np.swapaxes(G, 1, 2)
+        gradient = control - (transposed @ residual[..., None])[..., 0]
+        hessian = _IDENTITY + transposed @ G
+        cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(residual**2, axis=1))
+    at = Expansion(cost, gradient, hessian, state, tangent)
+    lost = ~(np.isfinite(cost) & np.isfinite(hessian).all(axis=(1, 2)))
+    for values in at:
+        values[lost] = np.nan
+    cost[lost] = np.inf
+    return at
+
+
+class Cost(Protocol):
+    """What can be minimised."""
+
+    def of(self, samples: np.ndarray) -> Self:
+        """Return the cost of some of the samples."""
+
+    def expanded(self, control: np.ndarray) -> Expansion:
+        """Return the cost at v (n, 3), its gradient and its Gauss-Newton Hessian."""
+
+
+class Minimum(NamedTuple):
+    """Where each sample's iteration ended: v (n, 3), a `Status`, iterations taken."""
+
+    control: np.ndarray
+    status: np.ndarray
+    n_iter: np.ndarray
+    at: Expansion
+
+
+def minimise(cost: Cost, control: np.ndarray, *, max_iter: int, tol: float) -> Minimum:
+    """Return the minimum found from v (n, 3) by damped Gauss-Newton steps.
+
+    Levenberg (1944) and Marquardt (1963): the diagonal of the Hessian is raised until
+    the step does not raise the cost. A sample has converged when its undamped step is
+    no longer than `tol` times 1 + |v|, and has diverged if it starts where the model
+    leaves the floating-point range.
+    """
+    v, now = control.copy(), cost.expanded(control)
+    damping, n_iter = np.zeros(len(v)), np.zeros(len(v), dtype=np.int32)
+    status = np.where(np.isfinite(now.cost), Status.MAX_ITER, Status.DIVERGED)
+    for iteration in range(max_iter + 1):
+        going = np.flatnonzero(status == Status.MAX_ITER)
+        full = _step(now, going, np.zeros(len(going)))
+        near = np.linalg.norm(full, axis=1) <= tol * (
+            1.0 + np.linalg.norm(v[going], axis=1)
+        )
+        status[going[near]] = Status.CONVERGED
+        going, full = going[~near], full[~near]
+        if not going.size or iteration == max_iter:
+            break
+        undamped = not damping[going].any()
+        tried = v[going] + (full if undamped else _step(now, going, damping[going]))
+        then = cost.of(going).expanded(tried)
+        n_iter[going] += 1
+        before = now.cost[going]
+        better = then.cost <= before + _ROUNDING * (1.0 + before)
+        v[going[better]] = tried[better]
+        for values, new in zip(now, then, strict=True):
+            values[going[better]] = new[better]
+        damping[going] = _damping(damping[going], better)
+    return Minimum(v, status.astype(np.int8), n_iter, now)
+
+
+def _step(at: Expansion, samples: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    raised = at.hessian[samples] * (1.0 + damping[:, None, None] * _IDENTITY)
+    return np.asarray(-np.linalg.solve(raised, at.gradient[samples, :, None])[..., 0])
+
+
+def _damping(damping: np.ndarray, better: np.ndarray) -> np.ndarray:
+    return np.where(better, 0.1 * damping, np.maximum(10.0 * damping, _FIRST_DAMPING))
