@@ -19,11 +19,10 @@ from l63fast.experiments.speed import (
     Case,
     SpeedRow,
     analysis_problem,
+    kernel_benchmark,
     measure_speed,
     measured,
     speed_cases,
-    speed_markdown,
-    write_speed,
 )
 from l63fast.storage import read_manifest
 
@@ -73,7 +72,7 @@ def test_without_the_extension_there_are_rates_and_no_ceilings(monkeypatch) -> N
     case = Case("c", "steps", lambda: None, 60.0, {"fma": 10.0})
     row = measured(case, seconds=0.0)
     assert (row.ceiling, row.share, row.bound) == (None, None, "")
-    assert "| c | " in speed_markdown([row], WHERE)
+    assert "| c | " in kernel_benchmark([row], WHERE).markdown
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
@@ -195,5 +194,5 @@ def test_nothing_to_draw_is_refused() -> None:
 
 def test_a_benchmark_replaces_only_a_benchmark(tmp_path) -> None:
     for _ in range(2):
-        write_speed([ROW], WHERE, tmp_path / "speed")
+        kernel_benchmark([ROW], WHERE).write(tmp_path / "speed")
     assert read_manifest(tmp_path / "speed").kind == "benchmark"

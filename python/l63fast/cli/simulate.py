@@ -66,14 +66,14 @@ def _make_twin(given: Given) -> None:
 
 def _make_shards(given: Given) -> None:
     from l63fast.experiments import data
-    from l63fast.experiments.describe import describe_ensemble
+    from l63fast.experiments.describe import describe_data
 
     settings, quiet = _shard_settings(given), given["quiet"]
     n_shards, size = settings.n_shards, settings.n_bytes / 1e6
     folder = given["data"] or Path("data") / f"{settings.data.operator}-shards"
     pool, place = given.workers(n_shards)
     lines = (
-        describe_ensemble(settings.data),
+        describe_data(settings.data, has_splits=False),
         f"{n_shards} shards, {size:.0f} MB at most, {place}",
     )
     if not _announced(given, settings.data, folder, *lines):

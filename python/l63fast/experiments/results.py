@@ -107,8 +107,7 @@ class Result:
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
-        tables, metrics = _described(directory)
-        earlier = _earlier(tables, metrics)
+        tables, metrics, earlier = _described(directory)
         if earlier:
             raise DataFileError(
                 f"{directory}: was made by l63fast {earlier}, whose results have "
@@ -167,17 +166,11 @@ def earlier_version(directory: Path) -> str:
     DataFileError
         If no result can be read there.
     """
-    return _earlier(*_described(directory))
+    return _described(directory)[2]
 
 
-def _earlier(tables: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    if "cell" in tables and "role" in metrics:
-        return ""
-    return str(metrics.get("versions", {}).get("l63fast", "of an earlier version"))
-
-
-def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the tables of `config.toml` and the contents of `metrics.json`."""
+def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
     try:
         tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
         metrics = json.loads(read_bytes(directory, METRICS))
@@ -185,7 +178,9 @@ def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise DataFileError(
             f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
         ) from None
-    return tables, metrics
+    known = "cell" in tables and "role" in metrics
+    maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
+    return tables, metrics, "" if known else str(maker)
 
 
 @dataclass(frozen=True)
@@ -304,7 +299,7 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         windows the observation at which it is given a background; `seed` of the data,
         `training` (seed; -1 for what is not trained), `data` (hash of the test split);
         `trajectory`; `MEANS` of the analyses, the same of the backgrounds (`rmse_f` and
-        so on) and `crps`; `FACTS`.
+        so on) and `crps`; `FACTS`. Where methods were only tuned, `tuned_numbers`.
 
     Raises
     ------
@@ -318,10 +313,39 @@ def open_results(folder: str | Path) -> pd.DataFrame:
 
 def results_of(results: Sequence[Result]) -> pd.DataFrame:
     """Return what `open_results` does, of cells that were opened before."""
-    frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
+    if results[0].settings.tune_only:
+        frame = tuned_numbers(results)
+    else:
+        frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
     # Where `report` finds the rest.
     frame.attrs["folder"] = str(results[0].directory.parent)
     return frame
+
+
+def tuned_numbers(results: Sequence[Result]) -> pd.DataFrame:
+    """Return what tuning alone found, a row per cell.
+
+    Columns: what `columns_of` gives of case and method, `seed`, `parameter`; its best
+    value `tuned` and the `score` there; the `lowest` and the `highest` scale of it that
+    were tried, how many of those `diverged`, and whether the best `is_bracketed` by
+    others.
+    """
+    import pandas as pd
+
+    rows = []
+    for result in results:
+        tuning, number = result.metrics["tuning"], result.metrics["parameter"]
+        found = {
+            "parameter": number["name"],
+            "tuned": float(number["value"]),
+            "score": float(tuning["score"]),
+            "lowest": min(map(float, tuning["scales"])),
+            "highest": max(map(float, tuning["scales"])),
+            "diverged": sum(math.isnan(float(score)) for score in tuning["scores"]),
+            "is_bracketed": tuning["is_bracketed"],
+        }
+        rows.append(_identity(result) | found)
+    return pd.DataFrame(rows)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -349,8 +373,10 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def columns_of(result: Result) -> dict[str, Any]:
     """Return what the rows of a cell have in common."""
-    cell, metrics = result.settings, result.metrics
-    data, method, scores = cell.data, cell.method, metrics["scores"]
+    import pandas as pd
+
+    method, metrics = result.settings.method, result.metrics
+    scores = metrics["scores"]
     seconds, status = result.timing.get("seconds", {}), metrics["status"]
     facts: dict[str, Any] = {
         "p95": scores["p95"],
@@ -378,24 +404,29 @@ def columns_of(result: Result) -> dict[str, Any]:
         parameter = metrics["parameter"]["name"]
         facts["tuned"] = metrics["parameter"]["value"]
     return {
+        **_identity(result),
+        "parameter": parameter,
+        "start": metrics["start"],
+        "training": training,
+        "data": str(metrics["data"].get("test")),
+        **pd.Series(facts, index=list(FACTS), dtype=float).to_dict(),
+    }
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    """Return which method of which case a cell is."""
+    cell, data = result.settings, result.settings.data
+    return {
         "operator": data.operator,
         "sigma": data.sigma,
         "interval": data.steps_per_cycle * data.dt,
         "case": cell.note,
         "method": cell.key,
-        "label": metrics["label"],
-        "role": method.role,
-        "scheme": method.scheme,
+        "label": result.metrics["label"],
+        "role": cell.method.role,
+        "scheme": cell.method.scheme,
         "cell": result.directory.name,
-        "parameter": parameter,
-        "start": metrics["start"],
         "seed": data.seed,
-        "training": training,
-        "data": str(metrics["data"].get("test")),
-        **{
-            fact: math.nan if facts.get(fact) is None else float(facts[fact])
-            for fact in FACTS
-        },
     }
 
 

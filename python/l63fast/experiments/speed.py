@@ -27,11 +27,7 @@ from l63fast._kernels.limits import (
 )
 from l63fast._timing import in_turns, one_core
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.experiments.describe import (
-    markdown_table,
-    microseconds,
-    terminal_table,
-)
+from l63fast.experiments.describe import Table, microseconds
 from l63fast.experiments.results import versions, write_text
 from l63fast.lorenz63 import forecast, simulate, spin_up
 from l63fast.observation import ObservationOperator
@@ -47,20 +43,17 @@ __all__ = [
     "STEP_BYTES",
     "STEP_INSTRUCTIONS",
     "AnalysisProblem",
+    "Benchmark",
     "Case",
     "SpeedRow",
     "analysis_problem",
-    "encoder_markdown",
-    "encoder_table",
+    "encoder_benchmark",
+    "kernel_benchmark",
     "machine",
     "measure_speed",
     "measured",
     "one_sentence",
     "speed_cases",
-    "speed_markdown",
-    "speed_table",
-    "write_encoder_speed",
-    "write_speed",
 ]
 
 DT: Final = 0.01
@@ -83,7 +76,6 @@ _BOUNDS: Final = {
     "fresh_2m": "first touch",
 }
 _HEADINGS: Final = ("one core", "rate", "ceiling", "reached", "bound by")
-_WORDS: Final = (0, 4)
 _CAPTION: Final = (
     "processor time per analysis in microseconds, medians. Alone: the program on one "
     "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
@@ -270,96 +262,89 @@ def one_sentence(where: Mapping[str, str]) -> str:
     )
 
 
-def write_speed(
-    rows: Sequence[SpeedRow], where: Mapping[str, str], directory: Path
-) -> None:
-    """Write a benchmark as `speed.json`, `speed.md`, `speed.png` and `speed.svg`.
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """What a benchmark found, as it is printed and written.
 
-    Raises
-    ------
-    ResultError, LockedError
-        If the folder holds anything but an earlier benchmark, or cannot be written.
+    Attributes
+    ----------
+    kind, name : str
+        Of the folder, and of the files in it.
+    table : Table
+    told : str
+        Printed below the table.
+    caption : str
+        Below the table in the Markdown file.
+    content : dict
+        Of the JSON file.
+    figure : Figure
     """
+
+    kind: str
+    name: str
+    table: Table
+    told: str
+    caption: str
+    content: Mapping[str, Any]
+    figure: Any
+
+    @property
+    def markdown(self) -> str:
+        """The table with its caption."""
+        return f"{self.table.markdown()}\n\n{self.caption}\n"
+
+    def rich(self) -> Any:
+        """Return the table for a terminal."""
+        from rich.console import Group
+
+        return Group(self.table.rich(), *filter(None, [self.told]))
+
+    def write(self, directory: Path) -> None:
+        """Write it into a folder as JSON, Markdown, PNG and SVG.
+
+        Raises
+        ------
+        ResultError, LockedError
+            If the folder holds anything but an earlier one, or cannot be written.
+        """
+        with result_directory(directory, kind=self.kind) as folder:
+            write_json(folder / f"{self.name}.json", self.content)
+            write_text(folder, f"{self.name}.md", self.markdown)
+            plotting.save_figure(self.figure, folder, self.name)
+
+
+def kernel_benchmark(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> Benchmark:
+    """Return rates beside their ceilings, measured on the machine `where`."""
+    lines = []
+    for row in rows:
+        ceiling = share = ""
+        if row.ceiling is not None and row.share is not None:
+            ceiling, share = _millions(row.ceiling), f"{100.0 * row.share:.0f} %"
+        rate = f"{_millions(row.rate)} M {row.unit}/s"
+        lines.append((row.name, rate, ceiling, share, row.bound))
+    sentence = one_sentence(where)
     bars = {row.name: (row.rate, row.ceiling, row.bound) for row in rows}
-    figure = plotting.speed_bars(bars, title=one_sentence(where))
     shown = [asdict(row) | {"share": row.share} for row in rows]
-    content = {"machine": dict(where) | versions(), "rows": shown}
-    with result_directory(directory, kind="benchmark") as folder:
-        write_json(folder / "speed.json", content)
-        write_text(folder, "speed.md", speed_markdown(rows, where))
-        plotting.save_figure(figure, folder, "speed")
-
-
-def speed_markdown(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> str:
-    """Return the rows as a Markdown table with its caption."""
-    table = markdown_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
-    note = f"Lower quartile of the rounds on {one_sentence(where)}; {_made()}."
-    return f"{table}\n\n{note}\n"
-
-
-def speed_table(rows: Sequence[SpeedRow]) -> Any:
-    """Return the rows as a table for the terminal."""
-    return terminal_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
-
-
-def _cells(row: SpeedRow) -> tuple[str, ...]:
-    rate = f"{_millions(row.rate)} M {row.unit}/s"
-    if row.ceiling is None or row.share is None:
-        return row.name, rate, "", "", ""
-    share = f"{100.0 * row.share:.0f} %"
-    return row.name, rate, _millions(row.ceiling), share, row.bound
+    return Benchmark(
+        *("benchmark", "speed", Table(_HEADINGS, lines, words=(0, 4)), ""),
+        f"Lower quartile of the rounds on {sentence}; {_made()}.",
+        {"machine": dict(where) | versions(), "rows": shown},
+        plotting.speed_bars(bars, title=sentence),
+    )
 
 
 def _millions(rate: float) -> str:
     return f"{rate / 1e6:,.0f}" if rate >= 1e8 else f"{rate / 1e6:.3g}"
 
 
-def write_encoder_speed(
-    rows: Mapping[str, EncoderTimes],
-    title: str,
-    where: Mapping[str, str],
-    directory: Path,
-) -> None:
-    """Write a benchmark as `encoders.json`, `encoders.md`, `encoders.png` and `.svg`.
-
-    Raises
-    ------
-    ResultError, LockedError
-        If the folder holds anything but an earlier one, or cannot be written.
-    """
-    curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
-    figure = plotting.growth_curves(
-        {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
-    )
-    times = {kind: asdict(times) for kind, times in rows.items()}
-    made = dict(where) | _versions()
-    content = {"encoder": title, "machine": made, "rows": times}
-    with result_directory(directory, kind="encoder benchmark") as folder:
-        write_json(folder / "encoders.json", content)
-        write_text(folder, "encoders.md", encoder_markdown(rows, title))
-        plotting.save_figure(figure, folder, "encoders")
-
-
-def encoder_markdown(rows: Mapping[str, EncoderTimes], title: str) -> str:
-    """Return the rows as a Markdown table with its caption."""
-    head, *body = _encoders(rows)
-    return f"{markdown_table(head, body)}\n\n{title}; {_CAPTION} Made with {_made()}.\n"
-
-
-def encoder_table(rows: Mapping[str, EncoderTimes], title: str) -> Any:
-    """Return the rows as a table for the terminal."""
-    from rich.console import Group
-
-    head, *body = _encoders(rows)
-    return Group(terminal_table(head, body), f"{title}; {_CAPTION}")
-
-
-def _encoders(rows: Mapping[str, EncoderTimes]) -> list[tuple[str, ...]]:
+def encoder_benchmark(
+    rows: Mapping[str, EncoderTimes], title: str, where: Mapping[str, str]
+) -> Benchmark:
+    """Return the times of an encoder by format, measured on the machine `where`."""
     from l63fast.learning.encoder_speed import EAGER
 
     eager = rows[EAGER]
-    batches = list(eager.per_window)
-    lines = [("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")]
+    batches, lines = list(eager.per_window), []
     for kind, times in rows.items():
         alone = (microseconds(times.latency), f"{eager.latency / times.latency:.2f}")
         cells = [""] * (len(batches) + 1)
@@ -368,7 +353,20 @@ def _encoders(rows: Mapping[str, EncoderTimes]) -> list[tuple[str, ...]]:
             cells = [microseconds(times.per_window[n]) for n in batches]
             cells.append(f"{eager.per_window[last] / times.per_window[last]:.2f}")
         lines.append((kind, *alone, *cells))
-    return lines
+    header = ("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")
+    curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
+    figure = plotting.growth_curves(
+        {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
+    )
+    times_of = {kind: asdict(times) for kind, times in rows.items()}
+    machine = dict(where) | _versions()
+    told = f"{title}; {_CAPTION}"
+    return Benchmark(
+        *("encoder benchmark", "encoders", Table(header, lines), told),
+        f"{told} Made with {_made()}.",
+        {"encoder": title, "machine": machine, "rows": times_of},
+        figure,
+    )
 
 
 def _versions() -> dict[str, str]:

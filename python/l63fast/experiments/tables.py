@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast.experiments.describe import (
+    Table,
     captions,
     counted,
     decimals,
-    markdown_table,
     microseconds,
     observed,
-    terminal_table,
 )
 from l63fast.experiments.published import SOURCES
-from l63fast.experiments.results import Result
+from l63fast.experiments.results import Result, tuned_numbers
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
 
@@ -202,17 +201,13 @@ def _varying(rows: Rows) -> list[Column]:
     return [c for c in WHERE if len({getattr(row, c.name) for row in rows}) > 1]
 
 
-def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> dict[str, Any]:
-    """Return a table as `terminal_table` and `markdown_table` take it."""
-    return {
-        "title": title,
-        "header": [column.title for column in columns],
-        "lines": list(zip(*columns.values(), strict=True)),
-        "words": [i for i, column in enumerate(columns) if column.is_text],
-    }
+def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> Table:
+    header = [column.title for column in columns]
+    words = [i for i, column in enumerate(columns) if column.is_text]
+    return Table(header, list(zip(*columns.values(), strict=True)), title, words)
 
 
-def _tables(summary: Summary) -> tuple[list[dict[str, Any]], str]:
+def _tables(summary: Summary) -> tuple[list[Table], str]:
     """Return the tables, case by case or of many cases as a line each, and a note."""
     if summary.is_tuning:
         return _tuned(summary.source.results)
@@ -235,7 +230,7 @@ def _beside(row: Any) -> str:
     return f"{', '.join(said)} {row.verdict}".strip().replace("-", "−")
 
 
-def _matrices(summary: Summary) -> list[dict[str, Any]]:
+def _matrices(summary: Summary) -> list[Table]:
     """Return a line per case: the score of every method, and how far it is off."""
     cases = summary.cases
     where = {c: [c.text(rows[0]) for rows in cases] for c in _varying(summary.rows)}
@@ -293,28 +288,24 @@ def caption(summary: Summary) -> str:
     return f"{'. '.join(said)}.".format(**values)
 
 
-def _tuned(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:
+def _tuned(results: Sequence[Result]) -> tuple[list[Table], str]:
     """Return what tuning alone found, and what the table shows."""
-    lines: list[tuple[str, ...]] = []
-    for result in results:
-        tuning, number = result.metrics["tuning"], result.metrics["parameter"]
-        scales = [float(scale) for scale in tuning["scales"]]
-        lost = sum(math.isnan(float(score)) for score in tuning["scores"])
-        notes = [] if tuning["is_bracketed"] else ["at the end"]
-        notes += [f"{lost} diverged"] if lost else []
-        case = result.settings.case or result.settings.data.operator
-        best = f"{float(number['value']):.4g}", f"{float(tuning['score']):.4g}"
-        tried = f"{min(scales):.3g}–{max(scales):.3g}"
-        named = (case, result.metrics["label"], number["name"])
-        lines.append((*named, *best, tried, ", ".join(notes)))
+    lines = []
+    found: Any = tuned_numbers(results).itertuples()
+    for result, row in zip(results, found, strict=True):
+        notes = [] if row.is_bracketed else ["at the end"]
+        notes += [f"{row.diverged} diverged"] if row.diverged else []
+        case = result.settings.case or row.operator
+        tried = f"{row.lowest:.3g}–{row.highest:.3g}"
+        best = (f"{row.tuned:.4g}", f"{row.score:.4g}")
+        lines.append((case, row.label, row.parameter, *best, tried, ", ".join(notes)))
     settings = results[0].settings
     note = (
         f"Score: {MEASURES[settings.measure].kind} on {settings.data.n_val} validation "
         "trajectories; the test split was not opened."
     )
     header = ("case", "method", "number", "best", "score", "tried", "")
-    table = {"header": header, "lines": lines, "words": (0, 1, 2)}
-    return [table], note
+    return [Table(header, lines, words=(0, 1, 2))], note
 
 
 def rich(summary: Summary) -> Any:
@@ -322,7 +313,7 @@ def rich(summary: Summary) -> Any:
     from rich.console import Group
 
     tables, note = _tables(summary)
-    return Group(*(terminal_table(**table) for table in tables), note)
+    return Group(*(table.rich() for table in tables), note)
 
 
 def small_table(board: pd.DataFrame) -> Any:
@@ -332,13 +323,14 @@ def small_table(board: pd.DataFrame) -> Any:
         (row.label, *(column.text(row) for column in shown))
         for row in board.assign(in_decibel=False).itertuples()
     ]
-    return terminal_table(("method", board.attrs["measure"], "95 %", "/ 3D-Var"), lines)
+    header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
+    return Table(header, lines).rich()
 
 
 def markdown(summary: Summary) -> str:
     """Return the tables as Markdown."""
     tables, note = _tables(summary)
-    return "\n\n".join([*(markdown_table(**table) for table in tables), note]) + "\n"
+    return "\n\n".join([*(table.markdown() for table in tables), note]) + "\n"
 
 
 _SPECIAL: Final = {

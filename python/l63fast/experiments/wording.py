@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from l63fast.experiments.describe import shown_change
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.tables import lost_between, shown_interval, shown_score
 
@@ -136,11 +135,8 @@ def _winner(rows: Rows) -> str:
     return f"{tied} and score best{gaps}."
 
 
-def _three(row: Any, name: str) -> tuple[float, float, float]:
-    value, low, high = (
-        float(getattr(row, name + end)) for end in ("", "_low", "_high")
-    )
-    return value, low, high
+def _three(row: Any, name: str) -> list[float]:
+    return [float(getattr(row, name + end)) for end in ("", "_low", "_high")]
 
 
 def _is_clear(row: Any, name: str) -> bool:
@@ -154,16 +150,15 @@ def _db(ratio: float) -> float:
 
 
 def _percent(ratio: float) -> str:
-    return shown_change(abs(100.0 * (ratio - 1.0))).removeprefix("+")
+    percent = abs(100.0 * (ratio - 1.0))
+    return f"{percent:.{0 if percent >= 10.0 else 1}f} %"
 
 
 def _beside(row: Any, name: str, other: str) -> tuple[str, str]:
     """Return "74 % below OTHER" or "0.10 dB above OTHER", and its interval."""
     value, low, high = _three(row, name)
-    clear, where = (
-        _is_clear(row, name),
-        f"{'below' if value < 1.0 else 'above'} {other}",
-    )
+    clear, where = _is_clear(row, name), "below" if value < 1.0 else "above"
+    where += f" {other}"
     if row.in_decibel:
         text = f"{abs(_db(value)):.2f} dB {where}"
         near, far = sorted(abs(_db(end)) for end in (low, high))

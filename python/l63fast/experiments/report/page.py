@@ -27,7 +27,7 @@ from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
-__all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "report", "write_report", "write_summary"]
 
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
@@ -122,15 +122,10 @@ def write_report(
     return place / PAGE, source
 
 
-def write_summary(results: Sequence[Any], directory: Path) -> None:
-    """Write the tables of finished results into a folder that a report will replace."""
+def write_summary(summary: Summary, directory: Path) -> None:
+    """Write the tables of an experiment into a folder that a report will replace."""
     with result_directory(directory, kind=REPORT) as folder:
-        write_tables(Summary(Source.of(results)), folder / _TABLES)
-
-
-def table_of(results: Sequence[Any]) -> Any:
-    """Return the tables of finished results for a terminal."""
-    return tables.rich(Summary(Source.of(results)))
+        write_tables(summary, folder / _TABLES)
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
@@ -270,7 +265,11 @@ def origins(summary: Summary) -> pd.DataFrame:
 
 def settings_of(results: Sequence[Result]) -> dict[str, Any]:
     """Return what the cells share, and what each has of its own, as TOML."""
-    flat = {r.settings.name: _flat(r.settings.to_tables()) for r in results}
+    flat = {
+        # By path, such as "data.sigma".
+        r.settings.name: pd.json_normalize(r.settings.to_tables()).to_dict("records")[0]
+        for r in results
+    }
     first, *others = flat.values()
     common = {
         path: value
@@ -284,19 +283,12 @@ def settings_of(results: Sequence[Result]) -> dict[str, Any]:
     return {"common": _toml(common), "differing": differing}
 
 
-def _flat(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key, value in tables.items():
-        is_table = isinstance(value, Mapping)
-        found |= _flat(value, (*path, key)) if is_table else {(*path, key): value}
-    return found
-
-
-def _toml(flat: Mapping[Any, Any]) -> str:
+def _toml(flat: Mapping[str, Any]) -> str:
     tables: dict[str, Any] = {}
     for path, value in flat.items():
         table = tables
-        for key in path[:-1]:
-            table = table.setdefault(key, {})
-        table[path[-1]] = value
+        *sections, key = path.split(".")
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = value
     return dump_tables(tables)
