@@ -56,8 +56,9 @@ def picture(
     words = {"name": f"{kind}{{suffix}}" if rows else kind, **captions()[kind]}
     if rows:
         values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
-    texts = [words[key].format(**values) for key in ("name", "caption", "summary")]
-    return Picture(texts[0], figure, *texts[1:], words.get("folded", False))
+    texts = (words[key].format(**values) for key in ("name", "caption", "summary"))
+    name, caption, said = texts
+    return Picture(name, figure, caption, said, words.get("folded", False))
 
 
 def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
@@ -163,9 +164,9 @@ def _figures(result: Result) -> dict[str, Any]:
         "error_distribution": plotting.error_distribution(errors, **words),
     }
     if history:
-        drawn = {"label": f"loss ({method.training.loss})"}
-        drawn["best_epoch"] = metrics["training"]["best_epoch"]
-        figures["training"] = plotting.training_curves(history, **drawn)
+        best, loss = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"
+        drawn = plotting.training_curves(history, best_epoch=best, label=loss)
+        figures["training"] = drawn
     if tuned:
         of_b = {"tuning": tuned["tuning"], "parameter": {"name": "b"}}
         figures["tuning"] = tuning_figure({**metrics, **of_b}, " of 3D-Var")

@@ -78,8 +78,8 @@ def reevaluate(
     differences = check_agreement(
         str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
     )
-    own = dict(twin.hashes) == result.metrics["data"]
-    if data is None and not own:
+    is_own = dict(twin.hashes) == result.metrics["data"]
+    if data is None and not is_own:
         raise ResultError(
             f"{folder}: no longer holds the data that {directory} was trained on; "
             "choose a folder with --data"
@@ -88,30 +88,27 @@ def reevaluate(
     names = ["climatology", "3dvar"]
     names += ["background"] if isinstance(cell.protocol, Windows) else []
     own_key = f"{cell.key} (encoder)" if cell.key in names else cell.key
+    common = columns_of(result) | dict.fromkeys(FACTS, math.nan) | {"training": -1}
+    roles = {own_key: "method"} | {name: METHODS[name].role for name in names}
+    tables = []
     with threads_of(cell):
         fitted = {own_key: cell.method.as_trained(encoder, problem)}
         fitted |= {name: METHODS[name]().fit(problem) for name in names}
-        tables = {
-            key: trajectory_table(cell, problem.run(method, split))
-            for key, method in fitted.items()
-        }
-    common = columns_of(result) | dict.fromkeys(FACTS, math.nan) | {"training": -1}
-    roles = dict.fromkeys(fitted, "method") | {k: METHODS[k].role for k in names}
-    columns = {
-        key: common | {"method": key, "label": method.label, "role": roles[key]}
-        for key, method in fitted.items()
-    }
-    found = joined([table.assign(**columns[key]) for key, table in tables.items()])
+        for key, method in fitted.items():
+            own = {"method": key, "label": method.label, "role": roles[key]}
+            table = trajectory_table(cell, problem.run(method, split))
+            tables.append(table.assign(**(common | own)))
+    found = joined(tables)
     board = scores(found, cell.measure, **asdict(cell.scores))
     blind = ObservationOperator(cell.data.operator).is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
     board.attrs["encoder"] = own_key
-    if not own:
+    if not is_own:
         others = "".join(f"; trained for {one}" for one in differences)
         return board, f"on {folder}, which the encoder was not trained on{others}"
     if split != "test":
         return board, f"on {folder}, the data of the result"
-    again = tables[own_key][list(MEANS)].to_numpy()
+    again = tables[0][list(MEANS)].to_numpy()
     worst = np.abs(again - result.trajectories[list(MEANS)].to_numpy()).max()
     how = "to the last digit" if worst == 0.0 else f"to within {worst:.2g}"
     return board, f"on {folder}: the stored scores, {how}"

@@ -212,16 +212,11 @@ class Source:
             If the folder is none of an experiment, or no cell in it can be read.
         """
         folder = _checks.path("results", path)
-        if not folder.is_dir():
-            raise DataFileError(
-                f"{folder}: expected the folder of an experiment, got "
-                f"{'a file' if folder.exists() else 'nothing'}"
-            )
-        cells = sorted(p for p in folder.iterdir() if _is_cell(p))
+        there = folder.iterdir() if folder.is_dir() else ()
+        cells = sorted(path for path in there if _is_cell(path))
         if not cells:
             raise DataFileError(
-                f"{folder}: expected the folder of an experiment, got one without "
-                f"cells{_hint(folder)}"
+                f"{folder}: expected the folder of an experiment, got {_kind(folder)}"
             )
         results, left_out = [], dict(failures or {})
         for cell in cells:
@@ -256,11 +251,15 @@ def _is_cell(path: Path) -> bool:
     return not hidden and path.is_dir() and any((path / n).exists() for n in marks)
 
 
-def _hint(folder: Path) -> str:
+def _kind(folder: Path) -> str:
+    """Return what is there in place of an experiment, and where one may be."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "nothing"
     if (folder / CONFIG).exists():
-        return f"; it is a cell itself: give {folder.parent}"
+        return f"one without cells; it is a cell itself: give {folder.parent}"
     inner = sorted(p.name for p in folder.iterdir() if (p / REPORT).is_dir())
-    return f"; choose one of {', '.join(inner)} in it" if inner else ""
+    hint = f"; choose one of {', '.join(inner)} in it" if inner else ""
+    return f"one without cells{hint}"
 
 
 def _place(result: Result) -> tuple[Any, ...]:

@@ -174,13 +174,7 @@ def _numbers(version: str) -> list[int]:
 
 
 @ieee_arithmetic()
-def _task(
-    cell: Cell,
-    folder: Path,
-    *,
-    resume: bool,
-    **how: Any,
-) -> Done:
+def _task(cell: Cell, folder: Path, *, resume: bool, **how: Any) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None

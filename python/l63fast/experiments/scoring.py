@@ -117,9 +117,8 @@ def scores(
     }
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
-        compared = _Case(group, chosen, bootstrap)
         given = dict(zip(CASE, case, strict=True))
-        rows += [given | row for row in compared.rows(versus)]
+        rows += [given | row for row in _Case(group, chosen, bootstrap).rows(versus)]
     return pd.DataFrame(rows).astype({"rank": "Int64"})
 
 
@@ -134,6 +133,7 @@ class _Case:
         self.blind = operator.is_mirror_blind
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
+        self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
         means = list(MEANS)
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
@@ -149,10 +149,8 @@ class _Case:
         }
         self._resampled: dict[Any, Repetitions | None] = {}
         self.n_trainings = {
-            key: sum(map(len, self.blocks[key].values())) if trained else 0
-            for key, trained in (
-                results.groupby("method")["training"].min() >= 0
-            ).items()
+            key: sum(map(len, self.blocks[key].values())) * (m["training"].min() >= 0)
+            for key, m in self.methods.items()
         }
 
     def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
@@ -162,13 +160,12 @@ class _Case:
         the same trajectories and trainings: it is done once for all of these.
         """
         shapes = {self._shapes[key] for key in keys}
-        if len(shapes) > 1:
-            return self._common(keys, measure)
-        [shape] = shapes
-        if (shape, measure) not in self._resampled:
-            alike = [key for key, other in self._shapes.items() if other == shape]
-            self._resampled[shape, measure] = self._common(alike, measure)
-        return self._resampled[shape, measure]
+        if len(shapes) == 1:
+            keys = [key for key, shape in self._shapes.items() if shape in shapes]
+        asked = (tuple(keys), measure)
+        if asked not in self._resampled:
+            self._resampled[asked] = self._common(keys, measure)
+        return self._resampled[asked]
 
     def _common(self, keys: list[str], measure: Measure) -> Repetitions | None:
         """Return methods together, on the trajectories that all were tried on.
@@ -289,10 +286,7 @@ class _Case:
 
     def _is_bounded(self, key: str, optimum: str | None) -> bool:
         """Whether a method was given what the optimum was, and no other background."""
-        if optimum is None:
-            return False
-        starts = [self.methods[name]["start"].iloc[0] for name in (key, optimum)]
-        return bool(starts[0] == starts[1])
+        return optimum is not None and self.start[key] == self.start[optimum]
 
     def _is_beaten(self, optimum: str) -> bool:
         """Whether a method scores better than the optimum by more than its interval."""
@@ -339,17 +333,17 @@ class Summary:
 
         Methods of a case that have the same label are told apart by their keys.
         """
+        import pandas as pd
+
         how = asdict(self.source.results[0].settings.scores)
         board = scores(self.results, self.measure.name, **how)
         cells = (self.cell(row).settings for row in board.itertuples())
-        beside = list(map(beside_published, cells, board.itertuples()))
+        beside = map(beside_published, cells, board.itertuples())
         keyed = board["label"] + " [" + board["method"] + "]"
         twice = board.duplicated([*CASE, "label"], keep=False)
-        return board.assign(
-            in_decibel=self.measure.in_decibel,
-            **{name: [row[name] for row in beside] for name in beside[0]},
-            label=board["label"].mask(twice, keyed),
-        )
+        labels = board["label"].mask(twice, keyed)
+        board = board.assign(in_decibel=self.measure.in_decibel, label=labels)
+        return board.join(pd.DataFrame(beside))
 
     @cached_property
     def cases(self) -> list[Rows]:

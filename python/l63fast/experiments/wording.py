@@ -39,12 +39,11 @@ def answer(summary: Summary) -> str:
         name, n = won[0]
         said.insert(0, f"{_capital(name)} scores best in {n} of {n_cases} cases")
     parts = [", ".join(said)] if said else []
-    for n, why in (
-        (shared, "the best is not distinguishable from another"),
-        (unsure, "nobody wins for sure, as rare losses make a score"),
-    ):
-        if n:
-            parts.append(f"in {n} of {n_cases} cases {why}")
+    open_cases = {
+        "the best is not distinguishable from another": shared,
+        "nobody wins for sure, as rare losses make a score": unsure,
+    }
+    parts += [f"in {n} of {n_cases} cases {why}" for why, n in open_cases.items() if n]
     return _capital(f"{'; '.join(parts)}.")
 
 
@@ -202,8 +201,7 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     measure, unit = summary.measure.shown(best.mirror_aware), ""
     if best.in_decibel:
         measure, unit = "a mean squared error of", " dB"
-    ends = shown_interval(best)
-    interval = f" ({ends})" if ends else ""
+    interval = f" ({ends})" if (ends := shown_interval(best)) else ""
     text = f"{_capital(best.label)} scores {measure} {shown_score(best, best.score)}"
     lines = [f"{text}{interval}{unit}{_against_3dvar(best)}."]
     lines += [_tie(row, best) for row in tied]
