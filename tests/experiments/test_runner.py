@@ -353,7 +353,7 @@ def test_tuning_alone_gives_a_table_of_the_numbers_found(tmp_path: Path) -> None
     methods = {"enkf": {"scheme": "enkf", "n_members": 5}, "3dvar": {"scheme": "3dvar"}}
     found = tiny_cycled("oi", "pf", methods=methods).tuning().run(tmp_path)
     assert found["method"].tolist() == ["enkf", "3dvar"]
-    assert found["parameter"].tolist() == ["inflation", "b_scale"]
+    assert found["parameter"].tolist() == ["inflation", "b"]
     assert (found["lowest"] <= found["tuned"]).all()
     assert found["score"].between(0.0, 10.0).all()
     again = open_results(tmp_path / "tiny-tuning").set_index("method")

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cli_runs import Command
 from l63fast import plotting
-from l63fast._kernels import backend_info
+from l63fast._kernels import backend_info, limits
 from l63fast._kernels.limits import Work
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments import speed
@@ -56,9 +56,8 @@ def test_a_sample_of_the_problem_is_found_by_plain_gauss_newton() -> None:
 def test_the_tightest_ceiling_counts(monkeypatch) -> None:
     times = {"case": 2.0, "fma": 1.0, "divide": 1.0}
     monkeypatch.setattr(speed, "in_turns", lambda calls, seconds: times)
-    monkeypatch.setattr(
-        speed, "instruction_work", lambda kind, single: Work(lambda: None, 1000.0)
-    )
+    work = Work(lambda: None, 1000.0)
+    monkeypatch.setattr(limits, "instruction_work", lambda kind, single: work)
     case = Case("c", "steps", lambda: None, 60.0, {"fma": 10.0, "divide": 20.0})
     row = measured(case, seconds=0.0)
     if backend_info().name == "cpp":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from l63fast import _checks, storage
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
@@ -25,8 +25,6 @@ __all__ = [
     "open_or_make",
     "refuse_other_settings",
 ]
-
-_MEGABYTE: Final = 1e6
 
 
 def find_data(path: str | Path) -> TwinExperiment | None:
@@ -187,9 +185,8 @@ def _make_shard(
         made, name, lambda path: write_shard(settings, shard, path, n_threads)
     )
     seconds = perf_counter() - start
-    size = record.size / _MEGABYTE
-    line = f"{n} trajectories, {size:.1f} MB, {seconds:.1f} s{damage}"
-    return Done(line, seconds)
+    size = f"{record.size / 1e6:.1f} MB"
+    return Done(f"{n} trajectories, {size}, {seconds:.1f} s{damage}", seconds)
 
 
 def _is_kept(name: str, made: Path, finished: Path | None) -> bool:

@@ -124,14 +124,10 @@ class Table:
         table = RichTable(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
         table.padding = (0, 1, 0, 0)
         for i, texts in enumerate(zip(self.header, *self.lines, strict=True)):
-            if i in self.words:
-                parts = (part for text in texts for part in text.split())
-                table.add_column(texts[0], min_width=max(map(len, parts), default=0))
-            else:
-                width = max(map(len, texts))
-                table.add_column(
-                    texts[0], justify="right", no_wrap=True, min_width=width
-                )
+            is_words = i in self.words
+            parts = " ".join(texts).split() if is_words else texts
+            how: Any = {} if is_words else {"justify": "right", "no_wrap": True}
+            table.add_column(texts[0], min_width=max(map(len, parts), default=0), **how)
         for line in self.lines:
             table.add_row(*line)
         return table

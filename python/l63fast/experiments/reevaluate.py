@@ -5,30 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import DataFileError, ResultError
+from l63fast.experiments import results
 from l63fast.experiments.methods import METHODS, TrainedEncoder
 from l63fast.experiments.protocols import Windows
-from l63fast.experiments.results import (
-    FACTS,
-    MEANS,
-    Result,
-    columns_of,
-    joined,
-    trajectory_table,
-)
 from l63fast.experiments.run_cell import problem_of, threads_of
 from l63fast.experiments.scoring import scores
 from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["reevaluate", "verdict_on_3dvar"]
 
@@ -65,7 +56,7 @@ def reevaluate(
     """
     from l63fast.learning.export import load_encoder
 
-    result = Result.open(directory)
+    result = results.Result.open(directory)
     cell = result.settings
     if not isinstance(cell.method, TrainedEncoder):
         raise DataFileError(
@@ -88,7 +79,8 @@ def reevaluate(
     names = ["climatology", "3dvar"]
     names += ["background"] if isinstance(cell.protocol, Windows) else []
     own_key = f"{cell.key} (encoder)" if cell.key in names else cell.key
-    common = columns_of(result) | dict.fromkeys(FACTS, math.nan) | {"training": -1}
+    common = results.columns_of(result) | dict.fromkeys(results.FACTS, math.nan)
+    common["training"] = -1
     roles = {own_key: "method"} | {name: METHODS[name].role for name in names}
     tables = []
     with threads_of(cell):
@@ -96,9 +88,9 @@ def reevaluate(
         fitted |= {name: METHODS[name]().fit(problem) for name in names}
         for key, method in fitted.items():
             own = {"method": key, "label": method.label, "role": roles[key]}
-            table = trajectory_table(cell, problem.run(method, split))
+            table = results.trajectory_table(cell, problem.run(method, split))
             tables.append(table.assign(**(common | own)))
-    found = joined(tables)
+    found = results.joined(tables)
     board = scores(found, cell.measure, **asdict(cell.scores))
     blind = ObservationOperator(cell.data.operator).is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
@@ -108,8 +100,8 @@ def reevaluate(
         return board, f"on {folder}, which the encoder was not trained on{others}"
     if split != "test":
         return board, f"on {folder}, the data of the result"
-    again = tables[0][list(MEANS)].to_numpy()
-    worst = np.abs(again - result.trajectories[list(MEANS)].to_numpy()).max()
+    again = tables[0][list(results.MEANS)].to_numpy()
+    worst = np.abs(again - result.trajectories[list(results.MEANS)].to_numpy()).max()
     how = "to the last digit" if worst == 0.0 else f"to within {worst:.2g}"
     return board, f"on {folder}: the stored scores, {how}"
 

@@ -12,20 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from l63fast import _checks
+from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error, ResultError
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
 from l63fast.observation import ObservationOperator
-from l63fast.storage import (
-    MANIFEST,
-    Manifest,
-    read_bytes,
-    read_dataset,
-    verify_directory,
-    verify_file,
-    write_bytes,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,14 +69,14 @@ class Result:
     Attributes
     ----------
     directory : Path
-    manifest : Manifest
+    manifest : storage.Manifest
     settings : Cell
     metrics, timing : dict
         The contents of `metrics.json` and `timing.json`.
     """
 
     directory: Path
-    manifest: Manifest
+    manifest: storage.Manifest
     settings: Cell
     metrics: Mapping[str, Any]
     timing: Mapping[str, Any]
@@ -100,7 +91,7 @@ class Result:
             If it is missing or damaged, or is no result of this version.
         """
         directory = _checks.path("result_dir", path)
-        manifest = verify_directory(directory)
+        manifest = storage.verify_directory(directory)
         for name in (CONFIG, METRICS, TIMING):
             if name not in manifest.files:
                 raise DataFileError(
@@ -115,7 +106,7 @@ class Result:
                 "again, into another folder or with --overwrite"
             )
         settings = Cell.from_tables(tables, source=str(directory / CONFIG))
-        timing = json.loads(read_bytes(directory, TIMING))
+        timing = json.loads(storage.read_bytes(directory, TIMING))
         return cls(directory, manifest, settings, metrics, timing)
 
     @cached_property
@@ -145,14 +136,14 @@ class Result:
                 f"{self.directory}: keeps no states of the test split: run it again "
                 "with --keep_states"
             )
-        verify_file(self.directory, ESTIMATES, self.manifest)
-        return read_dataset(self.directory / ESTIMATES)
+        storage.verify_file(self.directory, ESTIMATES, self.manifest)
+        return storage.read_dataset(self.directory / ESTIMATES)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return a table of numbers, the first column whole, each to its last digit."""
         import pandas as pd
 
-        content = io.BytesIO(read_bytes(self.directory, name))
+        content = io.BytesIO(storage.read_bytes(self.directory, name))
         # By Python's own float: pandas is exact by default since 3.1 alone.
         table = pd.read_csv(content, dtype=object).astype(float)
         return table.astype({table.columns[0]: int})
@@ -172,8 +163,8 @@ def earlier_version(directory: Path) -> str:
 def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
     try:
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
-        metrics = json.loads(read_bytes(directory, METRICS))
+        tables = tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
+        metrics = json.loads(storage.read_bytes(directory, METRICS))
     except ValueError as error:
         raise DataFileError(
             f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
@@ -247,7 +238,7 @@ class Source:
 
 def _is_cell(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name in NO_CELLS
-    marks = (MANIFEST, CONFIG)
+    marks = (storage.MANIFEST, CONFIG)
     return not hidden and path.is_dir() and any((path / n).exists() for n in marks)
 
 
@@ -431,7 +422,7 @@ def _identity(result: Result) -> dict[str, Any]:
 
 def write_text(folder: Path, name: str, text: str) -> None:
     """Write a text file of a result folder."""
-    write_bytes(folder / name, text.encode())
+    storage.write_bytes(folder / name, text.encode())
 
 
 def versions() -> dict[str, str]:

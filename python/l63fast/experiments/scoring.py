@@ -87,7 +87,7 @@ def scores(
 
     Raises
     ------
-    ArgumentValueError
+    ArgumentValueError, ArgumentTypeError
         If the measure is none of these, no method has the key `versus` (other than the
         usual one), or the results lack columns, or have a row twice.
     """
@@ -105,16 +105,11 @@ def scores(
             "results: expected each trajectory of a method, seed and training once, "
             "got some twice"
         )
-    if versus != "3dvar" and versus not in set(results["method"]):
-        raise ArgumentValueError(
-            f"versus: expected one of {', '.join(results['method'].unique())}, got "
-            f"{versus!r}"
-        )
+    if versus != "3dvar":
+        _checks.choice("versus", versus, dict.fromkeys(results["method"]))
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
-    bootstrap = {
-        "n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1),
-        "seed": _checks.seed("seed", seed),
-    }
+    bootstrap = {"n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1)}
+    bootstrap["seed"] = _checks.seed("seed", seed)
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
         given = dict(zip(CASE, case, strict=True))
@@ -290,11 +285,9 @@ class _Case:
 
     def _is_beaten(self, optimum: str) -> bool:
         """Whether a method scores better than the optimum by more than its interval."""
-        found = (
-            self.compared(key, optimum, _POOLED)
-            for key, role in self.role.items()
-            if role == "method" and self._is_bounded(key, optimum)
-        )
+        able = (key for key, role in self.role.items() if role == "method")
+        bounded = (key for key in able if self._is_bounded(key, optimum))
+        found = (self.compared(key, optimum, _POOLED) for key in bounded)
         return any(c is not None and c.ratio_ci95[1] < 1.0 for c in found)
 
 

@@ -17,14 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks, plotting
-from l63fast._kernels import backend_info
-from l63fast._kernels.limits import (
-    WRITES,
-    Work,
-    instruction_work,
-    register_lanes,
-    write_work,
-)
+from l63fast._kernels import backend_info, limits
 from l63fast._timing import in_turns, one_core
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import Table, microseconds
@@ -160,7 +153,7 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
     def scaled(size: int) -> int:
         return max(int(size * scale), 1)
 
-    lanes = register_lanes() if backend_info().name == "cpp" else 1
+    lanes = limits.register_lanes() if backend_info().name == "cpp" else 1
     n_members, n_trajectories = scaled(10_240), scaled(8_192)
     states = spin_up(max(n_members, n_trajectories), seed=0, time=5.0)
     n_steps = scaled(500)
@@ -194,12 +187,12 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
 
 def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
     """Return the rate of a case and of its tightest ceiling, timed in turns."""
-    works: dict[str, Work] = {}
+    works: dict[str, limits.Work] = {}
     for kind in case.needs if backend_info().name == "cpp" else ():
-        if kind in WRITES:
-            works[kind] = write_work(kind, n_bytes)
+        if kind in limits.WRITES:
+            works[kind] = limits.write_work(kind, n_bytes)
         else:
-            works[kind] = instruction_work(kind, single=case.single)
+            works[kind] = limits.instruction_work(kind, single=case.single)
     calls = {"case": case.run} | {kind: work.run for kind, work in works.items()}
     times = in_turns(calls, seconds=seconds)
     rate = case.amount / times["case"]

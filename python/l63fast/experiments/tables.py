@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import pandas as pd
 
 from l63fast.experiments.describe import (
     Table,
@@ -20,10 +22,9 @@ from l63fast.experiments.results import Result, tuned_numbers
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
+    "RATIOS",
+    "SCORE",
     "WHERE",
     "Column",
     "columns_of",
@@ -125,10 +126,6 @@ def _fitted(row: Any) -> str:
     return f"{name} {row.tuned:.3g}" if name else ""
 
 
-def _two(value: float) -> str:
-    return f"{value:.2f}"
-
-
 def _three(value: float) -> str:
     return f"{value:.{decimals(value)}f}"
 
@@ -154,22 +151,27 @@ def _median(row: Any) -> str:
     return shown_score(row, row.median) if row.rare_losses else ""
 
 
+_TWO: Final = "{:.2f}".format
 WHERE: Final = (
     Column("observed", "operator", observed, is_text=True),
-    Column("σ", "sigma", lambda value: f"{value:.3g}"),
-    Column("every", "interval", lambda value: f"{value:g}"),
+    Column("σ", "sigma", "{:.3g}".format),
+    Column("every", "interval", "{:g}".format),
     Column("case", "case", str, is_text=True),
 )
+RATIOS: Final = (
+    Column("of 3D-Var", "ratio_to_3dvar", _TWO),
+    Column("of the optimum", "ratio_to_optimum", _TWO),
+)
 _METHOD: Final = Column("method", "label", _named, of_row=True, is_text=True)
-_SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
+SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
 _INTERVAL: Final = Column("95 %", "low", _interval, of_row=True)
 _TO_3DVAR: Final = Column("/ 3D-Var", "ratio_to_3dvar", _change)
 _CLAIMS: Final = (
     Column("lost", "lost", _lost, of_row=True),
     Column("median", "median", _median, of_row=True),
-    Column("spread", "spread_ratio", _two),
-    Column("innov.", "innovation_ratio", _two),
-    Column("J / 3D-Var", "cost_ratio", lambda value: f"{value:.4f}"),
+    Column("spread", "spread_ratio", _TWO),
+    Column("innov.", "innovation_ratio", _TWO),
+    Column("J / 3D-Var", "cost_ratio", "{:.4f}".format),
     Column("95th pct.", "p95", _three),
     Column("flips", "sign_flips", _share),
     Column("diverged", "diverged", _share),
@@ -186,11 +188,11 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     columns = (
         *_varying(rows),
         Column("rank", "rank", _rank, of_row=True),
-        *(_METHOD, replace(_SCORE, title=title), _INTERVAL),
-        *(Column(name, name, lambda value: f"{value:g}") for name in SOURCES),
+        *(_METHOD, replace(SCORE, title=title), _INTERVAL),
+        *(Column(name, name, "{:g}".format) for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
-        *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _two), *_CLAIMS),
+        *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
     found = {column: [column.text(row) for row in rows] for column in columns}
     return {column: cells for column, cells in found.items() if any(cells)}
@@ -237,11 +239,9 @@ def _matrices(summary: Summary) -> list[Table]:
     winners = [" = ".join(r.method for r in rows if is_best(r)) for rows in cases]
     best = {Column("best", "", str, is_text=True): winners}
     texts: dict[str, Callable[[Any], str]] = {
-        summary.measure.name: lambda r: _SCORE.text(r) + " *" * r.rare_losses,
-        "over tuned 3D-Var": Column("", "ratio_to_3dvar", _two).text,
-        "rmse_pooled_a over that of the optimum": (
-            Column("", "ratio_to_optimum", _two).text
-        ),
+        summary.measure.name: lambda r: SCORE.text(r) + " *" * r.rare_losses,
+        "over tuned 3D-Var": RATIOS[0].text,
+        "rmse_pooled_a over that of the optimum": RATIOS[1].text,
         "published for the same settings": _beside,
     }
     found = []
@@ -318,11 +318,9 @@ def rich(summary: Summary) -> Any:
 
 def small_table(board: pd.DataFrame) -> Any:
     """Return scores of one case, without rank and claims, for a terminal."""
-    shown = (_SCORE, _INTERVAL, _TO_3DVAR)
-    lines = [
-        (row.label, *(column.text(row) for column in shown))
-        for row in board.assign(in_decibel=False).itertuples()
-    ]
+    shown = (SCORE, _INTERVAL, _TO_3DVAR)
+    rows = board.assign(in_decibel=False).itertuples()
+    lines = [(row.label, *(column.text(row) for column in shown)) for row in rows]
     header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
     return Table(header, lines).rich()
 
@@ -358,11 +356,8 @@ def latex(summary: Summary, note: str) -> str:
     The best of a case is bold; where others cannot be told from it, none is, and all of
     them have a dagger.
     """
-    shown = {
-        column: cells
-        for column, cells in columns_of(summary, summary.rows).items()
-        if column not in (*WHERE, *_CLAIMS)
-    }
+    every, left_out = columns_of(summary, summary.rows), (*WHERE, *_CLAIMS)
+    shown = {column: every[column] for column in every if column not in left_out}
     layout = "".join("l" if column.is_text else "r" for column in shown)
     lines = [
         *(f"% {line}" for line in note.splitlines()),

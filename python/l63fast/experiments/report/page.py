@@ -232,10 +232,8 @@ def _answer_row(rows: Rows) -> dict[str, str]:
     leaders = [row for row in rows if is_best(row)]
     short = {column.title: column.text(rows[0]) for column in tables.WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
-    for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
-        ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
-        short[title] = f"{ratio:.2f}" if ratio == ratio else ""
-    short["score"] = tables.shown_score(leaders[0], leaders[0].score) if leaders else ""
+    for column in (*tables.RATIOS, tables.SCORE):
+        short[column.title] = column.text(leaders[0]) if leaders else ""
     return short
 
 
@@ -265,20 +263,12 @@ def origins(summary: Summary) -> pd.DataFrame:
 
 def settings_of(results: Sequence[Result]) -> dict[str, Any]:
     """Return what the cells share, and what each has of its own, as TOML."""
-    flat = {
-        # By path, such as "data.sigma".
-        r.settings.name: pd.json_normalize(r.settings.to_tables()).to_dict("records")[0]
-        for r in results
-    }
-    first, *others = flat.values()
-    common = {
-        path: value
-        for path, value in first.items()
-        if all(path in row and row[path] == value for row in others)
-    }
+    each = (pd.json_normalize(result.settings.to_tables()) for result in results)
+    first, *others = flat = [table.to_dict("records")[0] for table in each]  # by path
+    common = {k: v for k, v in first.items() if all(r.get(k) == v for r in others)}
     differing = {
-        name: _toml({k: v for k, v in row.items() if k not in common})
-        for name, row in flat.items()
+        result.settings.name: _toml({k: row[k] for k in row if k not in common})
+        for result, row in zip(results, flat, strict=True)
     }
     return {"common": _toml(common), "differing": differing}
 

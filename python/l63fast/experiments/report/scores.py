@@ -275,7 +275,7 @@ def timing(summary: Summary) -> Iterator[Picture | str]:
     rows = summary.featured[0]
     timed = [r for r in rows if math.isfinite(r.seconds_per_cycle + r.score)]
     if timed:
-        timings = [summary.cell(row).timing for row in timed]
+        timings = (summary.cell(row).timing for row in timed)
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
         costs = {row.label: (row.seconds_per_cycle, row.score) for row in timed}
         figure = plotting.score_against_cost(costs, **_drawn(summary, rows))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import xarray
 
 from l63fast import plotting
 from l63fast.experiments.describe import observed
@@ -17,12 +18,9 @@ from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
 from l63fast.verification import Failure
 
-if TYPE_CHECKING:
-    import xarray
-
 __all__ = ["attractor", "failures", "gain", "horizon", "increments", "states"]
 
-Found = dict[str, "xarray.Dataset"]
+Found = dict[str, xarray.Dataset]
 _MEDIAN: Final = -1  # of the excerpts; the worst come first
 _FRAMES: Final = 80
 # Before others in figures that cannot hold all methods.
@@ -144,10 +142,8 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         short = "none" if is_none else kind.words.partition(",")[0]
         told.append(f"{short} ({largest:.2g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
-    far = float(data.attrs["far_off"])
-    figure = plotting.failure_panels(
-        excerpts, operator=row.operator, far_off=far, title=row.label
-    )
+    how = {"operator": row.operator, "title": row.label}
+    figure = plotting.failure_panels(excerpts, far_off=data.attrs["far_off"], **how)
     words = {"n_worst": len(excerpts), "n": row.n_trajectories, "method": row.label}
     words |= {"where": where, "told": ", ".join(told), "number": number}
     return picture(summary, "atlas", figure, rows, **words)
@@ -178,9 +174,8 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
         band = best.label if best is not None else ""
         times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
         longest = max(times, key=times.__getitem__)
-        figure = plotting.forecast_growth(
-            curves, limit=far, band=band, among=summary.kinds
-        )
+        how: dict[str, Any] = {"band": band, "among": summary.kinds}
+        figure = plotting.forecast_growth(curves, limit=far, **how)
         if math.isfinite(times[longest]):
             longest += f", {times[longest]:.1f} time units"
         words = {"n": int(first["n_forecasts"]), "band": band, "far": far}
