@@ -7,6 +7,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -425,14 +426,12 @@ def write_text(folder: Path, name: str, text: str) -> None:
     storage.write_bytes(folder / name, text.encode())
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that decide a result, by package."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that decide a result, and of `more` that is installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
-    for package in ("l63fast", "numpy", "torch"):
-        try:
+    found = dict.fromkeys(("l63fast", "numpy", "torch"), "not installed")
+    for package in (*found, *more):
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
     return found

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +59,7 @@ ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
 _OPERATORS: Final = {1: "x2", 2: "x2y2", 3: "x2y2z2"}
 _SPREAD: Final = 0.5  # standard deviation of the background error, each component
 _CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
+_EXTRA: Final = "onnxruntime"  # whose version decides times of encoders
 _SECONDS: Final = 1.5  # to spend on each function
 _BOUNDS: Final = {
     "rk4": "arithmetic",
@@ -352,22 +352,16 @@ def encoder_benchmark(
         {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
     )
     times_of = {kind: asdict(times) for kind, times in rows.items()}
-    machine = dict(where) | _versions()
+    made = dict(where) | versions(_EXTRA)
     told = f"{title}; {_CAPTION}"
     return Benchmark(
         *("encoder benchmark", "encoders", Table(header, lines), told),
         f"{told} Made with {_made()}.",
-        {"encoder": title, "machine": machine, "rows": times_of},
+        {"encoder": title, "machine": made, "rows": times_of},
         figure,
     )
 
 
-def _versions() -> dict[str, str]:
-    found = versions()
-    with suppress(PackageNotFoundError):  # an extra
-        found["onnxruntime"] = version("onnxruntime")
-    return found
-
-
 def _made() -> str:
-    return ", ".join(f"{name} {number}" for name, number in _versions().items())
+    found = versions(_EXTRA)
+    return ", ".join(f"{name} {number}" for name, number in found.items())

@@ -189,11 +189,9 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     """Return the score of the best, what is beside it, what went wrong."""
     able = [row for row in rows if row.role == "method"]
     wrong = [_rare(r) for r in able if r.rare_losses and math.isfinite(r.score)]
-    for row in able:
-        n, lost = row.n_trajectories, row.diverged
-        if lost > 0.0:
-            said = f"diverged on {max(round(lost * n), 1)} of {n} trajectories."
-            wrong.append(f"{_capital(row.label)} {said}")
+    for row in (row for row in able if row.diverged > 0.0):
+        n_lost, n = max(round(row.diverged * row.n_trajectories), 1), row.n_trajectories
+        wrong.append(f"{_capital(row.label)} diverged on {n_lost} of {n} trajectories.")
     leaders = _leaders(rows)
     if not leaders:
         return wrong
@@ -209,12 +207,10 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     for row in rest[:1]:
         gap = "".join(_beside(row, "ratio_to_best", best.label))
         lines.append(f"Next: {row.label}, {gap}.")
-    lines += [
-        f"{_capital(row.label)} loses to tuned 3D-Var: "
-        f"{''.join(_beside(row, 'ratio_to_3dvar', 'it'))}."
-        for row in rows
-        if row.scheme == "encoder" and row.ratio_to_3dvar_low > 1.0
-    ]
+    encoders = (row for row in rows if row.scheme == "encoder")
+    for row in (row for row in encoders if row.ratio_to_3dvar_low > 1.0):
+        gap = "".join(_beside(row, "ratio_to_3dvar", "it"))
+        lines.append(f"{_capital(row.label)} loses to tuned 3D-Var: {gap}.")
     return [*lines, _optimum(rows, best), *_published(rows), *wrong]
 
 
