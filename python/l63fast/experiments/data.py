@@ -18,13 +18,7 @@ from l63fast.storage.paths import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
-__all__ = [
-    "find_data",
-    "make_data",
-    "make_shards",
-    "open_or_make",
-    "refuse_other_settings",
-]
+__all__ = ["find_data", "make_shards", "open_or_make", "refuse_other_settings"]
 
 
 def find_data(path: str | Path) -> TwinExperiment | None:
@@ -39,13 +33,6 @@ def find_data(path: str | Path) -> TwinExperiment | None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return TwinExperiment.load(folder)
-
-
-def make_data(settings: TwinSettings, path: str | Path) -> TwinExperiment:
-    """Simulate a twin experiment and write it to a folder."""
-    twin = TwinExperiment.generate(settings)
-    twin.save(path)
-    return twin
 
 
 def open_or_make(
@@ -70,7 +57,9 @@ def open_or_make(
                 "experiment another --name or --results, or replace them with "
                 "--overwrite"
             )
-    return make_data(settings, path)
+    twin = TwinExperiment.generate(settings)
+    twin.save(path)
+    return twin
 
 
 def refuse_other_settings(

@@ -170,8 +170,7 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
             continue
         first = next(iter(found.values()))
         far = float(first.attrs["far_off"])
-        best = best_of(rows)
-        band = best.label if best is not None else ""
+        band = getattr(best_of(rows), "label", "")
         times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
         longest = max(times, key=times.__getitem__)
         how: dict[str, Any] = {"band": band, "among": summary.kinds}
@@ -207,7 +206,7 @@ def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
     # The colours of a method that is far off would hide where an encoder loses.
     encoders = {e.label for e in rows if e.scheme == "encoder"}
     least = _squares(found[name])
-    shown = [k for k in found if k in encoders] or [k for k in found if k != name]
+    shown = (k for k in found if (k in encoders if encoders else k != name))
     ratios = {k: np.sqrt(_squares(found[k]) / least) for k in shown}
     if maps := _known(ratios):
         label = f"error over that of {name}"
