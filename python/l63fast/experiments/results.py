@@ -257,8 +257,7 @@ def _kind(folder: Path) -> str:
 def _place(result: Result) -> tuple[Any, ...]:
     """Return what results are sorted by: what they were given, then their names."""
     data, name = result.settings.data, result.directory.name
-    given = (len(data.operator), data.operator, data.steps_per_cycle, data.sigma)
-    return (*given, name)
+    return (len(data.operator), data.operator, data.steps_per_cycle, data.sigma, name)
 
 
 def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:

@@ -364,11 +364,8 @@ class Summary:
     @cached_property
     def kinds(self) -> dict[str, str]:
         """Every method and its kind, so that each looks alike in all figures."""
-        found = {}
-        for row in self.rows:
-            method: Any = self.cell(row).settings.method
-            found[row.label] = str(getattr(method, "model", row.scheme))
-        return found
+        methods = {row.label: self.cell(row).settings.method for row in self.rows}
+        return {k: str(getattr(m, "model", m.scheme)) for k, m in methods.items()}
 
     def suffix(self, rows: Rows) -> str:
         """Return what tells the files of a featured case apart; empty for one case."""

@@ -56,7 +56,6 @@ N_ITERATIONS: Final = 10
 # iteration for x2, x2y2 and x2y2z2 in the weights of the observed columns of B, without
 # safeguard and status; one division comes on top.
 ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
-_OPERATORS: Final = {1: "x2", 2: "x2y2", 3: "x2y2z2"}
 _SPREAD: Final = 0.5  # standard deviation of the background error, each component
 _CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
 _EXTRA: Final = "onnxruntime"  # whose version decides times of encoders
@@ -176,9 +175,9 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
         amount = float(n_trajectories * n_steps)
         yield Case(f"simulate, {name}", "steps", partial(run, out=out), amount, needs)
     del by_member, by_time, out  # some hundred megabytes
-    for m, operator in _OPERATORS.items():
+    for operator in ("x2", "x2y2", "x2y2z2"):
         problem = analysis_problem(scaled(100_000), operator)
-        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[m]
+        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[problem.operator.obs_dim]
         needs = {"fma": n_fma / lanes, "divide": N_ITERATIONS / lanes}
         name = f"3D-Var of {', '.join(problem.operator.labels)}"
         amount = float(len(problem.background))
@@ -197,10 +196,9 @@ def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
     times = in_turns(calls, seconds=seconds)
     rate = case.amount / times["case"]
     allowed = {k: w.amount / times[k] / case.needs[k] for k, w in works.items()}
-    if not allowed:
-        return SpeedRow(case.name, case.unit, rate, None, "")
-    kind = min(allowed, key=allowed.__getitem__)
-    return SpeedRow(case.name, case.unit, rate, allowed[kind], _BOUNDS[kind])
+    kind = min(allowed, key=allowed.__getitem__, default="")
+    bound = _BOUNDS.get(kind, "")
+    return SpeedRow(case.name, case.unit, rate, allowed.get(kind), bound)
 
 
 def measure_speed(

@@ -34,10 +34,8 @@ def answer(summary: Summary) -> str:
         for rows in cases
         if not _winners([rows])
     )
-    said = [f"{name} in {n}" for name, n in won[1:]]
-    if won:
-        name, n = won[0]
-        said.insert(0, f"{_capital(name)} scores best in {n} of {n_cases} cases")
+    said = [f"{name} scores best in {n} of {n_cases} cases" for name, n in won[:1]]
+    said += [f"{name} in {n}" for name, n in won[1:]]
     parts = [", ".join(said)] if said else []
     open_cases = {
         "the best is not distinguishable from another": shared,
