@@ -289,7 +289,10 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         windows the observation at which it is given a background; `seed` of the data,
         `training` (seed; -1 for what is not trained), `data` (hash of the test split);
         `trajectory`; `MEANS` of the analyses, the same of the backgrounds (`rmse_f` and
-        so on) and `crps`; `FACTS`. Where methods were only tuned, `tuned_numbers`.
+        so on) and `crps`; `FACTS`. Where methods were only tuned, a row per cell:
+        `parameter`, its best value `tuned` and the `score` there on the validation
+        split, the `lowest` and `highest` scale of it that were tried, how many
+        `diverged`, and whether the best `is_bracketed` by others.
 
     Raises
     ------
@@ -313,13 +316,7 @@ def results_of(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def tuned_numbers(results: Sequence[Result]) -> pd.DataFrame:
-    """Return what tuning alone found, a row per cell.
-
-    Columns: what `columns_of` gives of case and method, `seed`, `parameter`; its best
-    value `tuned` and the `score` there; the `lowest` and the `highest` scale of it that
-    were tried, how many of those `diverged`, and whether the best `is_bracketed` by
-    others.
-    """
+    """Return what tuning alone found, a row per cell, as `open_results` says."""
     import pandas as pd
 
     rows = []
