@@ -437,7 +437,7 @@ def test_an_interrupt_ends_with_130(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l63fast.experiments.data.make_data", interrupted)
+    monkeypatch.setattr("l63fast.twin.TwinExperiment.generate", interrupted)
     assert l63fast("simulate").code == 130
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from experiment_samples import IN_CYCLES, TINY_GRU, tiny_cycled, tiny_windows
 from l63fast.errors import ArgumentValueError, ConfigurationError
-from l63fast.experiments.describe import counted, shown_change
+from l63fast.experiments.describe import counted
 from l63fast.experiments.experiment import (
     Experiment,
     laid_over_preset,
@@ -535,9 +535,3 @@ def test_a_number_of_things_agrees_with_them() -> None:
     assert counted(0, "cell") == "0 cells"
     assert counted(1, "analysis", "analyses") == "1 analysis"
     assert counted(40, "analysis", "analyses") == "40 analyses"
-
-
-def test_a_change_of_nothing_has_one_sign() -> None:
-    assert [shown_change(p) for p in (-12.3, -1.26, -0.01, 0.01)] == [
-        *("-12 %", "-1.3 %", "+0.0 %", "+0.0 %"),
-    ]

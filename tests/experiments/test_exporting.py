@@ -11,7 +11,7 @@ import pytest
 
 from cli_runs import Command
 from l63fast.errors import DataFileError
-from l63fast.experiments.speed import encoder_markdown
+from l63fast.experiments.speed import encoder_benchmark
 from l63fast.learning import encoder_speed
 from l63fast.learning.card import FILES, WRITTEN
 from l63fast.learning.encoder_speed import EncoderSpeed, EncoderTimes
@@ -111,7 +111,8 @@ def test_a_table_says_how_much_faster_than_eager_each_is() -> None:
         "onnx": EncoderTimes(40e-6, {1: 50e-6, 100: 4e-6}),
         "C++ torchscript": EncoderTimes(100e-6, {}),
     }
-    lines = encoder_markdown(rows, "an encoder").splitlines()
+    where = {"processor": "one"}
+    lines = encoder_benchmark(rows, "an encoder", where).markdown.splitlines()
     assert lines[2].split("|")[1:-1] == [
         *(" eager ", " 200 ", " 1.00 ", " 210 ", " 10 ", " 1.00 "),
     ]

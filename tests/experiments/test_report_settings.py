@@ -20,7 +20,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
     figures: dict[str, Lines] = {}
 
     def scores_across(
-        panels: Any, axis: str, *, label: str, among: dict[str, str]
+        panels: Any, axis: str, *, label: str, in_decibel: bool, among: dict[str, str]
     ) -> str:
         [lines] = panels.values()
         assert {among[name] for name in lines} <= {"gru", "oi", "3dvar", "optimum"}
@@ -28,7 +28,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
             name: {x: point.value for x, point in line.items()}
             for name, line in lines.items()
         }
-        assert label == "rmse_a"
+        assert (label, in_decibel) == ("rmse_a", False)
         return axis
 
     monkeypatch.setattr(module.plotting, "scores_across", scores_across)

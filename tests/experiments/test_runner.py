@@ -66,7 +66,7 @@ def test_an_experiment_is_a_folder_of_cells_data_and_tables(tmp_path: Path) -> N
     assert [result.directory.name for result in outcome.results] == cells
     folder = tmp_path / "tiny"
     assert set(os.listdir(folder)) == {*cells, "data", "report"}
-    assert outcome.report == folder / "report"
+    assert outcome.summary is not None
     files = ("results.csv", "scores.csv", "scores.tex", "table.md", "answer.txt")
     assert set(verify_directory(folder / "report").files) == {
         f"tables/{name}" for name in (*files, "provenance.csv")
@@ -136,7 +136,7 @@ def test_an_experiment_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> N
     (stranger / "mine.txt").write_text("not yours")
     with pytest.raises(ResultError, match=r"every cell failed: oi: .*mine\.txt"):
         tiny_cycled("pf", "enkf").run(tmp_path)
-    assert run(tiny_cycled("pf", "enkf"), tmp_path).report is None
+    assert run(tiny_cycled("pf", "enkf"), tmp_path).summary is None
 
 
 def test_an_interrupt_is_not_taken_for_a_failed_cell() -> None:
@@ -349,6 +349,17 @@ def test_numbers_left_open_are_tuned_without_the_test_split(tmp_path: Path) -> N
     assert result.metrics["tuning"] == tuned["tuning"]
 
 
+def test_tuning_alone_gives_a_table_of_the_numbers_found(tmp_path: Path) -> None:
+    methods = {"enkf": {"scheme": "enkf", "n_members": 5}, "3dvar": {"scheme": "3dvar"}}
+    found = tiny_cycled("oi", "pf", methods=methods).tuning().run(tmp_path)
+    assert found["method"].tolist() == ["enkf", "3dvar"]
+    assert found["parameter"].tolist() == ["inflation", "b"]
+    assert (found["lowest"] <= found["tuned"]).all()
+    assert found["score"].between(0.0, 10.0).all()
+    again = open_results(tmp_path / "tiny-tuning").set_index("method")
+    pd.testing.assert_frame_equal(again.loc[found["method"]], found.set_index("method"))
+
+
 # Workers
 
 
@@ -365,12 +376,10 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert len(one.results) == 3
     for first, second in zip(one.results, two.results, strict=True):
         assert contents(first.directory) == contents(second.directory)
-    assert one.report is not None
-    assert two.report is not None
     untimed = {f"tables/{name}" for name in ("results", "scores", "answer")}
     first, second = (
-        {k: v for k, v in contents(o.report).items() if k.split(".")[0] in untimed}
-        for o in (one, two)
+        {k: v for k, v in contents(report).items() if k.split(".")[0] in untimed}
+        for report in (tmp_path / name / "tiny" / "report" for name in ("one", "two"))
     )
     assert first == second
     assert {name.split(".")[0] for name in first} == untimed

@@ -230,7 +230,7 @@ def test_a_filter_that_a_method_beats_is_called_not_settled(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring._Case, "_is_beaten", lambda case, optimum: True)
-    write_summary(Source.open(finished).results, tmp_path / "report")
+    write_summary(scoring.Summary(Source.open(finished)), tmp_path / "report")
     tables = tmp_path / "report" / "tables"
     answer = (tables / "answer.txt").read_text()
     assert "the optimum is not known: a method beats what was to be it" in answer

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cli_runs import Command
 from l63fast import plotting
-from l63fast._kernels import backend_info
+from l63fast._kernels import backend_info, limits
 from l63fast._kernels.limits import Work
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments import speed
@@ -19,11 +19,10 @@ from l63fast.experiments.speed import (
     Case,
     SpeedRow,
     analysis_problem,
+    kernel_benchmark,
     measure_speed,
     measured,
     speed_cases,
-    speed_markdown,
-    write_speed,
 )
 from l63fast.storage import read_manifest
 
@@ -57,9 +56,8 @@ def test_a_sample_of_the_problem_is_found_by_plain_gauss_newton() -> None:
 def test_the_tightest_ceiling_counts(monkeypatch) -> None:
     times = {"case": 2.0, "fma": 1.0, "divide": 1.0}
     monkeypatch.setattr(speed, "in_turns", lambda calls, seconds: times)
-    monkeypatch.setattr(
-        speed, "instruction_work", lambda kind, single: Work(lambda: None, 1000.0)
-    )
+    work = Work(lambda: None, 1000.0)
+    monkeypatch.setattr(limits, "instruction_work", lambda kind, single: work)
     case = Case("c", "steps", lambda: None, 60.0, {"fma": 10.0, "divide": 20.0})
     row = measured(case, seconds=0.0)
     if backend_info().name == "cpp":
@@ -73,7 +71,7 @@ def test_without_the_extension_there_are_rates_and_no_ceilings(monkeypatch) -> N
     case = Case("c", "steps", lambda: None, 60.0, {"fma": 10.0})
     row = measured(case, seconds=0.0)
     assert (row.ceiling, row.share, row.bound) == (None, None, "")
-    assert "| c | " in speed_markdown([row], WHERE)
+    assert "| c | " in kernel_benchmark([row], WHERE).markdown
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
@@ -195,5 +193,5 @@ def test_nothing_to_draw_is_refused() -> None:
 
 def test_a_benchmark_replaces_only_a_benchmark(tmp_path) -> None:
     for _ in range(2):
-        write_speed([ROW], WHERE, tmp_path / "speed")
+        kernel_benchmark([ROW], WHERE).write(tmp_path / "speed")
     assert read_manifest(tmp_path / "speed").kind == "benchmark"

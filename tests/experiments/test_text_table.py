@@ -11,10 +11,9 @@ from rich.console import Console
 
 from l63fast.cli.output import print_whole
 from l63fast.experiments.describe import (
+    Table,
     decimals,
     describe_outcome,
-    markdown_table,
-    terminal_table,
 )
 
 HEADER = ("method", "score", "95 %", "again")
@@ -26,7 +25,7 @@ LINES = [
 
 def shown(width: int) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=width).print(terminal_table(HEADER, LINES, title="xy"))
+    Console(file=out, width=width).print(Table(HEADER, LINES, "xy").rich())
     return out.getvalue().splitlines()
 
 
@@ -53,17 +52,17 @@ def test_a_table_that_is_too_wide_for_its_terminal_is_printed_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "30")
-    print_whole(terminal_table(HEADER, LINES))
+    print_whole(Table(HEADER, LINES).rich())
     text = capsys.readouterr().out
     assert "…" not in text
     assert all(cell in text for line in LINES for cell in line[1:])
     assert max(map(len, text.splitlines())) > 30
-    print_whole(terminal_table(HEADER[:2], [line[:2] for line in LINES]))
+    print_whole(Table(HEADER[:2], [line[:2] for line in LINES]).rich())
     assert max(map(len, capsys.readouterr().out.splitlines())) == 30
 
 
 def test_markdown_puts_numbers_to_the_right() -> None:
-    assert markdown_table(HEADER, LINES[1:]).splitlines() == [
+    assert Table(HEADER, LINES[1:]).markdown().splitlines() == [
         "| method | score | 95 % | again |",
         "|---|--:|--:|--:|",
         "| 3D-Var | 1.051 | 1.046–1.055 | 0.851 |",

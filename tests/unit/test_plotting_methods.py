@@ -48,7 +48,7 @@ def test_a_figure_of_nothing_but_divergence_is_drawn():
 
 def test_decibels_are_on_a_linear_axis_without_a_legend_of_nothing():
     scores = {"EnKF": MethodScore(-10.5, (-10.6, -10.4))}
-    figure = drawn(plotting.method_scores(scores, label="dB"))
+    figure = drawn(plotting.method_scores(scores, label="MSE", in_decibel=True))
     assert figure.axes[0].get_xscale() == "linear"
     assert figure.legends == []
 

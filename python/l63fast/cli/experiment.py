@@ -24,7 +24,7 @@ from l63fast.experiments.experiment import (
 )
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.protocols import PROTOCOLS
-from l63fast.experiments.settings import AXES
+from l63fast.experiments.settings import AXES, REPORT
 from l63fast.experiments.settings_file import (
     DEFAULT,
     OF_WINDOWS,
@@ -164,8 +164,8 @@ def experiment(given: Given) -> None:
 def _run(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or say what would be run; return whether a cell failed."""
     from l63fast.experiments.describe import counted
-    from l63fast.experiments.report import table_of
     from l63fast.experiments.runner import chosen_cells, run_cells
+    from l63fast.experiments.tables import rich
     from l63fast.storage import checked_target
 
     quiet, every = given["quiet"], chosen.cells()
@@ -189,9 +189,9 @@ def _run(chosen: Experiment, given: Given) -> bool:
         except KeyboardInterrupt:
             say("stopped; finished cells are kept, --resume goes on with the others")
             raise
-    if outcome.report is not None and not quiet:
-        print_whole(table_of(outcome.results))
-        say(f"written to {outcome.report}")
+    if outcome.summary is not None and not quiet:
+        print_whole(rich(outcome.summary))
+        say(f"written to {folder / REPORT}")
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     failed = bool(outcome.failures)

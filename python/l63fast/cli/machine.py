@@ -160,9 +160,10 @@ def _measure_encoders(given: Given, save_dir: Path) -> None:
         f"{settings.operator}, {speed.one_sentence(where)}"
     )
     rows = measure_encoder(encoder, sizes, given["analyse"])
-    speed.write_encoder_speed(rows, title, where, save_dir)
+    found = speed.encoder_benchmark(rows, title, where)
+    found.write(save_dir)
     if not given["quiet"]:
-        print_whole(speed.encoder_table(rows, title))
+        print_whole(found.rich())
 
 
 def _measure_kernels(given: Given, save_dir: Path) -> None:
@@ -173,7 +174,8 @@ def _measure_kernels(given: Given, save_dir: Path) -> None:
     rows = speed.measure_speed(
         given["scale"], lambda row: say(f"  {row.name}", quiet=quiet)
     )
-    speed.write_speed(rows, where, save_dir)
+    found = speed.kernel_benchmark(rows, where)
+    found.write(save_dir)
     if not quiet:
-        print_whole(speed.speed_table(rows))
+        print_whole(found.rich())
         say(f"table and figure in {save_dir}")

@@ -9,7 +9,7 @@ from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, Tables, command
 from l63fast.cli.output import say, task_progress
 from l63fast.errors import ArgumentValueError, ConfigurationError
-from l63fast.twin import TwinSettings
+from l63fast.twin import TwinExperiment, TwinSettings
 
 if TYPE_CHECKING:
     from l63fast.twin import ShardSettings
@@ -48,7 +48,6 @@ def simulate(given: Given) -> None:
 
 
 def _make_twin(given: Given) -> None:
-    from l63fast.experiments import data
     from l63fast.experiments.describe import describe_data
 
     for option in (*options.WHERE, options.RESUME):
@@ -58,7 +57,8 @@ def _make_twin(given: Given) -> None:
     folder = given["data"] or Path("data") / settings.operator_name
     if not _announced(given, settings, folder, describe_data(settings)):
         return
-    twin = data.make_data(settings, folder)
+    twin = TwinExperiment.generate(settings)
+    twin.save(folder)
     for name, digest in twin.hashes.items():
         say(f"  {name:5s} sha256 {digest[:16]}", quiet=given["quiet"])
     say(f"written to {folder}", quiet=given["quiet"])
@@ -66,14 +66,14 @@ def _make_twin(given: Given) -> None:
 
 def _make_shards(given: Given) -> None:
     from l63fast.experiments import data
-    from l63fast.experiments.describe import describe_ensemble
+    from l63fast.experiments.describe import describe_data
 
     settings, quiet = _shard_settings(given), given["quiet"]
     n_shards, size = settings.n_shards, settings.n_bytes / 1e6
     folder = given["data"] or Path("data") / f"{settings.data.operator}-shards"
     pool, place = given.workers(n_shards)
     lines = (
-        describe_ensemble(settings.data),
+        describe_data(settings.data, has_splits=False),
         f"{n_shards} shards, {size:.0f} MB at most, {place}",
     )
     if not _announced(given, settings.data, folder, *lines):

@@ -70,7 +70,7 @@ def train(given: Given) -> None:
     options that contradict what is there are refused. An old result in the folder is
     replaced as a whole when the new one is complete.
     """
-    from l63fast.experiments.data import make_data
+    from l63fast.experiments.data import open_or_make
     from l63fast.experiments.describe import describe_data
     from l63fast.storage import checked_target
 
@@ -96,7 +96,7 @@ def train(given: Given) -> None:
         say(f"would train and {there} {save_dir}", quiet=quiet)
         return
     if not found:
-        make_data(cell.data, data)
+        open_or_make(cell.data, data)
     _train(cell, data, save_dir, given)
     if not quiet:
         from l63fast.experiments.reevaluate import reevaluate, verdict_on_3dvar

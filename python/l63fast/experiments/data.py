@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from l63fast import _checks, storage
 from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
@@ -18,15 +18,7 @@ from l63fast.storage import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
-__all__ = [
-    "find_data",
-    "make_data",
-    "make_shards",
-    "open_or_make",
-    "refuse_other_settings",
-]
-
-_MEGABYTE: Final = 1e6
+__all__ = ["find_data", "make_shards", "open_or_make", "refuse_other_settings"]
 
 
 def find_data(path: str | Path) -> TwinExperiment | None:
@@ -41,13 +33,6 @@ def find_data(path: str | Path) -> TwinExperiment | None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return TwinExperiment.load(folder)
-
-
-def make_data(settings: TwinSettings, path: str | Path) -> TwinExperiment:
-    """Simulate a twin experiment and write it to a folder."""
-    twin = TwinExperiment.generate(settings)
-    twin.save(path)
-    return twin
 
 
 def open_or_make(
@@ -72,7 +57,9 @@ def open_or_make(
                 "experiment another --name or --results, or replace them with "
                 "--overwrite"
             )
-    return make_data(settings, path)
+    twin = TwinExperiment.generate(settings)
+    twin.save(path)
+    return twin
 
 
 def refuse_other_settings(
@@ -187,9 +174,8 @@ def _make_shard(
         made, name, lambda path: write_shard(settings, shard, path, n_threads)
     )
     seconds = perf_counter() - start
-    size = record.size / _MEGABYTE
-    line = f"{n} trajectories, {size:.1f} MB, {seconds:.1f} s{damage}"
-    return Done(line, seconds)
+    size = f"{record.size / 1e6:.1f} MB"
+    return Done(f"{n} trajectories, {size}, {seconds:.1f} s{damage}", seconds)
 
 
 def _is_kept(name: str, made: Path, finished: Path | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,21 +15,16 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 __all__ = [
+    "Table",
     "captions",
     "counted",
     "decimals",
     "describe_data",
-    "describe_ensemble",
     "describe_epoch",
     "describe_outcome",
-    "markdown_table",
     "microseconds",
     "observed",
-    "shown_change",
-    "terminal_table",
 ]
-
-Lines = Sequence[Sequence[str]]
 
 
 @cache
@@ -48,26 +44,15 @@ def observed(operator: str) -> str:
     return ", ".join(ObservationOperator(operator).labels)
 
 
-def describe_data(data: TwinSettings) -> str:
-    """Return one sentence about a twin experiment."""
-    return (
-        f"{data.n_train} training + {data.n_val} validation + {data.n_test} test "
-        f"trajectories {_trajectories(data)}"
-    )
-
-
-def describe_ensemble(data: TwinSettings) -> str:
-    """Return one sentence about an ensemble that has no splits."""
-    return f"{data.n_train} trajectories {_trajectories(data)}"
-
-
-def _trajectories(data: TwinSettings) -> str:
+def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
+    """Return one sentence about a twin experiment, or an ensemble without splits."""
     interval = data.steps_per_cycle * data.dt
+    more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
     return (
-        f"of {data.n_steps} steps (dt {data.dt:g}); observed: "
-        f"{observed(data.operator_name)} every {data.steps_per_cycle} steps "
+        f"{data.n_train}{more} trajectories of {data.n_steps} steps (dt {data.dt:g}); "
+        f"observed: {observed(data.operator_name)} every {data.steps_per_cycle} steps "
         f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
         f"{data.seed}"
     )
@@ -97,11 +82,6 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
     return f"{', '.join(said)}: {name} {found}"
 
 
-def shown_change(percent: float) -> str:
-    """Return a change: "+23 %", and with a decimal where it is less than 10 %."""
-    return f"{percent:+z.{0 if abs(percent) >= 10.0 else 1}f} %"
-
-
 def microseconds(seconds: float) -> str:
     """Return a time in microseconds with three digits, or whole from 100 on."""
     micro = 1e6 * seconds
@@ -115,45 +95,46 @@ def decimals(score: float) -> int:
     return min(max(3, 2 - math.floor(math.log10(abs(score)))), 9)
 
 
-def terminal_table(
-    header: Sequence[str],
-    lines: Lines,
-    *,
-    title: str = "",
-    words: Collection[int] = (0,),
-) -> Any:
-    """Return a table in which columns of words break where space is short.
+@dataclass(frozen=True)
+class Table:
+    """A table of texts, for terminals and as Markdown.
 
-    The others, of numbers, keep their width.
+    Attributes
+    ----------
+    header : sequence of str
+    lines : sequence of sequences of str
+    title : str
+    words : collection of int
+        The columns of words; the others are of numbers.
     """
-    from rich import box
-    from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.padding = (0, 1, 0, 0)
-    for i, name in enumerate(header):
-        texts = [name, *(line[i] for line in lines)]
-        if i in words:
-            longest = max(len(word) for text in texts for word in text.split() or [""])
-            table.add_column(name, min_width=longest)
-        else:
-            width = max(map(len, texts))
-            table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    for line in lines:
-        table.add_row(*line)
-    return table
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    title: str = ""
+    words: Collection[int] = (0,)
 
+    def rich(self) -> Any:
+        """Return the table for a terminal; columns of words break in a short space.
 
-def markdown_table(
-    header: Sequence[str],
-    lines: Lines,
-    *,
-    title: str = "",
-    words: Collection[int] = (0,),
-) -> str:
-    """Return the same as Markdown, numbers to the right."""
-    rule = "".join("---|" if i in words else "--:|" for i in range(len(header)))
-    rows = [" | ".join(header), *(" | ".join(line) for line in lines)]
-    first, *rest = (f"| {row} |" for row in rows)
-    above = [f"**{title}**\n"] if title else []
-    return "\n".join([*above, first, f"|{rule}", *rest])
+        Those of numbers keep their width.
+        """
+        from rich import box
+        from rich.table import Table as RichTable
+
+        table = RichTable(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
+        table.padding = (0, 1, 0, 0)
+        for i, texts in enumerate(zip(self.header, *self.lines, strict=True)):
+            is_words = i in self.words
+            parts = " ".join(texts).split() if is_words else texts
+            how: Any = {} if is_words else {"justify": "right", "no_wrap": True}
+            table.add_column(texts[0], min_width=max(map(len, parts), default=0), **how)
+        for line in self.lines:
+            table.add_row(*line)
+        return table
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, numbers to the right."""
+        rule = ["---|" if i in self.words else "--:|" for i in range(len(self.header))]
+        first, *rest = (f"| {' | '.join(row)} |" for row in (self.header, *self.lines))
+        above = [f"**{self.title}**\n"] if self.title else []
+        return "\n".join([*above, first, f"|{''.join(rule)}", *rest])

@@ -53,13 +53,11 @@ def picture(
     summary: Summary, kind: str, figure: Any, rows: Rows = (), **values: Any
 ) -> Picture:
     """Return a figure of a case, or of all, with its words from `captions.toml`."""
-    words = captions()[kind]
+    words = {"name": f"{kind}{{suffix}}" if rows else kind, **captions()[kind]}
     if rows:
         values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
-    name = words.get("name", f"{kind}{{suffix}}" if rows else kind)
-    name, caption, said = (
-        text.format(**values) for text in (name, words["caption"], words["summary"])
-    )
+    texts = (words[key].format(**values) for key in ("name", "caption", "summary"))
+    name, caption, said = texts
     return Picture(name, figure, caption, said, words.get("folded", False))
 
 
@@ -122,16 +120,11 @@ def _figures(result: Result) -> dict[str, Any]:
     """Return figures and the frames of an animation, by name."""
     data, metrics, history = result.settings.data, result.metrics, result.history
     method: Any = result.settings.method
-    states = {name: v.to_numpy() for name, v in result.estimates.data_vars.items()}
-    times = result.estimates["time"].to_numpy()
-    truth, background, analysis, observations = (
-        states[name] for name in ("truth", "background", "analysis", "observations")
-    )
-    label, blind, tuned = (
-        metrics["label"],
-        metrics["mirror_aware"],
-        metrics["three_d_var"],
-    )
+    names = ("time", "truth", "background", "analysis", "observations")
+    states = (result.estimates[name].to_numpy() for name in names)
+    times, truth, background, analysis, observations = states
+    label, blind = metrics["label"], metrics["mirror_aware"]
+    tuned = metrics["three_d_var"]
     methods = {"background": background}
     if tuned is not None and method.scheme != "3dvar":
         B, R = np.asarray(tuned["B"]), data.observation_covariance
@@ -143,15 +136,15 @@ def _figures(result: Result) -> dict[str, Any]:
         for name, estimate in methods.items()
     }
     chosen = plotting.select_cases(errors[label].mean(axis=1))
-    names = [f"{name} (test trajectory {case})" for name, case in chosen.items()]
+    titles = [f"{name} (test trajectory {case})" for name, case in chosen.items()]
     cases, median = list(chosen.values()), [chosen["median"]]
     paths = {case: between(truth[case], times, data) for case in cases}
     length = min(len(path) for path, _ in paths.values())
     path, path_times = paths[median[0]]
     how: dict[str, Any] = {"truth_times": path_times, "times": times}
-    how["title"] = f"{label}, observed: {observed(data.operator_name)}; {names[1]}"
+    how["title"] = f"{label}, observed: {observed(data.operator_name)}; {titles[1]}"
     kinds = {"background": "background", "3D-Var": "3dvar"}
-    kinds[label] = method.model if method.scheme == "encoder" else method.scheme
+    kinds[label] = getattr(method, "model", method.scheme)
     words: dict[str, Any] = {"label": f"{'mirror-aware ' * blind}error (rms)"}
     words["among"] = {name: kinds[name] for name in methods}
     figures: dict[str, Any] = {
@@ -161,7 +154,7 @@ def _figures(result: Result) -> dict[str, Any]:
             truth_times=path_times[:length],
             times=times,
             operator=data.operator,
-            titles=names,
+            titles=titles,
             mirror_aware=blind,
         ),
         "attractor": plotting.attractor(
@@ -171,10 +164,9 @@ def _figures(result: Result) -> dict[str, Any]:
         "error_distribution": plotting.error_distribution(errors, **words),
     }
     if history:
-        best, name = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"
-        figures["training"] = plotting.training_curves(
-            history, best_epoch=best, label=name
-        )
+        best, loss = metrics["training"]["best_epoch"], f"loss ({method.training.loss})"
+        drawn = plotting.training_curves(history, best_epoch=best, label=loss)
+        figures["training"] = drawn
     if tuned:
         of_b = {"tuning": tuned["tuning"], "parameter": {"name": "b"}}
         figures["tuning"] = tuning_figure({**metrics, **of_b}, " of 3D-Var")

@@ -66,11 +66,11 @@ _BURN_IN: Final = 4.0
 
 
 PUBLISHED: Final = tuple(
-    Published(**{k: v for k, v in experiment.items() if k != "scores"}, **score)
+    Published(**experiment, **score)
     for experiment in tomllib.loads(
         (files("l63fast.experiments") / "published.toml").read_text("utf-8")
     )["experiment"]
-    for score in experiment["scores"]
+    for score in experiment.pop("scores")
 )
 
 

@@ -5,30 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import DataFileError, ResultError
+from l63fast.experiments import results
 from l63fast.experiments.methods import METHODS, TrainedEncoder
 from l63fast.experiments.protocols import Windows
-from l63fast.experiments.results import (
-    FACTS,
-    MEANS,
-    Result,
-    columns_of,
-    joined,
-    trajectory_table,
-)
 from l63fast.experiments.run_cell import problem_of, threads_of
 from l63fast.experiments.scoring import scores
 from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["reevaluate", "verdict_on_3dvar"]
 
@@ -65,7 +56,7 @@ def reevaluate(
     """
     from l63fast.learning.export import load_encoder
 
-    result = Result.open(directory)
+    result = results.Result.open(directory)
     cell = result.settings
     if not isinstance(cell.method, TrainedEncoder):
         raise DataFileError(
@@ -78,8 +69,8 @@ def reevaluate(
     differences = check_agreement(
         str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
     )
-    own = dict(twin.hashes) == result.metrics["data"]
-    if data is None and not own:
+    is_own = dict(twin.hashes) == result.metrics["data"]
+    if data is None and not is_own:
         raise ResultError(
             f"{folder}: no longer holds the data that {directory} was trained on; "
             "choose a folder with --data"
@@ -88,31 +79,29 @@ def reevaluate(
     names = ["climatology", "3dvar"]
     names += ["background"] if isinstance(cell.protocol, Windows) else []
     own_key = f"{cell.key} (encoder)" if cell.key in names else cell.key
+    common = results.columns_of(result) | dict.fromkeys(results.FACTS, math.nan)
+    common["training"] = -1
+    roles = {own_key: "method"} | {name: METHODS[name].role for name in names}
+    tables = []
     with threads_of(cell):
         fitted = {own_key: cell.method.as_trained(encoder, problem)}
         fitted |= {name: METHODS[name]().fit(problem) for name in names}
-        tables = {
-            key: trajectory_table(cell, problem.run(method, split))
-            for key, method in fitted.items()
-        }
-    common = columns_of(result) | dict.fromkeys(FACTS, math.nan) | {"training": -1}
-    roles = dict.fromkeys(fitted, "method") | {k: METHODS[k].role for k in names}
-    columns = {
-        key: common | {"method": key, "label": method.label, "role": roles[key]}
-        for key, method in fitted.items()
-    }
-    found = joined([table.assign(**columns[key]) for key, table in tables.items()])
+        for key, method in fitted.items():
+            own = {"method": key, "label": method.label, "role": roles[key]}
+            table = results.trajectory_table(cell, problem.run(method, split))
+            tables.append(table.assign(**(common | own)))
+    found = results.joined(tables)
     board = scores(found, cell.measure, **asdict(cell.scores))
     blind = ObservationOperator(cell.data.operator_name).is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
     board.attrs["encoder"] = own_key
-    if not own:
+    if not is_own:
         others = "".join(f"; trained for {one}" for one in differences)
         return board, f"on {folder}, which the encoder was not trained on{others}"
     if split != "test":
         return board, f"on {folder}, the data of the result"
-    again = tables[own_key][list(MEANS)].to_numpy()
-    worst = np.abs(again - result.trajectories[list(MEANS)].to_numpy()).max()
+    again = tables[0][list(results.MEANS)].to_numpy()
+    worst = np.abs(again - result.trajectories[list(results.MEANS)].to_numpy()).max()
     how = "to the last digit" if worst == 0.0 else f"to within {worst:.2g}"
     return board, f"on {folder}: the stored scores, {how}"
 

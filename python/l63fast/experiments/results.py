@@ -7,25 +7,17 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from l63fast import _checks
+from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error, ResultError
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
 from l63fast.observation import ObservationOperator
-from l63fast.storage import (
-    MANIFEST,
-    Manifest,
-    read_bytes,
-    read_dataset,
-    verify_directory,
-    verify_file,
-    write_bytes,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,14 +70,14 @@ class Result:
     Attributes
     ----------
     directory : Path
-    manifest : Manifest
+    manifest : storage.Manifest
     settings : Cell
     metrics, timing : dict
         The contents of `metrics.json` and `timing.json`.
     """
 
     directory: Path
-    manifest: Manifest
+    manifest: storage.Manifest
     settings: Cell
     metrics: Mapping[str, Any]
     timing: Mapping[str, Any]
@@ -100,15 +92,14 @@ class Result:
             If it is missing or damaged, or is no result of this version.
         """
         directory = _checks.path("result_dir", path)
-        manifest = verify_directory(directory)
+        manifest = storage.verify_directory(directory)
         for name in (CONFIG, METRICS, TIMING):
             if name not in manifest.files:
                 raise DataFileError(
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
-        tables, metrics = _described(directory)
-        earlier = _earlier(tables, metrics)
+        tables, metrics, earlier = _described(directory)
         if earlier:
             raise DataFileError(
                 f"{directory}: was made by l63fast {earlier}, whose results have "
@@ -116,7 +107,7 @@ class Result:
                 "again, into another folder or with --overwrite"
             )
         settings = Cell.from_tables(tables, source=str(directory / CONFIG))
-        timing = json.loads(read_bytes(directory, TIMING))
+        timing = json.loads(storage.read_bytes(directory, TIMING))
         return cls(directory, manifest, settings, metrics, timing)
 
     @cached_property
@@ -146,14 +137,14 @@ class Result:
                 f"{self.directory}: keeps no states of the test split: run it again "
                 "with --keep_states"
             )
-        verify_file(self.directory, ESTIMATES, self.manifest)
-        return read_dataset(self.directory / ESTIMATES)
+        storage.verify_file(self.directory, ESTIMATES, self.manifest)
+        return storage.read_dataset(self.directory / ESTIMATES)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return a table of numbers, the first column whole, each to its last digit."""
         import pandas as pd
 
-        content = io.BytesIO(read_bytes(self.directory, name))
+        content = io.BytesIO(storage.read_bytes(self.directory, name))
         # By Python's own float: pandas is exact by default since 3.1 alone.
         table = pd.read_csv(content, dtype=object).astype(float)
         return table.astype({table.columns[0]: int})
@@ -167,25 +158,21 @@ def earlier_version(directory: Path) -> str:
     DataFileError
         If no result can be read there.
     """
-    return _earlier(*_described(directory))
+    return _described(directory)[2]
 
 
-def _earlier(tables: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    if "cell" in tables and "role" in metrics:
-        return ""
-    return str(metrics.get("versions", {}).get("l63fast", "of an earlier version"))
-
-
-def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the tables of `config.toml` and the contents of `metrics.json`."""
+def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
     try:
-        tables = tomllib.loads(read_bytes(directory, CONFIG).decode())
-        metrics = json.loads(read_bytes(directory, METRICS))
+        tables = tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
+        metrics = json.loads(storage.read_bytes(directory, METRICS))
     except ValueError as error:
         raise DataFileError(
             f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
         ) from None
-    return tables, metrics
+    known = "cell" in tables and "role" in metrics
+    maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
+    return tables, metrics, "" if known else str(maker)
 
 
 @dataclass(frozen=True)
@@ -217,16 +204,11 @@ class Source:
             If the folder is none of an experiment, or no cell in it can be read.
         """
         folder = _checks.path("results", path)
-        if not folder.is_dir():
-            raise DataFileError(
-                f"{folder}: expected the folder of an experiment, got "
-                f"{'a file' if folder.exists() else 'nothing'}"
-            )
-        cells = sorted(p for p in folder.iterdir() if _is_cell(p))
+        there = folder.iterdir() if folder.is_dir() else ()
+        cells = sorted(path for path in there if _is_cell(path))
         if not cells:
             raise DataFileError(
-                f"{folder}: expected the folder of an experiment, got one without "
-                f"cells{_hint(folder)}"
+                f"{folder}: expected the folder of an experiment, got {_kind(folder)}"
             )
         results, left_out = [], dict(failures or {})
         for cell in cells:
@@ -257,22 +239,26 @@ class Source:
 
 def _is_cell(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name in NO_CELLS
-    marks = (MANIFEST, CONFIG)
+    marks = (storage.MANIFEST, CONFIG)
     return not hidden and path.is_dir() and any((path / n).exists() for n in marks)
 
 
-def _hint(folder: Path) -> str:
+def _kind(folder: Path) -> str:
+    """Return what is there in place of an experiment, and where one may be."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "nothing"
     if (folder / CONFIG).exists():
-        return f"; it is a cell itself: give {folder.parent}"
+        return f"one without cells; it is a cell itself: give {folder.parent}"
     inner = sorted(p.name for p in folder.iterdir() if (p / REPORT).is_dir())
-    return f"; choose one of {', '.join(inner)} in it" if inner else ""
+    hint = f"; choose one of {', '.join(inner)} in it" if inner else ""
+    return f"one without cells{hint}"
 
 
 def _place(result: Result) -> tuple[Any, ...]:
     """Return what results are sorted by: what they were given, then their names."""
     data, name = result.settings.data, result.directory.name
-    given = (len(data.operator_name), data.operator, data.steps_per_cycle, data.sigma)
-    return (*given, name)
+    given = (len(data.operator_name), data.operator_name, data.steps_per_cycle)
+    return (*given, data.sigma, name)
 
 
 def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
@@ -304,7 +290,10 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         windows the observation at which it is given a background; `seed` of the data,
         `training` (seed; -1 for what is not trained), `data` (hash of the test split);
         `trajectory`; `MEANS` of the analyses, the same of the backgrounds (`rmse_f` and
-        so on) and `crps`; `FACTS`.
+        so on) and `crps`; `FACTS`. Where methods were only tuned, a row per cell:
+        `parameter`, its best value `tuned` and the `score` there on the validation
+        split, the `lowest` and `highest` scale of it that were tried, how many
+        `diverged`, and whether the best `is_bracketed` by others.
 
     Raises
     ------
@@ -318,10 +307,33 @@ def open_results(folder: str | Path) -> pd.DataFrame:
 
 def results_of(results: Sequence[Result]) -> pd.DataFrame:
     """Return what `open_results` does, of cells that were opened before."""
-    frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
+    if results[0].settings.tune_only:
+        frame = tuned_numbers(results)
+    else:
+        frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
     # Where `report` finds the rest.
     frame.attrs["folder"] = str(results[0].directory.parent)
     return frame
+
+
+def tuned_numbers(results: Sequence[Result]) -> pd.DataFrame:
+    """Return what tuning alone found, a row per cell, as `open_results` says."""
+    import pandas as pd
+
+    rows = []
+    for result in results:
+        tuning, number = result.metrics["tuning"], result.metrics["parameter"]
+        found = {
+            "parameter": number["name"],
+            "tuned": float(number["value"]),
+            "score": float(tuning["score"]),
+            "lowest": min(map(float, tuning["scales"])),
+            "highest": max(map(float, tuning["scales"])),
+            "diverged": sum(math.isnan(float(score)) for score in tuning["scores"]),
+            "is_bracketed": tuning["is_bracketed"],
+        }
+        rows.append(_identity(result) | found)
+    return pd.DataFrame(rows)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -349,8 +361,10 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def columns_of(result: Result) -> dict[str, Any]:
     """Return what the rows of a cell have in common."""
-    cell, metrics = result.settings, result.metrics
-    data, method, scores = cell.data, cell.method, metrics["scores"]
+    import pandas as pd
+
+    method, metrics = result.settings.method, result.metrics
+    scores = metrics["scores"]
     seconds, status = result.timing.get("seconds", {}), metrics["status"]
     facts: dict[str, Any] = {
         "p95": scores["p95"],
@@ -378,40 +392,43 @@ def columns_of(result: Result) -> dict[str, Any]:
         parameter = metrics["parameter"]["name"]
         facts["tuned"] = metrics["parameter"]["value"]
     return {
+        **_identity(result),
+        "parameter": parameter,
+        "start": metrics["start"],
+        "training": training,
+        "data": str(metrics["data"].get("test")),
+        **pd.Series(facts, index=list(FACTS), dtype=float).to_dict(),
+    }
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    """Return which method of which case a cell is."""
+    cell, data = result.settings, result.settings.data
+    return {
         "operator": data.operator,
         "sigma": data.sigma,
         "interval": data.steps_per_cycle * data.dt,
         "case": cell.note,
         "method": cell.key,
-        "label": metrics["label"],
-        "role": method.role,
-        "scheme": method.scheme,
+        "label": result.metrics["label"],
+        "role": cell.method.role,
+        "scheme": cell.method.scheme,
         "cell": result.directory.name,
-        "parameter": parameter,
-        "start": metrics["start"],
         "seed": data.seed,
-        "training": training,
-        "data": str(metrics["data"].get("test")),
-        **{
-            fact: math.nan if facts.get(fact) is None else float(facts[fact])
-            for fact in FACTS
-        },
     }
 
 
 def write_text(folder: Path, name: str, text: str) -> None:
     """Write a text file of a result folder."""
-    write_bytes(folder / name, text.encode())
+    storage.write_bytes(folder / name, text.encode())
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that decide a result, by package."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that decide a result, and of `more` that is installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
-    for package in ("l63fast", "numpy", "torch"):
-        try:
+    found = dict.fromkeys(("l63fast", "numpy", "torch"), "not installed")
+    for package in (*found, *more):
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
     return found

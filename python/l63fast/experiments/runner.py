@@ -15,8 +15,9 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.describe import describe_outcome
-from l63fast.experiments.results import Result, earlier_version, versions
+from l63fast.experiments.results import Result, Source, earlier_version, versions
 from l63fast.experiments.run_cell import run_cell
+from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import DATA, REPORT, Cell
 from l63fast.experiments.settings_file import differences
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
@@ -35,13 +36,13 @@ class Outcome:
         The finished cells, in the order of the experiment.
     failures : dict of str
         Reason of each failed cell, by the cell's name.
-    report : Path or None
-        Folder of the tables, if any cell finished.
+    summary : Summary or None
+        What tables are made from, if any cell finished; written to `report`.
     """
 
     results: list[Result]
     failures: dict[str, str]
-    report: Path | None
+    summary: Summary | None
 
 
 @ieee_arithmetic()
@@ -108,11 +109,12 @@ def run_cells(
         for cell in every
         if (cell.name not in failures if cell in cells else _kept(cell, folder))
     ]
-    if results:
+    summary = Summary(Source.of(results)) if results else None
+    if summary is not None:
         from l63fast.experiments.report import write_summary
 
-        write_summary(results, folder / REPORT)
-    return Outcome(results, failures, folder / REPORT if results else None)
+        write_summary(summary, folder / REPORT)
+    return Outcome(results, failures, summary)
 
 
 def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
@@ -172,13 +174,7 @@ def _numbers(version: str) -> list[int]:
 
 
 @ieee_arithmetic()
-def _task(
-    cell: Cell,
-    folder: Path,
-    *,
-    resume: bool,
-    **how: Any,
-) -> Done:
+def _task(cell: Cell, folder: Path, *, resume: bool, **how: Any) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None

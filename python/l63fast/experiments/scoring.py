@@ -87,7 +87,7 @@ def scores(
 
     Raises
     ------
-    ArgumentValueError
+    ArgumentValueError, ArgumentTypeError
         If the measure is none of these, no method has the key `versus` (other than the
         usual one), or the results lack columns, or have a row twice.
     """
@@ -105,21 +105,15 @@ def scores(
             "results: expected each trajectory of a method, seed and training once, "
             "got some twice"
         )
-    if versus != "3dvar" and versus not in set(results["method"]):
-        raise ArgumentValueError(
-            f"versus: expected one of {', '.join(results['method'].unique())}, got "
-            f"{versus!r}"
-        )
+    if versus != "3dvar":
+        _checks.choice("versus", versus, dict.fromkeys(results["method"]))
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
-    bootstrap = {
-        "n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1),
-        "seed": _checks.seed("seed", seed),
-    }
+    bootstrap = {"n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1)}
+    bootstrap["seed"] = _checks.seed("seed", seed)
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
-        compared = _Case(group, chosen, bootstrap)
         given = dict(zip(CASE, case, strict=True))
-        rows += [given | row for row in compared.rows(versus)]
+        rows += [given | row for row in _Case(group, chosen, bootstrap).rows(versus)]
     return pd.DataFrame(rows).astype({"rank": "Int64"})
 
 
@@ -134,6 +128,7 @@ class _Case:
         self.blind = operator.is_mirror_blind
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
+        self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
         means = list(MEANS)
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
@@ -149,10 +144,8 @@ class _Case:
         }
         self._resampled: dict[Any, Repetitions | None] = {}
         self.n_trainings = {
-            key: sum(map(len, self.blocks[key].values())) if trained else 0
-            for key, trained in (
-                results.groupby("method")["training"].min() >= 0
-            ).items()
+            key: sum(map(len, self.blocks[key].values())) * (m["training"].min() >= 0)
+            for key, m in self.methods.items()
         }
 
     def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
@@ -162,13 +155,12 @@ class _Case:
         the same trajectories and trainings: it is done once for all of these.
         """
         shapes = {self._shapes[key] for key in keys}
-        if len(shapes) > 1:
-            return self._common(keys, measure)
-        [shape] = shapes
-        if (shape, measure) not in self._resampled:
-            alike = [key for key, other in self._shapes.items() if other == shape]
-            self._resampled[shape, measure] = self._common(alike, measure)
-        return self._resampled[shape, measure]
+        if len(shapes) == 1:
+            keys = [key for key, shape in self._shapes.items() if shape in shapes]
+        asked = (tuple(keys), measure)
+        if asked not in self._resampled:
+            self._resampled[asked] = self._common(keys, measure)
+        return self._resampled[asked]
 
     def _common(self, keys: list[str], measure: Measure) -> Repetitions | None:
         """Return methods together, on the trajectories that all were tried on.
@@ -289,18 +281,13 @@ class _Case:
 
     def _is_bounded(self, key: str, optimum: str | None) -> bool:
         """Whether a method was given what the optimum was, and no other background."""
-        if optimum is None:
-            return False
-        starts = [self.methods[name]["start"].iloc[0] for name in (key, optimum)]
-        return bool(starts[0] == starts[1])
+        return optimum is not None and self.start[key] == self.start[optimum]
 
     def _is_beaten(self, optimum: str) -> bool:
         """Whether a method scores better than the optimum by more than its interval."""
-        found = (
-            self.compared(key, optimum, _POOLED)
-            for key, role in self.role.items()
-            if role == "method" and self._is_bounded(key, optimum)
-        )
+        able = (key for key, role in self.role.items() if role == "method")
+        bounded = (key for key in able if self._is_bounded(key, optimum))
+        found = (self.compared(key, optimum, _POOLED) for key in bounded)
         return any(c is not None and c.ratio_ci95[1] < 1.0 for c in found)
 
 
@@ -339,17 +326,17 @@ class Summary:
 
         Methods of a case that have the same label are told apart by their keys.
         """
+        import pandas as pd
+
         how = asdict(self.source.results[0].settings.scores)
         board = scores(self.results, self.measure.name, **how)
         cells = (self.cell(row).settings for row in board.itertuples())
-        beside = list(map(beside_published, cells, board.itertuples()))
+        beside = map(beside_published, cells, board.itertuples())
         keyed = board["label"] + " [" + board["method"] + "]"
         twice = board.duplicated([*CASE, "label"], keep=False)
-        return board.assign(
-            in_decibel=self.measure.in_decibel,
-            **{name: [row[name] for row in beside] for name in beside[0]},
-            label=board["label"].mask(twice, keyed),
-        )
+        labels = board["label"].mask(twice, keyed)
+        board = board.assign(in_decibel=self.measure.in_decibel, label=labels)
+        return board.join(pd.DataFrame(beside))
 
     @cached_property
     def cases(self) -> list[Rows]:
@@ -377,11 +364,8 @@ class Summary:
     @cached_property
     def kinds(self) -> dict[str, str]:
         """Every method and its kind, so that each looks alike in all figures."""
-        found = {}
-        for row in self.rows:
-            method: Any = self.cell(row).settings.method
-            found[row.label] = str(getattr(method, "model", row.scheme))
-        return found
+        methods = {row.label: self.cell(row).settings.method for row in self.rows}
+        return {k: str(getattr(m, "model", m.scheme)) for k, m in methods.items()}
 
     def suffix(self, rows: Rows) -> str:
         """Return what tells the files of a featured case apart; empty for one case."""

@@ -10,28 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from l63fast import _checks, plotting
-from l63fast._kernels import backend_info
-from l63fast._kernels.limits import (
-    WRITES,
-    Work,
-    instruction_work,
-    register_lanes,
-    write_work,
-)
+from l63fast._kernels import backend_info, limits
 from l63fast._timing import in_turns, one_core
 from l63fast.assimilation.three_d_var import three_d_var
-from l63fast.experiments.describe import (
-    markdown_table,
-    microseconds,
-    terminal_table,
-)
+from l63fast.experiments.describe import Table, microseconds
 from l63fast.experiments.results import versions, write_text
 from l63fast.lorenz63 import forecast, simulate, spin_up
 from l63fast.observation import ObservationOperator
@@ -47,20 +35,17 @@ __all__ = [
     "STEP_BYTES",
     "STEP_INSTRUCTIONS",
     "AnalysisProblem",
+    "Benchmark",
     "Case",
     "SpeedRow",
     "analysis_problem",
-    "encoder_markdown",
-    "encoder_table",
+    "encoder_benchmark",
+    "kernel_benchmark",
     "machine",
     "measure_speed",
     "measured",
     "one_sentence",
     "speed_cases",
-    "speed_markdown",
-    "speed_table",
-    "write_encoder_speed",
-    "write_speed",
 ]
 
 DT: Final = 0.01
@@ -71,9 +56,9 @@ N_ITERATIONS: Final = 10
 # iteration for x2, x2y2 and x2y2z2 in the weights of the observed columns of B, without
 # safeguard and status; one division comes on top.
 ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
-_OPERATORS: Final = {1: "x2", 2: "x2y2", 3: "x2y2z2"}
 _SPREAD: Final = 0.5  # standard deviation of the background error, each component
 _CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
+_EXTRA: Final = "onnxruntime"  # whose version decides times of encoders
 _SECONDS: Final = 1.5  # to spend on each function
 _BOUNDS: Final = {
     "rk4": "arithmetic",
@@ -83,7 +68,6 @@ _BOUNDS: Final = {
     "fresh_2m": "first touch",
 }
 _HEADINGS: Final = ("one core", "rate", "ceiling", "reached", "bound by")
-_WORDS: Final = (0, 4)
 _CAPTION: Final = (
     "processor time per analysis in microseconds, medians. Alone: the program on one "
     "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
@@ -168,7 +152,7 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
     def scaled(size: int) -> int:
         return max(int(size * scale), 1)
 
-    lanes = register_lanes() if backend_info().name == "cpp" else 1
+    lanes = limits.register_lanes() if backend_info().name == "cpp" else 1
     n_members, n_trajectories = scaled(10_240), scaled(8_192)
     states = spin_up(max(n_members, n_trajectories), seed=0, time=5.0)
     n_steps = scaled(500)
@@ -191,9 +175,9 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
         amount = float(n_trajectories * n_steps)
         yield Case(f"simulate, {name}", "steps", partial(run, out=out), amount, needs)
     del by_member, by_time, out  # some hundred megabytes
-    for m, operator in _OPERATORS.items():
+    for operator in ("x2", "x2y2", "x2y2z2"):
         problem = analysis_problem(scaled(100_000), operator)
-        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[m]
+        n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[problem.operator.obs_dim]
         needs = {"fma": n_fma / lanes, "divide": N_ITERATIONS / lanes}
         name = f"3D-Var of {', '.join(problem.operator.labels)}"
         amount = float(len(problem.background))
@@ -202,20 +186,19 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
 
 def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
     """Return the rate of a case and of its tightest ceiling, timed in turns."""
-    works: dict[str, Work] = {}
+    works: dict[str, limits.Work] = {}
     for kind in case.needs if backend_info().name == "cpp" else ():
-        if kind in WRITES:
-            works[kind] = write_work(kind, n_bytes)
+        if kind in limits.WRITES:
+            works[kind] = limits.write_work(kind, n_bytes)
         else:
-            works[kind] = instruction_work(kind, single=case.single)
+            works[kind] = limits.instruction_work(kind, single=case.single)
     calls = {"case": case.run} | {kind: work.run for kind, work in works.items()}
     times = in_turns(calls, seconds=seconds)
     rate = case.amount / times["case"]
     allowed = {k: w.amount / times[k] / case.needs[k] for k, w in works.items()}
-    if not allowed:
-        return SpeedRow(case.name, case.unit, rate, None, "")
-    kind = min(allowed, key=allowed.__getitem__)
-    return SpeedRow(case.name, case.unit, rate, allowed[kind], _BOUNDS[kind])
+    kind = min(allowed, key=allowed.__getitem__, default="")
+    bound = _BOUNDS.get(kind, "")
+    return SpeedRow(case.name, case.unit, rate, allowed.get(kind), bound)
 
 
 def measure_speed(
@@ -270,96 +253,89 @@ def one_sentence(where: Mapping[str, str]) -> str:
     )
 
 
-def write_speed(
-    rows: Sequence[SpeedRow], where: Mapping[str, str], directory: Path
-) -> None:
-    """Write a benchmark as `speed.json`, `speed.md`, `speed.png` and `speed.svg`.
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """What a benchmark found, as it is printed and written.
 
-    Raises
-    ------
-    ResultError, LockedError
-        If the folder holds anything but an earlier benchmark, or cannot be written.
+    Attributes
+    ----------
+    kind, name : str
+        Of the folder, and of the files in it.
+    table : Table
+    told : str
+        Printed below the table.
+    caption : str
+        Below the table in the Markdown file.
+    content : dict
+        Of the JSON file.
+    figure : Figure
     """
+
+    kind: str
+    name: str
+    table: Table
+    told: str
+    caption: str
+    content: Mapping[str, Any]
+    figure: Any
+
+    @property
+    def markdown(self) -> str:
+        """The table with its caption."""
+        return f"{self.table.markdown()}\n\n{self.caption}\n"
+
+    def rich(self) -> Any:
+        """Return the table for a terminal."""
+        from rich.console import Group
+
+        return Group(self.table.rich(), *filter(None, [self.told]))
+
+    def write(self, directory: Path) -> None:
+        """Write it into a folder as JSON, Markdown, PNG and SVG.
+
+        Raises
+        ------
+        ResultError, LockedError
+            If the folder holds anything but an earlier one, or cannot be written.
+        """
+        with result_directory(directory, kind=self.kind) as folder:
+            write_json(folder / f"{self.name}.json", self.content)
+            write_text(folder, f"{self.name}.md", self.markdown)
+            plotting.save_figure(self.figure, folder, self.name)
+
+
+def kernel_benchmark(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> Benchmark:
+    """Return rates beside their ceilings, measured on the machine `where`."""
+    lines = []
+    for row in rows:
+        ceiling = share = ""
+        if row.ceiling is not None and row.share is not None:
+            ceiling, share = _millions(row.ceiling), f"{100.0 * row.share:.0f} %"
+        rate = f"{_millions(row.rate)} M {row.unit}/s"
+        lines.append((row.name, rate, ceiling, share, row.bound))
+    sentence = one_sentence(where)
     bars = {row.name: (row.rate, row.ceiling, row.bound) for row in rows}
-    figure = plotting.speed_bars(bars, title=one_sentence(where))
     shown = [asdict(row) | {"share": row.share} for row in rows]
-    content = {"machine": dict(where) | versions(), "rows": shown}
-    with result_directory(directory, kind="benchmark") as folder:
-        write_json(folder / "speed.json", content)
-        write_text(folder, "speed.md", speed_markdown(rows, where))
-        plotting.save_figure(figure, folder, "speed")
-
-
-def speed_markdown(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> str:
-    """Return the rows as a Markdown table with its caption."""
-    table = markdown_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
-    note = f"Lower quartile of the rounds on {one_sentence(where)}; {_made()}."
-    return f"{table}\n\n{note}\n"
-
-
-def speed_table(rows: Sequence[SpeedRow]) -> Any:
-    """Return the rows as a table for the terminal."""
-    return terminal_table(_HEADINGS, [_cells(row) for row in rows], words=_WORDS)
-
-
-def _cells(row: SpeedRow) -> tuple[str, ...]:
-    rate = f"{_millions(row.rate)} M {row.unit}/s"
-    if row.ceiling is None or row.share is None:
-        return row.name, rate, "", "", ""
-    share = f"{100.0 * row.share:.0f} %"
-    return row.name, rate, _millions(row.ceiling), share, row.bound
+    return Benchmark(
+        *("benchmark", "speed", Table(_HEADINGS, lines, words=(0, 4)), ""),
+        f"Lower quartile of the rounds on {sentence}; {_made()}.",
+        {"machine": dict(where) | versions(), "rows": shown},
+        plotting.speed_bars(bars, title=sentence),
+    )
 
 
 def _millions(rate: float) -> str:
     return f"{rate / 1e6:,.0f}" if rate >= 1e8 else f"{rate / 1e6:.3g}"
 
 
-def write_encoder_speed(
-    rows: Mapping[str, EncoderTimes],
-    title: str,
-    where: Mapping[str, str],
-    directory: Path,
-) -> None:
-    """Write a benchmark as `encoders.json`, `encoders.md`, `encoders.png` and `.svg`.
-
-    Raises
-    ------
-    ResultError, LockedError
-        If the folder holds anything but an earlier one, or cannot be written.
-    """
-    curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
-    figure = plotting.growth_curves(
-        {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
-    )
-    times = {kind: asdict(times) for kind, times in rows.items()}
-    made = dict(where) | _versions()
-    content = {"encoder": title, "machine": made, "rows": times}
-    with result_directory(directory, kind="encoder benchmark") as folder:
-        write_json(folder / "encoders.json", content)
-        write_text(folder, "encoders.md", encoder_markdown(rows, title))
-        plotting.save_figure(figure, folder, "encoders")
-
-
-def encoder_markdown(rows: Mapping[str, EncoderTimes], title: str) -> str:
-    """Return the rows as a Markdown table with its caption."""
-    head, *body = _encoders(rows)
-    return f"{markdown_table(head, body)}\n\n{title}; {_CAPTION} Made with {_made()}.\n"
-
-
-def encoder_table(rows: Mapping[str, EncoderTimes], title: str) -> Any:
-    """Return the rows as a table for the terminal."""
-    from rich.console import Group
-
-    head, *body = _encoders(rows)
-    return Group(terminal_table(head, body), f"{title}; {_CAPTION}")
-
-
-def _encoders(rows: Mapping[str, EncoderTimes]) -> list[tuple[str, ...]]:
+def encoder_benchmark(
+    rows: Mapping[str, EncoderTimes], title: str, where: Mapping[str, str]
+) -> Benchmark:
+    """Return the times of an encoder by format, measured on the machine `where`."""
     from l63fast.learning.encoder_speed import EAGER
 
     eager = rows[EAGER]
-    batches = list(eager.per_window)
-    lines = [("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")]
+    batches, lines = list(eager.per_window), []
     for kind, times in rows.items():
         alone = (microseconds(times.latency), f"{eager.latency / times.latency:.2f}")
         cells = [""] * (len(batches) + 1)
@@ -368,15 +344,22 @@ def _encoders(rows: Mapping[str, EncoderTimes]) -> list[tuple[str, ...]]:
             cells = [microseconds(times.per_window[n]) for n in batches]
             cells.append(f"{eager.per_window[last] / times.per_window[last]:.2f}")
         lines.append((kind, *alone, *cells))
-    return lines
-
-
-def _versions() -> dict[str, str]:
-    found = versions()
-    with suppress(PackageNotFoundError):  # an extra
-        found["onnxruntime"] = version("onnxruntime")
-    return found
+    header = ("format", "alone", "gain", *(f"{n:,}" for n in batches), "gain")
+    curves = {k: dict(t.per_window) for k, t in rows.items() if t.per_window}
+    figure = plotting.growth_curves(
+        {"windows in one call": curves}, ylabel="time per analysis (µs)", scale=1e6
+    )
+    times_of = {kind: asdict(times) for kind, times in rows.items()}
+    made = dict(where) | versions(_EXTRA)
+    told = f"{title}; {_CAPTION}"
+    return Benchmark(
+        *("encoder benchmark", "encoders", Table(header, lines), told),
+        f"{told} Made with {_made()}.",
+        {"encoder": title, "machine": made, "rows": times_of},
+        figure,
+    )
 
 
 def _made() -> str:
-    return ", ".join(f"{name} {number}" for name, number in _versions().items())
+    found = versions(_EXTRA)
+    return ", ".join(f"{name} {number}" for name, number in found.items())

@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import pandas as pd
 
 from l63fast.experiments.describe import (
+    Table,
     captions,
     counted,
     decimals,
-    markdown_table,
     microseconds,
     observed,
-    terminal_table,
 )
 from l63fast.experiments.published import SOURCES
-from l63fast.experiments.results import Result
+from l63fast.experiments.results import Result, tuned_numbers
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
+    "RATIOS",
+    "SCORE",
     "WHERE",
     "Column",
     "columns_of",
@@ -126,10 +126,6 @@ def _fitted(row: Any) -> str:
     return f"{name} {row.tuned:.3g}" if name else ""
 
 
-def _two(value: float) -> str:
-    return f"{value:.2f}"
-
-
 def _three(value: float) -> str:
     return f"{value:.{decimals(value)}f}"
 
@@ -155,22 +151,27 @@ def _median(row: Any) -> str:
     return shown_score(row, row.median) if row.rare_losses else ""
 
 
+_TWO: Final = "{:.2f}".format
 WHERE: Final = (
     Column("observed", "operator", observed, is_text=True),
-    Column("σ", "sigma", lambda value: f"{value:.3g}"),
-    Column("every", "interval", lambda value: f"{value:g}"),
+    Column("σ", "sigma", "{:.3g}".format),
+    Column("every", "interval", "{:g}".format),
     Column("case", "case", str, is_text=True),
 )
+RATIOS: Final = (
+    Column("of 3D-Var", "ratio_to_3dvar", _TWO),
+    Column("of the optimum", "ratio_to_optimum", _TWO),
+)
 _METHOD: Final = Column("method", "label", _named, of_row=True, is_text=True)
-_SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
+SCORE: Final = Column("score", "score", lambda r: shown_score(r, r.score), of_row=True)
 _INTERVAL: Final = Column("95 %", "low", _interval, of_row=True)
 _TO_3DVAR: Final = Column("/ 3D-Var", "ratio_to_3dvar", _change)
 _CLAIMS: Final = (
     Column("lost", "lost", _lost, of_row=True),
     Column("median", "median", _median, of_row=True),
-    Column("spread", "spread_ratio", _two),
-    Column("innov.", "innovation_ratio", _two),
-    Column("J / 3D-Var", "cost_ratio", lambda value: f"{value:.4f}"),
+    Column("spread", "spread_ratio", _TWO),
+    Column("innov.", "innovation_ratio", _TWO),
+    Column("J / 3D-Var", "cost_ratio", "{:.4f}".format),
     Column("95th pct.", "p95", _three),
     Column("flips", "sign_flips", _share),
     Column("diverged", "diverged", _share),
@@ -187,11 +188,11 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     columns = (
         *_varying(rows),
         Column("rank", "rank", _rank, of_row=True),
-        *(_METHOD, replace(_SCORE, title=title), _INTERVAL),
-        *(Column(name, name, lambda value: f"{value:g}") for name in SOURCES),
+        *(_METHOD, replace(SCORE, title=title), _INTERVAL),
+        *(Column(name, name, "{:g}".format) for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
-        *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _two), *_CLAIMS),
+        *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
     found = {column: [column.text(row) for row in rows] for column in columns}
     return {column: cells for column, cells in found.items() if any(cells)}
@@ -202,17 +203,13 @@ def _varying(rows: Rows) -> list[Column]:
     return [c for c in WHERE if len({getattr(row, c.name) for row in rows}) > 1]
 
 
-def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> dict[str, Any]:
-    """Return a table as `terminal_table` and `markdown_table` take it."""
-    return {
-        "title": title,
-        "header": [column.title for column in columns],
-        "lines": list(zip(*columns.values(), strict=True)),
-        "words": [i for i, column in enumerate(columns) if column.is_text],
-    }
+def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> Table:
+    header = [column.title for column in columns]
+    words = [i for i, column in enumerate(columns) if column.is_text]
+    return Table(header, list(zip(*columns.values(), strict=True)), title, words)
 
 
-def _tables(summary: Summary) -> tuple[list[dict[str, Any]], str]:
+def _tables(summary: Summary) -> tuple[list[Table], str]:
     """Return the tables, case by case or of many cases as a line each, and a note."""
     if summary.is_tuning:
         return _tuned(summary.source.results)
@@ -235,18 +232,16 @@ def _beside(row: Any) -> str:
     return f"{', '.join(said)} {row.verdict}".strip().replace("-", "−")
 
 
-def _matrices(summary: Summary) -> list[dict[str, Any]]:
+def _matrices(summary: Summary) -> list[Table]:
     """Return a line per case: the score of every method, and how far it is off."""
     cases = summary.cases
     where = {c: [c.text(rows[0]) for rows in cases] for c in _varying(summary.rows)}
     winners = [" = ".join(r.method for r in rows if is_best(r)) for rows in cases]
     best = {Column("best", "", str, is_text=True): winners}
     texts: dict[str, Callable[[Any], str]] = {
-        summary.measure.name: lambda r: _SCORE.text(r) + " *" * r.rare_losses,
-        "over tuned 3D-Var": Column("", "ratio_to_3dvar", _two).text,
-        "rmse_pooled_a over that of the optimum": (
-            Column("", "ratio_to_optimum", _two).text
-        ),
+        summary.measure.name: lambda r: SCORE.text(r) + " *" * r.rare_losses,
+        "over tuned 3D-Var": RATIOS[0].text,
+        "rmse_pooled_a over that of the optimum": RATIOS[1].text,
         "published for the same settings": _beside,
     }
     found = []
@@ -293,28 +288,24 @@ def caption(summary: Summary) -> str:
     return f"{'. '.join(said)}.".format(**values)
 
 
-def _tuned(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:
+def _tuned(results: Sequence[Result]) -> tuple[list[Table], str]:
     """Return what tuning alone found, and what the table shows."""
-    lines: list[tuple[str, ...]] = []
-    for result in results:
-        tuning, number = result.metrics["tuning"], result.metrics["parameter"]
-        scales = [float(scale) for scale in tuning["scales"]]
-        lost = sum(math.isnan(float(score)) for score in tuning["scores"])
-        notes = [] if tuning["is_bracketed"] else ["at the end"]
-        notes += [f"{lost} diverged"] if lost else []
-        case = result.settings.case or result.settings.data.operator_name
-        best = f"{float(number['value']):.4g}", f"{float(tuning['score']):.4g}"
-        tried = f"{min(scales):.3g}–{max(scales):.3g}"
-        named = (case, result.metrics["label"], number["name"])
-        lines.append((*named, *best, tried, ", ".join(notes)))
+    lines = []
+    found: Any = tuned_numbers(results).itertuples()
+    for result, row in zip(results, found, strict=True):
+        notes = [] if row.is_bracketed else ["at the end"]
+        notes += [f"{row.diverged} diverged"] if row.diverged else []
+        case = result.settings.case or row.operator
+        tried = f"{row.lowest:.3g}–{row.highest:.3g}"
+        best = (f"{row.tuned:.4g}", f"{row.score:.4g}")
+        lines.append((case, row.label, row.parameter, *best, tried, ", ".join(notes)))
     settings = results[0].settings
     note = (
         f"Score: {MEASURES[settings.measure].kind} on {settings.data.n_val} validation "
         "trajectories; the test split was not opened."
     )
     header = ("case", "method", "number", "best", "score", "tried", "")
-    table = {"header": header, "lines": lines, "words": (0, 1, 2)}
-    return [table], note
+    return [Table(header, lines, words=(0, 1, 2))], note
 
 
 def rich(summary: Summary) -> Any:
@@ -322,23 +313,22 @@ def rich(summary: Summary) -> Any:
     from rich.console import Group
 
     tables, note = _tables(summary)
-    return Group(*(terminal_table(**table) for table in tables), note)
+    return Group(*(table.rich() for table in tables), note)
 
 
 def small_table(board: pd.DataFrame) -> Any:
     """Return scores of one case, without rank and claims, for a terminal."""
-    shown = (_SCORE, _INTERVAL, _TO_3DVAR)
-    lines = [
-        (row.label, *(column.text(row) for column in shown))
-        for row in board.assign(in_decibel=False).itertuples()
-    ]
-    return terminal_table(("method", board.attrs["measure"], "95 %", "/ 3D-Var"), lines)
+    shown = (SCORE, _INTERVAL, _TO_3DVAR)
+    rows = board.assign(in_decibel=False).itertuples()
+    lines = [(row.label, *(column.text(row) for column in shown)) for row in rows]
+    header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
+    return Table(header, lines).rich()
 
 
 def markdown(summary: Summary) -> str:
     """Return the tables as Markdown."""
     tables, note = _tables(summary)
-    return "\n\n".join([*(markdown_table(**table) for table in tables), note]) + "\n"
+    return "\n\n".join([*(table.markdown() for table in tables), note]) + "\n"
 
 
 _SPECIAL: Final = {
@@ -366,11 +356,8 @@ def latex(summary: Summary, note: str) -> str:
     The best of a case is bold; where others cannot be told from it, none is, and all of
     them have a dagger.
     """
-    shown = {
-        column: cells
-        for column, cells in columns_of(summary, summary.rows).items()
-        if column not in (*WHERE, *_CLAIMS)
-    }
+    every, left_out = columns_of(summary, summary.rows), (*WHERE, *_CLAIMS)
+    shown = {column: every[column] for column in every if column not in left_out}
     layout = "".join("l" if column.is_text else "r" for column in shown)
     lines = [
         *(f"% {line}" for line in note.splitlines()),

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from l63fast.experiments.describe import shown_change
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.tables import lost_between, shown_interval, shown_score
 
@@ -35,17 +34,14 @@ def answer(summary: Summary) -> str:
         for rows in cases
         if not _winners([rows])
     )
-    said = [f"{name} in {n}" for name, n in won[1:]]
-    if won:
-        name, n = won[0]
-        said.insert(0, f"{_capital(name)} scores best in {n} of {n_cases} cases")
+    said = [f"{name} scores best in {n} of {n_cases} cases" for name, n in won[:1]]
+    said += [f"{name} in {n}" for name, n in won[1:]]
     parts = [", ".join(said)] if said else []
-    for n, why in (
-        (shared, "the best is not distinguishable from another"),
-        (unsure, "nobody wins for sure, as rare losses make a score"),
-    ):
-        if n:
-            parts.append(f"in {n} of {n_cases} cases {why}")
+    open_cases = {
+        "the best is not distinguishable from another": shared,
+        "nobody wins for sure, as rare losses make a score": unsure,
+    }
+    parts += [f"in {n} of {n_cases} cases {why}" for why, n in open_cases.items() if n]
     return _capital(f"{'; '.join(parts)}.")
 
 
@@ -136,11 +132,8 @@ def _winner(rows: Rows) -> str:
     return f"{tied} and score best{gaps}."
 
 
-def _three(row: Any, name: str) -> tuple[float, float, float]:
-    value, low, high = (
-        float(getattr(row, name + end)) for end in ("", "_low", "_high")
-    )
-    return value, low, high
+def _three(row: Any, name: str) -> list[float]:
+    return [float(getattr(row, name + end)) for end in ("", "_low", "_high")]
 
 
 def _is_clear(row: Any, name: str) -> bool:
@@ -154,16 +147,15 @@ def _db(ratio: float) -> float:
 
 
 def _percent(ratio: float) -> str:
-    return shown_change(abs(100.0 * (ratio - 1.0))).removeprefix("+")
+    percent = abs(100.0 * (ratio - 1.0))
+    return f"{percent:.{0 if percent >= 10.0 else 1}f} %"
 
 
 def _beside(row: Any, name: str, other: str) -> tuple[str, str]:
     """Return "74 % below OTHER" or "0.10 dB above OTHER", and its interval."""
     value, low, high = _three(row, name)
-    clear, where = (
-        _is_clear(row, name),
-        f"{'below' if value < 1.0 else 'above'} {other}",
-    )
+    clear, where = _is_clear(row, name), "below" if value < 1.0 else "above"
+    where += f" {other}"
     if row.in_decibel:
         text = f"{abs(_db(value)):.2f} dB {where}"
         near, far = sorted(abs(_db(end)) for end in (low, high))
@@ -195,11 +187,9 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     """Return the score of the best, what is beside it, what went wrong."""
     able = [row for row in rows if row.role == "method"]
     wrong = [_rare(r) for r in able if r.rare_losses and math.isfinite(r.score)]
-    for row in able:
-        n, lost = row.n_trajectories, row.diverged
-        if lost > 0.0:
-            said = f"diverged on {max(round(lost * n), 1)} of {n} trajectories."
-            wrong.append(f"{_capital(row.label)} {said}")
+    for row in (row for row in able if row.diverged > 0.0):
+        n_lost, n = max(round(row.diverged * row.n_trajectories), 1), row.n_trajectories
+        wrong.append(f"{_capital(row.label)} diverged on {n_lost} of {n} trajectories.")
     leaders = _leaders(rows)
     if not leaders:
         return wrong
@@ -207,8 +197,7 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     measure, unit = summary.measure.shown(best.mirror_aware), ""
     if best.in_decibel:
         measure, unit = "a mean squared error of", " dB"
-    ends = shown_interval(best)
-    interval = f" ({ends})" if ends else ""
+    interval = f" ({ends})" if (ends := shown_interval(best)) else ""
     text = f"{_capital(best.label)} scores {measure} {shown_score(best, best.score)}"
     lines = [f"{text}{interval}{unit}{_against_3dvar(best)}."]
     lines += [_tie(row, best) for row in tied]
@@ -216,12 +205,10 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     for row in rest[:1]:
         gap = "".join(_beside(row, "ratio_to_best", best.label))
         lines.append(f"Next: {row.label}, {gap}.")
-    lines += [
-        f"{_capital(row.label)} loses to tuned 3D-Var: "
-        f"{''.join(_beside(row, 'ratio_to_3dvar', 'it'))}."
-        for row in rows
-        if row.scheme == "encoder" and row.ratio_to_3dvar_low > 1.0
-    ]
+    encoders = (row for row in rows if row.scheme == "encoder")
+    for row in (row for row in encoders if row.ratio_to_3dvar_low > 1.0):
+        gap = "".join(_beside(row, "ratio_to_3dvar", "it"))
+        lines.append(f"{_capital(row.label)} loses to tuned 3D-Var: {gap}.")
     return [*lines, _optimum(rows, best), *_published(rows), *wrong]
 
 

@@ -241,12 +241,6 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def log_scores(ax: Axes, which: str, label: str) -> None:
-    """Make an axis of scores logarithmic, unless they are in decibels."""
-    if not label.endswith("dB"):
-        plain_log(ax, which)
-
-
 def _plain(value: float) -> str:
     if 9e-5 < value < 1e6:
         return f"{value:g}" if value < 1e4 else f"{value:,.0f}"

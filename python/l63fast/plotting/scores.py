@@ -152,6 +152,7 @@ def method_scores(
     scores: Mapping[str, MethodScore],
     *,
     label: str,
+    in_decibel: bool = False,
     title: str = "",
     among: Collection[str] = (),
 ) -> Figure:
@@ -161,7 +162,9 @@ def method_scores(
     ----------
     scores : method -> MethodScore
     label : str
-        What the score is; "dB" is drawn on a linear axis.
+        What the score is.
+    in_decibel : bool
+        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
     title : str
         On which data.
     among : collection of str
@@ -174,7 +177,7 @@ def method_scores(
     """
 
     def written(value: float) -> str:
-        if not math.isfinite(value) or label.endswith("dB"):
+        if not math.isfinite(value) or in_decibel:
             return _style.shown(value)
         return f"{value:.3g}" if value < 0.1 else f"{value:.3f}"
 
@@ -188,8 +191,8 @@ def method_scores(
         ax.barh(y, high - low, 0.62, left=low, **grey, **edge)
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
-    if any(math.isfinite(score.value) for score in scores.values()):
-        _style.log_scores(ax, "x", label)
+    if not in_decibel and any(math.isfinite(s.value) for s in scores.values()):
+        _style.plain_log(ax, "x")
     ax.set_xlabel(label)
     if bars:
         ax.barh(0, math.nan, label="published", **grey)
@@ -251,6 +254,7 @@ def scores_across(
     axis: str,
     *,
     label: str,
+    in_decibel: bool = False,
     among: Collection[str] = (),
 ) -> Figure:
     """Return scores against a setting, both on logarithmic axes.
@@ -263,7 +267,9 @@ def scores_across(
         The setting: "sigma", "interval", "window", "n_iterations", "unroll" or
         "training_seconds".
     label : str
-        What the score is; "dB" is drawn on a linear axis.
+        What the score is.
+    in_decibel : bool
+        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
@@ -302,7 +308,8 @@ def scores_across(
         if axis in _COUNTS:
             ax.set_xticks(sorted(settings), [f"{x:g}" for x in sorted(settings)])
             ax.set_xticks([], minor=True)
-        _style.log_scores(ax, "y", label)
+        if not in_decibel:
+            _style.plain_log(ax, "y")
     fig.supxlabel(across)
     fig.supylabel(label)
     fig.legend(
@@ -316,6 +323,7 @@ def score_against_cost(
     methods: Mapping[str, tuple[float, float]],
     *,
     label: str,
+    in_decibel: bool = False,
     among: Collection[str] = (),
 ) -> Figure:
     """Return the score of each method against what one of its cycles takes.
@@ -324,7 +332,9 @@ def score_against_cost(
     ----------
     methods : method -> (seconds per cycle, score)
     label : str
-        What the score is; "dB" is drawn on a linear axis.
+        What the score is.
+    in_decibel : bool
+        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
 
@@ -341,7 +351,8 @@ def score_against_cost(
         ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **how.mark)
     ax.margins(0.08)
     _style.plain_log(ax, "x")
-    _style.log_scores(ax, "y", label)
+    if not in_decibel:
+        _style.plain_log(ax, "y")
     ax.set(xlabel="time per trajectory and cycle (µs)", ylabel=label)
     fig.legend(loc="outside right upper")
     return fig

@@ -11,12 +11,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.analogs import (
-    Climate,
-    Evidence,
-    WindowPosterior,
-    window_posterior,
-)
+from l63fast.assimilation import analogs
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.errors import ConfigurationError
@@ -32,8 +27,7 @@ _ENOUGH: Final = 2  # steps in a row that change nothing
 # Backgrounds that say nothing of the state beyond the climate, and those whose errors
 # have nothing to do with the observations' of the window. One that was cycled on these
 # observations has no simple optimum.
-_OF_CLIMATE: Final = ("mean", "independent", "none")
-_OF_TRUTH: Final = ("forecast", "gauss")
+_KNOWN: Final = ("mean", "independent", "none", "forecast", "gauss")
 _THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
 _HONEST: Final = 1.05  # error made over the one claimed
 _NOTED: Final = 1024  # windows between two notes of progress
@@ -86,11 +80,11 @@ class Optimum(Checked):
         What is found on the way is kept in the problem's folder, to go on from.
         """
         if isinstance(problem.protocol, Windows):
-            kind, known = problem.protocol.background, (*_OF_CLIMATE, *_OF_TRUTH)
-            if kind not in known:
+            kind = problem.protocol.background
+            if kind not in _KNOWN:
                 raise ConfigurationError(
                     "methods: the optimum of a window is known for the backgrounds "
-                    f"{', '.join(known)}, got {kind!r}"
+                    f"{', '.join(_KNOWN)}, got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
         found = _Doubling(self, problem).converged()
@@ -120,7 +114,17 @@ class Optimum(Checked):
         size, began = n * len(last), perf_counter()
         background, seen = samples.background[:size], samples.obs_window[:size]
         how = (twin.operator, twin.R, data.steps_per_cycle)
-        evidence = Evidence(seen, *how, *_known_before(problem, background))
+        # What backgrounds say of the states when they were drawn, `lag` cycles before
+        # the analysis: estimates (n, 3) and the covariance of their errors, if these
+        # are normal and have nothing to do with the observations'.
+        drawn, before = problem.backgrounds, None
+        covariance, lag = drawn.start_covariance, drawn.drawn_before
+        if covariance is not None:
+            from l63fast.learning.dynamics import earlier_states
+
+            n_steps = lag * data.steps_per_cycle
+            before = earlier_states(background, n_steps, **problem.model)
+        evidence = analogs.Evidence(seen, *how, before, covariance, lag)
         found = self._posterior(problem, evidence)
         # For the mirror-aware score the mean of one of each mirrored pair is best.
         best = found.folded if twin.operator.is_mirror_blind else found.mean
@@ -136,20 +140,22 @@ class Optimum(Checked):
         }
         return problem.estimates(split, last, made, n)
 
-    def _posterior(self, problem: Problem, evidence: Evidence) -> WindowPosterior:
+    def _posterior(
+        self, problem: Problem, evidence: analogs.Evidence
+    ) -> analogs.WindowPosterior:
         """Return the posterior of windows, going on from what a stopped run has kept.
 
         What is kept is named after all that decides it.
         """
         data, work, size = problem.twin.settings, problem.work, len(evidence.seen())
-        climate = Climate(data.dt, data.parameters, data.seed)
+        climate = analogs.Climate(data.dt, data.parameters, data.seed)
         digest = hashlib.sha256(evidence.seen().tobytes()).hexdigest()[:16]
         kept = work.folder and work.folder / f"posterior_{self.library}_{digest}.npz"
         known = None
         if kept is not None and kept.exists():
-            known = WindowPosterior(**np.load(io.BytesIO(read_file(kept))))
+            known = analogs.WindowPosterior(**np.load(io.BytesIO(read_file(kept))))
 
-        def note(found: WindowPosterior) -> None:
+        def note(found: analogs.WindowPosterior) -> None:
             if len(found.mean) % _NOTED:
                 return
             if kept is not None:
@@ -158,27 +164,9 @@ class Optimum(Checked):
                 write_bytes(kept, content.getvalue())
             work.say(f"optimum     {len(found.mean)} of {size} windows")
 
-        return window_posterior(
+        return analogs.window_posterior(
             evidence, climate, library=self.library, known=known, report=note
         )
-
-
-def _known_before(
-    problem: Problem, background: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None, int]:
-    """Return what backgrounds (n, 3) say of the states when they were drawn.
-
-    Estimates (n, 3) and the covariance of their errors, if these are normal and have
-    nothing to do with the observations'; and how many cycles before the analysis.
-    """
-    drawn, settings = problem.backgrounds, problem.twin.settings
-    covariance, lag = drawn.start_covariance, drawn.drawn_before
-    if covariance is None:
-        return None, None, lag
-    steps = lag * settings.steps_per_cycle
-    from l63fast.learning.dynamics import earlier_states
-
-    return earlier_states(background, steps, **problem.model), covariance, lag
 
 
 def _settled(

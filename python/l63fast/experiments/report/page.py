@@ -27,7 +27,7 @@ from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
-__all__ = ["PAGE", "report", "table_of", "write_report", "write_summary"]
+__all__ = ["PAGE", "report", "write_report", "write_summary"]
 
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
@@ -122,15 +122,10 @@ def write_report(
     return place / PAGE, source
 
 
-def write_summary(results: Sequence[Any], directory: Path) -> None:
-    """Write the tables of finished results into a folder that a report will replace."""
+def write_summary(summary: Summary, directory: Path) -> None:
+    """Write the tables of an experiment into a folder that a report will replace."""
     with result_directory(directory, kind=REPORT) as folder:
-        write_tables(Summary(Source.of(results)), folder / _TABLES)
-
-
-def table_of(results: Sequence[Any]) -> Any:
-    """Return the tables of finished results for a terminal."""
-    return tables.rich(Summary(Source.of(results)))
+        write_tables(summary, folder / _TABLES)
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
@@ -237,10 +232,8 @@ def _answer_row(rows: Rows) -> dict[str, str]:
     leaders = [row for row in rows if is_best(row)]
     short = {column.title: column.text(rows[0]) for column in tables.WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
-    for title, name in (("of 3D-Var", "3dvar"), ("of the optimum", "optimum")):
-        ratio = getattr(leaders[0], f"ratio_to_{name}") if leaders else float("nan")
-        short[title] = f"{ratio:.2f}" if ratio == ratio else ""
-    short["score"] = tables.shown_score(leaders[0], leaders[0].score) if leaders else ""
+    for column in (*tables.RATIOS, tables.SCORE):
+        short[column.title] = column.text(leaders[0]) if leaders else ""
     return short
 
 
@@ -270,33 +263,22 @@ def origins(summary: Summary) -> pd.DataFrame:
 
 def settings_of(results: Sequence[Result]) -> dict[str, Any]:
     """Return what the cells share, and what each has of its own, as TOML."""
-    flat = {r.settings.name: _flat(r.settings.to_tables()) for r in results}
-    first, *others = flat.values()
-    common = {
-        path: value
-        for path, value in first.items()
-        if all(path in row and row[path] == value for row in others)
-    }
+    each = (pd.json_normalize(result.settings.to_tables()) for result in results)
+    first, *others = flat = [table.to_dict("records")[0] for table in each]  # by path
+    common = {k: v for k, v in first.items() if all(r.get(k) == v for r in others)}
     differing = {
-        name: _toml({k: v for k, v in row.items() if k not in common})
-        for name, row in flat.items()
+        result.settings.name: _toml({k: row[k] for k in row if k not in common})
+        for result, row in zip(results, flat, strict=True)
     }
     return {"common": _toml(common), "differing": differing}
 
 
-def _flat(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key, value in tables.items():
-        is_table = isinstance(value, Mapping)
-        found |= _flat(value, (*path, key)) if is_table else {(*path, key): value}
-    return found
-
-
-def _toml(flat: Mapping[Any, Any]) -> str:
+def _toml(flat: Mapping[str, Any]) -> str:
     tables: dict[str, Any] = {}
     for path, value in flat.items():
         table = tables
-        for key in path[:-1]:
-            table = table.setdefault(key, {})
-        table[path[-1]] = value
+        *sections, key = path.split(".")
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = value
     return dump_tables(tables)

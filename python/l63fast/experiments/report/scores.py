@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from statistics import median
 from typing import Any, Final
 
@@ -46,11 +47,12 @@ def scores(summary: Summary) -> Iterator[Picture | str]:
         yield from by_settings(summary, rows)
 
 
-def _label(summary: Summary, rows: Rows) -> str:
-    measure = summary.measure
-    if measure.in_decibel:
-        return "mean squared error (dB)"
-    return measure.shown(all(row.mirror_aware for row in rows))
+def _drawn(summary: Summary, rows: Rows) -> dict[str, Any]:
+    """Return what a figure of scores is told of them."""
+    label = summary.measure.shown(all(row.mirror_aware for row in rows))
+    if in_decibel := summary.measure.in_decibel:
+        label = "mean squared error (dB)"
+    return {"label": label, "in_decibel": in_decibel, "among": summary.kinds}
 
 
 def _score(row: Any) -> MethodScore:
@@ -61,7 +63,7 @@ def _overview(summary: Summary) -> Picture:
     cases = {rows[0].operator: rows for rows in summary.cases}
     figure = plotting.overview(
         {k: {r.label: (r.score, r.low, r.high) for r in c} for k, c in cases.items()},
-        labels={k: _label(summary, rows) for k, rows in cases.items()},
+        labels={k: _drawn(summary, c)["label"] for k, c in cases.items()},
         best={k: [r.label for r in rows if is_best(r)] for k, rows in cases.items()},
         ratios={k: {r.label: r.ratio_to_3dvar for r in c} for k, c in cases.items()},
         among=summary.kinds,
@@ -75,10 +77,10 @@ def _beside(summary: Summary, rows: Rows) -> Picture:
     points = {r.label: _score(r)._replace(published=ranges[r.label]) for r in rows}
     known = any(math.isfinite(low) for low, _ in ranges.values())
     published = "; grey bars: lowest to highest published value" if known else ""
-    label = _label(summary, rows)
-    figure = plotting.method_scores(points, label=label, among=summary.kinds)
+    drawn = _drawn(summary, rows)
+    figure = plotting.method_scores(points, **drawn)
     words = {"samples": samples(summary, rows), "answer": answer(summary)}
-    words |= {"label": label, "published": published}
+    words |= {"label": drawn["label"], "published": published}
     return picture(summary, "scores", figure, rows, n=len(rows), **words)
 
 
@@ -104,8 +106,7 @@ def _across(summary: Summary, axis: str) -> Picture:
         name = row.role if row.scheme == "optimum" else row.label
         method = panels.setdefault(place, {}).setdefault(name, {})
         method[getattr(row, axis)] = _score(row)
-    label = _label(summary, summary.rows)
-    figure = plotting.scores_across(panels, axis, label=label, among=summary.kinds)
+    figure = plotting.scores_across(panels, axis, **_drawn(summary, summary.rows))
     words = {"samples": samples(summary, summary.rows), "against": _WORDS[axis]}
     return picture(summary, "scores_by", figure, axis=axis, **words)
 
@@ -117,8 +118,8 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
         if row.scheme == "encoder":
             table = method_table(summary.cell(row).settings.method)
             table |= table["training"] | table["cycles"]
-            plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
-            networks.append((row, {k: v for k, v in plain.items() if k != "seed"}))
+            left_out = ("seed", "training", "cycles")
+            networks.append((row, {k: table[k] for k in table if k not in left_out}))
     for axis in _AXES:
         found = _lines(networks, axis)
         if not found:
@@ -131,10 +132,8 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             for row in rows
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
-        label = _label(summary, rows)
-        figure = plotting.scores_across(
-            {("", ""): lines}, axis, label=label, among=kinds
-        )
+        drawn = _drawn(summary, rows) | {"among": kinds}
+        figure = plotting.scores_across({("", ""): lines}, axis, **drawn)
         words = {"axis": axis, "samples": samples(summary, rows)}
         yield picture(summary, "by", figure, rows, **words)
 
@@ -150,28 +149,22 @@ def _lines(
         left_out = {axis, *(_HOW_LONG if axis != "epochs" else ())}
         rest = {k: v for k, v in settings.items() if k not in left_out}
         _, line = found.setdefault(repr(rest), (rest, {}))
-        line.setdefault(float(settings[axis]), []).append((_cost(settings), row))
+        # About what a training costs: an iteration half of what is read once.
+        n = settings["epochs"] * settings.get("updates", 1) * settings.get("unroll", 1)
+        cost = float(n * (2 + settings["n_iterations"]))
+        line.setdefault(float(settings[axis]), []).append((cost, row))
     lines = [(rest, line) for rest, line in found.values() if len(line) >= _FEWEST]
     differing = [
         name
         for name in (lines[0][0] if lines else ())
         if name != "model" and len({repr(rest.get(name)) for rest, _ in lines}) > 1
     ]
-    return {
-        ", ".join(
-            [str(rest["model"]).upper(), *(f"{n} {rest.get(n)}" for n in differing)]
-        ): (
-            str(rest["model"]),
-            {x: _score(row) for x, row in _at_one_cost(line).items()},
-        )
-        for rest, line in lines
-    }
-
-
-def _cost(settings: Settings) -> float:
-    """Return about what a training costs: an iteration half of what is read once."""
-    n = settings["epochs"] * settings.get("updates", 1) * settings.get("unroll", 1)
-    return float(n * (2 + settings["n_iterations"]))
+    named = {}
+    for rest, line in lines:
+        model, more = str(rest["model"]), [f"{n} {rest.get(n)}" for n in differing]
+        points = {x: _score(row) for x, row in _at_one_cost(line).items()}
+        named[", ".join([model.upper(), *more])] = (model, points)
+    return named
 
 
 def _at_one_cost(candidates: dict[float, list[tuple[float, Any]]]) -> dict[float, Any]:
@@ -192,36 +185,35 @@ def ensembles(summary: Summary) -> Iterator[Picture | str]:
             yield from draw(summary, rows, metrics)
 
 
+def _finite(found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return arrays by method, of those methods that have nothing but numbers."""
+    arrays = {name: np.array(values, dtype=float) for name, values in found.items()}
+    return {name: array for name, array in arrays.items() if np.isfinite(array).all()}
+
+
 def _reliability(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
     competing = [row.label for row in rows if row.role != "baseline"]
     known = {k: metrics[k]["spread"] for k in competing if metrics[k]["spread"]}
-    curves = {
-        name: (np.array(s["spread"], dtype=float), np.array(s["error"], dtype=float))
-        for name, s in known.items()
-    }
-    curves = {name: c for name, c in curves.items() if np.isfinite(c).all()}
-    if not curves:
-        return
-    ratios = {name: float(s["ratio"]) for name, s in known.items()}
-    figure = plotting.spread_against_error(curves, ratios, among=summary.kinds)
-    n_bins = len(next(iter(curves.values()))[0])
-    yield picture(summary, "spread_skill", figure, rows, n_bins=n_bins)
+    curves = _finite({k: (s["spread"], s["error"]) for k, s in known.items()})
+    if curves:
+        ratios = {name: float(s["ratio"]) for name, s in known.items()}
+        pairs = {name: (spread, error) for name, (spread, error) in curves.items()}
+        figure = plotting.spread_against_error(pairs, ratios, among=summary.kinds)
+        n_bins = next(iter(curves.values())).shape[1]
+        yield picture(summary, "spread_skill", figure, rows, n_bins=n_bins)
 
 
 def _ranks(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
-    ranks = {name: m["ranks"]["shares"] for name, m in metrics.items() if m["ranks"]}
-    shares = {name: np.array(s, dtype=float) for name, s in ranks.items()}
-    shares = {name: s for name, s in shares.items() if np.isfinite(s).all()}
-    if not shares:
-        return
-    shown = dict(list(shares.items())[:_MOST_RANKS])
-    n_shown, n_all, first = len(shown), len(shares), metrics[rows[0].label]
-    some = f"{n_shown} of {n_all} ensembles." if n_shown < n_all else ""
-    n, figure = (
-        first["n_trajectories"] * first["n_times"],
-        plotting.rank_histograms(shown),
+    shares = _finite(
+        {k: m["ranks"]["shares"] for k, m in metrics.items() if m["ranks"]}
     )
-    yield picture(summary, "ranks", figure, rows, n=n, some=some)
+    shown, first = dict(islice(shares.items(), _MOST_RANKS)), metrics[rows[0].label]
+    if shown:
+        fewer = len(shown) < len(shares)
+        some = f"{len(shown)} of {len(shares)} ensembles." if fewer else ""
+        n = first["n_trajectories"] * first["n_times"]
+        figure = plotting.rank_histograms(shown)
+        yield picture(summary, "ranks", figure, rows, n=n, some=some)
 
 
 def _claims(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
@@ -252,7 +244,7 @@ def training(summary: Summary) -> Iterator[Picture | str]:
 def _learning(summary: Summary, rows: Rows) -> Iterator[Picture]:
     trained = {r.label: summary.cell(r).history for r in rows if r.scheme == "encoder"}
     histories = {
-        name: [(float(e["epoch"]), float(e["val_rmse_pooled_a"])) for e in history]
+        name: [(e["epoch"], e["val_rmse_pooled_a"]) for e in history]
         for name, history in trained.items()
         if history and "val_rmse_pooled_a" in history[0]
     }
@@ -283,11 +275,8 @@ def timing(summary: Summary) -> Iterator[Picture | str]:
     rows = summary.featured[0]
     timed = [r for r in rows if math.isfinite(r.seconds_per_cycle + r.score)]
     if timed:
-        timings = [summary.cell(row).timing for row in timed]
+        timings = (summary.cell(row).timing for row in timed)
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
-        figure = plotting.score_against_cost(
-            {row.label: (row.seconds_per_cycle, row.score) for row in timed},
-            label=_label(summary, rows),
-            among=summary.kinds,
-        )
+        costs = {row.label: (row.seconds_per_cycle, row.score) for row in timed}
+        figure = plotting.score_against_cost(costs, **_drawn(summary, rows))
         yield picture(summary, "cost", figure, rows, machines="; ".join(names))

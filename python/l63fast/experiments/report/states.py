@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import xarray
 
 from l63fast import plotting
 from l63fast.experiments.describe import observed
@@ -15,15 +16,11 @@ from l63fast.experiments.figures import Picture, between, picture
 from l63fast.experiments.scoring import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
-from l63fast.twin import TwinSettings
 from l63fast.verification import Failure
-
-if TYPE_CHECKING:
-    import xarray
 
 __all__ = ["attractor", "failures", "gain", "horizon", "increments", "states"]
 
-Found = dict[str, "xarray.Dataset"]
+Found = dict[str, xarray.Dataset]
 _MEDIAN: Final = -1  # of the excerpts; the worst come first
 _FRAMES: Final = 80
 # Before others in figures that cannot hold all methods.
@@ -74,24 +71,23 @@ def states(summary: Summary) -> Iterator[Picture | str]:
 
 
 def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
-    data, settings = summary.diagnostics(row), summary.cell(row).settings.data
-    chosen = [_MEDIAN, 0]
-    shown = [excerpt_of(data, i, "", settings) for i in chosen]
+    data = summary.diagnostics(row)
+    chosen = {"median": _MEDIAN, "worst": 0}
+    shown = [excerpt_of(summary, row, i) for i in chosen.values()]
+    numbers = [int(data["excerpt_trajectory"][i]) for i in chosen.values()]
     titles = [
-        f"{name} trajectory (test {int(k)}), from time {e.times[0]:.4g}"
-        for name, k, e in zip(
-            ("median", "worst"), data["excerpt_trajectory"][chosen], shown, strict=True
-        )
+        f"{name} trajectory (test {k}), from time {e.times[0]:.4g}"
+        for name, k, e in zip(chosen, numbers, shown, strict=True)
     ]
     n = min(len(e.path) for e in shown)
     figure = plotting.panels(
         np.stack([e.path[:n] for e in shown]),
         np.stack([e.background for e in shown]),
         np.stack([e.analysis for e in shown]),
-        data["excerpt_observations"].values[chosen],
+        data["excerpt_observations"].values[list(chosen.values())],
         truth_times=shown[0].path_times[:n] - shown[0].times[0],
         times=shown[0].times - shown[0].times[0],
-        operator=settings.operator,
+        operator=row.operator,
         titles=titles,
         mirror_aware=row.mirror_aware,
         longest=10.0,
@@ -101,8 +97,7 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
 
 
 def _animation(summary: Summary, rows: Rows, row: Any) -> Iterator[Picture]:
-    settings = summary.cell(row).settings.data
-    excerpt = excerpt_of(summary.diagnostics(row), _MEDIAN, "", settings)
+    excerpt = excerpt_of(summary, row, _MEDIAN)
     if not np.isfinite(excerpt.analysis).all():
         return
     frames = plotting.animation(
@@ -135,8 +130,7 @@ def failures(summary: Summary) -> Iterator[Picture | str]:
 
 def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
     row = rows[number]
-    data, settings = summary.diagnostics(row), summary.cell(row).settings.data
-    excerpts, told = [], []
+    data, excerpts, told = summary.diagnostics(row), [], []
     for k in range(data.sizes["excerpt"] - 1):
         kind = Failure(int(data["excerpt_failure"][k]))
         largest = float(data["excerpt_largest"][k])
@@ -144,31 +138,23 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         title = f"test {int(data['excerpt_trajectory'][k])}: "
         title += "no failure" if is_none else kind.words
         title += f", largest error {largest:.3g}" if is_finite else ""
-        excerpts.append(excerpt_of(data, k, title, settings))
+        excerpts.append(excerpt_of(summary, row, k, title))
         short = "none" if is_none else kind.words.partition(",")[0]
         told.append(f"{short} ({largest:.2g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
-    figure = plotting.failure_panels(
-        excerpts,
-        operator=settings.operator,
-        far_off=float(data.attrs["far_off"]),
-        title=row.label,
-    )
+    how = {"operator": row.operator, "title": row.label}
+    figure = plotting.failure_panels(excerpts, far_off=data.attrs["far_off"], **how)
     words = {"n_worst": len(excerpts), "n": row.n_trajectories, "method": row.label}
     words |= {"where": where, "told": ", ".join(told), "number": number}
     return picture(summary, "atlas", figure, rows, **words)
 
 
-def excerpt_of(
-    data: xarray.Dataset, i: int, title: str, settings: TwinSettings
-) -> Excerpt:
-    """Return the i-th excerpt of diagnostics."""
-    truth, background, analysis, times = (
-        data[f"excerpt_{name}"].values[i]
-        for name in ("truth", "background", "analysis", "time")
-    )
-    path, path_times = between(truth, times, settings)
-    return Excerpt(title, times, truth, background, analysis, path, path_times)
+def excerpt_of(summary: Summary, row: Any, i: int, title: str = "") -> Excerpt:
+    """Return the i-th excerpt of a row's diagnostics."""
+    data, names = summary.diagnostics(row), ("time", "truth", "background", "analysis")
+    times, truth, *states = (data[f"excerpt_{name}"].values[i] for name in names)
+    path, path_times = between(truth, times, summary.cell(row).settings.data)
+    return Excerpt(title, times, truth, states[0], states[1], path, path_times)
 
 
 def horizon(summary: Summary) -> Iterator[Picture | str]:
@@ -184,13 +170,11 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
             continue
         first = next(iter(found.values()))
         far = float(first.attrs["far_off"])
-        best = best_of(rows)
-        band = best.label if best is not None else ""
+        band = getattr(best_of(rows), "label", "")
         times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
         longest = max(times, key=times.__getitem__)
-        figure = plotting.forecast_growth(
-            curves, limit=far, band=band, among=summary.kinds
-        )
+        how: dict[str, Any] = {"band": band, "among": summary.kinds}
+        figure = plotting.forecast_growth(curves, limit=far, **how)
         if math.isfinite(times[longest]):
             longest += f", {times[longest]:.1f} time units"
         words = {"n": int(first["n_forecasts"]), "band": band, "far": far}
@@ -208,11 +192,11 @@ def attractor(summary: Summary) -> Iterator[Picture | str]:
 def _errors(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
     maps = {name: np.sqrt(data["map_square"].values) for name, data in found.items()}
     if maps := _known(maps):
-        blind = _blindly(rows)
-        label = f"{blind}error (rms)"
-        figure = plotting.error_maps(maps, **_edges(found), label=label)
         words = {"samples": samples_of(found), "some": _some(rows, maps)}
-        yield picture(summary, "error_map", figure, rows, blind=blind, **words)
+        words["blind"] = _blindly(rows)
+        label = f"{words['blind']}error (rms)"
+        figure = plotting.error_maps(maps, **_edges(found), label=label)
+        yield picture(summary, "error_map", figure, rows, **words)
 
 
 def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
@@ -222,14 +206,9 @@ def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
     # The colours of a method that is far off would hide where an encoder loses.
     encoders = {e.label for e in rows if e.scheme == "encoder"}
     least = _squares(found[name])
-    maps = _known(
-        {
-            method: np.sqrt(_squares(data) / least)
-            for method, data in found.items()
-            if method in encoders or not (encoders or method == name)
-        }
-    )
-    if maps:
+    shown = (k for k in found if (k in encoders if encoders else k != name))
+    ratios = {k: np.sqrt(_squares(found[k]) / least) for k in shown}
+    if maps := _known(ratios):
         label = f"error over that of {name}"
         figure = plotting.error_maps(maps, **_edges(found), label=label, relative=True)
         words = {"blind": _blindly(rows), "optimum": name, "fewest": _FEWEST}
