@@ -45,6 +45,7 @@ _HOMES: Final = {
     "adjoint": "lorenz63",
     "backend_info": "_kernels",
     "climatology": "lorenz63",
+    "compare": "experiments.compare",
     "forecast": "lorenz63",
     "load_encoder": "learning.export",
     "lyapunov_exponents": "lorenz63",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     )
     from l63fast.assimilation.tuning import tune_b_scale, tune_inflation
     from l63fast.errors import L63Error
+    from l63fast.experiments.compare import compare
     from l63fast.experiments.experiment import Experiment
     from l63fast.experiments.report import report
     from l63fast.experiments.results import open_results

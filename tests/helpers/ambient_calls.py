@@ -238,6 +238,12 @@ CALLS: Calls = {
     "tune_b_scale": lambda _: l63fast.tune_b_scale(
         STATES[None], WINDOW[None, :, 0], STATES[None], "xy", **COVARIANCES
     ),
+    "compare": lambda _: (
+        l63fast.compare({"enkf": _scheme("EnKF", n_members=5)}, twin(), n_bootstrap=20)
+        .results.drop(columns=list(TIMES))
+        .select_dtypes("float")
+        .to_numpy()
+    ),
     "verification": lambda _: _scores(),
     "EncoderFunction": lambda _: [
         _own(),

@@ -44,6 +44,7 @@ __all__ = [
     "Problem",
     "Windows",
     "Work",
+    "has_small_ensembles",
 ]
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
@@ -534,8 +535,7 @@ class Problem:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        size = getattr(fitted.scheme, "n_members", 0) * 24 * n_states
-        keep = keep_members and 0 < size <= _LARGEST_ENSEMBLES
+        keep = keep_members and has_small_ensembles(fitted.scheme, n_states)
         return self.protocol.run(self, fitted, split, keep_members=keep)
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
@@ -579,6 +579,12 @@ class Problem:
             return fitted(given)
         tuning = tune(lambda v: self.score(fitted(v))[0], values, limits=limits)
         return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
+
+
+def has_small_ensembles(scheme: Any, n_states: int) -> bool:
+    """Whether a scheme has members, few enough to keep those of so many states."""
+    size = getattr(scheme, "n_members", 0) * 24 * n_states
+    return 0 < size <= _LARGEST_ENSEMBLES
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,7 @@ __all__ = [
     "WHERE",
     "Column",
     "columns_of",
+    "compared_table",
     "is_best",
     "latex",
     "lost_between",
@@ -333,6 +334,44 @@ def small_table(board: pd.DataFrame) -> Any:
         for row in board.assign(in_decibel=False).itertuples()
     ]
     return terminal_table(("method", board.attrs["measure"], "95 %", "/ 3D-Var"), lines)
+
+
+def compared_table(board: pd.DataFrame, versus: str) -> dict[str, Any]:
+    """Return scores of one case beside those of the method `versus`, paired.
+
+    Parameters
+    ----------
+    board : DataFrame
+        As `scores` gives it against `versus`; `attrs["measure"]` is what it shows.
+    versus : str
+
+    Returns
+    -------
+    dict
+        As `terminal_table` and `markdown_table` take it.
+    """
+    ranks = board["rank"].astype(object)
+    shown = board.assign(rank=ranks.where(ranks.notna(), None))
+    rows = list(shown.itertuples())
+    named = str(board.loc[board["method"] == versus, "label"].iloc[0])
+    columns = (
+        Column("rank", "rank", _rank, of_row=True),
+        replace(_METHOD, show=lambda row: row.label),
+        *(replace(_SCORE, title=board.attrs["measure"]), _INTERVAL),
+        Column(f"/ {named}", "ratio_to_3dvar", _ratio, of_row=True),
+        Column("lost", "lost", _share),
+        Column("µs/cycle", "seconds_per_cycle", microseconds),
+    )
+    texts = {column: [column.text(row) for row in rows] for column in columns}
+    return _table(case_title(rows[0]), texts)
+
+
+def _ratio(row: Any) -> str:
+    """Return the paired ratio and its interval; empty for the method itself."""
+    ratio, *ends = (getattr(row, f"ratio_to_3dvar{e}") for e in ("", "_low", "_high"))
+    if not math.isfinite(ratio):
+        return ""
+    return f"{_three(ratio)} ({'–'.join(map(_three, ends))})"
 
 
 def markdown(summary: Summary) -> str:
