@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.backgrounds import Backgrounds
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
     from l63fast.twin import TwinExperiment
@@ -22,8 +24,16 @@ __all__ = ["AssimilationDataset", "windows"]
 _FLOAT64 = np.dtype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class AssimilationDataset:
+class Sample(NamedTuple):
+    """One sample: background (3,), obs_window (L, obs_dim) and truth (3,)."""
+
+    background: np.ndarray
+    obs_window: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AssimilationDataset(OneScreen):
     """N samples, trajectory by trajectory and in time order within each.
 
     Attributes
@@ -141,6 +151,59 @@ class AssimilationDataset:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.truth)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one sample for an int, a dataset for a slice or an index array.
+
+        Parameters
+        ----------
+        index : int, slice, or array of ints (n,) or of bools (N,)
+
+        Returns
+        -------
+        Sample or AssimilationDataset
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If it is none of these, or beyond the samples.
+        """
+        chosen = index if isinstance(index, slice) else self._places(index)
+        names = ("background", "obs_window", "truth", "trajectory", "time_index")
+        values = {name: getattr(self, name)[chosen] for name in names}
+        if isinstance(chosen, np.ndarray) and chosen.ndim == 0:
+            return Sample(*(values[name] for name in Sample._fields))
+        return replace(self, **values)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Return the samples, one by one."""
+        return (self[i] for i in range(len(self)))
+
+    def _places(self, index: Any) -> np.ndarray:
+        n, places = len(self), np.asarray(index)
+        if places.ndim == 1 and places.size == 0:
+            return places.astype(np.intp)
+        if places.dtype.kind not in "iub" or places.ndim > 1:
+            raise ArgumentTypeError(
+                "index: expected an int, a slice or an array (n,) of ints or bools, "
+                f"got {type(index).__name__}"
+            )
+        if places.dtype.kind == "b":
+            if places.shape != (n,):
+                raise ArgumentValueError(
+                    f"index: expected a bool per sample, ({n},), got {places.shape}"
+                )
+        elif places.min() < -n or places.max() >= n:
+            raise ArgumentValueError(
+                f"index: expected {-n} to {n - 1} for {n} samples, got "
+                f"{places.min() if places.min() < -n else places.max()}"
+            )
+        return places
+
+    def _summary(self) -> dict[str, Any]:
+        operator = self.made_for.operator
+        known = f"observed: {operator.name}" if operator is not None else "not known"
+        return {**super()._summary(), "made_for": known}
 
     @property
     def window(self) -> int:

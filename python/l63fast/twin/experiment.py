@@ -6,25 +6,33 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._summary import OneScreen
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
+from l63fast.twin.datasets import names, twin_dataset
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
+    FROM_ARRAYS,
+    GENERATED,
+    UNCHECKED,
     Split,
     generated_splits,
     given_splits,
     observation_covariance,
 )
 
+if TYPE_CHECKING:
+    import xarray
 
-class TwinExperiment:
+
+class TwinExperiment(OneScreen):
     """Truth and observations of Lorenz-63 in three splits that share nothing.
 
     Make one with `generate`, `from_arrays` or `load`.
@@ -85,7 +93,7 @@ class TwinExperiment:
         _checks.instance("settings", settings, TwinSettings)
         R = observation_covariance(None, settings)
         splits = generated_splits(settings, R, n_threads, backend)
-        return cls._of(splits, settings, R, files.GENERATED)
+        return cls._of(splits, settings, R, GENERATED)
 
     @classmethod
     @ieee_arithmetic()
@@ -148,7 +156,7 @@ class TwinExperiment:
         covariance = observation_covariance(R, settings)
         check = _checks.boolean("check", check)
         splits = given_splits(truth, observations, settings, covariance, check=check)
-        origin = files.FROM_ARRAYS if check else files.UNCHECKED
+        origin = FROM_ARRAYS if check else UNCHECKED
         return cls._of(splits, settings, covariance, origin)
 
     @classmethod
@@ -196,6 +204,40 @@ class TwinExperiment:
     def climatology(self) -> Climatology:
         """Mean and covariance of the training truth, symmetrised."""
         return climatology(self.train.truth)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the trajectories of all splits, which are opened, as a dataset.
+
+        Dimensions and attributes are those of `Split.to_xarray`; the coordinate `split`
+        says which split a trajectory is in.
+        """
+        splits = [self.split(name) for name in SPLIT_NAMES]
+        truth, observations = (
+            np.concatenate([getattr(split, name) for split in splits])
+            for name in ("truth", "observations")
+        )
+        hashes = {f"{name}_sha256": digest for name, digest in self.hashes.items()}
+        dataset = twin_dataset(
+            truth, observations, self.settings, self.R, self.origin, **hashes
+        )
+        of = np.repeat(SPLIT_NAMES, [split.n_trajectories for split in splits])
+        return dataset.assign_coords(split=("trajectory", of, names("split")))
+
+    def _summary(self) -> dict[str, Any]:
+        data = self.settings
+        interval = data.steps_per_cycle * data.dt
+        return {
+            **{
+                name: f"{data.n_trajectories(name)} trajectories"
+                for name in SPLIT_NAMES
+            },
+            "truth": f"{data.n_saved} states in {data.n_steps * data.dt:g} time units",
+            "observations": f"{data.n_obs}, every {interval:g} time units",
+            "operator": self.operator.name,
+            **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
+            "parameters": data.parameters,
+            "origin": self.origin,
+        }
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> None:
         """Write the experiment to a directory, as a whole or not at all.

@@ -1,0 +1,148 @@
+"""Trajectories as datasets that explain themselves, in memory as in files."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast.observation import ObservationOperator
+from l63fast.twin.settings import TwinSettings
+
+if TYPE_CHECKING:
+    import xarray
+
+SCHEMA: Final = 1
+_SPLIT_TITLES: Final = {"train": "training", "val": "validation", "test": "test"}
+
+
+def twin_dataset(
+    truth: np.ndarray,
+    observations: np.ndarray,
+    settings: TwinSettings,
+    R: np.ndarray,
+    origin: str,
+    **more: str,
+) -> xarray.Dataset:
+    """Return trajectories of a twin experiment, with R and where they come from.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3)
+    observations : (n, n_obs, m)
+    settings : TwinSettings
+    R : (m, m)
+    origin : str
+        As in `TwinExperiment`.
+    **more
+        Other attributes, such as `split`.
+    """
+    of = f", {_SPLIT_TITLES[more['split']]} split" if "split" in more else ""
+    attributes = {
+        **common_attributes(settings),
+        "title": f"Lorenz-63 twin experiment{of}",
+        "history": f"l63fast.TwinExperiment, {origin}",
+        "comment": "Trajectories are independent; observation k belongs to the "
+        "truth at model step observation_step[k]; splits share no random stream.",
+        **more,
+        "origin": origin,
+        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
+    }
+    trajectory = np.arange(len(truth), dtype=np.int64)
+    dataset = trajectory_dataset(truth, observations, trajectory, settings, attributes)
+    meaning = names("covariance of the observation error")
+    dataset["R"] = (("observed", "observed_too"), R, meaning)
+    return dataset
+
+
+def trajectory_dataset(
+    truth: np.ndarray,
+    observations: np.ndarray,
+    trajectory: np.ndarray,
+    settings: TwinSettings,
+    attributes: dict[str, Any],
+) -> xarray.Dataset:
+    """Return trajectories as a dataset: data, coordinates and what they mean.
+
+    Parameters
+    ----------
+    truth : (n, n_saved, 3)
+    observations : (n, n_obs, m)
+    trajectory : (n,) int64
+        The index of each in its split.
+    settings : TwinSettings
+    attributes : dict
+        Of the whole dataset.
+    """
+    import xarray as xr
+
+    operator = ObservationOperator(settings.operator)
+    saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
+    cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
+    steps = cycles * settings.steps_per_cycle
+    return xr.Dataset(
+        {
+            "truth": (
+                ("trajectory", "time", "component"),
+                truth,
+                names("true state of Lorenz-63"),
+            ),
+            "observation": (
+                ("trajectory", "observation_time", "observed"),
+                observations,
+                names(f"observations y = h(truth) + N(0, R), h = {settings.operator}"),
+            ),
+        },
+        coords={
+            "trajectory": ("trajectory", trajectory, names("trajectory")),
+            "time": ("time", saved * settings.dt, names("non-dimensional time")),
+            "observation_time": (
+                "observation_time",
+                steps * settings.dt,
+                names("non-dimensional time of the observations"),
+            ),
+            "observation_step": (
+                "observation_time",
+                steps,
+                names("model step of the observations"),
+            ),
+            "component": ("component", list("xyz"), {"long_name": "state component"}),
+            "observed": (
+                "observed",
+                list(operator.labels),
+                {"long_name": "observed quantity"},
+            ),
+        },
+        attrs=attributes,
+    )
+
+
+def names(long_name: str) -> dict[str, str]:
+    """Return the attributes of a variable without units."""
+    return {"long_name": long_name, "units": "1"}
+
+
+def common_attributes(settings: TwinSettings) -> dict[str, Any]:
+    """Return what every file of trajectories says about itself."""
+    # No date here: times stand in timing.json, so that equal results are equal files.
+    return {
+        "Conventions": "CF-1.11",
+        "source": f"l63fast {package_version()}",
+        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
+        "schema": SCHEMA,
+        "operator": settings.operator,
+        "sigma": settings.sigma,
+        "dt": settings.dt,
+        "steps_per_cycle": settings.steps_per_cycle,
+        "seed": settings.seed,
+    }
+
+
+def package_version() -> str:
+    """Return the version that writes."""
+    try:
+        return version("l63fast")
+    except PackageNotFoundError:
+        return "(not installed)"
