@@ -122,6 +122,8 @@ class ObservationOperator:
     def _components_of(self, states: Any) -> Any:
         # An index gives arrays whose components are not side by side, and every kernel
         # would have to copy them.
+        if isinstance(states, (list, tuple)):
+            states = _checks.states("states", states)
         if isinstance(states, np.ndarray):
             return states.take(self.components, axis=-1)
         return states[..., list(self.components)]
@@ -162,7 +164,7 @@ def observe(
     operator: ObservationOperator | str,
     *,
     sigma: float,
-    rng: np.random.Generator | int,
+    rng: _checks.Seed,
 ) -> np.ndarray:
     """Return observations y = h(states) + N(0, sigma^2 I).
 
@@ -172,7 +174,7 @@ def observe(
     operator : ObservationOperator or its name
     sigma : float
         Standard deviation of the observation error; 0 gives perfect observations.
-    rng : numpy.random.Generator or int
+    rng : numpy.random.Generator, int or SeedSequence
         Source of the noise, or a seed for one.
 
     Returns

@@ -252,7 +252,7 @@ def run_cycles(
     burn_in: int = 0,
     initial: np.ndarray | None = None,
     warm_up: Scheme[Any] | None = None,
-    seed: int | None = None,
+    seed: _checks.Seed | None = None,
     keep_members: bool = False,
     imperfect_model: bool = False,
 ) -> CycleResult:
@@ -277,7 +277,7 @@ def run_cycles(
         Does the cycles of a scheme with a window of L observations until L exist;
         these L - 1 cycles are not scored either. A scheme with `window_grows` does
         them itself, with the observations that there are.
-    seed : int, optional
+    seed : int, SeedSequence or Generator, optional
         For schemes that draw; by default the twin's.
     keep_members : bool
         Keep the ensembles too, which may be large.

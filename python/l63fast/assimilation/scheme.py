@@ -136,9 +136,9 @@ class SchemeSettings(FromTwin):
     Parameters
     ----------
     operator : ObservationOperator or its name
-    B : (3, 3)
-        Covariance of the background's error.
-    R : (obs_dim, obs_dim)
+    B : float or (3, 3)
+        Covariance of the background's error; a number is a variance.
+    R : float or (obs_dim, obs_dim)
         Covariance of the observation error.
     dt : float
         Time step of the model (time units).

@@ -114,7 +114,7 @@ def compare(
     burn_in: int = 0,
     initial: np.ndarray | None = None,
     warm_up: Scheme[Any] | None = None,
-    seed: int | None = None,
+    seed: _checks.Seed | None = None,
     imperfect_model: bool = False,
     measure: str = "rmse_a",
     versus: str | None = None,

@@ -49,7 +49,7 @@ def scores(
     versus: str = "3dvar",
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> pd.DataFrame:
     """Return score, interval, rank and paired ratios of every method of every case.
 
@@ -64,7 +64,8 @@ def scores(
     versus : str
         Key of the method that `ratio_to_3dvar` is against; where a case lacks it, that
         is missing.
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
         Of the resampling behind every interval.
 
     Returns

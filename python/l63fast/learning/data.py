@@ -65,7 +65,7 @@ class AssimilationDataset(OneScreen):
     made_for: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
-        shape = self.obs_window.shape
+        shape = np.shape(self.obs_window)
         if len(shape) != 3 or shape[1] == 0:
             raise ArgumentValueError(
                 f"obs_window: expected (N, L, obs_dim) with L at least 1, got {shape}"
@@ -76,14 +76,14 @@ class AssimilationDataset(OneScreen):
                 "obs_window", self.obs_window, size=shape[2], dtype=_FLOAT64
             ),
             "truth": _checks.states("truth", self.truth, dtype=_FLOAT64),
+            "trajectory": np.asarray(self.trajectory),
+            "time_index": np.asarray(self.time_index),
         }
         for name, array in checked.items():
             object.__setattr__(self, name, array)
-        n = (shape[0],)
-        _checks.batch("background", self.background, n, "obs_window")
-        _checks.batch("truth", self.truth, n, "obs_window")
-        _checks.batch("trajectory", self.trajectory[..., None], n, "obs_window")
-        _checks.batch("time_index", self.time_index[..., None], n, "obs_window")
+            of_states = array if name in ("background", "truth") else array[..., None]
+            if name != "obs_window":
+                _checks.batch(name, of_states, shape[:1], "obs_window")
 
     @classmethod
     def from_twin(
