@@ -17,6 +17,7 @@ from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
 from l63fast.twin.datasets import names, twin_dataset
+from l63fast.twin.own_data import trajectories
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
     FROM_ARRAYS,
@@ -106,10 +107,11 @@ class TwinExperiment(OneScreen):
         sigma: float,
         dt: float,
         steps_per_cycle: int,
-        n_train: int,
-        n_val: int,
-        n_test: int,
+        n_train: int | None = None,
+        n_val: int | None = None,
+        n_test: int | None = None,
         save_every: int = 1,
+        gap: float = 10.0,
         R: Any = None,
         parameters: Lorenz63 | None = None,
         check: bool = True,
@@ -118,13 +120,19 @@ class TwinExperiment(OneScreen):
 
         Parameters
         ----------
-        truth : (n, n_saved, 3)
-            One state every `save_every` steps of `dt`, entry 0 at step 0.
-        observations : (n, n_obs, m)
+        truth : (n, n_saved, 3), or (n_saved, 3) of one run, or these by split
+            One state every `save_every` steps of `dt`, entry 0 at step 0. One long run
+            is cut by time, into blocks of equal length. Splits of your own are a
+            mapping of "train", "val" and "test" to their arrays.
+        observations : (n, n_obs, m), or (n_obs, m), or these by split
             At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last.
         n_train, n_val, n_test : int
-            Trajectories of each split, in this order; they add up to n.
-        R : (m, m), optional
+            Trajectories of each split, in this order; they add up to n. Of one run its
+            blocks; not given where the splits are.
+        gap : float
+            Time (time units) of one run that is left out between its splits, so that
+            neither knows the other's states.
+        R : float or (m, m), optional
             Covariance of the observation error, all of y - h(truth) (a bias and an h
             that is not quite the operator's included); sigma^2 I by default.
         check : bool
@@ -137,14 +145,20 @@ class TwinExperiment(OneScreen):
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described, or observations and truth do not match.
         """
-        truth = _checks.array("truth", truth, shape=(None, None, 3))
-        _checks.finite("truth", truth)
         save_every = _checks.count("save_every", save_every, minimum=1)
+        steps_per_cycle = _checks.count("steps_per_cycle", steps_per_cycle, minimum=1)
+        truth, observations, sizes = trajectories(
+            truth,
+            observations,
+            {"n_train": n_train, "n_val": n_val, "n_test": n_test},
+            dt=_checks.real("dt", dt, above=0.0),
+            steps_per_cycle=steps_per_cycle,
+            save_every=save_every,
+            gap=gap,
+        )
         settings = TwinSettings(
             operator=as_operator(operator).name,
-            n_train=n_train,
-            n_val=n_val,
-            n_test=n_test,
+            **sizes,
             n_steps=(truth.shape[1] - 1) * save_every,
             dt=dt,
             steps_per_cycle=steps_per_cycle,
