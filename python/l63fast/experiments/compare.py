@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -185,7 +184,7 @@ def compare(
     board = scores(results, measure, versus, n_bootstrap=n_bootstrap)
     board["in_decibel"] = chosen.in_decibel
     board.attrs["measure"] = chosen.shown(twin.operator.is_mirror_blind)
-    return SchemeComparison(MappingProxyType(runs), results, board, measure, versus)
+    return SchemeComparison(runs, results, board, measure, versus)
 
 
 def _checked_names(schemes: Mapping[str, Any]) -> list[str]:

@@ -237,6 +237,16 @@ class TwinExperiment(OneScreen):
         of = np.repeat(SPLIT_NAMES, [split.n_trajectories for split in splits])
         return dataset.assign_coords(split=("trajectory", of, names("split")))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled; splits on disk that nobody read are left there."""
+        return {**vars(self), "hashes": dict(self.hashes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled, read-only as before."""
+        vars(self).update(state, hashes=MappingProxyType(state["hashes"]))
+        for array in (self.R, self.Q):
+            array.setflags(write=False)
+
     def _summary(self) -> dict[str, Any]:
         data = self.settings
         interval = data.steps_per_cycle * data.dt

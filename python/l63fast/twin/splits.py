@@ -92,6 +92,12 @@ class Split(OneScreen):
         cycle = self.observation_steps[0]
         return self.truth[:, (self.observation_steps - cycle) // self.save_every]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled, its arrays read-only as before."""
+        vars(self).update(state)
+        for array in (self.truth, self.observations, self.observation_steps, self.R):
+            array.setflags(write=False)
+
     def _summary(self) -> dict[str, Any]:
         rows = {**super()._summary(), "operator": self.settings.operator}
         return {name: value for name, value in rows.items() if name != "settings"}
