@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.three_d_var import ThreeDVar, three_d_var
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.data import AssimilationDataset
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import instantaneous_rms
@@ -124,24 +124,18 @@ def test_it_is_iterated_once_and_torch_makes_batches_of_it():
 
 
 @pytest.mark.parametrize(
-    ("index", "error", "sentence"),
+    ("index", "sentence"),
     [
-        (
-            132,
-            ArgumentValueError,
-            "index: expected -132 to 131 for 132 samples, got 132",
-        ),
-        ([0, -133], ArgumentValueError, "got -133"),
-        (
-            1.0,
-            ArgumentTypeError,
-            "index: expected an int, a slice or an array .* float",
-        ),
-        ("truth", ArgumentTypeError, "got str"),
-        ([[0]], ArgumentTypeError, "got list"),
-        ([True, False], ArgumentValueError, r"a bool per sample, \(132,\), got \(2,\)"),
+        (132, "for 132 samples: index 132 is out of bounds"),
+        ([0, -133], "for 132 samples: index -133 is out of bounds"),
+        (1.0, "an int, a slice or an array .* for 132 samples"),
+        ("truth", "an int, a slice or an array .* for 132 samples"),
+        (None, "for 132 samples, got NoneType"),
+        ([[0]], "for 132 samples, got list"),
+        (True, "for 132 samples, got bool"),
+        ([True, False], "boolean"),
     ],
 )
-def test_an_index_that_is_none_is_refused(index, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_an_index_that_is_none_is_refused(index, sentence):
+    with pytest.raises(ArgumentValueError, match=sentence):
         SAMPLES[index]

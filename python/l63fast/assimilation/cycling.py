@@ -16,8 +16,7 @@ from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Difference, Setup, check_agreement
 from l63fast.assimilation.scheme import Analysis, Scheme, ended
 from l63fast.errors import ArgumentValueError
-from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment, TwinSettings, common_attributes, names
+from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
 
 if TYPE_CHECKING:
     import xarray
@@ -195,51 +194,21 @@ class CycleResult(OneScreen):
         Times are those of the twin's `to_xarray`, so that
         ``result.to_xarray().analysis - twin.test.to_xarray().truth`` is the error.
         """
-        import xarray as xr
-
         data = self.settings
         steps = data.steps_per_cycle * np.arange(1, data.n_obs + 1)[self.scored]
-        sample = ("trajectory", "time")
-        variables = {
-            name: ((*sample, *dims), getattr(self, name), names(what))
-            for name, (dims, what) in _VARIABLES.items()
-            if getattr(self, name) is not None
-        }
-        coordinates = {
-            "trajectory": np.arange(len(self.status)),
-            "time": ("time", steps * data.dt, names("non-dimensional time")),
-            "component": list("xyz"),
-            "observed": list(ObservationOperator(data.operator).labels),
-        }
-        attributes = {
-            **common_attributes(data),
-            "title": f"Analysis cycles over the {self.split_name} split",
-            "split": self.split_name,
-        }
+        more = {"title": f"Analysis cycles over the {self.split_name} split"}
         if self.imperfect_model:
-            attributes["imperfect_model"] = ", ".join(map(str, self.imperfect_model))
-        return xr.Dataset(variables, coordinates, attributes)
+            more["imperfect_model"] = ", ".join(map(str, self.imperfect_model))
+        dataset = estimates_dataset(
+            vars(self), steps * data.dt, data, split=self.split_name, **more
+        )
+        return dataset.assign_coords(trajectory=np.arange(len(self.status)))
 
     def _summary(self) -> dict[str, Any]:
         differences = ", ".join(map(str, self.imperfect_model)) or "no"
         of = f"{self.settings.operator}, sigma {self.settings.sigma:g}"
         shown = {"status": ended(self.status), "imperfect_model": differences}
         return {**super()._summary(), **shown, "settings": f"observed: {of}"}
-
-
-_VARIABLES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "background": (("component",), "background, before the analysis"),
-    "analysis": (("component",), "analysis"),
-    "spread": (("component",), "standard deviation of the analysis error, as claimed"),
-    "innovation": (("observed",), "innovation y - h(background)"),
-    "innovation_covariance": (
-        ("observed", "observed_too"),
-        "covariance of the innovation, as claimed",
-    ),
-    "members": (("member", "component"), "analysis ensemble"),
-    "effective_size": ((), "effective number of particles"),
-    "status": ((), "0 converged; see l63fast.Status"),
-}
 
 
 @ieee_arithmetic()

@@ -29,8 +29,7 @@ from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
 from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
-from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment, TwinSettings, common_attributes
+from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
 from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
 
 if TYPE_CHECKING:
@@ -108,33 +107,9 @@ class Estimates:
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset that explains itself."""
-        import xarray as xr
-
-        state = ("trajectory", "time", "component")
-        seen = ("trajectory", "time", "observed")
-        y = f"observations y = h(truth) + N(0, R), h = {data.operator}"
-        before = "background, before the analysis"
-        claimed = "standard deviation of the analysis error, as claimed"
-        variables = {
-            name: (dims, values, {"long_name": what, "units": "1"})
-            for name, dims, values, what in (
-                ("truth", state, self.truth, "true state"),
-                ("background", state, self.background, before),
-                ("analysis", state, self.analysis, "analysis"),
-                ("observations", seen, self.observations, y),
-                ("status", state[:2], self.status, "0 converged; see l63fast.Status"),
-                ("spread", state, self.spread, claimed),
-            )
-            if values is not None
-        }
-        time = {"long_name": "non-dimensional time", "units": "1"}
-        coordinates = {
-            "time": ("time", self.times, time),
-            "component": list("xyz"),
-            "observed": list(ObservationOperator(data.operator).labels),
-        }
-        attributes = {**common_attributes(data), "title": title, "split": "test"}
-        return xr.Dataset(variables, coordinates, attributes)
+        kept = ("truth", "background", "analysis", "observations", "status", "spread")
+        values = {name: getattr(self, name) for name in kept}
+        return estimates_dataset(values, self.times, data, title=title, split="test")
 
 
 @dataclass(frozen=True, eq=False)

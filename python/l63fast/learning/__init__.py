@@ -10,21 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 _HOMES: Final = {
-    "AssimilationDataset": "data",
     "ChainSettings": "settings",
     "DifferentiableForecast": "dynamics",
     "Distance": "losses",
     "Encoder": "encoders",
-    "EncoderFunction": "inference",
     "EncoderSettings": "settings",
     "MeanSquaredError": "losses",
-    "NeuralAnalysis": "inference",
     "TrainResult": "training",
     "TrainSettings": "settings",
     "Var3D": "losses",
     "Var3DWindow": "losses",
     "build_loss": "losses",
-    "load_encoder": "export",
     "save_model": "export",
     "torch_forecast": "dynamics",
     "train": "training",
@@ -35,11 +31,9 @@ __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from l63fast.learning.cycled_training import train_cycled
-    from l63fast.learning.data import AssimilationDataset
     from l63fast.learning.dynamics import DifferentiableForecast, torch_forecast
     from l63fast.learning.encoders import Encoder
-    from l63fast.learning.export import load_encoder, save_model
-    from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
+    from l63fast.learning.export import save_model
     from l63fast.learning.losses import (
         Distance,
         MeanSquaredError,

@@ -14,7 +14,7 @@ from l63fast import _checks
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.backgrounds import Backgrounds
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     from l63fast.twin import TwinExperiment
@@ -165,40 +165,25 @@ class AssimilationDataset(OneScreen):
 
         Raises
         ------
-        ArgumentValueError, ArgumentTypeError
+        ArgumentValueError
             If it is none of these, or beyond the samples.
         """
-        chosen = index if isinstance(index, slice) else self._places(index)
+        expected = f"index: expected an int, a slice or an array (n,) for {len(self)} "
+        try:
+            places = np.arange(len(self))[index]
+        except IndexError as error:
+            raise ArgumentValueError(f"{expected}samples: {error}") from None
+        if np.ndim(places) > 1:
+            raise ArgumentValueError(f"{expected}samples, got {type(index).__name__}")
         names = ("background", "obs_window", "truth", "trajectory", "time_index")
-        values = {name: getattr(self, name)[chosen] for name in names}
-        if isinstance(chosen, np.ndarray) and chosen.ndim == 0:
+        values = {name: getattr(self, name)[places] for name in names}
+        if np.ndim(places) == 0:
             return Sample(*(values[name] for name in Sample._fields))
         return replace(self, **values)
 
     def __iter__(self) -> Iterator[Sample]:
         """Return the samples, one by one."""
         return (self[i] for i in range(len(self)))
-
-    def _places(self, index: Any) -> np.ndarray:
-        n, places = len(self), np.asarray(index)
-        if places.ndim == 1 and places.size == 0:
-            return places.astype(np.intp)
-        if places.dtype.kind not in "iub" or places.ndim > 1:
-            raise ArgumentTypeError(
-                "index: expected an int, a slice or an array (n,) of ints or bools, "
-                f"got {type(index).__name__}"
-            )
-        if places.dtype.kind == "b":
-            if places.shape != (n,):
-                raise ArgumentValueError(
-                    f"index: expected a bool per sample, ({n},), got {places.shape}"
-                )
-        elif places.min() < -n or places.max() >= n:
-            raise ArgumentValueError(
-                f"index: expected {-n} to {n - 1} for {n} samples, got "
-                f"{places.min() if places.min() < -n else places.max()}"
-            )
-        return places
 
     def _summary(self) -> dict[str, Any]:
         operator = self.made_for.operator

@@ -1,6 +1,6 @@
 """Twin experiments: a known truth, observations of it, three splits."""
 
-from l63fast.twin.datasets import common_attributes, names
+from l63fast.twin.datasets import estimates_dataset
 from l63fast.twin.experiment import TwinExperiment
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.shards import ShardSettings, open_shards
@@ -12,9 +12,8 @@ __all__ = [
     "Split",
     "TwinExperiment",
     "TwinSettings",
-    "common_attributes",
     "drawn_model_errors",
     "drawn_observation_errors",
-    "names",
+    "estimates_dataset",
     "open_shards",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,6 +118,59 @@ def trajectory_dataset(
         },
         attrs=attributes,
     )
+
+
+_STATE: Final = ("component",)
+_SEEN: Final = ("observed",)
+_ESTIMATES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "truth": (_STATE, "true state"),
+    "background": (_STATE, "background, before the analysis"),
+    "analysis": (_STATE, "analysis"),
+    "observations": (_SEEN, "observations y = h(truth) + N(0, R), h = {h}"),
+    "status": ((), "0 converged; see l63fast.Status"),
+    "spread": (_STATE, "standard deviation of the analysis error, as claimed"),
+    "innovation": (_SEEN, "innovation y - h(background)"),
+    "innovation_covariance": (
+        (*_SEEN, "observed_too"),
+        "covariance of the innovation, as claimed",
+    ),
+    "members": (("member", *_STATE), "analysis ensemble"),
+    "effective_size": ((), "effective number of particles"),
+}
+
+
+def estimates_dataset(
+    values: Mapping[str, Any], times: np.ndarray, settings: TwinSettings, **more: str
+) -> xarray.Dataset:
+    """Return what a method made of a split as a dataset.
+
+    Parameters
+    ----------
+    values : mapping of str to (n_trajectories, n_times, ...)
+        By the names of `CycleResult` and `Estimates`; None and others are left out.
+    times : (n_times,)
+        Of the analyses (time units).
+    settings : TwinSettings
+    **more
+        Other attributes, such as `title`.
+    """
+    import xarray as xr
+
+    variables = {
+        name: (
+            ("trajectory", "time", *dims),
+            values[name],
+            names(what.format(h=settings.operator)),
+        )
+        for name, (dims, what) in _ESTIMATES.items()
+        if values.get(name) is not None
+    }
+    coordinates = {
+        "time": ("time", times, names("non-dimensional time")),
+        "component": list("xyz"),
+        "observed": list(ObservationOperator(settings.operator).labels),
+    }
+    return xr.Dataset(variables, coordinates, {**common_attributes(settings), **more})
 
 
 def names(long_name: str) -> dict[str, str]:
