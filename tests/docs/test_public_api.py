@@ -39,8 +39,7 @@ def test_packages_are_there_without_an_import_of_their_own() -> None:
         "import sys, l63fast\n"
         "l63fast.learning, l63fast.verification, dir(l63fast.learning)\n"
         "assert 'torch' not in sys.modules\n"
-        "assert l63fast.learning.train.__name__ == 'train'\n"
-        "assert l63fast.plotting.method_scores and l63fast.verification.rmse\n"
+        "assert l63fast.verification.rmse\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

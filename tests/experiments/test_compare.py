@@ -7,6 +7,7 @@ import pytest
 
 import l63fast
 from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
@@ -110,6 +111,19 @@ def test_all_schemes_are_scored_on_the_cycles_that_the_longest_window_leaves():
     assert [run.scored for run in found.runs.values()] == [slice(3, 8)] * 2
     assert list(found.board["score"]) == [0.0, 0.0]
     assert "own &lt;1&gt;" in found._repr_html_()
+
+
+def test_a_single_short_trajectory_is_enough():
+    small = TwinSettings("x2", n_train=3, n_val=1, n_test=1, n_steps=30)
+    twin = TwinExperiment.generate(small)
+    schemes = {
+        "3dvar": ThreeDVar("x2", 1.0, 1.0),
+        "pf": ParticleFilter.for_twin(twin, B=9.0, n_particles=20),
+    }
+    found = l63fast.compare(schemes, twin, measure="decibel", n_bootstrap=20)
+    assert found.board.attrs["measure"] == "mirror-aware decibel"
+    assert len(repr(found).splitlines()) == 6
+    assert "nan" not in repr(found)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

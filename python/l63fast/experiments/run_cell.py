@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
 
 __all__ = ["problem_of", "run_cell", "scored", "threads_of"]
+
+_BINS: Final = 10  # of the spread, fewer where there are fewer analyses
 
 
 def run_cell(
@@ -176,6 +178,7 @@ def scored(
         `n_bootstrap` and `seed` of the intervals.
     """
     blind, truth = twin.operator.is_mirror_blind, found.truth
+    n_bins = min(_BINS, found.status.size)
     scores = asdict(
         verification.score(found.analysis, truth, mirror_aware=blind, **how)
     )
@@ -185,7 +188,7 @@ def scored(
     if found.spread is not None:
         judged = verification.nearer(found.analysis, truth) if blind else found.analysis
         claims["spread"] = asdict(
-            verification.spread_skill(judged, found.spread, truth, **how)
+            verification.spread_skill(judged, found.spread, truth, n_bins=n_bins, **how)
         )
     d, S = found.innovation, found.innovation_covariance
     if d is not None and S is not None:

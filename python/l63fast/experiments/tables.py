@@ -371,7 +371,8 @@ def _ratio(row: Any) -> str:
     ratio, *ends = (getattr(row, f"ratio_to_3dvar{e}") for e in ("", "_low", "_high"))
     if not math.isfinite(ratio):
         return ""
-    return f"{_three(ratio)} ({'–'.join(map(_three, ends))})"
+    between = f" ({'–'.join(map(_three, ends))})"
+    return f"{_three(ratio)}{between if math.isfinite(ends[0]) else ''}"
 
 
 def markdown(summary: Summary) -> str:
