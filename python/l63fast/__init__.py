@@ -28,6 +28,7 @@ _HOMES: Final = {
     "AssimilationDataset": "learning.data",
     "Backgrounds": "assimilation.backgrounds",
     "Climatology": "lorenz63",
+    "DifferentiableForecast": "learning.dynamics",
     "EnKF": "assimilation.ensemble",
     "EncoderFunction": "learning.inference",
     "Experiment": "experiments.experiment",
@@ -45,6 +46,7 @@ _HOMES: Final = {
     "adjoint": "lorenz63",
     "backend_info": "_kernels",
     "climatology": "lorenz63",
+    "compare": "experiments.compare",
     "forecast": "lorenz63",
     "load_encoder": "learning.export",
     "lyapunov_exponents": "lorenz63",
@@ -59,17 +61,22 @@ _HOMES: Final = {
     "spin_up": "lorenz63",
     "tangent_linear": "lorenz63",
     "three_d_var": "assimilation.three_d_var",
+    "torch_forecast": "learning.dynamics",
     "tune_b_scale": "assimilation.tuning",
+    "tune_cycled": "assimilation.tuning",
     "tune_inflation": "assimilation.tuning",
     "variational_cost": "assimilation.three_d_var",
     "write_analyse_inputs": "assimilation.program_files",
     "write_cycle_inputs": "assimilation.program_files",
 }
+# Packages with names of their own, such as `l63fast.learning.train`.
+_ROOMS: Final = ("learning", "plotting", "verification")
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     __version__: str
+    from l63fast import learning, plotting, verification
     from l63fast._kernels import backend_info
     from l63fast.assimilation.backgrounds import Backgrounds
     from l63fast.assimilation.cycling import run_cycles
@@ -87,13 +94,19 @@ if TYPE_CHECKING:
         three_d_var,
         variational_cost,
     )
-    from l63fast.assimilation.tuning import tune_b_scale, tune_inflation
+    from l63fast.assimilation.tuning import (
+        tune_b_scale,
+        tune_cycled,
+        tune_inflation,
+    )
     from l63fast.errors import L63Error
+    from l63fast.experiments.compare import compare
     from l63fast.experiments.experiment import Experiment
     from l63fast.experiments.report import report
     from l63fast.experiments.results import open_results
     from l63fast.experiments.scoring import scores
     from l63fast.learning.data import AssimilationDataset
+    from l63fast.learning.dynamics import DifferentiableForecast, torch_forecast
     from l63fast.learning.export import load_encoder
     from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
     from l63fast.lorenz63 import (
@@ -115,6 +128,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = import_module("importlib.metadata").version("l63fast")
+    elif name in _ROOMS:
+        value = import_module(f"l63fast.{name}")
     elif name in _HOMES:
         value = getattr(import_module(f"l63fast.{_HOMES[name]}"), name)
     else:
@@ -124,4 +139,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

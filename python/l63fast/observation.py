@@ -346,6 +346,8 @@ class ObservationOperator:
     def _components_of(self, states: Any) -> Any:
         # An index gives arrays whose components are not side by side, and every kernel
         # would have to copy them.
+        if isinstance(states, (list, tuple)):
+            states = _checks.states("states", states)
         if isinstance(states, np.ndarray):
             return states.take(self.components, axis=-1)
         return states[..., list(self.components)]
@@ -393,7 +395,7 @@ def observe(
     operator: ObservationOperator | str,
     *,
     sigma: float,
-    rng: np.random.Generator | int,
+    rng: _checks.Seed,
 ) -> np.ndarray:
     """Return observations y = h(states) + N(0, sigma^2 I).
 
@@ -403,7 +405,7 @@ def observe(
     operator : ObservationOperator or its name
     sigma : float
         Standard deviation of the observation error; 0 gives perfect observations.
-    rng : numpy.random.Generator or int
+    rng : numpy.random.Generator, int or SeedSequence
         Source of the noise, or a seed for one.
 
     Returns
@@ -432,6 +434,11 @@ def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
     if isinstance(operator, ObservationOperator):
         return operator
     return ObservationOperator(operator)
+
+
+def is_named(name: str) -> bool:
+    """Whether a name is that of components and powers, not of an h of one's own."""
+    return bool(name and _GRAMMAR.fullmatch(name))
 
 
 def named_operator(

@@ -1,4 +1,4 @@
-"""The pages on an operator, data and an encoder of one's own: their code runs."""
+"""The pages on comparisons and on an operator, data and encoder of one's own."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def test_the_page_on_operators_prints_what_it_says(
     printed, expected = printed_by_page("howto/operator")
     assert printed.split() == expected.split()
     assert (tmp_path / "data" / "own" / "manifest.json").exists()
+
+
+def test_the_page_on_comparisons_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed, expected = map(without_times, printed_by_page("howto/compare"))
+    assert printed.split() == expected.split()
+
+
+def without_times(text: str) -> str:
+    """Return a page's output without microseconds, and rules as wide as they need."""
+    return re.sub(r"(?<= 0)  +[\d.]+$|─+", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.usefixtures("one_thread")

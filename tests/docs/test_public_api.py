@@ -9,6 +9,7 @@ from importlib import metadata
 import pytest
 
 import l63fast
+from l63fast import learning
 
 
 @pytest.mark.parametrize("name", l63fast.__all__)
@@ -18,6 +19,29 @@ def test_every_public_name_is_the_object_of_its_home(name: str) -> None:
         home = sys.modules[f"l63fast.{l63fast._HOMES[name]}"]
         assert value is getattr(home, name)
     assert name in dir(l63fast)
+
+
+@pytest.mark.parametrize("name", learning.__all__)
+def test_every_public_name_of_learning_is_the_object_of_its_home(name: str) -> None:
+    value = getattr(l63fast.learning, name)
+    home = sys.modules[f"l63fast.learning.{learning._HOMES[name]}"]
+    assert value is getattr(home, name)
+    assert name in dir(learning)
+
+
+def test_an_unknown_name_of_learning_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="learning' has no attribute 'trian'"):
+        learning.trian  # noqa: B018
+
+
+def test_packages_are_there_without_an_import_of_their_own() -> None:
+    code = (
+        "import sys, l63fast\n"
+        "l63fast.learning, l63fast.verification, dir(l63fast.learning)\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert l63fast.verification.rmse\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_version_is_that_of_the_distribution() -> None:

@@ -238,6 +238,18 @@ CALLS: Calls = {
     "tune_b_scale": lambda _: l63fast.tune_b_scale(
         STATES[None], WINDOW[None, :, 0], STATES[None], "xy", **COVARIANCES
     ),
+    "tune_cycled": lambda _: l63fast.tune_cycled(
+        lambda scale: l63fast.ThreeDVar("xy", scale, 1.0), twin(), (0.1, 1.0, 10.0)
+    ),
+    "compare": lambda _: (
+        l63fast.compare({"enkf": _scheme("EnKF", n_members=5)}, twin(), n_bootstrap=20)
+        .results.drop(columns=list(TIMES))
+        .select_dtypes("float")
+        .to_numpy()
+    ),
+    "DifferentiableForecast": lambda _: l63fast.DifferentiableForecast(3)(
+        torch.from_numpy(STATES.copy())
+    ),
     "verification": lambda _: _scores(),
     "EncoderFunction": lambda _: [
         _own(),

@@ -8,7 +8,7 @@ from torch.autograd import gradcheck
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, DivergenceError
 from l63fast.learning import dynamics
 from l63fast.learning.dynamics import DifferentiableForecast, torch_forecast
-from l63fast.lorenz63 import Lorenz63, forecast, spin_up
+from l63fast.lorenz63 import Lorenz63, forecast, simulate, spin_up
 
 OTHER = Lorenz63(sigma=9.0, rho=30.0, beta=2.5)
 
@@ -102,3 +102,14 @@ def test_bad_arguments_are_refused() -> None:
         DifferentiableForecast(1)(torch.zeros(4, 3, dtype=torch.int64))
     with pytest.raises(ArgumentValueError, match="n_steps: expected"):
         torch_forecast(torch.zeros(4, 3), -1)
+
+
+def test_forecasts_of_arrays_name_what_gradients_pass_through() -> None:
+    given = states(2).requires_grad_()
+    for call in (lambda: forecast(given, 3), lambda: simulate(given, 3)):
+        with pytest.raises(
+            ArgumentTypeError,
+            match=r"DifferentiableForecast and l63fast\.torch_forecast let it pass",
+        ):
+            call()
+    assert np.array_equal(forecast(given.detach(), 3), forecast(states(2), 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from l63fast._checks.arrays import (
     array,
     batch,
+    by_names,
     covariance,
     finite,
     float_dtype,
@@ -17,6 +18,7 @@ from l63fast._checks.arrays import (
 from l63fast._checks.values import (
     LARGE_TIME_STEP,
     MAX_THREADS,
+    Seed,
     available_memory,
     boolean,
     choice,
@@ -35,10 +37,12 @@ from l63fast._checks.values import (
 __all__ = [
     "LARGE_TIME_STEP",
     "MAX_THREADS",
+    "Seed",
     "array",
     "available_memory",
     "batch",
     "boolean",
+    "by_names",
     "choice",
     "count",
     "covariance",

@@ -37,14 +37,19 @@ def vectors(
     """Return a C-contiguous, native-endian (..., size) array of finite floats.
 
     Only the layout is ever changed; an array of another dtype is refused. Torch CPU
-    tensors are taken through the array protocol. A caller whose result shows it where
-    a value was not finite asks `finite` then, and saves a pass over all of them.
+    tensors are taken through the array protocol, a DataArray by its dimensions' names.
+    Lists of numbers, which have no dtype, become that asked for, or float64. A caller
+    whose result shows it where a value was not finite asks `finite` then, and saves a
+    pass over all of them.
     """
     if _is_ready(value, size, dtype):
         if only_finite:
             finite(name, value)
         return value  # type: ignore[no-any-return]
-    array = as_array(name, value)
+    array = as_array(name, by_names(name, value))
+    if isinstance(value, (list, tuple)) and array.dtype.kind in "iuf":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64 if dtype is None else dtype)
     if array.ndim < 1 or array.shape[-1] != size:
         raise ArgumentValueError(
             f"{name}: expected (..., {size}), got {shape_text(array.shape)}"
@@ -103,6 +108,40 @@ def vectors_of(name: str, value: Any, states: np.ndarray) -> np.ndarray:
             f"before the last, for states of that shape, got {shape_text(array.shape)}"
         )
     return array
+
+
+def by_names(name: str, value: Any, *, leading: tuple[str, ...] = ()) -> Any:
+    """Return an xarray.DataArray as an array, its component axis last.
+
+    What is no DataArray is returned as it is. Components that have labels are put in
+    the order x, y, z.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    leading : tuple of str
+        Dimensions that come first, in this order; others keep theirs.
+    """
+    if type(value).__module__.partition(".")[0] != "xarray":
+        return value
+    if not hasattr(value, "to_numpy"):
+        raise ArgumentTypeError(
+            f"{name}: expected an array, got an xarray.{type(value).__name__}"
+            "; take one of its variables"
+        )
+    last = [dim for dim in value.dims if dim in ("component", "observed")]
+    if len(last) != 1:
+        raise ArgumentValueError(
+            f"{name}: expected an xarray.DataArray with a dimension 'component' (or "
+            f"'observed', for observations), got the dimensions {value.dims}"
+        )
+    labels = value.coords["component"].to_numpy() if "component" in value.coords else ()
+    if sorted(map(str, labels)) == ["x", "y", "z"]:
+        value = value.sel(component=["x", "y", "z"])
+    first = [dim for dim in leading if dim in value.dims]
+    rest = [dim for dim in value.dims if dim not in (*first, *last)]
+    return value.transpose(*first, *rest, *last).to_numpy()
 
 
 def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -232,6 +271,8 @@ def covariance(
 ) -> np.ndarray:
     """Return a covariance, (size, size) or (*shape, size, size), in the given dtype.
 
+    A number is a variance: it stands for that times the identity.
+
     With `semidefinite`, directions without any variance are let through.
 
     Raises
@@ -244,6 +285,8 @@ def covariance(
     array = as_array(name, value)
     if array.dtype.kind not in "fiu":
         raise ArgumentTypeError(f"{name}: expected real numbers, got {array.dtype}")
+    if array.ndim == 0:
+        array = array * np.eye(size)
     if array.shape not in ((size, size), (*shape, size, size)):
         one = f"({size}, {size})"
         each = f" or {shape_text((*shape, size, size))}" if shape else ""

@@ -13,6 +13,7 @@ import numpy as np
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
 
+Seed = int | np.random.SeedSequence | np.random.Generator
 MAX_THREADS: Final = 256
 MAX_TIME_STEP: Final = 0.1
 LARGE_TIME_STEP: Final = 0.05
@@ -54,7 +55,14 @@ def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) 
 
 
 def seed(name: str, value: Any) -> int:
-    """Return `value` as a seed: a non-negative integer."""
+    """Return `value` as a seed: a non-negative integer.
+
+    A SeedSequence gives the same one each time, a Generator draws the next.
+    """
+    if isinstance(value, np.random.SeedSequence):
+        return int(value.generate_state(1, np.uint64)[0]) >> 1
+    if isinstance(value, np.random.Generator):
+        return int(value.integers(2**63))
     return count(name, value)
 
 
@@ -120,6 +128,8 @@ def generator(name: str, value: Any) -> np.random.Generator:
     """Return a NumPy generator, made from `value` where that is a seed."""
     if isinstance(value, np.random.Generator):
         return value
+    if isinstance(value, np.random.SeedSequence):
+        return np.random.default_rng(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise ArgumentTypeError(
             f"{name}: expected a numpy.random.Generator or a seed, got {shown(value)}"

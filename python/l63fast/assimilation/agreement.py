@@ -53,6 +53,9 @@ class Setup:
     def __post_init__(self) -> None:
         if self.operator is not None:
             object.__setattr__(self, "operator", as_operator(self.operator))
+        for name in ("R", "Q"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, np.asarray(value, dtype=np.float64))
         for name in ("interval", "dt"):
             if getattr(self, name) is not None:
                 _checks.real(name, getattr(self, name), above=0.0)
@@ -265,6 +268,8 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Lorenz63):
         return all(map(_equal, a.as_tuple(), b.as_tuple()))
     a, b = np.asarray(a), np.asarray(b)
+    if a.ndim == 0 and b.ndim == 2:  # a variance in place of a covariance
+        a = a * np.eye(len(b))
     if a.shape != b.shape:
         return False
     scale = np.abs(b)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Difference, Setup, check_agreement
-from l63fast.assimilation.scheme import Analysis, Scheme
+from l63fast.assimilation.scheme import Analysis, Scheme, ended
 from l63fast.errors import ArgumentValueError
-from l63fast.twin import TwinExperiment
+from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["CyclePlan", "CycleResult", "plan_cycles", "run_cycles"]
 
@@ -132,8 +136,8 @@ def _check_warm_up(warm_up: Scheme[Any] | None, window: int) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class CycleResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class CycleResult(OneScreen):
     """The scored cycles of a scheme, for all trajectories of a split.
 
     Attributes
@@ -158,6 +162,9 @@ class CycleResult:
         The part of it inside `analyse`; None where the scheme does whole runs itself.
     imperfect_model : tuple of Difference
         What the schemes take for granted otherwise than the twin has it.
+    settings : TwinSettings
+        Of the twin.
+    split_name : str
     """
 
     background: np.ndarray
@@ -171,12 +178,37 @@ class CycleResult:
     first_cycle: int
     seconds_per_cycle: float
     seconds_per_analysis: float | None
-    imperfect_model: tuple[Difference, ...] = ()
+    imperfect_model: tuple[Difference, ...]
+    settings: TwinSettings
+    split_name: str
 
     @property
     def scored(self) -> slice:
         """Which observations of a trajectory these cycles belong to."""
         return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the cycles as a dataset; what the scheme does not give is left out.
+
+        Dimensions are trajectory, time (time units), component, observed and member.
+        Times are those of the twin's `to_xarray`, so that
+        ``result.to_xarray().analysis - twin.test.to_xarray().truth`` is the error.
+        """
+        data = self.settings
+        steps = data.steps_per_cycle * np.arange(1, data.n_obs + 1)[self.scored]
+        more = {"title": f"Analysis cycles over the {self.split_name} split"}
+        if self.imperfect_model:
+            more["imperfect_model"] = ", ".join(map(str, self.imperfect_model))
+        dataset = estimates_dataset(
+            vars(self), steps * data.dt, data, split=self.split_name, **more
+        )
+        return dataset.assign_coords(trajectory=np.arange(len(self.status)))
+
+    def _summary(self) -> dict[str, Any]:
+        differences = ", ".join(map(str, self.imperfect_model)) or "no"
+        of = f"{self.settings.operator}, sigma {self.settings.sigma:g}"
+        shown = {"status": ended(self.status), "imperfect_model": differences}
+        return {**super()._summary(), **shown, "settings": f"observed: {of}"}
 
 
 @ieee_arithmetic()
@@ -189,7 +221,7 @@ def run_cycles(
     burn_in: int = 0,
     initial: np.ndarray | None = None,
     warm_up: Scheme[Any] | None = None,
-    seed: int | None = None,
+    seed: _checks.Seed | None = None,
     keep_members: bool = False,
     imperfect_model: bool = False,
 ) -> CycleResult:
@@ -214,7 +246,7 @@ def run_cycles(
         Does the cycles of a scheme with a window of L observations until L exist;
         these L - 1 cycles are not scored either. A scheme with `window_grows` does
         them itself, with the observations that there are.
-    seed : int, optional
+    seed : int, SeedSequence or Generator, optional
         For schemes that draw; by default the twin's.
     keep_members : bool
         Keep the ensembles too, which may be large.
@@ -253,12 +285,18 @@ def run_cycles(
     keep_members = _checks.boolean("keep_members", keep_members)
     if hasattr(scheme, "run") and not keep_members and not plan.ready:
         seen = observations[:, : cycles.stop]
-        result = _run_whole(scheme, background, seen, plan.first, plan.n_steps, rng)
+        values = _run_whole(scheme, background, seen, plan.first, plan.n_steps, rng)
     else:
         running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
         shape = (len(background), plan.n_cycles)
-        result = _recorded(running, shape, plan.first, keep_members)
-    return replace(result, imperfect_model=plan.differences)
+        values = _recorded(running, shape, plan.first, keep_members)
+    return CycleResult(
+        **values,
+        first_cycle=plan.first,
+        imperfect_model=plan.differences,
+        settings=twin.settings,
+        split_name=split_name,
+    )
 
 
 class _Cycle(NamedTuple):
@@ -299,7 +337,7 @@ _WHERE_GIVEN: Final = (
 
 def _recorded(
     running: Iterator[_Cycle], shape: tuple[int, int], first: int, keep_members: bool
-) -> CycleResult:
+) -> dict[str, Any]:
     names = (*_ALWAYS, *_WHERE_GIVEN, *(("members",) if keep_members else ()))
     kept: dict[str, np.ndarray] = {}
     seconds = []
@@ -316,7 +354,7 @@ def _recorded(
                 kept[name] = _room(name, shape, value)
             kept[name][:, place] = value
     per_cycle, per_analysis = np.mean(seconds, axis=0) / shape[0]
-    return _result(kept, first, float(per_cycle), float(per_analysis))
+    return _values(kept, float(per_cycle), float(per_analysis))
 
 
 def _run_whole(
@@ -326,7 +364,7 @@ def _run_whole(
     first: int,
     steps_per_cycle: int,
     rng: np.random.Generator,
-) -> CycleResult:
+) -> dict[str, Any]:
     start = perf_counter()
     state = scheme.initial(background, rng)
     _, analysis = scheme.run(state, observations, steps_per_cycle)
@@ -336,25 +374,22 @@ def _run_whole(
         for name in (*_ALWAYS, *_WHERE_GIVEN)
         if getattr(analysis, name) is not None
     }
-    return _result(kept, first, seconds / analysis.status.size, None)
+    return _values(kept, seconds / analysis.status.size, None)
 
 
-def _result(
+def _values(
     kept: dict[str, np.ndarray],
-    first: int,
     seconds_per_cycle: float,
     seconds_per_analysis: float | None,
-) -> CycleResult:
-    optional: Any = {name: kept.get(name) for name in (*_WHERE_GIVEN, "members")}
-    return CycleResult(
-        background=kept["background"],
-        analysis=kept["state"],
-        status=kept["status"],
-        **optional,
-        first_cycle=first,
-        seconds_per_cycle=seconds_per_cycle,
-        seconds_per_analysis=seconds_per_analysis,
-    )
+) -> dict[str, Any]:
+    """Return what a `CycleResult` has of a scheme."""
+    return {
+        **dict.fromkeys((*_WHERE_GIVEN, "members")),
+        **{name: values for name, values in kept.items() if name != "state"},
+        "analysis": kept["state"],
+        "seconds_per_cycle": seconds_per_cycle,
+        "seconds_per_analysis": seconds_per_analysis,
+    }
 
 
 def _room(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def write_analyse_inputs(
     background = _checks.states("background", background)
     n = len(background)
     obs_window = _checks.vectors(
-        "obs_window", obs_window, size=obs_window.shape[-1], dtype=background.dtype
+        "obs_window", obs_window, size=np.shape(obs_window)[-1], dtype=background.dtype
     )
     if background.shape != (n, 3) or obs_window.ndim != 3 or len(obs_window) != n:
         raise ArgumentValueError(

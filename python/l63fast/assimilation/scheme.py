@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import FromTwin
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
@@ -23,6 +24,7 @@ __all__ = [
     "SchemeSettings",
     "Status",
     "claimed_innovations",
+    "ended",
     "finite_members",
     "forecast_members",
     "lost_beyond",
@@ -46,8 +48,8 @@ class Status(IntEnum):
     NON_FINITE = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis(OneScreen):
     """Analyses of a batch, with how each of them ended.
 
     Attributes
@@ -88,6 +90,15 @@ class Analysis:
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
 
+    def _summary(self) -> dict[str, Any]:
+        return {**super()._summary(), "status": ended(self.status)}
+
+
+def ended(status: np.ndarray) -> str:
+    """Return how many analyses ended how, such as "98 converged, 2 max_iter"."""
+    numbers = {one: int((status == one).sum()) for one in Status}
+    return ", ".join(f"{n} {one.name.lower()}" for one, n in numbers.items() if n)
+
 
 class Scheme(Protocol[State]):
     """Three pure methods on a state of the scheme's own, batched over trajectories.
@@ -125,9 +136,9 @@ class SchemeSettings(FromTwin):
     Parameters
     ----------
     operator : ObservationOperator or its name
-    B : (3, 3)
-        Covariance of the background's error.
-    R : (obs_dim, obs_dim)
+    B : float or (3, 3)
+        Covariance of the background's error; a number is a variance.
+    R : float or (obs_dim, obs_dim)
         Covariance of the observation error.
     dt : float
         Time step of the model (time units).

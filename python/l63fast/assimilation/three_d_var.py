@@ -60,10 +60,10 @@ def three_d_var(
     background : (..., 3) float64 or float32
     observation : (..., obs_dim)
     operator : ObservationOperator or its name
-    B : (3, 3) or (..., 3, 3)
+    B : float, (3, 3) or (..., 3, 3)
         Covariance of the background error, one for all or one per sample.
-    R : (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
-        Covariance of the observation error.
+    R : float, (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
+        Covariance of the observation error; a number is a variance.
     max_iter : int
         Iterations at most; 0 gives the background.
     tol : float, optional
@@ -264,10 +264,10 @@ def variational_cost(
     state, background : (..., 3)
     observation : (..., obs_dim)
     operator : ObservationOperator or its name
-    B : (3, 3) or (..., 3, 3)
+    B : float, (3, 3) or (..., 3, 3)
         Covariance of the background error.
-    R : (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
-        Covariance of the observation error.
+    R : float, (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
+        Covariance of the observation error; a number is a variance.
 
     Returns
     -------
@@ -312,9 +312,9 @@ class ThreeDVar(SchemeSettings):
     Parameters
     ----------
     operator : ObservationOperator or its name
-    B : (3, 3)
-        Covariance of the background error, scale included.
-    R : (obs_dim, obs_dim)
+    B : float or (3, 3)
+        Covariance of the background error, scale included; a number is a variance.
+    R : float or (obs_dim, obs_dim)
         Covariance of the observation error.
     dt, parameters
         As in `SchemeSettings`.

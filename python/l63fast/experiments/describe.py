@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from l63fast.experiments.settings import MEASURES
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, is_named
 from l63fast.twin import TwinSettings
 
 __all__ = [
@@ -40,7 +40,9 @@ def counted(n: int, one: str, several: str = "") -> str:
 
 
 def observed(operator: str) -> str:
-    """Return what an operator observes, such as "x, y" or "x²"."""
+    """Return what an operator observes, such as "x, y" or "x²", or its own name."""
+    if not is_named(operator):
+        return operator
     return ", ".join(ObservationOperator(operator).labels)
 
 

@@ -29,8 +29,7 @@ from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
 from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
-from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment, TwinSettings, common_attributes
+from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
 from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ __all__ = [
     "Problem",
     "Windows",
     "Work",
+    "has_small_ensembles",
 ]
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
@@ -107,33 +107,9 @@ class Estimates:
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset that explains itself."""
-        import xarray as xr
-
-        state = ("trajectory", "time", "component")
-        seen = ("trajectory", "time", "observed")
-        y = f"observations y = h(truth) + N(0, R), h = {data.operator}"
-        before = "background, before the analysis"
-        claimed = "standard deviation of the analysis error, as claimed"
-        variables = {
-            name: (dims, values, {"long_name": what, "units": "1"})
-            for name, dims, values, what in (
-                ("truth", state, self.truth, "true state"),
-                ("background", state, self.background, before),
-                ("analysis", state, self.analysis, "analysis"),
-                ("observations", seen, self.observations, y),
-                ("status", state[:2], self.status, "0 converged; see l63fast.Status"),
-                ("spread", state, self.spread, claimed),
-            )
-            if values is not None
-        }
-        time = {"long_name": "non-dimensional time", "units": "1"}
-        coordinates = {
-            "time": ("time", self.times, time),
-            "component": list("xyz"),
-            "observed": list(ObservationOperator(data.operator_name).labels),
-        }
-        attributes = {**common_attributes(data), "title": title, "split": "test"}
-        return xr.Dataset(variables, coordinates, attributes)
+        kept = ("truth", "background", "analysis", "observations", "status", "spread")
+        values = {name: getattr(self, name) for name in kept}
+        return estimates_dataset(values, self.times, data, title=title, split="test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -534,8 +510,7 @@ class Problem:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        size = getattr(fitted.scheme, "n_members", 0) * 24 * n_states
-        keep = keep_members and 0 < size <= _LARGEST_ENSEMBLES
+        keep = keep_members and has_small_ensembles(fitted.scheme, n_states)
         return self.protocol.run(self, fitted, split, keep_members=keep)
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
@@ -579,6 +554,12 @@ class Problem:
             return fitted(given)
         tuning = tune(lambda v: self.score(fitted(v))[0], values, limits=limits)
         return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
+
+
+def has_small_ensembles(scheme: Any, n_states: int) -> bool:
+    """Whether a scheme has members, few enough to keep those of so many states."""
+    size = getattr(scheme, "n_members", 0) * 24 * n_states
+    return 0 < size <= _LARGEST_ENSEMBLES
 
 
 @lru_cache(maxsize=1)

@@ -33,6 +33,8 @@ __all__ = [
     "TIMES",
     "Result",
     "Source",
+    "facts_of",
+    "joined",
     "open_results",
     "results_of",
     "trajectory_table",
@@ -361,27 +363,9 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def columns_of(result: Result) -> dict[str, Any]:
     """Return what the rows of a cell have in common."""
-    import pandas as pd
-
     method, metrics = result.settings.method, result.metrics
-    scores = metrics["scores"]
-    seconds, status = result.timing.get("seconds", {}), metrics["status"]
-    facts: dict[str, Any] = {
-        "p95": scores["p95"],
-        "sign_flips": scores["sign_flip_rate"],
-        "seconds_per_cycle": seconds.get("per_cycle"),
-        "seconds_per_analysis": seconds.get("per_analysis"),
-        "effective_size": (metrics["effective_size"] or {}).get("mean"),
-        "settled": (metrics["convergence"] or {}).get("settled"),
-    }
-    for name in ("spread", "innovation", "cost"):
-        facts[f"{name}_ratio"] = (metrics[name] or {}).get("ratio")
-    if metrics["innovation"]:
-        ends = metrics["innovation"]["ci95"]["ratio"]
-        facts["innovation_low"], facts["innovation_high"] = ends
-    if method.role != "baseline":  # climatology defines when another has diverged
-        facts["diverged"] = scores["divergence_rate"]
-        facts["truth_lost"] = status["diverged"] / sum(status.values())
+    seconds = result.timing.get("seconds", {})
+    facts = facts_of(metrics, seconds, method.role)
     training = -1
     if isinstance(method, TrainedEncoder):
         training = method.training.seed
@@ -397,7 +381,7 @@ def columns_of(result: Result) -> dict[str, Any]:
         "start": metrics["start"],
         "training": training,
         "data": str(metrics["data"].get("test")),
-        **pd.Series(facts, index=list(FACTS), dtype=float).to_dict(),
+        **numbers(facts),
     }
 
 
@@ -416,6 +400,47 @@ def _identity(result: Result) -> dict[str, Any]:
         "cell": result.directory.name,
         "seed": data.seed,
     }
+
+
+def facts_of(
+    metrics: Mapping[str, Any], seconds: Mapping[str, Any], role: str
+) -> dict[str, Any]:
+    """Return those `FACTS` that scores, claims and times of a method say.
+
+    Parameters
+    ----------
+    metrics : mapping
+        As `run_cell.scored` gives them, with what else is known of the method.
+    seconds : mapping
+        Those "per_cycle" and "per_analysis".
+    role : {"method", "baseline", "optimum"}
+    """
+    scores, status = metrics["scores"], metrics["status"]
+    facts: dict[str, Any] = {
+        "p95": scores["p95"],
+        "sign_flips": scores["sign_flip_rate"],
+        "seconds_per_cycle": seconds.get("per_cycle"),
+        "seconds_per_analysis": seconds.get("per_analysis"),
+        "effective_size": (metrics["effective_size"] or {}).get("mean"),
+        "settled": (metrics.get("convergence") or {}).get("settled"),
+    }
+    for name in ("spread", "innovation", "cost"):
+        facts[f"{name}_ratio"] = (metrics.get(name) or {}).get("ratio")
+    if metrics["innovation"]:
+        ends = metrics["innovation"]["ci95"]["ratio"]
+        facts["innovation_low"], facts["innovation_high"] = ends
+    if role != "baseline":  # climatology defines when another has diverged
+        facts["diverged"] = scores["divergence_rate"]
+        facts["truth_lost"] = status["diverged"] / sum(status.values())
+    return facts
+
+
+def numbers(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return a number for each of `FACTS`, NaN for what is not known."""
+    import pandas as pd
+
+    found: dict[str, float] = pd.Series(facts, list(FACTS), dtype=float).to_dict()
+    return found
 
 
 def write_text(folder: Path, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,7 +25,9 @@ from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
 
-__all__ = ["problem_of", "run_cell", "threads_of"]
+__all__ = ["problem_of", "run_cell", "scored", "threads_of"]
+
+_BINS: Final = 10  # of the spread, fewer where there are fewer analyses
 
 
 def run_cell(
@@ -83,7 +85,9 @@ def run_cell(
                 "per_analysis": found.seconds_per_analysis,
             }
             begin = perf_counter()
-            metrics |= _scored(cell, problem, fitted, found)
+            metrics |= scored(found, problem.twin, fitted.scheme, **asdict(cell.scores))
+            if fitted.judge:
+                metrics |= fitted.judge(problem, found, metrics["scores"])
             if fitted.export is not None:
                 fitted.export(folder)
             table = results.trajectory_table(cell, found)
@@ -156,16 +160,25 @@ def _three_d_var(problem: Problem) -> dict[str, Any] | None:
     return {"B": problem.window_covariance, "tuning": tuning}
 
 
-def _scored(
-    cell: Cell, problem: Problem, fitted: Fitted, found: Estimates
+def scored(
+    found: Estimates, twin: TwinExperiment, scheme: Any, **how: Any
 ) -> dict[str, Any]:
     """Return scores, and what the method says of its own errors beside what they are.
 
     Where the scores are mirror-aware, so are the errors here; members are of both
     signs then, and have no place among which the truth could be.
+
+    Parameters
+    ----------
+    found : Estimates
+    twin : TwinExperiment
+    scheme : Scheme or None
+        What made them.
+    **how
+        `n_bootstrap` and `seed` of the intervals.
     """
-    blind = problem.twin.operator.is_mirror_blind
-    how, truth = asdict(cell.scores), found.truth
+    blind, truth = twin.operator.is_mirror_blind, found.truth
+    n_bins = min(_BINS, found.status.size)
     scores = asdict(
         verification.score(found.analysis, truth, mirror_aware=blind, **how)
     )
@@ -175,7 +188,7 @@ def _scored(
     if found.spread is not None:
         judged = verification.nearer(found.analysis, truth) if blind else found.analysis
         claims["spread"] = asdict(
-            verification.spread_skill(judged, found.spread, truth, **how)
+            verification.spread_skill(judged, found.spread, truth, n_bins=n_bins, **how)
         )
     d, S = found.innovation, found.innovation_covariance
     if d is not None and S is not None:
@@ -189,12 +202,11 @@ def _scored(
     if (sizes := found.effective_size) is not None:
         quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
-    if isinstance(fitted.scheme, ParticleFilter) and fitted.scheme.rescue:
+    if isinstance(scheme, ParticleFilter) and scheme.rescue:
         claims["rescued"] = float((found.status == Status.DIVERGED).mean())
-    more = fitted.judge(problem, found, scores) if fitted.judge else {}
     ended = {one.name.lower(): int((found.status == one).sum()) for one in Status}
     size = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
-    return {**size, "scores": scores, "status": ended, **claims, **more}
+    return {**size, "scores": scores, "status": ended, **claims}
 
 
 def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:

@@ -28,6 +28,7 @@ __all__ = [
     "WHERE",
     "Column",
     "columns_of",
+    "compared_table",
     "is_best",
     "latex",
     "lost_between",
@@ -323,6 +324,40 @@ def small_table(board: pd.DataFrame) -> Any:
     lines = [(row.label, *(column.text(row) for column in shown)) for row in rows]
     header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
     return Table(header, lines).rich()
+
+
+def compared_table(board: pd.DataFrame, versus: str) -> Table:
+    """Return scores of one case beside those of the method `versus`, paired.
+
+    Parameters
+    ----------
+    board : DataFrame
+        As `scores` gives it against `versus`; `attrs["measure"]` is what it shows.
+    versus : str
+    """
+    ranks = board["rank"].astype(object)
+    shown = board.assign(rank=ranks.where(ranks.notna(), None))
+    rows = list(shown.itertuples())
+    named = str(board.loc[board["method"] == versus, "label"].iloc[0])
+    columns = (
+        Column("rank", "rank", _rank, of_row=True),
+        replace(_METHOD, show=lambda row: row.label),
+        *(replace(SCORE, title=board.attrs["measure"]), _INTERVAL),
+        Column(f"/ {named}", "ratio_to_3dvar", _ratio, of_row=True),
+        Column("lost", "lost", _share),
+        Column("µs/cycle", "seconds_per_cycle", microseconds),
+    )
+    texts = {column: [column.text(row) for row in rows] for column in columns}
+    return _table(case_title(rows[0]), texts)
+
+
+def _ratio(row: Any) -> str:
+    """Return the paired ratio and its interval; empty for the method itself."""
+    ratio, *ends = (getattr(row, f"ratio_to_3dvar{e}") for e in ("", "_low", "_high"))
+    if not math.isfinite(ratio):
+        return ""
+    between = f" ({'–'.join(map(_three, ends))})"
+    return f"{_three(ratio)}{between if math.isfinite(ends[0]) else ''}"
 
 
 def markdown(summary: Summary) -> str:

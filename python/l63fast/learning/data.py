@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.errors import ArgumentValueError
@@ -22,8 +24,16 @@ __all__ = ["AssimilationDataset", "windows"]
 _FLOAT64 = np.dtype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class AssimilationDataset:
+class Sample(NamedTuple):
+    """One sample: background (3,), obs_window (L, obs_dim) and truth (3,)."""
+
+    background: np.ndarray
+    obs_window: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AssimilationDataset(OneScreen):
     """N samples, trajectory by trajectory and in time order within each.
 
     Attributes
@@ -55,7 +65,7 @@ class AssimilationDataset:
     made_for: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
-        shape = self.obs_window.shape
+        shape = np.shape(self.obs_window)
         if len(shape) != 3 or shape[1] == 0:
             raise ArgumentValueError(
                 f"obs_window: expected (N, L, obs_dim) with L at least 1, got {shape}"
@@ -66,14 +76,14 @@ class AssimilationDataset:
                 "obs_window", self.obs_window, size=shape[2], dtype=_FLOAT64
             ),
             "truth": _checks.states("truth", self.truth, dtype=_FLOAT64),
+            "trajectory": np.asarray(self.trajectory),
+            "time_index": np.asarray(self.time_index),
         }
         for name, array in checked.items():
             object.__setattr__(self, name, array)
-        n = (shape[0],)
-        _checks.batch("background", self.background, n, "obs_window")
-        _checks.batch("truth", self.truth, n, "obs_window")
-        _checks.batch("trajectory", self.trajectory[..., None], n, "obs_window")
-        _checks.batch("time_index", self.time_index[..., None], n, "obs_window")
+            of_states = array if name in ("background", "truth") else array[..., None]
+            if name != "obs_window":
+                _checks.batch(name, of_states, shape[:1], "obs_window")
 
     @classmethod
     def from_twin(
@@ -141,6 +151,44 @@ class AssimilationDataset:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.truth)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one sample for an int, a dataset for a slice or an index array.
+
+        Parameters
+        ----------
+        index : int, slice, or array of ints (n,) or of bools (N,)
+
+        Returns
+        -------
+        Sample or AssimilationDataset
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is none of these, or beyond the samples.
+        """
+        expected = f"index: expected an int, a slice or an array (n,) for {len(self)} "
+        try:
+            places = np.arange(len(self))[index]
+        except IndexError as error:
+            raise ArgumentValueError(f"{expected}samples: {error}") from None
+        if np.ndim(places) > 1:
+            raise ArgumentValueError(f"{expected}samples, got {type(index).__name__}")
+        names = ("background", "obs_window", "truth", "trajectory", "time_index")
+        values = {name: getattr(self, name)[places] for name in names}
+        if np.ndim(places) == 0:
+            return Sample(*(values[name] for name in Sample._fields))
+        return replace(self, **values)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Return the samples, one by one."""
+        return (self[i] for i in range(len(self)))
+
+    def _summary(self) -> dict[str, Any]:
+        operator = self.made_for.operator
+        known = f"observed: {operator.name}" if operator is not None else "not known"
+        return {**super()._summary(), "made_for": known}
 
     @property
     def window(self) -> int:

@@ -102,6 +102,19 @@ def torch_forecast(
 
     One step agrees with the kernel's to 1e-13. The graph holds every stage of every
     step; on the CPU `DifferentiableForecast` needs neither that memory nor that time.
+
+    Parameters
+    ----------
+    states : (..., 3) Tensor
+    n_steps : int
+    dt : float
+        Time step (time units).
+    parameters : Lorenz63
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If `n_steps` is no count.
     """
     n_steps = _checks.count("n_steps", n_steps)
     for _ in range(n_steps):

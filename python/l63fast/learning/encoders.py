@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from l63fast import _random
+from l63fast import _checks, _random
 from l63fast.assimilation.agreement import Setup
 from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.pinned import pinned
@@ -238,9 +238,10 @@ _SCALES = (
 
 
 def build_encoder(
-    settings: EncoderSettings, normaliser: Normaliser, *, seed: int = 0
+    settings: EncoderSettings, normaliser: Normaliser, *, seed: _checks.Seed = 0
 ) -> Encoder:
     """Return an untrained encoder whose weights depend on the seed alone."""
+    seed = _checks.seed("seed", seed)
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is

@@ -13,7 +13,7 @@ from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.agreement import FromTwin, Setup
 from l63fast.assimilation.scheme import Analysis, Status, forecast_members
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse, Graph
@@ -58,9 +58,30 @@ class EncoderFunction:
         self.window = settings.window
         self.hidden_size = hidden_size
         self.card = card
+        self._program = program
         self._run = _on_arrays(program)
         # ONNX Runtime does not ask torch, and a short call notices what is pinned.
         self._arithmetic = ieee_arithmetic if isinstance(program, Graph) else pinned
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled, the program among it.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If that was loaded from TorchScript or a `.pt2` file.
+        """
+        is_pt2 = isinstance(self._program, torch.fx.GraphModule) and self.card
+        if is_pt2 or isinstance(self._program, torch.jit.ScriptModule):
+            raise ArgumentTypeError(
+                "EncoderFunction: expected a program that can be pickled, got one of "
+                "TorchScript or pt2; load the format 'safetensors' in its place"
+            )
+        return {name: value for name, value in vars(self).items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled."""
+        vars(self).update(state, _run=_on_arrays(state["_program"]))
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderFunction:

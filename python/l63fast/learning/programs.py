@@ -111,8 +111,13 @@ class Graph:
         self._session = runtime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"]
         )
+        self._data = data
         self._inputs = [array.name for array in self._session.get_inputs()]
         self._outputs = [array.name for array in self._session.get_outputs()]
+
+    def __reduce__(self) -> tuple[type, tuple[bytes]]:
+        """Be pickled as the bytes of the graph."""
+        return type(self), (self._data,)
 
     def run(
         self, background: np.ndarray, obs_window: np.ndarray, hidden: np.ndarray

@@ -185,7 +185,8 @@ class TrainSettings:
         step, in units of the background's and the innovation's spread; a set of a
         thousand samples needs about 1, one of a million none.
     seed : int
-        Of the initial weights and of the order of the samples.
+        Of the initial weights and of the order of the samples; a SeedSequence or a
+        Generator is taken too and gives one.
     threads : int
         Threads torch computes with; they are part of what decides the bits.
     device : str
@@ -227,7 +228,7 @@ class TrainSettings:
         _checks.count("patience", self.patience, minimum=1)
         _checks.boolean("mirror", self.mirror)
         _checks.real("jitter", self.jitter, minimum=0.0, maximum=10.0)
-        _checks.seed("seed", self.seed)
+        object.__setattr__(self, "seed", _checks.seed("seed", self.seed))
         _checks.count("threads", self.threads, minimum=1, maximum=_checks.MAX_THREADS)
         _checks.count("warm_restarts", self.warm_restarts, maximum=100)
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)

@@ -255,7 +255,7 @@ def _check_setup(
 ) -> None:
     stated = {"encoder_settings": Setup(operator=operator)}
     if R is not None:
-        stated["R"] = Setup(R=np.asarray(R))
+        stated["R"] = Setup(R=R)
     if model is not None:
         interval = model.n_steps * model.dt
         stated["model"] = Setup(

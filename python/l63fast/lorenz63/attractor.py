@@ -25,7 +25,7 @@ class Climatology:
 def spin_up(
     n_members: int,
     *,
-    seed: int,
+    seed: _checks.Seed,
     split: str = "none",
     first: int = 0,
     time: float = 20.0,
@@ -42,7 +42,7 @@ def spin_up(
     Parameters
     ----------
     n_members : int
-    seed : int
+    seed : int, SeedSequence or Generator
     split : {"none", "train", "val", "test"}
         Each has a random stream of its own.
     first : int

@@ -10,7 +10,12 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._kernels import IntegrateJob, load_kernels
-from l63fast.errors import ArgumentValueError, DivergenceError, LargeTimeStepWarning
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DivergenceError,
+    LargeTimeStepWarning,
+)
 
 DIVERGENCE_POLICIES: Final = ("raise", "nan")
 _SEARCH_CHUNK: Final = 256  # steps stored at once when the first bad step is sought
@@ -179,6 +184,13 @@ class Integration:
             "on_divergence", on_divergence, DIVERGENCE_POLICIES
         )
         wanted = None if dtype is None else _checks.float_dtype("dtype", dtype)
+        if getattr(states, "requires_grad", False):
+            raise ArgumentTypeError(
+                f"{name}: expected an array without gradient, got a tensor that "
+                "requires one: l63fast.DifferentiableForecast and "
+                "l63fast.torch_forecast let it pass; detach first where it is not "
+                "wanted"
+            )
         self.states = _checks.states(
             name, states, dtype=wanted, only_finite=only_finite
         )

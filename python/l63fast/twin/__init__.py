@@ -1,7 +1,7 @@
 """Twin experiments: a known truth, observations of it, three splits."""
 
+from l63fast.twin.datasets import estimates_dataset
 from l63fast.twin.experiment import TwinExperiment
-from l63fast.twin.files import common_attributes
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.shards import ShardSettings, open_shards
 from l63fast.twin.splits import Split, drawn_model_errors, drawn_observation_errors
@@ -12,8 +12,8 @@ __all__ = [
     "Split",
     "TwinExperiment",
     "TwinSettings",
-    "common_attributes",
     "drawn_model_errors",
     "drawn_observation_errors",
+    "estimates_dataset",
     "open_shards",
 ]

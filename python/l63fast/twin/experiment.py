@@ -6,25 +6,34 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._summary import OneScreen
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
+from l63fast.twin.datasets import names, twin_dataset
+from l63fast.twin.own_data import trajectories
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
+    FROM_ARRAYS,
+    GENERATED,
+    UNCHECKED,
     Split,
     generated_splits,
     given_splits,
     observation_covariance,
 )
 
+if TYPE_CHECKING:
+    import xarray
 
-class TwinExperiment:
+
+class TwinExperiment(OneScreen):
     """Truth and observations of Lorenz-63 in three splits that share nothing.
 
     Make one with `generate`, `from_arrays` or `load`.
@@ -85,7 +94,7 @@ class TwinExperiment:
         _checks.instance("settings", settings, TwinSettings)
         R = observation_covariance(None, settings)
         splits = generated_splits(settings, R, n_threads, backend)
-        return cls._of(splits, settings, R, files.GENERATED)
+        return cls._of(splits, settings, R, GENERATED)
 
     @classmethod
     @ieee_arithmetic()
@@ -98,10 +107,11 @@ class TwinExperiment:
         sigma: float,
         dt: float,
         steps_per_cycle: int,
-        n_train: int,
-        n_val: int,
-        n_test: int,
+        n_train: int | None = None,
+        n_val: int | None = None,
+        n_test: int | None = None,
         save_every: int = 1,
+        gap: float = 10.0,
         R: Any = None,
         parameters: Lorenz63 | None = None,
         check: bool = True,
@@ -110,13 +120,19 @@ class TwinExperiment:
 
         Parameters
         ----------
-        truth : (n, n_saved, 3)
-            One state every `save_every` steps of `dt`, entry 0 at step 0.
-        observations : (n, n_obs, m)
+        truth : (n, n_saved, 3), or (n_saved, 3) of one run, or these by split
+            One state every `save_every` steps of `dt`, entry 0 at step 0. One long run
+            is cut by time, into blocks of equal length. Splits of your own are a
+            mapping of "train", "val" and "test" to their arrays.
+        observations : (n, n_obs, m), or (n_obs, m), or these by split
             At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last.
         n_train, n_val, n_test : int
-            Trajectories of each split, in this order; they add up to n.
-        R : (m, m), optional
+            Trajectories of each split, in this order; they add up to n. Of one run its
+            blocks; not given where the splits are.
+        gap : float
+            Time (time units) of one run that is left out between its splits, so that
+            neither knows the other's states.
+        R : float or (m, m), optional
             Covariance of the observation error, all of y - h(truth) (a bias and an h
             that is not quite the operator's included); sigma^2 I by default.
         check : bool
@@ -129,14 +145,20 @@ class TwinExperiment:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described, or observations and truth do not match.
         """
-        truth = _checks.array("truth", truth, shape=(None, None, 3))
-        _checks.finite("truth", truth)
         save_every = _checks.count("save_every", save_every, minimum=1)
+        steps_per_cycle = _checks.count("steps_per_cycle", steps_per_cycle, minimum=1)
+        truth, observations, sizes = trajectories(
+            truth,
+            observations,
+            {"n_train": n_train, "n_val": n_val, "n_test": n_test},
+            dt=_checks.real("dt", dt, above=0.0),
+            steps_per_cycle=steps_per_cycle,
+            save_every=save_every,
+            gap=gap,
+        )
         settings = TwinSettings(
             operator=operator,
-            n_train=n_train,
-            n_val=n_val,
-            n_test=n_test,
+            **sizes,
             n_steps=(truth.shape[1] - 1) * save_every,
             dt=dt,
             steps_per_cycle=steps_per_cycle,
@@ -148,7 +170,7 @@ class TwinExperiment:
         covariance = observation_covariance(R, settings)
         check = _checks.boolean("check", check)
         splits = given_splits(truth, observations, settings, covariance, check=check)
-        origin = files.FROM_ARRAYS if check else files.UNCHECKED
+        origin = FROM_ARRAYS if check else UNCHECKED
         return cls._of(splits, settings, covariance, origin)
 
     @classmethod
@@ -196,6 +218,50 @@ class TwinExperiment:
     def climatology(self) -> Climatology:
         """Mean and covariance of the training truth, symmetrised."""
         return climatology(self.train.truth)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the trajectories of all splits, which are opened, as a dataset.
+
+        Dimensions and attributes are those of `Split.to_xarray`; the coordinate `split`
+        says which split a trajectory is in.
+        """
+        splits = [self.split(name) for name in SPLIT_NAMES]
+        truth, observations = (
+            np.concatenate([getattr(split, name) for split in splits])
+            for name in ("truth", "observations")
+        )
+        hashes = {f"{name}_sha256": digest for name, digest in self.hashes.items()}
+        dataset = twin_dataset(
+            truth, observations, self.settings, self.R, self.origin, **hashes
+        )
+        of = np.repeat(SPLIT_NAMES, [split.n_trajectories for split in splits])
+        return dataset.assign_coords(split=("trajectory", of, names("split")))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled; splits on disk that nobody read are left there."""
+        return {**vars(self), "hashes": dict(self.hashes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled, read-only as before."""
+        vars(self).update(state, hashes=MappingProxyType(state["hashes"]))
+        for array in (self.R, self.Q):
+            array.setflags(write=False)
+
+    def _summary(self) -> dict[str, Any]:
+        data = self.settings
+        interval = data.steps_per_cycle * data.dt
+        return {
+            **{
+                name: f"{data.n_trajectories(name)} trajectories"
+                for name in SPLIT_NAMES
+            },
+            "truth": f"{data.n_saved} states in {data.n_steps * data.dt:g} time units",
+            "observations": f"{data.n_obs}, every {interval:g} time units",
+            "operator": self.operator.name,
+            **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
+            "parameters": data.parameters,
+            "origin": self.origin,
+        }
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> None:
         """Write the experiment to a directory, as a whole or not at all.

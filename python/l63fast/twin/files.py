@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin.datasets import SCHEMA
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings, operator_of
 from l63fast.twin.splits import (
+    FROM_ARRAYS,
+    GENERATED,
     SLACK,
+    UNCHECKED,
     Split,
     make_split,
     misalignment,
     observation_covariance,
 )
 
-if TYPE_CHECKING:
-    import xarray
-
-SCHEMA: Final = 1
 KIND: Final = "twin"
 INDEX: Final = "experiment.json"
-GENERATED: Final = "generated"
-FROM_ARRAYS: Final = "from arrays"
-UNCHECKED: Final = "from arrays, whose alignment was not checked"
 # Factor allowed on the variance of innovations; None: they are not looked at.
 _SLACK: Final = {GENERATED: 1.0, FROM_ARRAYS: SLACK, UNCHECKED: None}
-_SPLIT_TITLES: Final = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Index(NamedTuple):
@@ -59,7 +54,8 @@ def write_splits(directory: Path, splits: list[Split], index: Index) -> None:
     The index holds settings and hashes, which are known without opening a split.
     """
     for split in splits:
-        dataset = _split_dataset(split, index)
+        about = {name: getattr(index, name) for name in ("settings", "R", "origin")}
+        dataset = replace(split, **about).to_xarray()
         storage.write_dataset(dataset, directory / f"{split.name}.nc")
     content = {
         "schema": SCHEMA,
@@ -141,7 +137,7 @@ def open_split(
         _checks.finite("truth", truth)
     except (KeyError, L63Error) as error:
         raise DataFileError(f"{path}: is not what its settings say: {error}") from error
-    split = make_split(name, truth, observations, settings, index.R)
+    split = make_split(name, truth, observations, settings, index.R, index.origin)
     slack = _SLACK[index.origin]
     problem = slack and misalignment(split, operator, index.R, slack=slack)
     if problem is not None:
@@ -153,117 +149,3 @@ def open_split(
             f"{path}: expected data of sha256 {index.hashes[name]}, got {split.hash}"
         )
     return split
-
-
-def _split_dataset(split: Split, index: Index) -> xarray.Dataset:
-    settings = index.settings
-    attributes = {
-        **common_attributes(settings),
-        "title": f"Lorenz-63 twin experiment, {_SPLIT_TITLES[split.name]} split",
-        "history": f"l63fast.TwinExperiment, {index.origin}",
-        "comment": "Trajectories are independent; observation k belongs to the "
-        "truth at model step observation_step[k]; splits share no random stream.",
-        "split": split.name,
-        "split_sha256": split.hash,
-        "origin": index.origin,
-        "configuration": json.dumps(settings.to_dict(), sort_keys=True),
-    }
-    trajectory = np.arange(split.n_trajectories, dtype=np.int64)
-    dataset = trajectory_dataset(
-        split.truth, split.observations, trajectory, settings, attributes
-    )
-    meaning = _names("covariance of the observation error")
-    dataset["R"] = (("observed", "observed_too"), index.R, meaning)
-    return dataset
-
-
-def trajectory_dataset(
-    truth: np.ndarray,
-    observations: np.ndarray,
-    trajectory: np.ndarray,
-    settings: TwinSettings,
-    attributes: dict[str, Any],
-) -> xarray.Dataset:
-    """Return trajectories as a dataset: data, coordinates and what they mean.
-
-    Parameters
-    ----------
-    truth : (n, n_saved, 3)
-    observations : (n, n_obs, m)
-    trajectory : (n,) int64
-        The index of each in its split.
-    settings : TwinSettings
-    attributes : dict
-        Of the whole dataset.
-    """
-    import xarray as xr
-
-    operator = as_operator(settings.operator)
-    saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
-    cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
-    steps = cycles * settings.steps_per_cycle
-    return xr.Dataset(
-        {
-            "truth": (
-                ("trajectory", "time", "component"),
-                truth,
-                _names("true state of Lorenz-63"),
-            ),
-            "observation": (
-                ("trajectory", "observation_time", "observed"),
-                observations,
-                _names(f"observations y = h(truth) + N(0, R), h = {operator.name}"),
-            ),
-        },
-        coords={
-            "trajectory": ("trajectory", trajectory, _names("trajectory")),
-            "time": ("time", saved * settings.dt, _names("non-dimensional time")),
-            "observation_time": (
-                "observation_time",
-                steps * settings.dt,
-                _names("non-dimensional time of the observations"),
-            ),
-            "observation_step": (
-                "observation_time",
-                steps,
-                _names("model step of the observations"),
-            ),
-            "component": ("component", list("xyz"), {"long_name": "state component"}),
-            "observed": (
-                "observed",
-                list(operator.labels),
-                {"long_name": "observed quantity"},
-            ),
-        },
-        attrs=attributes,
-    )
-
-
-def _names(long_name: str) -> dict[str, str]:
-    return {"long_name": long_name, "units": "1"}
-
-
-def common_attributes(settings: TwinSettings) -> dict[str, Any]:
-    """Return what every file of trajectories says about itself."""
-    # No date here: times stand in timing.json, so that equal results are equal files.
-    source = as_operator(settings.operator).source_hash
-    return {
-        "Conventions": "CF-1.11",
-        "source": f"l63fast {package_version()}",
-        "references": "Lorenz (1963), J. Atmos. Sci. 20, 130-141",
-        "schema": SCHEMA,
-        "operator": settings.operator_name,
-        **({"operator_source_sha256": source} if source else {}),
-        "sigma": settings.sigma,
-        "dt": settings.dt,
-        "steps_per_cycle": settings.steps_per_cycle,
-        "seed": settings.seed,
-    }
-
-
-def package_version() -> str:
-    """Return the version that writes."""
-    try:
-        return version("l63fast")
-    except PackageNotFoundError:
-        return "(not installed)"

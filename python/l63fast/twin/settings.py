@@ -40,14 +40,16 @@ class TwinSettings:
     spin_up_time : float
         Time before each trajectory (time units).
     seed : int
-        Key of every random number of the experiment.
+        Key of every random number of the experiment; a SeedSequence or a Generator is
+        taken too and gives one.
     parameters : Lorenz63
     Q : float or (3, 3)
         Covariance of the model error that the truth takes up at the end of each cycle;
         a number is the variance of every component. 0: a perfect model.
-    R : (obs_dim, obs_dim), optional
-        Covariance of the observation error, of which `sigma` then is the root of the
-        mean variance; sigma^2 I where it is not given.
+    R : float or (obs_dim, obs_dim), optional
+        Covariance of the observation error, or the variance of every component, of
+        which `sigma` then is the root of the mean variance; sigma^2 I where it is not
+        given.
     """
 
     if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
 from l63fast.observation import as_operator, named_operator
-from l63fast.twin.files import (
+from l63fast.twin.datasets import (
     common_attributes,
     package_version,
     trajectory_dataset,

@@ -9,16 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._summary import OneScreen
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors, simulate, spin_up
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin.datasets import twin_dataset
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 
+if TYPE_CHECKING:
+    import xarray
+
+GENERATED: Final = "generated"
+FROM_ARRAYS: Final = "from arrays"
+UNCHECKED: Final = "from arrays, whose alignment was not checked"
 SLACK: Final = 2.0  # factor on the variance: the R of own data is an estimate
 _HASH_SCHEMA: Final = 1
 _TAIL: Final = 30.0  # -log of the chance of a false alarm: 1e-13
@@ -27,8 +35,8 @@ _ENOUGH: Final = 50  # observations below which a comparison of means says nothi
 _ROUNDING: Final = 4.0 * np.finfo(np.float64).eps
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(OneScreen):
     """Trajectories of one split; its arrays are read-only.
 
     Attributes
@@ -40,18 +48,28 @@ class Split:
     observations : (n, n_obs, m) float64
     observation_steps : (n_obs,) int64
         Model step of each observation; the first is `steps_per_cycle`.
-    save_every : int
-        Model steps between the saved states of the truth.
     hash : str
         sha256 over settings, truth and observations.
+    settings : TwinSettings
+    R : (m, m) float64
+        Covariance of the observation error.
+    origin : str
+        As in `TwinExperiment`.
     """
 
     name: str
     truth: np.ndarray
     observations: np.ndarray
     observation_steps: np.ndarray
-    save_every: int
     hash: str
+    settings: TwinSettings
+    R: np.ndarray
+    origin: str
+
+    @property
+    def save_every(self) -> int:
+        """Model steps between the saved states of the truth."""
+        return self.settings.save_every
 
     @property
     def n_trajectories(self) -> int:
@@ -74,6 +92,32 @@ class Split:
         cycle = self.observation_steps[0]
         return self.truth[:, (self.observation_steps - cycle) // self.save_every]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled, its arrays read-only as before."""
+        vars(self).update(state)
+        for array in (self.truth, self.observations, self.observation_steps, self.R):
+            array.setflags(write=False)
+
+    def _summary(self) -> dict[str, Any]:
+        rows = {**super()._summary(), "operator": self.settings.operator}
+        return {name: value for name, value in rows.items() if name != "settings"}
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return truth, observations and R as a dataset, as it stands in a file.
+
+        Dimensions are trajectory, time (time units) and component, of observations
+        observation_time and observed.
+        """
+        return twin_dataset(
+            self.truth,
+            self.observations,
+            self.settings,
+            self.R,
+            self.origin,
+            split=self.name,
+            split_sha256=self.hash,
+        )
+
 
 def make_split(
     name: str,
@@ -81,6 +125,7 @@ def make_split(
     observations: np.ndarray,
     settings: TwinSettings,
     R: np.ndarray,
+    origin: str = GENERATED,
 ) -> Split:
     """Return a split with its hash; the arrays are made read-only."""
     cycle = settings.steps_per_cycle
@@ -88,7 +133,7 @@ def make_split(
     for array in (truth, observations, steps):
         array.setflags(write=False)
     digest = _hash(name, truth, observations, settings, R)
-    return Split(name, truth, observations, steps, settings.save_every, digest)
+    return Split(name, truth, observations, steps, digest, settings, R, origin)
 
 
 def _hash(
@@ -251,10 +296,10 @@ def given_splits(
             f"n_train + n_val + n_test: expected the {len(truth)} trajectories of "
             f"truth, got {' + '.join(map(str, sizes))} = {sum(sizes)}"
         )
-    splits = {}
+    splits, origin = {}, FROM_ARRAYS if check else UNCHECKED
     for name, size, end in zip(SPLIT_NAMES, sizes, np.cumsum(sizes), strict=True):
         part = slice(end - size, end)
-        split = make_split(name, truth[part], array[part], settings, R)
+        split = make_split(name, truth[part], array[part], settings, R, origin)
         problem = misalignment(split, operator, R, slack=SLACK) if check else None
         if problem is not None:
             raise ArgumentValueError(

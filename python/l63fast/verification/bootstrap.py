@@ -108,7 +108,7 @@ class Resampled:
         return np.asarray(levels)
 
 
-def resample(values: np.ndarray, n_bootstrap: int, seed: int) -> Resampled:
+def resample(values: np.ndarray, n_bootstrap: int, seed: _checks.Seed) -> Resampled:
     """Return the means over trajectories of (n_trajectories, n_columns)."""
     with np.errstate(over="ignore", invalid="ignore"):
         return Resampled(
@@ -118,7 +118,9 @@ def resample(values: np.ndarray, n_bootstrap: int, seed: int) -> Resampled:
         )
 
 
-def bootstrap_means(values: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
+def bootstrap_means(
+    values: np.ndarray, n_bootstrap: int, seed: _checks.Seed
+) -> np.ndarray:
     """Return means over resampled trajectories (n_bootstrap, n_columns).
 
     The trajectory is the independent unit, the times within one are not.

@@ -60,7 +60,7 @@ def compare(
     *,
     measure: str = "rmse_pooled_a",
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> Comparison:
     """Return difference and ratio of two scores, with paired 95 % intervals.
 
@@ -72,7 +72,8 @@ def compare(
         Time means of the instantaneous root mean square for "rmse_a", of its square for
         "rmse_pooled_a", as `trajectory_means` gives them.
     measure : {"rmse_a", "rmse_pooled_a"}
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
     """
     measure = _checks.choice("measure", measure, MEASURES)
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
@@ -109,7 +110,7 @@ def paired_difference(
     measure: str = "rmse_pooled_a",
     mirror_aware: bool = False,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> tuple[float, float, float]:
     """Return the score of `a` minus that of `b`, and its 95 % interval.
 
@@ -120,7 +121,8 @@ def paired_difference(
     a, b, truth : (n_trajectories, n_times, 3)
     measure : "rmse_a" or "rmse_pooled_a"
     mirror_aware : bool
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
 
     Returns
     -------
@@ -231,7 +233,7 @@ class Repetitions:
         measure: str = "rmse_pooled_a",
         rmse_means: Mapping[str, np.ndarray] | None = None,
         n_bootstrap: int = 1000,
-        seed: int = 0,
+        seed: _checks.Seed = 0,
     ) -> Repetitions:
         """Return the scores of methods.
 
@@ -248,7 +250,8 @@ class Repetitions:
             For "rmse_pooled_a", time means of the instantaneous root mean square by
             method, in the shapes of `means`: they say which trajectories are lost. For
             "rmse_a" these are `means`.
-        n_bootstrap, seed : int
+        n_bootstrap : int
+        seed : int, SeedSequence or Generator
 
         Raises
         ------

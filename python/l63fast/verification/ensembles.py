@@ -83,7 +83,11 @@ class InnovationStatistics:
 
 @ieee_arithmetic()
 def crps(
-    members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
+    members: np.ndarray,
+    truth: np.ndarray,
+    *,
+    n_bootstrap: int = 1000,
+    seed: _checks.Seed = 0,
 ) -> tuple[float, float, float]:
     """Return the mean CRPS over components, times and trajectories, with its interval.
 
@@ -95,7 +99,8 @@ def crps(
     members : (n_trajectories, n_times, n_members, 3)
         At least 2 members.
     truth : (n_trajectories, n_times, 3)
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
 
     Returns
     -------
@@ -157,7 +162,11 @@ def crps_means_of_normal(
 
 @ieee_arithmetic()
 def rank_histogram(
-    members: np.ndarray, truth: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
+    members: np.ndarray,
+    truth: np.ndarray,
+    *,
+    n_bootstrap: int = 1000,
+    seed: _checks.Seed = 0,
 ) -> RankHistogram:
     """Return how often the truth took each place among the members (Hamill 2001).
 
@@ -167,7 +176,8 @@ def rank_histogram(
     ----------
     members : (n_trajectories, n_times, n_members, 3)
     truth : (n_trajectories, n_times, 3)
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
 
     Raises
     ------
@@ -202,7 +212,7 @@ def spread_skill(
     *,
     n_bins: int = 10,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> SpreadSkill:
     """Return the claimed spread beside the error, over all and in bins of spread.
 
@@ -213,7 +223,8 @@ def spread_skill(
         Standard deviation of the analysis error, as claimed.
     n_bins : int
         At most the number of analyses.
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
 
     Raises
     ------
@@ -247,7 +258,7 @@ def innovation_statistics(
     covariance: np.ndarray,
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> InnovationStatistics:
     """Return the statistics of innovations beside the covariances claimed for them.
 
@@ -257,7 +268,8 @@ def innovation_statistics(
         NaN and infinity make the statistics that hold them so.
     covariance : (n_trajectories, n_times, m, m)
         Claimed, symmetric and positive definite.
-    n_bootstrap, seed : int
+    n_bootstrap : int
+    seed : int, SeedSequence or Generator
 
     Raises
     ------
@@ -296,6 +308,8 @@ def innovation_statistics(
 
 def _ensembles(members: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
     shape = (None, None, None, 3)
+    axes = ("trajectory", "time", "member")
+    members = _checks.by_names("members", members, leading=axes)
     members = _checks.array("members", members, shape=shape)
     _checks.count("members: n_members", members.shape[2], minimum=2)
     return members, checked_truth(truth, (*members.shape[:2], 3))

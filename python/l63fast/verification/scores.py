@@ -91,11 +91,13 @@ def pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return both as float64 (n_trajectories, n_times, 3); the truth must be finite."""
     truth = checked_truth(truth, (None, None, 3))
+    analysis = _checks.by_names(name, analysis, leading=("trajectory", "time"))
     return _checks.array(name, analysis, shape=truth.shape), truth
 
 
 def checked_truth(truth: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """Return a truth as float64 (n_trajectories, n_times, 3), finite and not empty."""
+    truth = _checks.by_names("truth", truth, leading=("trajectory", "time"))
     checked = _checks.array("truth", truth, shape=shape)
     _checks.finite("truth", checked)
     for axis, name in enumerate(("n_trajectories", "n_times")):
@@ -220,7 +222,7 @@ def score(
     *,
     mirror_aware: bool = False,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: _checks.Seed = 0,
 ) -> Scores:
     """Return all scores of a set of analyses.
 
@@ -234,7 +236,7 @@ def score(
         names `rmse_a` and `rmse_pooled_a` stay plain.
     n_bootstrap : int
         Resamples of the trajectories; 0 leaves the intervals NaN.
-    seed : int
+    seed : int, SeedSequence or Generator
         Key of the resampling; equal seeds resample equally.
 
     Raises

@@ -1,0 +1,238 @@
+"""Schemes side by side on the test split of a twin experiment, in one call."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.assimilation.cycling import CycleResult, plan_cycles, run_cycles
+from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.kalman import ExtendedKalman
+from l63fast.assimilation.particle import ParticleFilter
+from l63fast.assimilation.scheme import Scheme
+from l63fast.assimilation.three_d_var import ThreeDVar
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.experiments.describe import Table
+from l63fast.experiments.protocols import Cycles, Problem, has_small_ensembles
+from l63fast.experiments.results import facts_of, joined, numbers
+from l63fast.experiments.run_cell import scored
+from l63fast.experiments.scoring import case_title, scores
+from l63fast.experiments.settings import MEASURES
+from l63fast.experiments.tables import compared_table
+from l63fast.observation import named_operator
+from l63fast.twin import TwinExperiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SchemeComparison", "compare"]
+
+_VERBS: Final = ("window", "initial", "forecast", "analyse")
+_SPLIT: Final = "test"
+# What experiments call the schemes of the package, by which figures choose their look.
+_KINDS: Final[dict[type[Any], str]] = {
+    ThreeDVar: "3dvar",
+    FourDVar: "4dvar",
+    ExtendedKalman: "extkf",
+    EnKF: "enkf",
+    ParticleFilter: "pf",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SchemeComparison:
+    """Schemes on the same cycles of the same trajectories; printed, it is a table.
+
+    Attributes
+    ----------
+    runs : mapping of str to CycleResult
+        The cycles of each scheme, without members.
+    results : DataFrame
+        A row per scheme and test trajectory, in the columns of `open_results`; `scores`
+        takes it.
+    board : DataFrame
+        A row per scheme, best first, as `scores` gives it. `ratio_to_3dvar` is against
+        the scheme `versus`.
+    measure : str
+    versus : str
+    """
+
+    runs: Mapping[str, CycleResult]
+    results: pd.DataFrame
+    board: pd.DataFrame
+    measure: str
+    versus: str
+
+    def figure(self) -> Any:
+        """Return the scores with their 95 % intervals as a matplotlib figure."""
+        from l63fast import plotting
+
+        return plotting.method_scores(
+            {
+                row.label: plotting.MethodScore(row.score, (row.low, row.high))
+                for row in self.board.itertuples()
+            },
+            label=self.board.attrs["measure"],
+            title=case_title(next(self.board.itertuples())),
+            among=dict(zip(self.board["label"], self.board["scheme"], strict=True)),
+        )
+
+    def __repr__(self) -> str:
+        """Return the table as text."""
+        from rich.console import Console
+
+        table = self._table().rich()
+        text = io.StringIO()
+        console = Console(file=text, width=1000, color_system=None)
+        console.width = max(80, console.measure(table).minimum)
+        console.print(table, highlight=False, markup=False)
+        return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        import pandas as pd
+
+        table = self._table()
+        frame = pd.DataFrame(table.lines, columns=table.header)
+        return f"<p>{table.title}</p>\n{frame.to_html(index=False, border=0)}"
+
+    def _table(self) -> Table:
+        return compared_table(self.board, self.versus)
+
+
+def compare(
+    schemes: Mapping[str, Scheme[Any]],
+    twin: TwinExperiment,
+    *,
+    n_cycles: int | None = None,
+    burn_in: int = 0,
+    initial: np.ndarray | None = None,
+    warm_up: Scheme[Any] | None = None,
+    seed: _checks.Seed | None = None,
+    imperfect_model: bool = False,
+    measure: str = "rmse_a",
+    versus: str | None = None,
+    n_bootstrap: int = 1000,
+) -> SchemeComparison:
+    """Return schemes cycled over the test split, scored and compared pair by pair.
+
+    All have the same cycles, burn-in, first background and seed. A scheme whose window
+    needs more observations than the burn-in has lets all of them be scored later.
+
+    Parameters
+    ----------
+    schemes : mapping of str to Scheme
+        By the name that tables give it.
+    twin : TwinExperiment
+    n_cycles, burn_in, initial, warm_up, seed, imperfect_model
+        As in `run_cycles`.
+    measure, n_bootstrap
+        As in `scores`.
+    versus : str, optional
+        The scheme that the others are divided by; by default "3dvar" if there is one,
+        otherwise the first.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described, or a scheme was made for another setup.
+    """
+    _checks.instance("twin", twin, TwinExperiment)
+    names = _checked_names(schemes)
+    if twin.operator.is_mirror_blind:
+        named_operator(twin.operator, "mirror-aware tables")
+    if versus is None:
+        versus = "3dvar" if "3dvar" in names else names[0]
+    versus = _checks.choice("versus", versus, names)
+    chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
+    n_bootstrap = _checks.count("n_bootstrap", n_bootstrap, minimum=1)
+    seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
+    how: dict[str, Any] = {
+        "n_cycles": n_cycles,
+        "initial": initial,
+        "warm_up": warm_up,
+        "imperfect_model": imperfect_model,
+    }
+    # Plans before runs: what is wrong with the last scheme is said at once.
+    first = 0
+    for name, scheme in schemes.items():
+        try:
+            plan = plan_cycles(scheme, twin, _SPLIT, burn_in=burn_in, **how)
+        except ArgumentValueError as error:
+            raise ArgumentValueError(f"schemes[{name!r}]: {error}") from error
+        first = max(first, plan.first)
+    problem, runs, tables = Problem(twin, Cycles(), chosen.kind), {}, []
+    for name, scheme in schemes.items():
+        keep = has_small_ensembles(scheme, twin.settings.n_test * twin.settings.n_obs)
+        run = run_cycles(
+            scheme, twin, _SPLIT, burn_in=first, seed=seed, keep_members=keep, **how
+        )
+        found = problem.estimates(_SPLIT, run.scored, vars(run))
+        columns = found.trajectory_columns(blind=twin.operator.is_mirror_blind)
+        metrics = scored(found, twin, scheme, n_bootstrap=n_bootstrap)
+        times = {
+            "per_cycle": run.seconds_per_cycle,
+            "per_analysis": run.seconds_per_analysis,
+        }
+        facts = numbers(facts_of(metrics, times, "method"))
+        tables.append(_rows(name, scheme, twin, columns).assign(**facts))
+        runs[name] = run
+    results = joined(tables)
+    board = scores(results, measure, versus, n_bootstrap=n_bootstrap)
+    board["in_decibel"] = chosen.in_decibel
+    board.attrs["measure"] = chosen.shown(twin.operator.is_mirror_blind)
+    return SchemeComparison(runs, results, board, measure, versus)
+
+
+def _checked_names(schemes: Mapping[str, Any]) -> list[str]:
+    if not isinstance(schemes, Mapping):
+        raise ArgumentTypeError(
+            "schemes: expected a mapping of names to schemes, such as "
+            f"{{'enkf': EnKF(...)}}, got {type(schemes).__name__}"
+        )
+    if not schemes:
+        raise ArgumentValueError("schemes: expected at least one scheme, got none")
+    for name, scheme in schemes.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ArgumentTypeError(f"schemes: expected names, got the key {name!r}")
+        if missing := [verb for verb in _VERBS if not hasattr(scheme, verb)]:
+            raise ArgumentTypeError(
+                f"schemes[{name!r}]: expected a scheme with {', '.join(_VERBS)}, got "
+                f"{type(scheme).__name__} without {', '.join(missing)}"
+            )
+    return list(schemes)
+
+
+def _rows(
+    name: str,
+    scheme: Scheme[Any],
+    twin: TwinExperiment,
+    columns: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """Return time means of a scheme by trajectory, with what stands in every row."""
+    import pandas as pd
+
+    data = twin.settings
+    frame = pd.DataFrame(columns).rename_axis("trajectory").reset_index()
+    return frame.assign(
+        operator=data.operator_name,
+        sigma=data.sigma,
+        interval=data.steps_per_cycle * data.dt,
+        case="",
+        method=name,
+        label=name,
+        role="method",
+        scheme=_KINDS.get(type(scheme), type(scheme).__name__),
+        cell=name,
+        parameter="",
+        start="",
+        seed=data.seed,
+        training=-1,
+        data=twin.hashes[_SPLIT],
+    )

@@ -1,0 +1,124 @@
+"""Data from elsewhere as trajectories in splits: given ones, or one run cut by time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from l63fast import _checks
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.twin.settings import SPLIT_NAMES
+
+_TIMES: Final = ("trajectory", "time", "observation_time")
+
+
+class OwnData(NamedTuple):
+    """Trajectories of all splits one after the other.
+
+    Attributes
+    ----------
+    truth : (n, n_saved, 3) float64
+    observations : (n, n_obs, m)
+    sizes : dict of str to int
+        Trajectories of each split, by the names `n_train`, `n_val`, `n_test`.
+    """
+
+    truth: np.ndarray
+    observations: Any
+    sizes: dict[str, Any]
+
+
+def trajectories(
+    truth: Any,
+    observations: Any,
+    sizes: Mapping[str, int | None],
+    *,
+    dt: float,
+    steps_per_cycle: int,
+    save_every: int,
+    gap: float,
+) -> OwnData:
+    """Return truth and observations as trajectories in the order of their splits.
+
+    Arguments are those of `TwinExperiment.from_arrays`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If they are not as described there.
+    """
+    gap = _checks.real("gap", gap, minimum=0.0)
+    if isinstance(truth, Mapping) or isinstance(observations, Mapping):
+        return _given(truth, observations, sizes)
+    counts = {
+        name: _checks.count(name, size, minimum=1) for name, size in sizes.items()
+    }
+    truth, observations = _array("truth", truth), _observations(observations)
+    if truth.ndim == 3:
+        return OwnData(truth, observations, counts)
+    interval = steps_per_cycle * dt
+    n_gap = math.ceil(round(gap / interval, 6))  # cycles, the last of them whole
+    n_cycles = (len(truth) - 1) * save_every // steps_per_cycle
+    n_blocks = sum(counts.values())
+    length = (n_cycles - 2 * n_gap) // n_blocks
+    if length < 1:
+        raise ArgumentValueError(
+            f"truth: expected a run of at least {n_blocks + 2 * n_gap} cycles, for "
+            f"{' + '.join(map(str, counts.values()))} blocks and two gaps of {gap:g} "
+            f"time units, got {n_cycles}"
+        )
+    observations = _checks.array("observations", observations, shape=(n_cycles, None))
+    split = np.repeat(np.arange(3), list(counts.values()))  # of each block
+    first = length * np.arange(n_blocks) + n_gap * split
+    stride = steps_per_cycle // save_every
+    return OwnData(
+        np.stack([truth[k * stride : (k + length) * stride + 1] for k in first]),
+        np.stack([observations[k : k + length] for k in first]),
+        counts,
+    )
+
+
+def _given(truth: Any, observations: Any, sizes: Mapping[str, int | None]) -> OwnData:
+    """Return splits that were given, each a batch of trajectories or a single one."""
+    for name, parts in (("truth", truth), ("observations", observations)):
+        if not isinstance(parts, Mapping) or set(parts) != set(SPLIT_NAMES):
+            got = sorted(parts) if isinstance(parts, Mapping) else type(parts).__name__
+            raise ArgumentTypeError(
+                f"{name}: expected arrays by the names {', '.join(SPLIT_NAMES)}, as "
+                f"the splits are given, got {got}"
+            )
+    for name, size in sizes.items():
+        if size is not None:
+            raise ArgumentValueError(
+                f"{name}: expected no number, as the splits are given, got {size!r}"
+            )
+    truths, seen = [], []
+    for name in SPLIT_NAMES:
+        part = _array(f"truth[{name!r}]", truth[name])
+        truths.append(part if part.ndim == 3 else part[np.newaxis])
+        rows = np.asarray(_observations(observations[name]))
+        seen.append(rows if rows.ndim == 3 else rows[np.newaxis])
+        for what, arrays in (("truth", truths), ("observations", seen)):
+            wanted, shape = (len(truths[-1]), *arrays[0].shape[1:]), arrays[-1].shape
+            if shape != wanted:
+                raise ArgumentValueError(
+                    f"{what}[{name!r}]: expected {wanted}, got {shape}"
+                )
+    counts = {f"n_{k}": len(part) for k, part in zip(SPLIT_NAMES, truths, strict=True)}
+    return OwnData(np.concatenate(truths), np.concatenate(seen), counts)
+
+
+def _array(name: str, truth: Any) -> np.ndarray:
+    """Return a truth (n, n_saved, 3) or of one run (n_saved, 3)."""
+    truth = _checks.by_names(name, truth, leading=_TIMES)
+    n_axes = 2 if np.ndim(truth) == 2 else 3
+    array = _checks.array(name, truth, shape=(None, None, 3)[-n_axes:])
+    _checks.finite(name, array)
+    return array
+
+
+def _observations(observations: Any) -> Any:
+    return _checks.by_names("observations", observations, leading=_TIMES)
