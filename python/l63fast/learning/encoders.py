@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +12,22 @@ from torch import Tensor, nn
 
 from l63fast import _random
 from l63fast.assimilation.agreement import Setup
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
+from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "matched_width", "n_parameters"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "OwnEncoder",
+    "build_encoder",
+    "matched_width",
+    "n_parameters",
+]
 
 
 class Head(nn.Module):
@@ -73,6 +84,8 @@ class Encoder(nn.Module):
     settings : EncoderSettings
     normaliser : Normaliser
         Fitted on the training split.
+    own : OwnModel, optional
+        What makes the module of an `OwnEncoder`.
 
     Attributes
     ----------
@@ -90,18 +103,22 @@ class Encoder(nn.Module):
     powers: Tensor
 
     @pinned()
-    def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        normaliser: Normaliser,
+        own: OwnModel | None = None,
+    ):
         super().__init__()
         operator = ObservationOperator(settings.operator)
-        self.settings = settings
+        self.settings, self.own = settings, own
         self.data_hash = normaliser.data_hash
         self.made_for = Setup(operator=operator)
         self.n_iterations = settings.n_iterations
-        self.reader, self.head = _parts(settings, matched_width(settings))
+        self.hidden_size = self._build(settings, own)
         self.carries = settings.memory == "carried"
         self.feeds_back = settings.iteration == "legacy"
         self.folds = settings.folds
-        self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
@@ -112,6 +129,11 @@ class Encoder(nn.Module):
         self.register_buffer("powers", powers, persistent=False)
         self.largest_power = max(operator.powers)
         self.reads_slope = _reads_slope(settings)
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        """Make the parts that learn, and return the size of the hidden state."""
+        self.reader, self.head = _parts(settings, matched_width(settings))
+        return self.reader.hidden_size
 
     def forward(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -237,14 +259,127 @@ _SCALES = (
 )
 
 
+class OwnEncoder(Encoder):
+    """A torch module of the user's own in the place of reader, head and iterations.
+
+    The module is made by ``make(operator, window, hidden)`` and called with what
+    `forward` of an `Encoder` takes, in physical units; it returns the same. Its
+    attribute `hidden_size`, 0 where it has none, is the size of what it keeps.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If a trial call with two samples does not return what is expected.
+    """
+
+    @pinned()
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        normaliser: Normaliser,
+        own: OwnModel | None = None,
+    ):
+        super().__init__(settings, normaliser, own)
+        self._try(copy.deepcopy(self.module))
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        if own is None:
+            raise ArgumentValueError(
+                f"own: expected the class of {settings.model}, got None"
+            )
+        given = ObservationOperator(settings.operator), settings.window, settings.hidden
+        try:
+            module = own.make(*given)
+        except Exception as error:  # whatever the user's code raises
+            shown = f"({given[0].name!r}, {given[1]}, {given[2]})"
+            raise _refused(own, f"to be made by {own.name}{shown}", error) from error
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise ArgumentTypeError(
+                f"model: {own.name}: expected a torch module, got {kind}"
+            )
+        self.module = module
+        size: Any = getattr(module, "hidden_size", 0)
+        if type(size) is not int or size < 0:
+            raise _refused(own, "hidden_size to be a number of 0 or more", repr(size))
+        memory = "carried" if size else "window"
+        if settings.memory != memory:
+            raise ArgumentValueError(
+                f"memory: expected {memory!r} for {own.name}, whose hidden_size is "
+                f"{size}, got {settings.memory!r}"
+            )
+        return size
+
+    def _try(self, module: nn.Module) -> None:
+        """Call a copy of the module, with what it may meet, and check what comes."""
+        window, own = self.settings.window, self.own
+        background, hidden = self.state_mean.repeat(2, 1), self.initial_hidden(2)
+        given = background, self.obs_mean.repeat(2, window, 1), hidden
+        shapes = "forward({}, {}, {})".format(*(tuple(part.shape) for part in given))
+        for name, weight in module.named_parameters():
+            if weight.dtype != torch.float32:
+                raise _refused(own, "float32 parameters", f"{name} of {weight.dtype}")
+        found = []
+        for _ in range(2):
+            try:
+                found.append(module(*(part.clone() for part in given)))
+            except Exception as error:  # whatever the user's code raises
+                raise _refused(own, f"{shapes} to return", error) from error
+            if not isinstance(found[-1], tuple) or len(found[-1]) != 2:
+                two = f"two tensors, analysis and hidden, from {shapes}"
+                raise _refused(own, two, type(found[-1]).__name__)
+            for name, value, like in zip(
+                ("analysis", "hidden"), found[-1], (background, hidden), strict=True
+            ):
+                wanted, got = _described(like), _described(value)
+                if got != wanted:
+                    raise _refused(own, f"{name} {wanted} from {shapes}", got)
+        if not found[0][0].requires_grad:
+            learns = "an analysis that depends on the module's parameters"
+            raise _refused(own, learns, "one that does not")
+        if not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
+            same = "the same analysis of the same input, so that a training repeats"
+            raise _refused(
+                own, same, "another (does the module draw, as dropout does?)"
+            )
+
+    def forward(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the analysis and the next hidden state, as the module gives them."""
+        analysis, later = self.module(background, obs_window, hidden)
+        return analysis, later
+
+
+def _refused(own: OwnModel | None, expected: str, got: object) -> ArgumentValueError:
+    name = own.name if own else ""
+    if isinstance(got, Exception):
+        got = f"{type(got).__name__}: {got}"
+    return ArgumentValueError(f"model: {name}: expected {expected}, got {got}")
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} of {value.dtype}"
+
+
 def build_encoder(
-    settings: EncoderSettings, normaliser: Normaliser, *, seed: int = 0
+    settings: EncoderSettings,
+    normaliser: Normaliser,
+    *,
+    seed: int = 0,
+    own: OwnModel | None = None,
 ) -> Encoder:
-    """Return an untrained encoder whose weights depend on the seed alone."""
+    """Return an untrained encoder whose weights depend on the seed alone.
+
+    `own` makes the module where the settings name a model of the user's own.
+    """
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
-        return Encoder(settings, normaliser)
+        kind = OwnEncoder if settings.is_own else Encoder
+        return kind(settings, normaliser, own)
 
 
 def n_parameters(module: nn.Module) -> int:
