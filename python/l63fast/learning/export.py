@@ -300,7 +300,7 @@ def _own(
         raise ModelFileError(
             f"{directory}: holds the weights of {name}, a model of somebody's own, and "
             "no name in a file is imported: expected its class, as in "
-            f"load_encoder(path, model={short_name(name)}), got none"
+            f"load_encoder(path, model={short_name(name)}) or --model {name}, got none"
         )
     given = OwnModel.of(model)
     if not settings.is_own:
