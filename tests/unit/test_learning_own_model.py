@@ -184,6 +184,20 @@ def test_it_learns_in_cycles(make: Any, memory: str, averaging: float) -> None:
     assert moved == {name for name, _ in trained.named_parameters()}
 
 
+def with_norm(*sizes: Any) -> nn.Module:
+    net = Net(*sizes)
+    net.inner = nn.Sequential(nn.BatchNorm1d(7), net.inner)  # type: ignore[assignment]
+    return net
+
+
+def test_what_a_batch_norm_has_seen_is_kept_with_averaged_weights() -> None:
+    data, settings = samples("xy", 64), EncoderSettings(with_norm, "xy", 2, 4)  # type: ignore[arg-type]
+    averaged = dataclasses.replace(BRIEF, averaging=0.9)
+    trained: Any = train(settings, averaged, data, data).encoder
+    best_epoch_steps = trained.module.inner[0].num_batches_tracked
+    assert best_epoch_steps in (4, 8)  # of four steps in an epoch
+
+
 def test_it_learns_in_windows_and_a_stopped_training_goes_on(tmp_path: Path) -> None:
     data, settings = samples("xy", 200), EncoderSettings("own_nets:Net", "xy", 2, 8)
     longer = dataclasses.replace(BRIEF, epochs=12, learning_rate=3e-2)
