@@ -147,5 +147,3 @@ def test_what_cannot_be_imported_is_refused_before_anything_is_made(
     assert "12800 updates" in run.out
     run = l63fast("train", *recipe, "--model", "mlp")
     assert "--model: expected none with --recipe" in run.err
-    run = l63fast("evaluate", "--result_dir", "none", "--model", "gru")
-    assert "--model: expected package.module:Class of your own, got 'gru'" in run.err

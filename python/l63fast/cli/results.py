@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from l63fast import _checks
 from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
-from l63fast.learning.own_model import OwnModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,25 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "export", "show_scores", "visualize"]
 
 _RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
-_MODEL: Final = Option(
-    "model",
-    str,
-    "The class package.module:Class of a result that a torch module of your own gave; "
-    "the name in the result is not imported.",
-)
-
-
-def _class(given: Given) -> Callable[..., Any] | None:
-    """Return the class that the command line names, imported."""
-    name = given["model"]
-    if name is None:
-        return None
-    own = OwnModel.imported(name)
-    if own is None:
-        raise ConfigurationError(
-            f"--model: expected package.module:Class of your own, got {name!r}"
-        )
-    return own.make
 
 
 def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
@@ -53,7 +32,6 @@ def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
     _RESULT_DIR,
     options.data_folder("Folder of the data; those it was trained on by default."),
     Option("split", Literal["test", "val"], "Split to score.", "test"),
-    _MODEL,
     options.QUIET,
 )
 def evaluate(given: Given) -> None:
@@ -64,9 +42,7 @@ def evaluate(given: Given) -> None:
     from l63fast.experiments.reevaluate import reevaluate
 
     folder = _folder(given["result_dir"], "--result_dir")
-    board, verdict = reevaluate(
-        folder, data=given["data"], split=given["split"], model=_class(given)
-    )
+    board, verdict = reevaluate(folder, data=given["data"], split=given["split"])
     if not given["quiet"]:
         show_scores(board, verdict)
 
@@ -98,7 +74,6 @@ def visualize(given: Given) -> None:
         "torchscript,pt2",
     ),
     Option("save_dir", Path, "Folder of the export; RESULT_export by default."),
-    _MODEL,
     options.DRY_RUN,
     options.QUIET,
 )
@@ -123,7 +98,7 @@ def export(given: Given) -> None:
     from l63fast.learning.export import load_weights, save_model
     from l63fast.storage import result_directory
 
-    encoder, trained = load_weights(result, model=_class(given))
+    encoder, trained = load_weights(result)
     with result_directory(save_dir, kind="model") as folder:
         card = save_model(encoder, folder, trained["training"], formats=formats)
     for kind, file in card["files"].items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from l63fast import _random
 from l63fast.assimilation.agreement import Setup
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
@@ -20,14 +20,7 @@ from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = [
-    "ENCODERS",
-    "Encoder",
-    "OwnEncoder",
-    "build_encoder",
-    "matched_width",
-    "n_parameters",
-]
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "matched_width", "n_parameters"]
 
 
 class Head(nn.Module):
@@ -265,83 +258,63 @@ class OwnEncoder(Encoder):
     The module is made by ``make(operator, window, hidden)`` and called with what
     `forward` of an `Encoder` takes, in physical units; it returns the same. Its
     attribute `hidden_size`, 0 where it has none, is the size of what it keeps.
-
-    Raises
-    ------
-    ArgumentValueError, ArgumentTypeError
-        If a trial call with two samples does not return what is expected.
     """
-
-    @pinned()
-    def __init__(
-        self,
-        settings: EncoderSettings,
-        normaliser: Normaliser,
-        own: OwnModel | None = None,
-    ):
-        super().__init__(settings, normaliser, own)
-        self._try(copy.deepcopy(self.module))
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
         if own is None:
-            raise ArgumentValueError(
-                f"own: expected the class of {settings.model}, got None"
-            )
+            raise ArgumentValueError(f"own: expected {settings.model}, got None")
         given = ObservationOperator(settings.operator), settings.window, settings.hidden
         try:
             module = own.make(*given)
         except Exception as error:  # whatever the user's code raises
-            shown = f"({given[0].name!r}, {given[1]}, {given[2]})"
-            raise _refused(own, f"to be made by {own.name}{shown}", error) from error
+            raise self._refused(
+                "(operator, window, hidden) to make it", error
+            ) from error
         if not isinstance(module, nn.Module):
-            kind = type(module).__name__
-            raise ArgumentTypeError(
-                f"model: {own.name}: expected a torch module, got {kind}"
-            )
+            raise self._refused("a torch module", type(module).__name__)
         self.module = module
         size: Any = getattr(module, "hidden_size", 0)
         if type(size) is not int or size < 0:
-            raise _refused(own, "hidden_size to be a number of 0 or more", repr(size))
-        memory = "carried" if size else "window"
-        if settings.memory != memory:
-            raise ArgumentValueError(
-                f"memory: expected {memory!r} for {own.name}, whose hidden_size is "
-                f"{size}, got {settings.memory!r}"
-            )
+            raise self._refused("hidden_size to be a number of 0 or more", repr(size))
+        if (memory := "carried" if size else "window") != settings.memory:
+            expected = f"memory {memory!r}, as its hidden_size is {size}"
+            raise self._refused(expected, repr(settings.memory))
         return size
 
-    def _try(self, module: nn.Module) -> None:
-        """Call a copy of the module, with what it may meet, and check what comes."""
-        window, own = self.settings.window, self.own
+    def check(self) -> None:
+        """Call a copy of the module twice, and check what comes.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is not what is expected.
+        """
+        module, window = copy.deepcopy(self.module), self.settings.window
         background, hidden = self.state_mean.repeat(2, 1), self.initial_hidden(2)
         given = background, self.obs_mean.repeat(2, window, 1), hidden
         shapes = "forward({}, {}, {})".format(*(tuple(part.shape) for part in given))
-        for name, weight in module.named_parameters():
-            if weight.dtype != torch.float32:
-                raise _refused(own, "float32 parameters", f"{name} of {weight.dtype}")
-        found = []
-        for _ in range(2):
-            try:
-                found.append(module(*(part.clone() for part in given)))
-            except Exception as error:  # whatever the user's code raises
-                raise _refused(own, f"{shapes} to return", error) from error
-            if not isinstance(found[-1], tuple) or len(found[-1]) != 2:
-                two = f"two tensors, analysis and hidden, from {shapes}"
-                raise _refused(own, two, type(found[-1]).__name__)
-            for name, value, like in zip(
-                ("analysis", "hidden"), found[-1], (background, hidden), strict=True
-            ):
-                wanted, got = _described(like), _described(value)
-                if got != wanted:
-                    raise _refused(own, f"{name} {wanted} from {shapes}", got)
+        try:
+            found = [module(*(part.clone() for part in given)) for _ in range(2)]
+        except Exception as error:  # whatever the user's code raises
+            raise self._refused(f"{shapes} to return", error) from error
+        kinds = _described(found[0])
+        wanted = _described((background, hidden))
+        if kinds != wanted:
+            raise self._refused(f"analysis and hidden {wanted} from {shapes}", kinds)
         if not found[0][0].requires_grad:
             learns = "an analysis that depends on the module's parameters"
-            raise _refused(own, learns, "one that does not")
-        if not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
+            raise self._refused(learns, "one that does not")
+        if not all(map(torch.equal, *found)):
             same = "the same analysis of the same input, so that a training repeats"
-            raise _refused(
-                own, same, "another (does the module draw, as dropout does?)"
+            raise self._refused(
+                same, "another (does the module draw, as dropout does?)"
             )
+
+    def _refused(self, expected: str, got: object) -> ArgumentValueError:
+        if isinstance(got, Exception):
+            got = f"{type(got).__name__}: {got}"
+        name = self.settings.model
+        return ArgumentValueError(f"model: {name}: expected {expected}, got {got}")
 
     def forward(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -351,17 +324,13 @@ class OwnEncoder(Encoder):
         return analysis, later
 
 
-def _refused(own: OwnModel | None, expected: str, got: object) -> ArgumentValueError:
-    name = own.name if own else ""
-    if isinstance(got, Exception):
-        got = f"{type(got).__name__}: {got}"
-    return ArgumentValueError(f"model: {name}: expected {expected}, got {got}")
-
-
-def _described(value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    return f"{tuple(value.shape)} of {value.dtype}"
+def _described(found: Any) -> str:
+    """Return shapes and dtypes of a tuple of tensors, or what there is instead."""
+    if isinstance(found, Tensor):
+        return f"{tuple(found.shape)} of {found.dtype}"
+    if not isinstance(found, tuple):
+        return type(found).__name__
+    return f"({', '.join(map(_described, found))})"
 
 
 def build_encoder(
@@ -374,12 +343,20 @@ def build_encoder(
     """Return an untrained encoder whose weights depend on the seed alone.
 
     `own` makes the module where the settings name a model of the user's own.
+
+    Raises
+    ------
+    ArgumentValueError
+        If that module is not made, or does not return what an encoder does.
     """
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
-        kind = OwnEncoder if settings.is_own else Encoder
-        return kind(settings, normaliser, own)
+        if not settings.is_own:
+            return Encoder(settings, normaliser)
+        encoder = OwnEncoder(settings, normaliser, own)
+        encoder.check()
+        return encoder
 
 
 def n_parameters(module: nn.Module) -> int:

@@ -293,26 +293,21 @@ def _own(
     trust: bool,
 ) -> OwnModel | None:
     """Return the class that the caller gave for a model of their own."""
-    name = settings.model
+    name, expected = settings.model, card["training"].get("source_sha256")
     if model is None:
         if not settings.is_own:
             return None
         raise ModelFileError(
             f"{directory}: holds the weights of {name}, a model of somebody's own, and "
             "no name in a file is imported: expected its class, as in "
-            f"load_encoder(path, model={short_name(name)}) or --model {name}, got none"
+            f"load_encoder(path, model={short_name(name)}), got none"
         )
     given = OwnModel.of(model)
-    if not settings.is_own:
-        raise ModelFileError(
-            f"{directory}: model: expected none for {name!r}, got {given.name}"
-        )
-    expected = card["training"].get("source_sha256")
-    if given.source_sha256 != expected and not trust:
+    if not settings.is_own or (given.source_sha256 != expected and not trust):
         raise ModelFileError(
             f"{directory}: model: expected {name} as it was trained, of source sha256 "
             f"{expected}, got {given.name} of {given.source_sha256}; trust=True takes "
-            "it all the same"
+            "a class whose source has changed"
         )
     return given
 

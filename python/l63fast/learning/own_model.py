@@ -31,22 +31,22 @@ def short_name(model: str) -> str:
     return model.rpartition(":")[2]
 
 
-def model_name(model: Any) -> Any:
-    """Return the name of a class or function; what is neither comes back as it is.
+def model_name(model: Any) -> str:
+    """Return the name of a class or function; a name comes back as it is.
 
     Raises
     ------
-    ArgumentValueError
-        If it has no name by which another process could import it.
+    ArgumentTypeError
+        If it is none of these, or has no name by which it could be imported.
     """
-    if not callable(model):
+    if isinstance(model, str):
         return model
-    module = getattr(model, "__module__", None)
-    name = f"{module}:{getattr(model, '__qualname__', None)}"
-    if not is_own(name):
-        raise ArgumentValueError(
-            "model: expected a class or function at the top level of a module, got "
-            f"{name}"
+    parts = (getattr(model, name, None) for name in ("__module__", "__qualname__"))
+    name = ":".join(map(str, parts))
+    if not is_own(name) or not callable(model):
+        raise ArgumentTypeError(
+            "model: expected a name, or a class or function at the top level of a "
+            f"module, got {name if callable(model) else repr(model)}"
         )
     return name
 
@@ -77,10 +77,6 @@ class OwnModel:
         ArgumentValueError, ArgumentTypeError
             If it is none, or its name or source cannot be found.
         """
-        if not callable(make):
-            raise ArgumentTypeError(
-                f"model: expected a class or function, got {type(make).__name__}"
-            )
         name = model_name(make)
         try:
             source = textwrap.dedent(inspect.getsource(make))

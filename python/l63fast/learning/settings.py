@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from l63fast import _checks
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.own_model import is_own, model_name
 from l63fast.observation import ObservationOperator
 
@@ -89,7 +89,9 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
-        _check_model(self.model)
+        if not self.is_own:
+            named = (*ENCODER_NAMES, "package.module:Class")
+            _checks.choice("model", self.model, named)
         ObservationOperator(self.operator)
         _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
         _checks.count("hidden", self.hidden, minimum=1, maximum=MAX_HIDDEN)
@@ -99,9 +101,14 @@ class EncoderSettings:
         _checks.choice("memory", self.memory, MEMORIES)
         _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
         _checks.choice("iteration", self.iteration, ITERATIONS)
-        if self.is_own:
-            self._check_own()
-        elif self.memory == "carried" and self.model not in CARRIED_NAMES:
+        if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
+            raise ArgumentValueError(
+                f"n_iterations: expected 1, and no other iteration, for {self.model}, "
+                f"which is called once, got {self.n_iterations} ({self.iteration})"
+            )
+        if self.memory == "carried" and not (
+            self.is_own or self.model in CARRIED_NAMES
+        ):
             raise ArgumentValueError(
                 f"memory: expected 'window' for model {self.model!r}, got 'carried': "
                 f"only {' and '.join(CARRIED_NAMES)} have a memory to carry"
@@ -115,15 +122,6 @@ class EncoderSettings:
                 "iteration: expected 'fixed_point' with memory 'carried', got 'legacy'"
             )
 
-    def _check_own(self) -> None:
-        for name, expected in (("n_iterations", 1), ("iteration", "fixed_point")):
-            value = getattr(self, name)
-            if value != expected:
-                raise ArgumentValueError(
-                    f"{name}: expected {expected!r} for {self.model}, which is a whole "
-                    f"encoder and is called once, got {value!r}"
-                )
-
     @property
     def is_own(self) -> bool:
         """Whether the model is one of the user's own."""
@@ -133,16 +131,6 @@ class EncoderSettings:
     def folds(self) -> bool:
         """Whether the encoder works in folded coordinates: where no sign is seen."""
         return ObservationOperator(self.operator).is_mirror_blind
-
-
-def _check_model(model: Any) -> None:
-    if model in ENCODER_NAMES or is_own(model):
-        return
-    kind = ArgumentValueError if isinstance(model, str) else ArgumentTypeError
-    raise kind(
-        f"model: expected one of {', '.join(ENCODER_NAMES)}, or 'package.module:Class' "
-        f"of your own, got {model!r}"
-    )
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
     refuse(unknown, f"{source}: {key}.scheme", one, repr(name))
     rest = {k: value for k, value in table.items() if k != "scheme"}
     if name == TrainedEncoder.scheme:
-        if "model" in rest:
+        if callable(rest.get("model")):
             rest["model"] = model_name(rest["model"])
         rest = merged(recipe(protocol, rest), rest)
     method: Method = build(METHODS[name], rest, source=source, key=key)
