@@ -88,7 +88,7 @@ def train_cycled(
         encoder_settings,
         train_settings,
         cycle_settings,
-        own=own,
+        source_sha256=own and own.source_sha256,
         twin=twin.settings.to_dict(),
         val_data=twin.hashes["val"],
         B=B,

@@ -267,9 +267,8 @@ class OwnEncoder(Encoder):
         try:
             module = own.make(*given)
         except Exception as error:  # whatever the user's code raises
-            raise self._refused(
-                "(operator, window, hidden) to make it", error
-            ) from error
+            made = "(operator, window, hidden) to make it"
+            raise self._refused(made, repr(error)) from error
         if not isinstance(module, nn.Module):
             raise self._refused("a torch module", type(module).__name__)
         self.module = module
@@ -296,23 +295,16 @@ class OwnEncoder(Encoder):
         try:
             found = [module(*(part.clone() for part in given)) for _ in range(2)]
         except Exception as error:  # whatever the user's code raises
-            raise self._refused(f"{shapes} to return", error) from error
-        kinds = _described(found[0])
-        wanted = _described((background, hidden))
+            raise self._refused(f"{shapes} to return", repr(error)) from error
+        kinds, wanted = map(_described, (found[0], (background, hidden)))
         if kinds != wanted:
             raise self._refused(f"analysis and hidden {wanted} from {shapes}", kinds)
         if not found[0][0].requires_grad:
-            learns = "an analysis that depends on the module's parameters"
-            raise self._refused(learns, "one that does not")
+            raise self._refused("an analysis made by its parameters", "another")
         if not all(map(torch.equal, *found)):
-            same = "the same analysis of the same input, so that a training repeats"
-            raise self._refused(
-                same, "another (does the module draw, as dropout does?)"
-            )
+            raise self._refused("the same analysis twice", "another, as of dropout")
 
-    def _refused(self, expected: str, got: object) -> ArgumentValueError:
-        if isinstance(got, Exception):
-            got = f"{type(got).__name__}: {got}"
+    def _refused(self, expected: str, got: str) -> ArgumentValueError:
         name = self.settings.model
         return ArgumentValueError(f"model: {name}: expected {expected}, got {got}")
 

@@ -224,10 +224,8 @@ class TrainingRun:
         mean, latest = (tuple(e.parameters()) for e in (self.encoder, self._trained))
         torch._foreach_lerp_(mean, latest, share)
         # Those of a module of the user's own may have learned, as of batch norms.
-        for kept, new in zip(
-            self.encoder.buffers(), self._trained.buffers(), strict=True
-        ):
-            kept.copy_(new)
+        kept, seen = (tuple(e.buffers()) for e in (self.encoder, self._trained))
+        torch._foreach_copy_(kept, seen)
 
     def _rate(self, epoch: int, step: int) -> float:
         """Return the learning rate: linear warm-up, then constant or half cosines."""

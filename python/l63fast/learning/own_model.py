@@ -17,8 +17,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["OwnModel", "is_own", "model_name", "short_name"]
 
-_PART: Final = r"[^\W\d]\w*"
-_NAME: Final = re.compile(rf"{_PART}(\.{_PART})*:{_PART}")
+_NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def is_own(model: Any) -> bool:
@@ -41,8 +40,8 @@ def model_name(model: Any) -> str:
     """
     if isinstance(model, str):
         return model
-    parts = (getattr(model, name, None) for name in ("__module__", "__qualname__"))
-    name = ":".join(map(str, parts))
+    module = getattr(model, "__module__", None)
+    name = f"{module}:{getattr(model, '__qualname__', None)}"
     if not is_own(name) or not callable(model):
         raise ArgumentTypeError(
             "model: expected a name, or a class or function at the top level of a "

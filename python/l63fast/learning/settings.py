@@ -90,8 +90,7 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
         if not self.is_own:
-            named = (*ENCODER_NAMES, "package.module:Class")
-            _checks.choice("model", self.model, named)
+            _checks.choice("model", self.model, (*ENCODER_NAMES, "module:Class"))
         ObservationOperator(self.operator)
         _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
         _checks.count("hidden", self.hidden, minimum=1, maximum=MAX_HIDDEN)

@@ -159,7 +159,7 @@ def train(
     key = identity(
         encoder_settings,
         train_settings,
-        own=own,
+        source_sha256=own and own.source_sha256,
         train_data=first.hash,
         val_data=val_data.hash,
         B=B,
@@ -226,12 +226,8 @@ def loss_of_background(loss: Loss, samples: Batch) -> float:
     return float(mean_over(samples, lambda part: loss(part.background, part)))
 
 
-def identity(
-    *settings: Any, own: OwnModel | None = None, **data: Any
-) -> dict[str, Any]:
+def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     """Return everything that decides the weights, for a checkpoint to compare."""
-    if own is not None:
-        data["source_sha256"] = own.source_sha256
     found: dict[str, Any] = {"torch": str(torch.__version__)}
     for table in settings:
         found |= dataclasses.asdict(table)
