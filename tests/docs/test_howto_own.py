@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from pages import blocks, page, printed_by
+from cli_runs import Command
+from experiment_samples import weights_only
+from l63fast.learning.export import load_weights
+from pages import blocks, page, printed_by, understood
+
+SCORE = re.compile(r"^(.*?) +(\d\.\d+) ", re.MULTILINE)
 
 
 @pytest.fixture
@@ -18,6 +24,12 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nets_forgotten() -> Iterator[None]:
+    yield
+    sys.modules.pop("nets", None)
 
 
 def printed_by_page(name: str) -> tuple[str, str]:
@@ -59,3 +71,34 @@ def test_the_page_on_encoders_comes_to_what_it_says() -> None:
     assert found == pytest.approx(expected, abs=0.05)
     three_d_var, own, enkf = found[:3]
     assert enkf < own < three_d_var
+
+
+@pytest.mark.usefixtures("one_thread", "nets_forgotten")
+def test_the_page_on_training_ones_own_encoder_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
+) -> None:
+    text, names = page("howto/own_encoder"), dict[str, Any]()
+    module, *code = blocks(text, "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "nets.py").write_text(module)
+    with weights_only():
+        printed = [printed_by(block, names) for block in code]
+    expected = blocks(text, "text")
+    assert printed[-1] == expected[-1]
+    for found, said in zip(printed[:2], expected[:2], strict=True):
+        ours, theirs = (
+            {label.strip(): float(score) for label, score in SCORE.findall(table)}
+            for table in (found, said)
+        )
+        assert ours == pytest.approx(theirs, abs=0.04)
+        assert ours.pop("3D-Var") > max(ours.values())
+    (tmp_path / "mine.toml").write_text(*blocks(text, "toml"))
+    told = [run.out for run in understood(text, l63fast)]
+    assert "3 cells" in told[0]
+    assert all("nets:Net, 64 hidden" in out for out in told[1:])
+    encoder, card = load_weights(
+        tmp_path / "results/in_windows/mine", model=names["Net"]
+    )
+    assert card["encoder"]["model"] == "nets:Net"
+    assert card["n_parameters"] == sum(p.numel() for p in encoder.parameters())

@@ -45,6 +45,7 @@ MISTAKES: Final = {
         "l63fast train --window 101",
         "l63fast train --n_steps 20",
         "l63fast train --epochs x",
+        "l63fast train --model nets:Net --quiet",
         "l63fast experiment grids",
         "l63fast experiment --operators zx",
         "l63fast experiment --methods gur",

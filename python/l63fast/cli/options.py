@@ -90,7 +90,12 @@ WINDOWS: Final = (
     _windows("background", choices(KINDS), "What the encoder and 3D-Var correct."),
 )
 MODEL: Final = (
-    _model("model", choices(ENCODER_NAMES), "How the window of observations is read."),
+    _model(
+        "model",
+        str,
+        f"How the window of observations is read: {', '.join(ENCODER_NAMES)}; or "
+        "package.module:Class, a torch module of your own.",
+    ),
     _model("hidden", int, "Width of the encoder.", minimum=1),
     _model("n_iterations", int, "Iterations K of its fixed point.", minimum=1),
     _model(

@@ -19,6 +19,7 @@ from l63fast.experiments.settings_file import (
     preset_tables,
     to_table,
 )
+from l63fast.learning.own_model import OwnModel, is_own, short_name
 
 if TYPE_CHECKING:
     from l63fast.experiments.settings import Cell
@@ -79,7 +80,9 @@ def train(given: Given) -> None:
         print(dump_tables(cell.to_tables()), end="")
         return
     method: Any = cell.method
-    name = given["recipe"] or f"{method.model}_{cell.data.operator}"
+    name = given["recipe"]
+    if name is None or is_own(method.model):
+        name = f"{short_name(method.model)}_{cell.data.operator}"
     save_dir = given["save_dir"] or Path("results") / name
     checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
@@ -95,13 +98,15 @@ def train(given: Given) -> None:
         there = "replace" if save_dir.exists() else "write"
         say(f"would train and {there} {save_dir}", quiet=quiet)
         return
+    cell = cell.imported()  # what cannot be imported is refused here too
     if not found:
         open_or_make(cell.data, data)
     _train(cell, data, save_dir, given)
     if not quiet:
         from l63fast.experiments.reevaluate import reevaluate, verdict_on_3dvar
 
-        board, _ = reevaluate(save_dir)
+        own = OwnModel.imported(method.model)
+        board, _ = reevaluate(save_dir, model=None if own is None else own.make)
         show_scores(board, verdict_on_3dvar(board))
         say(f"written to {save_dir}")
         say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")
@@ -139,7 +144,8 @@ def _tables(given: Given) -> Tables:
     below: Tables = {"method": {"scheme": TrainedEncoder.scheme}}
     if recipe is not None:
         for name in _OF_CYCLES:
-            if given.typed(name) is not None:
+            decided = name != "model" or not is_own(given[name])
+            if decided and given.typed(name) is not None:
                 raise ConfigurationError(
                     f"--{name}: expected none with --recipe, which decides it, got "
                     f"{str(given[name])!r}"
@@ -163,6 +169,7 @@ def _tables(given: Given) -> Tables:
             "number to tune, got true"
         )
     key = tables["method"].get("model", TrainedEncoder.model)
+    key = short_name(key) if is_own(key) else key
     return merged({"cell": {"key": key}}, tables)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,11 @@ __all__ = ["reevaluate", "verdict_on_3dvar"]
 
 
 def reevaluate(
-    directory: Path, *, data: Path | None = None, split: str = "test"
+    directory: Path,
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    model: Callable[..., Any] | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Return scores of an exported model and of references, and a sentence on them.
 
@@ -37,6 +42,8 @@ def reevaluate(
         Folder of a twin experiment; the one it was trained on by default.
     split : str
         "test" or "val".
+    model : callable, optional
+        As in `load_encoder`.
 
     Returns
     -------
@@ -65,7 +72,7 @@ def reevaluate(
         )
     folder = Path(result.timing["data"]) if data is None else data
     twin = TwinExperiment.load(folder)
-    encoder = load_encoder(directory)
+    encoder = load_encoder(directory, model=model)
     differences = check_agreement(
         str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
     )

@@ -65,6 +65,7 @@ def run_cell(
     DataFileError, ModelFileError, TrainingDiverged
     """
     started, begin = datetime.now(UTC), perf_counter()
+    cell = cell.imported()
     kind = "tuning" if cell.tune_only else "result"
     with storage.result_directory(directory, kind=kind) as folder, threads_of(cell):
         working = storage.partial_directory(directory, resume=resume)

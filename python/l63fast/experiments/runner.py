@@ -62,7 +62,7 @@ def run_cells(
     """Run every cell of an experiment and write its tables.
 
     The results do not depend on the number of workers. A cell that fails is named in
-    the outcome; the others are kept.
+    the outcome; the others are kept. Models of the user's own are imported.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ def run_cells(
     progress : Progress, optional
         Told of each cell that ends.
     """
+    every = [cell.imported() for cell in every]
     cells = chosen_cells(every, only)
     for cell in cells:
         _refuse_another_variant(cell, folder / cell.name, overwrite, force)

@@ -271,6 +271,12 @@ class Cell(_About):
         """The cell's name in a results tree, such as "enkf-10" or "x_s1_i10-gru-t0"."""
         return "-".join(part for part in (self.case, self.key, self.repeat) if part)
 
+    def imported(self) -> Cell:
+        """Return the cell ready to run: a model of the user's own has been imported."""
+        if not isinstance(self.method, TrainedEncoder):
+            return self
+        return dataclasses.replace(self, method=self.method.imported())
+
     def to_tables(self) -> dict[str, Any]:
         """Return the settings as the tables of a `config.toml`."""
         own = [f.name for f in dataclasses.fields(_About)]

@@ -76,9 +76,11 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     encoder : Encoder
     training : dict
         What the caller knows about how it was trained and on what: hashes of the data,
-        settings. JSON values; what the encoder knows of its data is added.
+        settings. JSON values; what the encoder knows of its data is added, and the
+        hash of the source of a model of the user's own.
     """
-    settings = encoder.settings
+    settings, own = encoder.settings, encoder.own
+    source = {} if own is None else {"source_sha256": own.source_sha256}
     operator = ObservationOperator(settings.operator)
     observed = ", ".join(operator.labels)
     order = {
@@ -110,7 +112,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
         },
         "n_parameters": n_parameters(encoder),
         "normaliser_hash": encoder.data_hash,
-        "training": training | encoder.made_for.to_dict(),
+        "training": training | encoder.made_for.to_dict() | source,
         "versions": _versions(),
         "files": {},
         "notes": list(_NOTES),

@@ -23,6 +23,7 @@ from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.loop import Record, TrainingRun, torch_device
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.own_model import OwnModel
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import (
     TrainResult,
@@ -63,6 +64,7 @@ def train_cycled(
     Parameters
     ----------
     encoder_settings, train_settings, cycle_settings
+        A model of your own is imported by its name.
     twin : TwinExperiment
     B : (3, 3), optional
         Background error covariance, for the losses that need it.
@@ -81,17 +83,19 @@ def train_cycled(
         If settings and twin do not agree.
     """
     _check_twin(twin, encoder_settings)
+    own = OwnModel.imported(encoder_settings.model)
     key = identity(
         encoder_settings,
         train_settings,
         cycle_settings,
+        source_sha256=own and own.source_sha256,
         twin=twin.settings.to_dict(),
         val_data=twin.hashes["val"],
         B=B,
     )
     return completed(
         lambda: _begin(
-            encoder_settings, train_settings, cycle_settings, twin, B, directory
+            encoder_settings, train_settings, cycle_settings, twin, B, directory, own
         ),
         train_settings,
         key,
@@ -119,13 +123,16 @@ def _begin(
     twin: TwinExperiment,
     B: np.ndarray | None,
     directory: Path | None,
+    own: OwnModel | None,
 ) -> TrainingRun:
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
     warm_up = _three_d_var(twin, settings.seed)
     samples = _samples(warm_up, twin.settings, encoder_settings.window, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
     device = torch_device(settings)
-    encoder = build_encoder(encoder_settings, normaliser, seed=settings.seed).to(device)
+    encoder = build_encoder(
+        encoder_settings, normaliser, seed=settings.seed, own=own
+    ).to(device)
     encoder.made_for = Setup.of(twin)
     source = CycledBatches(
         encoder,

@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 
 from l63fast import _checks, _random
 from l63fast.assimilation.agreement import Setup
+from l63fast.errors import ArgumentValueError
 from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
+from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
@@ -73,6 +77,8 @@ class Encoder(nn.Module):
     settings : EncoderSettings
     normaliser : Normaliser
         Fitted on the training split.
+    own : OwnModel, optional
+        What makes the module of an `OwnEncoder`.
 
     Attributes
     ----------
@@ -90,18 +96,22 @@ class Encoder(nn.Module):
     powers: Tensor
 
     @pinned()
-    def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        normaliser: Normaliser,
+        own: OwnModel | None = None,
+    ):
         super().__init__()
         operator = ObservationOperator(settings.operator)
-        self.settings = settings
+        self.settings, self.own = settings, own
         self.data_hash = normaliser.data_hash
         self.made_for = Setup(operator=operator)
         self.n_iterations = settings.n_iterations
-        self.reader, self.head = _parts(settings, matched_width(settings))
+        self.hidden_size = self._build(settings, own)
         self.carries = settings.memory == "carried"
         self.feeds_back = settings.iteration == "legacy"
         self.folds = settings.folds
-        self.hidden_size = self.reader.hidden_size
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
@@ -112,6 +122,11 @@ class Encoder(nn.Module):
         self.register_buffer("powers", powers, persistent=False)
         self.largest_power = max(operator.powers)
         self.reads_slope = _reads_slope(settings)
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        """Make the parts that learn, and return the size of the hidden state."""
+        self.reader, self.head = _parts(settings, matched_width(settings))
+        return self.reader.hidden_size
 
     def forward(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -237,15 +252,104 @@ _SCALES = (
 )
 
 
+class OwnEncoder(Encoder):
+    """A torch module of the user's own in the place of reader, head and iterations.
+
+    The module is made by ``make(operator, window, hidden)`` and called with what
+    `forward` of an `Encoder` takes, in physical units; it returns the same. Its
+    attribute `hidden_size`, 0 where it has none, is the size of what it keeps.
+    """
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        if own is None:
+            raise ArgumentValueError(f"own: expected {settings.model}, got None")
+        given = ObservationOperator(settings.operator), settings.window, settings.hidden
+        try:
+            module = own.make(*given)
+        except Exception as error:  # whatever the user's code raises
+            made = "(operator, window, hidden) to make it"
+            raise self._refused(made, repr(error)) from error
+        if not isinstance(module, nn.Module):
+            raise self._refused("a torch module", type(module).__name__)
+        self.module = module
+        size: Any = getattr(module, "hidden_size", 0)
+        if type(size) is not int or size < 0:
+            raise self._refused("hidden_size to be a number of 0 or more", repr(size))
+        if (memory := "carried" if size else "window") != settings.memory:
+            expected = f"memory {memory!r}, as its hidden_size is {size}"
+            raise self._refused(expected, repr(settings.memory))
+        return size
+
+    def check(self) -> None:
+        """Call a copy of the module twice, and check what comes.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is not what is expected.
+        """
+        module, window = copy.deepcopy(self.module), self.settings.window
+        background, hidden = self.state_mean.repeat(2, 1), self.initial_hidden(2)
+        given = background, self.obs_mean.repeat(2, window, 1), hidden
+        shapes = "forward({}, {}, {})".format(*(tuple(part.shape) for part in given))
+        try:
+            found = [module(*(part.clone() for part in given)) for _ in range(2)]
+        except Exception as error:  # whatever the user's code raises
+            raise self._refused(f"{shapes} to return", repr(error)) from error
+        kinds, wanted = map(_described, (found[0], (background, hidden)))
+        if kinds != wanted:
+            raise self._refused(f"analysis and hidden {wanted} from {shapes}", kinds)
+        if not found[0][0].requires_grad:
+            raise self._refused("an analysis made by its parameters", "another")
+        if not all(map(torch.equal, *found)):
+            raise self._refused("the same analysis twice", "another, as of dropout")
+
+    def _refused(self, expected: str, got: str) -> ArgumentValueError:
+        name = self.settings.model
+        return ArgumentValueError(f"model: {name}: expected {expected}, got {got}")
+
+    def forward(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the analysis and the next hidden state, as the module gives them."""
+        analysis, later = self.module(background, obs_window, hidden)
+        return analysis, later
+
+
+def _described(found: Any) -> str:
+    """Return shapes and dtypes of a tuple of tensors, or what there is instead."""
+    if isinstance(found, Tensor):
+        return f"{tuple(found.shape)} of {found.dtype}"
+    if not isinstance(found, tuple):
+        return type(found).__name__
+    return f"({', '.join(map(_described, found))})"
+
+
 def build_encoder(
-    settings: EncoderSettings, normaliser: Normaliser, *, seed: _checks.Seed = 0
+    settings: EncoderSettings,
+    normaliser: Normaliser,
+    *,
+    seed: _checks.Seed = 0,
+    own: OwnModel | None = None,
 ) -> Encoder:
-    """Return an untrained encoder whose weights depend on the seed alone."""
+    """Return an untrained encoder whose weights depend on the seed alone.
+
+    `own` makes the module where the settings name a model of the user's own.
+
+    Raises
+    ------
+    ArgumentValueError
+        If that module is not made, or does not return what an encoder does.
+    """
     seed = _checks.seed("seed", seed)
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
-        return Encoder(settings, normaliser)
+        if not settings.is_own:
+            return Encoder(settings, normaliser)
+        encoder = OwnEncoder(settings, normaliser, own)
+        encoder.check()
+        return encoder
 
 
 def n_parameters(module: nn.Module) -> int:

@@ -31,6 +31,7 @@ from l63fast.learning.card import (
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser, facing
+from l63fast.learning.own_model import OwnModel, short_name
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
@@ -49,7 +50,7 @@ def save_model(
     directory: str | Path,
     card: dict[str, Any],
     *,
-    formats: Sequence[str] = WRITTEN,
+    formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write an encoder in several formats and return its model card.
 
@@ -60,35 +61,53 @@ def save_model(
         An existing directory; files of the same names are replaced.
     card : dict
         JSON values for the card's "training": hashes of the data, the settings.
-    formats : sequence of str
-        Of `FILES`; safetensors, the truth, is written always.
+    formats : sequence of str, optional
+        Of `FILES`; safetensors, the truth, is written always. By default torchscript
+        and pt2; of a model of the user's own those that it can be written as, and the
+        card's notes say why it cannot be the others.
 
     Raises
     ------
     ModelFileError
-        If a file, reloaded from disk, does not analyse as the encoder does.
+        If a file, reloaded from disk, does not analyse as the encoder does, or if a
+        model of the user's own cannot be written as one of the formats given.
     """
-    directory = Path(directory)
+    directory, own = Path(directory), encoder.own
     encoder.eval()
     content = describe(encoder, card)
-    for kind in _checked(formats):
-        data = _WRITE[kind](encoder)
+    for kind in _checked(WRITTEN if formats is None else formats):
         path = directory / FILES[kind]
-        write_bytes(path, data)
-        error = parity_error(encoder, _reloaded(kind, read_file(path), encoder))
-        if not error <= MAX_PARITY_ERROR:
-            raise ModelFileError(
-                f"{path}: expected the analyses of the encoder to within "
-                f"{MAX_PARITY_ERROR:g} standard deviations, got {error:.3g}"
-            )
-        content["files"][kind] = {
-            "name": FILES[kind],
-            "size": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "parity_error": error,
-        }
+        try:
+            content["files"][kind] = _written(kind, encoder, path)
+        except Exception as error:  # whatever torch raises of somebody's own module
+            if own is None or kind == "safetensors" or isinstance(error, BackendError):
+                raise
+            path.unlink(missing_ok=True)
+            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            said = f"{own.name} cannot be written as {kind}: {why}"
+            if formats is not None:
+                raise ModelFileError(said) from error
+            content["notes"].append(said)
     write_json(directory / CARD, content)
     return content
+
+
+def _written(kind: str, encoder: Encoder, path: Path) -> dict[str, Any]:
+    """Write a file, compare it with the encoder, and return what the card says."""
+    data = _WRITE[kind](encoder)
+    write_bytes(path, data)
+    error = parity_error(encoder, _reloaded(kind, read_file(path), encoder))
+    if not error <= MAX_PARITY_ERROR:
+        raise ModelFileError(
+            f"{path}: expected the analyses of the encoder to within "
+            f"{MAX_PARITY_ERROR:g} standard deviations, got {error:.3g}"
+        )
+    return {
+        "name": FILES[kind],
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "parity_error": error,
+    }
 
 
 def _checked(formats: Sequence[str]) -> list[str]:
@@ -162,7 +181,7 @@ def _weights(encoder: Encoder) -> bytes:
 
 def _reloaded(kind: str, data: bytes, encoder: Encoder) -> Analyse:
     if kind == "safetensors":
-        return encoder_from(data, encoder.settings, FILES[kind])
+        return encoder_from(data, encoder.settings, FILES[kind], encoder.own)
     return programs.READ[kind](data)
 
 
@@ -179,6 +198,7 @@ def load_encoder(
     format: str = "safetensors",
     sha256: str | None = None,
     trust: bool = False,
+    model: Callable[..., Any] | None = None,
 ) -> EncoderFunction:
     """Return an exported encoder as a function of NumPy arrays.
 
@@ -195,12 +215,17 @@ def load_encoder(
         for programs unless `trust`.
     trust : bool
         Load a program without knowing its hash. A hash in a card or manifest beside
-        the file shows that it is unchanged, not that it is yours.
+        the file shows that it is unchanged, not that it is yours. With `model`: take
+        it though its source has changed since the training.
+    model : class or function, optional
+        What the encoder was trained as, where it is a model of your own; no name in a
+        file is ever imported. The programs do without it.
 
     Raises
     ------
     ModelFileError
-        If the model is not trusted, damaged, or not what its card says.
+        If the model is not trusted, damaged, or not what its card says; or a model of
+        somebody's own whose class is not given, or another class.
     DataFileError
         If a file is missing or unreadable.
     BackendError
@@ -214,7 +239,7 @@ def load_encoder(
             "loaded: give the sha256 you expect, or trust=True"
         )
     if format == "safetensors":
-        encoder, card = load_weights(directory, sha256=sha256)
+        encoder, card = load_weights(directory, sha256=sha256, model=model, trust=trust)
         return _function(encoder, encoder.settings, card, encoder.made_for)
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
@@ -233,9 +258,15 @@ def load_encoder(
 
 @pinned()
 def load_weights(
-    path: str | Path, *, sha256: str | None = None
+    path: str | Path,
+    *,
+    sha256: str | None = None,
+    model: Callable[..., Any] | None = None,
+    trust: bool = False,
 ) -> tuple[Encoder, dict[str, Any]]:
-    """Return the encoder itself, from its weights, and its card; runs nothing.
+    """Return the encoder itself, from its weights, and its card.
+
+    Nothing is run but the `model` that is given.
 
     Raises
     ------
@@ -246,11 +277,39 @@ def load_weights(
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
     check_coordinates(card, settings, str(directory / CARD))
+    own = _own(directory, settings, card, model, trust)
     data = _model_bytes(directory, "safetensors", card, sha256)
-    encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]))
+    encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]), own)
     encoder.data_hash = card["normaliser_hash"]
     encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
+
+
+def _own(
+    directory: Path,
+    settings: EncoderSettings,
+    card: dict[str, Any],
+    model: Callable[..., Any] | None,
+    trust: bool,
+) -> OwnModel | None:
+    """Return the class that the caller gave for a model of their own."""
+    name, expected = settings.model, card["training"].get("source_sha256")
+    if model is None:
+        if not settings.is_own:
+            return None
+        raise ModelFileError(
+            f"{directory}: holds the weights of {name}, a model of somebody's own, and "
+            "no name in a file is imported: expected its class, as in "
+            f"load_encoder(path, model={short_name(name)}), got none"
+        )
+    given = OwnModel.of(model)
+    if not settings.is_own or (given.source_sha256 != expected and not trust):
+        raise ModelFileError(
+            f"{directory}: model: expected {name} as it was trained, of source sha256 "
+            f"{expected}, got {given.name} of {given.source_sha256}; trust=True takes "
+            "a class whose source has changed"
+        )
+    return given
 
 
 def _function(
@@ -305,7 +364,9 @@ def _file(directory: Path, name: str) -> bytes:
 
 
 @pinned()
-def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder:
+def encoder_from(
+    data: bytes, settings: EncoderSettings, source: str, own: OwnModel | None = None
+) -> Encoder:
     """Return the encoder with the weights in safetensors bytes.
 
     Raises
@@ -323,7 +384,8 @@ def encoder_from(data: bytes, settings: EncoderSettings, source: str) -> Encoder
         tensors: dict[str, Tensor] = safetensors_from(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
-    expected = build_encoder(settings, Normaliser.identity(settings.operator))
+    identity = Normaliser.identity(settings.operator)
+    expected = build_encoder(settings, identity, own=own)
     _check_tensors(tensors, expected.state_dict(), source)
     expected.load_state_dict(tensors)
     return expected.eval()

@@ -223,6 +223,9 @@ class TrainingRun:
         share = max(1.0 - self._settings.averaging, 1.0 / n_steps)
         mean, latest = (tuple(e.parameters()) for e in (self.encoder, self._trained))
         torch._foreach_lerp_(mean, latest, share)
+        # Those of a module of the user's own may have learned, as of batch norms.
+        kept, seen = (tuple(e.buffers()) for e in (self.encoder, self._trained))
+        torch._foreach_copy_(kept, seen)
 
     def _rate(self, epoch: int, step: int) -> float:
         """Return the learning rate: linear warm-up, then constant or half cosines."""

@@ -64,7 +64,9 @@ class Optimiser:
 
     @torch.no_grad()
     def _turn(self, rate: float) -> None:
-        gradients = [w.grad for w in self._matrices if w.grad is not None]
+        gradients = [
+            torch.zeros_like(w) if w.grad is None else w.grad for w in self._matrices
+        ]
         torch._foreach_lerp_(self._momenta, gradients, 1.0 - _MOMENTUM)
         ahead = torch._foreach_lerp(gradients, self._momenta, _MOMENTUM)
         for weight, n_gates, step in zip(
@@ -109,10 +111,10 @@ def _matrices(encoder: Encoder) -> list[tuple[Tensor, int]]:
 
     The last layer starts at zero, and its three rows are no direction to be kept.
     """
-    return [
+    found: list[tuple[Tensor, int]] = [
         (weight, _GATES.get(type(module), 1))
         for module in encoder.modules()
-        if module is not encoder.head.outer
         for weight in module.parameters(recurse=False)
         if weight.ndim == 2
     ]
+    return found[:-1]

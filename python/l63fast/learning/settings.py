@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
+from l63fast.learning.own_model import is_own, model_name
 from l63fast.observation import ObservationOperator
 
 __all__ = [
@@ -47,14 +48,16 @@ class EncoderSettings:
     Attributes
     ----------
     model : str
-        "mlp", "gru" or "lstm": how the window of observations is read.
+        "mlp", "gru" or "lstm": how the window of observations is read; or a torch
+        module of your own, a class or its name "package.module:Class", which is the
+        whole encoder. The name is what is kept.
     operator : str
         Name of the observation operator.
     window : int
         Observations in the window, L; the last is at analysis time.
     hidden : int
         Width of the head and of a GRU; the other readers are made as wide as gives
-        them the parameters of that GRU.
+        them the parameters of that GRU. A model of your own is given it.
     n_iterations : int
         Iterations of the learned fixed point, K.
     memory : str
@@ -85,7 +88,9 @@ class EncoderSettings:
     iteration: str = "fixed_point"
 
     def __post_init__(self) -> None:
-        _checks.choice("model", self.model, ENCODER_NAMES)
+        object.__setattr__(self, "model", model_name(self.model))
+        if not self.is_own:
+            _checks.choice("model", self.model, (*ENCODER_NAMES, "module:Class"))
         ObservationOperator(self.operator)
         _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
         _checks.count("hidden", self.hidden, minimum=1, maximum=MAX_HIDDEN)
@@ -95,7 +100,14 @@ class EncoderSettings:
         _checks.choice("memory", self.memory, MEMORIES)
         _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
         _checks.choice("iteration", self.iteration, ITERATIONS)
-        if self.memory == "carried" and self.model not in CARRIED_NAMES:
+        if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
+            raise ArgumentValueError(
+                f"n_iterations: expected 1, and no other iteration, for {self.model}, "
+                f"which is called once, got {self.n_iterations} ({self.iteration})"
+            )
+        if self.memory == "carried" and not (
+            self.is_own or self.model in CARRIED_NAMES
+        ):
             raise ArgumentValueError(
                 f"memory: expected 'window' for model {self.model!r}, got 'carried': "
                 f"only {' and '.join(CARRIED_NAMES)} have a memory to carry"
@@ -108,6 +120,11 @@ class EncoderSettings:
             raise ArgumentValueError(
                 "iteration: expected 'fixed_point' with memory 'carried', got 'legacy'"
             )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the model is one of the user's own."""
+        return is_own(self.model)
 
     @property
     def folds(self) -> bool:

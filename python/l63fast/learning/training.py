@@ -30,6 +30,7 @@ from l63fast.learning.loop import (
 )
 from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
+from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
@@ -81,6 +82,7 @@ def train(
     Parameters
     ----------
     encoder_settings, train_settings : EncoderSettings, TrainSettings
+        A model of your own is imported by its name.
     train_data, val_data : AssimilationDataset
         For samples that are never seen twice, give instead of the first a function of
         the epoch, counted from 0, that simulates a dataset of always the same size.
@@ -118,12 +120,16 @@ def train(
         "val_data", val_data.made_for, first.made_for, imperfect_model=imperfect_model
     )
 
+    own = OwnModel.imported(encoder_settings.model)
+
     def begin() -> TrainingRun:
         device = torch_device(train_settings)
         loss = build_loss(train_settings.loss, operator, B=B, R=R, model=model)
         loss, normaliser = loss.to(device), Normaliser.fit(first, operator)
         validation = as_batch(val_data).to(device)
-        encoder = build_encoder(encoder_settings, normaliser, seed=train_settings.seed)
+        encoder = build_encoder(
+            encoder_settings, normaliser, seed=train_settings.seed, own=own
+        )
         encoder.made_for = replace(first.made_for, operator=operator)
         source: Samples = sampled(
             train_data,
@@ -153,6 +159,7 @@ def train(
     key = identity(
         encoder_settings,
         train_settings,
+        source_sha256=own and own.source_sha256,
         train_data=first.hash,
         val_data=val_data.hash,
         B=B,
@@ -160,7 +167,7 @@ def train(
         fresh=callable(train_data),
     )
     if model is not None:
-        key["model"] = repr(model)
+        key["forecast_model"] = repr(model)
     return completed(
         begin,
         train_settings,

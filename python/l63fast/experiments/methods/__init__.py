@@ -11,6 +11,7 @@ from l63fast.experiments.methods import classical
 from l63fast.experiments.methods.encoders import HISTORY, TrainedEncoder, recipe
 from l63fast.experiments.methods.optimum import Optimum
 from l63fast.experiments.settings_file import build, merged, refuse, to_table
+from l63fast.learning.own_model import model_name
 
 __all__ = [
     "HISTORY",
@@ -58,7 +59,7 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
     """Return a method from its table, whose key `scheme` says which it is.
 
     An encoder has the recipe of this package for the protocol where its table is
-    silent.
+    silent. Its model may be a class of your own.
 
     Raises
     ------
@@ -73,6 +74,8 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
     refuse(unknown, f"{source}: {key}.scheme", one, repr(name))
     rest = {k: value for k, value in table.items() if k != "scheme"}
     if name == TrainedEncoder.scheme:
+        if callable(rest.get("model")):
+            rest["model"] = model_name(rest["model"])
         rest = merged(recipe(protocol, rest), rest)
     method: Method = build(METHODS[name], rest, source=source, key=key)
     return method

@@ -20,6 +20,7 @@ from l63fast.experiments.methods.classical import FreeForecast
 from l63fast.experiments.protocols import Cycles, Estimates, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
 from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.own_model import OwnModel, is_own, model_name, short_name
 from l63fast.learning.settings import (
     CARRIED_NAMES,
     ChainSettings,
@@ -58,7 +59,8 @@ class TrainedEncoder(Checked):
     Attributes
     ----------
     model, hidden, n_iterations, memory, iteration
-        As in `EncoderSettings`; the operator is that of the data.
+        As in `EncoderSettings`; the operator is that of the data. A model of your own
+        is imported when it is trained, by its name.
     window : int, optional
         Of cycles: the observations that it reads. Windows have their own length.
     analysis_at : {"last", "first"}, optional
@@ -69,6 +71,9 @@ class TrainedEncoder(Checked):
     fresh : int
         Of windows: trajectories that are simulated anew for each epoch, to learn from
         in place of the training split; 0: the training split.
+    source_sha256 : str, optional
+        Of the source of a model of your own, which no other is taken for. A settings
+        file does without it; the result has it.
     """
 
     scheme: ClassVar[str] = "encoder"
@@ -83,9 +88,11 @@ class TrainedEncoder(Checked):
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
     fresh: int = limited(0, _checks.count)
+    source_sha256: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "model", model_name(self.model))
         self._settings("x", self.window or 1, self.analysis_at or "last")
 
     def settings(self, operator: str, protocol: Windows | Cycles) -> EncoderSettings:
@@ -125,6 +132,23 @@ class TrainedEncoder(Checked):
         values = {name: getattr(self, name) for name in own}
         values |= {"operator": operator, "window": window, "analysis_at": at}
         return EncoderSettings(**values)
+
+    def imported(self) -> TrainedEncoder:
+        """Return the same with the hash of a model of your own, which is imported.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it cannot be imported, or is not the one that the hash is of.
+        """
+        own = OwnModel.imported(self.model)
+        found = None if own is None else own.source_sha256
+        if self.source_sha256 not in (None, found):
+            raise ArgumentValueError(
+                f"source_sha256: expected that of {self.model} as it is now, {found}, "
+                f"got {self.source_sha256}"
+            )
+        return dataclasses.replace(self, source_sha256=found)
 
     def describe(self, protocol: Windows | Cycles) -> list[str]:
         """Return the lines that say how it will be trained."""
@@ -185,7 +209,8 @@ class TrainedEncoder(Checked):
         usual = "mse" if isinstance(protocol, Windows) else "distance"
         loss, n = self.training.loss, self.n_iterations
         more = [f"K={n}" * (n != 1), "legacy" * (self.iteration == "legacy")]
-        parts = [self.model.upper(), memory, *more, loss * (loss != usual)]
+        name = short_name(self.model) if is_own(self.model) else self.model.upper()
+        parts = [name, memory, *more, loss * (loss != usual)]
         return ", ".join(filter(None, parts))
 
     def _trained_in_cycles(
@@ -230,6 +255,7 @@ class TrainedEncoder(Checked):
         """Write model and history, and what the model is good for."""
         import pandas as pd
 
+        from l63fast.learning.card import CARD, WRITTEN
         from l63fast.learning.export import save_model
 
         twin, protocol, training = problem.twin, problem.protocol, self.training
@@ -243,7 +269,10 @@ class TrainedEncoder(Checked):
             "background": background,
             **{"loss": training.loss, "seed": training.seed, **more},
         }
-        save_model(trained.encoder, folder, made_for)
+        card = save_model(trained.encoder, folder, made_for)
+        missing = [kind for kind in WRITTEN if kind not in card["files"]]
+        if missing and is_own(self.model):
+            problem.work.say(f"not written {', '.join(missing)}; {CARD} says why")
         rows = pd.DataFrame(trained.history)
         text = rows.to_csv(index=False, na_rep="nan", lineterminator="\n")
         write_bytes(folder / HISTORY, text.encode())
