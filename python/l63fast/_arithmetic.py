@@ -19,8 +19,6 @@ import numpy as np
 
 from l63fast.errors import BackendError
 
-__all__ = ["callers_flush", "ieee_arithmetic", "is_flushing"]
-
 _LEAST: Final = 5e-324  # the smallest denormal number
 _SIZE: Final = 512  # bytes, more than any fenv_t (C standard, 7.6) takes
 _THREAD: Final = threading.local()

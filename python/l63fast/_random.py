@@ -7,15 +7,6 @@ from typing import Final
 
 import numpy as np
 
-__all__ = [
-    "PURPOSES",
-    "SPLITS",
-    "generator",
-    "kernel_key",
-    "standard_normals",
-    "uniforms",
-]
-
 PURPOSES: Final = {
     "initial": 0,
     "observation": 1,

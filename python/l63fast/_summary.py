@@ -9,8 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["OneScreen"]
-
 _FEW: Final = 9  # numbers that are shown themselves, such as a matrix (3, 3)
 _LONGEST: Final = 100  # characters of a value
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
-__all__ = ["collector_off", "in_turns", "once", "one_core", "quartile"]
-
 MOST_ROUNDS: Final = 200
 
 

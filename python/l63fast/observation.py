@@ -18,8 +18,6 @@ from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
 
-__all__ = ["ObservationOperator", "observe"]
-
 _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
 _STEP: Final = np.finfo(np.float64).eps ** (1 / 3)  # best for central differences

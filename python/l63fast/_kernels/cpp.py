@@ -19,8 +19,6 @@ from l63fast._kernels.jobs import (
     TangentJob,
 )
 
-__all__ = ["CppKernels", "kernels", "levels"]
-
 _PREFIX = "x86-64-"
 INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 

@@ -10,16 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "AnalysisJob",
-    "FilterJob",
-    "FilteredParticles",
-    "GruBackwardJob",
-    "GruJob",
-    "IntegrateJob",
-    "TangentJob",
-]
-
 
 class IntegrateJob(NamedTuple):
     """The ensemble integration by RK4.

@@ -13,16 +13,6 @@ from l63fast import _checks
 from l63fast._kernels import load_kernels
 from l63fast._timing import in_turns, one_core
 
-__all__ = [
-    "WRITES",
-    "MachineLimits",
-    "Work",
-    "instruction_work",
-    "machine_limits",
-    "register_lanes",
-    "write_work",
-]
-
 WRITES: Final = ("stream", "store", "fresh_4k", "fresh_2m")
 _LARGE_PAGE: Final = 2**21
 _LINE: Final = 64

@@ -14,8 +14,6 @@ from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
 
-__all__ = ["Difference", "FromTwin", "Setup", "check_agreement"]
-
 _ALWAYS: Final = ("operator", "interval")  # without them the observations are others
 _SAME: Final = 1e-6  # relative difference that changes no score
 

@@ -14,9 +14,6 @@ from l63fast.assimilation.window_sampling import Population, coldest, sampled, s
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
-__all__ = ["STEPS_BEFORE", "Climate", "Evidence", "WindowPosterior", "window_posterior"]
-
-
 _SNAPSHOT_STEPS: Final = 25
 _SNAPSHOTS: Final = 64
 _ANCESTOR: Final = 2  # snapshots from a state to where it was before

@@ -19,16 +19,6 @@ from l63fast.lorenz63 import second_moment, symmetrised
 from l63fast.twin import TwinExperiment
 from l63fast.verification import nearer
 
-__all__ = [
-    "KINDS",
-    "Backgrounds",
-    "CycledErrors",
-    "error_covariance",
-    "estimate_cycled_errors",
-    "perturbed",
-]
-
-
 MAX_ITERATIONS: Final = 30
 TRACE_TOLERANCE: Final = 0.02
 _BURN_IN_SHARE: Final = 5  # the first fifth of a trajectory forgets how it started

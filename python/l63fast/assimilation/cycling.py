@@ -21,8 +21,6 @@ from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["CyclePlan", "CycleResult", "plan_cycles", "run_cycles"]
-
 
 class CyclePlan(NamedTuple):
     """What a cycled run does.

@@ -23,8 +23,6 @@ from l63fast.assimilation.scheme import (
 from l63fast.lorenz63 import Climatology, model_errors
 from l63fast.observation import as_operator
 
-__all__ = ["VARIANTS", "EnKF", "Ensemble"]
-
 VARIANTS: Final = ("square_root", "stochastic", "finite_size")
 
 

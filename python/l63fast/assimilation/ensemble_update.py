@@ -13,20 +13,6 @@ import numpy as np
 
 from l63fast.observation import ObservationOperator
 
-__all__ = [
-    "Observed",
-    "adapted_inflation",
-    "analysed_mean",
-    "bounded_inflation",
-    "ensemble_mean",
-    "inflated",
-    "observe_members",
-    "perturbed_anomalies",
-    "rotated_anomalies",
-    "symmetric_anomalies",
-    "whitening",
-]
-
 _ROUNDS: Final = 5
 _PER_ROUND: Final = 33
 _LARGEST_INFLATION: Final = 100.0

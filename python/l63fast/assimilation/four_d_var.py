@@ -24,15 +24,6 @@ from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = [
-    "Carry",
-    "FourDVar",
-    "WindowCost",
-    "WindowState",
-    "carrier",
-]
-
-
 # Takes states (n, 3), k perturbations of each (n, k, 3) and a number of steps; gives
 # both so much later.
 Carry = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]

@@ -8,8 +8,6 @@ import numpy as np
 
 from l63fast.assimilation.scheme import Status
 
-__all__ = ["Cost", "Expansion", "Minimum", "expansion", "minimise"]
-
 _ROUNDING: Final = 1e-12  # of the cost: less than this is neither rise nor fall
 _FIRST_DAMPING: Final = 1e-3
 _IDENTITY: Final = np.eye(3)

@@ -23,8 +23,6 @@ from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Climatology
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = ["ClimatologicalMean", "ExtendedKalman", "Gaussian", "OptimalInterpolation"]
-
 
 @dataclass(frozen=True, eq=False)
 class _FromClimatology(FromTwin):

@@ -15,8 +15,6 @@ from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = ["ParticleFilter", "Particles"]
-
 _MAX_PARTICLES: Final = 2**31
 _SCRATCH_ARRAYS: Final = 4  # states and weights, before and after
 

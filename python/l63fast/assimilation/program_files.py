@@ -22,8 +22,6 @@ from l63fast.twin import (
     drawn_observation_errors,
 )
 
-__all__ = ["write_analyse_inputs", "write_cycle_inputs"]
-
 _STATE: Final = ("trajectory", "component")
 
 

@@ -15,23 +15,6 @@ from l63fast.assimilation.agreement import FromTwin
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = [
-    "Analysis",
-    "Draws",
-    "FilterSettings",
-    "KalmanSettings",
-    "Scheme",
-    "SchemeSettings",
-    "Status",
-    "claimed_innovations",
-    "ended",
-    "finite_members",
-    "forecast_members",
-    "lost_beyond",
-    "propagate_members",
-]
-
-
 State = TypeVar("State")
 
 

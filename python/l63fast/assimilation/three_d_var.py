@@ -23,8 +23,6 @@ from l63fast.assimilation.scheme import (
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator
 
-__all__ = ["ThreeDVar", "three_d_var", "variational_cost"]
-
 _TOL: Final = 1e-9
 _TOL_FLOAT32: Final = 1e-5
 # Where the iteration for an operator of one's own starts: v = 0 is the background.

@@ -22,22 +22,6 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment
 from l63fast.verification import rmse, rmse_pooled
 
-__all__ = [
-    "INFLATIONS",
-    "INFLATION_LIMITS",
-    "MEASURES",
-    "REGULARISATIONS",
-    "SCALES",
-    "Tuning",
-    "tune",
-    "tune_b_scale",
-    "tune_cycled",
-    "tune_cycled_b_scale",
-    "tune_inflation",
-    "tune_regularisation",
-]
-
-
 MEASURES: Final = {"rmse_a": rmse, "rmse_pooled_a": rmse_pooled}
 SCALES: Final = tuple(float(s) for s in np.geomspace(0.1, 10.0, 13))
 LIMITS: Final = (1e-6, 1e6)

@@ -9,8 +9,6 @@ import numpy as np
 
 from l63fast import _random
 
-__all__ = ["Population", "coldest", "sampled", "shares"]
-
 _SAMPLES: Final = 1024  # of each window
 _SWEEPS: Final = 6  # in which all of them may move, after each cooling
 _BLOCK: Final = 64  # samples side by side whose differences are the others' steps

@@ -16,16 +16,6 @@ from l63fast.experiments.protocols import PROTOCOLS
 from l63fast.experiments.settings import AXES
 from l63fast.experiments.settings_file import merged, read_tables
 
-__all__ = [
-    "CONTEXT",
-    "OPTIONS",
-    "Given",
-    "Option",
-    "Tables",
-    "choices",
-    "command",
-]
-
 T = TypeVar("T")
 Tables = dict[str, Any]
 

@@ -19,8 +19,6 @@ from l63fast.cli.simulate import simulate
 from l63fast.cli.train import train
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error, L63Warning
 
-__all__ = ["COMMANDS", "main"]
-
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130

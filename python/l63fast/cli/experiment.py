@@ -32,8 +32,6 @@ from l63fast.experiments.settings_file import (
     preset_tables,
 )
 
-__all__ = ["experiment", "report"]
-
 
 def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     """Return what reads values between commas; what is none stays text, to be named."""

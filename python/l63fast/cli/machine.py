@@ -17,8 +17,6 @@ from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import BackendError, ConfigurationError
 
-__all__ = ["benchmark", "doctor", "installed"]
-
 PACKAGES: Final = (
     *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "netCDF4"),
     *("matplotlib", "typer", "pydantic", "rich", "safetensors"),

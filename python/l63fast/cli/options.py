@@ -21,22 +21,6 @@ from l63fast.learning.settings import (
 )
 from l63fast.twin import TwinSettings
 
-__all__ = [
-    "ALL",
-    "DATA",
-    "DRY_RUN",
-    "MODEL",
-    "QUIET",
-    "RESUME",
-    "RUN",
-    "SIZES",
-    "TRAINING",
-    "WHERE",
-    "WINDOWS",
-    "data_folder",
-    "seed",
-]
-
 
 def _sets(settings: Any, table: str, panel: str) -> Callable[..., Option]:
     """Return what declares an option for one of these settings, with its default."""

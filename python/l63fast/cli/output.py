@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Progress
 
-__all__ = ["epoch_progress", "print_whole", "say", "task_progress"]
-
 PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
 _WIDEST: Final = 1000  # characters
 _MINUTE, _HOUR = 60, 3600

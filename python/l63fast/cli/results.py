@@ -14,8 +14,6 @@ from l63fast.errors import ConfigurationError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["evaluate", "export", "show_scores", "visualize"]
-
 _RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
 
 

@@ -14,8 +14,6 @@ from l63fast.twin import TwinExperiment, TwinSettings
 if TYPE_CHECKING:
     from l63fast.twin import ShardSettings
 
-__all__ = ["simulate"]
-
 
 @command(
     *options.DATA,

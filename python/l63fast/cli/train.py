@@ -24,8 +24,6 @@ from l63fast.learning.own_model import OwnModel, is_own, short_name
 if TYPE_CHECKING:
     from l63fast.experiments.settings import Cell
 
-__all__ = ["train"]
-
 # What a recipe decides.
 _OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config")
 

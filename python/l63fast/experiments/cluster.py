@@ -31,8 +31,6 @@ from l63fast.storage import read_json
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Outcomes, Pool, Say, Scheduler, Tasks
 
-__all__ = ["DaskPool", "local_workers", "workers_of"]
-
 T = TypeVar("T")
 
 PATIENCE: Final = 6.0  # seconds until a scheduler that does not answer is given up

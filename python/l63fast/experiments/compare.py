@@ -31,8 +31,6 @@ from l63fast.twin import TwinExperiment
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SchemeComparison", "compare"]
-
 _VERBS: Final = ("window", "initial", "forecast", "analyse")
 _SPLIT: Final = "test"
 # What experiments call the schemes of the package, by which figures choose their look.

@@ -18,8 +18,6 @@ from l63fast.storage import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
-__all__ = ["find_data", "make_shards", "open_or_make", "refuse_other_settings"]
-
 
 def find_data(path: str | Path) -> TwinExperiment | None:
     """Return the twin experiment in a folder, None if there is no such folder.

@@ -14,18 +14,6 @@ from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator, is_named
 from l63fast.twin import TwinSettings
 
-__all__ = [
-    "Table",
-    "captions",
-    "counted",
-    "decimals",
-    "describe_data",
-    "describe_epoch",
-    "describe_outcome",
-    "microseconds",
-    "observed",
-]
-
 
 @cache
 def captions() -> dict[str, Any]:

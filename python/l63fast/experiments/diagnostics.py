@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from l63fast.experiments.protocols import Estimates
 
-__all__ = ["DIAGNOSTICS", "diagnose"]
-
 DIAGNOSTICS: Final = "diagnostics.nc"
 _SCHEMA: Final = 1
 N_WORST: Final = 3

@@ -58,14 +58,6 @@ from l63fast.twin import TwinSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "AXES_OF_ENCODERS",
-    "AXES_OF_SEVERAL",
-    "Experiment",
-    "laid_over_preset",
-    "with_encoder_settings",
-]
-
 _OF_CASES: Final = tuple(AXES)[:7]
 _OF_DATA: Final = ("operator", "sigma", "interval", "seed")
 _OF_WINDOWS: Final = ("window", "background", "regime")

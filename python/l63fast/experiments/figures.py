@@ -20,8 +20,6 @@ from l63fast.storage import update_directory
 from l63fast.twin import TwinSettings
 from l63fast.verification import instantaneous_rms
 
-__all__ = ["FIGURES", "Picture", "between", "draw_figures", "picture", "tuning_figure"]
-
 FIGURES: Final = "figures"
 
 

@@ -35,17 +35,6 @@ from l63fast.verification import crps_means, crps_means_of_normal, trajectory_me
 if TYPE_CHECKING:
     import xarray
 
-__all__ = [
-    "PROTOCOLS",
-    "Cycles",
-    "Estimates",
-    "Fitted",
-    "Problem",
-    "Windows",
-    "Work",
-    "has_small_ensembles",
-]
-
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
 _MOST_MEMBERS: Final = 2**22  # of ensembles that are carried through windows at once
 

@@ -13,16 +13,6 @@ from l63fast.experiments.methods import method_table
 from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.settings import Cell
 
-__all__ = [
-    "PUBLISHED",
-    "SOURCES",
-    "Published",
-    "beside_published",
-    "published_for",
-    "range_of",
-    "verdict",
-]
-
 SOURCES: Final = ("file", "rerun", "paper")
 
 

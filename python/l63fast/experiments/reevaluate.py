@@ -22,8 +22,6 @@ from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment
 
-__all__ = ["reevaluate", "verdict_on_3dvar"]
-
 
 def reevaluate(
     directory: Path,

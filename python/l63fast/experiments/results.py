@@ -25,21 +25,6 @@ if TYPE_CHECKING:
 
     from l63fast.experiments.protocols import Estimates
 
-__all__ = [
-    "CASE",
-    "FACTS",
-    "MEANS",
-    "OF_METHOD",
-    "TIMES",
-    "Result",
-    "Source",
-    "facts_of",
-    "joined",
-    "open_results",
-    "results_of",
-    "trajectory_table",
-]
-
 CONFIG: Final = "config.toml"
 METRICS: Final = "metrics.json"
 RESULTS: Final = "results.csv"

@@ -25,8 +25,6 @@ from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
 
-__all__ = ["problem_of", "run_cell", "scored", "threads_of"]
-
 _BINS: Final = 10  # of the spread, fewer where there are fewer analyses
 
 

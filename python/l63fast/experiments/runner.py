@@ -23,8 +23,6 @@ from l63fast.experiments.settings_file import differences
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
 from l63fast.twin import TwinExperiment
 
-__all__ = ["Outcome", "chosen_cells", "run_cells"]
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray
 
-__all__ = ["TRAINING_SCATTER", "Rows", "Summary", "best_of", "case_title", "scores"]
-
 Rows = Sequence[Any]  # of one case, best first
 
 # Trainings of one network that differ in their seed alone differ by up to this share.

@@ -32,22 +32,6 @@ from l63fast.observation import ObservationOperator, named_operator
 from l63fast.twin import TwinSettings
 from l63fast.verification import decibel
 
-__all__ = [
-    "AXES",
-    "DATA",
-    "MEASURES",
-    "NO_CELLS",
-    "REPORT",
-    "TUNABLE",
-    "Cell",
-    "Measure",
-    "ScoreSettings",
-    "Vary",
-    "common_settings",
-    "data_table",
-    "said_of",
-]
-
 # Folders of an experiment beside its cells.
 DATA: Final = "data"
 REPORT: Final = "report"

@@ -18,25 +18,6 @@ from l63fast import _checks
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
 from l63fast.storage import read_file
 
-__all__ = [
-    "DEFAULT",
-    "OF_WINDOWS",
-    "PRESETS",
-    "RECIPES",
-    "Checked",
-    "build",
-    "differences",
-    "dump_tables",
-    "limited",
-    "merged",
-    "preset_tables",
-    "preset_text",
-    "read_tables",
-    "refuse",
-    "refuse_unknown_tables",
-    "to_table",
-]
-
 T = TypeVar("T")
 Table = dict[str, Any]
 

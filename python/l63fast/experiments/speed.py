@@ -28,26 +28,6 @@ from l63fast.storage import result_directory, write_json
 if TYPE_CHECKING:
     from l63fast.learning.encoder_speed import EncoderTimes
 
-__all__ = [
-    "ANALYSIS_INSTRUCTIONS",
-    "DT",
-    "N_ITERATIONS",
-    "STEP_BYTES",
-    "STEP_INSTRUCTIONS",
-    "AnalysisProblem",
-    "Benchmark",
-    "Case",
-    "SpeedRow",
-    "analysis_problem",
-    "encoder_benchmark",
-    "kernel_benchmark",
-    "machine",
-    "measure_speed",
-    "measured",
-    "one_sentence",
-    "speed_cases",
-]
-
 DT: Final = 0.01
 STEP_INSTRUCTIONS: Final = 41  # of one RK4 step, in the order that the kernels promise
 STEP_BYTES: Final = 24  # of one stored state in float64

@@ -22,23 +22,6 @@ from l63fast.experiments.results import Result, tuned_numbers
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
 
-__all__ = [
-    "RATIOS",
-    "SCORE",
-    "WHERE",
-    "Column",
-    "columns_of",
-    "compared_table",
-    "is_best",
-    "latex",
-    "lost_between",
-    "markdown",
-    "rich",
-    "shown_interval",
-    "shown_score",
-    "small_table",
-]
-
 _MOST_CASES: Final = 4  # that are shown one by one
 
 

@@ -14,20 +14,6 @@ from typing import Any, Protocol
 
 from l63fast.errors import ConfigurationError, L63Error
 
-__all__ = [
-    "Done",
-    "InProcess",
-    "Pool",
-    "Progress",
-    "Say",
-    "Scheduler",
-    "default_workers",
-    "executor",
-    "reason",
-    "run_tasks",
-    "seconds_left",
-]
-
 Say = Callable[[str, str], None]
 Tasks = Mapping[str, Callable[[], Any]]
 Outcomes = Iterator[tuple[str, Any]]  # names, and results or errors

@@ -10,8 +10,6 @@ from typing import Any, Final
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.tables import lost_between, shown_interval, shown_score
 
-__all__ = ["answer", "overview", "sentences"]
-
 _BESIDES: Final = {
     "ratio_to_3dvar": "{} times that of tuned 3D-Var",
     "ratio_to_optimum": "{} times that of the optimum (rmse_pooled_a)",

@@ -16,18 +16,6 @@ from l63fast.learning.losses import Batch
 from l63fast.learning.normaliser import Normaliser
 from l63fast.observation import ObservationOperator
 
-__all__ = [
-    "BatchSource",
-    "FixedBatches",
-    "FreshBatches",
-    "Jittered",
-    "Samples",
-    "Simulation",
-    "as_batch",
-    "mirrored",
-    "sampled",
-]
-
 CPU: Final = torch.device("cpu")
 Simulation = Callable[[int], AssimilationDataset]
 

@@ -14,17 +14,6 @@ from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = [
-    "CARD",
-    "FILES",
-    "SCHEMA",
-    "WRITTEN",
-    "check_coordinates",
-    "describe",
-    "made_for_in",
-    "settings_in",
-]
-
 CARD: Final = "model.json"
 FILES: Final = {
     "safetensors": "model.safetensors",

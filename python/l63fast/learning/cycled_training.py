@@ -36,8 +36,6 @@ from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import rmse, rmse_pooled
 
-__all__ = ["train_cycled"]
-
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible

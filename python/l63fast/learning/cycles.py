@@ -20,8 +20,6 @@ from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import named_operator
 from l63fast.twin import TwinSettings
 
-__all__ = ["Course", "CycledBatches", "TruthChains", "moderated"]
-
 
 class Course(NamedTuple):
     """What happened to n truths in some cycles, time first.

@@ -19,8 +19,6 @@ from l63fast.errors import ArgumentValueError
 if TYPE_CHECKING:
     from l63fast.twin import TwinExperiment
 
-__all__ = ["AssimilationDataset", "windows"]
-
 _FLOAT64 = np.dtype(np.float64)
 
 

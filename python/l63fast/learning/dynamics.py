@@ -14,8 +14,6 @@ from l63fast import _checks
 from l63fast.learning.pinned import pinned
 from l63fast.lorenz63 import Lorenz63, adjoint, forecast
 
-__all__ = ["DifferentiableForecast", "earlier_states", "torch_forecast"]
-
 _CLASSICAL: Final = Lorenz63()
 
 

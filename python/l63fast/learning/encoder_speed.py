@@ -28,8 +28,6 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings
 
-__all__ = ["EncoderSpeed", "EncoderTimes", "encoder_to_time", "measure_encoder"]
-
 EAGER: Final = "eager"
 CPP: Final = "C++ torchscript"
 _LATENCY_CALLS: Final = 200

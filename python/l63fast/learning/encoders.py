@@ -20,8 +20,6 @@ from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "matched_width", "n_parameters"]
-
 
 class Head(nn.Module):
     """The map g: what is known and the current increment give the next increment.

@@ -37,8 +37,6 @@ from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import MANIFEST, read_bytes, read_file, write_bytes, write_json
 
-__all__ = ["encoder_from", "examples", "load_encoder", "load_weights", "save_model"]
-
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
 _OPEN: Final = 0.01  # of the product of (x, y) of background and analysis

@@ -15,8 +15,6 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import squared_error
 from l63fast.learning.pinned import pinned
 
-__all__ = ["FixedPointReport", "fixed_point_report"]
-
 _CHUNK = 512
 
 

@@ -22,8 +22,6 @@ from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, named_operator
 from l63fast.twin import TwinExperiment
 
-__all__ = ["CHUNK", "EncoderFunction", "NeuralAnalysis", "NeuralState"]
-
 CHUNK: Final = 512  # samples per call: their intermediates stay in cache
 
 

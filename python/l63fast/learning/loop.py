@@ -26,18 +26,6 @@ from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
 from l63fast.storage import read_file, write_bytes
 
-__all__ = [
-    "CHECKPOINT",
-    "Exam",
-    "Record",
-    "TrainingRun",
-    "evaluate",
-    "mean_over",
-    "read_checkpoint",
-    "torch_device",
-    "write_checkpoint",
-]
-
 CHECKPOINT: Final = "checkpoint.pt"
 _VERSION: Final = 3
 _ANEW: Final = "; without resume the training starts anew"

@@ -14,18 +14,6 @@ from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, named_operator
 
-__all__ = [
-    "LOSSES",
-    "Batch",
-    "Distance",
-    "Loss",
-    "MeanSquaredError",
-    "Model",
-    "Var3D",
-    "Var3DWindow",
-    "build_loss",
-]
-
 Model = Callable[[Tensor], Tensor]
 
 _SMALL = 1e-12  # keeps the derivative of the root finite

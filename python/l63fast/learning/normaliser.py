@@ -15,8 +15,6 @@ from l63fast.learning.data import AssimilationDataset
 from l63fast.observation import ObservationOperator, named_operator
 from l63fast.verification import nearer
 
-__all__ = ["Normaliser", "facing", "fold", "unfold"]
-
 
 def fold(states: Tensor) -> Tensor:
     """Return states (n, 3) with the angle around the z axis doubled.

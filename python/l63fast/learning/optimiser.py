@@ -11,8 +11,6 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import undisturbed_process
 from l63fast.learning.settings import TrainSettings
 
-__all__ = ["Optimiser", "orthogonalised"]
-
 _GATES: Final = {nn.GRU: 3, nn.GRUCell: 3, nn.LSTM: 4, nn.LSTMCell: 4}
 _MOMENTUM: Final = 0.95
 _QUINTIC: Final = (3.4445, -4.7750, 2.0315)

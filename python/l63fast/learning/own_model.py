@@ -15,8 +15,6 @@ from typing import Any, Final
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["OwnModel", "is_own", "model_name", "short_name"]
-
 _NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 

@@ -19,8 +19,6 @@ import torch
 from l63fast._arithmetic import callers_flush, ieee_arithmetic
 from l63fast.errors import BackendError
 
-__all__ = ["pinned", "undisturbed_process"]
-
 _Undo = Callable[[], object]
 _EXACT: Final = ("none", "ieee")
 _BACKENDS: Final[Any] = torch.backends

@@ -20,8 +20,6 @@ from l63fast.errors import BackendError, ModelFileError
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import undisturbed_process
 
-__all__ = ["READ", "WRITE", "Analyse", "Graph", "onnx_bytes", "onnx_from"]
-
 _INPUTS: Final = ("background", "obs_window", "hidden")
 _OUTPUTS: Final = ("analysis", "later")
 _NOISY: Final = "torch.onnx._internal.exporter._registration"

@@ -11,20 +11,6 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from l63fast._kernels import GruBackwardJob, GruJob, Kernels, load_kernels
 
-__all__ = [
-    "CARRIED",
-    "ENCODERS",
-    "GRU",
-    "LSTM",
-    "MLP",
-    "CarriedGRU",
-    "CarriedLSTM",
-    "Reader",
-    "Sizes",
-    "can_train",
-    "last_state",
-]
-
 
 def can_train(cell: nn.GRU, obs_window: Tensor) -> bool:
     """Return whether `last_state` can be asked, and is faster than the cell itself.

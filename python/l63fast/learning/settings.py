@@ -10,19 +10,6 @@ from l63fast.errors import ArgumentValueError
 from l63fast.learning.own_model import is_own, model_name
 from l63fast.observation import ObservationOperator
 
-__all__ = [
-    "CARRIED_NAMES",
-    "DEVICES",
-    "ENCODER_NAMES",
-    "ITERATIONS",
-    "LOSS_NAMES",
-    "MEMORIES",
-    "ChainSettings",
-    "EncoderSettings",
-    "OwnSettings",
-    "TrainSettings",
-]
-
 # The names of the classes in `readers.ENCODERS`, `readers.CARRIED` and
 # `losses.LOSSES`, for those who must know them without importing torch; a test holds
 # the lists together.

@@ -35,8 +35,6 @@ from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator
 
-__all__ = ["TrainResult", "completed", "identity", "loss_of_background", "train"]
-
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:

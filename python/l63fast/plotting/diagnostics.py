@@ -24,16 +24,6 @@ from l63fast.observation import ObservationOperator, as_operator
 from l63fast.plotting import _style
 from l63fast.plotting.trajectories import Series, error_label
 
-__all__ = [
-    "Excerpt",
-    "Increments",
-    "error_maps",
-    "failure_panels",
-    "failure_shares",
-    "gain_comparison",
-    "increment_histograms",
-]
-
 _KINDS: Final = (_style.RED, _style.ORANGE, _style.SKY, _style.PURPLE)  # of failures
 _PARTED: Final = "PuOr_r"  # white between two hues that the colour-blind tell apart
 _EMPTY: Final = "0.88"

@@ -15,14 +15,6 @@ from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
 from l63fast.plotting.trajectories import begun
 
-__all__ = [
-    "ErrorGrowth",
-    "error_against_time",
-    "error_distribution",
-    "forecast_growth",
-    "horizon",
-]
-
 _ERROR_LABEL: Final = "error (rms over components)"
 _BAND: Final = (10.0, 90.0)  # percentiles over trajectories
 _MOST_POINTS: Final = 1000  # of one distribution curve

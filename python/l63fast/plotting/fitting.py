@@ -14,15 +14,6 @@ from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
 
-__all__ = [
-    "convergence",
-    "rank_histograms",
-    "spread_against_error",
-    "training_curves",
-    "tuning_curve",
-    "validation_curves",
-]
-
 # Per cent; linear up to 1, logarithmic beyond.
 _EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 Curve = Sequence[tuple[int, float, float]]

@@ -20,8 +20,6 @@ from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
 from l63fast.plotting.trajectories import Series, error_label, space
 
-__all__ = ["animation", "save_animation"]
-
 _DPI: Final = 100
 _N_SHADES: Final = 12
 _TAIL: Final = 1.0  # time units of truth drawn strongly behind the present

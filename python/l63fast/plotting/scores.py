@@ -14,15 +14,6 @@ from l63fast import _checks
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import _style
 
-__all__ = [
-    "MethodScore",
-    "method_claims",
-    "method_scores",
-    "overview",
-    "score_against_cost",
-    "scores_across",
-]
-
 Score = tuple[float, float, float]
 _NO_SCORE: Final[Score] = (math.nan, math.nan, math.nan)
 _MOST_ROOMY: Final = 3  # so many panels leave room for all marks

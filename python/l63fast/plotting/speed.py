@@ -11,8 +11,6 @@ from matplotlib.lines import Line2D
 
 from l63fast.plotting import _style
 
-__all__ = ["growth_curves", "speed_bars"]
-
 Measured = tuple[float, float | None, str]
 Curves = Mapping[str, Mapping[int, float]]
 _COLORS: Final = {

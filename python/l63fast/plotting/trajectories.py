@@ -21,16 +21,6 @@ from l63fast.observation import ObservationOperator, as_operator
 from l63fast.plotting import _style
 from l63fast.verification import instantaneous_rms
 
-__all__ = [
-    "Series",
-    "attractor",
-    "begun",
-    "error_label",
-    "panels",
-    "select_cases",
-    "space",
-]
-
 _ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
 # Estimates exist at observation times only: a curve through them would cut the peaks
 # and look like an error, so the analysis is points and the background thin dashes.

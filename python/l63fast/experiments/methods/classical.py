@@ -22,18 +22,6 @@ from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.experiments.protocols import Cycles, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
 
-__all__ = [
-    "Background",
-    "BootstrapFilter",
-    "Climatology",
-    "EnsembleKalmanFilter",
-    "ExtendedKalmanFilter",
-    "FourDimensional",
-    "FreeForecast",
-    "Interpolation",
-    "Variational",
-]
-
 _WINDOW_SCALES: Final = tuple(float(s) for s in np.geomspace(0.0625, 2.0, 6))
 _NAMES: Final = {
     "square_root": "EnKF",

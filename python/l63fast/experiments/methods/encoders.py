@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from l63fast.learning.inference import EncoderFunction
     from l63fast.learning.training import TrainResult
 
-__all__ = ["HISTORY", "TrainedEncoder", "recipe"]
-
 HISTORY: Final = "history.csv"
 _FRESH_WINDOWS: Final = 10  # of each trajectory that is simulated anew
 

@@ -20,8 +20,6 @@ from l63fast.experiments.settings_file import Checked, limited
 from l63fast.storage import read_file, read_json, write_bytes, write_json
 from l63fast.twin import TwinExperiment
 
-__all__ = ["Optimum"]
-
 _NARROWER: Final = 2.0**-0.5
 _ENOUGH: Final = 2  # steps in a row that change nothing
 # Backgrounds that say nothing of the state beyond the climate, and those whose errors

@@ -27,8 +27,6 @@ from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
 from l63fast.storage import result_directory
 
-__all__ = ["PAGE", "report", "write_report", "write_summary"]
-
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
 

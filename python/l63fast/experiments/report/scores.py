@@ -20,8 +20,6 @@ from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 
-__all__ = ["ensembles", "samples", "scores", "timing", "training"]
-
 Settings = dict[str, Any]
 _FEWEST: Final = 3  # values of a setting that make a figure
 # Settings of a network that a figure is drawn against, and what only makes it longer.

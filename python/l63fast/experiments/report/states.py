@@ -18,8 +18,6 @@ from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
 from l63fast.verification import Failure
 
-__all__ = ["attractor", "failures", "gain", "horizon", "increments", "states"]
-
 Found = dict[str, xarray.Dataset]
 _MEDIAN: Final = -1  # of the excerpts; the worst come first
 _FRAMES: Final = 80
