@@ -85,6 +85,8 @@ class CppKernels:
 
     def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:
         """Return the particles after the job, and its analyses."""
+        if job.operator is not None:
+            raise TypeError("operator: expected components and powers alone")
         done = _core.filter_particles(job, n_threads, self._core_level)
         return FilteredParticles(*done)
 
