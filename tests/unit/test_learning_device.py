@@ -116,7 +116,7 @@ def test_all_of_a_training_in_cycles_is_on_the_device(
 @pytest.mark.filterwarnings("ignore:for .*. copying from a non-meta parameter")
 def test_what_a_checkpoint_holds_goes_back_to_the_device(stand_in: StandIn) -> None:
     recipe = {**MUON, "loss": "var3d", "epochs": 2, "device": "cuda"}
-    settings = (*cycles("xy", **recipe), np.eye(3), None)
+    settings = (*cycles("xy", **recipe), np.eye(3), None, None)
     with stand_in:
         run = cycled_training._begin(*settings)
         run.epoch()

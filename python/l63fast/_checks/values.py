@@ -7,13 +7,14 @@ import numbers
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Union
 
 import numpy as np
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
 
-Seed = int | np.random.SeedSequence | np.random.Generator
+# In quotes: `import l63fast` leaves numpy.random alone, which takes its time.
+Seed = Union[int, "np.random.SeedSequence", "np.random.Generator"]
 MAX_THREADS: Final = 256
 MAX_TIME_STEP: Final = 0.1
 LARGE_TIME_STEP: Final = 0.05
