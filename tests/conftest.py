@@ -23,7 +23,7 @@ from proof_record import Recorder
 # The same bits, compiled in half the time: the slow tests build what is installed.
 _COMPILED_FAST: Final = {
     "CMAKE_BUILD_TYPE": "Debug",
-    "CMAKE_CXX_FLAGS_DEBUG": "-O2 -DNDEBUG",
+    "CMAKE_CXX_FLAGS_DEBUG": "-O1 -DNDEBUG",
 }
 # Fixtures that are made in other processes while tests run that do without.
 _MADE_BESIDE: Final = {
@@ -106,7 +106,9 @@ def builds(
             programs = start(
                 pool,
                 "encoder",
-                lambda folder: built_programs(folder, installed.result()),
+                lambda folder: built_programs(
+                    folder, installed.result(), **_COMPILED_FAST
+                ),
             )
         yield Builds(core, installed, programs, compiled, report)
 
