@@ -204,7 +204,7 @@ class CycleResult(OneScreen):
 
     def _summary(self) -> dict[str, Any]:
         differences = ", ".join(map(str, self.imperfect_model)) or "no"
-        of = f"{self.settings.operator}, sigma {self.settings.sigma:g}"
+        of = f"{self.settings.operator_name}, sigma {self.settings.sigma:g}"
         shown = {"status": ended(self.status), "imperfect_model": differences}
         return {**super()._summary(), **shown, "settings": f"observed: {of}"}
 

@@ -50,7 +50,7 @@ class SchemeComparison:
     Attributes
     ----------
     runs : mapping of str to CycleResult
-        The cycles of each scheme, without members.
+        The cycles of each scheme, members where they are few enough to keep.
     results : DataFrame
         A row per scheme and test trajectory, in the columns of `open_results`; `scores`
         takes it.

@@ -99,7 +99,7 @@ class Split(OneScreen):
             array.setflags(write=False)
 
     def _summary(self) -> dict[str, Any]:
-        rows = {**super()._summary(), "operator": self.settings.operator}
+        rows = {**super()._summary(), "operator": self.settings.operator_name}
         return {name: value for name, value in rows.items() if name != "settings"}
 
     def to_xarray(self) -> xarray.Dataset:
