@@ -419,8 +419,9 @@ def observe(
     operator = as_operator(operator)
     sigma = _checks.real("sigma", sigma, minimum=0.0)
     generator = _checks.generator("rng", rng)
-    value = np.asarray(operator(states))
     with np.errstate(over="ignore"):
+        value = np.asarray(operator(states))
+        _checks.finite("h(states)", value)
         noise = sigma * generator.standard_normal(value.shape)
         cast = noise.astype(value.dtype)
     _checks.within("sigma", noise, cast)

@@ -17,6 +17,7 @@ from l63fast.cli.command_line import CONTEXT, OPTIONS
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.settings_file import PRESETS
 
+ROOT = Path(__file__).parents[2]
 WROTE = "expected a folder that l63fast wrote"
 COMMANDS = [body.__name__ for body in entry.COMMANDS]
 
@@ -448,6 +449,19 @@ def test_doctor_says_what_runs_and_why(l63fast: Command) -> None:
         assert f"\n{word} " in f"\n{run.out}"
     assert "\ndenormals       kept\n" in run.out
     assert "\ngolden forecast the expected bits\n" in run.out
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["cluster"], *extras["onnx"]]
+    for name in (re.match(r"[\w-]+", text)[0] for text in needed):
+        assert f"\n{name} " in run.out, name
+
+
+def test_the_package_runs_as_a_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "l63fast", "--version"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("l63fast ")
 
 
 @pytest.mark.promise("G3", "denormals and the bits of a forecast")

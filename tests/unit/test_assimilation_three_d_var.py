@@ -164,6 +164,22 @@ def test_scheme_checks_its_settings_when_it_is_made():
         ThreeDVar("yx", B, np.eye(2))
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"dt": 0.2}, "dt: expected at most 0.1"),
+        ({"dt": -0.01}, "dt: expected a number above 0"),
+        ({"backend": "gpu"}, "backend: expected one of auto, cpp, numba"),
+        ({"n_threads": 0}, "n_threads: expected at least 1"),
+        ({"max_iter": -1}, "max_iter: expected at least 0"),
+        ({"tol": 0.0}, "tol: expected a number above 0"),
+    ],
+)
+def test_scheme_checks_every_number_when_it_is_made(setting, message):
+    with pytest.raises(ArgumentValueError, match=message):
+        ThreeDVar("xy", B, np.eye(2), **setting)
+
+
 @pytest.mark.promise("B2", "read-only inputs")
 def test_inputs_are_left_as_they_were():
     _, background, window, R = case("xy", n=4)

@@ -188,6 +188,11 @@ def test_perfect_observations_and_float32():
             ArgumentValueError,
             "sigma: expected values within float32, got",
         ),
+        (
+            {"states": STATES * 1e200, "operator": "x2"},
+            ArgumentValueError,
+            r"h\(states\): expected finite values, got 20 that are not",
+        ),
         ({"sigma": 1.7e308}, ArgumentValueError, "sigma: expected values within float"),
         ({"sigma": "1"}, ArgumentTypeError, "sigma"),
         ({"rng": None}, ArgumentTypeError, "rng"),

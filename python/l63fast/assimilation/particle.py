@@ -89,7 +89,6 @@ class ParticleFilter(FilterSettings):
         count, real = _checks.count, _checks.real
         return {
             **checked,
-            "dt": _checks.time_step("dt", self.dt, allow_large=False)[0],
             "n_particles": count(
                 "n_particles", self.n_particles, minimum=2, maximum=_MAX_PARTICLES
             ),

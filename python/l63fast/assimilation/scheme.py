@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._kernels import BACKENDS
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import FromTwin
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
@@ -132,7 +133,7 @@ class SchemeSettings(FromTwin):
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If a covariance is none or of the wrong size.
+        If a setting is not as described.
     """
 
     operator: ObservationOperator | str
@@ -152,7 +153,10 @@ class SchemeSettings(FromTwin):
         operator = as_operator(self.operator)
         how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
         _checks.instance("parameters", self.parameters, Lorenz63)
+        _checks.choice("backend", self.backend, BACKENDS)
+        _checks.threads("n_threads", self.n_threads)
         return {
+            "dt": _checks.time_step("dt", self.dt, allow_large=False)[0],
             "operator": operator,
             "B": _checks.covariance("B", self.B, size=3, **how),
             "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
@@ -184,7 +188,7 @@ class FilterSettings(SchemeSettings):
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If a covariance is none or of the wrong size.
+        If a setting is not as described.
     """
 
     _: KW_ONLY

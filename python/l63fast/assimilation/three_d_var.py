@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -322,13 +322,20 @@ class ThreeDVar(SchemeSettings):
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If B or R is not a covariance of the right size.
+        If a setting is not as described.
     """
 
     _: KW_ONLY
     max_iter: int = 20
     tol: float | None = None
     multi_start: bool = True
+
+    def _checked(self) -> dict[str, Any]:
+        _checks.count("max_iter", self.max_iter, maximum=2**31 - 1)
+        if self.tol is not None:
+            _checks.real("tol", self.tol, above=0.0)
+        _checks.boolean("multi_start", self.multi_start)
+        return super()._checked()
 
     @property
     def window(self) -> int:

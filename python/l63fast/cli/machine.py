@@ -17,9 +17,11 @@ from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import BackendError, ConfigurationError
 
+# What l63fast needs, and what its extras bring.
 PACKAGES: Final = (
-    *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "netCDF4"),
-    *("matplotlib", "typer", "pydantic", "rich", "safetensors"),
+    *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "pandas", "netCDF4"),
+    *("matplotlib", "typer", "pydantic", "rich", "safetensors", "tomli-w", "jinja2"),
+    *("dask", "distributed", "onnx", "onnxscript", "onnxruntime"),
 )
 # Of the forecast below: the same on every machine, from C++ and from Numba.
 FORECAST_BITS: Final = "8273e0f2dfea9e03"
