@@ -26,7 +26,7 @@ LAYERS: Final = (
     ("learning", "plotting"),
     ("experiments",),
     ("cli",),
-    ("src",),
+    ("src", "__main__"),
 )
 HEIGHT: Final = {name: i for i, names in enumerate(LAYERS) for name in names}
 
