@@ -1,4 +1,4 @@
-"""One RK4 step, stage by stage; the order is that of lorenz63.hpp."""
+"""One RK4 step, stage by stage; the order of operations is that of lorenz63.hpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from l63fast._kernels.numba_kernels.compile import fma, jit
 def rk4_constants(
     dt: float, sigma: float, rho: float, beta: float, dtype: np.dtype[Any]
 ) -> tuple[Any, ...]:
-    """Return 2, h, dt, sh, sd, s6, h6, rho and beta in the kernel's type."""
+    """Return 2, dt/2, dt, sigma dt/2, sigma dt, sigma dt/6, dt/6, rho and beta."""
     exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
     return tuple(dtype.type(v) for v in (*exact, dt / 6, rho, beta))
 
