@@ -1,4 +1,4 @@
-"""The files that the C++ programs `analyse` and `cycle` read."""
+"""Input files of the C++ programs `analyse` and `cycle`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def write_analyse_inputs(
     Parameters
     ----------
     path : str or Path
-        A netCDF file; replaced as a whole.
+        A netCDF file; an old one is replaced.
     background : (n, 3) float64 or float32
     obs_window : (n, L, obs_dim)
-        Of the same dtype; the latest observation last.
+        Of the same dtype; the latest observation is the last.
 
     Raises
     ------
