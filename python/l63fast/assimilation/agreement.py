@@ -183,6 +183,7 @@ class FromTwin:
             for field in fields(Setup)
             if field.name in names and field.name != "encoder"
         }
+        # No Q is a perfect model, which differs from a twin with model error.
         if "Q" in stated and stated["Q"] is None:
             stated["Q"] = np.zeros((3, 3))
         return Setup(**stated)

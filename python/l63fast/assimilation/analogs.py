@@ -61,6 +61,8 @@ class ClimatologicalPrior:
             part.reshape(-1, 3)[: n // 2]
             for part in (path[:, _ANCESTOR:], path[:, :-_ANCESTOR])
         )
+        # The attractor is symmetric under the mirror; a finite sample becomes so by
+        # this.
         later, earlier = (np.concatenate([half, mirror(half)]) for half in halves)
         return later, earlier
 
@@ -329,6 +331,7 @@ class _Library:
             origins: np.ndarray, windows: np.ndarray
         ) -> tuple[np.ndarray, np.ndarray]:
             flat = origins.reshape(-1, 3)
+            # Proposals are made in the origins, which the model carries to the window.
             states = self.climate.carried(flat, 1, STEPS_BEFORE)[:, -1]
             return self._misfits(states.reshape(origins.shape), seen[windows])
 
@@ -352,6 +355,7 @@ def _means(
     about, centre = (one_sided, folded) if blind else (states, mean)
     variance = average(((about - centre[:, None]) ** 2).mean(axis=2))
     if evidence.sign_is_unknown:
+        # By symmetry the means of x and y are exactly zero.
         mean = folded * (0.0, 0.0, 1.0)
     return mean, folded, variance
 

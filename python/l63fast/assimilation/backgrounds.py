@@ -111,6 +111,7 @@ def estimate_cycled_errors(
     )
     scheme = replace(scheme, B=tuning.scale * scheme.B)
     background, analysis = _errors(scheme, twin, analysis, burn_in)
+    # Errors of the tuned scheme: the scale of B changes them.
     return CycledErrors(scheme, background, analysis, n_iterations, tuning)
 
 
@@ -118,6 +119,7 @@ def _iterated(
     scheme: ThreeDVar, twin: TwinExperiment, burn_in: int
 ) -> tuple[ThreeDVar, np.ndarray, int]:
     """Return the scheme with B = its own B_f, its P_a, and the number of iterations."""
+    # B and the forecasts made with it depend on each other: a fixed-point iteration.
     analysis = scheme.B
     for n_iterations in range(1, MAX_ITERATIONS + 1):
         background, analysis = _errors(scheme, twin, analysis, burn_in)
@@ -134,6 +136,7 @@ def _errors(
     initial = _start(twin, "train", start)
     result = run_cycles(scheme, twin, "train", burn_in=burn_in, initial=initial)
     truth = twin.split("train").truth_at_observations[:, result.scored]
+    # Where the observations cannot show the sign, a wrong sign is not counted.
     blind = twin.operator.is_mirror_blind
     return (
         error_covariance(result.background, truth, mirror_aware=blind),
@@ -302,6 +305,7 @@ class _Independent(Backgrounds):
 
     @classmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Independent:
+        # Two independent states, each with covariance C: their difference has 2 C.
         return cls(2.0 * twin.climatology.covariance)
 
     def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
@@ -354,6 +358,7 @@ class _Forecast(Backgrounds):
         errors = _estimated(twin, options)
         first_guess = cls(errors.background, errors)
         truth = twin.split("train").truth_at_observations
+        # Measured on these backgrounds themselves, which are not those of the cycle.
         B = error_covariance(first_guess._drawn(twin, "train"), truth)
         return replace(first_guess, B=B)
 
@@ -413,6 +418,7 @@ class _None(Backgrounds):
     @classmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _None:
         mean = twin.climatology.mean
+        # The error of zero is the state itself; its second moment is C + m m^T.
         return cls(twin.climatology.covariance + np.outer(mean, mean))
 
     def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:

@@ -74,6 +74,7 @@ def plan_cycles(
         for another setup.
     """
     n, n_obs = twin.split(split_name).observations.shape[:2]
+    # A window of L observations is full at observation L - 1.
     ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
     first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
     if initial is None:
@@ -83,6 +84,7 @@ def plan_cycles(
     if ready:
         _check_warm_up(warm_up, scheme.window)
     n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
+    # The warm-up may have another dt, and then needs another number of steps.
     warm_up_steps = n_steps
     if ready:
         warm_up_steps, more = _agreed("warm_up", warm_up, twin, imperfect_model)
@@ -117,8 +119,8 @@ def _scored_cycles(
     first = max(_checks.count("burn_in", burn_in), ready)
     if first >= n_obs:
         raise ArgumentValueError(
-            f"burn_in: expected a cycle left to score, got {first} cycles before the "
-            f"first for {n_obs} observations"
+            f"burn_in: expected at least one cycle left to score, got {n_obs} "
+            f"observations, of which the first {first} are not scored"
         )
     if n_cycles is None:
         return first, n_obs - first
@@ -270,8 +272,10 @@ def run_cycles(
     )
     background, observations = plan.background, twin.split(split_name).observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
+    # One stream per split: tuning on the validation split does not change the test run.
     rng = _random.generator(seed, "scheme", split_name)
     if plan.warm_up is not None:
+        # The last analysis of the warm-up is the first background of the scheme.
         before = range(plan.ready)
         for cycle in _cycles(
             plan.warm_up, background, observations, before, plan.warm_up_steps, rng
@@ -279,6 +283,7 @@ def run_cycles(
             background = cycle.analysis.state
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
+    # `run` gives no members, and starts with the first observation.
     if hasattr(scheme, "run") and not keep_members and not plan.ready:
         seen = observations[:, : cycles.stop]
         values = _run_at_once(scheme, background, seen, plan.first, plan.n_steps, rng)
@@ -314,6 +319,7 @@ def _cycles(
     for latest in cycles:
         begun = perf_counter()
         state = scheme.forecast(state, steps_per_cycle)
+        # A growing window is shorter in the first cycles.
         oldest = max(latest + 1 - scheme.window, 0)
         obs_window = observations[:, oldest : latest + 1]
         forecast = perf_counter()
@@ -389,6 +395,7 @@ def _values(
 
 
 def _empty(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:
+    # Shape and size are known only when the scheme has given its first value.
     full = (*shape, *value.shape[1:])
     _checks.memory(f"run_cycles: {name}", value.itemsize * math.prod(full))
     return np.empty(full, dtype=np.int8 if name == "status" else np.float64)

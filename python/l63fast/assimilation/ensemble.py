@@ -94,6 +94,7 @@ class EnKF(KalmanSettings):
         """Return members drawn from N(background, B)."""
         shape = (self.n_members, 3)
         normals, draws = Draws.keyed_by(rng).normals(len(background), shape)
+        # B = L L^T, so L z has the covariance B for z from N(0, I).
         errors = normals @ np.linalg.cholesky(self.B).T
         return Ensemble(background[:, None] + errors, draws)
 
@@ -127,6 +128,8 @@ class EnKF(KalmanSettings):
         return Ensemble(analysis.members, draws), analysis
 
     def _random_numbers(self, state: Ensemble) -> tuple[np.ndarray, Draws]:
+        # For all trajectories, also the non-finite ones: the numbers of a trajectory
+        # must not depend on the others.
         n, n_members = state.members.shape[:2]
         if self.variant == "stochastic":
             return state.draws.normals(n, (n_members, len(self.R)))
@@ -153,6 +156,7 @@ class EnKF(KalmanSettings):
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
         root = ensemble.root
+        # Chi-square distributed if the ensemble covariance is right.
         lost = ensemble.squared_innovation > lost_beyond(len(root))
         status = np.where(lost, Status.DIVERGED, Status.CONVERGED)
         return Analysis(
@@ -170,6 +174,7 @@ class EnKF(KalmanSettings):
 
     def _analysed(self, ensemble: update.Observed, normals: np.ndarray) -> np.ndarray:
         """Return the analysed members, by the filter's variant."""
+        # EnKF-N inflates the prior; its update is then that of the square-root filter.
         if self.variant == "finite_size":
             factor = update.adapted_inflation(ensemble, self.prior_certainty)
             if self.climatology is not None:
@@ -183,4 +188,5 @@ class EnKF(KalmanSettings):
         else:
             anomalies = update.symmetric_anomalies(ensemble)
         mean = update.analysed_mean(ensemble)
+        # Multiplicative inflation of the analysis; the mean does not change.
         return np.asarray(mean[:, None] + self.inflation * anomalies)

@@ -133,6 +133,7 @@ def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     their sample covariance is still R.
     """
     perturbations = normals - ensemble_mean(normals)[:, None]
+    # The new anomaly of member i is A_i - K (Y_i + e_i); the sign of e_i is arbitrary.
     weights = (ensemble.observed_anomalies + perturbations) @ ensemble.weights
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
@@ -170,6 +171,8 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     covariance = ensemble.covariance - explained
     rank = min(3, normals.shape[1] - 1)
     centred = normals[..., :rank] - ensemble_mean(normals[..., :rank])[:, None]
+    # The draws have the covariance D D^T (D is `drawn`) and must get W W^T (`wanted`):
+    # they are multiplied by D^-T W^T.
     drawn = np.linalg.cholesky(_products(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     turned = np.linalg.solve(transposed(drawn), transposed(wanted))

@@ -112,6 +112,7 @@ class WindowCost:
         n, L, m = self.observations.shape
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = (self.observations - self.operator(states)) @ self.whitening.T
+            # Chain rule: the derivative of h(M_l(x_b + U v)) by v is H_l M_l U.
             G = self.whitening @ (self.operator.jacobian(states) @ tangents)
         r, G = residuals.reshape(n, L * m), G.reshape(n, L * m, 3)
         return expansion(control, r, G, states[:, -1], tangents[:, -1])
@@ -120,6 +121,7 @@ class WindowCost:
         """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by v."""
         n, L, _ = self.observations.shape
         states, tangents = np.empty((n, L, 3)), np.empty((n, L, 3, 3))
+        # The tangent-linear carries the columns of U as perturbations.
         state, rows = self.state(control), np.repeat(self.root.T[None], n, axis=0)
         states[:, 0], tangents[:, 0] = state, self.root
         for i, n_steps in enumerate(self.steps, start=1):
@@ -229,6 +231,7 @@ class FourDVar(SchemeSettings):
             state.estimate, obs_window[:, -1], as_operator(self.operator), self.B,
             self.R,
         )  # fmt: skip
+        # Once the window is full, it loses its oldest background.
         over = max(length + 1 - self.window, 0)
         after = WindowState(analysis.state, starts[:, over:], (*state.steps, 0)[over:])
         return after, replace(
@@ -273,6 +276,8 @@ class FourDVar(SchemeSettings):
         control = np.zeros_like(cost.background)
         n_iter: np.ndarray = np.zeros(len(control), dtype=np.int32)
         if self.quasi_static:
+            # The cost of a long window has many local minima. A short window has fewer,
+            # and its minimum is a good start for the next longer one.
             control = self._of_first_observation(cost)
             for length in range(2, cost.observations.shape[1]):
                 part = minimise(

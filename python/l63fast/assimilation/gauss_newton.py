@@ -61,6 +61,7 @@ def expansion(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         transposed = np.swapaxes(G, 1, 2)
+        # The residual decreases with v by G, hence the minus sign.
         gradient = control - (transposed @ residual[..., None])[..., 0]
         hessian = _IDENTITY + transposed @ G
         cost = 0.5 * (np.sum(control**2, axis=1) + np.sum(residual**2, axis=1))
@@ -104,6 +105,8 @@ def minimise(cost: Cost, control: np.ndarray, *, max_iter: int, tol: float) -> M
     status = np.where(np.isfinite(now.cost), Status.MAX_ITER, Status.DIVERGED)
     for iteration in range(max_iter + 1):
         going = np.flatnonzero(status == Status.MAX_ITER)
+        # Convergence is judged by the undamped step, since damping makes every step
+        # short.
         full = _step(now, going, np.zeros(len(going)))
         near = np.linalg.norm(full, axis=1) <= tol * (
             1.0 + np.linalg.norm(v[going], axis=1)
@@ -126,9 +129,11 @@ def minimise(cost: Cost, control: np.ndarray, *, max_iter: int, tol: float) -> M
 
 
 def _step(at: Expansion, samples: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    # Only the diagonal is multiplied by 1 + damping (Marquardt's scaling).
     raised = at.hessian[samples] * (1.0 + damping[:, None, None] * _IDENTITY)
     return np.asarray(-np.linalg.solve(raised, at.gradient[samples, :, None])[..., 0])
 
 
 def _damping(damping: np.ndarray, better: np.ndarray) -> np.ndarray:
+    # Less damping after a successful step, more after a failed one.
     return np.where(better, 0.1 * damping, np.maximum(10.0 * damping, _FIRST_DAMPING))

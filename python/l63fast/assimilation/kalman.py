@@ -147,6 +147,7 @@ class ExtendedKalman(KalmanSettings):
         """Return mean and covariance `n_steps` model steps later."""
         mean, M = propagate_members(state.mean, n_steps, **self._model)
         with np.errstate(over="ignore", invalid="ignore"):
+            # Squared, since the inflation is a factor on standard deviations.
             P = self.inflation**2 * (M @ state.covariance @ _transposed(M))
             if self.Q is not None:
                 P = P + self.Q
@@ -167,9 +168,11 @@ class ExtendedKalman(KalmanSettings):
         analysis = finite_members(self._minimum, finite, mean, P, observation)
         innovation, S = claimed_innovations(mean, observation, operator, P, self.R)
         with np.errstate(over="ignore", invalid="ignore"):
+            # H at the analysis, where the cost is at its minimum: the iterated filter.
             P_a = _joseph(P, operator.jacobian(analysis.state), self.R)
             P_a[~finite] = np.nan
             weighted = np.linalg.solve(S, innovation[..., None])[..., 0]
+            # If P is right, d^T S^-1 d is chi-square distributed.
             lost = (innovation * weighted).sum(axis=-1) > lost_beyond(len(self.R))
         return Gaussian(analysis.state, P_a), replace(
             analysis,
@@ -202,6 +205,7 @@ def _joseph(P: np.ndarray, H: np.ndarray, R: np.ndarray) -> np.ndarray:
     under rounding errors.
     """
     HP = H @ P
+    # K^T = (H P H^T + R)^-1 H P, solved without forming the inverse.
     K = _transposed(np.linalg.solve(HP @ _transposed(H) + R, HP))
     kept = np.eye(3) - K @ H
     return _symmetric(kept @ P @ _transposed(kept) + K @ R @ _transposed(K))
@@ -218,6 +222,7 @@ def _definite(P: np.ndarray) -> np.ndarray:
     flat = variances[:, 0] < lowest[:, 0]
     if not flat.any():
         return P
+    # As root root^T, so that rounding cannot make it indefinite again.
     root = axes[flat] * np.sqrt(np.maximum(variances, lowest)[flat])[:, None]
     definite = P.copy()
     definite[flat] = _symmetric(root @ _transposed(root))

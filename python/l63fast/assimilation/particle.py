@@ -122,6 +122,7 @@ class ParticleFilter(FilterSettings):
         states = np.repeat(background[:, None], self.n_particles, axis=1)
         state = Particles(states, np.zeros(shape), Draws.keyed_by(rng))
         root = np.linalg.cholesky(self.B)
+        # A forecast of no steps: the kernel only adds the noise N(0, B).
         return self._done(state, n_steps=0, noise_root=root)[0]
 
     @ieee_arithmetic()
@@ -189,6 +190,7 @@ class ParticleFilter(FilterSettings):
 
     @property
     def _model_noise(self) -> np.ndarray | None:
+        # Errors made from unit vectors are the rows of the (symmetric) root of Q.
         return None if self.Q is None else model_errors(np.eye(3), self.Q)
 
     def _done(
@@ -209,11 +211,13 @@ class ParticleFilter(FilterSettings):
             n_steps=n_steps,
             observation=observation,
             noise_root=noise_root,
+            # R = L L^T and W = L^-1, so R^-1 = W^T W.
             whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
             components=operator.components,
             powers=operator.powers,
             operator=None if operator.source_hash is None else operator,
             threshold=self.threshold,
+            # Scott's rule, N^(-1 / (d + 4)), in d = 3 dimensions.
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
             lost=lost_beyond(len(self.R)),
             rescue_root=np.linalg.cholesky(self.B) if self.rescue else None,
@@ -226,6 +230,7 @@ class ParticleFilter(FilterSettings):
         done = load_kernels(self.backend).filter_particles(
             job, _checks.threads("n_threads", self.n_threads)
         )
+        # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later), done
 
@@ -256,6 +261,7 @@ def _drawn(state: Particles, n_members: int) -> np.ndarray:
     ):
         edges = np.cumsum(np.exp(log_weights))
         if edges[-1] > 0.0:
+            # One random offset, then equally spaced levels of the cumulative weights.
             levels = (np.arange(n_members) + offset) * (edges[-1] / n_members)
             one[:] = states[np.searchsorted(edges, levels)]
     return members

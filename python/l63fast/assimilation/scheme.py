@@ -276,6 +276,7 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
     finite = np.isfinite(state).all(axis=-1)
     everyone = bool(finite.all())
     going = state if everyone else state[finite]
+    # A member may diverge in this forecast: NaN instead of an exception.
     later = forecast(going, n_steps, on_divergence="nan", **model)
     return later if everyone else _scattered(later, finite, np.nan)
 
@@ -313,6 +314,7 @@ def finite_members(
     """
     if finite.all():
         return analyse(*arrays)
+    # Kernels and linear algebra refuse non-finite input, so these members are left out.
     part = analyse(*(array[finite] for array in arrays))
     fills = {"status": Status.NON_FINITE, "n_iter": 0}
     values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
@@ -354,6 +356,7 @@ def claimed_innovations(
     R : (m, m)
     """
     with np.errstate(over="ignore", invalid="ignore"):
+        # First order: h(x) is taken as h(x_b) + H (x - x_b), so cov(d) = H B H^T + R.
         H = operator.jacobian(background)
         covariance = H @ B @ np.swapaxes(H, -1, -2) + R
         return np.asarray(observation - operator(background)), covariance

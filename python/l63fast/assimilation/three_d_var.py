@@ -82,6 +82,7 @@ def three_d_var(
     """
     operator = as_operator(operator)
     m = operator.obs_dim
+    # Non-finite input shows in the status; it is searched for only then.
     x_b = _checks.states("background", background, only_finite=False)
     shape, dtype = x_b.shape[:-1], x_b.dtype
     y = _checks.vectors(
@@ -176,7 +177,9 @@ class _Cost(NamedTuple):
             after[:, j] += step
             change = self.operator.jacobian(after) - self.operator.jacobian(before)
             curvature[:, j] = (weighted @ change)[:, 0] / (2.0 * step)[:, None]
+        # Differences are not exactly symmetric, but a Hessian is.
         curvature = 0.5 * (curvature + np.swapaxes(curvature, 1, 2))
+        # J'' in v: I + G^T G - U^T (sum over i of (R^-1 r)_i h_i'') U.
         full = at.hessian - np.swapaxes(self.root, 1, 2) @ curvature @ self.root
         full[~np.isfinite(full).all(axis=(1, 2))] = 0.0
         return np.asarray(full)
@@ -222,6 +225,7 @@ def _minimised(
     costs, ended = minimum.at.cost.reshape(n, k), minimum.status.reshape(n, k)
     lowest = costs.min(axis=1, initial=np.inf)[:, None]
     equal = costs <= lowest + _EQUAL * (1.0 + lowest)
+    # 0: lowest and converged; 1: lowest, not converged; 2: not the lowest.
     rank = np.where(equal, ended != Status.CONVERGED, 2)
     best = np.arange(n) * k + rank.argmin(axis=1)
     state, lost = minimum.at.state[best], ~np.isfinite(minimum.at.cost[best])

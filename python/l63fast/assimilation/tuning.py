@@ -87,7 +87,9 @@ def tune(
         tried = sorted(curve)
         scores = np.array([curve[scale] for scale in tried])
         if np.isnan(scores).all():
-            raise ArgumentValueError("score: expected one that is a number, got NaN")
+            raise ArgumentValueError(
+                "score: expected a number for at least one scale, got NaN"
+            )
         best = tried[int(np.nanargmin(scores))]
         if best == tried[0] and best / ratio >= limits[0]:
             following = best / ratio
@@ -95,6 +97,7 @@ def tune(
             following = best * ratio
         else:
             return Tuning(best, np.array(tried), scores)
+        # One more value at the end where the lowest score lies.
         curve[following] = score(following)
 
 

@@ -56,6 +56,7 @@ class Population(NamedTuple):
 
 def shares(square: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """Return normalised weights (n, k), proportional to exp(-exponent square / 2)."""
+    # Relative to the smallest, so that the largest weight is 1 before normalisation.
     above = square - square.min(axis=1, keepdims=True)
     weights = np.exp(-0.5 * exponent[:, None] * above)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
@@ -113,11 +114,14 @@ def sampled(
             if sweep % 2 == 0:
                 now = _sorted(now, -1 - sweep // 2 % 3)
             now = _moved(weigh, now, open_, reached, uniforms, sweep % 2)
+        # With the exponent 1 the samples are those of the posterior.
         done = reached >= 1.0
         last[open_[done]] = now.last[done]
         distinct[open_[done]] = [len(np.unique(s[:, 0])) for s in now.last[done]]
         now = Population(*(values[~done] for values in now))
         open_, reached, stage = open_[~done], reached[~done], stage + 1
+        # After resampling all weights are equal, so the change of the exponent gives
+        # them.
         further = largest_exponent(now.square, _KEPT * _SAMPLES, 1.0 - reached)
         share, reached = shares(now.square, further), reached + further
     return last, distinct
@@ -171,12 +175,14 @@ def _moved(
     moving, others_origins = now.origins[:, movers], now.origins[:, others]
     k = moving.shape[1]
     one, other, length, chance = uniforms.T
+    # Both samples of a difference are of the mover's block, so they are near to it.
     block = np.arange(k) // _BLOCK * _BLOCK
     a, b = (block + (u * _BLOCK).astype(np.intp) for u in (one, other))
     step = _LENGTHS[(length * len(_LENGTHS)).astype(np.intp)]
     proposed = moving + step[:, None] * (others_origins[:, a] - others_origins[:, b])
     square, last = weigh(proposed, windows)
     worse = square - now.square[:, movers]
+    # Metropolis: accepted with probability min(1, exp(-exponent * worse / 2)).
     accepted = np.log(chance) < -0.5 * exponent[:, None] * worse
     moved = Population(*(values.copy() for values in now))
     moved.origins[:, movers] = np.where(accepted[..., None], proposed, moving)

@@ -187,9 +187,8 @@ class Integration:
         if getattr(states, "requires_grad", False):
             raise ArgumentTypeError(
                 f"{name}: expected an array without gradient, got a tensor that "
-                "requires one: l63fast.DifferentiableForecast and "
-                "l63fast.torch_forecast let it pass; detach first where it is not "
-                "wanted"
+                "requires one; for gradients use l63fast.DifferentiableForecast or "
+                "l63fast.torch_forecast, otherwise detach the tensor first"
             )
         self.states = _checks.states(
             name, states, dtype=wanted, only_finite=only_finite
@@ -209,6 +208,8 @@ class Integration:
         initial = self.states.reshape(-1, 3)
         if not initial.size:
             return
+        # `forecast` has not checked its input: a non-finite initial state stays so, and
+        # is searched for only after the integration, which saves a pass over the states.
         n_diverged = self._integrate(initial, saved, save_every)
         if n_diverged:
             _checks.finite(self.name, self.states)
@@ -238,6 +239,7 @@ class Integration:
 
     def _first_bad_step(self, states: np.ndarray) -> int:
         """Return the first step after which one of these states is not finite."""
+        # Only some states are saved, so the diverged members are integrated again.
         done = 0
         while True:
             chunk = np.empty((len(states), _SEARCH_CHUNK, 3), dtype=states.dtype)

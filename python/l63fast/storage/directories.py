@@ -155,6 +155,8 @@ def _prepared(target: Path) -> Iterator[None]:
 def _sweep(target: Path) -> None:
     aside = sibling(target, OLD)
     if os.path.lexists(aside):
+        # A kill between the two renames of `publish` leaves the old result under this
+        # name.
         if os.path.lexists(target) or not _is_complete(aside):
             remove(aside)
         else:
@@ -180,8 +182,8 @@ def _refuse_old(target: Path, *, replace: bool, kind: str) -> None:
         raise ResultError(f"{target}: exists already")
     if old not in (None, kind):
         raise ResultError(
-            f"{target}: holds a result of kind {old!r} and is not replaced by one of "
-            f"kind {kind!r}"
+            f"{target}: holds a result of kind {old!r}, which a result of kind "
+            f"{kind!r} does not replace"
         )
 
 
@@ -209,6 +211,8 @@ def _finish(working: Path, kind: str) -> None:
     _, directories, _ = scan(working)
     for name in sorted(directories - parents(manifest.files), key=len, reverse=True):
         (working / name).rmdir()
+    # Files are on disk already, then directories, last the manifest. So after a power
+    # cut no manifest lists a file that was not written.
     for name in parents(manifest.files):
         fsync_directory(working / name)
     with open(working / MANIFEST, "wb") as file:
@@ -262,6 +266,7 @@ def publish(working: Path, target: Path) -> None:
         os.rename(working, target)
         fsync_directory(target.parent)
         return
+    # In one step: there is a complete result at `target` at every instant.
     if exchange(working, target):
         fsync_directory(target.parent)
         remove(working)
@@ -287,7 +292,7 @@ def refuse_unlisted(directory: Path) -> str | None:
         are named, and nothing is changed.
     """
     if directory.is_symlink() or not directory.is_dir():
-        raise ResultError(f"{directory}: is in the way and is not a directory")
+        raise ResultError(f"{directory}: expected a directory, got a file or a link")
     files, directories, others = scan(directory)
     if not files and not directories and not others:
         return None
@@ -296,7 +301,7 @@ def refuse_unlisted(directory: Path) -> str | None:
     except DataFileError as error:
         held = sorted(files | {f"{name}/" for name in directories} | set(others))
         refusal = ResultError(
-            f"{directory}: is not a result of l63fast and stays untouched ({error}); "
+            f"{directory}: is not a result of l63fast and is left unchanged ({error}); "
             f"it holds {listed(held)}; move it away or choose another folder"
         )
         refusal.errno = error.errno
@@ -304,8 +309,8 @@ def refuse_unlisted(directory: Path) -> str | None:
     unknown = unlisted(directory, manifest)
     if unknown:
         raise ResultError(
-            f"{directory}: holds what l63fast did not make and stays untouched: "
-            f"{listed(unknown)}; move it away or choose another folder"
+            f"{directory}: holds files that l63fast did not write and is left "
+            f"unchanged: {listed(unknown)}; move it away or choose another folder"
         )
     return manifest.kind
 

@@ -89,6 +89,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
         flags |= 0 if follow else os.O_NOFOLLOW
         opened = os.fdopen(os.open(path, flags), "rb")
     try:
+        # Again on the open file: the path may have been replaced in between.
         _refuse_special(path, os.fstat(opened.fileno()).st_mode)
     except L63Error:
         opened.close()
@@ -159,6 +160,8 @@ def replacing(
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+            # Only after fsync: after a power cut the name must not stand for an empty
+            # file.
             os.replace(temporary, target)
             fsync_directory(target.parent)
     except BaseException:

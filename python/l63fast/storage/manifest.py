@@ -82,11 +82,14 @@ class Manifest:
             OverflowError,  # a size of Infinity, which Python's JSON reads
         ) as error:
             raise DataFileError(f"{path}: is not a manifest of l63fast") from error
+        # The manifest holds its own hash, so that every changed byte is found.
         if manifest.to_bytes() != data:
             raise DataFileError(f"{path}: is damaged: it does not match its own sha256")
         for name, record in files.items():
             if not _is_plain(name) or not _SHA256.fullmatch(record.sha256):
-                raise DataFileError(f"{path}: lists {name!r}, which no result holds")
+                raise DataFileError(
+                    f"{path}: lists {name!r}, which is not a valid name"
+                )
         for name in sorted(parents(files) & set(files)):
             raise DataFileError(f"{path}: lists {name!r} as a file and as a folder")
         return manifest
@@ -191,7 +194,7 @@ def verify_directory(path: str | os.PathLike[str]) -> Manifest:
     extra = unlisted(directory, manifest)
     if extra:
         raise DataFileError(
-            f"{directory}: holds what it does not list: {listed(extra)}"
+            f"{directory}: holds files that its manifest does not list: {listed(extra)}"
         )
     for name in manifest.files:
         verify_file(directory, name, manifest)

@@ -142,6 +142,8 @@ def locked(target: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     try:
         yield
     finally:
+        # Removed before it is released; a process that waits then makes a new file (see
+        # `_is_at`).
         _held.discard(descriptor)
         with suppress(OSError):
             path.unlink()
@@ -150,6 +152,8 @@ def locked(target: Path, *, patience: float = PATIENCE) -> Iterator[None]:
 
 def _acquire(path: Path, target: Path, deadline: float) -> int:
     while True:
+        # O_NOFOLLOW refuses a link in place of the lock; O_NONBLOCK never waits on a
+        # FIFO.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o644)
         try:
@@ -201,7 +205,7 @@ def _signature(descriptor: int) -> dict[str, Any] | None:
 def _refuse_foreign(descriptor: int, path: Path) -> None:
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
     if not regular or _signature(descriptor) is None:
-        raise ResultError(f"{path}: is in the way and is not a lock of l63fast")
+        raise ResultError(f"{path}: expected a lock of l63fast, got another file")
 
 
 def _held_by_another(descriptor: int, target: Path) -> LockedError:

@@ -69,6 +69,7 @@ class TwinExperiment(OneScreen):
         self.Q.setflags(write=False)
         self.origin = origin
         self.hashes = MappingProxyType(dict(hashes))
+        # Splits are opened on demand: training and tuning must not read the test split.
         self._openers = dict(openers)
         self._splits: dict[str, Split] = {}
 

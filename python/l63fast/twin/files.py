@@ -139,7 +139,7 @@ def open_split(
         )
         _checks.finite("truth", truth)
     except (KeyError, L63Error) as error:
-        raise DataFileError(f"{path}: is not what its settings say: {error}") from error
+        raise DataFileError(f"{path}: does not match its settings: {error}") from error
     split = make_split(name, truth, observations, settings, index.R, index.origin)
     slack = _SLACK[index.origin]
     problem = slack and misalignment(split, operator, index.R, slack=slack)

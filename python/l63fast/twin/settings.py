@@ -74,6 +74,7 @@ class TwinSettings:
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
+        # A named operator is kept as its name, as in files.
         checked["operator"] = operator if operator.source_hash else operator.name
         counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
         for name in (*counts, "save_every"):

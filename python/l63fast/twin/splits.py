@@ -159,6 +159,7 @@ def _hash(
     }
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for array in (truth, observations):
+        # Little-endian, so that the hash does not depend on the machine.
         digest.update(np.ascontiguousarray(array, dtype="<f8").data)
     return digest.hexdigest()
 
@@ -237,6 +238,7 @@ def _with_model_error(
         first = k * cycle // settings.save_every
         last = (k + 1) * cycle // settings.save_every
         truth[:, first : last + 1] = simulate(state, cycle, **model)
+        # Before the next cycle starts, so that the model propagates the error.
         truth[:, last] += errors[:, k]
         state = truth[:, last]
     n_rest = settings.n_steps - settings.n_obs * cycle
@@ -305,7 +307,7 @@ def given_splits(
         if problem is not None:
             raise ArgumentValueError(
                 f"observations: do not belong to the truth ({name} split): {problem}; "
-                "if they do, give the R that they have, or check=False"
+                "if they do, give their true R, or check=False"
             )
         splits[name] = split
     return splits
@@ -354,6 +356,8 @@ def _times(ratio: float) -> str:
 
 
 def _bound(degrees: int, n_tests: int = 1) -> float:
+    # P(chi^2_n / n >= 1 + 2 sqrt(t) + 2 t) <= exp(-n t); for several tests the union
+    # bound adds log(n_tests).
     tail = (_TAIL + np.log(n_tests)) / degrees
     return float(1.0 + 2.0 * np.sqrt(tail) + 2.0 * tail)
 
@@ -365,6 +369,7 @@ def _squared_innovations(
     expected = operator(split.truth_at_observations)
     innovations = split.observations - expected
     largest = max(float(np.abs(expected).max()), 1.0)
+    # With sigma = 0 only rounding errors of h(truth) are left.
     widened = R + (_ROUNDING * largest) ** 2 * np.eye(len(R))
     weighted = innovations @ np.linalg.inv(widened)
     return np.asarray((weighted * innovations).mean(axis=-1))
@@ -377,6 +382,8 @@ def _better_shift(
     positions = split.observation_steps // split.save_every
     fitting = _squares(split.observations - operator(split.truth[:, positions]), weight)
     cycle = int(positions[0])
+    # Common mistakes: one saved time or one cycle too early or too late, and
+    # observations of the neighbouring trajectory.
     shifts = [(0, time) for time in sorted({-cycle, -1, 1, cycle})]
     if split.n_trajectories > 1:
         shifts += [(-1, 0), (1, 0)]

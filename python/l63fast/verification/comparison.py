@@ -284,6 +284,7 @@ class Repetitions:
         if times is not None:
             marked |= rare_losses(times.mean(axis=1))
             share_lost = lost(times).mean(axis=(0, 1, 2))
+        # A NaN counts as the worst value, so that the median stays defined.
         medians = np.median(np.where(np.isnan(values), np.inf, values), axis=(0, 1, 2))
         return cls(
             tuple(means),
@@ -338,6 +339,7 @@ class Repetitions:
                 ties[a].add(b)
                 ties[b].add(a)
         ranks: dict[str, int] = {}
+        # The best of the rest and all its ties share the next rank.
         while left := [name for name in ranked if name not in ranks]:
             place = 1 + len(ranks)
             group = [left[0], *(name for name in left if name in ties[left[0]])]
@@ -419,8 +421,10 @@ def _resampled(values: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
     Each resample draws data sets; for each of these, trajectories and trainings.
     """
     n_data, n_trainings, n_trajectories, n_methods = values.shape
+    # Only trajectories can be resampled; a single one gives NaN.
     if n_data == 1 and (n_trainings == 1 or n_trajectories == 1):
         return bootstrap_means(values[0].mean(axis=0), n_bootstrap, seed)
+    # One fewer than there are: unbiased variance (McCarthy & Snowden 1985).
     n_drawn, n_trained = max(n_data - 1, 1), max(n_trainings - 1, 1)
     shape = (n_drawn, 1 + n_trajectories + n_trained)
     means = np.empty((n_bootstrap, n_methods))

@@ -134,6 +134,8 @@ def crps_means(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
             distance = np.abs(y[..., None] - x).sum(axis=-1) / n
             moment_0 = x.sum(axis=-1) / n
             moment_1 = (x * np.arange(n)).sum(axis=-1) / (n * (n - 1.0))
+            # Fair CRPS = mean |x - y| + b_0 - 2 b_1, b the probability-weighted
+            # moments.
             means[i] = (distance + moment_0 - 2.0 * moment_1).mean()
     return means
 
@@ -154,6 +156,7 @@ def crps_means_of_normal(
     from scipy.special import ndtr
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # A tiny spread in place of 0, where z would be 0/0; the result is |error|.
         sigma = np.maximum(spread, np.finfo(np.float64).tiny)
         z = (truth - analysis) / sigma
         density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
@@ -194,6 +197,7 @@ def rank_histogram(
     for place in range(n_members + 1):
         has_rank = (ranks == place) & complete[..., None]
         counts[:, :, place] = has_rank.sum(axis=1)
+    # Leaving out incomplete ensembles would bias the shares, so all become NaN.
     shares = counts / (n_times if complete.all() else np.nan)
     columns = shares.reshape(n, -1)
     low, high = resample(columns, n_bootstrap, seed).intervals()

@@ -262,6 +262,7 @@ def score(
     names = ("rmse_a", "rmse_pooled_a", "mirror_rmse_a", "mirror_rmse_pooled_a")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
     divergence_rate = float(lost(time_mean).mean())
+    # A non-finite analysis has no sign.
     flips = np.where(broken, np.nan, flipped).mean(axis=1)
     columns = np.hstack([means, flips[:, None]])
     resampled = resample(columns, n_bootstrap, seed).apply(finish)
@@ -299,6 +300,7 @@ def lost(time_means: np.ndarray) -> np.ndarray:
 
     Lost means a time mean that is above 7.6, the error of climatology, or not finite.
     """
+    # Not `>`, so that NaN counts as lost.
     return np.asarray(~(time_means <= CLIMATOLOGICAL_RMS))
 
 
@@ -372,6 +374,7 @@ def classify_failures(
         flipped = mirrored < _MIRRORED**2 * plain
         other_side = np.sign(analysis[..., 0]) != np.sign(truth[..., 0])
     kinds = np.full(plain.shape, Failure.NONE, dtype=np.int8)
+    # From general to special: a sign flip is also in the wrong lobe.
     kinds[failed] = Failure.SAME_LOBE
     kinds[failed & other_side] = Failure.WRONG_LOBE
     kinds[failed & flipped] = Failure.SIGN_FLIP

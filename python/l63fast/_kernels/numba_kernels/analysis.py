@@ -94,6 +94,7 @@ def _analyse_sample(
             ):
                 break
             ended, n, reached = iterate(ub, y, powers, m, basin, max_iter, g, q, c, s)
+            # Another basin must be lower by more than rounding errors.
             if basin == 0 or not cost <= reached + rounding:
                 status, n_iter, cost = ended, n, reached
                 rounding = zero
@@ -102,6 +103,7 @@ def _analyse_sample(
                     rounding = highest - cost
                 for i in range(m):
                     best[i] = s[0, i]
+        # Worse than no analysis at all: the iteration has diverged.
         if status == MAX_ITER and not cost <= background_cost:
             status = DIVERGED
     finite = True

@@ -124,12 +124,14 @@ def certify(
             cost[s] = fma(r[s], q * r[s], cost[s])
     for s in range(n):
         cost[s] = half * cost[s]
+        # An analysis must not be worse than the background.
         good[s] &= cost[s] <= half * work[24, s]
         good[s] &= converged[s] | (close[s] & active[s])
     if several:
         for i in range(m):
             ub, bound = work[i], k[12, i]
             for s in range(n):
+                # Lower than the cost of crossing zero: no other basin can be better.
                 good[s] &= cost[s] < (ub[s] * ub[s]) * bound
 
 

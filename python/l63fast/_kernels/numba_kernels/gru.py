@@ -24,6 +24,7 @@ def _step(
     in the first step.
     """
     h = bias.shape[1]
+    # Sums start from the biases, then states, then inputs: the order of gru.cpp.
     work[:] = bias
     for k in range(len(state)):
         value = state[k]

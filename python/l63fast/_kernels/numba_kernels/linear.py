@@ -81,6 +81,7 @@ def analyse_linear(
         for s in range(n):
             r[i, s] = y[i, s] - x[components[i], s]
     for s in range(n):
+        # At the minimum J = 1/2 w.(y - h(x_b)).
         total[s] = w[0, s] * innovation[0, s]
     for i in range(1, m):
         for s in range(n):

@@ -70,6 +70,8 @@ def _begin(
         for s in range(n):
             alpha[i, s] = fma(factor, y[i, s], diagonal)
             cc[i, s] = row[0] * ub[0, s]
+            # The start sign(u_b) max(|u_b|, sqrt(max(y, 0))): from there Newton
+            # converges.
             root = np.sqrt(y[i, s] if zero < y[i, s] else zero)
             size = abs(ub[i, s])
             larger = size if root < size else root
@@ -171,6 +173,7 @@ def fast_newton(
             k2, k3 = k[8, i], k[9, i]
             for s in range(n):
                 square = u[i, s] * u[i, s]
+                # (P + diag(3 k u^2 - k y)) u_new = 2 k u^3 + P u_b.
                 h[i, s] = fma(k3, square, alpha[i, s])
                 r[i, s] = fma(k2 * square, u[i, s], cc[i, s])
         if m == 1:

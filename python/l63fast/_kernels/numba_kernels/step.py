@@ -21,6 +21,7 @@ def rk4_constants(
 def stages(x0: Any, y0: Any, z0: Any, c: Any) -> Any:
     """Return x, y and rho - z of the four stages of a step, and the state after it."""
     two, h, dt, sh, sd, s6, h6, rho, beta = c
+    # Tendencies a, b, c of the stages 0 to 3; a is without its factor sigma.
     r0 = rho - z0
     a1, b1, c1 = y0 - x0, fma(x0, r0, -y0), fma(x0, y0, -(beta * z0))
     x1, y1, z1 = fma(sh, a1, x0), fma(h, b1, y0), fma(h, c1, z0)

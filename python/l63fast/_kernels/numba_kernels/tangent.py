@@ -83,6 +83,7 @@ def _adjoint_step(state: Any, vector: Any, c: Any) -> None:
     for i in range(len(x)):
         s0, s1, s2, s3, _ = stages(x[i], y[i], z[i], c)
         a, b, g = s6 * u[i], h6 * v[i], h6 * w[i]
+        # k2 and k3 have twice the weight of k1 and k4 in the step.
         a2, b2, g2 = a + a, b + b, g + g
         u4, v4, w4 = _adjoint_tendency(s3, a, b, g, beta)
         u3, v3, w3 = _adjoint_tendency(
