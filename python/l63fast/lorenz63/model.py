@@ -208,8 +208,8 @@ class Integration:
         initial = self.states.reshape(-1, 3)
         if not initial.size:
             return
-        # `forecast` has not checked its input: a non-finite initial state stays so, and
-        # is searched for only after the integration, which saves a pass over the states.
+        # `forecast` has not checked its input. A non-finite initial state stays so; it
+        # is searched for only afterwards, which saves a pass over the states.
         n_diverged = self._integrate(initial, saved, save_every)
         if n_diverged:
             _checks.finite(self.name, self.states)
