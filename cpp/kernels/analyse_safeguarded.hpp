@@ -70,8 +70,9 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
     Descent<T, M> descents[K];
     Mask<T> tried[K], active = ~Mask<T>::all();
     for (int k = 0; k < K; ++k) {
-      tried[k] = basin == 0 ? Mask<T>::all()
-                            : other_basin_may_be_lower(samples[k].problem, samples[k].best);
+      tried[k] = basin == 0
+                     ? Mask<T>::all()
+                     : other_basin_may_be_lower(samples[k].problem, samples[k].best);
       descents[k] = begin(samples[k].problem, basin, job.max_iter);
       descents[k].active = tried[k];
       active = active | tried[k];

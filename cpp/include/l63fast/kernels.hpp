@@ -121,7 +121,7 @@ struct ParticleFilter {
   std::uint32_t key[2];          // key of the random numbers
   std::uint32_t first_stage;     // number of the first forecast or analysis
   double* out_states;            // (n, n_particles, 3)
-  double* out_log_weights;       // (n, n_particles), the largest is 0
+  double* out_log_weights;       // (n, n_particles); after an analysis the largest is 0
   double* background;            // (n, n_cycles, 3): means before the observation
   double* innovation;            // (n, n_cycles, obs_dim): y - mean of h
   double* observed_covariance;   // (n, n_cycles, obs_dim, obs_dim): covariance of h(x)
@@ -156,6 +156,9 @@ struct GruWindow {
                                // gru_backward
 };
 
+// How an analysis ended. max_iter: all iterations are used up. diverged: the same with
+// a cost above that of the background, or a filter that has lost the truth. non_finite:
+// the results are NaN.
 enum class Status : std::int8_t { converged, max_iter, diverged, non_finite };
 
 // Instruction sets, from the oldest to the newest. On processors other than x86-64 only

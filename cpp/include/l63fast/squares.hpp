@@ -10,7 +10,7 @@
 //
 // The iteration computes no J, which makes it fast, so its result is certified
 // afterwards. `certify` makes the last step in w (as in three_d_var.hpp), which does
-// not need G^-1, and returns the lanes whose result is proved good: the Hessian was
+// not need G^-1, and returns the lanes whose result is certified: the Hessian was
 // positive at every point, the last step is smaller than the tolerance, and J is not
 // above J(x_b). All other lanes are analysed again by the safeguarded iteration of
 // three_d_var.hpp.

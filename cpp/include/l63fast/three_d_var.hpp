@@ -142,7 +142,7 @@ L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
 // u_b^2 / (2 G_ii).
 template <class T, int M, int P>
 L63FAST_INLINE Mask<T> other_basin_may_be_lower(const Problem<T, M, P>& s,
-                                           const Point<T, M>& p) {
+                                                const Point<T, M>& p) {
   Mask<T> lowest = Mask<T>::all();
   for (int i = 0; i < M; ++i) {
     if (s.power(i) == 1) continue;
