@@ -1,4 +1,4 @@
-// Takes the jobs of batched 3D-Var apart.
+// Python binding of batched 3D-Var.
 #include "bindings.hpp"
 
 namespace bindings {
@@ -12,17 +12,19 @@ py::tuple analyse(const Job& fields, int n_threads, const std::string& level) {
   const auto b_matrices = array_of<T>(fields, "b_matrices");
   const auto r_matrices = array_of<T>(fields, "r_matrices");
   const py::ssize_t n = background.shape(0), dim = job.obs_dim;
-  // One block for all results: freed in parts, as much memory as this would go back to
-  // the system after every call, and the next call would fault its pages in again.
+  // One block of memory for all results. If five arrays of this size were freed one by
+  // one, their memory would go back to the system after every call, and the next call
+  // would fault its pages in again.
   const py::ssize_t n_values = n * (4 + dim);
   py::array_t<std::uint8_t> block(n_values * py::ssize_t{sizeof(T)} + 5 * n);
   T* const values = reinterpret_cast<T*>(block.mutable_data());
-  auto* const whole = reinterpret_cast<std::int32_t*>(values + n_values);
+  auto* const integers = reinterpret_cast<std::int32_t*>(values + n_values);
   py::array_t<T> state({n, py::ssize_t{3}}, values, block);
   py::array_t<T> residual({n, dim}, values + 3 * n, block);
   py::array_t<T> cost(n, values + (3 + dim) * n, block);
-  py::array_t<std::int32_t> n_iter(n, whole, block);
-  py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(whole + n), block);
+  py::array_t<std::int32_t> n_iter(n, integers, block);
+  py::array_t<std::int8_t> status(n, reinterpret_cast<std::int8_t*>(integers + n),
+                                  block);
   job.background = read(background, 3 * n);
   job.observation = read<T>(fields, "observation", dim * n);
   job.each_b = b_matrices.size() != 9;

@@ -1,4 +1,4 @@
-// What the bindings share: checks of memory, the GIL, the kernels of a level.
+// Shared by the bindings: checks of memory, the GIL, the kernels of a level.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -20,9 +20,9 @@ namespace py = pybind11;
 using l63fast::KernelTable;
 
 inline std::vector<const KernelTable*> tables() {
-  const KernelTable* found[4];
-  const int count = l63fast::available_kernels(found);
-  return {found, found + count};
+  const KernelTable* available[4];
+  const int count = l63fast::available_kernels(available);
+  return {available, available + count};
 }
 
 inline const KernelTable& table_of(const std::string& level) {
@@ -32,7 +32,7 @@ inline const KernelTable& table_of(const std::string& level) {
   throw std::invalid_argument("level: not available: " + level);
 }
 
-// Runs Python's signal handlers; true means that one of them raised.
+// Runs Python's signal handlers; returns true where one of them raised.
 inline bool signals_pending(void*) {
   const py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
@@ -42,8 +42,8 @@ inline void rethrow_python_error() {
   if (PyErr_Occurred() != nullptr) throw py::error_already_set();
 }
 
-// A contiguous array of n_items values, or an error that the Python side never lets
-// happen: the argument checks are made there, these guard the memory.
+// Returns the data of a contiguous array of n_items values. The errors never reach a
+// user: arguments are checked in Python, and this check protects the memory.
 template <class T>
 const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
   if (array.size() != n_items || !(array.flags() & py::array::c_style)) {
@@ -52,12 +52,12 @@ const T* read(const py::array_t<T>& array, py::ssize_t n_items) {
   return array.data();
 }
 
-// A job is one of the tuples of l63fast._kernels.jobs, read by the names of its fields.
-// It keeps its arrays alive as long as the call runs.
+// A job is one of the tuples of l63fast._kernels.jobs; its fields are read by name. It
+// keeps its arrays alive during the call.
 using Job = py::tuple;
 
-// `name` is a literal: its Python string is made once and kept, as Python's cache of
-// attributes wants it.
+// `name` is a string literal. Its Python string is made once and kept, because Python's
+// attribute cache compares strings by address.
 inline py::object field(const Job& job, const char* name) {
   static std::unordered_map<const char*, PyObject*> names;
   PyObject*& kept = names[name];
@@ -65,7 +65,7 @@ inline py::object field(const Job& job, const char* name) {
   return job.attr(py::handle(kept));
 }
 
-// An array as it is: another dtype is refused, not converted.
+// Returns an array without conversion; another dtype is refused.
 template <class T>
 py::array_t<T> array_of(const Job& job, const char* name) {
   py::object array = field(job, name);
@@ -100,7 +100,8 @@ inline l63fast::Parameters parameters_of(const Job& job) {
   return {values[0], values[1], values[2]};
 }
 
-// One function of a job in float64 or float32: its first field says which.
+// Returns a function of a job in float64 or float32, chosen by the dtype of its first
+// field.
 template <class Result, class... Others>
 auto either(Result (*f64)(const Job&, Others...),
             Result (*f32)(const Job&, Others...)) {
@@ -121,7 +122,7 @@ void without_gil(Call call) {
   rethrow_python_error();
 }
 
-// The observation operator of a job, as components and powers.
+// Reads the observation operator of a job, as components and powers.
 template <class KernelJob>
 void read_operator(const Job& fields, KernelJob& job) {
   const auto components = value_of<std::vector<int>>(fields, "components");
@@ -145,7 +146,7 @@ py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
   return array.strides(axis) / static_cast<py::ssize_t>(sizeof(T));
 }
 
-// Each adds its functions to the module.
+// Each of these adds its functions to the module.
 void define_model(py::module_& module);
 void define_analysis(py::module_& module);
 void define_particles(py::module_& module);

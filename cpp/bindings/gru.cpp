@@ -1,10 +1,10 @@
-// Takes the jobs of a GRU that reads windows apart.
+// Python binding of the GRU over windows and its backpropagation.
 #include "bindings.hpp"
 
 namespace bindings {
 namespace {
 
-// The shape of a job; the arrays that both ways take.
+// Reads the shape of a job, and the arrays that both functions need.
 l63fast::GruWindow gru_window(const Job& fields) {
   const auto states = array_of<float>(fields, "states");
   if (states.ndim() != 3 || states.shape(0) < 1 || states.shape(2) < 1)

@@ -1,4 +1,4 @@
-// Takes the jobs of integrations apart: the model, its tangent and its adjoint.
+// Python bindings of the model, its tangent-linear and its adjoint.
 #include "bindings.hpp"
 
 namespace bindings {
@@ -29,7 +29,8 @@ std::int64_t integrate(const Job& fields, bool streamed, int n_threads,
   return diverged;
 }
 
-// What tangent and adjoint share; `out` becomes an array shaped like the vectors.
+// Reads the fields that tangent and adjoint share; `out` becomes an array shaped like
+// the vectors.
 template <class T>
 l63fast::Linearised<T> linearised(const Job& fields, py::array_t<T>& out) {
   const auto vectors = array_of<T>(fields, "vectors");

@@ -1,4 +1,5 @@
-// The extension module: what each file beside this one adds, and the machine's own.
+// The extension module: the functions of the other files here, and the speed limits of
+// the machine.
 #include "bindings.hpp"
 
 namespace {

@@ -1,10 +1,10 @@
-// Takes the jobs of the particle filter apart.
+// Python binding of the particle filter.
 #include "bindings.hpp"
 
 namespace bindings {
 namespace {
 
-// A root (3, 3) of a job, or null for none.
+// Returns a root (3, 3) of a job, or null where it is None.
 const double* root_of(const Job& fields, const char* name) {
   return field(fields, name).is_none() ? nullptr : read<double>(fields, name, 9);
 }

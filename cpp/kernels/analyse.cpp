@@ -1,5 +1,9 @@
-// Batched 3D-Var, compiled once per instruction set: a sample in each lane.
-#include "analyse_carefully.hpp"
+// Batched 3D-Var, compiled once per instruction set: one sample in each lane.
+//
+// Three methods: the closed form for linear h, the fast Newton iteration for x^2 with
+// independent observation errors, and the safeguarded iteration for everything else and
+// for the samples that the fast one does not certify.
+#include "analyse_safeguarded.hpp"
 #include "analyse_squares.hpp"
 #include "levels.hpp"
 
@@ -7,7 +11,7 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-// The inverse of G + R.
+// Returns (G + R)^-1.
 template <class T, int M>
 L63FAST_INLINE Matrix<T, M> weights_of(const Covariances<T, M>& s) {
   Matrix<T, M> sum;
@@ -17,8 +21,10 @@ L63FAST_INLINE Matrix<T, M> weights_of(const Covariances<T, M>& s) {
   return inverse(sum);
 }
 
-// Linear h: the minimum at once, w = (G + R)^-1 (y - h(x_b)), where J is half of w
-// times y - h(x_b). Its terms themselves would need R^-1 and the rounding of y - h(x).
+// Linear h: the closed form x_a = x_b + B_{:,C} w, w = (G + R)^-1 (y - h(x_b)), which
+// is the Kalman update. At this minimum J = 1/2 w.(y - h(x_b)). The two terms of J are
+// not computed one by one: they would need R^-1 and suffer from the rounding error of y
+// - h(x).
 template <class T, int M, bool each>
 void analyse_linear(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                     const int* cancel) {
@@ -60,7 +66,7 @@ void analyse_dim(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
   const bool iterates = job.max_iter > 0;
   if (linear && iterates) return analyse_linear<T, M, each>(job, begin, end, cancel);
   if (squares && iterates) return analyse_squares<T, M, each>(job, begin, end, cancel);
-  return analyse_carefully<T, M, 0>(job, begin, end, nullptr, cancel);
+  return analyse_safeguarded<T, M, 0>(job, begin, end, nullptr, cancel);
 }
 
 template <class T, bool each>

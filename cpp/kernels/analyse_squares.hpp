@@ -1,19 +1,19 @@
-// Squares with independent errors over a batch: the fall, and the careful iteration for
-// the samples that it leaves.
+// h = x^2 with independent observation errors, over a batch: the fast Newton iteration,
+// and then the safeguarded iteration for the samples that it could not certify.
 #pragma once
 
-#include "analyse_carefully.hpp"
+#include "analyse_safeguarded.hpp"
 #include "l63fast/squares.hpp"
 
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// Packs of samples under way at once: one alone would wait for its divisions, the more
-// so the less there is to do between them.
+// Packs of samples that are iterated together: a single pack would wait for its
+// divisions, the more so the fewer operations lie between them.
 template <int M>
 constexpr int packs_in_flight = M == 1 ? 8 : 4;
 
-// The lanes whose observation errors are independent.
+// Returns the lanes whose R is diagonal.
 template <class T, int M>
 L63FAST_INLINE Mask<T> independent(const Matrix<T, M>& r) {
   Mask<T> yes = Mask<T>::all();
@@ -25,7 +25,7 @@ L63FAST_INLINE Mask<T> independent(const Matrix<T, M>& r) {
   return yes;
 }
 
-// What `analyse_squares` knows of B and R, for one pack or for all.
+// The covariances of one pack, or of all samples, and the constants made of them.
 template <class T, int M>
 struct SquareCovariances {
   Covariances<T, M> covariances;
@@ -41,31 +41,32 @@ struct SquareCovariances {
   }
 };
 
-// Squares: analyses a group of K packs at once; appends to `left` the samples that the
-// careful iteration must do.
+// Analyses a group of K packs; appends to `left` the samples that must be analysed by
+// the safeguarded iteration, and returns how many these are.
 template <class T, int M, bool each, int K>
 L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t begin,
                                          std::int64_t end,
                                          SquareCovariances<T, M>* known,
                                          std::int64_t* left, const int* cancel) {
-  Fall<T, M> falls[K];
+  FastNewton<T, M> iterations[K];
 #pragma GCC unroll 8
   for (int k = 0; k < K; ++k) {
     const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
     if (each) known[k].load(job, lanes);
-    falls[k].u_background = observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
-    falls[k].y = load_rows<T, M>(job.observation, lanes);
-    begin_fall(known[each ? k : 0].constants, falls[k]);
+    iterations[k].u_background =
+        observed<T, M>(job, load_rows<T, 3>(job.background, lanes));
+    iterations[k].y = load_rows<T, M>(job.observation, lanes);
+    start_newton(known[each ? k : 0].constants, iterations[k]);
   }
   for (int n = 1; n < job.max_iter; ++n) {
     Mask<T> active = ~Mask<T>::all();
 #pragma GCC unroll 8
     for (int k = 0; k < K; ++k) {
-      fall_on(known[each ? k : 0].constants, falls[k]);
-      active = active | falls[k].active;
+      newton_step(known[each ? k : 0].constants, iterations[k]);
+      active = active | iterations[k].active;
     }
     if (!any(active)) break;
-    if (n % iterations_per_look == 0 && is_set(cancel)) return 0;
+    if (n % iterations_per_check == 0 && is_set(cancel)) return 0;
   }
   std::int64_t n_left = 0;
 #pragma GCC unroll 8
@@ -75,14 +76,14 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
     Point<T, M> p;
     Mask<T> converged;
     Mask<T> done =
-        s.usable & settle(s.constants, falls[k], job.n_starts > 1, p, converged);
+        s.usable & certify(s.constants, iterations[k], job.n_starts > 1, p, converged);
     const Vector<T, 3> state = state_of<T, M>(load_rows<T, 3>(job.background, lanes),
                                               s.covariances.columns, p.w);
     done = done & finite_state(state);
     const Pack<T> status =
         select(converged, number<T>(Status::converged), number<T>(Status::max_iter));
-    const Pack<T> n_iter = select(falls[k].active, broadcast(T(job.max_iter)),
-                                  falls[k].n_steps + broadcast(T(1)));
+    const Pack<T> n_iter = select(iterations[k].active, broadcast(T(job.max_iter)),
+                                  iterations[k].n_steps + broadcast(T(1)));
     write(job, lanes, state, p, status, n_iter);
     if (!any(~done)) continue;
     const Pack<T> open = select(done, Pack<T>{}, broadcast(T(1)));
@@ -101,7 +102,7 @@ void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t en
   if (!each) {
     known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
     if (!any(known[0].usable)) {
-      return analyse_carefully<T, M, 2>(job, begin, end, nullptr, cancel);
+      return analyse_safeguarded<T, M, 2>(job, begin, end, nullptr, cancel);
     }
   }
   for (std::int64_t first = begin; first < end; first += block) {
@@ -112,7 +113,7 @@ void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t en
       n_left +=
           square_group<T, M, each, packs>(job, i, last, known, left + n_left, cancel);
     }
-    if (n_left > 0) analyse_carefully<T, M, 2>(job, 0, n_left, left, cancel);
+    if (n_left > 0) analyse_safeguarded<T, M, 2>(job, 0, n_left, left, cancel);
   }
 }
 

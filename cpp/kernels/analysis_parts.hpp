@@ -1,4 +1,5 @@
-// What every form of the batched analysis shares: covariances in, analyses out.
+// Parts that all methods of the batched analysis share: reading covariances, and
+// writing analyses.
 #pragma once
 
 #include "l63fast/cancel.hpp"
@@ -8,17 +9,18 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-constexpr std::int64_t block = 512;       // samples between two looks at `cancel`
-constexpr int iterations_per_look = 256;  // iterations of one group, likewise
+constexpr std::int64_t block = 512;        // samples between two reads of `cancel`
+constexpr int iterations_per_check = 256;  // iterations of one group, likewise
 
-// The tolerance in T; 0, which no step is below, where its square is not a T.
+// Returns the tolerance in T, or 0, which no step is below, where its square is 0 in T.
 template <class T>
 L63FAST_INLINE T reachable(double tol) {
   const T value = static_cast<T>(tol);
   return value * value > 0 ? value : T(0);
 }
 
-// B and R of one pack of samples: the columns of B that x_b moves along, and G.
+// B and R of one pack of samples: the columns of B that the increment is made of, G and
+// R.
 template <class T, int M>
 struct Covariances {
   Pack<T> columns[3][M];
@@ -48,14 +50,14 @@ template <class T, int M>
 L63FAST_INLINE Vector<T, M> observed(const Analysis<T>& job, const Vector<T, 3>& x) {
   Vector<T, M> u;
   for (int j = 0; j < M; ++j) {
-    // By branches, which are foretold: an index would send x through memory.
+    // By branches, which are well predicted: an index would send x through memory.
     const int c = job.components[j];
     u.at[j] = c == 0 ? x.at[0] : c == 1 ? x.at[1] : x.at[2];
   }
   return u;
 }
 
-// x_b + B_{:,C} w.
+// Returns x_b + B_{:,C} w.
 template <class T, int M>
 L63FAST_INLINE Vector<T, 3> state_of(const Vector<T, 3>& background,
                                      const Pack<T> (&columns)[3][M],
@@ -85,7 +87,7 @@ L63FAST_INLINE void write(const Analysis<T>& job, const Lanes& lanes,
   store_whole<T>(job.n_iter, lanes, n_iter);
 }
 
-// The same; what is not finite becomes the canonical NaN.
+// Writes the same; values of a sample that is not finite become the canonical NaN.
 template <class T, int M>
 L63FAST_INLINE void write_finite(const Analysis<T>& job, const Lanes& lanes,
                                  Vector<T, 3> state, Point<T, M>& p, Pack<T> status,

@@ -1,4 +1,4 @@
-// Which levels were compiled in and can run on this processor.
+// The levels that were compiled in and that this processor can run.
 #include "table.hpp"
 
 namespace l63fast {

@@ -1,8 +1,10 @@
-// A gated recurrent unit over a window and back, compiled once per instruction set.
+// A gated recurrent unit over a window and its backpropagation, compiled once per
+// instruction set.
 //
-// A few rows of the batch go through all steps together: their products with the
-// weights stay in registers until the gates have used them. Each element is a sum in
-// the order of its terms, so that a row's bits depend on nothing but that row.
+// A few windows (rows of the batch) go through all steps together: their products with
+// the weights stay in registers until the gates have used them. Each element is a sum
+// in the order of its terms (bias, state, input), so that the bits of a row do not
+// depend on the other rows.
 #include "l63fast/gates.hpp"
 
 #include "levels.hpp"
@@ -15,13 +17,15 @@ namespace {
 
 constexpr int w = width<float>;
 
-// Rows at once: three accumulators each, and the weights, fill the registers.
+// Rows that are computed together: with three accumulators each, and the weights, they
+// fill the registers.
 constexpr int rows = register_bytes == 64 ? 8 : 4;
 
-// Units of which there is room for whole pairs of packs, as the way back takes them.
+// Rounds n units up to whole pairs of packs, as the backpropagation needs.
 std::int64_t padded(std::int64_t n) { return (n + 2 * w - 1) / (2 * w) * (2 * w); }
 
-// Unlike broadcast's addition, which makes +0 of -0, this one costs no instruction.
+// Copies a value to all lanes. Subtracting 0 keeps -0, unlike broadcast's addition,
+// which makes +0 of it, so the compiler needs no instruction for it.
 L63FAST_INLINE Pack<float> splat(float value) { return value - Pack<float>{}; }
 
 L63FAST_INLINE Pack<float> load_some(const float* values, std::int64_t count) {
@@ -38,7 +42,7 @@ L63FAST_INLINE void store_some(float* values, std::int64_t count, Pack<float> pa
   for (std::int64_t i = 0; i < count; ++i) values[i] = some[i];
 }
 
-// The four gates of some units, each n_units from the one before.
+// Read and write the four gates of some units, n_units apart.
 L63FAST_INLINE Gates load_gates(const float* values, std::int64_t n_units,
                                 std::int64_t count) {
   return {load_some(values, count), load_some(values + n_units, count),
@@ -54,9 +58,9 @@ L63FAST_INLINE void store_gates(float* values, std::int64_t n_units, std::int64_
   store_some(values + 3 * n_units, count, g.part);
 }
 
-// For each pack of units, in the order in which they are used: what the gates' sums
-// start from (r, z, the candidate's state and input part), then r, z and c of each
-// state's weights, then of each input's.
+// Copies the weights in the order in which they are used. For each pack of units: the
+// biases that the sums start from (r, z, the candidate's state part and input part),
+// then the weights of r, z and c for each state, then for each input.
 void pack_weights(const GruWindow& job, float* packed) {
   const std::int64_t h = job.n_units, d = job.n_inputs;
   for (std::int64_t first = 0; first < h; first += w) {
@@ -87,12 +91,13 @@ void pack_weights(const GruWindow& job, float* packed) {
   }
 }
 
-// The states of rows before a step; null: zero.
+// Returns the states of the rows before a step; null means zero.
 const float* state_before(const GruWindow& job, std::int64_t t, std::int64_t row) {
   return t > 0 ? job.states + ((t - 1) * job.n + row) * job.n_units : nullptr;
 }
 
-// Adds to r, z and c what M rows of values, `stride` apart, are times packed weights.
+// Adds to r, z and c the products of M rows of values, `stride` apart, with the packed
+// weights.
 template <int M>
 L63FAST_INLINE void add_products(const float* values, std::int64_t stride,
                                  std::int64_t count, const float* packed,
@@ -112,7 +117,7 @@ L63FAST_INLINE void add_products(const float* values, std::int64_t stride,
   }
 }
 
-// One step of M rows.
+// Makes one step of M rows.
 template <int M>
 void step(const GruWindow& job, const float* packed, std::int64_t t, std::int64_t row) {
   const std::int64_t h = job.n_units, d = job.n_inputs;
@@ -145,8 +150,9 @@ void step(const GruWindow& job, const float* packed, std::int64_t t, std::int64_
   }
 }
 
-// One step back of M rows, as far as their gates: `gradient` (M, padded units), with
-// respect to the state after the step, becomes what passes the gates by.
+// Backpropagates through the gates of one step, for M rows. `gradient` (M, padded
+// units) is with respect to the state after the step; it is replaced by the part of the
+// gradient that does not pass through the gates.
 template <int M>
 void gates_backward(const GruWindow& job, std::int64_t t, std::int64_t row,
                     float* gradient) {
@@ -168,8 +174,8 @@ void gates_backward(const GruWindow& job, std::int64_t t, std::int64_t row,
   }
 }
 
-// Adds what M rows of preactivation_grad are times the weights of the state: `gradient`
-// is then with respect to the state before the step.
+// Adds the products of M rows of preactivation_grad with the weights of the state:
+// `gradient` is then the gradient with respect to the state before the step.
 template <int M>
 void weights_backward(const GruWindow& job, const float* packed, std::int64_t t,
                       std::int64_t row, float* gradient) {

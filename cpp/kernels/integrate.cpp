@@ -1,5 +1,5 @@
-// Ensemble integration, compiled once per instruction set: M packs of members stay in
-// registers across all steps between two saved states.
+// Ensemble integration, compiled once per instruction set. Each lane of a pack holds
+// one member; M packs stay in registers through all steps between two saved states.
 #include <algorithm>
 
 #include "levels.hpp"
@@ -14,7 +14,8 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-// Packs in flight where every trajectory is written by lines: a divisor of line<T>.
+// Packs that are stepped together where trajectories are written by lines: a divisor of
+// line<T>.
 constexpr int packs_by_lines = 4;
 
 template <class T>
@@ -24,7 +25,7 @@ L63FAST_INLINE Components<T> load(const T* initial, const Members& members, int 
   return load_states(initial + 3 * first, 3 * members.lanes, count == 0 ? 1 : count);
 }
 
-// Non-finite values of a member become the one canonical NaN; returns whether it has
+// Replaces non-finite values of a member by the canonical NaN; returns whether it has
 // any.
 template <class T>
 bool canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved) {
@@ -36,8 +37,8 @@ bool canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved) {
   return !finite;
 }
 
-// One call's work: groups of M packs of members, which stay in registers across all
-// steps between two saved states.
+// The work of one call, by groups of M packs of members. The writer is chosen by the
+// layout of `out` and does not change a result.
 template <class T>
 class Range {
  public:
@@ -115,21 +116,22 @@ class Range {
     }
   }
 
-  // Returns false where it was cancelled. Where every step is saved there is one loop
-  // only: the states would leave their registers between two.
+  // Returns false where it was cancelled. The last step before a saved state stands
+  // outside the loop over steps: where every state is saved, there is one loop only,
+  // and the states stay in registers.
   template <class Writer, int M>
   L63FAST_INLINE bool integrate(Components<T>* states, Writer& writer) {
-    const StepConstants<T> k = k_;  // a copy that no store can touch
+    const StepConstants<T> k = k_;  // a local copy: no store can change it
     for (std::int64_t saved = 0; saved < job_.n_saved; ++saved) {
-      for (std::int64_t done = 1; done < job_.save_every; done += steps_per_look) {
+      for (std::int64_t done = 1; done < job_.save_every; done += steps_per_check) {
         const std::int64_t left = job_.save_every - done;
-        const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
+        const std::int64_t steps = left < steps_per_check ? left : steps_per_check;
         for (std::int64_t step = 0; step < steps; ++step) step_all<M>(states, k);
         if (is_set(cancel_)) return false;
       }
       step_all<M>(states, k);
       writer.add(states);
-      if (saved % steps_per_look == 0 && is_set(cancel_)) return false;
+      if (saved % steps_per_check == 0 && is_set(cancel_)) return false;
     }
     writer.finish();
     return true;

@@ -1,4 +1,4 @@
-// The entry points that every level has; each level's copies live in its own namespace.
+// The functions that every level defines, each level in its own namespace.
 #pragma once
 
 #include "l63fast/kernels.hpp"

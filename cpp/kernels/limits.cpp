@@ -1,5 +1,6 @@
-// The machine's ceilings: loops that do nothing but one kind of instruction or write,
-// compiled once per instruction set like the kernels that are compared with them.
+// Speed limits of the machine: loops that execute only one kind of instruction or only
+// write, compiled once per instruction set like the kernels that are compared with
+// them.
 #include "l63fast/stream.hpp"
 #include "levels.hpp"
 
@@ -7,11 +8,12 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-// Chains that do not wait for each other: enough to hide the latency of an instruction
-// at two or three per cycle, few enough to stay in the registers.
+// Independent chains of instructions: enough to hide the latency of an instruction at
+// two or three per cycle, and few enough to stay in registers.
 constexpr int chains = register_bytes == 64 ? 24 : 14;
 
-// Read through volatile, so that no compiler knows a value and works it out beforehand.
+// Returns a value that was read through volatile, so that the compiler cannot compute
+// with it in advance.
 template <class T>
 L63FAST_INLINE Pack<T> unknown(double value) {
   const volatile T hidden = static_cast<T>(value);
@@ -22,7 +24,7 @@ template <class T, int N>
 struct Chains {
   Pack<T> at[N];
 
-  // Different values: equal chains would be merged into one.
+  // Different values: the compiler would merge equal chains into one.
   L63FAST_INLINE Chains() {
     for (int i = 0; i < N; ++i) at[i] = unknown<T>(1.0 + i);
   }
@@ -33,7 +35,7 @@ struct Chains {
     for (int i = 0; i < N; ++i) at[i] = step(at[i]);
   }
 
-  // Makes the results needed.
+  // Uses the results, so that the compiler cannot remove the loop.
   L63FAST_INLINE void keep() const {
     Pack<T> sum = at[0];
     for (int i = 1; i < N; ++i) sum += at[i];
@@ -42,7 +44,7 @@ struct Chains {
   }
 };
 
-// Where there is no fma instruction, a multiplication and an addition.
+// Where there is no fma instruction: a multiplication and an addition.
 #if defined(L63FAST_AVX512) || defined(L63FAST_AVX2)
 constexpr int per_multiply_add = 1;
 template <class T>
@@ -65,8 +67,8 @@ std::int64_t of_one_kind(std::int64_t rounds, int per_step, Step step) {
   return rounds * chains * per_step;
 }
 
-// What an RK4 step needs, without its dependences: 27 multiply-adds (multiplications
-// among them, which share the pipes) and 14 additions per chain and round.
+// The instructions of an RK4 step without its dependences: 27 multiply-adds (including
+// multiplications, which use the same units) and 14 additions per chain and round.
 template <class T, class MultiplyAdd, class Add>
 std::int64_t of_rk4_steps(std::int64_t rounds, MultiplyAdd multiply_add, Add add) {
   Chains<T, chains> values;

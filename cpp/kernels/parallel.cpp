@@ -1,4 +1,5 @@
-// Threads of our own per call, static blocks, cancellation; all that can throw is here.
+// Threads, started for each call: static blocks of members, cancellation, and
+// everything that can throw.
 #include <atomic>
 #include <cfenv>
 #include <chrono>
@@ -15,11 +16,12 @@ namespace l63fast {
 namespace {
 
 constexpr std::int64_t members_per_block = 320;  // whole groups of packs at every level
-constexpr double small_job = 2e6;                // steps that no thread is started for
+constexpr double small_job = 2e6;                // jobs of fewer steps run on the
+                                                 // calling thread
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 
-// Runs body(i) for i in [0, n_workers) on threads of their own while the calling thread
-// polls; joins all of them; the first exception wins.
+// Runs body(i) for i in [0, n_workers) on new threads while the calling thread polls,
+// and joins them all. Rethrows the first exception.
 template <class Body>
 void run_workers(int n_workers, int* cancel, Poll poll, void* poll_data, Body body) {
   std::mutex mutex;
@@ -73,7 +75,8 @@ void run_workers(int n_workers, int* cancel, Poll poll, void* poll_data, Body bo
   if (error) std::rethrow_exception(error);
 }
 
-// Splits n members into whole blocks, evenly over the workers.
+// Splits n members into whole blocks, evenly over the workers; returns where the
+// members of a worker begin.
 std::int64_t bound(std::int64_t n, int worker, int n_workers) {
   const std::int64_t blocks = (n + members_per_block - 1) / members_per_block;
   const std::int64_t edge = blocks / n_workers * worker * members_per_block +
@@ -81,9 +84,9 @@ std::int64_t bound(std::int64_t n, int worker, int n_workers) {
   return worker == n_workers || edge > n ? n : edge;
 }
 
-// IEEE 754 arithmetic while it lives, also in threads started meanwhile: code built
-// with fast-math, or a caller that rounds otherwise or flushes denormal numbers to
-// zero, would change the bits.
+// Sets default IEEE 754 arithmetic during its lifetime, also for threads that are
+// started meanwhile. Code built with fast-math, or a caller that uses another rounding
+// mode or flushes denormal numbers to zero, would change the bits.
 class DefaultArithmetic {
  public:
   DefaultArithmetic() {
@@ -98,7 +101,8 @@ class DefaultArithmetic {
   std::fenv_t callers_;
 };
 
-// body(begin, end, cancel) over all members; inline where the job is small.
+// Calls body(begin, end, cancel) over all members, on the calling thread for a small
+// job.
 template <class Body>
 void over_members(std::int64_t n, double steps, int n_threads, Poll poll,
                   void* poll_data, Body body) {
@@ -129,7 +133,7 @@ struct alignas(64) CacheLine {
   unsigned char bytes[64];
 };
 
-// Steps of one trajectory that cost as much as all of this job.
+// Returns the number of model steps that cost as much as this job.
 template <class T>
 double equivalent_steps(const Linearised<T>& job, std::int64_t n) {
   return static_cast<double>(n) * static_cast<double>(job.n_steps) *
@@ -202,7 +206,7 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
       kernels.filter_particles(job, i, i + 1, scratch.get(), &cancel);
     }
   };
-  // A particle's analysis costs as much as some ten steps of it.
+  // The analysis of a particle costs about as much as ten of its steps.
   const double steps = static_cast<double>(n) * static_cast<double>(job.n_particles) *
                        static_cast<double>(job.n_cycles) *
                        (static_cast<double>(job.n_steps) + 10);

@@ -1,11 +1,23 @@
-// The bootstrap particle filter, compiled once per instruction set. One trajectory's
-// particles stay in the caches of one core through all its cycles.
+// The bootstrap particle filter (Gordon, Salmond & Smith 1993), compiled once per
+// instruction set. The particles of one trajectory stay in the caches of one core
+// through all cycles.
+//
+// Forecast: each particle is stepped by the model, and the model error is added.
+// Analysis: (1) the log weight of a particle grows by its log likelihood -1/2 |W (y -
+// h(x))|^2, R^-1 = W^T W. (2) Mean, covariance and effective size (sum w)^2 / sum w^2
+// are taken under the new weights, before resampling, which would only add noise. (3)
+// Where the effective size is at most threshold * n, systematic resampling draws n
+// particles of equal weight. (4) A particle that is drawn several times gets noise
+// (regularisation, Musso et al. 2001), since its copies would stay equal in a
+// deterministic model. (5) Where |W (y - h(x))|^2 of the best particle exceeds
+// `lost`, the filter has lost the truth; with a rescue_root all particles are then
+// resampled and scattered widely.
 #include "levels.hpp"
 
-#include "l63fast/cloud.hpp"
 #include "l63fast/finite.hpp"
 #include "l63fast/motion.hpp"
 #include "l63fast/observation.hpp"
+#include "l63fast/particle_arrays.hpp"
 #include "l63fast/posterior.hpp"
 #include "l63fast/weights.hpp"
 
@@ -13,27 +25,28 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-// A rescue scatters with at most so many times the spread of the forecast, or with at
-// most so many times the root that is given for it.
+// Largest factors of a rescue: of the forecast's root, and of the given rescue_root.
 constexpr double widest_forecast = 3, widest_given = 10;
 
-void forecast(const ParticleFilter& job, const StepConstants<double>& k, Cloud& cloud,
-              const Draws& draws, const int* cancel) {
+void forecast(const ParticleFilter& job, const StepConstants<double>& k,
+              ParticleArrays& particles, const Draws& draws, const int* cancel) {
   constexpr std::int64_t w = width<double>, group = step_packs * w;
   std::int64_t i = 0;
-  bool whole = true;
-  for (; whole && i + group <= cloud.padded; i += group) {
-    whole = step_group<step_packs>(cloud, i, job.n_steps, k, cancel);
+  bool finished = true;
+  for (; finished && i + group <= particles.padded; i += group) {
+    finished = step_group<step_packs>(particles, i, job.n_steps, k, cancel);
   }
-  for (; whole && i + 2 * w <= cloud.padded; i += 2 * w) {
-    whole = step_group<2>(cloud, i, job.n_steps, k, cancel);
+  for (; finished && i + 2 * w <= particles.padded; i += 2 * w) {
+    finished = step_group<2>(particles, i, job.n_steps, k, cancel);
   }
-  if (whole && i < cloud.padded) step_group<1>(cloud, i, job.n_steps, k, cancel);
-  if (whole && job.noise_root != nullptr) add_noise(cloud, draws, job.noise_root);
-  bury_the_dead(cloud);
+  if (finished && i < particles.padded)
+    step_group<1>(particles, i, job.n_steps, k, cancel);
+  if (finished && job.noise_root != nullptr)
+    add_noise(particles, draws, job.noise_root);
+  discard_nonfinite(particles);
 }
 
-// Where the results of one analysis go.
+// Pointers to the results of one analysis.
 struct Results {
   double *background, *innovation, *observed_covariance, *mean, *spread;
   double* effective_size;
@@ -50,18 +63,18 @@ struct Results {
 };
 
 // Bayes' rule for D observed values: log_weight = log_prior + log likelihood, up to a
-// constant. Writes what the weights before it say of the state and of h; returns the
-// largest log likelihood.
+// constant. Writes the mean of the state and the mean and covariance of h before the
+// observation. Returns the largest log likelihood.
 template <int D>
-double weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
+double weigh(const ParticleFilter& job, ParticleArrays& particles, const double* y,
              const Results& out) {
   constexpr int n_pairs = D * (D + 1) / 2;
-  const double* const states[3] = {cloud.x, cloud.y, cloud.z};
+  const double* const states[3] = {particles.x, particles.y, particles.z};
   const Pack<double> zero{}, none = broadcast(-__builtin_inf());
   Pack<double> best = none;
   double sums[4 + D + n_pairs];
-  sum_particles(cloud.padded, sums, [&](std::int64_t i, auto& v) {
-    const Pack<double> w = load_pack(cloud.prior + i);
+  sum_particles(particles.padded, sums, [&](std::int64_t i, auto& v) {
+    const Pack<double> w = load_pack(particles.prior + i);
     Pack<double> d[D];
     v[0] = w;
     for (int c = 0; c < 3; ++c) v[1 + c] = w * load_pack(states[c] + i);
@@ -78,9 +91,9 @@ double weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
       square = fma(scaled, scaled, square);
     }
     const Pack<double> likelihood = fma(broadcast(-0.5), square, zero);
-    const Pack<double> log_w = load_pack(cloud.log_prior + i) + likelihood;
+    const Pack<double> log_w = load_pack(particles.log_prior + i) + likelihood;
     const Mask<double> known = at_most(likelihood, zero) & less(none, log_w);
-    store_pack(cloud.log_weight + i, select(known, log_w, none));
+    store_pack(particles.log_weight + i, select(known, log_w, none));
     best = select(less(best, likelihood) & known, likelihood, best);
   });
   for (int c = 0; c < 3; ++c) out.background[c] = sums[1 + c] / sums[0];
@@ -95,8 +108,9 @@ double weigh(const ParticleFilter& job, Cloud& cloud, const double* y,
   return largest(best);
 }
 
-// The covariance that copies are scattered with: that of the particles, unbiased; or of
-// those before the observation, where one particle has all the weight after it.
+// Returns the root of the covariance of the noise that copies get: the unbiased
+// covariance of the particles after the observation, or the covariance before it, where
+// one particle has all the weight.
 Root jitter_root(const Moments& after, const Moments& before, double bandwidth) {
   const double all_but_one = 1 - 1 / after.effective_size;
   if (all_but_one > 1e-10) {
@@ -105,17 +119,18 @@ Root jitter_root(const Moments& after, const Moments& before, double bandwidth) 
   return lower_root(before.covariance, bandwidth);
 }
 
-// The root that lost particles are scattered with: the forecast's, scaled so that its
-// variance along the misfit of the heaviest particle is the square of that misfit. With
-// d the misfit in units of R and g = H^T W^T d, that variance is |root^T g|^2 / |d|^2.
-// Where it takes more than widest_forecast, the forecast excludes the truth or has
-// collapsed, and the root that is given for it is scaled in the same way.
+// Returns the root for a rescue: that of the forecast covariance, scaled so that its
+// standard deviation along the misfit of the heaviest particle equals that misfit. With
+// d the misfit in units of R and g = H^T W^T d, the variance along d is |root^T g|^2 /
+// |d|^2. A factor above widest_forecast means that the forecast excludes the truth or
+// has collapsed; then the given root is scaled in the same way.
 template <int D>
-Root rescue_root(const ParticleFilter& job, const Cloud& cloud, const double* y,
-                 const Moments& before, const Axis& axis) {
-  std::int64_t heaviest = 0;  // the first whose normalised log weight is 0
-  while (heaviest + 1 < cloud.n && cloud.log_weight[heaviest] != 0) ++heaviest;
-  const double state[3] = {cloud.x[heaviest], cloud.y[heaviest], cloud.z[heaviest]};
+Root rescue_root(const ParticleFilter& job, const ParticleArrays& particles,
+                 const double* y, const Moments& before, const Axis& axis) {
+  std::int64_t heaviest = 0;  // the first particle whose normalised log weight is 0
+  while (heaviest + 1 < particles.n && particles.log_weight[heaviest] != 0) ++heaviest;
+  const double state[3] = {particles.x[heaviest], particles.y[heaviest],
+                           particles.z[heaviest]};
   double d[D], g[3] = {}, square = 0;
   for (int a = 0; a < D; ++a) {
     const Pack<double> u = broadcast(state[job.components[a]]);
@@ -131,7 +146,7 @@ Root rescue_root(const ParticleFilter& job, const Cloud& cloud, const double* y,
       g[c] = g[c] + slope_b * job.whitening[D * a + b] * scaled;
     }
   }
-  // The covariance is that of the mirror images of particles on the negative side.
+  // The covariance is that of mirrored particles, so g is mirrored with the particle.
   if (axis.x * state[0] + axis.y * state[1] < 0) g[0] = -g[0], g[1] = -g[1];
   const auto needed = [&](const Root& r) {
     const double v[3] = {r.xx * g[0] + r.yx * g[1] + r.zx * g[2],
@@ -147,43 +162,45 @@ Root rescue_root(const ParticleFilter& job, const Cloud& cloud, const double* y,
   return given.scaled(wider < widest_given ? wider : widest_given);
 }
 
-// Particles drawn anew by weight, those drawn more than once scattered; all of them
-// where they are rescued from having lost the truth.
+// Resamples the particles by weight and adds noise to those that are drawn more than
+// once, or to all in a rescue.
 template <int D>
-void draw(const ParticleFilter& job, Cloud& cloud, const Draws& draws, const double* y,
-          const Moments& after, bool rescued) {
+void draw(const ParticleFilter& job, ParticleArrays& particles, const Draws& draws,
+          const double* y, const Moments& after, bool rescued) {
   const bool scattered = rescued || job.bandwidth > 0;
   Root root{};
   if (scattered) {
-    const Moments before = weighted_moments(cloud, cloud.prior, job.folded);
-    root = rescued ? rescue_root<D>(job, cloud, y, before, after.axis)
+    const Moments before = weighted_moments(particles, particles.prior, job.folded);
+    root = rescued ? rescue_root<D>(job, particles, y, before, after.axis)
                    : jitter_root(after, before, job.bandwidth);
   }
   Pack<double> offset[3];
   draws.uniforms_of(0, Use::offset, offset);
-  resample(cloud, offset[0][0]);
+  resample(particles, offset[0][0]);
   if (rescued) {
-    for (std::int64_t i = 0; i < cloud.n; ++i) cloud.is_copy[i] = 1.0;
+    for (std::int64_t i = 0; i < particles.n; ++i) particles.is_copy[i] = 1.0;
   }
-  if (scattered) jitter_copies(cloud, draws, root, after.axis);
-  cloud.take_drawn();
+  if (scattered) jitter_copies(particles, draws, root, after.axis);
+  particles.take_drawn();
 }
 
 template <int D>
-void analyse(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
+void analyse(const ParticleFilter& job, ParticleArrays& particles, const Draws& draws,
              const double* y, const Results& out) {
-  if (!normalise(cloud, cloud.log_weight, cloud.log_prior, cloud.prior)) {
+  if (!normalise(particles, particles.log_weight, particles.log_prior,
+                 particles.prior)) {
     *out.status = static_cast<std::int8_t>(Status::non_finite);
     return;
   }
-  const double best = weigh<D>(job, cloud, y, out);
-  const bool explained =
-      normalise(cloud, cloud.log_weight, cloud.log_weight, cloud.weight);
-  if (!explained) normalise(cloud, cloud.log_prior, cloud.log_weight, cloud.weight);
+  const double best = weigh<D>(job, particles, y, out);
+  const bool explained = normalise(particles, particles.log_weight,
+                                   particles.log_weight, particles.weight);
+  if (!explained)
+    normalise(particles, particles.log_prior, particles.log_weight, particles.weight);
   const bool lost = explained && -2 * best > job.lost;
   const Status status = explained && !lost ? Status::converged : Status::diverged;
   *out.status = static_cast<std::int8_t>(status);
-  const Moments after = weighted_moments(cloud, cloud.weight, job.folded);
+  const Moments after = weighted_moments(particles, particles.weight, job.folded);
   constexpr int diagonal[3] = {0, 3, 5};
   for (int c = 0; c < 3; ++c) {
     out.mean[c] = after.mean[c];
@@ -191,14 +208,14 @@ void analyse(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
   }
   *out.effective_size = after.effective_size;
   const bool rescued = lost && job.rescue_root != nullptr;
-  const double fewest = job.threshold * static_cast<double>(cloud.n);
+  const double fewest = job.threshold * static_cast<double>(particles.n);
   if (rescued || after.effective_size <= fewest)
-    draw<D>(job, cloud, draws, y, after, rescued);
+    draw<D>(job, particles, draws, y, after, rescued);
 }
 
-// One analysis, in full or as NaN; what is not finite is the canonical NaN.
-void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
-                   std::int64_t at) {
+// Makes one analysis. Results that are not finite, or were not computed, are NaN.
+void analyse_cycle(const ParticleFilter& job, ParticleArrays& particles,
+                   const Draws& draws, std::int64_t at) {
   const Results out(job, at);
   const int d = job.obs_dim;
   const double* y = job.observation + d * at;
@@ -212,11 +229,11 @@ void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
     for (int i = 0; i < result.n; ++i) result.values[i] = __builtin_nan("");
   }
   if (d == 1) {
-    analyse<1>(job, cloud, draws, y, out);
+    analyse<1>(job, particles, draws, y, out);
   } else if (d == 2) {
-    analyse<2>(job, cloud, draws, y, out);
+    analyse<2>(job, particles, draws, y, out);
   } else {
-    analyse<3>(job, cloud, draws, y, out);
+    analyse<3>(job, particles, draws, y, out);
   }
   for (const auto& result : results) {
     for (int i = 0; i < result.n; ++i) canonicalise(result.values[i]);
@@ -228,30 +245,30 @@ void analyse_cycle(const ParticleFilter& job, Cloud& cloud, const Draws& draws,
 void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_t end,
                       void* scratch, const int* cancel) {
   const StepConstants<double> k(job.dt, job.parameters);
-  Cloud cloud(job.n_particles, static_cast<double*>(scratch));
+  ParticleArrays particles(job.n_particles, static_cast<double*>(scratch));
   for (std::int64_t t = begin; t < end; ++t) {
-    const std::int64_t first = t * cloud.n;
-    load_cloud(cloud, job.states + 3 * first, job.log_weights + first);
-    bury_the_dead(cloud);
+    const std::int64_t first = t * particles.n;
+    load_particles(particles, job.states + 3 * first, job.log_weights + first);
+    discard_nonfinite(particles);
     Draws draws{
         {job.key[0], job.key[1]}, static_cast<std::uint64_t>(t), job.first_stage};
     for (std::int64_t cycle = 0; cycle < job.n_cycles; ++cycle) {
       if (is_set(cancel)) return;
       if (job.forecasts) {
-        forecast(job, k, cloud, draws, cancel);
+        forecast(job, k, particles, draws, cancel);
         ++draws.stage;
       }
       if (job.analyses) {
-        analyse_cycle(job, cloud, draws, t * job.n_cycles + cycle);
+        analyse_cycle(job, particles, draws, t * job.n_cycles + cycle);
         ++draws.stage;
       }
     }
-    store_cloud(cloud, job.out_states + 3 * first, job.out_log_weights + first);
+    store_particles(particles, job.out_states + 3 * first, job.out_log_weights + first);
   }
 }
 
 std::int64_t particle_scratch(std::int64_t n_particles) {
-  return Cloud::n_arrays * Cloud::rows(n_particles) *
+  return ParticleArrays::n_arrays * ParticleArrays::rows(n_particles) *
          static_cast<std::int64_t>(sizeof(double));
 }
 

@@ -1,4 +1,5 @@
-// How samples get from arrays into lanes and back: side by side, or gathered by index.
+// Reading samples from arrays into lanes, and writing them back: contiguous samples, or
+// samples chosen by index.
 #pragma once
 
 #include "l63fast/interleave.hpp"
@@ -8,8 +9,8 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// The samples of one pack: `count` of them, from `first` on or those that `index`
-// names. Lanes beyond them repeat the last sample and are never written.
+// The samples of one pack: `count` of them, contiguous from `first` on or given by
+// `index`. Lanes beyond them repeat the last sample and are never written.
 struct Lanes {
   std::int64_t first;
   std::int64_t count;
@@ -25,7 +26,7 @@ struct Lanes {
   }
 };
 
-// The k-th pack of the samples [begin, end), or of index[begin, end).
+// Returns the k-th pack of the samples [begin, end), or of index[begin, end).
 template <class T>
 L63FAST_INLINE Lanes lanes_of(std::int64_t begin, std::int64_t end,
                               const std::int64_t* index, int k) {
@@ -35,7 +36,7 @@ L63FAST_INLINE Lanes lanes_of(std::int64_t begin, std::int64_t end,
   return {first, count, index != nullptr ? index + first : nullptr};
 }
 
-// The pack whose lanes are value(sample of the lane).
+// Returns the pack whose lanes are value(sample of the lane).
 template <class T, class F>
 L63FAST_INLINE Pack<T> lane_by_lane(const Lanes& lanes, F value) {
   T values[width<T>];
@@ -45,7 +46,8 @@ L63FAST_INLINE Pack<T> lane_by_lane(const Lanes& lanes, F value) {
   return load_pack(values);
 }
 
-// Entry `offset` of an array of `size` entries per sample, or of the one for all.
+// Returns entry `offset` of an array with `size` entries per sample, or of one array
+// for all samples.
 template <class T>
 L63FAST_INLINE Pack<T> gather(const T* values, int size, int offset, bool each,
                               const Lanes& lanes) {
@@ -55,7 +57,7 @@ L63FAST_INLINE Pack<T> gather(const T* values, int size, int offset, bool each,
   });
 }
 
-// Rows of C values, (n, C).
+// Read and write rows of C values, (n, C).
 template <class T, int C>
 L63FAST_INLINE Vector<T, C> load_rows(const T* rows, const Lanes& lanes) {
   Vector<T, C> out;
@@ -95,7 +97,7 @@ L63FAST_INLINE void store_rows(T* rows, const Lanes& lanes,
   }
 }
 
-// Whole numbers, as integers.
+// Writes whole numbers as integers.
 template <class T, class I>
 L63FAST_INLINE void store_whole(I* to, const Lanes& lanes, Pack<T> values) {
   typedef std::int32_t Whole __attribute__((vector_size(4 * width<T>)));

@@ -1,4 +1,5 @@
-// The tables that table.cpp defines, one per level; which exist depends on the machine.
+// The tables that table.cpp defines, one per level. Which of them exist depends on the
+// machine that the core is built for.
 #pragma once
 
 #include "l63fast/kernels.hpp"

@@ -1,4 +1,8 @@
 // Tangent-linear and adjoint of many RK4 steps, compiled once per instruction set.
+//
+// The tangent-linear model steps the trajectory and the perturbations together. The
+// adjoint needs the trajectory in reverse order, so it integrates forwards first and
+// keeps states (checkpoints), from which it integrates again where they are too few.
 #include "l63fast/tangent.hpp"
 
 #include "levels.hpp"
@@ -11,15 +15,16 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 namespace {
 
-// States of the trajectory that the adjoint keeps at once, per level of checkpoints.
+// States of the trajectory that the adjoint keeps per level of checkpoints.
 constexpr std::int64_t segment = 512;
 
-// Packs of members in flight: their chains of dependent operations overlap.
+// Packs of members that are stepped together: their chains of dependent operations
+// overlap.
 constexpr int tangent_packs = 3;
 constexpr int adjoint_packs = 4;
 
-// M packs of members with K vectors each, beginning with member `begin` and vector
-// `first_vector`: where they stand in the arrays of a job.
+// M packs of members with K vectors each, from member `begin` and vector `first_vector`
+// on, and their positions in the arrays of a job.
 template <class T, int M, int K>
 struct Group {
   const Linearised<T>& job;
@@ -40,7 +45,7 @@ struct Group {
     }
   }
 
-  // Returns whether all of them are finite.
+  // Writes the vectors; returns whether all are finite.
   L63FAST_INLINE bool store(const Components<T> (*vectors)[K]) const {
     for (int m = 0; m < M; ++m) {
       for (int k = 0; k < K; ++k) {
@@ -59,9 +64,9 @@ bool tangent_group(const Group<T, M, K>& group, const StepConstants<T>& k,
   Components<T> states[M], vectors[M][K];
   group.load(states, vectors);
   const std::int64_t n_steps = group.job.n_steps;
-  for (std::int64_t done = 0; done < n_steps; done += steps_per_look) {
+  for (std::int64_t done = 0; done < n_steps; done += steps_per_check) {
     const std::int64_t left = n_steps - done;
-    const std::int64_t steps = left < steps_per_look ? left : steps_per_look;
+    const std::int64_t steps = left < steps_per_check ? left : steps_per_check;
     for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
@@ -80,14 +85,15 @@ bool tangent_group(const Group<T, M, K>& group, const StepConstants<T>& k,
   return group.store(vectors) & all_finite<M>(states);
 }
 
-// Takes the vectors, gradients at the end of n_steps steps from `states`, back to their
-// start. Trajectories longer than a segment are kept as at most `segment` checkpoints,
-// and what lies between two of them is taken back by itself: each level of checkpoints
-// integrates the trajectory once more and takes `segment` states of scratch.
-// The states are used up.
+// Carries the vectors, gradients at the end of n_steps steps from `states`, back to the
+// start. Of a trajectory longer than a segment at most `segment` checkpoints are kept,
+// and the steps between two of them are done by a recursive call. Each level of
+// checkpoints integrates the trajectory once more and needs `segment` states of scratch
+// memory. Overwrites `states`.
 template <class T, int M, int K>
-void take_back(Components<T>* states, Components<T> (*vectors)[K], std::int64_t n_steps,
-               const StepConstants<T>& k, Components<T>* scratch, const int* cancel) {
+void adjoint_steps(Components<T>* states, Components<T> (*vectors)[K],
+                   std::int64_t n_steps, const StepConstants<T>& k,
+                   Components<T>* scratch, const int* cancel) {
   std::int64_t stride = 1;
   while (stride <= (n_steps - 1) / segment) stride *= segment;
   const std::int64_t n_kept = (n_steps - 1) / stride + 1;
@@ -113,8 +119,8 @@ void take_back(Components<T>* states, Components<T> (*vectors)[K], std::int64_t 
     if (is_set(cancel)) return;
     for (int m = 0; m < M; ++m) states[m] = scratch[M * i + m];
     const std::int64_t left = n_steps - i * stride;
-    take_back<T, M, K>(states, vectors, left < stride ? left : stride, k,
-                       scratch + M * segment, cancel);
+    adjoint_steps<T, M, K>(states, vectors, left < stride ? left : stride, k,
+                           scratch + M * segment, cancel);
   }
 }
 
@@ -123,11 +129,11 @@ bool adjoint_group(const Group<T, M, K>& group, const StepConstants<T>& k,
                    Components<T>* scratch, const int* cancel) {
   Components<T> states[M], vectors[M][K];
   group.load(states, vectors);
-  take_back<T, M, K>(states, vectors, group.job.n_steps, k, scratch, cancel);
+  adjoint_steps<T, M, K>(states, vectors, group.job.n_steps, k, scratch, cancel);
   return group.store(vectors);
 }
 
-// Non-finite results become the one canonical NaN; returns how many members have one.
+// Replaces non-finite results by the canonical NaN; returns how many members have one.
 template <class T>
 std::int64_t canonicalise_results(const Linearised<T>& job, std::int64_t begin,
                                   std::int64_t count) {
@@ -146,8 +152,8 @@ std::int64_t canonicalise_results(const Linearised<T>& job, std::int64_t begin,
   return diverged;
 }
 
-// run(group) for all vectors of at most M packs of members; returns whether all results
-// are finite.
+// Calls run(group) for all vectors of at most M packs of members; returns whether all
+// results are finite.
 template <class T, int M, class Run>
 L63FAST_INLINE bool all_vectors(const Linearised<T>& job, std::int64_t begin,
                                 std::int64_t count, Run run) {
@@ -164,7 +170,7 @@ L63FAST_INLINE bool all_vectors(const Linearised<T>& job, std::int64_t begin,
   return finite;
 }
 
-// The same for members [begin, end); returns how many diverged.
+// Does the same for members [begin, end); returns how many diverged.
 template <int M, class T, class Run>
 L63FAST_INLINE std::int64_t all_members(const Linearised<T>& job, std::int64_t begin,
                                         std::int64_t end, const int* cancel, Run run) {

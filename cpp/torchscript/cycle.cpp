@@ -28,7 +28,7 @@ bool is_finite(const double* state) {
   return std::isfinite(state[0]) && std::isfinite(state[1]) && std::isfinite(state[2]);
 }
 
-// 3D-Var of the latest observation, for the cycles before a window is full.
+// 3D-Var with the latest observation, for the cycles before a window is full.
 class WarmUp {
  public:
   WarmUp(const InputFile& file, const ObservationOperator& h)
@@ -67,7 +67,7 @@ class WarmUp {
   Analysis<double> job_{};
 };
 
-// The observations [k + 1 - length, k + 1) of the trajectories `which`.
+// Returns the observations [k + 1 - length, k + 1) of the trajectories `which`.
 std::vector<double> latest(const Twin& twin, std::size_t k, std::size_t length,
                            const std::vector<std::size_t>& which) {
   std::vector<double> window;
@@ -89,7 +89,7 @@ std::vector<T> rows(const std::vector<T>& from, std::size_t width,
   return chosen;
 }
 
-// Replaces background and memory of every trajectory that is not lost.
+// Replaces background and memory of every trajectory whose background is finite.
 void analyse(const Encoder& encoder, const Twin& twin, std::size_t k,
              const Batching& batching, std::vector<double>& state,
              std::vector<float>& hidden) {

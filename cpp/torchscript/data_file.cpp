@@ -1,4 +1,4 @@
-// netCDF through the C library.
+// Reads and writes netCDF files by the netCDF C library.
 #include "data_file.hpp"
 
 #include <unistd.h>
@@ -120,7 +120,8 @@ void write(int file, const std::string& path, const std::string& title,
       check(nc_put_var_double(file, places[i], variables[i].values.data()));
 }
 
-// To the disk by ourselves: the HDF5 library crashes some time after a full one.
+// Writes a file to the disk, without the HDF5 library, which crashes some time after it
+// has met a full disk.
 void store(const std::string& path, const void* data, std::size_t size) {
   const std::string temporary = path + ".tmp";
   std::FILE* file = std::fopen(temporary.c_str(), "wb");

@@ -1,4 +1,4 @@
-// netCDF files of the two programs: arrays of doubles with names, and attributes.
+// netCDF files of the two programs: named arrays of doubles, and attributes.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ struct Array {
   std::vector<double> values;
 };
 
-// Throws std::runtime_error, naming file and variable, wherever something is missing.
+// An open file. Every function throws std::runtime_error, with the names of file and
+// variable, where something is missing.
 class InputFile {
  public:
   explicit InputFile(const std::string& path);
@@ -22,7 +23,7 @@ class InputFile {
 
   bool has(const char* variable) const;
   Array array(const char* variable) const;
-  // ... which must have that shape.
+  // Returns the values of an array that must have the given shape.
   std::vector<double> values(const char* variable,
                              const std::vector<std::size_t>& shape) const;
   double number(const char* attribute) const;
@@ -41,8 +42,9 @@ struct Variable {
   const std::vector<double>& values;
 };
 
-// Writes a file as a whole: under another name, renamed at the end. Throws
-// std::runtime_error; an old file of that name is then still there.
+// Writes a file under a temporary name and then renames it, so that no half-written
+// file is ever seen. Throws std::runtime_error; then an old file of that name is
+// unchanged.
 void write_file(const std::string& path, const std::string& title,
                 const std::map<std::string, std::size_t>& dims,
                 const std::vector<Variable>& variables);

@@ -1,4 +1,4 @@
-// The encoder on libtorch. No exception of torch leaves this file.
+// The encoder on libtorch. No exception type of torch leaves this file.
 #include "l63fast/encoder.hpp"
 
 #include <ATen/Parallel.h>
@@ -19,7 +19,8 @@ namespace l63fast {
 namespace {
 
 torch::jit::Module loaded(const std::string& program) {
-  // Never from the path: what was checked is what is loaded.
+  // Loaded from memory, not from the path, so that the loaded bytes are the checked
+  // ones.
   std::istringstream stream(program);
   torch::jit::Module module = torch::jit::load(stream);
   module.eval();
@@ -43,7 +44,7 @@ void check_size(std::size_t size, std::int64_t expected, const char* name) {
                                 std::to_string(size));
 }
 
-// The part of a batch that goes through the program at once.
+// The part of a batch that one call of the program analyses.
 struct Chunk {
   const double *background, *obs_window;
   float* hidden;
@@ -51,8 +52,8 @@ struct Chunk {
   std::int64_t n, window, obs_dim, hidden_size;
 };
 
-// Calls body(0) to body(n - 1) on threads of its own, each with one thread of torch;
-// the first exception is thrown when all have ended.
+// Calls body(0) to body(n - 1) on new threads, each with one thread of torch. Rethrows
+// the first exception when all have ended.
 template <class Body>
 void each(std::int64_t n, int n_threads, const Body& body) {
   if (n_threads == 1) {
@@ -77,11 +78,12 @@ void each(std::int64_t n, int n_threads, const Body& body) {
     std::vector<std::jthread> workers;
     for (int i = 0; i < n_threads; ++i) workers.emplace_back(work);
   }
-  at::set_num_threads(before);  // what new threads of the caller begin with
+  at::set_num_threads(before);  // the number that later threads of the caller start
+                                // with
   if (failure) std::rethrow_exception(failure);
 }
 
-// What the program returned, as a dense float32 array of that shape.
+// Returns the program's output as a contiguous float32 tensor, if it has this shape.
 torch::Tensor checked(const torch::jit::IValue& value, at::IntArrayRef shape) {
   if (!value.isTensor()) throw ModelError("the program returned no tensor");
   const torch::Tensor& tensor = value.toTensor();

@@ -1,4 +1,5 @@
-// Reads JSON by recursive descent, to a depth that no stack minds.
+// Reads JSON by recursive descent; the depth is limited, so that the stack cannot
+// overflow.
 #include "json.hpp"
 
 #include <cmath>
@@ -17,7 +18,7 @@ void append_utf8(std::string& out, std::uint32_t code) {
     out += char(code);
   } else if (code < 0x800) {
     out += {char(0xC0 | code >> 6), char(0x80 | (code & 0x3F))};
-  } else {  // halves of a surrogate pair stay apart: no card has them
+  } else {  // surrogate pairs are not combined: no card contains them
     out += {char(0xE0 | code >> 12), char(0x80 | (code >> 6 & 0x3F)),
             char(0x80 | (code & 0x3F))};
   }
@@ -172,7 +173,7 @@ const Json& Json::at(const std::string& key) const {
 
 const std::string& Json::text(const std::string& key) const {
   if (const auto* text = std::get_if<std::string>(&at(key).value_)) return *text;
-  throw std::invalid_argument(key + ": expected a text");
+  throw std::invalid_argument(key + ": expected a string");
 }
 
 double Json::number(const std::string& key) const {

@@ -1,4 +1,4 @@
-// Reads JSON: enough for a model card, and strict about what is not JSON.
+// Reads the JSON of a model card; refuses text that is not JSON.
 #pragma once
 
 #include <map>
@@ -14,11 +14,10 @@ class Json {
   using List = std::vector<Json>;
   using Table = std::map<std::string, Json>;
 
-  // Throws std::invalid_argument, naming the place.
+  // Throws std::invalid_argument with the position of the error.
   static Json parse(std::string_view text);
 
-  // Throw std::invalid_argument, naming the key, where it is missing or of another
-  // kind.
+  // Throw std::invalid_argument with the key, where it is missing or of another type.
   const Json& at(const std::string& key) const;
   const std::string& text(const std::string& key) const;
   double number(const std::string& key) const;

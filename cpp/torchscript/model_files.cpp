@@ -1,4 +1,4 @@
-// Reads the files of an exported encoder and believes nothing that is in them.
+// Reads and checks the files of an exported encoder; their content is not trusted.
 #include "model_files.hpp"
 
 #include <fcntl.h>
@@ -34,7 +34,8 @@ struct Descriptor {
   }
 };
 
-// A FIFO or a device is recognised before it is read, so nothing can block.
+// Reads a file. A FIFO or a device is refused before it is read, so that nothing can
+// block.
 std::string read_file(const std::filesystem::path& path) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   struct stat found;
@@ -58,7 +59,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-// Older cards do not say: their analyses are at the last observation.
+// Older cards have no such entry: their analyses are at the last observation.
 bool looks_ahead(const Json& encoder) {
   const std::string at =
       encoder.has("analysis_at") ? encoder.text("analysis_at") : "last";

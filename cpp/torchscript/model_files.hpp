@@ -1,4 +1,4 @@
-// The files of an exported encoder: its card, and the bytes of its program.
+// The files of an exported encoder: its model card and its program.
 #pragma once
 
 #include <filesystem>
@@ -8,21 +8,21 @@
 
 namespace l63fast {
 
-// What model.json says, checked.
+// The content of model.json, checked.
 struct ModelCard {
   ObservationOperator observation_operator;
   int window = 0;
   int hidden_size = 0;
   bool looks_ahead = false;
-  double interval = 0;  // NaN: not said
+  double interval = 0;  // time units; NaN: not given
   std::string sha256;   // of model.ts.pt
 };
 
 // Throws ModelError.
 ModelCard read_card(const std::filesystem::path& directory);
 
-// Returns the bytes of model.ts.pt, those that were checked against the permission and
-// the card. Throws ModelError.
+// Returns the bytes of model.ts.pt, checked against the permission and the card. Throws
+// ModelError.
 std::string read_program(const std::filesystem::path& directory, const ModelCard& card,
                          const Permission& permission);
 

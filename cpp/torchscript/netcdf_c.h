@@ -1,6 +1,6 @@
-// The dozen functions of the netCDF C library that the programs call, so that they
-// build against its shared object alone, such as the one in the netCDF4 wheel. A test
-// compiles this beside netcdf.h, where there is one.
+// The functions of the netCDF C library that the programs call. So the programs can be
+// built with only its shared library, such as the one in the netCDF4 wheel, and without
+// netcdf.h. A test compiles this together with netcdf.h, where that exists.
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
-// The command line of the programs, and the one place where their exceptions end.
+// The command line of the programs, and the place where all their exceptions are
+// caught.
 #include "program.hpp"
 
 #include <algorithm>
@@ -44,7 +45,7 @@ CommandLine parsed(const std::vector<std::string>& words) {
       if (word == "--threads") batching.n_threads = number(word, words[i], 1024);
       if (word == "--chunk") batching.chunk = number(word, words[i], 1 << 30);
     } else if (word.rfind("--", 0) == 0) {
-      throw Misuse(word + ": is no option");
+      throw Misuse(word + ": is not an option");
     } else {
       places.push_back(word);
     }
@@ -62,7 +63,9 @@ CommandLine parsed(const std::vector<std::string>& words) {
 int run_program(int n_words, char** words,
                 const std::function<void(const CommandLine&)>& body) {
   const std::string name = n_words ? words[0] : "program";
-  std::signal(SIGXFSZ, SIG_IGN);  // a file too large is an error like a full disk
+  std::signal(
+      SIGXFSZ,
+      SIG_IGN);  // makes a file beyond the size limit an error, like a full disk
   try {
     body(parsed({words + 1, words + n_words}));
     return 0;

@@ -1,4 +1,4 @@
-// What the two programs share: their command line, and how they end.
+// Shared by the two programs: their command line, and their exit codes.
 #pragma once
 
 #include <chrono>
@@ -15,13 +15,14 @@ struct CommandLine {
   Batching batching;
 };
 
-// Runs a program on
-// `NAME MODEL INPUT OUTPUT (--sha256 HASH | --trust) [--threads N] [--chunk N]`.
-// Returns its exit code: 0 done, 1 failed, 2 misused, the reason on standard error.
+// Runs a program with the command line
+//   NAME MODEL INPUT OUTPUT (--sha256 HASH | --trust) [--threads N] [--chunk N]
+// Returns its exit code: 0 done, 1 failed, 2 wrong command line. The reason goes to
+// standard error.
 int run_program(int n_words, char** words,
                 const std::function<void(const CommandLine&)>& body);
 
-// Seconds of the parts of a program.
+// Measures the seconds that parts of a program take.
 class Stopwatch {
  public:
   // Adds the time since the last call to `part`.

@@ -1,5 +1,6 @@
-// Truth by the core's integrator, observations by h and the noise of the file. The bits
-// are those of Python: this is compiled without contraction, like the core.
+// Truth by the core's integrator, and observations by h and the noise in the file. This
+// is compiled without contraction to fma, like the core, so the bits are those of
+// Python.
 #include "twin.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// A twin experiment made here from the draws in a file: truth and observations.
+// A twin experiment, truth and observations, made from the random draws in a file.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace l63fast {
 
-// The fastest kernels of this processor; all of them give the same bits.
+// Returns the fastest kernels of this processor; all kernels give the same bits.
 const KernelTable& fastest_kernels();
 
 struct Model {
@@ -20,7 +20,8 @@ struct Model {
   int steps_per_cycle;
   int n_threads;
 
-  // states (n, 3) one cycle later; what is or becomes non-finite is NaN.
+  // Returns the states (n, 3) one cycle later; states that are or become non-finite are
+  // NaN.
   std::vector<double> forecast(const std::vector<double>& states) const;
 };
 
@@ -30,7 +31,8 @@ struct Twin {
   std::vector<double> truth;         // (n, n_obs, 3), at each observation
   std::vector<double> observations;  // (n, n_obs, obs_dim)
 
-  // Throws std::runtime_error where the file is not one of cycle inputs.
+  // Throws std::runtime_error where the file does not hold the inputs of a cycled
+  // experiment.
   static Twin from(const InputFile& file, const ObservationOperator& h, int n_threads);
 };
 

@@ -1,14 +1,13 @@
 """Fast data-assimilation experiments on the Lorenz-63 system.
 
-Importing the package costs NumPy and nothing else; every name below is loaded when it
-is first used.
+Importing the package loads only NumPy; each name below is loaded when it is first used.
 
-Notation after Ide, Courtier, Ghil & Lorenc (1997), in code, files and figures alike:
+The notation is that of Ide, Courtier, Ghil & Lorenc (1997), in code, files and figures:
 
 ============  ==========  ======  ============================================
 x_t           truth       y       observation, y = h(x_t) + error
 x_b           background  h, H    observation operator, its Jacobian
-x_a           analysis    B, R    covariances of their errors
+x_a           analysis    B, R    covariances of background, observation error
 y - h(x_b)    innovation  K       gain
 y - h(x_a)    residual    dt      model step (time units)
 x_a - x_b     increment   sigma   standard deviation, never variance
@@ -69,8 +68,8 @@ _HOMES: Final = {
     "write_analyse_inputs": "assimilation.program_files",
     "write_cycle_inputs": "assimilation.program_files",
 }
-# Packages with names of their own, such as `l63fast.learning.train`.
-_ROOMS: Final = ("learning", "plotting", "verification")
+# Subpackages that are used by their own names, such as `l63fast.learning.train`.
+_SUBPACKAGES: Final = ("learning", "plotting", "verification")
 
 __all__ = ["__version__", *_HOMES]
 
@@ -128,7 +127,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = import_module("importlib.metadata").version("l63fast")
-    elif name in _ROOMS:
+    elif name in _SUBPACKAGES:
         value = import_module(f"l63fast.{name}")
     elif name in _HOMES:
         value = getattr(import_module(f"l63fast.{_HOMES[name]}"), name)
@@ -139,4 +138,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_ROOMS})
+    return sorted({*globals(), *_HOMES, *_SUBPACKAGES})

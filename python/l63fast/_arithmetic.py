@@ -1,8 +1,8 @@
-"""IEEE arithmetic in which no underflow raises, whatever the caller has set.
+"""Default IEEE 754 arithmetic for the kernels, whatever the caller has set.
 
-Denormal numbers are kept or flushed by a register of each thread, which a library built
-with fast-math or `torch.set_flush_denormal` may have changed; and `np.seterr` can turn
-an underflow that changes no result into an exception.
+Whether denormal numbers are kept or flushed to zero depends on a register of each
+thread. A library built with fast-math or `torch.set_flush_denormal` may have changed
+it. And `np.seterr` can turn an underflow, which changes no result, into an exception.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ import numpy as np
 from l63fast.errors import BackendError
 
 _LEAST: Final = 5e-324  # the smallest denormal number
-_SIZE: Final = 512  # bytes, more than any fenv_t (C standard, 7.6) takes
+_SIZE: Final = 512  # bytes, more than the size of any fenv_t (C standard, 7.6)
 _THREAD: Final = threading.local()
 
 
 def is_flushing() -> bool:
-    """Return whether this thread takes denormal numbers for zero."""
+    """Return whether this thread flushes denormal numbers to zero."""
     return _LEAST * 1.0 == 0.0
 
 
 def callers_flush() -> bool:
-    """Return whether it does so outside of every block of `ieee_arithmetic`."""
+    """Return whether this thread flushes them outside of `ieee_arithmetic` blocks."""
     return is_flushing() or getattr(_THREAD, "callers_flush", False)
 
 
 @contextmanager
 def ieee_arithmetic() -> Iterator[None]:
-    """Keep denormal numbers, and let NumPy raise nothing; afterwards as it was.
+    """Keep denormal numbers and stop NumPy from raising; restore both at the end.
 
-    Threads that are started inside keep denormal numbers too. Decorates functions.
+    Threads that are started inside keep denormal numbers too. Also a decorator.
 
     Raises
     ------
     BackendError
         If denormal numbers are flushed and this system offers no way to keep them.
     """
-    # What the caller ignores, or is warned of, changes no result and stays.
+    # Reactions "ignore" and "warn" of the caller change no result and are kept.
     loud: dict[str, Any] = {
         kind: "ignore" if kind == "under" else "warn"
         for kind, reaction in np.geterr().items()
@@ -75,9 +75,9 @@ def ieee_arithmetic() -> Iterator[None]:
 
 @cache
 def _floating_point() -> Any:
-    """Return the C library's functions of <fenv.h>, None where there are none.
+    """Return the C library with its functions of <fenv.h>, or None.
 
-    Linux only: the address of FE_DFL_ENV is another one elsewhere.
+    Linux only: other systems have another address of FE_DFL_ENV.
     """
     if sys.platform != "linux":
         return None

@@ -1,4 +1,4 @@
-"""Counter-based random streams: a draw depends on its key and its place alone."""
+"""Counter-based random streams: a draw depends only on its key and its position."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _WORDS_PER_BLOCK: Final = 4  # Philox4x64 makes four 64-bit words per counter va
 def _sequence(
     seed: int, purpose: str, split: str, draw: int | None = None
 ) -> np.random.SeedSequence:
-    # spawn_key, not a list of entropy: SeedSequence(1) equals SeedSequence([1, 0]).
+    # A spawn_key and not a list of entropy, since SeedSequence(1) equals
+    # SeedSequence([1, 0]).
     key = (PURPOSES[purpose], SPLITS[split])
     return np.random.SeedSequence(seed, spawn_key=key if draw is None else (*key, draw))
 
@@ -37,13 +38,13 @@ def _bit_generator(
 
 
 def kernel_key(seed: int, purpose: str, split: str) -> tuple[int, int]:
-    """Return the two 32-bit words that key the Philox 4x32-10 of the compiled core."""
+    """Return the key of the compiled core's Philox 4x32-10: two 32-bit words."""
     first, second = _sequence(seed, purpose, split).generate_state(2, np.uint32)
     return int(first), int(second)
 
 
 def generator(seed: int, purpose: str, split: str = "none") -> np.random.Generator:
-    """Return a NumPy generator for draws that need no place of their own."""
+    """Return a NumPy generator of one stream, for draws in sequence."""
     return np.random.Generator(_bit_generator(seed, purpose, split))
 
 
@@ -57,24 +58,23 @@ def uniforms(
     first: int = 0,
     draw: int | None = None,
 ) -> np.ndarray:
-    """Return uniforms in (0, 1) for trajectories ``first`` to ``first + n``.
+    """Return uniforms in (0, 1) for trajectories ``first`` to ``first + n - 1``.
 
-    The trajectory is the counter: its numbers do not depend on how many others are
-    drawn, so any split into chunks or workers gives the same values.
+    The counter is the trajectory. So the numbers of a trajectory do not depend on how
+    many others are drawn, and any split into chunks or workers gives the same values.
 
     Parameters
     ----------
     seed : int
     purpose, split : str
-        Names in ``PURPOSES`` and ``SPLITS``; each pair is a stream of its own.
+        Names in ``PURPOSES`` and ``SPLITS``; each pair has its own stream.
     n_trajectories : int
     shape : tuple of int
         Shape of one trajectory's draws.
     first : int
         Index of the first trajectory.
     draw : int, optional
-        Which of many draws for the same trajectories, such as the cycle; each is a
-        stream of its own.
+        Number of the draw, such as the cycle; each number has its own stream.
 
     Returns
     -------
@@ -86,6 +86,7 @@ def uniforms(
     bits.advance(first * blocks)
     raw = bits.random_raw(n_trajectories * blocks * _WORDS_PER_BLOCK)
     words = raw.reshape(n_trajectories, blocks * _WORDS_PER_BLOCK)[:, :per_trajectory]
+    # The top 52 bits plus one half: never 0 or 1, and symmetric about 1/2.
     centred = (words >> np.uint64(12)).astype(np.float64) + 0.5
     return np.ascontiguousarray(centred * 2.0**-52).reshape(n_trajectories, *shape)
 
@@ -100,8 +101,8 @@ def standard_normals(
     first: int = 0,
     draw: int | None = None,
 ) -> np.ndarray:
-    """Return N(0, 1) draws, one per uniform (inverse normal CDF), as in `uniforms`."""
-    from scipy.special import ndtri  # imported here: the package root costs NumPy only
+    """Return N(0, 1) draws: the normal quantiles of `uniforms` with these arguments."""
+    from scipy.special import ndtri  # imported here: `import l63fast` loads NumPy only
 
     draws = uniforms(
         seed, purpose, split, n_trajectories, shape, first=first, draw=draw

@@ -1,4 +1,4 @@
-"""How objects full of arrays show themselves: on one screen, and in notebooks."""
+"""One-screen texts and notebook tables of objects that hold arrays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any, Final
 
 import numpy as np
 
-_FEW: Final = 9  # numbers that are shown themselves, such as a matrix (3, 3)
-_LONGEST: Final = 100  # characters of a value
+_FEW: Final = 9  # numbers that are shown in full, such as a matrix (3, 3)
+_LONGEST: Final = 100  # characters of a value's text
 
 
 class OneScreen:
-    """Shows each field on a line: of arrays shape and dtype, of few numbers all."""
+    """Shows one line per field: shape and dtype of an array, or a few numbers in full.
+
+    Base class for dataclasses, and for classes that define `_summary`.
+    """
 
     def _summary(self) -> Mapping[str, Any]:
-        """Return what is shown, by name; of a dataclass its fields."""
+        """Return the values that are shown, by name; the fields of a dataclass."""
         names = (item.name for item in fields(self))  # type: ignore[arg-type]
         return {name: getattr(self, name) for name in names}
 
@@ -28,7 +31,7 @@ class OneScreen:
         return "\n".join([type(self).__name__, *lines])
 
     def _repr_html_(self) -> str:
-        """Return the same as a table for a notebook."""
+        """Return the same lines as an HTML table for a notebook."""
         rows = (
             f"<tr><th>{escape(name)}</th><td>{escape(shown(value))}</td></tr>"
             for name, value in self._summary().items()

@@ -1,4 +1,4 @@
-"""Times functions fairly: one core, in turns, warmed, no garbage collection."""
+"""Times of functions, measured on one core, in turns, without garbage collection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_ROUNDS: Final = 200
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep the process on one core, where the system can; afterwards as it was."""
+    """Keep the process on one core, where the system can; restore this at the end."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -28,7 +28,7 @@ def one_core() -> Iterator[None]:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Keep the garbage collector from running; afterwards as it was."""
+    """Switch the garbage collector off, and restore it at the end."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -40,7 +40,7 @@ def collector_off() -> Iterator[None]:
 
 
 def once(call: Callable[[], object]) -> float:
-    """Return the time of one call (seconds); its result is freed off the clock."""
+    """Return the time of one call (seconds), without the time to free its result."""
     start = perf_counter()
     result = call()
     seconds = perf_counter() - start
@@ -49,27 +49,27 @@ def once(call: Callable[[], object]) -> float:
 
 
 def quartile(times: Sequence[float]) -> float:
-    """Return the lower quartile, one of the times themselves."""
+    """Return the lower quartile, which is one of the given times."""
     return sorted(times)[(len(times) - 1) // 4]
 
 
 def in_turns(
     calls: Mapping[str, Callable[[], object]], *, seconds: float, least_rounds: int = 3
 ) -> dict[str, float]:
-    """Return the time of each call (seconds), measured one after the other.
+    """Return the time of each call (seconds), measured in turns.
 
-    Taking turns, they meet the same neighbours and the same clock rate, so that ratios
-    between them hold where times alone would not. The lower quartile of the rounds is
-    taken: what disturbs a call can only lengthen it.
+    In turns all calls meet the same load of the machine and the same clock rate, so
+    that ratios between them are reliable even where single times are not. The result is
+    the lower quartile over the rounds, since disturbances only make a call longer.
 
     Parameters
     ----------
     calls : name -> function
-        Each is called once before, untimed: that compiles and touches what it needs.
+        Each is called once before, without timing, to compile and to load its data.
     seconds : float
-        Time to spend on all of them together.
+        Time to spend on all calls together.
     least_rounds : int
-        Rounds at least, however long they take.
+        Smallest number of rounds, however long they take.
     """
     for call in calls.values():
         call()

@@ -1,4 +1,4 @@
-"""Every exception and warning of the package, each also the builtin it specialises."""
+"""All exceptions and warnings of the package; each is also a builtin exception."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 
 
 class L63Error(Exception):
-    """Base of every error that l63fast raises on purpose."""
+    """Base class of all errors of l63fast."""
 
 
 class ArgumentValueError(L63Error, ValueError):
-    """An argument of the right type has a value that makes no sense."""
+    """An argument has the right type but not a valid value."""
 
 
 class ArgumentTypeError(L63Error, TypeError):
@@ -37,7 +37,7 @@ class ArgumentTypeError(L63Error, TypeError):
 
 
 class MemoryLimitError(L63Error, MemoryError):
-    """A request needs more memory than the machine can give; nothing was started."""
+    """A call needs more memory than is free; it has not started."""
 
 
 class BackendError(L63Error, RuntimeError):
@@ -49,30 +49,30 @@ class ConfigurationError(ArgumentValueError):
 
 
 class ClusterError(L63Error, ConnectionError):
-    """A dask cluster does not answer, or lost a task with its worker."""
+    """A dask cluster does not answer, or a task was lost with its worker."""
 
 
 class DataFileError(L63Error, OSError):
-    """A data file is missing, damaged, or not what its manifest says."""
+    """A data file is missing, damaged, or differs from its manifest."""
 
 
 class ModelFileError(DataFileError):
-    """A model file is damaged, of another architecture, or not trusted."""
+    """A model file is damaged, belongs to another architecture, or is not trusted."""
 
 
 class ResultError(L63Error, OSError):
-    """A result directory cannot be written or replaced; what was there is untouched."""
+    """A result directory cannot be written or replaced; old content is unchanged."""
 
 
 class LockedError(ResultError):
-    """Another process is writing the same result directory.
+    """Another process is writing to the same result directory.
 
     Attributes
     ----------
     pid : int or None
-        Its process id, if it could be read.
+        Id of that process, if it could be read.
     since : str or None
-        When it began (ISO 8601, UTC).
+        When that process started writing (ISO 8601, UTC).
     """
 
     def __init__(self, message: str, pid: int | None = None, since: str | None = None):
@@ -101,19 +101,19 @@ class DivergenceError(L63Error, ArithmeticError):
         self.time = time
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Survive the way back from a worker process, attributes included."""
+        """Pickle with all attributes, so that a worker process can send the error."""
         return type(self), (str(self), self.members, self.step, self.time)
 
 
 class TrainingDiverged(L63Error, ArithmeticError):
-    """The training loss became non-finite.
+    """The training loss became NaN or infinite.
 
     Attributes
     ----------
     epoch, step : int
-        Where it happened.
+        Epoch and step at which this happened.
     checkpoint : str or None
-        The last good checkpoint.
+        The last checkpoint with a finite loss.
     """
 
     def __init__(self, message: str, epoch: int, step: int, checkpoint: str | None):
@@ -123,17 +123,17 @@ class TrainingDiverged(L63Error, ArithmeticError):
         self.checkpoint = checkpoint
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Survive the way back from a worker process, attributes included."""
+        """Pickle with all attributes, so that a worker process can send the error."""
         return type(self), (str(self), self.epoch, self.step, self.checkpoint)
 
 
 class L63Warning(UserWarning):
-    """Base of every warning that l63fast gives."""
+    """Base class of all warnings of l63fast."""
 
 
 class BackendWarning(L63Warning):
-    """The C++ extension is absent, or an environment variable was not understood."""
+    """The C++ extension is missing, or an environment variable has an invalid value."""
 
 
 class LargeTimeStepWarning(L63Warning):
-    """The time step is large enough for RK4 to be visibly wrong."""
+    """The time step is so large that RK4 is visibly wrong."""

@@ -1,4 +1,4 @@
-"""Observation operators, as (component, power) pairs or of one's own; observations."""
+"""Observation operators, named by components and powers or custom; observations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
 
 _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
-_STEP: Final = np.finfo(np.float64).eps ** (1 / 3)  # best for central differences
+_STEP: Final = np.finfo(np.float64).eps ** (
+    1 / 3
+)  # the best step of central differences
 _ALIKE: Final = 1e-3  # relative difference that a derivative by differences may have
 
 Function = Callable[[np.ndarray], Any]
@@ -50,7 +52,7 @@ class _Own(NamedTuple):
             step = _STEP * np.maximum(np.abs(x[..., j]), 1.0)
             before[..., j] -= step
             after[..., j] += step
-            # Of the numbers as they are rounded: their difference is exact.
+            # The width between the rounded numbers, since it is exact.
             width = (after[..., j] - before[..., j])[..., None]
             with np.errstate(over="ignore", invalid="ignore"):
                 columns.append((self.value(after) - self.value(before)) / width)
@@ -133,7 +135,7 @@ def _source_hash(function: Any) -> str:
 
 
 def _code_text(code: CodeType) -> str:
-    # The representation of a code object in the constants would hold its address.
+    # The repr of a code object would contain its address.
     constants = (
         _code_text(value) if isinstance(value, CodeType) else repr(value)
         for value in code.co_consts
@@ -279,7 +281,7 @@ class ObservationOperator:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What each observed value is called in figures and files."""
+        """Labels of the observed values, for figures and files."""
         if self._own is not None:
             several = tuple(f"{self.name}_{i + 1}" for i in range(self.obs_dim))
             return several if self.obs_dim > 1 else (self.name,)
@@ -290,12 +292,12 @@ class ObservationOperator:
 
     @property
     def mirror_signs(self) -> tuple[int, ...]:
-        """Sign that each observed value takes under S(x, y, z) = (-x, -y, z).
+        """Sign of each observed value under S(x, y, z) = (-x, -y, z).
 
         Raises
         ------
         ArgumentValueError
-            If the operator is your own and was made without them.
+            If the operator is your own and was made without `mirror_signs`.
         """
         if self._own is not None:
             if self._own.mirror_signs is None:
@@ -311,7 +313,7 @@ class ObservationOperator:
 
     @property
     def is_mirror_blind(self) -> bool:
-        """Whether h(S x) = h(x), so that a state and its mirror look alike.
+        """Whether h(S x) = h(x), so that h cannot tell a state from its mirror image.
 
         False for an operator of your own that was made without `mirror_signs`.
         """
@@ -342,8 +344,8 @@ class ObservationOperator:
         return value
 
     def _components_of(self, states: Any) -> Any:
-        # An index gives arrays whose components are not side by side, and every kernel
-        # would have to copy them.
+        # With an index the components of the result would not be contiguous, and every
+        # kernel would have to copy them.
         if isinstance(states, (list, tuple)):
             states = _checks.states("states", states)
         if isinstance(states, np.ndarray):
@@ -429,26 +431,26 @@ def observe(
 
 
 def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
-    """Return the operator itself, or the one of that name."""
+    """Return the operator itself, or the operator with this name."""
     if isinstance(operator, ObservationOperator):
         return operator
     return ObservationOperator(operator)
 
 
 def is_named(name: str) -> bool:
-    """Whether a name is that of components and powers, not of an h of one's own."""
+    """Whether a name stands for components and powers, not for a custom operator."""
     return bool(name and _GRAMMAR.fullmatch(name))
 
 
 def named_operator(
     operator: ObservationOperator | str, taker: str
 ) -> ObservationOperator:
-    """Return the operator if it has components and powers, which `taker` needs.
+    """Return the operator if it is given by components and powers, as `taker` needs.
 
     Raises
     ------
     ArgumentValueError
-        If it is one of the user's own.
+        If it is an operator of the user's own.
     """
     operator = as_operator(operator)
     if operator.source_hash is not None:

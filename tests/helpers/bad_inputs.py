@@ -97,7 +97,7 @@ INTEGRATION = [
     Case("out of wrong dtype", stored(out=np.ones((4, 11, 3), "f4")), VE, "float32"),
     Case("out big-endian", stored(out=np.ones((4, 11, 3), ">f8")), VE, "got >f8"),
     Case("out overlaps the input", [into_itself], VE, "overlaps the input"),
-    Case("out overlaps itself", stored(out=folded()), VE, "no two entries in one"),
+    Case("out overlaps itself", stored(out=folded()), VE, "no two entries at the same"),
     Case("out misaligned", stored(out=misaligned(np.ones((4, 11, 3)))), VE, "aligned"),
     Case("out no array", stored(out=[[1.0]]), TE, "out: expected ndarray, got list"),
     Case("NaN at member 3", state(with_value((3, 1), NAN)), VE,

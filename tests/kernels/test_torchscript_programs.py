@@ -162,7 +162,7 @@ def test_inputs_of_another_kind_are_errors(
         (("--trust", "more"), "expected MODEL INPUT OUTPUT"),
         (("--sha256",), "--sha256: expected a value"),
         (("--sha256", ""), "--sha256: expected a value"),
-        (("--yes",), "--yes: is no option"),
+        (("--yes",), "--yes: is not an option"),
     ],
 )
 def test_misuse_is_explained(

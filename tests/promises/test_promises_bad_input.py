@@ -46,7 +46,7 @@ def test_a_manifest_lists_only_names_that_a_file_can_have(tmp_path, name) -> Non
     record = storage.FileRecord(0, "0" * 64)
     data = storage.Manifest("result", {name: record}).to_bytes()
     (tmp_path / "manifest.json").write_bytes(data)
-    with pytest.raises(DataFileError, match="which no result holds"):
+    with pytest.raises(DataFileError, match="which is not a valid name"):
         storage.verify_directory(tmp_path)
 
 

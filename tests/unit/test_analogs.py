@@ -9,8 +9,8 @@ import pytest
 
 from l63fast.assimilation import analogs
 from l63fast.assimilation.analogs import (
-    Climate,
-    Evidence,
+    ClimatologicalPrior,
+    WindowObservations,
     WindowPosterior,
     window_posterior,
 )
@@ -18,20 +18,20 @@ from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
-CLIMATE = Climate(0.01, Lorenz63(), seed=5)
+CLIMATE = ClimatologicalPrior(0.01, Lorenz63(), seed=5)
 N, LENGTH, STEPS = 60, 4, 5
 P = np.diag([0.3, 0.4, 0.5]) ** 2
 
 
 def twin(
     name: str, sigma: float, *, background: bool, lag: int = 1
-) -> tuple[np.ndarray, Evidence]:
+) -> tuple[np.ndarray, WindowObservations]:
     """Return truths (n, 3) at the end of windows, and what is known of them."""
     operator, rng = ObservationOperator(name), np.random.default_rng(0)
     path = simulate(spin_up(N, seed=9), (LENGTH - 1) * STEPS, save_every=STEPS)
     seen = np.asarray(operator(path))
     earlier = path[:, -1 - lag] + rng.normal(size=(N, 3)) @ np.sqrt(P)
-    return path[:, -1], Evidence(
+    return path[:, -1], WindowObservations(
         seen + sigma * rng.normal(size=seen.shape),
         operator,
         sigma**2 * np.eye(operator.obs_dim),
@@ -40,7 +40,7 @@ def twin(
     )
 
 
-def of_first(evidence: Evidence, n: int) -> Evidence:
+def of_first(evidence: WindowObservations, n: int) -> WindowObservations:
     assert evidence.earlier is not None
     return dataclasses.replace(
         evidence, observations=evidence.observations[:n], earlier=evidence.earlier[:n]
@@ -63,7 +63,7 @@ def test_neighbours_and_samples_give_what_all_states_give(
     found = window_posterior(evidence, CLIMATE, library=2**16)
     states, _ = CLIMATE.states(2**18)
     path = CLIMATE.carried(states, evidence.n_cycles, STEPS)
-    misfit = evidence.of(path) - evidence.seen()[:, None]
+    misfit = evidence.whitened_path(path) - evidence.whitened()[:, None]
     weights = np.exp(-0.5 * (misfit**2).sum(axis=2))
     weights /= weights.sum(axis=1, keepdims=True)
     mean = weights @ path[:, -1]

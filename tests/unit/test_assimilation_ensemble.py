@@ -225,7 +225,7 @@ def test_mirrored_members_and_observations_give_the_mirrored_analysis(name):
 
 def dual_cost(zeta, ensemble, i, certainty):
     """Return D(zeta) of one trajectory in the full observation and ensemble spaces."""
-    Y = ensemble.seen[i]
+    Y = ensemble.observed_anomalies[i]
     n_members, m = Y.shape
     d = ensemble.innovation[i]
     misfit = d @ np.linalg.solve(np.eye(m) + Y.T @ Y / zeta, d)

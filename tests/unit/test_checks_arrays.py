@@ -181,7 +181,7 @@ def test_outputs_that_do_not_fit_are_refused():
         (np.empty((4, 3), ">f8"), "float64"),
         (frozen, "read-only"),
         (misaligned, "misaligned"),
-        (doubled, "no two entries in one place"),
+        (doubled, "no two entries at the same address"),
     ]
     for value, message in cases:
         with pytest.raises(ArgumentValueError, match=message):

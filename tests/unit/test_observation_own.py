@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from l63fast import plotting
-from l63fast.assimilation.analogs import Evidence
+from l63fast.assimilation.analogs import WindowObservations
 from l63fast.assimilation.backgrounds import Backgrounds
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import VARIANTS, EnKF
@@ -338,7 +338,7 @@ def test_evidence_of_windows_takes_it() -> None:
     path = np.stack([STATES[:5], STATES[5:10]], axis=1)
     y = np.zeros((5, 2, 1))
     one, other = (
-        Evidence(y, h, np.eye(1), n_steps=10).of(path)
+        WindowObservations(y, h, np.eye(1), n_steps=10).whitened_path(path)
         for h in (copy_of("x2"), ObservationOperator("x2"))
     )
     np.testing.assert_array_equal(one, other)

@@ -92,7 +92,7 @@ def test_a_manifest_cannot_point_outside(tmp_path, name):
     record = storage.FileRecord(0, "0" * 64)
     data = storage.Manifest("result", {name: record}).to_bytes()
     (tmp_path / "manifest.json").write_bytes(data)
-    with pytest.raises(DataFileError, match="which no result holds"):
+    with pytest.raises(DataFileError, match="which is not a valid name"):
         storage.read_manifest(tmp_path)
 
 

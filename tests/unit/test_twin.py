@@ -412,7 +412,7 @@ def test_observations_with_errors_of_another_kind_have_two_ways_in(
     options = {**options, "sigma": sigma}
     h = truth[:, 10::10, :2]
     observations = observe(h, np.random.default_rng(1))
-    ways = "truth .*; if they do, give the R that they have, or check=False"
+    ways = "truth .*; if they do, give their true R, or check=False"
     with pytest.raises(ArgumentValueError, match=ways):
         TwinExperiment.from_arrays(truth, observations, **options)
     d = (observations - h).reshape(-1, 2)

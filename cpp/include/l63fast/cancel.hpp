@@ -1,4 +1,4 @@
-// How a kernel is told to stop: a flag that it looks at now and then.
+// Cancellation: a flag that kernels read now and then.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-constexpr std::int64_t steps_per_look = 256;  // model steps between two looks
+constexpr std::int64_t steps_per_check =
+    256;  // model steps between two reads of the flag
 
 L63FAST_INLINE bool is_set(const int* cancel) {
   return __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;

@@ -1,4 +1,4 @@
-// The random numbers of one trajectory of a filter, by stage and particle.
+// The random numbers of one trajectory of a particle filter, by stage and particle.
 #pragma once
 
 #include "l63fast/elementary.hpp"
@@ -7,14 +7,14 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// What a random number is for; with the particle, trajectory and stage its counter.
+// The use of a random number; with particle, trajectory and stage it is the counter.
 enum class Use : std::uint32_t { noise, jitter, offset };
 
 struct Draws {
   PhiloxKey key;
   std::uint64_t trajectory, stage;
 
-  // Of the particles of one register, from `first` on.
+  // Draws for the particles of one register, from number `first` on.
   L63FAST_INLINE void uniforms_of(std::int64_t first, Use use,
                                   Pack<double> (&u)[3]) const {
     const Words particles =

@@ -9,7 +9,7 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// coefficients[0] + coefficients[1] u + ..., by Horner's rule.
+// Returns coefficients[0] + coefficients[1] u + ..., by Horner's rule.
 template <int N>
 L63FAST_INLINE Pack<double> polynomial(const double (&coefficients)[N],
                                        Pack<double> u) {
@@ -19,31 +19,34 @@ L63FAST_INLINE Pack<double> polynomial(const double (&coefficients)[N],
   return value;
 }
 
-// exp(a) for a <= 0, to 1 ulp: 2^n exp(r), a = n ln 2 + r, and the Taylor series of the
-// latter, |r| <= ln(2)/2. Below -708 (the least normal result), and for NaN, 0.
+// Returns exp(a) for a <= 0, to 1 ulp. With a = n ln 2 + r and |r| <= ln(2)/2, exp(a)
+// is 2^n exp(r), and exp(r) is its Taylor series. Returns 0 below -708 (the smallest
+// normal result) and for NaN.
 L63FAST_INLINE Pack<double> exponential(Pack<double> a) {
   constexpr double taylor[14] = {
       1.0,          1.0,           1.0 / 2,        1.0 / 6,        1.0 / 24,
       1.0 / 120,    1. / 720,      1. / 5040,      1. / 40320,     1. / 362880,
       1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800};
-  // Adding 1.5 * 2^52 rounds to a whole number and leaves it in the lowest bits.
+  // Adding 1.5 * 2^52 rounds to a whole number n and leaves n in the lowest bits.
   const Pack<double> shift = broadcast(6755399441055744.0);
   const Pack<double> moved = fma(a, broadcast(1.4426950408889634), shift);
   const Pack<double> n = moved - shift;
+  // ln 2 is subtracted in two parts (Cody & Waite), so that r keeps its accuracy.
   Pack<double> r = fma(n, broadcast(-0x1.62e42fefa39efp-1), a);
   r = fma(n, broadcast(-0x1.abc9e3b39803fp-56), r);
   const Words scaled = (Words)polynomial(taylor, r) + ((Words)moved << 52);
   return select(at_most(broadcast(-708.0), a), (Pack<double>)scaled, Pack<double>{});
 }
 
-// log(a) for normal a > 0: k ln 2 + 2 artanh((m - 1) / (m + 1)), a = 2^k m with m
-// between sqrt(1/2) and sqrt(2), and the Taylor series of the latter.
+// Returns log(a) for normal a > 0. With a = 2^k m and m between sqrt(1/2) and sqrt(2),
+// log(a) is k ln 2 + 2 artanh((m - 1) / (m + 1)), and artanh is its Taylor series.
 L63FAST_INLINE Pack<double> logarithm(Pack<double> a) {
   constexpr double taylor[11] = {1.0,      1.0 / 3,  1.0 / 5,  1.0 / 7,
                                  1.0 / 9,  1.0 / 11, 1.0 / 13, 1.0 / 15,
                                  1.0 / 17, 1.0 / 19, 1.0 / 21};
   constexpr std::uint64_t root_half = 0x3fe6a09e667f3bcdu, bias = 1024;
-  // The exponent as it is from sqrt(1/2) on, moved so that it is not negative.
+  // Subtracting sqrt(1/2) first makes the exponent field k for m >= sqrt(1/2); the bias
+  // keeps it non-negative.
   const Words moved =
       ((Words)a - broadcast_word(root_half) + broadcast_word(bias << 52)) >> 52;
   const Words m_bits = (Words)a - ((moved - broadcast_word(bias)) << 52);
@@ -54,10 +57,10 @@ L63FAST_INLINE Pack<double> logarithm(Pack<double> a) {
   return fma(k, broadcast(0x1.62e42fefa39efp-1), artanh + artanh);
 }
 
-// The normal quantile for uniforms between 2^-43 and 1 - 2^-43: algorithm AS 241 of
-// Wichura (Applied Statistics 37, 1988), PPND16, its two nearer ranges. The second is
-// made for min(u, 1 - u) above 1.4e-11; down to 2^-43 it keeps a relative error of
-// 1e-14.
+// Returns the quantile of the standard normal distribution for u between 2^-43 and 1 -
+// 2^-43: algorithm AS 241, PPND16, of Wichura (Applied Statistics 37, 1988), with its
+// first two ranges only. The second range is made for min(u, 1 - u) above 1.4e-11; down
+// to 2^-43 it keeps a relative error of 1e-14.
 L63FAST_INLINE Pack<double> normal_quantile(Pack<double> u) {
   constexpr double a[8] = {3.3871328727963666080e0, 1.3314166789178437745e2,
                            1.9715909503065514427e3, 1.3731693765509461125e4,

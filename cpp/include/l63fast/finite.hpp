@@ -1,4 +1,4 @@
-// Non-finite results: how they are found, and the one NaN that they become.
+// Detection of non-finite results, and their replacement by one canonical NaN.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ L63FAST_INLINE bool all_finite(const Components<T>* s) {
   return !any(~good);
 }
 
-// Makes a non-finite value the one canonical NaN; returns whether it was finite.
+// Replaces a non-finite value by the canonical NaN, since the bits of NaN and infinity
+// may differ between instruction sets. Returns whether the value was finite.
 template <class T>
 L63FAST_INLINE bool canonicalise(T& value) {
   if (value - value == T(0)) return true;

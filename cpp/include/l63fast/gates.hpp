@@ -1,5 +1,5 @@
-// The gates of a recurrent unit and their derivatives: expressions in float32 whose
-// order every level and the Numba kernels share.
+// The gates of a gated recurrent unit and their derivatives, in float32. Every level
+// and the Numba kernels use this order of operations.
 #pragma once
 
 #include "l63fast/mask.hpp"
@@ -8,21 +8,21 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// exp(a) = scale + scale * rest, -126 ln 2 < a <= 0: scale is a power of two and rest,
-// exp(r) - 1 for |r| <= ln(2)/2, keeps its relative accuracy near zero.
+// exp(a) = scale + scale * rest for -126 ln 2 < a <= 0. The scale is a power of two,
+// and rest = exp(r) - 1 with |r| <= ln(2)/2 keeps its relative accuracy near zero.
 struct Exponential {
   Pack<float> scale, rest;
 };
 
 L63FAST_INLINE Exponential exponential_parts(Pack<float> a) {
   typedef std::uint32_t Words __attribute__((vector_size(register_bytes)));
-  // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits.
+  // Adding 1.5 * 2^23 rounds to a whole number n and leaves n in the lowest bits.
   const Pack<float> shift = broadcast(12582912.0f);
   const Pack<float> moved = fma(a, broadcast(0x1.715476p0f), shift);
   const Pack<float> n = moved - shift;
   Pack<float> r = fma(n, broadcast(-0x1.62e43p-1f), a);
   r = fma(n, broadcast(0x1.05c61p-29f), r);
-  // The Taylor series.
+  // The Taylor series of exp(r) - 1, by Horner's rule.
   Pack<float> u = fma(broadcast(1.0f / 5040), r, broadcast(1.0f / 720));
   u = fma(u, r, broadcast(1.0f / 120));
   u = fma(u, r, broadcast(1.0f / 24));
@@ -32,7 +32,8 @@ L63FAST_INLINE Exponential exponential_parts(Pack<float> a) {
   return {(Pack<float>)scale, fma(u, r * r, r)};
 }
 
-// 1 / (1 + exp(-a)), 0 below -87; NaN for NaN.
+// Returns 1 / (1 + exp(-a)); 0 below -87, NaN for NaN. exp is taken of -|a|, so it
+// never overflows.
 L63FAST_INLINE Pack<float> sigmoid(Pack<float> a) {
   const Pack<float> size = magnitude(a), one = broadcast(1.0f), zero{};
   const Exponential e = exponential_parts(-size);
@@ -41,7 +42,8 @@ L63FAST_INLINE Pack<float> sigmoid(Pack<float> a) {
   return select(less(a, zero), tail, one) / (one + tail);
 }
 
-// -(exp(-2 |a|) - 1) / (exp(-2 |a|) + 1) with the sign of a; NaN for NaN.
+// Returns tanh(a) = -(exp(-2 |a|) - 1) / (exp(-2 |a|) + 1) with the sign of a; NaN for
+// NaN.
 L63FAST_INLINE Pack<float> hyperbolic_tangent(Pack<float> a) {
   const Pack<float> size = magnitude(a), one = broadcast(1.0f), zero{};
   const Exponential e = exponential_parts(-(size + size));
@@ -51,13 +53,15 @@ L63FAST_INLINE Pack<float> hyperbolic_tangent(Pack<float> a) {
   return select(less(a, zero), t, -t);
 }
 
-// A gated recurrent unit (Cho et al., 2014, in the form of cuDNN): reset r, update z,
-// candidate c = tanh(input part + r * state part), next state c + z (state - c).
+// A gated recurrent unit (Cho et al. 2014, in the form of cuDNN): reset gate r, update
+// gate z, candidate c = tanh(input part + r * state part), next state c + z (state -
+// c).
 struct Gates {
   Pack<float> reset, update, candidate, part;  // part: the candidate's state part
 };
 
-// From the pre-activations of r and z, and the two parts of the candidate's.
+// Returns the gates, given the pre-activations of r and z and the two parts of the
+// candidate's.
 L63FAST_INLINE Gates gates_of(Pack<float> reset, Pack<float> update, Pack<float> input,
                               Pack<float> part) {
   const Pack<float> r = sigmoid(reset);
@@ -68,8 +72,8 @@ L63FAST_INLINE Pack<float> next_state(const Gates& g, Pack<float> state) {
   return fma(g.update, state - g.candidate, g.candidate);
 }
 
-// What a gradient with respect to the next state is with respect to the
-// pre-activations, and, past them, to the state.
+// The gradient with respect to the pre-activations, and the direct part of the gradient
+// with respect to the state, which does not pass through the gates.
 struct GateGradient {
   Pack<float> reset, update, part, input, state;
 };

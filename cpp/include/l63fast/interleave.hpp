@@ -1,4 +1,5 @@
-// Between W states side by side in memory, (W, 3), and one register per component.
+// Conversion between W contiguous states in memory, (W, 3), and one register per
+// component.
 #pragma once
 
 #include <utility>
@@ -14,14 +15,14 @@ struct Components {
   Pack<T> x, y, z;
 };
 
-// Value `position` of the stream x0 y0 z0 x1 ... lies in lane position % W of vector
-// position / W. Since 3 and W have no common divisor, each component fills every lane
-// once over the three vectors: two blends and one permutation bring it together.
+// Value number p of the sequence x0 y0 z0 x1 ... lies in lane p % W of vector p / W.
+// Since 3 and W have no common divisor, each component fills every lane exactly once
+// over the three vectors: two blends and one permutation bring it together.
 namespace lane {
 
 constexpr int component(int vector, int lane, int w) { return (vector * w + lane) % 3; }
 
-// The vector that holds a value of `component` in `lane`.
+// Returns the vector that holds a value of `component` in `lane`.
 constexpr int vector(int component, int lane, int w) {
   for (int v = 0; v < 2; ++v) {
     if ((v * w + lane) % 3 == component) return v;
@@ -29,7 +30,7 @@ constexpr int vector(int component, int lane, int w) {
   return 2;
 }
 
-// The lane of state i's component, and the state whose component is in `lane`.
+// Return the lane of state i's component, and the state whose component is in `lane`.
 constexpr int of_state(int component, int i, int w) { return (3 * i + component) % w; }
 
 constexpr int state(int component, int lane, int w) {
@@ -40,7 +41,7 @@ constexpr int state(int component, int lane, int w) {
 
 }  // namespace lane
 
-// Lane by lane one of three packs, by number.
+// Takes each lane from one of three packs, chosen by number.
 template <class T, int... Choice, int... I>
 L63FAST_INLINE Pack<T> blend(Pack<T> a, Pack<T> b, Pack<T> c,
                              std::integer_sequence<int, Choice...>,
@@ -81,8 +82,8 @@ L63FAST_INLINE Components<T> load_states(const T* states) {
           component_of<T, 2>(v, lanes)};
 }
 
-// Reads the first `count` of W states, `stride` values apart; lanes beyond repeat the
-// last, so that they can neither diverge on their own nor be slow.
+// Reads the first `count` of W states, `stride` values apart. The other lanes repeat
+// the last state, so that they never diverge or become slow on their own.
 template <class T>
 L63FAST_INLINE Components<T> load_states(const T* states, std::int64_t stride,
                                          std::int64_t count) {
@@ -95,7 +96,8 @@ L63FAST_INLINE Components<T> load_states(const T* states, std::int64_t stride,
   return load_states(padded);
 }
 
-// Writes W states, 3 W values from `states` on; streamed to an aligned place only.
+// Writes W states, 3 W values from `states` on. With `streamed` the address must be
+// aligned.
 template <class T, bool streamed = false>
 L63FAST_INLINE void store_states(T* states, const Components<T>& s) {
   constexpr auto lanes = std::make_integer_sequence<int, width<T>>{};

@@ -1,4 +1,12 @@
-// The Lorenz-63 tendency and one RK4 step, for packs; this order is the specification.
+// The Lorenz-63 tendency and one RK4 step, for packs.
+//
+// This order of operations is the specification: every instruction set and the Numba
+// kernels repeat it, and so give the same bits. For a tendency f the step is
+//   k1 = f(s), k2 = f(s + dt/2 k1), k3 = f(s + dt/2 k2), k4 = f(s + dt k3),
+//   s_new = s + dt/6 ((k1 + k4) + 2 (k2 + k3)).
+// The factor sigma of dx/dt is moved into the constants of the step, which saves one
+// multiplication per stage. All the rest is written as fma where a product is added to
+// something.
 #pragma once
 
 #include "l63fast/interleave.hpp"
@@ -8,7 +16,8 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// Constants of one step: computed in double, left to right, then rounded once to T.
+// Constants of one step: computed in double, from left to right, then rounded once to
+// T.
 template <class T>
 struct StepConstants {
   T h, dt, sh, sd, s6, h6, rho, beta;
@@ -24,7 +33,7 @@ struct StepConstants {
         beta(static_cast<T>(p.beta)) {}
 };
 
-// a is the tendency of x without its factor sigma, which the step constants carry.
+// dx/dt without its factor sigma, dy/dt and dz/dt. The step constants carry sigma.
 template <class T>
 struct Tendency {
   Pack<T> a, b, c;
@@ -35,10 +44,10 @@ L63FAST_INLINE Tendency<T> tendency(Components<T> s, Pack<T> rho, Pack<T> beta) 
   return {s.y - s.x, fma(s.x, rho - s.z, -s.y), fma(s.x, s.y, -(beta * s.z))};
 }
 
-// States are passed by value: through a reference GCC would keep those of a group in
-// memory instead of in registers.
+// States are passed by value: through a reference GCC would keep the states of a group
+// in memory instead of in registers.
 
-// The four points of one RK4 step at which the tendency is taken, and the tendencies.
+// The four states at which one RK4 step takes the tendency, and these tendencies.
 template <class T>
 struct Stages {
   Components<T> at[4];
@@ -68,7 +77,7 @@ L63FAST_INLINE Stages<T> stages_of(Components<T> s, const StepConstants<T>& k) {
   return stages;
 }
 
-// s + dt/6 (k1 + 2 k2 + 2 k3 + k4); a's factor sigma is in s6.
+// Returns s + dt/6 ((k1 + k4) + 2 (k2 + k3)); the constant s6 holds sigma dt/6 for x.
 template <class T>
 L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
                                       const Tendency<T>& k2, const Tendency<T>& k3,
@@ -80,11 +89,11 @@ L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
           fma(h6, fma(two, k2.c + k3.c, k1.c + k4.c), s.z)};
 }
 
-// Packs of members to step at once: enough to hide the latency of fma, few enough that
-// the states stay in the registers (32 of them with AVX-512, 16 before).
+// Packs of members that are stepped together: enough to hide the latency of fma, and
+// few enough that the states stay in registers (32 with AVX-512, 16 otherwise).
 constexpr int step_packs = register_bytes == 64 ? 5 : 4;
 
-// One step of classical RK4: 41 operations on packs.
+// Returns the state after one step of classical RK4: 41 operations on packs.
 template <class T>
 L63FAST_INLINE Components<T> rk4_step(Components<T> s, const StepConstants<T>& k) {
   const Stages<T> at = stages_of(s, k);

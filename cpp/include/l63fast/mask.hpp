@@ -1,4 +1,4 @@
-// One truth value per lane of a pack, and what chooses by it: no branch per sample.
+// One truth value per lane of a pack, and selection by it, without a branch per sample.
 #pragma once
 
 #include <type_traits>
@@ -10,7 +10,7 @@ inline namespace L63FAST_LEVEL {
 
 #if defined(L63FAST_AVX512)
 
-// As wide as the lanes are many, so that it can stay in a mask register.
+// One bit per lane, so that the mask stays in a mask register.
 template <class T>
 struct Mask {
   using Bits = std::conditional_t<sizeof(T) == 8, __mmask8, __mmask16>;
@@ -72,7 +72,7 @@ L63FAST_INLINE Pack<float> select(Mask<float> mask, Pack<float> a, Pack<float> b
 
 #else
 
-// What comparing two packs gives: integers of the lane's width, 0 or -1.
+// The result of comparing two packs: integers of the lane's width, 0 or -1.
 template <class T>
 using Bits = decltype(Pack<T>{} < Pack<T>{});
 

@@ -1,8 +1,8 @@
-// W values side by side; every multiply-add is an explicit fma.
+// Vector registers of W values; every multiply-add is an explicit fma.
 //
 // Everything that is compiled once per instruction set lives in the inline namespace
-// L63FAST_LEVEL, a macro that the build defines per level: without it the linker would
-// keep one copy of each template for all levels.
+// L63FAST_LEVEL, a macro that the build defines for each level. Without it the linker
+// would keep one copy of each template and use it for all levels.
 #pragma once
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
@@ -46,7 +46,7 @@ struct PackOf {
   typedef T type __attribute__((vector_size(register_bytes)));
 };
 
-// A register of T; + - * / act lane by lane.
+// A vector register of T; + - * / act on each lane.
 template <class T>
 using Pack = typename PackOf<T>::type;
 
@@ -58,8 +58,9 @@ L63FAST_INLINE Pack<T> broadcast(T value) {
   return Pack<T>{} + value;
 }
 
-// W values side by side in memory, at any address. One at a time: GCC copies an array
-// of registers in halves, and reading such a half back at full width stalls.
+// Read and write W contiguous values at any address. Arrays of registers are loaded one
+// register at a time: GCC copies an array of registers in halves, and reading such a
+// half at full width stalls.
 template <class T>
 L63FAST_INLINE Pack<T> load_pack(const T* values) {
   Pack<T> pack;
@@ -72,14 +73,15 @@ L63FAST_INLINE void store_pack(T* values, Pack<T> pack) {
   __builtin_memcpy(values, &pack, sizeof pack);
 }
 
-// For a >= 1, by its bits: the largest power of two that is not above a.
+// Returns the largest power of two that is not above a, for a >= 1: the mantissa's bits
+// are cleared.
 template <class T>
 L63FAST_INLINE Pack<T> power_of_two(Pack<T> a) {
   using Bits = decltype(a < a);
   return (Pack<T>)((Bits)a & (Bits)broadcast(static_cast<T>(__builtin_inf())));
 }
 
-// 1 / a, exactly, where a is such a power; 0 where a is the largest of them.
+// Returns 1 / a, exactly, where a is such a power; 0 where a is the largest of them.
 template <class T>
 L63FAST_INLINE Pack<T> one_over_power(Pack<T> a) {
   using Bits = decltype(a < a);
@@ -87,7 +89,7 @@ L63FAST_INLINE Pack<T> one_over_power(Pack<T> a) {
   return (Pack<T>)(one + one - (Bits)a);
 }
 
-// a * b + c, rounded once; and the square root, correctly rounded.
+// Returns a * b + c, rounded once; and the correctly rounded square root.
 #if defined(L63FAST_AVX512)
 L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) {
   return _mm512_fmadd_pd(a, b, c);
@@ -95,7 +97,7 @@ L63FAST_INLINE Pack<double> fma(Pack<double> a, Pack<double> b, Pack<double> c) 
 L63FAST_INLINE Pack<float> fma(Pack<float> a, Pack<float> b, Pack<float> c) {
   return _mm512_fmadd_ps(a, b, c);
 }
-// The masked form: GCC warns of the undefined operand in the plain one's header.
+// The masked form: GCC warns about an undefined operand in the plain one's header.
 L63FAST_INLINE Pack<double> square_root(Pack<double> a) {
   return _mm512_mask_sqrt_pd(a, 0xff, a);
 }

@@ -1,4 +1,5 @@
-// 1x1, 2x2 and 3x3 algebra on packs, in closed form, over the whole range of T.
+// Linear algebra of 1x1, 2x2 and 3x3 matrices on packs, in closed form, without
+// overflow wherever the result itself does not overflow.
 #pragma once
 
 #include "l63fast/mask.hpp"
@@ -27,12 +28,14 @@ L63FAST_INLINE Vector<T, M> times(const Matrix<T, M>& a, const Vector<T, M>& v) 
   return out;
 }
 
-// Inverse of a symmetric positive definite matrix, by L D L^T: with r the first row and
-// column, l = r / r_00 and T the inverse of what is left, S_ij - l_i r_j, it is
+// Returns the inverse of a symmetric positive definite matrix S, by S = L D L^T. Let r
+// be the first row and column of S, l = r / r_00, and T the inverse of the remaining
+// block, S_ij - l_i r_j. Then the inverse is
 //   [[1 / r_00 + l.T l, -(T l)^T], [-T l, T]].
-// No product has more factors than two entries over a pivot, so whatever the entries'
-// scales are, nothing leaves the range that the result itself keeps. A row and column
-// of the identity leave the bits of the others as they are without it.
+// No product has more factors than two entries divided by a pivot. So nothing leaves
+// the floating-point range unless the result does, whatever the scales of the entries.
+// Adding a row and a column of the identity does not change the bits of the other
+// entries.
 template <class T, int M>
 L63FAST_INLINE Matrix<T, M> inverse(const Matrix<T, M>& matrix) {
   const auto& r = matrix.at;
@@ -60,7 +63,8 @@ L63FAST_INLINE Matrix<T, M> inverse(const Matrix<T, M>& matrix) {
   return out;
 }
 
-// The rows of a w = b, each divided by the power of two below 1 + |a_ii|: `scale`.
+// Divides each row i of a w = b by the largest power of two that is not above 1 +
+// |a_ii|; returns these divisors.
 template <class T, int M>
 L63FAST_INLINE Vector<T, M> divide_rows(Matrix<T, M>& a, Vector<T, M>& b) {
   Vector<T, M> scale;
@@ -73,12 +77,13 @@ L63FAST_INLINE Vector<T, M> divide_rows(Matrix<T, M>& a, Vector<T, M>& b) {
   return scale;
 }
 
-// Solves a w = b by the adjugate; returns the lanes where every eigenvalue of a is
-// positive. `inside` are those whose determinant has not left the range.
+// Solves a w = b by the adjugate (Cramer's rule). Returns the lanes where every
+// eigenvalue of a is positive; `inside` are the lanes whose determinant is finite.
 //
-// a must be similar to a symmetric matrix: then its eigenvalues are real, and all are
-// positive where the trace, the sum of the principal minors and the determinant are.
-// With `scaled` that holds of the matrix before its rows were divided by `scale`.
+// The matrix a must be similar to a symmetric one. Then its eigenvalues are real, and
+// all are positive where the trace, the sum of the principal minors and the determinant
+// are positive. With `scaled` the rows of a were divided by `scale`, and the answer is
+// about the matrix before that division.
 template <bool scaled, class T, int M>
 L63FAST_INLINE Mask<T> adjugate(const Matrix<T, M>& matrix, const Vector<T, M>& right,
                                 const Vector<T, M>& scale, Vector<T, M>& solution,

@@ -1,15 +1,19 @@
-// 3D-Var of squares with independent observation errors, the case that must be fast:
-// Newton in the observed components; the order of its expressions is the specification.
+// 3D-Var for h = x^2 with independent observation errors, in the fast form: Newton's
+// method in the observed components. The order of operations is the specification.
 //
-// With u the observed part of x, P = G^-1 and k_i = 2 / R_ii the cost has the gradient
-//   P (u - u_b) - k u (y - u^2), component by component in the second term,
-// and off the diagonal its Hessian is that of P, the same everywhere. One Newton step
-// is
+// Let u be the observed part of x, P = G^-1 and k_i = 2 / R_ii. The gradient of J is
+//   P (u - u_b) - k u (y - u^2),   the second term component by component,
+// and the Hessian is P + diag(3 k u^2 - k y); only its diagonal changes. One Newton
+// step is
 //   (P + diag(3 k u^2 - k y)) u_new = 2 k u^3 + P u_b.
-// No cost is looked at on the way: a fall is certified afterwards. `settle` makes the
-// last step in w (three_d_var.hpp), which knows no G^-1, and `certified` says which
-// lanes may be believed: the Hessian was positive at every point, the last step agrees,
-// the cost is not above the background's. The others start again, step by step.
+// For one component this solves the cubic 2 u^3 / R + u (1/b - 2 y / R) - u_b / b = 0.
+//
+// The iteration computes no J, which makes it fast, so its result is certified
+// afterwards. `certify` makes the last step in w (as in three_d_var.hpp), which does
+// not need G^-1, and returns the lanes whose result is certified: the Hessian was
+// positive at every point, the last step is smaller than the tolerance, and J is not
+// above J(x_b). All other lanes are analysed again by the safeguarded iteration of
+// three_d_var.hpp.
 #pragma once
 
 #include "l63fast/three_d_var.hpp"
@@ -17,15 +21,16 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// What follows from B, R and the tolerance alone.
+// Constants that depend on B, R and the tolerance only.
 template <class T, int M>
 struct SquareConstants {
   Matrix<T, M> g, p;          // B of the observed components, and its inverse
   Vector<T, M> q, k, k2, k3;  // 1 / R_ii, and 2, 4 and 6 times it
-  Vector<T, M> spread;        // the smaller one
+  Vector<T, M> spread;        // see smaller_spread
   Vector<T, M> bound;         // 1 / (2 G_ii)
-  Vector<T, M> p_square;      // P_jk^2, jk being the pair without i; P_01^2 if M is 2
-  Vector<T, M> p_product;     // P_ij P_ik, where M is 3
+  Vector<T, M> p_square;      // P_jk^2, where j and k are the two others than i; P_01^2
+                              // if M is 2
+  Vector<T, M> p_product;     // P_ij P_ik, if M is 3
   Pack<T> tol;
 };
 
@@ -56,35 +61,37 @@ L63FAST_INLINE SquareConstants<T, M> square_constants(const Matrix<T, M>& g,
   return s;
 }
 
-// The fall of one sample per lane.
+// The fast Newton iteration of one sample per lane.
 template <class T, int M>
-struct Fall {
+struct FastNewton {
   Vector<T, M> u_background, y;
   Vector<T, M> alpha, c;  // P_ii - k y, and P u_b
   Vector<T, M> u;
-  Vector<T, M> scale, slack;  // what a step is small against besides |u|; tol times it
-  Pack<T> n_steps;            // steps made, a whole number
-  Mask<T> active;             // not ended
-  Mask<T> unsound;            // the Hessian was not positive somewhere on the way
+  Vector<T, M> scale, slack;  // a step is small relative to |u| + scale; slack is tol
+                              // times scale
+  Pack<T> n_steps;            // steps made
+  Mask<T> active;             // whether the iteration has not ended
+  Mask<T> unsound;            // whether the Hessian was not positive at some point
 };
 
 template <class T, int M>
-L63FAST_INLINE void begin_fall(const SquareConstants<T, M>& s, Fall<T, M>& fall) {
-  fall.c = times(s.p, fall.u_background);
+L63FAST_INLINE void start_newton(const SquareConstants<T, M>& s,
+                                 FastNewton<T, M>& newton) {
+  newton.c = times(s.p, newton.u_background);
   for (int i = 0; i < M; ++i) {
-    const Pack<T> y = fall.y.at[i];
-    fall.alpha.at[i] = fma(-s.k.at[i], y, s.p.at[i][i]);
-    fall.u.at[i] = start<T>(fall.u_background.at[i], y, 2, false);
-    fall.scale.at[i] = magnitude(fall.u_background.at[i]) + s.spread.at[i];
-    fall.slack.at[i] = s.tol * fall.scale.at[i];
+    const Pack<T> y = newton.y.at[i];
+    newton.alpha.at[i] = fma(-s.k.at[i], y, s.p.at[i][i]);
+    newton.u.at[i] = start<T>(newton.u_background.at[i], y, 2, false);
+    newton.scale.at[i] = magnitude(newton.u_background.at[i]) + s.spread.at[i];
+    newton.slack.at[i] = s.tol * newton.scale.at[i];
   }
-  fall.n_steps = broadcast(T(1));
-  fall.active = Mask<T>::all();
-  fall.unsound = ~Mask<T>::all();
+  newton.n_steps = broadcast(T(1));
+  newton.active = Mask<T>::all();
+  newton.unsound = ~Mask<T>::all();
 }
 
-// Solves (P + diag(h - P_ii)) next = right; returns the active lanes where it is not
-// positive: a leading minor is not.
+// Solves (P + diag(h - P_ii)) next = right. Returns the active lanes where the matrix
+// is not positive definite, because a leading principal minor is not positive.
 template <class T, int M>
 L63FAST_INLINE Mask<T> solve_step(const SquareConstants<T, M>& s, const Vector<T, M>& h,
                                   const Vector<T, M>& right, Mask<T> active,
@@ -119,40 +126,45 @@ L63FAST_INLINE Mask<T> solve_step(const SquareConstants<T, M>& s, const Vector<T
   }
 }
 
-// One Newton step of the lanes that are still active.
+// Makes one Newton step of the lanes that are still active.
 template <class T, int M>
-L63FAST_INLINE void fall_on(const SquareConstants<T, M>& s, Fall<T, M>& fall) {
+L63FAST_INLINE void newton_step(const SquareConstants<T, M>& s,
+                                FastNewton<T, M>& newton) {
   Vector<T, M> h, right, next;
   for (int i = 0; i < M; ++i) {
-    const Pack<T> u = fall.u.at[i], square = u * u;
-    h.at[i] = fma(s.k3.at[i], square, fall.alpha.at[i]);
-    right.at[i] = fma(s.k2.at[i] * square, u, fall.c.at[i]);
+    const Pack<T> u = newton.u.at[i], square = u * u;
+    h.at[i] = fma(s.k3.at[i], square, newton.alpha.at[i]);
+    right.at[i] = fma(s.k2.at[i] * square, u, newton.c.at[i]);
   }
-  fall.unsound = fall.unsound | solve_step(s, h, right, fall.active, next);
+  newton.unsound = newton.unsound | solve_step(s, h, right, newton.active, next);
   Mask<T> large = ~Mask<T>::all();
   for (int i = 0; i < M; ++i) {
-    const Pack<T> limit = fma(s.tol, magnitude(next.at[i]), fall.slack.at[i]);
-    large = large | not_less(fall.active, magnitude(next.at[i] - fall.u.at[i]), limit);
-    fall.u.at[i] = select(fall.active, next.at[i], fall.u.at[i]);
+    const Pack<T> limit = fma(s.tol, magnitude(next.at[i]), newton.slack.at[i]);
+    large =
+        large | not_less(newton.active, magnitude(next.at[i] - newton.u.at[i]), limit);
+    newton.u.at[i] = select(newton.active, next.at[i], newton.u.at[i]);
   }
-  fall.active = large;
-  fall.n_steps = select(large, fall.n_steps + broadcast(T(1)), fall.n_steps);
+  newton.active = large;
+  newton.n_steps = select(large, newton.n_steps + broadcast(T(1)), newton.n_steps);
 }
 
-// The last step, in w, with the cost there; returns the lanes that may be believed:
-// converged, or out of steps where only rounding moves them, the tolerance being finer.
-// `several` says that the other basins count too: none of them can be lower than what
-// it costs to cross zero, min u_b^2 / (2 G_ii).
+// Makes the last step, in w, and computes J there. Returns the lanes whose result is
+// certified: the step is below the tolerance, or the steps are used up and only
+// rounding errors move the lane because the tolerance is finer than these. `several`
+// says that other basins count too: none of them has a J below min u_b^2 / (2 G_ii),
+// the cost of crossing zero.
 template <class T, int M>
-L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& fall,
-                              bool several, Point<T, M>& p, Mask<T>& converged) {
+L63FAST_INLINE Mask<T> certify(const SquareConstants<T, M>& s,
+                               const FastNewton<T, M>& newton, bool several,
+                               Point<T, M>& p, Mask<T>& converged) {
   const Pack<T> one = broadcast(T(1));
   const Pack<T> rounding = broadcast(sizeof(T) == 8 ? T(0x1p-46) : T(0x1p-17));
   Matrix<T, M> inner;
   Vector<T, M> right, v;
   Pack<T> cost_of_background{};
   for (int i = 0; i < M; ++i) {
-    const Pack<T> u = fall.u.at[i], y = fall.y.at[i], ub = fall.u_background.at[i];
+    const Pack<T> u = newton.u.at[i], y = newton.y.at[i],
+                  ub = newton.u_background.at[i];
     v.at[i] = u - ub;
     const Pack<T> r = fma(-u, u, y), d = u + u, dq = d * s.q.at[i];
     const Pack<T> a = fma(d, dq, -(s.k.at[i] * r));
@@ -164,19 +176,19 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
     cost_of_background = fma(s.q.at[i] * innovation, innovation, cost_of_background);
   }
   Mask<T> inside, good = adjugate<false>(inner, right, {}, p.w, inside);
-  good = good & inside & ~fall.unsound;
+  good = good & inside & ~newton.unsound;
   p.v = times(s.g, p.w);
   Mask<T> close = Mask<T>::all();
   converged = good;
   p.cost = p.w.at[0] * p.v.at[0];
   for (int i = 1; i < M; ++i) p.cost = fma(p.w.at[i], p.v.at[i], p.cost);
   for (int i = 0; i < M; ++i) {
-    p.u.at[i] = fall.u_background.at[i] + p.v.at[i];
+    p.u.at[i] = newton.u_background.at[i] + p.v.at[i];
     const Pack<T> step = magnitude(p.v.at[i] - v.at[i]);
     const Pack<T> size = magnitude(p.u.at[i]);
-    converged = converged & less(step, fma(s.tol, size, fall.slack.at[i]));
-    close = close & less(step, rounding * (size + fall.scale.at[i]));
-    p.r.at[i] = fma(-p.u.at[i], p.u.at[i], fall.y.at[i]);
+    converged = converged & less(step, fma(s.tol, size, newton.slack.at[i]));
+    close = close & less(step, rounding * (size + newton.scale.at[i]));
+    p.r.at[i] = fma(-p.u.at[i], p.u.at[i], newton.y.at[i]);
     p.qr.at[i] = s.q.at[i] * p.r.at[i];
     p.cost = fma(p.r.at[i], p.qr.at[i], p.cost);
   }
@@ -184,11 +196,11 @@ L63FAST_INLINE Mask<T> settle(const SquareConstants<T, M>& s, const Fall<T, M>& 
   good = good & at_most(p.cost, broadcast(T(0.5)) * cost_of_background);
   if (several) {
     for (int i = 0; i < M; ++i) {
-      const Pack<T> ub = fall.u_background.at[i];
+      const Pack<T> ub = newton.u_background.at[i];
       good = good & less(p.cost, (ub * ub) * s.bound.at[i]);
     }
   }
-  return good & (converged | (close & fall.active));
+  return good & (converged | (close & newton.active));
 }
 
 }  // namespace L63FAST_LEVEL

@@ -1,5 +1,5 @@
-// Stores that pass the caches by: an output larger than they are is not read before it
-// is written, and evicts nothing.
+// Stores that go past the caches to memory (non-temporal stores): a large output is not
+// read into the cache before it is written, and evicts nothing from it.
 #pragma once
 
 #include "l63fast/pack.hpp"
@@ -11,7 +11,7 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// Values in one cache line, and where in its line a value lies.
+// Number of values in one cache line, and the position of a value in its line.
 template <class T>
 inline constexpr int line = 64 / static_cast<int>(sizeof(T));
 
@@ -21,8 +21,9 @@ L63FAST_INLINE int place_in_line(const T* value) {
                           line<T>);
 }
 
-// One register, to a multiple of its size; and one value. A line that is written whole
-// and close in time costs one transfer; values alone are for the ends of a row.
+// Store one register, at an address that is a multiple of its size, or one value. A
+// line whose parts are all written soon after each other costs one transfer; single
+// values are for the ends of a row only.
 #if defined(L63FAST_AVX512)
 L63FAST_INLINE void stream(double* to, Pack<double> v) { _mm512_stream_pd(to, v); }
 L63FAST_INLINE void stream(float* to, Pack<float> v) { _mm512_stream_ps(to, v); }
@@ -50,7 +51,7 @@ L63FAST_INLINE void stream(float* to, float value) {
   __builtin_memcpy(&bits, &value, sizeof bits);
   _mm_stream_si32(reinterpret_cast<int*>(to), bits);
 }
-// Orders the stores above before all later ones, for readers on other cores.
+// Completes the stores above before all later stores, for readers on other cores.
 L63FAST_INLINE void stream_fence() { _mm_sfence(); }
 #else
 template <class T>
@@ -60,7 +61,7 @@ L63FAST_INLINE void stream(T* to, T value) {
 L63FAST_INLINE void stream_fence() {}
 #endif
 
-// A register or a value, past the caches or not.
+// Stores a register or a value, past the caches or through them.
 template <bool streamed, class T, class Value>
 L63FAST_INLINE void put(T* to, const Value& v) {
   if constexpr (streamed) {

@@ -1,7 +1,13 @@
-// The exact derivative of rk4_step and its transpose; this order is the specification.
+// The exact derivative of rk4_step and its transpose; this order of operations is the
+// specification.
 //
-// Both differentiate the discrete step, not the continuous equations, so that they are
-// adjoint to each other, and tangent to rk4_step, to rounding.
+// Both differentiate the discrete step, not the continuous equations. So the
+// tangent-linear step is the derivative of rk4_step, and the adjoint step is its
+// transpose, up to rounding errors. The tangent-linear step follows the four stages
+// with
+//   df = [[-sigma, sigma, 0], [rho - z, -1, -x], [y, x, -beta]] ds
+// (without sigma, which the step constants hold); the adjoint step goes through the
+// stages from the last to the first with the transposed matrix.
 #pragma once
 
 #include "l63fast/lorenz63.hpp"
@@ -9,7 +15,7 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// The change of the tendency at s for a change d of s.
+// Returns the change of the tendency at s for a change d of s.
 template <class T>
 L63FAST_INLINE Tendency<T> tangent_tendency(Components<T> s, Components<T> d,
                                             Pack<T> rho, Pack<T> beta) {
@@ -17,8 +23,8 @@ L63FAST_INLINE Tendency<T> tangent_tendency(Components<T> s, Components<T> d,
           fma(s.x, d.y, fma(s.y, d.x, -(beta * d.z)))};
 }
 
-// Its transpose: the gradient with respect to s, given that with respect to the
-// tendency.
+// Returns the transpose times p: the gradient with respect to s, given the gradient p
+// with respect to the tendency.
 template <class T>
 L63FAST_INLINE Components<T> adjoint_tendency(Components<T> s, const Tendency<T>& p,
                                               Pack<T> rho, Pack<T> beta) {
@@ -26,7 +32,7 @@ L63FAST_INLINE Components<T> adjoint_tendency(Components<T> s, const Tendency<T>
           fma(-s.x, p.b, -(beta * p.c))};
 }
 
-// Carries a perturbation over one step: 45 operations.
+// Returns a perturbation d after one step: 45 operations.
 template <class T>
 L63FAST_INLINE Components<T> tangent_step(const Stages<T>& stages, Components<T> d,
                                           const StepConstants<T>& k) {
@@ -41,16 +47,17 @@ L63FAST_INLINE Components<T> tangent_step(const Stages<T>& stages, Components<T>
   return combined(d, k1, k2, k3, k4, k);
 }
 
-// The gradient with respect to a tendency, given q, that with respect to the stage
-// that the tendency moved, and what the sum of the step adds.
+// Returns the gradient with respect to a tendency: the part `added` from the final sum
+// of the step, and q, the gradient with respect to the stage that this tendency leads
+// to.
 template <class T>
-L63FAST_INLINE Tendency<T> pulled(const Tendency<T>& added, Pack<T> by_a, Pack<T> by,
-                                  Components<T> q) {
+L63FAST_INLINE Tendency<T> gradient_of_tendency(const Tendency<T>& added, Pack<T> by_a,
+                                                Pack<T> by, Components<T> q) {
   return {fma(by_a, q.x, added.a), fma(by, q.y, added.b), fma(by, q.z, added.c)};
 }
 
-// Carries the gradient g with respect to the state after one step back to the state
-// before it: 51 operations.
+// Returns the gradient with respect to the state before one step, given the gradient g
+// with respect to the state after it: 51 operations.
 template <class T>
 L63FAST_INLINE Components<T> adjoint_step(const Stages<T>& stages, Components<T> g,
                                           const StepConstants<T>& k) {
@@ -63,11 +70,11 @@ L63FAST_INLINE Components<T> adjoint_step(const Stages<T>& stages, Components<T>
   const Tendency<T> twice = {once.a + once.a, once.b + once.b, once.c + once.c};
   const Components<T> q4 = adjoint_tendency<T>(at[3], once, rho, beta);
   const Components<T> q3 =
-      adjoint_tendency<T>(at[2], pulled<T>(twice, sd, dt, q4), rho, beta);
+      adjoint_tendency<T>(at[2], gradient_of_tendency<T>(twice, sd, dt, q4), rho, beta);
   const Components<T> q2 =
-      adjoint_tendency<T>(at[1], pulled<T>(twice, sh, h, q3), rho, beta);
+      adjoint_tendency<T>(at[1], gradient_of_tendency<T>(twice, sh, h, q3), rho, beta);
   const Components<T> q1 =
-      adjoint_tendency<T>(at[0], pulled<T>(once, sh, h, q2), rho, beta);
+      adjoint_tendency<T>(at[0], gradient_of_tendency<T>(once, sh, h, q2), rho, beta);
   return {g.x + ((q1.x + q2.x) + (q3.x + q4.x)), g.y + ((q1.y + q2.y) + (q3.y + q4.y)),
           g.z + ((q1.z + q2.z) + (q3.z + q4.z))};
 }

@@ -1,14 +1,21 @@
-// Batched 3D-Var: the safeguarded Newton iteration; the order of its expressions is the
+// Batched 3D-Var: the safeguarded Newton iteration. The order of its operations is the
 // specification that the Numba kernels follow.
 //
-// The minimiser of J(x) = 1/2 |x - x_b|^2_{B^-1} + 1/2 |y - h(x)|^2_{R^-1} differs from
-// x_b by B_{:,C} w, C the m observed components, so the unknown is w. With G = B_{CC},
-// u = u_b + v, v = G w, D = diag(h'), r = y - h(u) and E = diag(h'' R^-1 r):
-//   J = 1/2 w.v + 1/2 r.R^-1 r,   w_new solves (I + A G) w_new = A v + D R^-1 r,
-// where A = D R^-1 D is Gauss-Newton, x_b + K [y - h(x) + H (x - x_b)], and
-// A = D R^-1 D - E is Newton. Newton is used where I + A G is positive; else only the
-// stabilising part of E is kept. A step that raises J is cut to a quarter. Where a
-// determinant or the cost overflows the step is made again with the rows divided.
+// The minimiser of
+//   J(x) = 1/2 |x - x_b|^2_{B^-1} + 1/2 |y - h(x)|^2_{R^-1}
+// lies in x_b + span of the columns C of B, where C are the m observed components. So
+// it is x_b + B_{:,C} w, and w is the unknown: B^-1 is never needed. With G = B_{CC}, u
+// = u_b + v, v = G w, D = diag(h'), r = y - h(u) and E = diag(h'' R^-1 r):
+//   J = 1/2 w.v + 1/2 r.R^-1 r,   w_new solves (I + A G) w_new = A v + D R^-1 r.
+// A = D R^-1 D gives the Gauss-Newton step x_b + K [y - h(x) + H (x - x_b)], and A = D
+// R^-1 D - E gives the Newton step. For linear h both are exact after one step.
+//
+// Gauss-Newton alone is not safe for x^2: H = 0 at x = 0, and far from the minimum it
+// overshoots. So (1) Newton is used where I + A G has positive eigenvalues; elsewhere
+// only the part of E that increases them is kept. (2) A step that raises J is repeated
+// with a quarter of its length. (3) Where a determinant or J overflows, the step is
+// repeated with divided rows (`scaled_step`). (4) `start` chooses a starting point from
+// which Newton's method converges monotonically for one x^2 component.
 #pragma once
 
 #include "l63fast/kernels.hpp"
@@ -18,34 +25,35 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// One problem per lane. P is the power of every observation where it is the same and
-// known when compiling, else 0.
+// One minimisation problem per lane. P is the power of every observation where all
+// powers are equal and known at compile time, else 0.
 template <class T, int M, int P>
 struct Problem {
   Vector<T, M> u_background;  // observed part of x_b
   Vector<T, M> y;             // observations
   Matrix<T, M> g;             // B of the observed components
   Matrix<T, M> r_inverse;     // R^-1
-  Vector<T, M> scale;         // what a step is small against, besides |u|
+  Vector<T, M> scale;         // a step is small relative to |u| + scale
   int powers[M];              // the same for all lanes
 
   L63FAST_INLINE int power(int i) const { return P > 0 ? P : powers[i]; }
 };
 
-// A point of the iteration and what follows from it.
+// A point of the iteration: w and the quantities that follow from it.
 template <class T, int M>
 struct Point {
   Vector<T, M> w, v, u, r, qr;
   Pack<T> cost;
 };
 
-// An iteration under way: where each lane stands and, once it is done, how it ended.
+// The state of an iteration: the current point of each lane and, once it has ended, how
+// it ended.
 template <class T, int M>
 struct Descent {
   Point<T, M> at;
-  Pack<T> alpha;           // share of the step that is taken
-  Mask<T> newton;          // with the second derivative of h
-  Mask<T> active;          // not ended
+  Pack<T> alpha;           // fraction of the Newton step that is taken
+  Mask<T> newton;          // whether E is used in full
+  Mask<T> active;          // whether the iteration has not ended
   Pack<T> status, n_iter;  // whole numbers
 };
 
@@ -55,7 +63,7 @@ L63FAST_INLINE Pack<T> number(Status status) {
 }
 
 template <class T, int M, int P>
-L63FAST_INLINE void look(const Problem<T, M, P>& s, Point<T, M>& p) {
+L63FAST_INLINE void evaluate(const Problem<T, M, P>& s, Point<T, M>& p) {
   for (int i = 0; i < M; ++i) p.r.at[i] = misfit<T>(p.u.at[i], s.y.at[i], s.power(i));
   p.qr = times(s.r_inverse, p.r);
 }
@@ -68,8 +76,8 @@ L63FAST_INLINE Pack<T> cost_of(const Point<T, M>& p) {
   return broadcast(T(0.5)) * sum;
 }
 
-// The largest cost that is not above p's but for rounding: y - h(u) has the rounding
-// error of y, and J that of R^-1 r times it.
+// Returns the largest cost that differs from p's by rounding errors only: y - h(u) has
+// the rounding error of y, and J has R^-1 r times that error.
 template <class T, int M, int P>
 L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M, P>& s,
                                           const Point<T, M>& p) {
@@ -82,7 +90,7 @@ L63FAST_INLINE Pack<T> highest_acceptable(const Problem<T, M, P>& s,
   return fma(broadcast(rounding), scale, p.cost);
 }
 
-// |y|^(1/3) with the sign of y, good enough to start from.
+// Returns the cube root of y, accurate enough for a starting point.
 template <class T>
 L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
   const Pack<T> zero{}, third = broadcast(T(1) / T(3)), two = broadcast(T(2));
@@ -93,10 +101,11 @@ L63FAST_INLINE Pack<T> rough_cube_root(Pack<T> y) {
   return select(less(y, zero), -t, t);
 }
 
-// The smaller of the spreads of the background, sqrt(G_ii), and of what R_ii leaves of
-// the component: its root of degree 2 p; for p = 3 of degree 8, which is near enough.
-// A step must be small against |u| + |u_b| + this. Against the background's spread
-// alone any step would be small where B is large.
+// Returns the smaller of two spreads of one component: sqrt(G_ii) of the background,
+// and the spread that the observation error allows, R_ii^(1/(2p)). For p = 3 the root
+// of degree 8 is used instead of 6, which is near enough. A step must be small relative
+// to |u| + |u_b| + this. Relative to the background's spread alone every step would be
+// small where B is large.
 template <class T>
 L63FAST_INLINE Pack<T> smaller_spread(Pack<T> g, Pack<T> r, int p) {
   Pack<T> spread = square_root(r);
@@ -106,10 +115,11 @@ L63FAST_INLINE Pack<T> smaller_spread(Pack<T> g, Pack<T> r, int p) {
   return select(less(background, spread), background, spread);
 }
 
-// Where the iteration of one component starts: from what the observation says, if
-// nonlinear. From there J' of a single x^2 is convex and Newton falls monotonically.
-// `second` is the other basin: the mirror of an even power, the background of an odd
-// one.
+// Returns the starting point of one component: the background for linear h, else the
+// value that the observation suggests. For one x^2 component it is sign(u_b) max(|u_b|,
+// sqrt(max(y, 0))). From there J' is convex, so Newton's method falls monotonically to
+// the minimum. `second` chooses the other basin: the mirror image for an even power,
+// the background for an odd power.
 template <class T>
 L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   const Pack<T> zero{};
@@ -127,11 +137,12 @@ L63FAST_INLINE Pack<T> start(Pack<T> ub, Pack<T> y, int p, bool second) {
   return select(less(ub, zero), -larger, larger);
 }
 
-// The lanes where another basin may hold a lower minimum. With even powers it lies
-// beyond zero in some component, and getting there costs u_b^2 / (2 G_ii) at least.
+// Returns the lanes where another basin may hold a lower minimum. With even powers the
+// other basin lies beyond zero in some component, and reaching zero costs at least
+// u_b^2 / (2 G_ii).
 template <class T, int M, int P>
-L63FAST_INLINE Mask<T> others_may_be_lower(const Problem<T, M, P>& s,
-                                           const Point<T, M>& p) {
+L63FAST_INLINE Mask<T> other_basin_may_be_lower(const Problem<T, M, P>& s,
+                                                const Point<T, M>& p) {
   Mask<T> lowest = Mask<T>::all();
   for (int i = 0; i < M; ++i) {
     if (s.power(i) == 1) continue;
@@ -142,7 +153,7 @@ L63FAST_INLINE Mask<T> others_may_be_lower(const Problem<T, M, P>& s,
   return ~lowest;
 }
 
-// I + A G and A v + D R^-1 r at a point.
+// Computes I + A G and A v + D R^-1 r at a point.
 template <class T, int M, int P>
 L63FAST_INLINE void linearise(const Problem<T, M, P>& s, const Point<T, M>& p,
                               Mask<T> newton, Matrix<T, M>& inner,
@@ -156,7 +167,8 @@ L63FAST_INLINE void linearise(const Problem<T, M, P>& s, const Point<T, M>& p,
       a.at[i][j] = (d.at[i] * s.r_inverse.at[i][j]) * d.at[j];
     }
     if (s.power(i) > 1) {
-      const Pack<T> e = bend<T>(p.u.at[i], s.power(i)) * p.qr.at[i];
+      // The part of -E that increases the eigenvalues (e < 0) is always kept.
+      const Pack<T> e = second_derivative<T>(p.u.at[i], s.power(i)) * p.qr.at[i];
       a.at[i][i] = select(newton | less(e, zero), a.at[i][i] - e, a.at[i][i]);
     }
   }
@@ -184,8 +196,9 @@ L63FAST_INLINE void choose(Mask<T> taken, const Point<T, M>& from, Point<T, M>& 
   to.cost = select(taken, from.cost, to.cost);
 }
 
-// The iteration of one basin before its first step: bit k of `basin` chooses for the
-// k-th nonlinear component. The cost there is infinite: any step from it is taken.
+// Returns the iteration of one basin before its first step; bit k of `basin` chooses
+// the basin of the k-th nonlinear component. The cost there is set to infinity, so that
+// the first step is always accepted.
 template <class T, int M, int P>
 L63FAST_INLINE Descent<T, M> begin(const Problem<T, M, P>& s, int basin, int max_iter) {
   Descent<T, M> descent;
@@ -199,7 +212,7 @@ L63FAST_INLINE Descent<T, M> begin(const Problem<T, M, P>& s, int basin, int max
     p.v.at[i] = start<T>(ub, s.y.at[i], s.power(i), second) - ub;
     p.u.at[i] = ub + p.v.at[i];
   }
-  look(s, p);
+  evaluate(s, p);
   p.cost = broadcast(static_cast<T>(__builtin_inf()));
   descent.alpha = broadcast(T(1));
   descent.newton = descent.active = Mask<T>::all();
@@ -208,16 +221,17 @@ L63FAST_INLINE Descent<T, M> begin(const Problem<T, M, P>& s, int basin, int max
   return descent;
 }
 
-// A step of the iteration: where it leads, and the lanes where I + A G is positive, the
-// step is too small to matter, and nothing has overflowed.
+// A step of the iteration: the new point, and the lanes where I + A G has positive
+// eigenvalues, where the step is smaller than the tolerance, and where nothing has
+// overflowed.
 template <class T, int M>
 struct Step {
   Point<T, M> to;
   Mask<T> positive, small, inside;
 };
 
-// The damped step. With `scaled` no product on the way leaves the range that I + A G
-// itself keeps.
+// Computes the damped step. With `scaled` no intermediate product overflows unless I +
+// A G itself does.
 template <bool scaled, class T, int M, int P>
 L63FAST_INLINE Step<T, M> damped_step(const Problem<T, M, P>& s, const Point<T, M>& p,
                                       Mask<T> newton, Pack<T> alpha, Pack<T> tol) {
@@ -231,6 +245,7 @@ L63FAST_INLINE Step<T, M> damped_step(const Problem<T, M, P>& s, const Point<T, 
   step.positive = adjugate<scaled>(inner, right, scale, w_full, step.inside);
   for (int i = 0; i < M; ++i) {
     const Pack<T> full = w_full.at[i];
+    // full + (alpha - 1) (full - w): exactly the full step where alpha is 1.
     t.w.at[i] = fma(alpha - one, full - p.w.at[i], full);
   }
   t.v = times(s.g, t.w);
@@ -241,14 +256,15 @@ L63FAST_INLINE Step<T, M> damped_step(const Problem<T, M, P>& s, const Point<T, 
     const Pack<T> size = magnitude(t.u.at[i]) + s.scale.at[i];
     step.small = step.small & less(moved, tol * size);
   }
-  look(s, t);
+  evaluate(s, t);
   t.cost = cost_of(t);
   step.inside = step.inside & finite<T>(t.cost);
   return step;
 }
 
-// The scaled step of the lanes that are not `inside`. Apart and by value: what it needs
-// must not keep the registers of the plain step.
+// Computes the scaled step for the lanes that are not `inside`. It is a function of its
+// own and takes its arguments by value, so that it takes no registers from the plain
+// step.
 template <class T, int M, int P>
 __attribute__((noinline, cold)) Step<T, M> scaled_step(Problem<T, M, P> s,
                                                        Point<T, M> p, Mask<T> newton,
@@ -256,7 +272,7 @@ __attribute__((noinline, cold)) Step<T, M> scaled_step(Problem<T, M, P> s,
   return damped_step<true>(s, p, newton, alpha, tol);
 }
 
-// The n-th iteration of the lanes that are still active.
+// Makes the n-th iteration of the lanes that are still active.
 template <class T, int M, int P>
 L63FAST_INLINE void advance(const Problem<T, M, P>& s, T tol, int n,
                             Descent<T, M>& descent) {

@@ -1,5 +1,5 @@
-// Saved states on their way to trajectories that are contiguous in time: whole cache
-// lines of them, turned over from one register per component.
+// Writer of trajectories that are contiguous in time: it writes whole cache lines,
+// which it gets by transposing one register per component.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,13 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// Lane i of a pack holds the member i lines<T> after that of lane 0. Hence the
-// trajectories of a pack all begin at the same place in a cache line, whatever the
-// stride, and W values of each, turned over, are a register that no line's end cuts.
+// Lane i of a pack holds the member i line<T> after the member of lane 0. Hence all
+// trajectories of a pack begin at the same position in a cache line, whatever the
+// stride, and W values of each, transposed, form a register that does not cross the end
+// of a line.
 //
 // A tile of line<T> saved states is three lines of every trajectory. It is written
-// while the next one is computed, a share of it after each saved state, so that the
+// while the next tile is computed, a part of it after each saved state, so that the
 // shuffles fill the gaps that the latency of fma leaves.
 template <class T, int M, bool streamed>
 class TrajectoryWriter {
@@ -46,7 +47,7 @@ class TrajectoryWriter {
     if (filled_ == tile) turn();
   }
 
-  // Writes what is held.
+  // Writes all that is still held.
   void finish() {
     if (waits_) {
       for (; written_ < squares; ++written_) write_waiting(written_);
@@ -65,8 +66,8 @@ class TrajectoryWriter {
     write(rows_[1 - turn_][m], line_[m] - 3 * tile, m, square % per_pack * w);
   }
 
-  // The full tile waits; what is left of it, less than a line, begins the next one. The
-  // first one, which may begin within a line, is written at once.
+  // Keeps the full tile for writing; its remainder, less than a line, begins the next
+  // tile. The first tile, which may begin within a line, is written at once.
   L63FAST_INLINE void turn() {
     for (int m = 0; m < M; ++m) {
       if (is_first_) write_now(m, 3 * tile);
@@ -82,7 +83,7 @@ class TrajectoryWriter {
     filled_ = 0;
   }
 
-  // Rows [begin, end) of the tile that is being filled.
+  // Writes rows [begin, end) of the tile that is being filled.
   __attribute__((noinline)) void write_now(int m, int end) {
     const Pack<T>* rows = rows_[turn_][m];
     for (int row = 0; row < end; row += w) {
@@ -94,13 +95,13 @@ class TrajectoryWriter {
     }
   }
 
-  // A square of W rows from `row` on.
+  // Writes a square of W rows from `row` on.
   L63FAST_INLINE void write(const Pack<T>* rows, T* to, int m, int row) {
     Pack<T> square[w];
 #pragma GCC unroll 16
     for (int i = 0; i < w; ++i) square[i] = rows[row + i];
     transpose<T>(square);
-    // Copies, since for all the compiler knows a store may change the members.
+    // Local copies: the compiler must assume that a store changes the members.
     const std::ptrdiff_t lanes = lanes_;
     const int count = count_[m];
     to += row;
@@ -122,13 +123,13 @@ class TrajectoryWriter {
 
   std::ptrdiff_t lanes_;  // in elements, between the trajectories of two lanes
   int count_[M];          // lanes that exist
-  int begin_[M];          // row of the first value that there is in the first tile
-  int place_[M];          // row of a tile's first value: its place in the line
-  T* line_[M];            // where row 0 of lane 0 goes
+  int begin_[M];          // row of the first value in the first tile
+  int place_[M];          // row of a tile's first value: its position in the line
+  T* line_[M];            // address of row 0 of lane 0
   int turn_ = 0;
   int filled_ = 0;
   int written_ = 0;
-  bool waits_ = false;    // the other tile is full
+  bool waits_ = false;    // whether the other tile is full and not yet written
   bool is_first_ = true;  // no tile has been full yet
   Pack<T> rows_[2][M][3 * tile + line<T>];
 };

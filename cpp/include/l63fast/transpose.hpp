@@ -1,4 +1,4 @@
-// W packs as a square of W x W values, turned over in registers.
+// Transposes a square of W x W values in registers.
 #pragma once
 
 #include <utility>
@@ -8,8 +8,9 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// The lanes whose number has bit D set, and those that have not, change places between
-// two rows that lie D apart.
+// One step of the transposition: of two rows that lie D apart, exchanges the lanes of
+// the first whose number has bit D set with the lanes of the second whose number has
+// not. Steps with D = 1, 2, 4, ... transpose the square.
 template <class T, int D, int... I>
 L63FAST_INLINE void exchange(Pack<T>& a, Pack<T>& b, std::integer_sequence<int, I...>) {
   constexpr int w = width<T>;

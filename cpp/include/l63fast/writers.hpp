@@ -1,5 +1,5 @@
-// Saved states on their way to `out`: a writer takes those of a group, one saved time
-// after another, and is told when the last one has come.
+// Writers of saved states to `out`. A writer is given the states of a group at one
+// saved time after another (`add`), and is told after the last one (`finish`).
 #pragma once
 
 #include <algorithm>
@@ -10,19 +10,19 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-// The members that a group of packs holds. Those from `end` on do not exist; their
-// lanes repeat the last one, so that they can neither diverge on their own nor be slow.
+// The members in a group of packs. Members from `end` on do not exist; their lanes
+// repeat the last member, so that they never diverge or become slow on their own.
 struct Members {
   std::int64_t first;  // in lane 0 of pack 0
-  std::int64_t packs;  // from pack to pack
-  std::int64_t lanes;  // from lane to lane
+  std::int64_t packs;  // step from pack to pack
+  std::int64_t lanes;  // step from lane to lane
   std::int64_t end;
 
   L63FAST_INLINE std::int64_t at(int pack, int lane) const {
     return first + pack * packs + lane * lanes;
   }
 
-  // How many of w lanes there are.
+  // Returns how many of w lanes hold members.
   L63FAST_INLINE int count(int pack, int w) const {
     const std::int64_t left = (end - at(pack, 0) + lanes - 1) / lanes;
     return static_cast<int>(left < 0 ? 0 : left < w ? left : w);
@@ -37,7 +37,7 @@ L63FAST_INLINE void put_state(T* to, std::ptrdiff_t component, const Components<
   to[2 * component] = s.z[lane];
 }
 
-// To wherever the strides say.
+// Writes to an array of any strides.
 template <class T, int M>
 class AnyWriter {
  public:
@@ -60,8 +60,7 @@ class AnyWriter {
       store_states(out, states);
       return;
     }
-    // Lane by lane from the registers: a detour through memory costs more than it
-    // saves.
+    // Lane by lane from the registers: going through memory costs more than it saves.
 #pragma GCC unroll 16
     for (int i = 0; i < width<T>; ++i) {
       if (i >= count) return;
@@ -74,7 +73,7 @@ class AnyWriter {
   int count_[M];
 };
 
-// To rows of contiguous members, each of which begins at a cache line, past the caches.
+// Writes rows of contiguous members that begin at a cache line, past the caches.
 template <class T, int M>
 class LineRowWriter {
  public:
@@ -95,9 +94,9 @@ class LineRowWriter {
   T* out_;
 };
 
-// To rows of contiguous members that begin and end anywhere, past the caches. A row
-// waits here until the next one is computed: read at once at another alignment, it
-// would still be on its way to the cache.
+// Writes rows of contiguous members that begin and end anywhere, past the caches. A row
+// is held here until the next row has been computed: if it were read back at once at
+// another alignment, it would not yet have reached the cache.
 template <class T, int M>
 class RowWriter {
  public:
@@ -117,7 +116,7 @@ class RowWriter {
     out_ += time_;
   }
 
-  // Writes the row that waits.
+  // Writes the row that is held.
   L63FAST_INLINE void finish() {
     if (!waits_) return;
     const T* row = rows_[1 - turn_];

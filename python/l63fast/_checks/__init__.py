@@ -1,4 +1,4 @@
-"""The only argument validation: argument, what was expected, what came."""
+"""Validation of all arguments; messages say argument, what was expected, what came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of arrays: shape, dtype, layout, finiteness; outputs; covariances."""
+"""Checks of arrays: shape, dtype, layout, finite values; outputs; covariances."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def vectors(
 ) -> np.ndarray:
     """Return a C-contiguous, native-endian (..., size) array of finite floats.
 
-    Only the layout is ever changed; an array of another dtype is refused. Torch CPU
-    tensors are taken through the array protocol, a DataArray by its dimensions' names.
-    Lists of numbers, which have no dtype, become that asked for, or float64. A caller
-    whose result shows it where a value was not finite asks `finite` then, and saves a
-    pass over all of them.
+    Only the layout is changed, never the dtype. Torch CPU tensors are accepted through
+    the array protocol, and DataArrays by the names of their dimensions. Lists of
+    numbers become `dtype`, or float64. With `only_finite=False` non-finite values are
+    accepted: a caller whose result would show them calls `finite` only then, which
+    saves a pass over the array.
     """
     if _is_ready(value, size, dtype):
         if only_finite:
@@ -69,20 +69,24 @@ def vectors(
 
 
 def _is_ready(value: Any, size: int, dtype: np.dtype[Any] | None) -> bool:
-    # The usual case, told in a third of a microsecond: a short call notices the rest.
+    # The usual case, recognised in a third of a microsecond: more would slow short
+    # calls.
     if type(value) is not np.ndarray or value.shape[-1:] != (size,):
         return False
-    found, flags = value.dtype, value.flags
+    given, flags = value.dtype, value.flags
     return (
-        found in FLOATS
-        and (dtype is None or found == dtype)
+        given in FLOATS
+        and (dtype is None or given == dtype)
         and flags.c_contiguous
         and flags.aligned
     )
 
 
 def _bytes_of_copy(array: np.ndarray, dtype: np.dtype[Any]) -> int:
-    """Return what making it contiguous takes: a repeated axis may be huge and free."""
+    """Return the bytes of a contiguous copy, 0 where none is needed.
+
+    A broadcast axis takes no memory itself, but its copy may be huge.
+    """
     fits = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
     return 0 if fits else array.size * dtype.itemsize
 
@@ -99,7 +103,7 @@ def states(
 
 
 def vectors_of(name: str, value: Any, states: np.ndarray) -> np.ndarray:
-    """Return vectors of states (..., 3): one of each, (..., 3), or k, (..., k, 3)."""
+    """Return vectors, one per state (..., 3) or k per state (..., k, 3)."""
     array = vectors(name, value, size=3, dtype=states.dtype)
     leading = states.shape[:-1]
     if array.shape != states.shape and array.shape[:-2] != leading:
@@ -113,15 +117,16 @@ def vectors_of(name: str, value: Any, states: np.ndarray) -> np.ndarray:
 def by_names(name: str, value: Any, *, leading: tuple[str, ...] = ()) -> Any:
     """Return an xarray.DataArray as an array, its component axis last.
 
-    What is no DataArray is returned as it is. Components that have labels are put in
-    the order x, y, z.
+    Other objects are returned unchanged. Labelled components are put in the order x, y,
+    z.
 
     Parameters
     ----------
     name : str
+        Name of the argument, for messages.
     value : object
     leading : tuple of str
-        Dimensions that come first, in this order; others keep theirs.
+        Dimensions that come first, in this order; the others keep their order.
     """
     if type(value).__module__.partition(".")[0] != "xarray":
         return value
@@ -145,7 +150,7 @@ def by_names(name: str, value: Any, *, leading: tuple[str, ...] = ()) -> Any:
 
 
 def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return a float64 array of this shape (`None`: any size); NaN is let through."""
+    """Return a float64 array of this shape (`None`: any size); NaN is accepted."""
     given = as_array(name, value)
     fits = given.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape, given.shape, strict=True)
@@ -167,7 +172,11 @@ def output(
     dtype: np.dtype[Any],
     inputs: Iterable[Any],
 ) -> np.ndarray:
-    """Return an output array; refuse another shape or dtype, read-only, overlapping."""
+    """Return a given output array.
+
+    Refused are another shape or dtype, read-only and misaligned arrays, and arrays that
+    overlap an input or themselves.
+    """
     instance(name, value, np.ndarray)
     array: np.ndarray = value
     problem = None
@@ -182,14 +191,15 @@ def output(
     elif any(np.shares_memory(array, np.asarray(given)) for given in inputs):
         problem = "memory of its own, got an array that overlaps the input"
     elif _overlaps_itself(array):
-        problem = f"no two entries in one place, got strides {array.strides}"
+        problem = f"no two entries at the same address, got strides {array.strides}"
     if problem is not None:
         raise ArgumentValueError(f"{name}: expected {problem}")
     return array
 
 
 def _overlaps_itself(array: np.ndarray) -> bool:
-    # Axes by growing stride: each must step over everything that the ones before span.
+    # Axes by growing stride: each stride must be larger than the span of the axes
+    # before.
     axes = [
         (abs(stride), length)
         for stride, length in zip(array.strides, array.shape, strict=True)
@@ -219,7 +229,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise ArgumentTypeError(
             f"{name}: expected an array of floats, got {type(value).__name__} ({error})"
         ) from None
-    if array.dtype.hasobject and array.ndim == 0:  # None, or anything unknown
+    if array.dtype.hasobject and array.ndim == 0:  # None or another object
         raise ArgumentTypeError(
             f"{name}: expected an array of floats, got {shown(value)}"
         )
@@ -231,7 +241,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def finite(name: str, array: np.ndarray) -> None:
-    """Refuse NaN and infinity, naming how many there are and the first."""
+    """Refuse NaN and infinity; the message gives their number and the first index."""
     good = np.isfinite(array)
     if good.all():
         return
@@ -243,7 +253,7 @@ def finite(name: str, array: np.ndarray) -> None:
 
 
 def within(name: str, given: np.ndarray, cast: np.ndarray) -> None:
-    """Refuse finite values that are beyond the type that they were cast to."""
+    """Refuse values that became infinite in a cast to a smaller dtype."""
     if not np.isfinite(cast).all():
         raise ArgumentValueError(
             f"{name}: expected values within {cast.dtype}, got "
@@ -252,7 +262,7 @@ def within(name: str, given: np.ndarray, cast: np.ndarray) -> None:
 
 
 def batch(name: str, array: np.ndarray, shape: tuple[int, ...], of: str) -> None:
-    """Refuse an array whose leading axes are not those of another argument."""
+    """Refuse an array whose leading axes differ from those of another argument."""
     if array.shape[:-1] != shape:
         raise ArgumentValueError(
             f"{name}: expected leading shape {shape_text(shape)} as in {of}, "
@@ -271,16 +281,15 @@ def covariance(
 ) -> np.ndarray:
     """Return a covariance, (size, size) or (*shape, size, size), in the given dtype.
 
-    A number is a variance: it stands for that times the identity.
-
-    With `semidefinite`, directions without any variance are let through.
+    A single number v is a variance and stands for v times the identity matrix. With
+    `semidefinite` directions without variance are accepted.
 
     Raises
     ------
     ArgumentValueError
-        If a matrix is not symmetric (to 1e-10 of its own largest entry, 1e-5 in
-        float32) or, in the given dtype, not positive definite, with the figure that
-        says so.
+        If a matrix is not symmetric (to 1e-10 of its largest entry, 1e-5 in float32)
+        or, in the given dtype, not positive definite; the message gives the largest
+        difference or the smallest eigenvalue.
     """
     array = as_array(name, value)
     if array.dtype.kind not in "fiu":
@@ -301,15 +310,16 @@ def covariance(
         return cast
     wide = array.astype(np.float64)
     finite(name, wide)
-    _refuse_skew(name, wide, 1e-10 if array.dtype == np.float64 else 1e-5)
+    _refuse_asymmetric(name, wide, 1e-10 if array.dtype == np.float64 else 1e-5)
     within(name, wide, cast)
     _refuse_indefinite(name, cast, semidefinite)
     return cast
 
 
 def _is_clearly_definite(rows: list[list[float]]) -> bool:
-    # One matrix that is exactly symmetric and far from singular, by the pivots of its
-    # elimination: a tenth of what NumPy's eigenvalues cost for so small a matrix.
+    # Whether one matrix is exactly symmetric and far from singular, by the pivots of
+    # Gaussian elimination. For so small a matrix this takes a tenth of the time of
+    # NumPy's eigenvalues.
     n = len(rows)
     if any(rows[i][j] != rows[j][i] for i in range(n) for j in range(i)):
         return False
@@ -324,7 +334,7 @@ def _is_clearly_definite(rows: list[list[float]]) -> bool:
     return True
 
 
-def _refuse_skew(name: str, matrices: np.ndarray, tolerance: float) -> None:
+def _refuse_asymmetric(name: str, matrices: np.ndarray, tolerance: float) -> None:
     skew = np.abs(matrices - np.swapaxes(matrices, -1, -2)).max(axis=(-2, -1))
     bad = skew > tolerance * np.abs(matrices).max(axis=(-2, -1))
     if bad.any():
@@ -335,7 +345,7 @@ def _refuse_skew(name: str, matrices: np.ndarray, tolerance: float) -> None:
 
 
 def _refuse_indefinite(name: str, matrices: np.ndarray, semidefinite: bool) -> None:
-    # As the kernel gets them: a variance may have been rounded to zero.
+    # Checked after the cast, as the kernel gets them: a variance may have become zero.
     wide = matrices.astype(np.float64)
     smallest = np.linalg.eigvalsh(wide)[..., 0]
     rounding = 1e-12 * np.abs(wide).max(axis=(-2, -1))

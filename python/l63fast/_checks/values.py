@@ -1,4 +1,4 @@
-"""Checks of single values: numbers, choices, paths, and is there enough memory."""
+"""Checks of single values: numbers, choices, paths, and the memory needed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import numpy as np
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
 
-# In quotes: `import l63fast` leaves numpy.random alone, which takes its time.
+# In quotes, so that `import l63fast` does not import numpy.random, which is slow.
 Seed = Union[int, "np.random.SeedSequence", "np.random.Generator"]
 MAX_THREADS: Final = 256
 MAX_TIME_STEP: Final = 0.1
 LARGE_TIME_STEP: Final = 0.05
-# Asking takes a quarter of a millisecond, in which this much is nearly filled.
-_NOT_WORTH_ASKING: Final = 2**24
+# Requests below this size (bytes) are not checked: asking the system takes a quarter of
+# a millisecond, as long as filling that much memory.
+_ALWAYS_ALLOWED: Final = 2**24
 
-# Root, limit, usage and, in memory.stat, the file cache that can be dropped.
+# Folder, file of the limit, file of the usage, and the entry of memory.stat for the
+# file cache, which the system can free.
 _CGROUP_V1: Final = (
     "/sys/fs/cgroup/memory",
     "memory.limit_in_bytes",
@@ -34,14 +36,15 @@ _CGROUP_V2: Final = ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive
 def shown(value: Any) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4300 digits
+    except ValueError:  # Python prints no integer of more than 4300 digits
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) -> int:
     """Return `value` as an int within [minimum, maximum]."""
-    # The exact type first: the abstract classes take longer than a small kernel.
+    # The exact type first: a check by abstract classes takes longer than a small
+    # kernel.
     if type(value) is not int and (
         isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)
     ):
@@ -58,7 +61,7 @@ def count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**63 - 1) 
 def seed(name: str, value: Any) -> int:
     """Return `value` as a seed: a non-negative integer.
 
-    A SeedSequence gives the same one each time, a Generator draws the next.
+    A SeedSequence gives the same seed each time; a Generator draws a new one.
     """
     if isinstance(value, np.random.SeedSequence):
         return int(value.generate_state(1, np.uint64)[0]) >> 1
@@ -102,7 +105,7 @@ def real(
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return `value` as a bool; nothing else is taken for one."""
+    """Return `value` as a bool; only bools are accepted."""
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
@@ -126,7 +129,7 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def generator(name: str, value: Any) -> np.random.Generator:
-    """Return a NumPy generator, made from `value` where that is a seed."""
+    """Return a NumPy generator: `value` itself, or one made from a seed."""
     if isinstance(value, np.random.Generator):
         return value
     if isinstance(value, np.random.SeedSequence):
@@ -147,17 +150,17 @@ def instance(name: str, value: Any, kind: type) -> None:
 
 
 def threads(name: str, value: Any) -> int:
-    """Return a thread count: `None` means every core this process may use."""
+    """Return a number of threads; `None` means every core that this process may use."""
     if value is None:
         return len(os.sched_getaffinity(0))
     return min(count(name, value, minimum=1), MAX_THREADS)
 
 
 def time_step(name: str, value: Any, *, allow_large: bool) -> tuple[float, bool]:
-    """Return the time step and whether it deserves a warning.
+    """Return the time step, and whether it is large enough for a warning.
 
-    From dt = 0.12 on RK4 sends Lorenz-63 to a fixed point while every number stays
-    finite, so nothing in the state would show that the result is wrong.
+    From dt = 0.12 on RK4 takes Lorenz-63 to a fixed point while every number stays
+    finite: nothing in the state shows that the result is wrong.
     """
     dt = real(name, value, above=0.0)
     if dt > MAX_TIME_STEP and not allow_large:
@@ -169,7 +172,7 @@ def time_step(name: str, value: Any, *, allow_large: bool) -> tuple[float, bool]
 
 
 def path(name: str, value: Any) -> Path:
-    """Return a path, `~` expanded; refuse an empty one and control characters."""
+    """Return a path with `~` expanded; refuse empty paths and control characters."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise ArgumentTypeError(
             f"{name}: expected a path, got {shown(value)} ({type(value).__name__})"
@@ -192,7 +195,7 @@ def path(name: str, value: Any) -> Path:
 
 
 def _can_be_stored(text: str) -> bool:
-    """Whether a name is UTF-8: netCDF, JSON and a terminal take no other bytes."""
+    """Whether a name is UTF-8, as netCDF, JSON and terminals require."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -201,7 +204,7 @@ def _can_be_stored(text: str) -> bool:
 
 
 def file_name(name: str, value: Any, *, longest: int = 200) -> str:
-    """Return `value` if it can name one file: no separator, not `.` or `..`."""
+    """Return `value` if it is the name of one file: no separator, not `.` or `..`."""
     if not isinstance(value, str):
         raise ArgumentTypeError(
             f"{name}: expected a name, got {shown(value)} ({type(value).__name__})"
@@ -222,8 +225,8 @@ def file_name(name: str, value: Any, *, longest: int = 200) -> str:
 
 
 def memory(name: str, n_bytes: int) -> None:
-    """Refuse a request for more memory than is available, before any work."""
-    if n_bytes < _NOT_WORTH_ASKING:
+    """Refuse a request for more memory than is available, before any work is done."""
+    if n_bytes < _ALWAYS_ALLOWED:
         return
     free = available_memory()
     if n_bytes > free:
@@ -234,7 +237,7 @@ def memory(name: str, n_bytes: int) -> None:
 
 
 def available_memory() -> int:
-    """Return the bytes this process may still take: the machine's or the cgroup's."""
+    """Return the bytes of memory that this process may still use."""
     limits = [_available_in_machine(), *_available_in_cgroup()]
     return min(limits)
 
@@ -247,11 +250,12 @@ def _available_in_machine() -> int:
 
 
 def _available_in_cgroup() -> list[int]:
-    """Return what each group above this process leaves, its file cache counted as free.
+    """Return the bytes that each control group above this process leaves to it.
 
-    A batch system limits the job's own group, a container the one it sees as the root.
+    The file cache of a group counts as free. A batch system limits the group of the
+    job, a container the group that it sees as the root.
     """
-    found = []
+    free_bytes = []
     for line in _lines("/proc/self/cgroup") or ["0::/"]:
         _, controllers, group = line.split(":", 2)
         if controllers == "":
@@ -265,15 +269,15 @@ def _available_in_cgroup() -> list[int]:
             at_most, used = _number(f"{folder}/{limit}"), _number(f"{folder}/{usage}")
             if at_most is not None and used is not None:
                 free = at_most - used + _entry(f"{folder}/memory.stat", cache)
-                found.append(max(free, 0))
+                free_bytes.append(max(free, 0))
             if group in ("/", ""):
                 break
             group = group.rpartition("/")[0]
-    return found
+    return free_bytes
 
 
 def _number(path: str) -> int | None:
-    """Return the number that a file holds; no number means no limit."""
+    """Return the number in a file, None where it holds no number (no limit)."""
     lines = _lines(path)
     return int(lines[0]) if lines and lines[0].isdigit() else None
 

@@ -1,4 +1,4 @@
-"""The backend wall: `load_kernels` is the one door to the compiled kernels."""
+"""Selection of the kernels: every use of C++ or Numba goes through `load_kernels`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LEVEL_VARIABLE: Final = "L63FAST_INSTRUCTION_SET"
 
 
 class Kernels(Protocol):
-    """What every backend offers; `jobs` says what each job holds."""
+    """The functions that every backend has; their arguments are described in `jobs`."""
 
     def integrate(self, job: IntegrateJob, n_threads: int) -> int:
         """Fill the job's `out`; return the number of diverged members."""
@@ -54,23 +54,23 @@ class Kernels(Protocol):
     def tangent(
         self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return state and perturbations after n_steps, and how many diverged."""
+        """Return states and perturbations after n_steps, and how many diverged."""
 
     def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
         """Return gradients (n, k, 3) at the start, and how many diverged."""
 
     def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:
-        """Return the particles after the job, and its analyses.
+        """Return the particles after the job, and the results of its analyses.
 
-        The backends agree in distribution, not in bits; C++ gives the same bits at
-        every instruction set and from any number of threads.
+        The backends agree in distribution, not in bits. C++ gives the same bits with
+        every instruction set and any number of threads.
         """
 
     @property
     def native_fma(self) -> bool:
-        """Whether a multiply-add is known to be one instruction, and `gru` fast.
+        """Whether the processor has an fma instruction that these kernels use.
 
-        Numba, whose `gru` has the same bits but not the speed, says no.
+        Without it `gru` gives the same bits but is slow; so it is with Numba.
         """
 
     def gru(self, job: GruJob, n_threads: int) -> None:
@@ -82,7 +82,7 @@ class Kernels(Protocol):
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """Which kernels run, and why.
+    """The kernels that a backend name stands for on this machine.
 
     Attributes
     ----------
@@ -91,9 +91,9 @@ class BackendInfo:
     instruction_set : str
         "x86-64-v2", "-v3", "-v4", "generic", or "llvm" for Numba.
     n_threads : int
-        Threads that a call uses unless told otherwise.
+        Default number of threads of a call.
     reason : str
-        Why this backend was taken.
+        Why this backend was chosen.
     """
 
     name: str
@@ -122,19 +122,18 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
     Parameters
     ----------
     backend : {"auto", "cpp", "numba"}
-        "auto" takes C++ where it is installed, otherwise Numba with one warning. An
-        explicit choice never degrades.
+        "auto" means C++ where it is installed, otherwise Numba with one warning. "cpp"
+        and "numba" are never replaced by the other.
     level : str, optional
-        Instruction set to force ("x86-64-v2", ...), for tests; by default the best
-        that the processor has, or what the environment variable
-        L63FAST_INSTRUCTION_SET names.
+        Instruction set ("x86-64-v2", ...), for tests. The default is the value of the
+        environment variable L63FAST_INSTRUCTION_SET, else the best of the processor.
 
     Raises
     ------
     ArgumentValueError
         If the backend is not one of the names above.
     BackendError
-        If the backend or level asked for is not available here.
+        If the backend or the level is not available here.
     """
     _checks.choice("backend", backend, BACKENDS)
     cpp, reason = _cpp() if backend != "numba" else (None, "")
@@ -175,7 +174,7 @@ def _default_level(available: tuple[str, ...]) -> str:
 
 
 def backend_info(backend: str = "auto") -> BackendInfo:
-    """Return which kernels `backend` means here, and why."""
+    """Return the kernels that `backend` stands for here, and why."""
     _checks.choice("backend", backend, BACKENDS)
     n_threads = _checks.threads("n_threads", None)
     cpp, reason = _cpp()

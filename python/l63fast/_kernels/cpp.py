@@ -1,4 +1,4 @@
-"""The C++ kernels: an adapter over the extension `_core`, and its only importer."""
+"""The C++ kernels: the only module that imports the extension `_core`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from l63fast._kernels.jobs import (
 _PREFIX = "x86-64-"
 INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 
-# Bytes from which outputs are written past the caches. Writing alone is faster so from
-# 0.5 MiB on; writing and then reading once, from between 8 and 16 MiB on (measured with
-# an L3 cache of 32 MiB, which others share).
+# Outputs of at least this size are written past the caches. Where the output is only
+# written, this is faster from 0.5 MiB on; where it is then read once, from 8 to 16 MiB
+# on (measured with a shared L3 cache of 32 MiB).
 _STREAMED_FROM: Final = 4 * 2**20
 
 
@@ -53,7 +53,7 @@ class CppKernels:
     level : str
         "x86-64-v2", "-v3", "-v4" or "generic".
     streamed_from : int
-        Size in bytes from which outputs are written past the caches; never changes a
+        Size in bytes from which outputs are written past the caches. It never changes a
         result.
     """
 
@@ -76,7 +76,7 @@ class CppKernels:
     def tangent(
         self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return state and perturbations after n_steps, and how many diverged."""
+        """Return states and perturbations after n_steps, and how many diverged."""
         return _core.tangent(job, n_threads, self._core_level)
 
     def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
@@ -84,7 +84,7 @@ class CppKernels:
         return _core.adjoint(job, n_threads, self._core_level)
 
     def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:
-        """Return the particles after the job, and its analyses."""
+        """Return the particles after the job, and the results of its analyses."""
         if job.operator is not None:
             raise TypeError("operator: expected components and powers alone")
         done = _core.filter_particles(job, n_threads, self._core_level)
@@ -92,7 +92,7 @@ class CppKernels:
 
     @property
     def native_fma(self) -> bool:
-        """Whether a multiply-add is known to be one instruction."""
+        """Whether the processor has an fma instruction that these kernels use."""
         return self.level in (_PREFIX + "v3", _PREFIX + "v4")
 
     def gru(self, job: GruJob, n_threads: int) -> None:
@@ -105,11 +105,11 @@ class CppKernels:
 
     @property
     def register_bytes(self) -> int:
-        """Width of a vector register."""
+        """Width of a vector register in bytes."""
         return _core.register_bytes(self._core_level)
 
     def instructions(self, kind: str, *, single: bool, rounds: int) -> int:
-        """Run independent vector instructions of a kind; return how many."""
+        """Run independent vector instructions of one kind; return their number."""
         number = INSTRUCTIONS.index(kind)
         return _core.instructions(number, single, rounds, self._core_level)
 

@@ -1,7 +1,7 @@
-"""The jobs of the kernels, one tuple for each, and what the particle filter gives back.
+"""Arguments of the kernels, one tuple for each, and the particle filter's results.
 
-Arrays are validated and C-contiguous unless said otherwise, all floats of one job of
-one dtype: float64 or float32 where nothing else is said.
+Arrays are validated and C-contiguous, unless stated otherwise. All float arrays of one
+job have the same dtype, float64 or float32, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import numpy as np
 
 
 class IntegrateJob(NamedTuple):
-    """The ensemble integration by RK4.
+    """Integration of an ensemble by RK4.
 
     Attributes
     ----------
     initial : (n, 3)
-    out : (n, n_saved, 3), of any strides
-        Filled, without the initial state.
+        Initial states.
+    out : (n, n_saved, 3), with any strides
+        Filled with the saved states, without the initial state.
     save_every : int
         Steps between saved states.
     dt : float
@@ -42,15 +43,17 @@ class AnalysisJob(NamedTuple):
     background : (n, 3)
     observation : (n, obs_dim)
     b_matrices : (1, 3, 3) or (n, 3, 3)
+        B of all samples, or of each sample.
     r_matrices : (1, obs_dim, obs_dim) or (n, obs_dim, obs_dim)
+        R of all samples, or of each sample.
     components, powers : tuple of int
         The observation operator.
     n_starts : int
-        Basins tried.
+        Starting points tried, one per basin of the cost.
     max_iter : int
-        Iterations at most, per start.
+        Largest number of iterations per start.
     tol : float
-        Relative step that ends the iteration.
+        The iteration ends at a relative step below this.
     """
 
     background: np.ndarray
@@ -65,17 +68,17 @@ class AnalysisJob(NamedTuple):
 
 
 class TangentJob(NamedTuple):
-    """Vectors that the derivative of some RK4 steps carries, or its transpose.
+    """The tangent-linear model or its adjoint, applied to vectors.
 
     Attributes
     ----------
     state : (n, 3)
-        At the start.
+        States at the start.
     vectors : (n, k, 3)
-        At least one per member. Tangent-linear: perturbations at the start; adjoint:
+        k >= 1 vectors per state. Tangent-linear: perturbations at the start; adjoint:
         gradients with respect to the state at the end.
     n_steps : int
-        At least 1.
+        Number of model steps, at least 1.
     dt, parameters
         As in IntegrateJob.
     """
@@ -88,44 +91,46 @@ class TangentJob(NamedTuple):
 
 
 class FilterJob(NamedTuple):
-    """Forecasts, analyses, or cycles of both, for particles of many trajectories.
+    """Forecasts, analyses, or cycles of both, of the particles of many trajectories.
 
-    Each forecast and each analysis is a stage with random numbers of its own.
+    Each forecast and each analysis is a stage with its own random numbers.
 
     Attributes
     ----------
     states : (n, n_particles, 3) float64
     log_weights : (n, n_particles) float64
-        Up to a constant; -inf: none.
+        Up to a constant; -inf means weight zero.
     observation : (n, n_cycles, obs_dim) float64, or None
-        None: one forecast alone.
+        None: a single forecast.
     noise_root : (3, 3) float64, or None
-        Root of the covariance of the noise that ends a forecast.
+        Root of the covariance of the model error added after a forecast.
     whitening : (obs_dim, obs_dim) float64
-        Lower W with R^-1 = W^T W.
+        Lower triangular W with R^-1 = W^T W.
     rescue_root : (3, 3) float64, or None
-        Lower. Particles that have lost the truth are all drawn anew and scattered with
-        the covariance of the forecast, or with this root where that is too narrow,
-        scaled so that it explains the misfit. None: they are left as they are.
+        Lower triangular. A filter that has lost the truth resamples all particles and
+        adds noise with the forecast covariance, or with this root where that is too
+        narrow, scaled so that it explains the misfit. None: no such rescue.
     n_steps : int or None
-        Model steps of each forecast; None: analyses alone.
+        Model steps of each forecast; None: analyses only.
     dt, parameters
         As in IntegrateJob.
     components, powers : tuple of int
         The observation operator.
     threshold : float
-        Particles are drawn anew where the effective size is at most this share.
+        Resample where the effective size is at most this share of n_particles.
     bandwidth : float
         Noise added to particles drawn more than once, in standard deviations.
     lost : float
-        |W (y - h)|^2 of the best particle beyond which they have lost the truth.
+        The filter has lost the truth where |W (y - h)|^2 of the best particle is above
+        this.
     folded : bool
-        Mean and covariance are of one of each mirrored pair of states.
+        Whether mean and covariance take one particle of each mirrored pair of states.
     key : tuple of int
-        Two 32-bit words.
+        Two 32-bit words, the key of the random numbers.
     first_stage : int
+        Number of the first stage.
     operator : ObservationOperator, optional
-        One of the user's own, in place of components and powers; not for C++.
+        A custom operator, used instead of components and powers; Numba only.
     """
 
     states: np.ndarray
@@ -149,23 +154,25 @@ class FilterJob(NamedTuple):
 
 
 class FilteredParticles(NamedTuple):
-    """Particles after the last stage, and what each analysis said.
+    """Particles after the last stage, and the results of each analysis.
 
     Attributes
     ----------
     states : (n, n_particles, 3)
     log_weights : (n, n_particles)
-        Up to a constant; -inf for particles that are no longer finite, which stand at
-        the origin.
+        Up to a constant; -inf for particles that became non-finite, whose states are
+        set to the origin.
     background, mean, spread : (n, n_cycles, 3)
+        Mean before the observation; mean and standard deviation after it.
     innovation : (n, n_cycles, obs_dim)
+        y minus the mean of h(x) before the observation.
     observed_covariance : (n, n_cycles, obs_dim, obs_dim)
-        Of h over the particles before the observation.
+        Covariance of h(x) before the observation.
     effective_size : (n, n_cycles)
-        (sum w)^2 / sum w^2 after it.
+        (sum w)^2 / sum w^2 after the observation.
     status : (n, n_cycles) int8
-        0; 2 where the particles had lost the truth, or none has any likelihood and the
-        weights stay as they were; 3 where none is finite.
+        0: converged. 2: the filter has lost the truth, or no particle has a likelihood
+        above zero and the weights stay as they were. 3: no particle is finite.
     """
 
     states: np.ndarray
@@ -180,10 +187,10 @@ class FilteredParticles(NamedTuple):
 
 
 class GruJob(NamedTuple):
-    """A gated recurrent unit that reads windows of L steps from the state zero.
+    """A gated recurrent unit that reads windows of L steps, from the hidden state zero.
 
-    Weights and biases hold the rows of r, z and the candidate below one another, as
-    torch's nn.GRU keeps them. All is float32.
+    Weights and biases hold the rows of the reset gate r, the update gate z and the
+    candidate, one after the other, as torch's nn.GRU does. All arrays are float32.
 
     Attributes
     ----------
@@ -194,7 +201,7 @@ class GruJob(NamedTuple):
     gates : (L, n, 4 n_units)
         Filled: r, z, the candidate and its state part.
     states : (L, n, n_units)
-        Filled: after each step.
+        Filled: the hidden state after each step.
     """
 
     inputs: np.ndarray
@@ -207,17 +214,17 @@ class GruJob(NamedTuple):
 
 
 class GruBackwardJob(NamedTuple):
-    """The way back of a gradient through what GruJob has filled.
+    """Backpropagation of a gradient through the windows of a GruJob.
 
     Attributes
     ----------
     state_weights, gates, states
-        As in GruJob.
+        As in GruJob, after that job.
     gradient : (n, n_units)
-        With respect to the last state.
+        With respect to the last hidden state.
     preactivation_grad : (L, n, 4 n_units)
-        Filled: with respect to the pre-activations of r and z, the candidate's state
-        part and its input part.
+        Filled: gradient with respect to the pre-activations of r and z, and to the
+        state part and the input part of the candidate's.
     """
 
     state_weights: np.ndarray

@@ -1,4 +1,4 @@
-"""What this machine allows: instructions and bytes per second, by loops of our own."""
+"""Speed limits of this machine, measured: instructions and bytes per second."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from l63fast._timing import in_turns, one_core
 WRITES: Final = ("stream", "store", "fresh_4k", "fresh_2m")
 _LARGE_PAGE: Final = 2**21
 _LINE: Final = 64
-# About a millisecond each: rounds of the loops in limits.cpp.
+# Rounds of the loops in limits.cpp; each takes about a millisecond.
 _ROUNDS: Final = {"fma": 300_000, "add": 300_000, "divide": 40_000, "rk4": 8_000}
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something to time, and how much of it one call does (instructions or bytes)."""
+    """A function to time, and how many instructions or bytes one call of it does."""
 
     run: Callable[[], object]
     amount: float
@@ -30,7 +30,7 @@ class Work:
 
 @dataclass(frozen=True)
 class MachineLimits:
-    """Rates of one core, float64 unless said.
+    """Largest rates of one core, for float64.
 
     Attributes
     ----------
@@ -42,14 +42,14 @@ class MachineLimits:
         Independent vector instructions of one kind per second; without an instruction
         for fma, multiplications and additions.
     rk4 : float
-        The same in the proportion of an RK4 step, 27 multiply-adds to 14 additions:
-        above `fma` on processors with pipes of their own for additions.
+        Instructions per second in the mixture of an RK4 step, 27 multiply-adds to 14
+        additions. It is above `fma` on processors with separate units for additions.
     stream, store : float
-        Bytes per second into memory that was touched before, past and through the
-        caches.
+        Bytes per second written to memory that was written before, past the caches
+        and through them.
     fresh_4k, fresh_2m : float
-        Bytes per second into memory touched for the first time, in pages of 4 KiB and
-        2 MiB (equal where the system gives no large pages).
+        Bytes per second written to memory that is used for the first time, in pages of
+        4 KiB and 2 MiB (equal where the system gives no large pages).
     """
 
     level: str
@@ -92,14 +92,14 @@ def instruction_work(
 
 
 def write_work(kind: str, n_bytes: int, *, level: str | None = None) -> Work:
-    """Return a loop that writes so many bytes in one of the ways of `WRITES`.
+    """Return a loop that writes n_bytes in one of the ways of `WRITES`.
 
     Raises
     ------
     BackendError
         If the C++ extension or the level is not available here.
     MemoryLimitError
-        If there is not as much memory.
+        If n_bytes is more than the memory that is free.
     """
     _checks.choice("kind", kind, WRITES)
     n_bytes = _checks.count("n_bytes", n_bytes, minimum=_LINE) // _LINE * _LINE
@@ -112,9 +112,10 @@ def write_work(kind: str, n_bytes: int, *, level: str | None = None) -> Work:
 
 
 def _filled_afresh(kernels: Any, kind: str, n_bytes: int) -> np.ndarray:
-    """Return an array in pages that were not touched before this call.
+    """Return a filled array in memory pages that were not used before this call.
 
-    Through the caches: what the system has just zeroed is still there.
+    It is filled through the caches, which still hold the pages that the system has
+    just set to zero.
     """
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     region = mmap.mmap(-1, n_bytes + _LARGE_PAGE, flags=private)
@@ -127,7 +128,7 @@ def _filled_afresh(kernels: Any, kind: str, n_bytes: int) -> np.ndarray:
 
 
 def _aligned(memory: np.ndarray, boundary: int, n_bytes: int) -> np.ndarray:
-    """Return the first n_bytes of float64 `memory` from an aligned address on."""
+    """Return n_bytes of float64 `memory`, from its first aligned address on."""
     offset = -memory.ctypes.data % boundary // memory.itemsize
     return memory[offset : offset + n_bytes // memory.itemsize]
 
@@ -135,23 +136,23 @@ def _aligned(memory: np.ndarray, boundary: int, n_bytes: int) -> np.ndarray:
 def machine_limits(
     *, level: str | None = None, n_bytes: int = 2**28, seconds: float = 3.0
 ) -> MachineLimits:
-    """Return what one core of this machine does at most, measured now.
+    """Return the largest rates of one core of this machine, measured now.
 
     Parameters
     ----------
     level : str, optional
         Instruction set; by default the one that the kernels use.
     n_bytes : int
-        Size of the memory written: several times the caches.
+        Size of the memory written; should be several times the caches.
     seconds : float
-        About how long to measure.
+        Approximate duration of the measurement.
 
     Raises
     ------
     BackendError
         If the C++ extension or the level is not available here.
     MemoryLimitError
-        If there is not as much memory.
+        If n_bytes is more than the memory that is free.
     """
     kernels: Any = load_kernels("cpp", level=level)
     works = {kind: instruction_work(kind, level=level) for kind in _ROUNDS}

@@ -1,4 +1,4 @@
-"""What a scheme and the data that it is given must agree on, and their comparison."""
+"""Comparison of a scheme's assumptions about the data with the data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
 
-_ALWAYS: Final = ("operator", "interval")  # without them the observations are others
+_ALWAYS: Final = ("operator", "interval")  # these decide what the observations are
 _SAME: Final = 1e-6  # relative difference that changes no score
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Setup:
-    """The part of a twin experiment that something was made for.
+    """The properties of a twin experiment that a scheme was made for.
 
-    A value that is None does not matter to it, and agrees with every other.
+    A value of None means that the property does not matter; it agrees with every value.
 
     Attributes
     ----------
@@ -32,12 +32,12 @@ class Setup:
     R : (obs_dim, obs_dim) or None
         Covariance of the observation error.
     Q : (3, 3) or None
-        Covariance of the model error of a cycle; zeros are a perfect model.
+        Covariance of the model error per cycle; zeros mean a perfect model.
     dt : float or None
         Time step of the model (time units).
     parameters : Lorenz63 or None
     encoder : Setup or None
-        Of a scheme with an encoder: what that was trained for.
+        Of a scheme with an encoder: the setup that the encoder was trained for.
     """
 
     operator: ObservationOperator | None = None
@@ -62,7 +62,7 @@ class Setup:
 
     @classmethod
     def of(cls, twin: TwinExperiment) -> Setup:
-        """Return all of it for a twin experiment."""
+        """Return the setup of a twin experiment."""
         settings = twin.settings
         return cls(
             operator=twin.operator,
@@ -74,12 +74,14 @@ class Setup:
         )
 
     def steps_per_cycle(self, name: str, twin: TwinExperiment) -> int:
-        """Return how many steps of this dt make a cycle of a twin; `name` states it.
+        """Return the number of steps of this dt per cycle of a twin.
+
+        `name` is the argument that is named in the message.
 
         Raises
         ------
         ArgumentValueError
-            If it is no whole number of steps.
+            If a cycle is not a whole number of steps.
         """
         settings = twin.settings
         if self.dt is None:
@@ -108,12 +110,12 @@ class Setup:
     def from_dict(
         cls, content: Mapping[str, Any], operator: ObservationOperator
     ) -> Setup:
-        """Return the setup of an operator and what `to_dict` gave; other keys may be.
+        """Return the setup from an operator and `to_dict`; other keys are ignored.
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            Naming the key.
+            If a value is not valid; the message names its key.
         """
         values: dict[str, Any] = {
             name: content.get(name) for name in ("interval", "dt")
@@ -139,7 +141,7 @@ def _covariance(name: str, value: Any, size: int) -> np.ndarray:
     )
 
 
-_TAKEN: Final[dict[str, Callable[[TwinExperiment], Any]]] = {
+_TWIN_VALUES: Final[dict[str, Callable[[TwinExperiment], Any]]] = {
     "operator": lambda twin: twin.operator,
     "R": lambda twin: twin.R,
     "Q": lambda twin: twin.Q,
@@ -150,7 +152,7 @@ _TAKEN: Final[dict[str, Callable[[TwinExperiment], Any]]] = {
 
 
 class FromTwin:
-    """A dataclass whose settings can be taken from a twin experiment."""
+    """A dataclass whose settings can be values from a twin experiment."""
 
     @classmethod
     def for_twin(cls, twin: TwinExperiment, **settings: Any) -> Self:
@@ -159,44 +161,45 @@ class FromTwin:
         Parameters
         ----------
         twin : TwinExperiment
-            Gives those of them that the scheme has, and the climatology.
+            Gives those of these settings that the scheme has, and the climatology.
         **settings
-            The others, and those that are to differ from the twin's.
+            All other settings, and settings that differ from the twin.
         """
         _checks.instance("twin", twin, TwinExperiment)
         names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        taken = {
+        values = {
             name: take(twin)
-            for name, take in _TAKEN.items()
+            for name, take in _TWIN_VALUES.items()
             if name in names and name not in settings
         }
-        return cls(**taken, **settings)
+        return cls(**values, **settings)
 
     @property
     def made_for(self) -> Setup:
-        """What the scheme takes for granted; a Q that it leaves out is zero."""
+        """The scheme's assumptions about the data; a missing Q means zero."""
         names = {field.name for field in fields(self)}  # type: ignore[arg-type]
         stated = {
             field.name: getattr(self, field.name)
             for field in fields(Setup)
             if field.name in names and field.name != "encoder"
         }
+        # No Q is a perfect model, which differs from a twin with model error.
         if "Q" in stated and stated["Q"] is None:
             stated["Q"] = np.zeros((3, 3))
         return Setup(**stated)
 
 
 class Difference(NamedTuple):
-    """One thing that is not as the data have it.
+    """A difference between an assumption and the data.
 
     Attributes
     ----------
     of : str
-        Whose it is: "scheme", "warm_up", "backgrounds", ...
+        Whose assumption it is: "scheme", "warm_up", "backgrounds", ...
     name : str
-        Such as "dt", or "encoder.R" for what an encoder was trained for.
+        Such as "dt", or "encoder.R" for the R that an encoder was trained for.
     given, expected
-        The value, and that of the data.
+        The assumed value, and that of the data.
     """
 
     of: str
@@ -216,7 +219,9 @@ def check_agreement(
     *,
     imperfect_model: bool | None = None,
 ) -> tuple[Difference, ...]:
-    """Return what differs, if that is allowed; everything that must agree goes here.
+    """Return the differences of two setups, if they are allowed.
+
+    All comparisons of a scheme or of backgrounds with data are made here.
 
     Parameters
     ----------
@@ -225,20 +230,20 @@ def check_agreement(
     given, expected : Setup
     imperfect_model : bool, optional
         Whether dt, parameters, Q and R may differ; operator and interval never may.
-        None where the caller cannot allow it either.
+        None means False where the caller offers no such argument.
 
     Raises
     ------
     ArgumentValueError
-        Naming all that differs and may not.
+        If a difference is not allowed; the message names all of these.
     """
     if imperfect_model is not None:
         imperfect_model = _checks.boolean("imperfect_model", imperfect_model)
-    found = tuple(Difference(name, *found) for found in _differing(given, expected))
-    never = tuple(one for one in found if one.name.split(".")[-1] in _ALWAYS)
-    refused = never if imperfect_model else found
+    differences = tuple(Difference(name, *one) for one in _differing(given, expected))
+    never = tuple(one for one in differences if one.name.split(".")[-1] in _ALWAYS)
+    refused = never if imperfect_model else differences
     if not refused:
-        return found
+        return differences
     way_out = imperfect_model is False and not never
     raise ArgumentValueError(
         f"{name}: expected {_listed(refused, 'expected')} as in the data, got "
@@ -251,13 +256,13 @@ def _differing(
     given: Setup, expected: Setup, prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     for field in fields(Setup):
-        ours, theirs = getattr(given, field.name), getattr(expected, field.name)
-        if ours is None:
+        value, wanted = getattr(given, field.name), getattr(expected, field.name)
+        if value is None:
             continue
         if field.name == "encoder":
-            yield from _differing(ours, expected, "encoder.")
-        elif theirs is not None and not _equal(ours, theirs):
-            yield prefix + field.name, ours, theirs
+            yield from _differing(value, expected, "encoder.")
+        elif wanted is not None and not _equal(value, wanted):
+            yield prefix + field.name, value, wanted
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -271,13 +276,13 @@ def _equal(a: Any, b: Any) -> bool:
     if a.shape != b.shape:
         return False
     scale = np.abs(b)
-    if b.ndim == 2:  # each covariance in units of its own two standard deviations
+    if b.ndim == 2:  # each entry relative to the product of its standard deviations
         scale = np.sqrt(np.outer(scale.diagonal(), scale.diagonal()))
     return bool((np.abs(a - b) <= _SAME * scale).all())
 
 
-def _listed(found: tuple[Difference, ...], which: str) -> str:
-    return ", ".join(f"{one.name} {_shown(getattr(one, which))}" for one in found)
+def _listed(differences: tuple[Difference, ...], which: str) -> str:
+    return ", ".join(f"{one.name} {_shown(getattr(one, which))}" for one in differences)
 
 
 def _shown(value: Any) -> str:

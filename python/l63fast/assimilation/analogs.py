@@ -1,4 +1,12 @@
-"""The optimum of single windows: means over states of the climate that fit them."""
+"""The optimum for single windows: means over climatological states that fit them.
+
+The posterior mean is computed by importance sampling. (1) A library of states of the
+attractor is the prior; a k-d tree finds the states whose windows are nearest to the
+observed one. (2) If these hold nearly all of the weight and their effective size is
+large enough, the posterior mean is their weighted mean. (3) If most of the library has
+weight, all of a thinned library is used. (4) If too few states have weight, the sampler
+of `window_sampling` starts from the nearest.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +18,24 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks
-from l63fast.assimilation.window_sampling import Population, coldest, sampled, shares
+from l63fast.assimilation.window_sampling import (
+    Population,
+    largest_exponent,
+    sampled,
+    shares,
+)
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
 _SNAPSHOT_STEPS: Final = 25
 _SNAPSHOTS: Final = 64
-_ANCESTOR: Final = 2  # snapshots from a state to where it was before
+_ANCESTOR: Final = 2  # snapshots from a state back to its origin
 STEPS_BEFORE: Final = _ANCESTOR * _SNAPSHOT_STEPS
 
 
 @dataclass(frozen=True)
-class Climate:
-    """Where states come from: the attractor of a model, every state with its mirror.
+class ClimatologicalPrior:
+    """The prior: states on the attractor of a model, each with its mirror image.
 
     Attributes
     ----------
@@ -37,7 +50,7 @@ class Climate:
     seed: int
 
     def states(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return n states (n, 3), n even, and each `STEPS_BEFORE` steps earlier."""
+        """Return n states (n, 3), n even, and them `STEPS_BEFORE` steps earlier."""
         n_members = -(-n // (2 * _SNAPSHOTS))
         start = spin_up(
             n_members, seed=self.seed, dt=self.dt, parameters=self.parameters
@@ -48,11 +61,13 @@ class Climate:
             part.reshape(-1, 3)[: n // 2]
             for part in (path[:, _ANCESTOR:], path[:, :-_ANCESTOR])
         )
+        # The attractor is symmetric under the mirror; a finite sample becomes so by
+        # this.
         later, earlier = (np.concatenate([half, mirror(half)]) for half in halves)
         return later, earlier
 
     def carried(self, states: np.ndarray, n_cycles: int, n_steps: int) -> np.ndarray:
-        """Return states (n, 3) and where they are after each cycle, (n, 1 + c, 3)."""
+        """Return states (n, 3) and those after each cycle, (n, 1 + n_cycles, 3)."""
         return simulate(
             states,
             n_cycles * n_steps,
@@ -63,23 +78,25 @@ class Climate:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known of windows, and how exactly.
+class WindowObservations:
+    """The observations of windows, and their errors.
 
     Attributes
     ----------
     observations : (n, L, m)
-        One each cycle, the last at analysis time.
+        One per cycle, the last at analysis time.
     operator : ObservationOperator
     R : (m, m)
+        Covariance of the observation error.
     n_steps : int
         Model steps of a cycle.
     earlier : (n, 3), optional
         Estimates of the states `lag` cycles before the last observation, with errors
-        that have nothing to do with the observations'.
+        that are independent of those of the observations.
     P : (3, 3), optional
-        Covariance of their errors.
+        Covariance of the errors of `earlier`.
     lag : int
+        In cycles.
     """
 
     observations: np.ndarray
@@ -92,21 +109,21 @@ class Evidence:
 
     @property
     def n_cycles(self) -> int:
-        """Cycles from the first state that matters to the analysis."""
+        """Number of cycles from the first observed or estimated state on."""
         lag = 0 if self.earlier is None else self.lag
         return max(int(self.observations.shape[1]) - 1, lag)
 
     @property
-    def knows_no_sign(self) -> bool:
+    def sign_is_unknown(self) -> bool:
         """Whether a state and its mirror image fit equally well."""
         return self.operator.is_mirror_blind and self.earlier is None
 
-    def seen(self) -> np.ndarray:
-        """Return the evidence (n, D), each value in units of its error."""
+    def whitened(self) -> np.ndarray:
+        """Return all observed values (n, D), in units of their errors."""
         return self._whitened(self.observations, self.earlier)
 
-    def of(self, path: np.ndarray) -> np.ndarray:
-        """Return what it would be without error for paths (n, 1 + n_cycles, 3)."""
+    def whitened_path(self, path: np.ndarray) -> np.ndarray:
+        """Return the error-free values of trajectories (n, 1 + n_cycles, 3)."""
         h = self.operator(path[:, -self.observations.shape[1] :])
         at = path[:, path.shape[1] - 1 - self.lag]
         return self._whitened(h, None if self.earlier is None else at)
@@ -122,32 +139,33 @@ def _scaled(values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return values @ np.linalg.inv(np.linalg.cholesky(covariance)).T
 
 
-_SMALLEST: Final = 2**13
-_COARSE: Final = 2**17  # states of which all are weighed where most of them matter
+_SMALLEST_LIBRARY: Final = 2**13
+_COARSE: Final = 2**17  # size of the thinned library
 _NEIGHBOURS: Final = 4096
-_ENOUGH: Final = 256.0  # effective size that adds 0.4 % to the squared error
-_LEFT_OUT: Final = 1e-3  # weight of what is no neighbour, relative to the largest
-_DIRECTIONS: Final = 4  # of a window's values that the search tells apart
-_CHUNK: Final = 32  # windows that are carried at once
+_ENOUGH: Final = 256.0  # effective size; its sampling error is 0.4 % of the variance
+_NEGLECTED: Final = 1e-3  # largest relative weight of a state that may be neglected
+_DIRECTIONS: Final = 4  # principal components of a window that the search uses
+_CHUNK: Final = 32  # windows that are processed together
 
 
 @dataclass(frozen=True, eq=False)
 class WindowPosterior:
-    """The distribution of the state at the end of each window, as far as it is known.
+    """The posterior of the state at the end of each window: its moments.
 
     Attributes
     ----------
     mean : (n, 3)
-        The estimate of least squared error.
+        The estimate with the least squared error.
     folded : (n, 3)
-        The mean over the nearer of each state and its mirror to one side of the
-        principal axis of (x, y): best where the mirror image counts as well.
+        The mean after each state was replaced by that one of itself and its mirror
+        image on one side of the principal axis of (x, y); the best estimate where the
+        mirror image counts as well.
     variance : (n,)
-        Mean variance over the components, about the mean; where the operator is blind
-        to the sign, of the folded states about theirs.
+        Mean variance over the components about the mean; where the operator cannot tell
+        a state from its mirror image, of the replaced states.
     effective_size : (n,)
-        Of the weights, or the number of samples that differ: the mean's own error adds
-        a share of 1 / effective_size to the squared error.
+        Effective size of the weights, or the number of distinct samples: the error of
+        the mean adds a share of 1 / effective_size to the squared error.
     """
 
     mean: np.ndarray
@@ -157,62 +175,69 @@ class WindowPosterior:
 
 
 def window_posterior(
-    evidence: Evidence,
-    climate: Climate,
+    evidence: WindowObservations,
+    climate: ClimatologicalPrior,
     *,
     library: int,
     known: WindowPosterior | None = None,
     report: Callable[[WindowPosterior], None] | None = None,
 ) -> WindowPosterior:
-    """Return means over the climate's states, weighted by the likelihood of a window.
+    """Return posterior means of windows, over climatological states as the prior.
 
-    Importance sampling with the climate as prior: of a library of states, those whose
-    windows are nearest carry the weight. Where they are too few, samples of the
-    posterior are drawn that start from them.
+    See the module's docstring for the method.
 
     Parameters
     ----------
-    evidence : Evidence
+    evidence : WindowObservations
         Of n windows.
-    climate : Climate
+    climate : ClimatologicalPrior
     library : int
-        States in the library.
+        Number of states in the library.
     known : WindowPosterior, optional
-        Of the first windows, as a stopped run has reported it: not computed again.
+        Result for the first windows, as reported by a stopped run; not computed again.
     report : callable, optional
-        Is given what is known of the first windows, from time to time.
+        Is called now and then with the result for the first windows.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If the library is not a large enough number.
     """
-    library = _checks.count("library", library, minimum=_SMALLEST)
-    states, seen = _Library(evidence, climate, library), evidence.seen()
+    library = _checks.count("library", library, minimum=_SMALLEST_LIBRARY)
+    states, seen = _Library(evidence, climate, library), evidence.whitened()
     n = len(seen)
-    found = _Found(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
+    estimates = _Estimates(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
     done = 0 if known is None else len(known.mean) // _CHUNK * _CHUNK
     if known is not None:
-        for values, before in zip(found, vars(known).values(), strict=True):
+        for values, before in zip(estimates, vars(known).values(), strict=True):
             values[:done] = before[:done]
     for start in range(done, n, _CHUNK):
         part = slice(start, start + _CHUNK)
-        states.weigh_windows(seen[part], _Found(*(values[part] for values in found)))
+        states.weigh_windows(
+            seen[part], _Estimates(*(values[part] for values in estimates))
+        )
         if report is not None:
-            report(WindowPosterior(*(values[: start + _CHUNK] for values in found)))
-    return WindowPosterior(*found)
+            report(WindowPosterior(*(values[: start + _CHUNK] for values in estimates)))
+    return WindowPosterior(*estimates)
 
 
-class _Found(NamedTuple):
+class _Estimates(NamedTuple):
     mean: np.ndarray
     folded: np.ndarray
     variance: np.ndarray
     effective_size: np.ndarray
 
-    def put(self, windows: np.ndarray, those: _Found) -> None:
-        for values, new in zip(self, those, strict=True):
-            values[windows] = new
+    def put(self, windows: np.ndarray, new: _Estimates) -> None:
+        for values, estimate in zip(self, new, strict=True):
+            values[windows] = estimate
 
 
 class _Library:
-    """States of the climate, to be found by what their windows would show."""
+    """States of the prior, which can be searched by the values of their windows."""
 
-    def __init__(self, evidence: Evidence, climate: Climate, size: int):
+    def __init__(
+        self, evidence: WindowObservations, climate: ClimatologicalPrior, size: int
+    ):
         from scipy.spatial import cKDTree  # imported here: it takes longer than a call
 
         self.evidence = evidence
@@ -221,100 +246,104 @@ class _Library:
         self.directions = self._principal()
         rows = 2**16
         parts = (self.states[i : i + rows] for i in range(0, size, rows))
-        shown = [self.shown(states)[0] @ self.directions for states in parts]
+        shown = [self.observed(states)[0] @ self.directions for states in parts]
         self._tree = cKDTree(np.concatenate(shown))
 
-    def shown(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the evidence of states (n, 3) without error, and their last states."""
-        how = self.evidence
-        path = self.climate.carried(states, how.n_cycles, how.n_steps)
-        return how.of(path), path[:, -1]
+    def observed(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the error-free values of states (n, 3), and their last states."""
+        evidence = self.evidence
+        path = self.climate.carried(states, evidence.n_cycles, evidence.n_steps)
+        return evidence.whitened_path(path), path[:, -1]
 
     def _principal(self) -> np.ndarray:
-        """Return the directions (D, q) in which windows of the climate differ most."""
-        some = self.states[:: max(len(self.states) // _SMALLEST, 1)]
-        covariance = np.cov(self.shown(some)[0], rowvar=False)
+        """Return the principal directions (D, q) of the window values of the prior."""
+        some = self.states[:: max(len(self.states) // _SMALLEST_LIBRARY, 1)]
+        covariance = np.cov(self.observed(some)[0], rowvar=False)
         _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
         return vectors[:, ::-1][:, :_DIRECTIONS]
 
-    def weigh_windows(self, seen: np.ndarray, found: _Found) -> None:
-        """Put what is known of the states at the end of windows (n, D) into `found`."""
+    def weigh_windows(self, seen: np.ndarray, estimates: _Estimates) -> None:
+        """Write the moments of the last states of windows (n, D) to `estimates`."""
         near, beyond = self._nearest(seen)
         excess = np.maximum(beyond - near.square.min(axis=1), 1e-9)
-        # Neighbours hold all the weight if it is this cold, and are enough if not
-        # colder than that.
-        holding = -2.0 * np.log(_LEFT_OUT) / excess
-        enough = coldest(near.square, _ENOUGH, np.ones(len(seen)))
+        # The neighbours hold all of the weight for exponents from `holding` on, and
+        # have a large enough effective size for exponents up to `enough`. Both must
+        # include 1, the exponent of the posterior.
+        holding = -2.0 * np.log(_NEGLECTED) / excess
+        enough = largest_exponent(near.square, _ENOUGH, np.ones(len(seen)))
         broad = holding > 1.0
         thin = ~broad & (enough < 1.0)
         rest = ~broad & ~thin
         if broad.any():
-            found.put(broad, self._of_all(seen[broad]))
+            estimates.put(broad, self._of_all(seen[broad]))
         if rest.any():
-            found.put(rest, self._weighed(near.last[rest], near.square[rest]))
+            estimates.put(rest, self._weighed(near.last[rest], near.square[rest]))
         if thin.any():
             start = Population(*(values[thin] for values in near))
-            coldness = np.maximum(enough, holding)[thin]
-            found.put(thin, self._sampled(seen[thin], start, coldness))
+            exponent = np.maximum(enough, holding)[thin]
+            estimates.put(thin, self._sampled(seen[thin], start, exponent))
 
     def _nearest(self, seen: np.ndarray) -> tuple[Population, np.ndarray]:
-        """Return the neighbours of windows, and what squares all others exceed."""
+        """Return neighbours of windows, and an estimate of all other misfits."""
         k = min(_NEIGHBOURS, len(self.states) // 2)
         distance, index = self._tree.query(seen @ self.directions, k=k)
         square, last = self._misfits(self.states[index], seen)
         origins = self.ancestors[index]
-        if self.evidence.knows_no_sign:
+        if self.evidence.sign_is_unknown:
             side = _side(self.states[index], np.ones(index.shape))
             origins = np.where(side[..., None], mirror(origins), origins)
             last = np.where(side[..., None], mirror(last), last)
-        # What lies beyond the last neighbour is at least as far in full as projected.
+        # Squared misfits that all other states exceed: their projected part is at least
+        # that of the last neighbour, and the rest is taken to be at least the smallest
+        # rest of the neighbours.
         beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
         return Population(origins, square, last), beyond
 
     def _misfits(
         self, states: np.ndarray, seen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the squared misfits (n, k) of states (n, k, 3), and their last."""
-        shown, last = self.shown(states.reshape(-1, 3))
+        """Return squared misfits (n, k) of states (n, k, 3), and the last states."""
+        shown, last = self.observed(states.reshape(-1, 3))
         misfit = shown.reshape(*states.shape[:2], -1) - seen[:, None]
         return np.einsum("nkd,nkd->nk", misfit, misfit), last.reshape(states.shape)
 
-    def _weighed(self, last: np.ndarray, square: np.ndarray) -> _Found:
+    def _weighed(self, last: np.ndarray, square: np.ndarray) -> _Estimates:
         share = shares(square, np.ones(len(square)))
         size = 1.0 / (share**2).sum(axis=1)
-        return _Found(*_means(last, share, self.evidence), size)
+        return _Estimates(*_means(last, share, self.evidence), size)
 
     @cached_property
     def _coarse(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.shown(self.states[:: max(len(self.states) // _COARSE, 1)])
+        return self.observed(self.states[:: max(len(self.states) // _COARSE, 1)])
 
-    def _of_all(self, seen: np.ndarray) -> _Found:
-        """Return means over the library, thinned out: most of its states matter."""
+    def _of_all(self, seen: np.ndarray) -> _Estimates:
+        """Return moments over the thinned library, where most states have weight."""
         shown, last = self._coarse
-        # |a - b|^2 without an array of all differences.
+        # |a - b|^2 = |a|^2 - 2 a.b + |b|^2 needs no array of all differences.
         square = (shown**2).sum(axis=1) - 2.0 * seen @ shown.T
         square += (seen**2).sum(axis=1, keepdims=True)
         return self._weighed(np.broadcast_to(last, (len(seen), *last.shape)), square)
 
     def _sampled(
-        self, seen: np.ndarray, start: Population, coldness: np.ndarray
-    ) -> _Found:
+        self, seen: np.ndarray, start: Population, exponent: np.ndarray
+    ) -> _Estimates:
         def weigh(
             origins: np.ndarray, windows: np.ndarray
         ) -> tuple[np.ndarray, np.ndarray]:
             flat = origins.reshape(-1, 3)
+            # Proposals are made in the origins, which the model carries to the window.
             states = self.climate.carried(flat, 1, STEPS_BEFORE)[:, -1]
             return self._misfits(states.reshape(origins.shape), seen[windows])
 
-        last, distinct = sampled(weigh, start, coldness, self.climate.seed)
+        last, distinct = sampled(weigh, start, exponent, self.climate.seed)
         share = np.full(last.shape[:2], 1.0 / last.shape[1])
-        return _Found(*_means(last, share, self.evidence), distinct)
+        return _Estimates(*_means(last, share, self.evidence), distinct)
 
 
 def _means(
-    states: np.ndarray, share: np.ndarray, evidence: Evidence
+    states: np.ndarray, share: np.ndarray, evidence: WindowObservations
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, folded mean and variance of states (n, k, 3) of weights (n, k)."""
+    """Return mean, mean of mirrored states, and variance of states (n, k, 3)."""
 
     def average(values: np.ndarray) -> np.ndarray:
         return np.asarray(np.einsum("nk,nk...->n...", share, values))
@@ -325,13 +354,14 @@ def _means(
     blind = evidence.operator.is_mirror_blind
     about, centre = (one_sided, folded) if blind else (states, mean)
     variance = average(((about - centre[:, None]) ** 2).mean(axis=2))
-    if evidence.knows_no_sign:
+    if evidence.sign_is_unknown:
+        # By symmetry the means of x and y are exactly zero.
         mean = folded * (0.0, 0.0, 1.0)
     return mean, folded, variance
 
 
 def _side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return which states (n, k, 3) are on the far side of their principal axis."""
+    """Return which states (n, k, 3) are on the negative side of the principal axis."""
     planar = states[..., :2]
     second = np.einsum("nk,nki,nkj->nij", weights, planar, planar)
     axis = np.linalg.eigh(second)[1][:, :, -1]

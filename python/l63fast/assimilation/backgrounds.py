@@ -1,4 +1,4 @@
-"""Backgrounds of a twin experiment, one class per kind, and their error covariances."""
+"""Backgrounds for a twin experiment, one class per kind, and their covariances."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from l63fast.verification import nearer
 
 MAX_ITERATIONS: Final = 30
 TRACE_TOLERANCE: Final = 0.02
-_BURN_IN_SHARE: Final = 5  # the first fifth of a trajectory forgets how it started
+_BURN_IN_SHARE: Final = 5  # the first fifth of a trajectory is the burn-in
 _MIN_SAMPLES: Final = 20
 
 
 @dataclass(frozen=True, eq=False)
 class CycledErrors:
-    """What the cycle of tuned 3D-Var does, measured on the training split.
+    """Errors of cycled and tuned 3D-Var, measured on the training split.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class CycledErrors:
     background, analysis : (3, 3)
         Error covariances of its forecasts, B_f, and of its analyses, P_a.
     n_iterations : int
-        How often B_f was estimated anew before its trace settled.
+        Number of estimates of B_f until its trace converged.
     tuning : Tuning
-        Of the scale of B_f, on the validation split.
+        Tuning of the scale of B_f on the validation split.
     """
 
     scheme: ThreeDVar
@@ -57,7 +57,7 @@ def error_covariance(
     ----------
     estimate, truth : (..., 3)
     mirror_aware : bool
-        Measure each error to the nearer of the truth and its mirror image.
+        Take the smaller of the errors of an estimate and of its mirror image.
     """
     judged = nearer(estimate, truth) if mirror_aware else estimate
     return symmetrised(second_moment(judged - truth))
@@ -66,7 +66,7 @@ def error_covariance(
 def perturbed(
     truth: np.ndarray, covariance: np.ndarray, *, seed: int, split_name: str
 ) -> np.ndarray:
-    """Return truth + N(0, covariance), truth (n, ..., 3), keyed by trajectory."""
+    """Return truth + N(0, covariance), truth (n, ..., 3), with draws by trajectory."""
     noise = _random.standard_normals(
         seed, "background", split_name, len(truth), truth.shape[1:]
     )
@@ -76,18 +76,18 @@ def perturbed(
 def estimate_cycled_errors(
     twin: TwinExperiment, *, n_threads: int | None = None, backend: str = "auto"
 ) -> CycledErrors:
-    """Return the error covariances of 3D-Var, cycled and tuned for this twin.
+    """Return the error covariances of 3D-Var that is cycled and tuned for this twin.
 
-    B starts as the climatological covariance C and becomes the error covariance of the
-    forecasts that it leads to, again and again, until its trace changes by less than
-    2 %; its scale is then tuned on the validation split. That beats a tuned multiple of
-    C (by 12 % in rms for x2, 1 % for xy) except where x alone is observed (by -1 %),
-    and it settles within about five rounds from anywhere.
+    B starts as the climatological covariance C. It is then replaced by the error
+    covariance of the forecasts made with it, until its trace changes by less than 2 %.
+    Its scale is then tuned on the validation split. This is better than a tuned
+    multiple of C (by 12 % in rmse_a for x2, 1 % for xy), except if only x is observed
+    (1 % worse). It converges in about five iterations.
 
     Parameters
     ----------
     twin : TwinExperiment
-        Its training and validation splits are read; the test split is not.
+        Only its training and validation splits are read.
 
     Raises
     ------
@@ -111,13 +111,15 @@ def estimate_cycled_errors(
     )
     scheme = replace(scheme, B=tuning.scale * scheme.B)
     background, analysis = _errors(scheme, twin, analysis, burn_in)
+    # Errors of the tuned scheme: the scale of B changes them.
     return CycledErrors(scheme, background, analysis, n_iterations, tuning)
 
 
 def _iterated(
     scheme: ThreeDVar, twin: TwinExperiment, burn_in: int
 ) -> tuple[ThreeDVar, np.ndarray, int]:
-    """Return the scheme whose B is its own B_f, its P_a, and the rounds it took."""
+    """Return the scheme with B = its own B_f, its P_a, and the number of iterations."""
+    # B and the forecasts made with it depend on each other: a fixed-point iteration.
     analysis = scheme.B
     for n_iterations in range(1, MAX_ITERATIONS + 1):
         background, analysis = _errors(scheme, twin, analysis, burn_in)
@@ -134,6 +136,7 @@ def _errors(
     initial = _start(twin, "train", start)
     result = run_cycles(scheme, twin, "train", burn_in=burn_in, initial=initial)
     truth = twin.split("train").truth_at_observations[:, result.scored]
+    # Where the observations cannot show the sign, a wrong sign is not counted.
     blind = twin.operator.is_mirror_blind
     return (
         error_covariance(result.background, truth, mirror_aware=blind),
@@ -147,7 +150,7 @@ def _start(twin: TwinExperiment, split_name: str, covariance: np.ndarray) -> np.
     return perturbed(truth, covariance, seed=seed, split_name=split_name)
 
 
-_EVERYTHING: Final = ("operator", "interval", "R", "Q", "dt", "parameters")
+_WHOLE_SETUP: Final = ("operator", "interval", "R", "Q", "dt", "parameters")
 
 
 class _Options(NamedTuple):
@@ -166,9 +169,9 @@ class Backgrounds(ABC):
         Its name in `KINDS`.
     B : (3, 3)
         Error covariance of these backgrounds on the training split, symmetrised with
-        the mirror: the B to give to 3D-Var and to the variational losses.
+        the mirror symmetry: the B for 3D-Var and for the variational losses.
     made_for : Setup
-        Of the twin that they were fitted to, as far as it decides what they are.
+        The properties of the twin that these backgrounds depend on.
     """
 
     B: np.ndarray
@@ -186,7 +189,7 @@ class Backgrounds(ABC):
         n_threads: int | None = None,
         backend: str = "auto",
     ) -> Backgrounds:
-        """Return backgrounds of a kind for a twin, whose test split is never opened.
+        """Return backgrounds of a kind for a twin; the test split is not read.
 
         Parameters
         ----------
@@ -194,18 +197,20 @@ class Backgrounds(ABC):
         kind : str
             A name in `KINDS`.
         covariance : (3, 3), optional
-            Error covariance of the kind "gauss", which alone takes it; by default 2 I.
+            Error covariance of the kind "gauss" only; by default 2 I.
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            If the kind is unknown, the covariance is none, or the twin is too small.
+            If the kind is unknown, the covariance is not valid, or the twin is too
+            small.
         """
         chosen = KINDS[_checks.choice("kind", kind, KINDS)]
         if covariance is not None:
             if kind != "gauss":
                 raise ArgumentValueError(
-                    f"covariance: expected None, as {kind!r} has its own, got one"
+                    f"covariance: expected None for the kind {kind!r}, which has "
+                    "its own covariance, got one"
                 )
             float64 = np.dtype(np.float64)
             covariance = _checks.covariance(
@@ -215,25 +220,28 @@ class Backgrounds(ABC):
         setup = Setup.of(twin)
         return replace(
             fitted,
-            made_for=Setup(**{name: getattr(setup, name) for name in chosen._knows}),
+            made_for=Setup(
+                **{name: getattr(setup, name) for name in chosen._depends_on}
+            ),
         )
 
-    # What they owe to the twin: by default its climate, that is, its model.
-    _knows: ClassVar[tuple[str, ...]] = ("Q", "dt", "parameters")
+    # Properties of the twin that they depend on: by default those of its climatology.
+    _depends_on: ClassVar[tuple[str, ...]] = ("Q", "dt", "parameters")
 
     @classmethod
     @abstractmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> Backgrounds:
         """Return backgrounds of this kind for a twin."""
 
-    # Cycles before the analysis at which a background's error is drawn.
+    # Number of cycles before the analysis at which the background's error is drawn.
     drawn_before: ClassVar[int] = 0
 
     @property
     def start_covariance(self) -> np.ndarray | None:
-        """Covariance of the normal error that a background's is, or was when drawn.
+        """Covariance of the normal error that makes a background from the truth.
 
-        None where there is none, or where it depends on the observations' errors.
+        None where there is no such error, or where the error depends on the
+        observations.
         """
         return None
 
@@ -243,8 +251,8 @@ class Backgrounds(ABC):
     ) -> np.ndarray:
         """Return backgrounds (n_trajectories, n_obs, 3), valid at the observations.
 
-        The same for the same twin, whatever was drawn before; what is random depends
-        on (seed, split, trajectory) only.
+        The same twin always gives the same backgrounds; random numbers depend only on
+        (seed, split, trajectory).
 
         Parameters
         ----------
@@ -252,13 +260,13 @@ class Backgrounds(ABC):
         split_name : str
             "train", "val" or "test".
         imperfect_model : bool
-            Let the twin have another dt, other parameters, another Q or R than the one
+            Allow another dt, other parameters, another Q or R than those of the twin
             that the backgrounds were fitted to, as in `run_cycles`.
 
         Raises
         ------
         ArgumentValueError
-            If they were fitted to another setup than the twin's.
+            If they were fitted to another setup.
         """
         check_agreement(
             "backgrounds",
@@ -270,7 +278,7 @@ class Backgrounds(ABC):
 
     @abstractmethod
     def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
-        """Return what `draw` gives, for a twin that fits."""
+        """Return the result of `draw`, for a twin whose setup was checked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,6 +305,7 @@ class _Independent(Backgrounds):
 
     @classmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _Independent:
+        # Two independent states, each with covariance C: their difference has 2 C.
         return cls(2.0 * twin.climatology.covariance)
 
     def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:
@@ -312,11 +321,11 @@ class _Gauss(Backgrounds):
     """The truth plus N(0, B), with B as given."""
 
     kind = "gauss"
-    _knows = ()
+    _depends_on = ()
 
     @property
     def start_covariance(self) -> np.ndarray:
-        """That of the background itself."""
+        """Covariance of the background error."""
         return self.B
 
     @classmethod
@@ -332,15 +341,15 @@ class _Gauss(Backgrounds):
 
 @dataclass(frozen=True, eq=False)
 class _Forecast(Backgrounds):
-    """The truth one cycle earlier plus N(0, P_a), carried forward over the interval.
+    """The truth one cycle earlier plus N(0, P_a), carried forward by the model.
 
-    P_a is the analysis-error covariance of 3D-Var tuned and cycled for this twin; for
-    an operator that cannot tell a state from its mirror image it is that of the nearer
-    of the two, so that these backgrounds know the sign.
+    P_a is the analysis-error covariance of 3D-Var tuned and cycled for this twin. For
+    an operator that cannot tell a state from its mirror image, errors are measured to
+    the nearer of the two, so that these backgrounds have the right sign.
     """
 
     kind = "forecast"
-    _knows = _EVERYTHING
+    _depends_on = _WHOLE_SETUP
     drawn_before = 1
     errors: CycledErrors
 
@@ -349,6 +358,7 @@ class _Forecast(Backgrounds):
         errors = _estimated(twin, options)
         first_guess = cls(errors.background, errors)
         truth = twin.split("train").truth_at_observations
+        # Measured on these backgrounds themselves, which are not those of the cycle.
         B = error_covariance(first_guess._drawn(twin, "train"), truth)
         return replace(first_guess, B=B)
 
@@ -370,14 +380,14 @@ class _Forecast(Backgrounds):
 
 @dataclass(frozen=True, eq=False)
 class _Cycled(Backgrounds):
-    """The forecasts of a running tuned 3D-Var that starts from the truth + N(0, P_a).
+    """The forecasts of cycled, tuned 3D-Var that starts from the truth plus N(0, P_a).
 
-    With an operator that cannot tell a state from its mirror image these backgrounds
-    lose the sign in time; B is then measured to the nearer of the two.
+    With an operator that cannot tell a state from its mirror image, these backgrounds
+    lose the sign after some time; B is then measured to the nearer of the two.
     """
 
     kind = "cycled"
-    _knows = _EVERYTHING
+    _depends_on = _WHOLE_SETUP
     errors: CycledErrors
 
     @classmethod
@@ -393,7 +403,7 @@ class _Cycled(Backgrounds):
             split_name=split_name,
         )
         scheme = self.errors.scheme
-        # What may differ `draw` has asked.
+        # `draw` has already checked the differences.
         return run_cycles(
             scheme, twin, split_name, initial=initial, imperfect_model=True
         ).background
@@ -401,13 +411,14 @@ class _Cycled(Backgrounds):
 
 @dataclass(frozen=True, eq=False)
 class _None(Backgrounds):
-    """No background: zeros, so that the increment is the state, and B = E[x x^T]."""
+    """No background: zeros, so that the increment is the state and B = E[x x^T]."""
 
     kind = "none"
 
     @classmethod
     def _fit(cls, twin: TwinExperiment, options: _Options) -> _None:
         mean = twin.climatology.mean
+        # The error of zero is the state itself; its second moment is C + m m^T.
         return cls(twin.climatology.covariance + np.outer(mean, mean))
 
     def _drawn(self, twin: TwinExperiment, split_name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Run any scheme through forecast and analysis, many trajectories at once."""
+"""Cycled runs of any scheme: forecast and analysis in turn, for many trajectories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Difference, Setup, check_agreement
-from l63fast.assimilation.scheme import Analysis, Scheme, ended
+from l63fast.assimilation.scheme import Analysis, Scheme, status_counts
 from l63fast.errors import ArgumentValueError
 from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class CyclePlan(NamedTuple):
-    """What a cycled run does.
+    """The plan of a cycled run.
 
     Attributes
     ----------
     background : (n_trajectories, 3)
-        The first one, valid at step 0.
+        The first background, valid at step 0.
     ready : int
-        The first observation that the scheme assimilates; the warm-up does those
-        before.
+        Index of the first observation that the scheme assimilates; the warm-up
+        assimilates those before.
     first : int
-        The first observation whose cycle is scored.
+        Index of the first observation whose cycle is scored.
     n_cycles : int
-        Scored cycles.
+        Number of scored cycles.
     warm_up : Scheme or None
         None where `ready` is 0.
     n_steps, warm_up_steps : int
-        Model steps of a cycle of the scheme and of the warm-up, each with its own dt.
+        Model steps per cycle of the scheme and of the warm-up, each with its own dt.
     differences : tuple of Difference
-        What the schemes take for granted otherwise than the twin has it.
+        Differences between the schemes' assumptions and the twin.
     """
 
     background: np.ndarray
@@ -70,10 +70,11 @@ def plan_cycles(
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If there are not that many observations, a warm-up is missing, or a scheme was
-        made for another setup.
+        If there are too few observations, a warm-up is missing, or a scheme was made
+        for another setup.
     """
     n, n_obs = twin.split(split_name).observations.shape[:2]
+    # A window of L observations is full at observation L - 1.
     ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
     first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
     if initial is None:
@@ -83,6 +84,7 @@ def plan_cycles(
     if ready:
         _check_warm_up(warm_up, scheme.window)
     n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
+    # The warm-up may have another dt, and then needs another number of steps.
     warm_up_steps = n_steps
     if ready:
         warm_up_steps, more = _agreed("warm_up", warm_up, twin, imperfect_model)
@@ -102,7 +104,7 @@ def plan_cycles(
 def _agreed(
     name: str, scheme: Any, twin: TwinExperiment, imperfect_model: bool | None
 ) -> tuple[int, tuple[Difference, ...]]:
-    """Return the model steps of a cycle, and what differs and may."""
+    """Return the model steps per cycle, and the differences that are allowed."""
     made_for = getattr(scheme, "made_for", Setup())
     _checks.instance(f"{name}.made_for", made_for, Setup)
     differences = check_agreement(
@@ -117,8 +119,8 @@ def _scored_cycles(
     first = max(_checks.count("burn_in", burn_in), ready)
     if first >= n_obs:
         raise ArgumentValueError(
-            f"burn_in: expected a cycle left to score, got {first} cycles before the "
-            f"first for {n_obs} observations"
+            f"burn_in: expected at least one cycle left to score, got {n_obs} "
+            f"observations, of which the first {first} are not scored"
         )
     if n_cycles is None:
         return first, n_obs - first
@@ -130,7 +132,7 @@ def _check_warm_up(warm_up: Scheme[Any] | None, window: int) -> None:
         given = "None" if warm_up is None else f"one with a window of {warm_up.window}"
         raise ArgumentValueError(
             f"warm_up: expected a scheme that needs one observation, for the cycles "
-            f"before {window} of them exist, got {given}"
+            f"before there are {window} observations, got {given}"
         )
 
 
@@ -145,23 +147,23 @@ class CycleResult(OneScreen):
         None where the scheme does not estimate its own error.
     innovation : (n_trajectories, n_cycles, obs_dim) or None
     innovation_covariance : (n_trajectories, n_cycles, obs_dim, obs_dim) or None
-        Of the innovations, as the scheme claims it; None where it claims nothing.
+        As estimated by the scheme.
     members : (n_trajectories, n_cycles, n_members, 3) or None
-        The analysis ensembles, where they were asked for and there are any.
+        The analysis ensembles, with `keep_members`.
     effective_size : (n_trajectories, n_cycles) or None
-        Of weighted particles.
+        Effective number of weighted particles.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
     first_cycle : int
-        The observation that the first of these cycles assimilated.
+        Index of the observation assimilated in the first of these cycles.
     seconds_per_cycle : float
-        Time of forecast and analysis, per trajectory and cycle, burn-in included.
+        Time of forecast and analysis per trajectory and cycle, with the burn-in.
     seconds_per_analysis : float or None
-        The part of it inside `analyse`; None where the scheme does whole runs itself.
+        The part of it in `analyse`; None where the scheme has a method `run`.
     imperfect_model : tuple of Difference
-        What the schemes take for granted otherwise than the twin has it.
+        Differences between the schemes' assumptions and the twin.
     settings : TwinSettings
-        Of the twin.
+        Settings of the twin.
     split_name : str
     """
 
@@ -182,14 +184,14 @@ class CycleResult(OneScreen):
 
     @property
     def scored(self) -> slice:
-        """Which observations of a trajectory these cycles belong to."""
+        """Slice of a trajectory's observations that belongs to these cycles."""
         return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return the cycles as a dataset; what the scheme does not give is left out.
+        """Return the cycles as a dataset, with all values that the scheme gives.
 
         Dimensions are trajectory, time (time units), component, observed and member.
-        Times are those of the twin's `to_xarray`, so that
+        The times are those of the twin's `to_xarray`, so that
         ``result.to_xarray().analysis - twin.test.to_xarray().truth`` is the error.
         """
         data = self.settings
@@ -205,7 +207,7 @@ class CycleResult(OneScreen):
     def _summary(self) -> dict[str, Any]:
         differences = ", ".join(map(str, self.imperfect_model)) or "no"
         of = f"{self.settings.operator_name}, sigma {self.settings.sigma:g}"
-        shown = {"status": ended(self.status), "imperfect_model": differences}
+        shown = {"status": status_counts(self.status), "imperfect_model": differences}
         return {**super()._summary(), **shown, "settings": f"observed: {of}"}
 
 
@@ -223,10 +225,10 @@ def run_cycles(
     keep_members: bool = False,
     imperfect_model: bool = False,
 ) -> CycleResult:
-    """Return backgrounds and analyses of a scheme cycled over a split.
+    """Return backgrounds and analyses of a scheme that is cycled over a split.
 
-    A scheme that has a method `run` for many cycles at once, with the same results, is
-    left to it, except where the members are to be kept.
+    If a scheme has a method `run`, which does many cycles in one call with the same
+    results, it is used, except with `keep_members`.
 
     Parameters
     ----------
@@ -235,30 +237,28 @@ def run_cycles(
     split_name : str
         "train", "val" or "test".
     n_cycles : int, optional
-        Scored cycles; by default all that the observations allow.
+        Number of scored cycles; by default as many as there are observations.
     burn_in : int
-        Cycles before those, which are done and not scored.
+        Number of cycles before these, which are not scored.
     initial : (n_trajectories, 3), optional
         First background, valid at step 0; by default the climatological mean.
     warm_up : Scheme, optional
-        Does the cycles of a scheme with a window of L observations until L exist;
-        these L - 1 cycles are not scored either. A scheme with `window_grows` does
-        them itself, with the observations that there are.
+        For a scheme with a window of L observations: does the first L - 1 cycles, which
+        are not scored. A scheme with `window_grows` needs none.
     seed : int, SeedSequence or Generator, optional
-        For schemes that draw; by default the twin's.
+        For schemes that draw random numbers; by default the seed of the twin.
     keep_members : bool
-        Keep the ensembles too, which may be large.
+        Also return the ensembles, which may be large.
     imperfect_model : bool
-        Let the schemes have another dt, other parameters, another Q or R than the
-        twin; the result records which. Another dt makes another number of steps
-        between observations. The operator is always the twin's, and so is the interval
-        between observations that an encoder was trained for.
+        Allow the schemes another dt, other parameters, another Q or R than the twin;
+        the result records the differences. The operator must be the twin's, and so must
+        the interval between observations that an encoder was trained for.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If there are not that many observations, a warm-up is missing, or a scheme was
-        made for another setup than the twin's.
+        If there are too few observations, a warm-up is missing, or a scheme was made
+        for another setup.
     """
     plan = plan_cycles(
         scheme,
@@ -272,8 +272,10 @@ def run_cycles(
     )
     background, observations = plan.background, twin.split(split_name).observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
+    # One stream per split: tuning on the validation split does not change the test run.
     rng = _random.generator(seed, "scheme", split_name)
     if plan.warm_up is not None:
+        # The last analysis of the warm-up is the first background of the scheme.
         before = range(plan.ready)
         for cycle in _cycles(
             plan.warm_up, background, observations, before, plan.warm_up_steps, rng
@@ -281,9 +283,10 @@ def run_cycles(
             background = cycle.analysis.state
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
+    # `run` gives no members, and starts with the first observation.
     if hasattr(scheme, "run") and not keep_members and not plan.ready:
         seen = observations[:, : cycles.stop]
-        values = _run_whole(scheme, background, seen, plan.first, plan.n_steps, rng)
+        values = _run_at_once(scheme, background, seen, plan.first, plan.n_steps, rng)
     else:
         running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
         shape = (len(background), plan.n_cycles)
@@ -316,6 +319,7 @@ def _cycles(
     for latest in cycles:
         begun = perf_counter()
         state = scheme.forecast(state, steps_per_cycle)
+        # A growing window is shorter in the first cycles.
         oldest = max(latest + 1 - scheme.window, 0)
         obs_window = observations[:, oldest : latest + 1]
         forecast = perf_counter()
@@ -324,8 +328,8 @@ def _cycles(
         yield _Cycle(latest, analysis, ended - begun, ended - forecast)
 
 
-_ALWAYS: Final = ("state", "background", "status")
-_WHERE_GIVEN: Final = (
+_ALWAYS_GIVEN: Final = ("state", "background", "status")
+_SOMETIMES_GIVEN: Final = (
     "spread",
     "innovation",
     "innovation_covariance",
@@ -336,7 +340,7 @@ _WHERE_GIVEN: Final = (
 def _recorded(
     running: Iterator[_Cycle], shape: tuple[int, int], first: int, keep_members: bool
 ) -> dict[str, Any]:
-    names = (*_ALWAYS, *_WHERE_GIVEN, *(("members",) if keep_members else ()))
+    names = (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN, *(("members",) if keep_members else ()))
     kept: dict[str, np.ndarray] = {}
     seconds = []
     for cycle in running:
@@ -349,13 +353,13 @@ def _recorded(
             if value is None:
                 continue
             if name not in kept:
-                kept[name] = _room(name, shape, value)
+                kept[name] = _empty(name, shape, value)
             kept[name][:, place] = value
     per_cycle, per_analysis = np.mean(seconds, axis=0) / shape[0]
     return _values(kept, float(per_cycle), float(per_analysis))
 
 
-def _run_whole(
+def _run_at_once(
     scheme: Any,
     background: np.ndarray,
     observations: np.ndarray,
@@ -369,7 +373,7 @@ def _run_whole(
     seconds = perf_counter() - start
     kept = {
         name: getattr(analysis, name)[:, first:]
-        for name in (*_ALWAYS, *_WHERE_GIVEN)
+        for name in (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN)
         if getattr(analysis, name) is not None
     }
     return _values(kept, seconds / analysis.status.size, None)
@@ -380,9 +384,9 @@ def _values(
     seconds_per_cycle: float,
     seconds_per_analysis: float | None,
 ) -> dict[str, Any]:
-    """Return what a `CycleResult` has of a scheme."""
+    """Return the values of a `CycleResult` that the scheme gives."""
     return {
-        **dict.fromkeys((*_WHERE_GIVEN, "members")),
+        **dict.fromkeys((*_SOMETIMES_GIVEN, "members")),
         **{name: values for name, values in kept.items() if name != "state"},
         "analysis": kept["state"],
         "seconds_per_cycle": seconds_per_cycle,
@@ -390,7 +394,8 @@ def _values(
     }
 
 
-def _room(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:
+def _empty(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:
+    # Shape and size are known only when the scheme has given its first value.
     full = (*shape, *value.shape[1:])
     _checks.memory(f"run_cycles: {name}", value.itemsize * math.prod(full))
     return np.empty(full, dtype=np.int8 if name == "status" else np.float64)

@@ -1,4 +1,4 @@
-"""Ensemble Kalman filters: stochastic, square-root and finite-size, one scheme."""
+"""Ensemble Kalman filters: stochastic, square-root and finite-size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIANTS: Final = ("square_root", "stochastic", "finite_size")
 
 
 class Ensemble(NamedTuple):
-    """Members (n, n_members, 3), and the random numbers that come next."""
+    """Members (n, n_members, 3), and the position in the random stream."""
 
     members: np.ndarray
     draws: Draws
@@ -35,10 +35,11 @@ class Ensemble(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EnKF(KalmanSettings):
-    """An ensemble Kalman filter; its state is an `Ensemble` for each trajectory.
+    """An ensemble Kalman filter; its state is an `Ensemble` of each trajectory.
 
-    A nonlinear operator acts on the members: the gain is made of cov(x, h(x)). The
-    first members are drawn from N(background, B); a forecast adds N(0, Q) to each.
+    A nonlinear operator is applied to the members: the gain uses cov(x, h(x)). The
+    first members are drawn from N(background, B); each forecast adds N(0, Q) to each
+    member.
 
     Parameters
     ----------
@@ -47,21 +48,19 @@ class EnKF(KalmanSettings):
     inflation : float
         Factor on the anomalies of each analysis.
     n_members : int
-        At least 3: the anomalies of fewer span less than a plane.
+        At least 3.
     variant : {"square_root", "stochastic", "finite_size"}
-        Symmetric transform; perturbed observations; the transform with the prior
-        inflation that the ensemble's own size asks for (EnKF-N, Bocquet, Raanes &
-        Hannart 2015).
+        Symmetric transform; perturbed observations; or the transform after the adaptive
+        prior inflation of EnKF-N (Bocquet, Raanes & Hannart 2015).
     rotation : bool
-        Rotate the analysed anomalies at random about their mean; not of "stochastic",
-        which is random as it is.
+        Rotate the analysed anomalies at random about their mean; ignored by
+        "stochastic".
     prior_certainty : float
-        Of "finite_size": factor on the certainty of the prior of its inflation, as if
-        the sampling errors were those of so many times the members (xN in DAPPER).
-        Above 1 it stays nearer to 1, as suits a more linear system.
+        For "finite_size": factor on the certainty of the prior of the inflation (xN in
+        DAPPER). Above 1 the inflation stays nearer to 1, for more linear systems.
     climatology : Climatology, optional
-        Of "finite_size": its inflation makes no analysis less certain than this, in
-        any direction; without it few members can lose the truth for good.
+        For "finite_size": the inflated analysis covariance may not exceed this in any
+        direction; without it a small ensemble can lose the truth for good.
 
     Raises
     ------
@@ -95,12 +94,13 @@ class EnKF(KalmanSettings):
         """Return members drawn from N(background, B)."""
         shape = (self.n_members, 3)
         normals, draws = Draws.keyed_by(rng).normals(len(background), shape)
+        # B = L L^T, so L z has the covariance B for z from N(0, I).
         errors = normals @ np.linalg.cholesky(self.B).T
         return Ensemble(background[:, None] + errors, draws)
 
     @ieee_arithmetic()
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
-        """Return the members `n_steps` model steps later, model errors added."""
+        """Return the members `n_steps` model steps later, with model errors added."""
         members = forecast_members(state.members, n_steps, **self._model)
         if self.Q is None:
             return state._replace(members=members)
@@ -111,11 +111,11 @@ class EnKF(KalmanSettings):
     def analyse(
         self, state: Ensemble, obs_window: np.ndarray
     ) -> tuple[Ensemble, Analysis]:
-        """Return the ensemble after the latest observation, and its mean in full.
+        """Return the ensemble after the latest observation, and its analysis.
 
-        The spread is that of the members that go on, inflation included. The status is
-        DIVERGED where the innovation is one that the ensemble's own covariance gives
-        once in 1e9: the filter has lost the truth. Its members go on as they are.
+        The spread is that of the analysed members, inflation included. The status is
+        DIVERGED where the filter has lost the truth: the ensemble covariance gives such
+        an innovation with a probability below 1e-9. Its members are used as they are.
         """
         normals, draws = self._random_numbers(state)
         members = state.members
@@ -128,6 +128,8 @@ class EnKF(KalmanSettings):
         return Ensemble(analysis.members, draws), analysis
 
     def _random_numbers(self, state: Ensemble) -> tuple[np.ndarray, Draws]:
+        # For all trajectories, also the non-finite ones: the numbers of a trajectory
+        # must not depend on the others.
         n, n_members = state.members.shape[:2]
         if self.variant == "stochastic":
             return state.draws.normals(n, (n_members, len(self.R)))
@@ -154,6 +156,7 @@ class EnKF(KalmanSettings):
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
         root = ensemble.root
+        # Chi-square distributed if the ensemble covariance is right.
         lost = ensemble.squared_innovation > lost_beyond(len(root))
         status = np.where(lost, Status.DIVERGED, Status.CONVERGED)
         return Analysis(
@@ -165,12 +168,13 @@ class EnKF(KalmanSettings):
             background=ensemble.mean,
             spread=np.sqrt(squares * (n_members / (n_members - 1))),
             innovation=ensemble.innovation @ root.T,
-            innovation_covariance=root @ ensemble.seen_covariance @ root.T + self.R,
+            innovation_covariance=root @ ensemble.observed_covariance @ root.T + self.R,
             members=analysed,
         )
 
     def _analysed(self, ensemble: update.Observed, normals: np.ndarray) -> np.ndarray:
-        """Return the members after the observation, as the variant has it."""
+        """Return the analysed members, by the filter's variant."""
+        # EnKF-N inflates the prior; its update is then that of the square-root filter.
         if self.variant == "finite_size":
             factor = update.adapted_inflation(ensemble, self.prior_certainty)
             if self.climatology is not None:
@@ -184,4 +188,5 @@ class EnKF(KalmanSettings):
         else:
             anomalies = update.symmetric_anomalies(ensemble)
         mean = update.analysed_mean(ensemble)
+        # Multiplicative inflation of the analysis; the mean does not change.
         return np.asarray(mean[:, None] + self.inflation * anomalies)

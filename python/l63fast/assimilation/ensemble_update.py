@@ -1,8 +1,8 @@
-"""What an observation does to an ensemble: gain, transforms, rotation, inflation.
+"""The analysis step of ensemble Kalman filters: gain, transforms, rotation, inflation.
 
-All of it happens in the space of the observations and of the state, at most 3 x 3:
-the N x N transforms of the literature act on the anomalies as the small matrices here
-do, exactly, whatever N is.
+Everything is computed with matrices of the size of the state and the observations, at
+most 3 x 3. The N x N transforms of the literature act on the anomalies exactly as the
+small matrices here do, for any number of members N.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ _LARGEST_INFLATION: Final = 100.0
 
 
 class Observed(NamedTuple):
-    """An ensemble, and what the observations see of it, in units of their error.
+    """An ensemble and its observed values, in units of the observation error.
 
-    Observation space is whitened by the Cholesky factor of R.
+    Observation space is whitened by the Cholesky factor of R, so that R becomes I.
 
     Attributes
     ----------
     mean : (n, 3)
     anomalies : (n, n_members, 3)
-    seen : (n, n_members, m)
-        Anomalies of the observed ensemble h(E).
-    seen_covariance : (n, m, m)
-        Of those; I is the covariance of the observation error.
+    observed_anomalies : (n, n_members, m)
+        Anomalies of the observed ensemble h(E), Y.
+    observed_covariance : (n, m, m)
+        Covariance of h(E).
     cross_covariance : (n, 3, m)
-        Of the state with what is seen of it.
+        Covariance of the state with h(E).
     weights : (n, m, m)
-        Inverse of the covariance claimed for innovations, (seen_covariance + I)^-1.
+        Inverse of the innovation covariance, (observed_covariance + I)^-1.
     innovation : (n, m)
         y - mean of h(E).
     root : (m, m)
-        The lower Cholesky factor of R, from here back to the observations.
+        Lower Cholesky factor of R, which maps back to the units of the observations.
     """
 
     mean: np.ndarray
     anomalies: np.ndarray
-    seen: np.ndarray
-    seen_covariance: np.ndarray
+    observed_anomalies: np.ndarray
+    observed_covariance: np.ndarray
     cross_covariance: np.ndarray
     weights: np.ndarray
     innovation: np.ndarray
@@ -57,7 +57,7 @@ class Observed(NamedTuple):
 
     @property
     def squared_innovation(self) -> np.ndarray:
-        """The innovation's square (n,) in units of the covariance claimed for it."""
+        """The squared innovation d^T S^-1 d, (n,), with S its estimated covariance."""
         weighted = _column(self.weights, self.innovation)
         return np.asarray((self.innovation * weighted).sum(axis=-1))
 
@@ -65,7 +65,8 @@ class Observed(NamedTuple):
 def ensemble_mean(members: np.ndarray) -> np.ndarray:
     """Return the mean (n, r) of members (n, n_members, r)."""
     n_members = members.shape[1]
-    # A product is ten times faster than `mean` along an axis that is not the last.
+    # A matrix product is ten times faster than `mean` along an axis that is not the
+    # last.
     return np.asarray((np.full((1, n_members), 1.0 / n_members) @ members)[:, 0])
 
 
@@ -82,24 +83,31 @@ def observe_members(
     root: np.ndarray,
     whiten: np.ndarray,
 ) -> Observed:
-    """Return members (n, n_members, 3) beside their observation (n, m).
+    """Return members (n, n_members, 3) with their values in observation space.
 
-    The last two are those of `whitening`.
+    Parameters
+    ----------
+    members : (n, n_members, 3)
+    observation : (n, m)
+    operator : ObservationOperator
+    root, whiten : (m, m)
+        As returned by `whitening`.
     """
     mean = ensemble_mean(members)
     observed = operator(members)
     observed_mean = ensemble_mean(observed)
-    seen = (observed - observed_mean[:, None]) @ whiten
+    observed_anomalies = (observed - observed_mean[:, None]) @ whiten
     anomalies = members - mean[:, None]
-    covariance = _products(seen, seen)
-    # One that overflowed would stop the whole batch; its other numbers tell of it.
+    covariance = _products(observed_anomalies, observed_anomalies)
+    # `eigh` fails for the whole batch where one covariance overflowed. The other values
+    # of that sample are not finite either, and so mark it.
     covariance[~np.isfinite(covariance)] = 0.0
     return Observed(
         mean=mean,
         anomalies=anomalies,
-        seen=seen,
-        seen_covariance=covariance,
-        cross_covariance=_products(anomalies, seen),
+        observed_anomalies=observed_anomalies,
+        observed_covariance=covariance,
+        cross_covariance=_products(anomalies, observed_anomalies),
         weights=_weights(covariance),
         innovation=(observation - observed_mean) @ whiten,
         root=root,
@@ -107,9 +115,10 @@ def observe_members(
 
 
 def analysed_mean(ensemble: Observed) -> np.ndarray:
-    """Return x + K (y - mean of h(E)), (n, 3), K from the covariances of the ensemble.
+    """Return the analysed mean x + K (y - mean of h(E)), (n, 3).
 
-    K = cov(x, h(x)) (cov(h(x)) + R)^-1, as in Evensen (2003), equation 46.
+    K = cov(x, h(x)) (cov(h(x)) + R)^-1 with the covariances of the ensemble; Evensen
+    (2003), equation 46.
     """
     weights = _column(ensemble.weights, ensemble.innovation)
     increment = _column(ensemble.cross_covariance, weights)
@@ -117,14 +126,15 @@ def analysed_mean(ensemble: Observed) -> np.ndarray:
 
 
 def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
-    """Return anomalies (n, n_members, 3), each drawn to a perturbed observation.
+    """Return anomalies (n, n_members, 3) after an update with perturbed observations.
 
-    Burgers, van Leeuwen & Evensen (1998). The perturbations, made of N(0, 1) draws
-    (n, n_members, m), are centred, so that they leave the mean alone; their sample
-    covariance still is R on average.
+    Source: Burgers, van Leeuwen & Evensen (1998). The perturbations, N(0, 1) draws (n,
+    n_members, m), are centred so that they do not change the mean; the expectation of
+    their sample covariance is still R.
     """
     perturbations = normals - ensemble_mean(normals)[:, None]
-    weights = (ensemble.seen + perturbations) @ ensemble.weights
+    # The new anomaly of member i is A_i - K (Y_i + e_i); the sign of e_i is arbitrary.
+    weights = (ensemble.observed_anomalies + perturbations) @ ensemble.weights
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
     )
@@ -133,14 +143,14 @@ def perturbed_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
 def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
     """Return the anomalies (n, n_members, 3) after the symmetric square-root update.
 
-    T A with T = (I + Y R^-1 Y^T / (N - 1))^-1/2, N x N (Hunt, Kostelich & Szunyogh
-    2007, section 2.3). Y has m columns, so T differs from I in m directions only:
-    T A = A - Y G Y^T A / (N - 1), and in the axes in which Y is uncorrelated G is
-    diagonal with entries 1 / (1 + c + sqrt(1 + c)), c the variance that is seen.
+    The update is T A with T = (I + Y R^-1 Y^T / (N - 1))^-1/2, N x N (Hunt, Kostelich &
+    Szunyogh 2007, section 2.3). Y has m columns, so T differs from I in m directions
+    only: T A = A - Y G Y^T A / (N - 1). In the axes in which Y is uncorrelated, G is
+    diagonal with the entries 1 / (1 + c + sqrt(1 + c)), where c is the variance of Y.
     """
-    variance, axes = _principal(ensemble.seen_covariance)
+    variance, axes = _principal(ensemble.observed_covariance)
     total = 1.0 + variance
-    scaled = (ensemble.seen @ axes) / (total + np.sqrt(total))[:, None]
+    scaled = (ensemble.observed_anomalies @ axes) / (total + np.sqrt(total))[:, None]
     weights = scaled @ transposed(axes)
     return np.asarray(
         ensemble.anomalies - weights @ transposed(ensemble.cross_covariance)
@@ -150,17 +160,19 @@ def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
 def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     """Return analysed anomalies (n, n_members, 3) after a random rotation.
 
-    The rotation is uniform among those that keep the mean (Sakov & Oke 2008). It turns
-    the three columns of A into three others that are uniform among all with the same
-    A^T A, so they are made directly from the analysis covariance and N(0, 1) draws
-    (n, n_members, 3): no transform is needed before, nor an N x N rotation. Three
-    members have anomalies in a plane, and use the first two columns of the draws.
+    The rotation is uniform among all rotations that keep the mean (Sakov & Oke 2008).
+    The rotated anomalies are then uniform among all matrices A with the same A^T A. So
+    they are computed directly from the analysis covariance and N(0, 1) draws (n,
+    n_members, 3), without a transform and an N x N rotation. Three members span a plane
+    only, and use two columns of the draws.
     """
     cross = ensemble.cross_covariance
     explained = cross @ ensemble.weights @ transposed(cross)
     covariance = ensemble.covariance - explained
     rank = min(3, normals.shape[1] - 1)
     centred = normals[..., :rank] - ensemble_mean(normals[..., :rank])[:, None]
+    # The draws have the covariance D D^T (D is `drawn`) and must get W W^T (`wanted`):
+    # they are multiplied by D^-T W^T.
     drawn = np.linalg.cholesky(_products(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     turned = np.linalg.solve(transposed(drawn), transposed(wanted))
@@ -168,10 +180,10 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
 
 
 def _planar_root(covariance: np.ndarray) -> np.ndarray:
-    """Return roots (n, 3, 2) of the covariances of three members, which span a plane.
+    """Return roots (n, 3, 2) of covariances of rank 2, those of three members.
 
-    A Cholesky factor would need its third column where the plane is at right angles to
-    one of the first two axes. What has overflowed is NaN.
+    A Cholesky factor would need its third column where the plane of the members is
+    orthogonal to one of the first two axes. Non-finite covariances give NaN.
     """
     finite = np.isfinite(covariance).all(axis=(-2, -1))
     variance, axes = _principal(np.where(finite[:, None, None], covariance, 0.0))
@@ -180,10 +192,10 @@ def _planar_root(covariance: np.ndarray) -> np.ndarray:
 
 
 def _cholesky(covariance: np.ndarray) -> np.ndarray:
-    """Return lower factors of (n, 3, 3); a direction without variance gets zeros.
+    """Return lower Cholesky factors (n, 3, 3); a direction without variance gets zeros.
 
-    An ensemble collapses onto the attractor: its smallest variance can be below the
-    rounding of the largest.
+    Ensembles collapse onto the attractor, so their smallest variance can be below the
+    rounding errors of the largest.
     """
     factor = np.zeros_like(covariance)
     for j in range(3):
@@ -195,16 +207,17 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray:
 
 
 def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.ndarray:
-    """Return the prior inflation (n,) that the finite-size filter EnKF-N finds.
+    """Return the prior inflation (n,) of the finite-size filter EnKF-N.
 
-    The dual form of Bocquet, Raanes & Hannart (2015): zeta minimises D =
-    d^T (R + Y^T Y / zeta)^-1 d + a zeta - b log(zeta), and the prior anomalies grow by
-    sqrt((N - 1) / zeta). As in DAPPER's `EnKF_N`, a = eps / c and b = c N, where eps =
-    1 + 1/N, and both are multiplied by the prior's certainty. With c = 1 the mode of
-    the prior is below an inflation of 1, so that observations which say nothing shrink
-    the ensemble at each analysis. The mode correction (their equation 36) moves it
-    towards 1: c = mode^(w/2), with w the weight of the prior in the analysis, which is
-    1 / (1 + variance seen), averaged over the N directions of the ensemble.
+    In the dual form of Bocquet, Raanes & Hannart (2015) zeta minimises
+        D = d^T (R + Y^T Y / zeta)^-1 d + a zeta - b log(zeta),
+    and the prior anomalies are multiplied by sqrt((N - 1) / zeta). As in DAPPER's
+    `EnKF_N`, a = eps / c and b = c N with eps = 1 + 1/N, both multiplied by the
+    certainty of the prior. With c = 1 the mode of the prior is an inflation below 1, so
+    that observations without information would shrink the ensemble in each analysis.
+    The mode correction (their equation 36) moves the mode towards 1: c = mode^(w/2),
+    where w is the weight of the prior in the analysis, 1 / (1 + variance of Y) averaged
+    over the N directions.
 
     Parameters
     ----------
@@ -212,19 +225,20 @@ def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.nd
     prior_certainty : float
         Factor on the terms of the prior, xN in DAPPER.
     """
-    n_members = ensemble.seen.shape[1]
-    variance, axes = _principal(ensemble.seen_covariance)
+    n_members = ensemble.observed_anomalies.shape[1]
+    variance, axes = _principal(ensemble.observed_covariance)
     squares = _row(ensemble.innovation, axes)[:, None] ** 2
     spread = (n_members - 1) * variance[:, None]
     eps = 1.0 + 1.0 / n_members
-    # Of the square of the inflation where c = 1: 1 - 1/N^2.
+    # Mode of the squared inflation for c = 1: 1 - 1/N^2.
     mode = eps * (n_members - 1) / n_members
     prior_weight = 1.0 - (variance / (1.0 + variance)).sum(axis=-1) / n_members
     correction = mode ** (0.5 * prior_weight)
     linear = (prior_certainty * eps / correction)[:, None]
     logarithmic = (prior_certainty * n_members * correction)[:, None]
-    # D can have two minima, so the lowest is sought on a grid in log(zeta), then on
-    # finer ones around it. Above the mode of the prior every term grows.
+    # D can have two minima. So the lowest is searched on a grid in log(zeta), then on
+    # finer grids around the best point. Above the mode of the prior every term of D
+    # increases.
     high = np.log(logarithmic / linear)[:, 0]
     low = np.full(len(squares), np.log((n_members - 1) / _LARGEST_INFLATION**2))
     places = np.linspace(0.0, 1.0, _PER_ROUND)
@@ -243,50 +257,53 @@ def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.nd
 def bounded_inflation(
     ensemble: Observed, factor: np.ndarray, climatology: np.ndarray
 ) -> np.ndarray:
-    """Return the inflations (n,) up to `factor` that the climatology allows.
+    """Return inflations (n,), at most `factor`, that the climatology allows.
 
-    An analysis knows at least what the climatology C (3, 3) does: its covariance after
-    the inflation exceeds C in no direction. Few members and one surprising observation
-    ask for so much inflation that the components which are not observed leave the
-    attractor, where the covariance of the ensemble says nothing. The bound never
-    shrinks an ensemble, even one that is already wider than C.
+    An analysis is never less certain than the climatology C (3, 3): the inflated
+    analysis covariance may exceed C in no direction. Few members and one surprising
+    observation lead to so large an inflation that unobserved components leave the
+    attractor, where the ensemble covariance has no meaning. The bound never shrinks an
+    ensemble, even one that is wider than C.
 
-    With anomalies A and seen anomalies Y, both divided by sqrt(N - 1), the analysis
+    With anomalies A and observed anomalies Y, both divided by sqrt(N - 1), the analysis
     covariance is A^T (I / f^2 + Y R^-1 Y^T)^-1 A. By the Schur complement it is at most
     C where 1 / f^2 is at least the largest eigenvalue of A C^-1 A^T - Y R^-1 Y^T.
     """
     whiten = np.linalg.inv(np.linalg.cholesky(climatology)).T
-    both = np.concatenate([ensemble.anomalies @ whiten, ensemble.seen], axis=-1)
-    signs = np.repeat([1.0, -1.0], [3, ensemble.seen.shape[-1]])
-    # The eigenvalues other than 0 of L J L^T, N x N, are those of the root's L^T J L.
+    both = np.concatenate(
+        [ensemble.anomalies @ whiten, ensemble.observed_anomalies], axis=-1
+    )
+    signs = np.repeat([1.0, -1.0], [3, ensemble.observed_anomalies.shape[-1]])
+    # With L = [A, Y] and J = diag(I, -I) that matrix is L J L^T, N x N. Its non-zero
+    # eigenvalues are those of root^T J root, where root root^T = L^T L.
     products = _products(both, both)
     products[~np.isfinite(products)] = 0.0  # as in `observe_members`
     variance, axes = _principal(products)
     root = axes * np.sqrt(variance)[:, None]
     largest = np.linalg.eigvalsh(transposed(root) @ (signs[:, None] * root))[:, -1]
-    # Where it is 1 or more, the ensemble as it comes is the bound.
+    # An eigenvalue of 1 or more allows no inflation, but does not shrink the ensemble.
     return np.asarray(np.minimum(factor, 1.0 / np.sqrt(np.clip(largest, 1e-30, 1.0))))
 
 
 def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
-    """Return the ensemble with its anomalies grown by a factor (n,) each."""
+    """Return the ensemble with its anomalies multiplied by factors (n,)."""
     by_member = factor[:, None, None]
-    covariance = by_member**2 * ensemble.seen_covariance
+    covariance = by_member**2 * ensemble.observed_covariance
     return ensemble._replace(
         anomalies=by_member * ensemble.anomalies,
-        seen=by_member * ensemble.seen,
-        seen_covariance=covariance,
+        observed_anomalies=by_member * ensemble.observed_anomalies,
+        observed_covariance=covariance,
         cross_covariance=by_member**2 * ensemble.cross_covariance,
         weights=_weights(covariance),
     )
 
 
-def _weights(seen_covariance: np.ndarray) -> np.ndarray:
-    return np.linalg.inv(seen_covariance + np.eye(seen_covariance.shape[-1]))
+def _weights(observed_covariance: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(observed_covariance + np.eye(observed_covariance.shape[-1]))
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return variances (n, m), none below 0, and axes (n, m, m) of covariances."""
+    """Return eigenvalues (n, m), set to at least 0, and eigenvectors (n, m, m)."""
     variance, axes = np.linalg.eigh(covariance)
     return np.maximum(variance, 0.0), axes
 

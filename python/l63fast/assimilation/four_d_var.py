@@ -24,18 +24,18 @@ from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
-# Takes states (n, 3), k perturbations of each (n, k, 3) and a number of steps; gives
-# both so much later.
+# Takes states (n, 3), k perturbations of each (n, k, 3) and a number of steps; returns
+# both after these steps.
 Carry = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def carrier(
     *, dt: float, parameters: Lorenz63, n_threads: int | None, backend: str
 ) -> Carry:
-    """Return the model with its tangent, as `tangent_linear` without its refusals.
+    """Return the model with its tangent-linear, without the checks of `tangent_linear`.
 
-    A minimiser's try may leave the floating-point range, which is no error; and its
-    calls are many and short, where checks would take half of the time.
+    A trial step of the minimiser may leave the floating-point range, which is no error.
+    And the calls are many and short, so that checks would take half of the time.
     """
     kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
     dt, _ = _checks.time_step("dt", dt, allow_large=False)
@@ -55,8 +55,8 @@ class WindowCost:
     """J(v) = |v|^2 / 2 + sum over l of |y_l - h(M_l(x_b + U v))|^2 / 2, U U^T = B.
 
     The norm of the observations is that of R^-1. M_l is the model from the first
-    observation of the window to observation l; M_0 changes nothing. Products are one
-    per sample, so that no sample's bits depend on its neighbours.
+    observation of the window to observation l; M_0 is the identity. Matrix products are
+    made per sample, so that the bits of a sample do not depend on the others.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ class WindowCost:
         Model steps from each observation to the next.
     operator : ObservationOperator
     root : (3, 3)
-        The lower Cholesky factor U of B.
+        Lower Cholesky factor U of B.
     whitening : (obs_dim, obs_dim)
-        The inverse of the lower Cholesky factor of R.
+        Inverse of the lower Cholesky factor of R.
     carry : Carry
-        The model and its tangent.
+        The model and its tangent-linear.
     """
 
     background: np.ndarray
@@ -83,15 +83,15 @@ class WindowCost:
     carry: Carry
 
     def state(self, control: np.ndarray) -> np.ndarray:
-        """Return x_0 = x_b + U v, the states (n, 3) at the window's start."""
+        """Return x_0 = x_b + U v, the states (n, 3) at the start of the window."""
         return np.asarray(self.background + (self.root @ control[..., None])[..., 0])
 
     def control(self, state: np.ndarray) -> np.ndarray:
-        """Return v (n, 3) of states at the window's start."""
+        """Return v (n, 3) of given states at the start of the window."""
         return np.linalg.solve(self.root, (state - self.background)[..., None])[..., 0]
 
     def of(self, samples: np.ndarray) -> WindowCost:
-        """Return the cost of some of the samples."""
+        """Return the cost function of some of the samples."""
         return replace(
             self,
             background=self.background[samples],
@@ -99,7 +99,7 @@ class WindowCost:
         )
 
     def of_first(self, length: int) -> WindowCost:
-        """Return the cost of the window's first observations."""
+        """Return the cost function of the window's first observations."""
         return replace(
             self,
             observations=self.observations[:, :length],
@@ -112,14 +112,16 @@ class WindowCost:
         n, L, m = self.observations.shape
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = (self.observations - self.operator(states)) @ self.whitening.T
+            # Chain rule: the derivative of h(M_l(x_b + U v)) by v is H_l M_l U.
             G = self.whitening @ (self.operator.jacobian(states) @ tangents)
         r, G = residuals.reshape(n, L * m), G.reshape(n, L * m, 3)
         return expansion(control, r, G, states[:, -1], tangents[:, -1])
 
     def _trajectory(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by control."""
+        """Return states (n, L, 3) and their derivatives (n, L, 3, 3) by v."""
         n, L, _ = self.observations.shape
         states, tangents = np.empty((n, L, 3)), np.empty((n, L, 3, 3))
+        # The tangent-linear carries the columns of U as perturbations.
         state, rows = self.state(control), np.repeat(self.root.T[None], n, axis=0)
         states[:, 0], tangents[:, 0] = state, self.root
         for i, n_steps in enumerate(self.steps, start=1):
@@ -128,11 +130,11 @@ class WindowCost:
         return states, tangents
 
 
-_COARSE_TOL: Final = 1e-3  # of the shorter windows, whose minimum is only a start
+_COARSE_TOL: Final = 1e-3  # for shorter windows, whose minimum is only a start
 
 
 class WindowState(NamedTuple):
-    """The latest estimate, and the forecasts of earlier cycles that windows begin with.
+    """The latest estimate, and the forecasts of earlier cycles at which windows start.
 
     Attributes
     ----------
@@ -140,7 +142,7 @@ class WindowState(NamedTuple):
     backgrounds : (n, k, 3)
         Forecasts of the last k cycles, the oldest first; k is below the window.
     steps : tuple of k int
-        Model steps from each of them to the next, and from the last to the estimate.
+        Model steps from each forecast to the next, and from the last to the estimate.
     """
 
     estimate: np.ndarray
@@ -150,29 +152,30 @@ class WindowState(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FourDVar(SchemeSettings):
-    """Strong-constraint 4D-Var over the last L observations; its state: `WindowState`.
+    """Strong-constraint 4D-Var over the last L observations; state: `WindowState`.
 
-    The state is sought at the time of the window's first observation, and the model
-    carries it to the last (Le Dimet & Talagrand 1986). Windows overlap, yet no
-    observation counts twice: the background is the forecast made L - 1 cycles ago, by
-    an analysis that had seen none of the window. Until there is such a forecast, the
-    window begins with the first of all and has fewer observations.
+    The control is the state at the time of the window's first observation; the model
+    carries it to the last one (Le Dimet & Talagrand 1986). Windows overlap, but no
+    observation is used twice: the background is the forecast made L - 1 cycles ago,
+    from an analysis without any observation of the window. In the first cycles the
+    window starts at the first observation and is shorter.
 
     Parameters
     ----------
     operator, R, dt, parameters, n_threads, backend
         As in `SchemeSettings`.
     B : (3, 3)
-        Covariance of the error of a forecast over one cycle, at the window's start.
+        Covariance of the forecast error over one cycle, at the start of the window.
     window : int
-        Observations in a window, L; 1 is 3D-Var.
+        Number L of observations in a window; 1 is 3D-Var.
     max_iter : int
-        Gauss-Newton steps at most, for each length of the window.
+        Largest number of Gauss-Newton steps, for each length of the window.
     tol : float
-        Largest last step in units of the background spread, relative to 1 + |v|.
+        Largest last step in units of the background's standard deviations, relative to
+        1 + |v|.
     quasi_static : bool
-        Start with one observation and let the window grow, each minimum the start of
-        the next (Pires, Vautard & Talagrand 1996); otherwise start at the background.
+        Minimise windows of 1, 2, ..., L observations in turn, each from the minimum
+        before (Pires, Vautard & Talagrand 1996); otherwise start at the background.
 
     Raises
     ------
@@ -199,12 +202,12 @@ class FourDVar(SchemeSettings):
 
     @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> WindowState:
-        """Return the background, with no earlier one."""
+        """Return the background, without forecasts of earlier cycles."""
         return WindowState(background, np.empty((len(background), 0, 3)), ())
 
     @ieee_arithmetic()
     def forecast(self, state: WindowState, n_steps: int) -> WindowState:
-        """Return the estimate `n_steps` model steps later; the backgrounds stay."""
+        """Return the estimate `n_steps` later; the backgrounds stay as they are."""
         later = forecast_members(state.estimate, n_steps, **self._model)
         steps = tuple(state.steps)
         if steps:
@@ -228,6 +231,7 @@ class FourDVar(SchemeSettings):
             state.estimate, obs_window[:, -1], as_operator(self.operator), self.B,
             self.R,
         )  # fmt: skip
+        # Once the window is full, it loses its oldest background.
         over = max(length + 1 - self.window, 0)
         after = WindowState(analysis.state, starts[:, over:], (*state.steps, 0)[over:])
         return after, replace(
@@ -255,6 +259,8 @@ class FourDVar(SchemeSettings):
             )
         )
         end = minimum.at
+        # Analysis-error covariance: the inverse Hessian, carried to the end of the
+        # window.
         P = end.tangent @ np.linalg.solve(end.hessian, np.swapaxes(end.tangent, 1, 2))
         return Analysis(
             state=end.state,
@@ -266,10 +272,12 @@ class FourDVar(SchemeSettings):
         )
 
     def _minimum(self, cost: WindowCost) -> Minimum:
-        """Return the minimum, by way of windows that grow if so wished."""
+        """Return the minimum, if `quasi_static` by windows of growing length."""
         control = np.zeros_like(cost.background)
         n_iter: np.ndarray = np.zeros(len(control), dtype=np.int32)
         if self.quasi_static:
+            # The cost of a long window has many local minima. A short window has fewer,
+            # and its minimum is a good start for the next longer one.
             control = self._of_first_observation(cost)
             for length in range(2, cost.observations.shape[1]):
                 part = minimise(

@@ -1,4 +1,4 @@
-"""Linear estimates: the climatological mean, optimal interpolation, extended Kalman."""
+"""The climatological mean, optimal interpolation, and the extended Kalman filter."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from l63fast.observation import ObservationOperator, as_operator
 
 @dataclass(frozen=True, eq=False)
 class _FromClimatology(FromTwin):
-    """A scheme whose background is the climatological mean, whatever came before.
+    """A scheme whose background is always the climatological mean.
 
-    Its state is that mean, once per trajectory (n, 3), and its forecast changes
-    nothing.
+    Its state is this mean, repeated for each trajectory (n, 3); the forecast does not
+    change it.
     """
 
     operator: ObservationOperator | str
@@ -41,20 +41,20 @@ class _FromClimatology(FromTwin):
 
     @property
     def window(self) -> int:
-        """One observation, the latest."""
+        """A window of one observation, the latest."""
         return 1
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the mean (n, 3) in place of the background."""
+        """Return the climatological mean (n, 3) instead of the background."""
         return np.tile(self.climatology.mean, (len(background), 1))
 
     def forecast(self, state: np.ndarray, n_steps: int) -> np.ndarray:
-        """Return the mean: it is as good a forecast later as now."""
+        """Return the mean unchanged: it does not depend on time."""
         return state
 
 
 class ClimatologicalMean(_FromClimatology):
-    """The climatological mean as the analysis: what an observation must improve on.
+    """The climatological mean as the analysis: the reference without observations.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class ClimatologicalMean(_FromClimatology):
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
-        """Return the mean, and how far from it the observations are."""
+        """Return the mean, and an analysis that equals it."""
         n = len(state)
         operator = as_operator(self.operator)
         spread = np.sqrt(np.diag(self.climatology.covariance))
@@ -86,8 +86,8 @@ class ClimatologicalMean(_FromClimatology):
 class OptimalInterpolation(_FromClimatology):
     """The climatological mean corrected by the latest observation, with B = C.
 
-    For linear h this is the best estimate linear in that observation alone; otherwise
-    it is the minimum of the variational cost with the same two terms.
+    For linear h this is the best estimate that is linear in this observation. For
+    nonlinear h it is the minimum of the variational cost.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class OptimalInterpolation(_FromClimatology):
         )
 
 
-_SMALLEST_VARIANCE: Final = 1e-13  # of the largest, well above its rounding
+_SMALLEST_VARIANCE: Final = 1e-13  # relative to the largest, well above rounding errors
 
 
 class Gaussian(NamedTuple):
@@ -129,12 +129,12 @@ class Gaussian(NamedTuple):
 class ExtendedKalman(KalmanSettings):
     """The extended Kalman filter; its state is a `Gaussian`.
 
-    The forecast is P_f = inflation^2 M P_a M^T + Q, with M the resolvent of the very
-    steps that the model takes. The analysis is the minimum of the variational cost with
-    B = P_f: the Kalman update for linear h, otherwise the iterated filter of Bell &
-    Cathey (1993), with H at the analysis.
+    The forecast covariance is P_f = inflation^2 M P_a M^T + Q, where M is the exact
+    derivative of the model's RK4 steps. The analysis minimises the variational cost
+    with B = P_f. This is the Kalman update for linear h, and the iterated filter of
+    Bell & Cathey (1993), with H at the analysis, for nonlinear h.
 
-    Its settings are those of `KalmanSettings`; the inflation is of each forecast.
+    Its settings are those of `KalmanSettings`; the inflation acts in each forecast.
     """
 
     @ieee_arithmetic()
@@ -147,6 +147,7 @@ class ExtendedKalman(KalmanSettings):
         """Return mean and covariance `n_steps` model steps later."""
         mean, M = propagate_members(state.mean, n_steps, **self._model)
         with np.errstate(over="ignore", invalid="ignore"):
+            # Squared, since the inflation is a factor on standard deviations.
             P = self.inflation**2 * (M @ state.covariance @ _transposed(M))
             if self.Q is not None:
                 P = P + self.Q
@@ -158,8 +159,8 @@ class ExtendedKalman(KalmanSettings):
     ) -> tuple[Gaussian, Analysis]:
         """Return mean and covariance after the latest observation, and the analysis.
 
-        The status is DIVERGED where the innovation is one that the filter's own
-        covariance gives once in 1e9: it has lost the truth. Its state goes on as it is.
+        The status is DIVERGED where the filter has lost the truth: its covariance gives
+        such an innovation with a probability below 1e-9. Its state is used as it is.
         """
         mean, P = state
         observation, operator = obs_window[:, -1], as_operator(self.operator)
@@ -167,9 +168,11 @@ class ExtendedKalman(KalmanSettings):
         analysis = finite_members(self._minimum, finite, mean, P, observation)
         innovation, S = claimed_innovations(mean, observation, operator, P, self.R)
         with np.errstate(over="ignore", invalid="ignore"):
+            # H at the analysis, where the cost is at its minimum: the iterated filter.
             P_a = _joseph(P, operator.jacobian(analysis.state), self.R)
             P_a[~finite] = np.nan
             weighted = np.linalg.solve(S, innovation[..., None])[..., 0]
+            # If P is right, d^T S^-1 d is chi-square distributed.
             lost = (innovation * weighted).sum(axis=-1) > lost_beyond(len(self.R))
         return Gaussian(analysis.state, P_a), replace(
             analysis,
@@ -198,25 +201,28 @@ class ExtendedKalman(KalmanSettings):
 def _joseph(P: np.ndarray, H: np.ndarray, R: np.ndarray) -> np.ndarray:
     """Return (I - K H) P (I - K H)^T + K R K^T (Bucy & Joseph 1968, chapter 16).
 
-    Equal to P - K H P, but positive whatever the rounding.
+    In exact arithmetic it equals P - K H P, but this form stays positive semidefinite
+    under rounding errors.
     """
     HP = H @ P
+    # K^T = (H P H^T + R)^-1 H P, solved without forming the inverse.
     K = _transposed(np.linalg.solve(HP @ _transposed(H) + R, HP))
     kept = np.eye(3) - K @ H
     return _symmetric(kept @ P @ _transposed(kept) + K @ R @ _transposed(K))
 
 
 def _definite(P: np.ndarray) -> np.ndarray:
-    """Return P with its eigenvalues no smaller than 1e-13 of the largest.
+    """Return P with all eigenvalues at least 1e-13 of the largest.
 
-    Errors across the attractor die out at a rate of 14.6: without model error their
-    variance soon is below the rounding of the others, of either sign.
+    Errors across the attractor decay at the rate 14.6. Without model error their
+    variance soon is below the rounding errors of the others, and may become negative.
     """
     variances, axes = np.linalg.eigh(P)
     lowest = _SMALLEST_VARIANCE * variances[:, -1:]
     flat = variances[:, 0] < lowest[:, 0]
     if not flat.any():
         return P
+    # As root root^T, so that rounding cannot make it indefinite again.
     root = axes[flat] * np.sqrt(np.maximum(variances, lowest)[flat])[:, None]
     definite = P.copy()
     definite[flat] = _symmetric(root @ _transposed(root))

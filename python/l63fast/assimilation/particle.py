@@ -1,4 +1,4 @@
-"""The bootstrap particle filter: the optimum that other schemes are compared with."""
+"""The bootstrap particle filter, which in large size is the optimum of all schemes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from l63fast.lorenz63 import model_errors
 from l63fast.observation import ObservationOperator, as_operator
 
 _MAX_PARTICLES: Final = 2**31
-_SCRATCH_ARRAYS: Final = 4  # states and weights, before and after
+_SCRATCH_ARRAYS: Final = 4  # arrays of states and weights, before and after
 
 
 class Particles(NamedTuple):
-    """Weighted states, and the random numbers that come next.
+    """Weighted states, and the position in the random stream.
 
     Attributes
     ----------
     states : (n, n_particles, 3)
     log_weights : (n, n_particles)
-        Up to a constant; -inf for particles that are no longer finite, which stand at
-        the origin.
+        Up to a constant; -inf for particles that became non-finite, whose states are
+        set to the origin.
     draws : Draws
     """
 
@@ -38,35 +38,35 @@ class Particles(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ParticleFilter(FilterSettings):
-    """Sequential importance resampling, Gordon, Salmond & Smith (1993), regularised.
+    """The regularised bootstrap particle filter (Gordon, Salmond & Smith 1993).
 
-    Particles are weighted by the likelihood of the observation; where few of them have
-    most of the weight, they are drawn anew in proportion to it (systematically), and
-    those drawn more than once are scattered: N(0, b^2 C) with C their covariance and
+    Particles are weighted by the likelihood of the observation. Where few particles
+    have most of the weight, all are resampled systematically by weight, and particles
+    drawn more than once get noise N(0, b^2 C). C is the covariance of the particles and
     b = regularisation * n_particles^(-1/7), Scott's rule (Doucet et al. 2001, 12.2).
 
     Parameters
     ----------
     operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `FilterSettings`; the first particles are drawn from N(background, B). An
-        operator of your own takes the backend "numba".
+        As in `FilterSettings`. The first particles are drawn from N(background, B). An
+        operator of your own needs the backend "numba".
     n_particles : int
     regularisation : float
-        Larger where there are fewer particles; 0: copies part only by model error.
+        Should be larger for fewer particles; 0 adds no noise to copies.
     threshold : float
-        Draw anew where the effective size is at most this share of n_particles.
+        Resample where the effective size is at most this share of n_particles.
     rescue : bool
-        Where even the best particle is further from the observation than the truth is
-        once in 1e9 (status DIVERGED), scatter all of them, with the covariance of the
-        forecast particles scaled so that it explains the misfit of the heaviest. Where
-        that takes more than 9 times that covariance, as where the particles have
-        collapsed, B is scaled so instead (at most 100 B).
+        Where the filter has lost the truth (status DIVERGED: even the best particle is
+        as far from the observation as the truth is once in 1e9 times), add noise to all
+        particles. Its covariance is that of the forecast, scaled to explain the misfit.
+        If that needs a factor above 9, a scaled B is used instead, at most 100 B.
     n_members : int
-        So many equally weighted particles, drawn from all, are the members of each
-        analysis, for rank histograms and the like; 0: none.
+        Number of equally weighted members drawn for each analysis, for example for rank
+        histograms; 0: none.
     folded : bool, optional
-        Give the mean over one of each mirrored pair of states, and its covariance, for
-        the mirror-aware score. By default where h cannot tell a state from its mirror.
+        Replace each particle by that one of itself and its mirror image on the positive
+        side before mean and covariance are taken, for the mirror-aware score. By
+        default where h cannot tell a state from its mirror image.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class ParticleFilter(FilterSettings):
         }
 
     def _checked_backend(self, operator: ObservationOperator) -> str:
-        """Return the backend; the one that can call an h of the user's own."""
+        """Return the backend, Numba where the operator is the user's own."""
         if operator.source_hash is None:
             return self.backend
         _checks.choice("backend", self.backend, BACKENDS)
@@ -121,11 +121,12 @@ class ParticleFilter(FilterSettings):
         states = np.repeat(background[:, None], self.n_particles, axis=1)
         state = Particles(states, np.zeros(shape), Draws.keyed_by(rng))
         root = np.linalg.cholesky(self.B)
+        # A forecast of no steps: the kernel only adds the noise N(0, B).
         return self._done(state, n_steps=0, noise_root=root)[0]
 
     @ieee_arithmetic()
     def forecast(self, state: Particles, n_steps: int) -> Particles:
-        """Return the particles `n_steps` model steps later, model errors added."""
+        """Return the particles `n_steps` model steps later, with model errors added."""
         n_steps = _checks.count("n_steps", n_steps)
         return self._done(state, n_steps=n_steps, noise_root=self._model_noise)[0]
 
@@ -133,11 +134,11 @@ class ParticleFilter(FilterSettings):
     def analyse(
         self, state: Particles, obs_window: np.ndarray
     ) -> tuple[Particles, Analysis]:
-        """Return the particles after the latest observation, and their mean in full.
+        """Return the particles after the latest observation, and the analysis.
 
-        The status is DIVERGED where the particles had lost the truth, rescued or not,
-        or none has any likelihood and the weights stay as they were; NON_FINITE where
-        none is finite.
+        The status is DIVERGED where the filter has lost the truth, rescued or not, or
+        where no particle has a likelihood above zero and the weights stay as they were.
+        It is NON_FINITE where no particle is finite.
         """
         observation = self._observation(state, obs_window[:, -1:])
         state, done = self._done(state, observation=observation)
@@ -151,7 +152,7 @@ class ParticleFilter(FilterSettings):
     def run(
         self, state: Particles, observations: np.ndarray, n_steps: int
     ) -> tuple[Particles, Analysis]:
-        """Return what `forecast` and `analyse` in turn would, in one native call.
+        """Return the results of `forecast` and `analyse` in turn, by one kernel call.
 
         Parameters
         ----------
@@ -166,7 +167,7 @@ class ParticleFilter(FilterSettings):
         Particles
             After the last observation.
         Analysis
-            With leading axes (n, n_cycles) and without members.
+            With leading axes (n, n_cycles), without members.
         """
         n_steps = _checks.count("n_steps", n_steps)
         observations = self._observation(state, observations)
@@ -188,6 +189,7 @@ class ParticleFilter(FilterSettings):
 
     @property
     def _model_noise(self) -> np.ndarray | None:
+        # Errors made from unit vectors are the rows of the (symmetric) root of Q.
         return None if self.Q is None else model_errors(np.eye(3), self.Q)
 
     def _done(
@@ -198,7 +200,7 @@ class ParticleFilter(FilterSettings):
         noise_root: np.ndarray | None = None,
         observation: np.ndarray | None = None,
     ) -> tuple[Particles, FilteredParticles]:
-        """Return the particles after forecast, analysis or cycles of both."""
+        """Return the particles after a forecast, an analysis, or cycles of both."""
         operator, draws = as_operator(self.operator), state.draws
         n_cycles = 1 if observation is None else observation.shape[1]
         n_stages = n_cycles * ((n_steps is not None) + (observation is not None))
@@ -208,11 +210,13 @@ class ParticleFilter(FilterSettings):
             n_steps=n_steps,
             observation=observation,
             noise_root=noise_root,
+            # R = L L^T and W = L^-1, so R^-1 = W^T W.
             whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
             components=operator.components,
             powers=operator.powers,
             operator=None if operator.source_hash is None else operator,
             threshold=self.threshold,
+            # Scott's rule, N^(-1 / (d + 4)), in d = 3 dimensions.
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
             lost=lost_beyond(len(self.R)),
             rescue_root=np.linalg.cholesky(self.B) if self.rescue else None,
@@ -225,6 +229,7 @@ class ParticleFilter(FilterSettings):
         done = load_kernels(self.backend).filter_particles(
             job, _checks.threads("n_threads", self.n_threads)
         )
+        # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later), done
 
@@ -245,7 +250,7 @@ class ParticleFilter(FilterSettings):
 
 
 def _drawn(state: Particles, n_members: int) -> np.ndarray:
-    """Return systematic draws (n, n_members, 3); NaN where nothing has weight."""
+    """Return members (n, n_members, 3), resampled systematically; NaN if no weights."""
     key, place = state.draws
     n = len(state.states)
     offsets = _random.uniforms(key, "scheme", "none", n, (1,), draw=place)
@@ -255,6 +260,7 @@ def _drawn(state: Particles, n_members: int) -> np.ndarray:
     ):
         edges = np.cumsum(np.exp(log_weights))
         if edges[-1] > 0.0:
+            # One random offset, then equally spaced levels of the cumulative weights.
             levels = (np.arange(n_members) + offset) * (edges[-1] / n_members)
             one[:] = states[np.searchsorted(edges, levels)]
     return members

@@ -1,4 +1,4 @@
-"""The files that the C++ programs `analyse` and `cycle` read."""
+"""Input files of the C++ programs `analyse` and `cycle`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def write_analyse_inputs(
     Parameters
     ----------
     path : str or Path
-        A netCDF file; replaced as a whole.
+        A netCDF file; an old one is replaced.
     background : (n, 3) float64 or float32
     obs_window : (n, L, obs_dim)
-        Of the same dtype; the latest observation last.
+        Of the same dtype; the latest observation is the last.
 
     Raises
     ------
@@ -78,15 +78,15 @@ def write_cycle_inputs(
     initial: np.ndarray | None = None,
     warm_up: ThreeDVar | None = None,
 ) -> None:
-    """Write what the program `cycle` needs to do as `run_cycles` with these arguments.
+    """Write the inputs of the program `cycle`, which then does as `run_cycles`.
 
-    The file holds draws, not results: initial states, errors of observations and of
-    the model, the first background. The program integrates the truth itself.
+    The file holds random draws, not results: initial states, observation and model
+    errors, and the first background. The program integrates the truth itself.
 
     Parameters
     ----------
     path : str or Path
-        A netCDF file; replaced as a whole.
+        A netCDF file; an old one is replaced.
     scheme, twin, split_name, n_cycles, burn_in, initial, warm_up
         As in `run_cycles`; the scheme is a `NeuralAnalysis`.
 
@@ -139,7 +139,7 @@ def _draws(twin: TwinExperiment, split_name: str, plan: CyclePlan) -> _Variables
         variables["model_error"] = (
             (*series, "component"),
             errors,
-            "what the truth takes up at the end of each cycle",
+            "model error of the truth at the end of each cycle",
         )
     return variables
 

@@ -1,4 +1,4 @@
-"""What an assimilation scheme is, and what schemes share."""
+"""The protocol of assimilation schemes, and parts that several schemes share."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ State = TypeVar("State")
 class Status(IntEnum):
     """How the analysis of one sample ended.
 
-    DIVERGED is a minimisation without a finite cost, or a filter that has lost the
-    truth: an innovation that its own covariance gives once in 1e9.
+    DIVERGED means one of three: a minimisation that used all iterations and ended above
+    the cost of the background, one that started where the cost is not finite, or a
+    filter that has lost the truth. A filter has lost the truth where its own covariance
+    gives such an innovation with a probability below 1e-9.
     """
 
     CONVERGED = 0
@@ -34,32 +36,32 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysis(OneScreen):
-    """Analyses of a batch, with how each of them ended.
+    """Analyses of a batch of samples, with the status of each.
 
     Attributes
     ----------
     state : (..., 3)
-        The analysis x_a (of an ensemble: its mean).
+        The analysis x_a; of an ensemble, its mean.
     status : (...,) int8
         A `Status` per sample.
     n_iter : (...,) int32
-        Iterations taken; 0 for schemes that do not iterate.
+        Number of iterations; 0 for schemes that do not iterate.
     cost : (...,)
         The variational cost at the analysis; NaN for schemes without one.
     residual : (..., obs_dim)
         y - h(x_a).
     background : (..., 3) or None
-        The background x_b as the scheme saw it; every scheme's `analyse` fills it.
+        The background x_b; every scheme's `analyse` gives it.
     spread : (..., 3) or None
-        Standard deviation of the analysis error as the scheme believes it to be.
+        Standard deviation of the analysis error as estimated by the scheme.
     innovation : (..., obs_dim) or None
-        y - h(x_b) (of an ensemble: y less the mean of its h).
+        y - h(x_b); of an ensemble, y minus the mean of h(x).
     innovation_covariance : (..., obs_dim, obs_dim) or None
-        What the scheme believes the covariance of those to be, H B H^T + R.
+        The scheme's estimate of its covariance, H B H^T + R.
     members : (..., n_members, 3) or None
         The analysis ensemble.
     effective_size : (...,) or None
-        How many equally weighted particles the analysis is worth.
+        Number of equally weighted particles with the same variance of the mean.
     """
 
     state: np.ndarray
@@ -75,60 +77,59 @@ class Analysis(OneScreen):
     effective_size: np.ndarray | None = None
 
     def _summary(self) -> dict[str, Any]:
-        return {**super()._summary(), "status": ended(self.status)}
+        return {**super()._summary(), "status": status_counts(self.status)}
 
 
-def ended(status: np.ndarray) -> str:
-    """Return how many analyses ended how, such as "98 converged, 2 max_iter"."""
+def status_counts(status: np.ndarray) -> str:
+    """Return the number of analyses by status, such as "98 converged, 2 max_iter"."""
     numbers = {one: int((status == one).sum()) for one in Status}
     return ", ".join(f"{n} {one.name.lower()}" for one, n in numbers.items() if n)
 
 
 class Scheme(Protocol[State]):
-    """Three pure methods on a state of the scheme's own, batched over trajectories.
+    """An assimilation scheme: three pure methods on a state, batched over trajectories.
 
-    The state may be an array, an ensemble, a mean with a covariance, or a background
-    with a network's memory; only the scheme looks inside. A trajectory whose state
-    is no longer finite stays so and is reported as `Status.NON_FINITE`; its
-    neighbours go on.
+    The type of the state is the scheme's choice: an array, an ensemble, a mean with a
+    covariance, or a background with a network's hidden state. A trajectory whose state
+    became non-finite stays so and has `Status.NON_FINITE`; the others are not affected.
 
-    What a scheme takes for granted about the data it may say in an attribute
-    `made_for`, a `Setup`; a scheme without one agrees with any twin experiment.
+    A scheme may have an attribute `made_for`, a `Setup` with its assumptions about the
+    data; a scheme without it can be used with any twin experiment.
     """
 
     @property
     def window(self) -> int:
-        """How many observations `analyse` is given, L; the last is at analysis time.
+        """Number L of observations given to `analyse`; the last is at analysis time.
 
-        A scheme that sets `window_grows` is given fewer until L exist.
+        A scheme with the attribute `window_grows` is given fewer until there are L.
         """
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> State:
-        """Return the state that knows nothing but the background (n, 3)."""
+        """Return the state before any observation, from backgrounds (n, 3)."""
 
     def forecast(self, state: State, n_steps: int) -> State:
         """Return the state `n_steps` model steps later."""
 
     def analyse(self, state: State, obs_window: np.ndarray) -> tuple[State, Analysis]:
-        """Return the state after seeing (n, L, obs_dim) observations, and how."""
+        """Return the state after the observations (n, L, obs_dim), and the analysis."""
 
 
 @dataclass(frozen=True, eq=False)
 class SchemeSettings(FromTwin):
-    """Settings of a scheme that weighs a forecast against observations.
+    """Settings of a scheme that combines a forecast and observations.
 
     Parameters
     ----------
     operator : ObservationOperator or its name
     B : float or (3, 3)
-        Covariance of the background's error; a number is a variance.
+        Covariance of the background error; a number is a variance.
     R : float or (obs_dim, obs_dim)
         Covariance of the observation error.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
     n_threads, backend
-        Of the forecast, as in `forecast`.
+        Of the model, as in `l63fast.forecast`.
 
     Raises
     ------
@@ -151,15 +152,15 @@ class SchemeSettings(FromTwin):
 
     def _checked(self) -> dict[str, Any]:
         operator = as_operator(self.operator)
-        how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+        options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
         _checks.instance("parameters", self.parameters, Lorenz63)
         _checks.choice("backend", self.backend, BACKENDS)
         _checks.threads("n_threads", self.n_threads)
         return {
             "dt": _checks.time_step("dt", self.dt, allow_large=False)[0],
             "operator": operator,
-            "B": _checks.covariance("B", self.B, size=3, **how),
-            "R": _checks.covariance("R", self.R, size=operator.obs_dim, **how),
+            "B": _checks.covariance("B", self.B, size=3, **options),
+            "R": _checks.covariance("R", self.R, size=operator.obs_dim, **options),
         }
 
     @property
@@ -174,16 +175,16 @@ class SchemeSettings(FromTwin):
 
 @dataclass(frozen=True, eq=False)
 class FilterSettings(SchemeSettings):
-    """Settings of a filter that knows the error of its own state.
+    """Settings of a filter that estimates the error of its own state.
 
     Parameters
     ----------
     operator, R, dt, parameters, n_threads, backend
         As in `SchemeSettings`.
     B : (3, 3)
-        Covariance of the first background's error.
+        Covariance of the error of the first background.
     Q : (3, 3), optional
-        Covariance of the model error that a forecast adds; zeros are none.
+        Covariance of the model error added in each forecast; zeros mean none.
 
     Raises
     ------
@@ -197,13 +198,13 @@ class FilterSettings(SchemeSettings):
     def _checked(self) -> dict[str, Any]:
         Q = self.Q
         if Q is not None:
-            how: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
-            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **how)
+            options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
+            Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **options)
         return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
 
     @property
     def window(self) -> int:
-        """One observation, the latest."""
+        """A window of one observation, the latest."""
         return 1
 
 
@@ -216,7 +217,7 @@ class KalmanSettings(FilterSettings):
     operator, B, R, Q, dt, parameters, n_threads, backend
         As in `FilterSettings`.
     inflation : float
-        Factor on standard deviations, once a cycle.
+        Factor on the standard deviations, applied once per cycle.
 
     Raises
     ------
@@ -233,18 +234,18 @@ class KalmanSettings(FilterSettings):
 
 
 class Draws(NamedTuple):
-    """A place in the random stream of one run of a scheme.
+    """A position in the random stream of one run of a scheme.
 
-    A scheme's methods are pure, so its state carries this instead of a generator: the
-    same state gives the same numbers. Those of a trajectory depend on the key, the
-    position and the trajectory alone, not on how many others there are.
+    A scheme's methods are pure, so its state holds this instead of a generator: the
+    same state gives the same numbers. The numbers of a trajectory depend only on the
+    key, the position and the trajectory, not on the number of trajectories.
 
     Attributes
     ----------
     key : int
-        Of the run.
+        Key of the run.
     position : int
-        How often numbers have been drawn in it.
+        Number of draws made so far.
     """
 
     key: int
@@ -252,18 +253,18 @@ class Draws(NamedTuple):
 
     @classmethod
     def keyed_by(cls, rng: np.random.Generator) -> Draws:
-        """Return the start of a stream whose key is one number of a generator."""
+        """Return the start of a stream, with a key drawn from a generator."""
         return cls(int(rng.integers(2**63)))
 
     @property
     def kernel_key(self) -> tuple[int, int]:
-        """The key of the numbers that a kernel draws for itself, by position."""
+        """The key for a kernel that draws its own random numbers, by position."""
         return _random.kernel_key(self.key, "scheme", "none")
 
     def normals(
         self, n_trajectories: int, shape: tuple[int, ...]
     ) -> tuple[np.ndarray, Draws]:
-        """Return N(0, 1) draws (n_trajectories, *shape), and the place after them."""
+        """Return N(0, 1) draws (n_trajectories, *shape), and the next position."""
         draws = _random.standard_normals(
             self.key, "scheme", "none", n_trajectories, shape, draw=self.position
         )
@@ -271,14 +272,15 @@ class Draws(NamedTuple):
 
 
 def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
-    """Return the states (..., 3) `n_steps` later; what is or becomes non-finite is NaN.
+    """Return the states (..., 3) `n_steps` later; non-finite states give NaN.
 
-    The model, as `forecast` takes it, refuses non-finite states, as it should: nothing
-    but a scheme that counts its diverged members may carry them on.
+    The public `forecast` refuses non-finite states. Only a scheme, which counts its
+    diverged members, may go on with them.
     """
     finite = np.isfinite(state).all(axis=-1)
     everyone = bool(finite.all())
     going = state if everyone else state[finite]
+    # A member may diverge in this forecast: NaN instead of an exception.
     later = forecast(going, n_steps, on_divergence="nan", **model)
     return later if everyone else _scattered(later, finite, np.nan)
 
@@ -286,9 +288,9 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
 def propagate_members(
     state: np.ndarray, n_steps: int, **model: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the states (n, 3) `n_steps` later and their resolvents M (n, 3, 3).
+    """Return the states (n, 3) `n_steps` later and their propagators M (n, 3, 3).
 
-    As `forecast_members`: what is or becomes non-finite is NaN.
+    Non-finite states give NaN, as in `forecast_members`.
     """
     finite = np.isfinite(state).all(axis=-1)
     later, M = propagator(state[finite], n_steps, on_divergence="nan", **model)
@@ -303,19 +305,20 @@ def finite_members(
     Parameters
     ----------
     analyse : callable
-        Takes as many arrays, of the finite members.
+        Takes the arrays of the finite members.
     finite : (n,) bool
-        Which members those are.
+        Whether a member is finite.
     *arrays : (n, ...)
-        Backgrounds, observations and what else the analysis needs.
+        Backgrounds, observations and other inputs.
 
     Returns
     -------
     Analysis
-        NaN with `Status.NON_FINITE` for the others.
+        For the other members NaN with `Status.NON_FINITE`.
     """
     if finite.all():
         return analyse(*arrays)
+    # Kernels and linear algebra refuse non-finite input, so these members are left out.
     part = analyse(*(array[finite] for array in arrays))
     fills = {"status": Status.NON_FINITE, "n_iter": 0}
     values = {item.name: getattr(part, item.name) for item in fields(Analysis)}
@@ -334,7 +337,7 @@ def _scattered(values: np.ndarray, chosen: np.ndarray, fill: float) -> np.ndarra
     return full
 
 
-_LOST: Final = 1e-9  # probability that a filter that is right is called lost
+_LOST: Final = 1e-9  # probability of calling a consistent filter lost
 
 
 def claimed_innovations(
@@ -344,28 +347,30 @@ def claimed_innovations(
     B: np.ndarray,
     R: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return y - h(x_b), (..., m), and H B H^T + R, (..., m, m), with H at x_b.
+    """Return innovations y - h(x_b), (..., m), and H B H^T + R, (..., m, m).
 
     Parameters
     ----------
     background : (..., 3)
-        NaN and infinity are let through.
+        NaN and infinity are accepted.
     observation : (..., m)
     operator : ObservationOperator
+        Its Jacobian H is taken at x_b.
     B : (3, 3) or (..., 3, 3)
     R : (m, m)
     """
     with np.errstate(over="ignore", invalid="ignore"):
+        # First order: h(x) is taken as h(x_b) + H (x - x_b), so cov(d) = H B H^T + R.
         H = operator.jacobian(background)
         covariance = H @ B @ np.swapaxes(H, -1, -2) + R
         return np.asarray(observation - operator(background)), covariance
 
 
 def lost_beyond(obs_dim: int) -> float:
-    """Return what d^T S^-1 d exceeds where a filter has lost the truth.
+    """Return the limit of d^T S^-1 d above which a filter has lost the truth.
 
-    With S the covariance that the filter claims of the innovation d, it is chi-square
-    if the claim is right, and larger once in 1e9.
+    d is the innovation and S its covariance as estimated by the filter. If S is right,
+    d^T S^-1 d is chi-square distributed and exceeds the limit once in 1e9 times.
     """
     from scipy.special import chdtri  # imported here, as in _random
 

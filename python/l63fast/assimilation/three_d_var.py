@@ -1,4 +1,4 @@
-"""3D-Var: the variational cost, its minimiser, and the scheme that cycles it."""
+"""3D-Var: the variational cost, its minimum, and the cycled scheme."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from l63fast.observation import ObservationOperator, as_operator
 
 _TOL: Final = 1e-9
 _TOL_FLOAT32: Final = 1e-5
-# Where the iteration for an operator of one's own starts: v = 0 is the background.
+# Starting points v for an operator of your own; v = 0 is the background.
 _STARTS: Final = np.concatenate([np.zeros((1, 3)), 2.0 * np.eye(3), -2.0 * np.eye(3)])
-_SECOND_STEP: Final = 1e-4  # of differences of the Jacobian
-_EQUAL: Final = 1e-9  # of the cost: minima that differ by less are one
-_BLOCK: Final = 4096  # samples that are minimised at once: about 50 MiB
+_SECOND_STEP: Final = 1e-4  # step of the differences of the Jacobian
+_EQUAL: Final = 1e-9  # relative difference of costs below which minima are equal
+_BLOCK: Final = 4096  # samples that are minimised together: about 50 MiB
 
 
 @ieee_arithmetic()
@@ -48,10 +48,10 @@ def three_d_var(
 ) -> Analysis:
     """Return the analyses that minimise the variational cost, batched and compiled.
 
-    A linear h is solved at once. Otherwise a safeguarded Newton iteration starts where
-    the observation points; nothing unconverged is reported as converged. For an
-    operator of your own it is a damped Gauss-Newton iteration in NumPy, which starts at
-    the background.
+    Linear h has a closed form. Otherwise a safeguarded Newton iteration starts from the
+    value that the observation suggests; nothing unconverged is reported as converged.
+    For an operator of your own, a damped Gauss-Newton iteration in NumPy starts at the
+    background.
 
     Parameters
     ----------
@@ -63,18 +63,17 @@ def three_d_var(
     R : float, (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
         Covariance of the observation error; a number is a variance.
     max_iter : int
-        Iterations at most; 0 gives the background.
+        Largest number of iterations; 0 returns the background.
     tol : float, optional
-        Largest last step of an observed component, relative to its size, here and in
-        the background, plus the smaller of its background spread and what R leaves of
-        it, R_ii^(1/(2 p)) for power p; by default 1e-9, in float32 1e-5. With an
-        operator of your own: largest last step of v = B^(-1/2) (x - x_b), relative to
-        1 + |v|.
+        Largest last step of an observed component u, relative to |u| + |u_b| + the
+        smaller of sqrt(B_ii) and R_ii^(1/(2 p)) for power p; by default 1e-9, in
+        float32 1e-5. For an operator of your own: largest last step of v = B^(-1/2) (x
+        - x_b), relative to 1 + |v|.
     multi_start : bool
-        Start in the other basins too where h is nonlinear in more than one way (with an
-        operator of your own: also at |v| = 2 either way along three axes). Where
-        several powers meet strong correlations in B or R, in one of a hundred problems
-        drawn at random, the minimum found may be a local one all the same.
+        Also start in the other basins where h is nonlinear (for an operator of your
+        own: also at |v| = 2 in both directions of three axes). With several powers and
+        strong correlations in B or R, the result may still be a local minimum, in one
+        of a hundred problems drawn at random.
 
     Raises
     ------
@@ -83,6 +82,7 @@ def three_d_var(
     """
     operator = as_operator(operator)
     m = operator.obs_dim
+    # Non-finite input shows in the status; it is searched for only then.
     x_b = _checks.states("background", background, only_finite=False)
     shape, dtype = x_b.shape[:-1], x_b.dtype
     y = _checks.vectors(
@@ -101,15 +101,15 @@ def three_d_var(
     kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
     if operator.source_hash is not None:
         starts = _STARTS if several and max_iter else _STARTS[:1]
-        how = (operator, starts, max_iter, tol)
-        blocks = [_minimised(part, *how) for part in _blocks(arrays)]
-        found = tuple(map(np.concatenate, zip(*blocks, strict=True)))
+        options = (operator, starts, max_iter, tol)
+        blocks = [_minimised(part, *options) for part in _blocks(arrays)]
+        results = tuple(map(np.concatenate, zip(*blocks, strict=True)))
     else:
         h = (operator.components, operator.powers)
         n_starts = n_basins(operator) if several else 1
         job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol)
-        found = kernels.analyse(job, threads)
-    state, status, n_iter, cost, residual = found
+        results = kernels.analyse(job, threads)
+    state, status, n_iter, cost, residual = results
     if status.size and status.max() == Status.NON_FINITE:
         _checks.finite("background", x_b)
         _checks.finite("observation", y)
@@ -126,7 +126,7 @@ def three_d_var(
 class _Cost(NamedTuple):
     """J(v) = |v|^2 / 2 + |W (y - h(x_b + U v))|^2 / 2, U U^T = B, W^T W = R^-1.
 
-    Arrays are one per sample, in float64.
+    All arrays have one entry per sample and are float64.
     """
 
     operator: ObservationOperator
@@ -141,30 +141,33 @@ class _Cost(NamedTuple):
     def expanded(self, control: np.ndarray) -> Expansion:
         """Return the cost at v (n, 3), its gradient and its Hessian.
 
-        That of Gauss-Newton where the whole one is not positive definite: far from a
-        minimum. Near one the whole is needed, or large residuals make slow progress.
+        The full Hessian is used where it is positive definite. Near a minimum it is
+        needed: with large residuals Gauss-Newton converges slowly. Elsewhere, far from
+        a minimum, the Gauss-Newton Hessian is used.
         """
-        at, whole = self._both_hessians(control)
-        definite = _is_definite(whole)
-        at.hessian[definite] = whole[definite]
+        at, full = self._hessians(control)
+        definite = _is_definite(full)
+        at.hessian[definite] = full[definite]
         return at
 
     def is_saddle(self, control: np.ndarray) -> np.ndarray:
-        """Return where the cost falls from a stationary point, (n,) bool."""
-        whole = self._both_hessians(control)[1]
-        return ~_is_definite(whole + _SECOND_STEP * np.eye(3))
+        """Return whether a stationary point is a saddle of the cost, (n,) bool."""
+        full = self._hessians(control)[1]
+        return ~_is_definite(full + _SECOND_STEP * np.eye(3))
 
-    @np.errstate(all="ignore")  # a start may be where h has no value: a high cost
-    def _both_hessians(self, control: np.ndarray) -> tuple[Expansion, np.ndarray]:
+    @np.errstate(
+        all="ignore"
+    )  # h may have no value at a start; its cost is then infinite
+    def _hessians(self, control: np.ndarray) -> tuple[Expansion, np.ndarray]:
         state = self.background + (self.root @ control[..., None])[..., 0]
         innovation = self.observation - self.operator(state)
         residual = (self.whitening @ innovation[..., None])[..., 0]
         G = self.whitening @ (self.operator.jacobian(state) @ self.root)
         at = expansion(control, residual, G, state, self.root.copy())
-        return at, self._whole_hessian(at, residual)
+        return at, self._full_hessian(at, residual)
 
-    def _whole_hessian(self, at: Expansion, residual: np.ndarray) -> np.ndarray:
-        """Return the Hessian with the second derivatives of h, by differences."""
+    def _full_hessian(self, at: Expansion, residual: np.ndarray) -> np.ndarray:
+        """Return the Hessian with second derivatives of h, by central differences."""
         weighted = residual[:, None, :] @ self.whitening
         curvature = np.empty_like(self.root)
         for j in range(3):
@@ -174,21 +177,23 @@ class _Cost(NamedTuple):
             after[:, j] += step
             change = self.operator.jacobian(after) - self.operator.jacobian(before)
             curvature[:, j] = (weighted @ change)[:, 0] / (2.0 * step)[:, None]
+        # Differences are not exactly symmetric, but a Hessian is.
         curvature = 0.5 * (curvature + np.swapaxes(curvature, 1, 2))
-        whole = at.hessian - np.swapaxes(self.root, 1, 2) @ curvature @ self.root
-        whole[~np.isfinite(whole).all(axis=(1, 2))] = 0.0
-        return np.asarray(whole)
+        # J'' in v: I + G^T G - U^T (sum over i of (R^-1 r)_i h_i'') U.
+        full = at.hessian - np.swapaxes(self.root, 1, 2) @ curvature @ self.root
+        full[~np.isfinite(full).all(axis=(1, 2))] = 0.0
+        return np.asarray(full)
 
 
 def _is_definite(matrices: np.ndarray) -> np.ndarray:
-    """Return which symmetric (n, 3, 3) are positive definite: Sylvester's criterion."""
+    """Return which matrices (n, 3, 3) are positive definite (Sylvester's criterion)."""
     plane = np.linalg.det(matrices[:, :2, :2]) > 0.0
-    whole = np.linalg.det(matrices) > 0.0
-    return np.asarray((matrices[:, 0, 0] > 0.0) & plane & whole)
+    full = np.linalg.det(matrices) > 0.0
+    return np.asarray((matrices[:, 0, 0] > 0.0) & plane & full)
 
 
 def _blocks(arrays: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
-    """Return parts of arrays (n or 1, ...) whose first has length n; one at least."""
+    """Return blocks of arrays (n or 1, ...), of which the first has length n."""
     for first in range(0, max(len(arrays[0]), 1), _BLOCK):
         part = slice(first, first + _BLOCK)
         yield [array[part] if len(array) > 1 else array for array in arrays]
@@ -201,10 +206,10 @@ def _minimised(
     max_iter: int,
     tol: float,
 ) -> tuple[np.ndarray, ...]:
-    """Return what the kernel does, for an operator that it does not know.
+    """Return the results of the kernel, for an operator that it does not know.
 
-    The arrays are background (n, 3), observation (n, m), B and R (1 or n, ...). Of the
-    minima from all starts (k, 3) the lowest counts; of equal ones the first that
+    The arrays are background (n, 3), observation (n, m), B and R (1 or n, ...). The
+    lowest of the minima from all starts (k, 3) is taken; of equal minima the first that
     has converged.
     """
     background, observation, B, R = arrays
@@ -216,28 +221,29 @@ def _minimised(
         for array in (background, observation, root, whitening)
     ]
     cost = _Cost(operator, *(np.repeat(array, k, axis=0) for array in each))
-    found = minimise(cost, np.tile(starts, (n, 1)), max_iter=max_iter, tol=tol)
-    costs, ended = found.at.cost.reshape(n, k), found.status.reshape(n, k)
+    minimum = minimise(cost, np.tile(starts, (n, 1)), max_iter=max_iter, tol=tol)
+    costs, ended = minimum.at.cost.reshape(n, k), minimum.status.reshape(n, k)
     lowest = costs.min(axis=1, initial=np.inf)[:, None]
     equal = costs <= lowest + _EQUAL * (1.0 + lowest)
+    # 0: lowest and converged; 1: lowest, not converged; 2: not the lowest.
     rank = np.where(equal, ended != Status.CONVERGED, 2)
     best = np.arange(n) * k + rank.argmin(axis=1)
-    state, lost = found.at.state[best], ~np.isfinite(found.at.cost[best])
-    saddle = cost.of(best).is_saddle(found.control[best])
+    state, lost = minimum.at.state[best], ~np.isfinite(minimum.at.cost[best])
+    saddle = cost.of(best).is_saddle(minimum.control[best])
     worse = [Status.NON_FINITE, Status.MAX_ITER]
-    status = np.select([lost, saddle], worse, found.status[best]).astype(np.int8)
+    status = np.select([lost, saddle], worse, minimum.status[best]).astype(np.int8)
     with np.errstate(all="ignore"):
         residual = np.where(lost[:, None], np.nan, observation - operator(state))
-    J = np.where(lost, np.nan, found.at.cost[best])
-    n_iter = found.n_iter[best]
+    J = np.where(lost, np.nan, minimum.at.cost[best])
+    n_iter = minimum.n_iter[best]
     return state.astype(dtype), status, n_iter, J.astype(dtype), residual.astype(dtype)
 
 
 def n_basins(operator: ObservationOperator) -> int:
-    """Return from how many points the cost is minimised.
+    """Return the number of starting points, one for each basin of the cost.
 
-    Each nonlinear component can have two basins; a single even power has its lower
-    minimum on the background's side, always.
+    Each nonlinear component can have two basins. With a single even power the lower
+    minimum is always on the background's side of zero, so one start is enough.
     """
     nonlinear = [power for power in operator.powers if power > 1]
     if operator.obs_dim == 1 and all(power % 2 == 0 for power in nonlinear):
@@ -255,7 +261,7 @@ def variational_cost(
     B: np.ndarray,
     R: np.ndarray,
 ) -> np.ndarray:
-    """Return J = |x - x_b|^2 / 2 in the norm of B^-1 plus |y - h(x)|^2 / 2 in R^-1.
+    """Return J = |x - x_b|^2 / 2 in the norm of B^-1 + |y - h(x)|^2 / 2 in R^-1.
 
     Parameters
     ----------
@@ -263,9 +269,9 @@ def variational_cost(
     observation : (..., obs_dim)
     operator : ObservationOperator or its name
     B : float, (3, 3) or (..., 3, 3)
-        Covariance of the background error.
+        Covariance of the background error; a number is a variance.
     R : float, (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
-        Covariance of the observation error; a number is a variance.
+        Covariance of the observation error.
 
     Returns
     -------
@@ -305,13 +311,13 @@ def _square(name: str, covariance: np.ndarray, vector: np.ndarray) -> np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class ThreeDVar(SchemeSettings):
-    """Cycled 3D-Var with a static B: the state is the latest estimate (n, 3).
+    """Cycled 3D-Var with a static B; its state is the latest estimate (n, 3).
 
     Parameters
     ----------
     operator : ObservationOperator or its name
     B : float or (3, 3)
-        Covariance of the background error, scale included; a number is a variance.
+        Covariance of the background error; a number is a variance.
     R : float or (obs_dim, obs_dim)
         Covariance of the observation error.
     dt, parameters
@@ -339,12 +345,12 @@ class ThreeDVar(SchemeSettings):
 
     @property
     def window(self) -> int:
-        """3D-Var uses the latest observation only."""
+        """A window of one observation, the latest."""
         return 1
 
     @property
     def numbers(self) -> dict[str, float]:
-        """What the kernel is told besides B, R and h, by its name in kernels.hpp."""
+        """Settings of the iteration, by their names in kernels.hpp."""
         operator = as_operator(self.operator)
         return {
             "n_starts": n_basins(operator) if self.multi_start else 1,
@@ -363,7 +369,7 @@ class ThreeDVar(SchemeSettings):
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
-        """Return the analysis of the latest observation, as state and in full."""
+        """Return the analysis of the latest observation, as the state and in full."""
         observation = obs_window[:, -1]
         analysis = finite_members(
             self._analyse, np.isfinite(state).all(axis=-1), state, observation

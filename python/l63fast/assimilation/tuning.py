@@ -1,4 +1,4 @@
-"""Tune one positive number of a scheme: on given backgrounds, or in its own cycle."""
+"""Tuning of one positive setting of a scheme: with given backgrounds, or cycled."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LIMITS: Final = (1e-6, 1e6)
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """The best scale and the curve it was read from.
+    """The best scale, and the scores of all scales that were tried.
 
     Attributes
     ----------
     scale : float
-        Where the score is lowest.
+        The scale with the lowest score.
     scales, scores : (n_scales,)
-        The curve, in rising order of scale.
+        Scales in rising order, and their scores.
     """
 
     scale: float
@@ -50,7 +50,7 @@ class Tuning:
 
     @property
     def is_bracketed(self) -> bool:
-        """Whether the minimum lies between scales that were tried."""
+        """Whether the best scale lies between two others that were tried."""
         return bool(self.scales[0] < self.scale < self.scales[-1])
 
 
@@ -61,24 +61,24 @@ def tune(
     *,
     limits: tuple[float, float] = LIMITS,
 ) -> Tuning:
-    """Return the scale of the lowest score, and the curve.
+    """Return the scale with the lowest score, and the scores of all scales.
 
-    While the lowest score is at an end of the grid, the grid goes on in the same ratio,
-    down to the lower and up to the upper limit.
+    While the lowest score is at an end of the grid, the grid is extended with the same
+    ratio, down to the lower or up to the upper limit.
 
     Parameters
     ----------
     score : callable
-        What a scale scores, lower is better; NaN (a scheme that diverged) never wins.
+        Takes a scale and returns its score, lower is better; NaN (diverged) never wins.
     scales : (n_scales,)
-        At least three positive numbers in constant ratio.
+        At least three positive numbers with a constant ratio.
     limits : (float, float)
-        How far the grid may go on.
+        Smallest and largest scale of an extended grid.
 
     Raises
     ------
     ArgumentValueError
-        If the scales are not such a grid, or no scale has a score.
+        If the scales are not such a grid, or every score is NaN.
     """
     grid = _log_grid(scales)
     curve = {scale: score(scale) for scale in grid}
@@ -87,7 +87,9 @@ def tune(
         tried = sorted(curve)
         scores = np.array([curve[scale] for scale in tried])
         if np.isnan(scores).all():
-            raise ArgumentValueError("score: expected one that is a number, got NaN")
+            raise ArgumentValueError(
+                "score: expected a number for at least one scale, got NaN"
+            )
         best = tried[int(np.nanargmin(scores))]
         if best == tried[0] and best / ratio >= limits[0]:
             following = best / ratio
@@ -95,6 +97,7 @@ def tune(
             following = best * ratio
         else:
             return Tuning(best, np.array(tried), scores)
+        # One more value at the end where the lowest score lies.
         curve[following] = score(following)
 
 
@@ -123,7 +126,7 @@ def tune_b_scale(
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> Tuning:
-    """Return the scale s with which 3D-Var with s B scores best on given backgrounds.
+    """Return the scale s for which 3D-Var with s B scores best on given backgrounds.
 
     Parameters
     ----------
@@ -133,11 +136,12 @@ def tune_b_scale(
     operator : ObservationOperator or its name
     B, R : (3, 3), (obs_dim, obs_dim)
     scales : (n_scales,)
-        A log grid, extended where the minimum is at its end.
+        A grid with a constant ratio, extended if the best scale is at an end.
     mirror_aware : bool
         Whether the mirror image of the truth counts as well.
     measure : {"rmse_a", "rmse_pooled_a"}
-        The score: time mean of the instantaneous rms, or rms of everything.
+        Time mean of the instantaneous root mean square, or root of the mean square over
+        everything.
 
     Raises
     ------
@@ -145,11 +149,11 @@ def tune_b_scale(
         If an argument is not as described.
     """
     rate = MEASURES[_checks.choice("measure", measure, MEASURES)]
-    how: dict[str, Any] = {"R": R, "n_threads": n_threads, "backend": backend}
+    options: dict[str, Any] = {"R": R, "n_threads": n_threads, "backend": backend}
 
     def score(scale: float) -> float:
         scaled = scale * np.asarray(B)
-        analysis = three_d_var(background, observation, operator, B=scaled, **how)
+        analysis = three_d_var(background, observation, operator, B=scaled, **options)
         return rate(analysis.state, truth, mirror_aware=mirror_aware)
 
     return tune(score, scales)
@@ -157,7 +161,8 @@ def tune_b_scale(
 
 Variational = TypeVar("Variational", ThreeDVar, FourDVar)
 
-# An ensemble needs a few per cent where a linearised covariance is too small by half.
+# Grids by scheme: the best inflation of an ensemble is a few per cent, that of a
+# linearised covariance may be a factor of two.
 INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
     EnKF: tuple(float(factor) for factor in np.geomspace(1.0, 1.2, 8)),
     ExtendedKalman: tuple(float(factor) for factor in np.geomspace(1.0, 4.0, 9)),
@@ -174,25 +179,27 @@ def tune_cycled(
     limits: tuple[float, float] = LIMITS,
     mirror_aware: bool | None = None,
     measure: str = "rmse_a",
-    **how: Any,
+    **options: Any,
 ) -> Tuning:
-    """Return the value whose scheme scores best in its cycle.
+    """Return the value of a setting whose scheme scores best when it is cycled.
 
-    Runs on the validation split and opens no other but the training split, for the
-    climatology of the first background where `initial` (n_val, 3) is not given. All
-    values meet the same random numbers.
+    Runs on the validation split. The training split is read only for the climatological
+    mean, as the first background, if `initial` (n_val, 3) is not given. All values use
+    the same random numbers.
 
     Parameters
     ----------
     scheme_of : callable
-        Takes a value, gives the scheme.
+        Takes a value and returns the scheme.
     twin : TwinExperiment
     values : (n_values,)
-        A log grid, extended up to the limits where the minimum is at its end.
+        A grid with a constant ratio, extended up to `limits` if the best is at an end.
+    limits : (float, float)
+        Smallest and largest value of an extended grid.
     mirror_aware : bool, optional
-        By default as the operator demands: True where it is mirror-blind.
+        By default True where the operator cannot tell a state from its mirror image.
     measure : {"rmse_a", "rmse_pooled_a"}
-    **how
+    **options
         n_cycles, burn_in, initial, warm_up, imperfect_model, as in `run_cycles`.
 
     Raises
@@ -206,7 +213,7 @@ def tune_cycled(
     truth = twin.split("val").truth_at_observations
 
     def score(value: float) -> float:
-        result = run_cycles(scheme_of(value), twin, "val", **how)
+        result = run_cycles(scheme_of(value), twin, "val", **options)
         return rate(result.analysis, truth[:, result.scored], mirror_aware=mirror_aware)
 
     return tune(score, values, limits=limits)
@@ -215,14 +222,14 @@ def tune_cycled(
 def tune_cycled_b_scale(
     scheme: Variational, twin: TwinExperiment, *, scales: Any = SCALES, **options: Any
 ) -> Tuning:
-    """Return the scale s with which 3D-Var or 4D-Var scores best with s B in its cycle.
+    """Return the scale s for which cycled 3D-Var or 4D-Var with s B scores best.
 
     Parameters
     ----------
     scheme : ThreeDVar or FourDVar
     twin : TwinExperiment
     scales : (n_scales,)
-        A log grid, extended where the minimum is at its end.
+        A grid with a constant ratio, extended if the best scale is at an end.
     **options
         As in `tune_cycled`.
 
@@ -243,17 +250,17 @@ def tune_inflation(
     inflations: Any = None,
     **options: Any,
 ) -> Tuning:
-    """Return the inflation with which a Kalman filter scores best in its cycle.
+    """Return the inflation with which a Kalman filter scores best when it is cycled.
 
-    It is 1 at least: a best value there is at the limit, not unfound.
+    It is at least 1; a best value of 1 is at this limit, and not a failed search.
 
     Parameters
     ----------
     scheme : EnKF or ExtendedKalman
     twin : TwinExperiment
     inflations : (n_inflations,), optional
-        A log grid, extended where the minimum is at its end; by default that of the
-        scheme in `INFLATIONS`.
+        A grid with a constant ratio, extended if the best is at an end; by default that
+        of the scheme in `INFLATIONS`.
     **options
         As in `tune_cycled`.
 
@@ -284,14 +291,14 @@ def tune_regularisation(
     regularisations: Any = REGULARISATIONS,
     **options: Any,
 ) -> Tuning:
-    """Return the regularisation with which a particle filter scores best.
+    """Return the regularisation with which a particle filter scores best when cycled.
 
     Parameters
     ----------
     scheme : ParticleFilter
     twin : TwinExperiment
     regularisations : (n_values,)
-        A log grid, extended where the minimum is at its end.
+        A grid with a constant ratio, extended if the best is at an end.
     **options
         As in `tune_cycled`.
 

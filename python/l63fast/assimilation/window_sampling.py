@@ -1,4 +1,10 @@
-"""Samples of what is known of windows: cooled step by step, moved in between."""
+"""Samples of the posterior of windows, by a tempered sequential Monte Carlo sampler.
+
+The likelihood exp(-square / 2) is raised to a tempering exponent that grows from a
+small value to 1. Each stage (1) raises the exponent as far as the effective sample size
+allows, (2) resamples by the change of the weights, and (3) moves the samples by
+Metropolis steps, which restores their diversity.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +15,30 @@ import numpy as np
 
 from l63fast import _random
 
-_SAMPLES: Final = 1024  # of each window
-_SWEEPS: Final = 6  # in which all of them may move, after each cooling
-_BLOCK: Final = 64  # samples side by side whose differences are the others' steps
-_LENGTHS: Final = np.array([1.2, 0.6, 0.3])  # of steps, in units of such differences
-_KEPT: Final = 0.5  # effective size after a cooling, in shares of the samples
+_SAMPLES: Final = 1024  # number of samples per window
+_SWEEPS: Final = 6  # sweeps per stage; in each every sample may move once
+_BLOCK: Final = 64  # neighbouring samples whose differences give proposals
+_LENGTHS: Final = np.array(
+    [1.2, 0.6, 0.3]
+)  # of proposed steps, in units of these differences
+_KEPT: Final = 0.5  # effective size after a stage, as a share of the samples
 
-# Takes states (n, k, 3) and windows (n,); gives misfits (n, k), last states (n, k, 3).
+# Takes origins (n, k, 3) and indices of windows (n,); returns squared misfits (n, k)
+# and last states (n, k, 3).
 Weigh = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Population(NamedTuple):
-    """States that stand for a distribution, one of each window.
+    """Samples of a distribution of states, k for each of n windows.
 
     Attributes
     ----------
     origins : (n, k, 3)
-        Where they begin, some time before the window.
+        Where their trajectories begin, some time before the window.
     square : (n, k)
-        Squared misfits of what they show to what was seen, in units of its errors.
+        Squared misfits to the window's observations, in units of their errors.
     last : (n, k, 3)
-        Where they end.
+        Where their trajectories end.
     """
 
     origins: np.ndarray
@@ -37,7 +46,7 @@ class Population(NamedTuple):
     last: np.ndarray
 
     def taken(self, index: np.ndarray) -> Population:
-        """Return those of the indices (n, k') in each window."""
+        """Return the samples with the indices (n, k') in each window."""
         return Population(
             np.take_along_axis(self.origins, index[..., None], axis=1),
             np.take_along_axis(self.square, index, axis=1),
@@ -45,18 +54,22 @@ class Population(NamedTuple):
         )
 
 
-def shares(square: np.ndarray, coldness: np.ndarray) -> np.ndarray:
-    """Return weights (n, k) of squared misfits, exp(-coldness square / 2), of sum 1."""
+def shares(square: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Return normalised weights (n, k), proportional to exp(-exponent square / 2)."""
+    # Relative to the smallest, so that the largest weight is 1 before normalisation.
     above = square - square.min(axis=1, keepdims=True)
-    weights = np.exp(-0.5 * coldness[:, None] * above)
+    weights = np.exp(-0.5 * exponent[:, None] * above)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def coldest(square: np.ndarray, size: float, most: np.ndarray) -> np.ndarray:
-    """Return the coldness (n,), at most `most`, that leaves an effective size."""
+def largest_exponent(square: np.ndarray, size: float, most: np.ndarray) -> np.ndarray:
+    """Return the largest exponents (n,) up to `most` with the effective size `size`.
 
-    def is_enough(coldness: np.ndarray) -> np.ndarray:
-        share = shares(square, coldness)
+    The effective size decreases with the exponent, so bisection finds it.
+    """
+
+    def is_enough(exponent: np.ndarray) -> np.ndarray:
+        share = shares(square, exponent)
         return np.asarray(1.0 / (share**2).sum(axis=1) >= size)
 
     low, high = np.zeros(len(square)), most.copy()
@@ -68,45 +81,49 @@ def coldest(square: np.ndarray, size: float, most: np.ndarray) -> np.ndarray:
 
 
 def sampled(
-    weigh: Weigh, start: Population, coldness: np.ndarray, seed: int
+    weigh: Weigh, start: Population, exponent: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples (n, k, 3) of last states, and how many of them differ (n,).
+    """Return samples (n, k, 3) of last states, and the number of distinct ones (n,).
 
     A sequential Monte Carlo sampler (Del Moral, Doucet & Jasra 2006) of the likelihood
-    to the power of a coldness that grows to 1. Each cooling leaves half the effective
-    size; samples are then drawn anew by their weights and moved by Metropolis steps
-    along differences of others (ter Braak 2006), of those that are beside them along
-    one of the principal axes after the other.
-    Steps begin before the window, so that what leaves the attractor falls back; the
-    climate's density is taken to be the same over the length of a step.
+    to the power of a tempering exponent that grows to 1. Each stage raises the exponent
+    so far that the effective size is half the number of samples; then samples are
+    resampled and moved by Metropolis steps. Proposals use differences between nearby
+    samples (ter Braak 2006), sorted along each principal axis in turn. Steps are made
+    in the origins, before the window, so that a proposal off the attractor returns to
+    it. The prior density is assumed constant over one proposal step.
 
     Parameters
     ----------
     weigh : callable
     start : Population
-        Of the climate.
-    coldness : (n,)
-        At which the population holds all of the weight.
+        Samples of the prior.
+    exponent : (n,)
+        First exponents, at which the population holds all of the weight.
     seed : int
     """
-    n = len(coldness)
+    n = len(exponent)
     last, distinct = np.empty((n, _SAMPLES, 3)), np.empty(n)
-    open_, now, cooled, stage = np.arange(n), start, coldness.copy(), 0
-    share = shares(now.square, cooled)
+    open_, now, reached, stage = np.arange(n), start, exponent.copy(), 0
+    share = shares(now.square, reached)
     while len(open_):
         draws = _Draws.of(seed, stage)
         now = now.taken(_resampled(share, draws.offset))
         for sweep, uniforms in enumerate(draws.sweeps):
+            # Two sweeps per axis: first one half of the samples moves, then the other.
             if sweep % 2 == 0:
                 now = _sorted(now, -1 - sweep // 2 % 3)
-            now = _moved(weigh, now, open_, cooled, uniforms, sweep % 2)
-        done = cooled >= 1.0
+            now = _moved(weigh, now, open_, reached, uniforms, sweep % 2)
+        # With the exponent 1 the samples are those of the posterior.
+        done = reached >= 1.0
         last[open_[done]] = now.last[done]
         distinct[open_[done]] = [len(np.unique(s[:, 0])) for s in now.last[done]]
         now = Population(*(values[~done] for values in now))
-        open_, cooled, stage = open_[~done], cooled[~done], stage + 1
-        further = coldest(now.square, _KEPT * _SAMPLES, 1.0 - cooled)
-        share, cooled = shares(now.square, further), cooled + further
+        open_, reached, stage = open_[~done], reached[~done], stage + 1
+        # After resampling all weights are equal, so the change of the exponent gives
+        # them.
+        further = largest_exponent(now.square, _KEPT * _SAMPLES, 1.0 - reached)
+        share, reached = shares(now.square, further), reached + further
     return last, distinct
 
 
@@ -120,12 +137,12 @@ class _Draws(NamedTuple):
     def of(cls, seed: int, stage: int) -> _Draws:
         shape = (2 * _SWEEPS, _SAMPLES // 2, 4)
         n = int(np.prod(shape))
-        found = _random.uniforms(seed, "scheme", "none", 1, (n + 1,), draw=stage)[0]
-        return cls(float(found[n]), found[:n].reshape(shape))
+        uniforms = _random.uniforms(seed, "scheme", "none", 1, (n + 1,), draw=stage)[0]
+        return cls(float(uniforms[n]), uniforms[:n].reshape(shape))
 
 
 def _resampled(share: np.ndarray, offset: float) -> np.ndarray:
-    """Return indices (n, k), each as often as its share says: systematic resampling."""
+    """Return indices (n, k) by systematic resampling, in proportion to the shares."""
     heights = (np.arange(_SAMPLES) + offset) / _SAMPLES
     sums = share.cumsum(axis=1)
     sums /= sums[:, -1:]
@@ -133,7 +150,7 @@ def _resampled(share: np.ndarray, offset: float) -> np.ndarray:
 
 
 def _sorted(population: Population, axis: int) -> Population:
-    """Return the samples of each window along a principal axis of their origins."""
+    """Return samples of each window, sorted along a principal axis of the origins."""
     about = population.origins - population.origins.mean(axis=1, keepdims=True)
     axes = np.linalg.eigh(np.einsum("nki,nkj->nij", about, about))[1]
     along = np.einsum("nki,ni->nk", about, axes[:, :, axis])
@@ -144,24 +161,31 @@ def _moved(
     weigh: Weigh,
     now: Population,
     windows: np.ndarray,
-    coldness: np.ndarray,
+    exponent: np.ndarray,
     uniforms: np.ndarray,
     half: int,
 ) -> Population:
-    """Return the population after every other sample had its chance to move."""
+    """Return the population after a Metropolis step of every other sample.
+
+    A sample moves by a multiple of the difference of two samples of the other half.
+    That half does not move meanwhile, so the proposal is symmetric and the acceptance
+    probability is the ratio of the tempered likelihoods.
+    """
     movers, others = slice(half, None, 2), slice(1 - half, None, 2)
-    mine, theirs = now.origins[:, movers], now.origins[:, others]
-    k = mine.shape[1]
+    moving, others_origins = now.origins[:, movers], now.origins[:, others]
+    k = moving.shape[1]
     one, other, length, chance = uniforms.T
+    # Both samples of a difference are of the mover's block, so they are near to it.
     block = np.arange(k) // _BLOCK * _BLOCK
     a, b = (block + (u * _BLOCK).astype(np.intp) for u in (one, other))
     step = _LENGTHS[(length * len(_LENGTHS)).astype(np.intp)]
-    proposed = mine + step[:, None] * (theirs[:, a] - theirs[:, b])
+    proposed = moving + step[:, None] * (others_origins[:, a] - others_origins[:, b])
     square, last = weigh(proposed, windows)
     worse = square - now.square[:, movers]
-    accepted = np.log(chance) < -0.5 * coldness[:, None] * worse
+    # Metropolis: accepted with probability min(1, exp(-exponent * worse / 2)).
+    accepted = np.log(chance) < -0.5 * exponent[:, None] * worse
     moved = Population(*(values.copy() for values in now))
-    moved.origins[:, movers] = np.where(accepted[..., None], proposed, mine)
+    moved.origins[:, movers] = np.where(accepted[..., None], proposed, moving)
     moved.square[:, movers] = np.where(accepted, square, now.square[:, movers])
     moved.last[:, movers] = np.where(accepted[..., None], last, now.last[:, movers])
     return moved

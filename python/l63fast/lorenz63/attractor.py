@@ -36,24 +36,28 @@ def spin_up(
 ) -> np.ndarray:
     """Return independent states on the attractor, (n_members, 3).
 
-    Each member starts from a point of its own around the attractor and is integrated
-    for `time`; member i depends on (seed, split, first + i) and on nothing else.
+    Each member starts from its own random point near the attractor and is integrated
+    for `time`. Member i depends only on (seed, split, first + i).
 
     Parameters
     ----------
     n_members : int
     seed : int, SeedSequence or Generator
     split : {"none", "train", "val", "test"}
-        Each has a random stream of its own.
+        Each split has its own random stream.
     first : int
         Index of the first member.
     time : float
         Length of the spin-up (time units).
+    dt, parameters, n_threads, backend
+        As in `simulate`.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
         If an argument is not as described.
+    DivergenceError
+        If a member left the floating-point range.
     """
     n_members = _checks.count("n_members", n_members)
     first = _checks.count("first", first)
@@ -62,7 +66,7 @@ def spin_up(
     time = _checks.real("time", time, minimum=0.0)
     _checks.memory("n_members", 4 * n_members * 3 * 8)
     draws = _random.uniforms(seed, "initial", split, n_members, (3,), first=first)
-    # A box around the attractor: every point of it falls onto the attractor.
+    # A box around the attractor: trajectories from all its points reach the attractor.
     start = np.array([-15.0, -15.0, 10.0]) + draws * 30.0
     n_steps = round(time / _checks.real("dt", dt, above=0.0))
     return forecast(
@@ -79,9 +83,10 @@ def spin_up(
 def climatology(states: Any) -> Climatology:
     """Return mean and covariance of states (..., 3), symmetrised with S.
 
-    Averaging over the states and their mirrors makes the means of x and y and the
-    covariances xz and yz exactly zero, as they are on the attractor; without that a
-    sample's chance asymmetry would enter every scheme built on C.
+    S is the mirror symmetry (x, y, z) -> (-x, -y, z). Averaging over the states and
+    their mirror images makes the means of x and y and the covariances xz and yz exactly
+    zero, as they are on the attractor. Otherwise the asymmetry of a finite sample would
+    enter every scheme that uses C.
 
     Raises
     ------
@@ -103,6 +108,6 @@ def second_moment(deviations: np.ndarray) -> np.ndarray:
 
 
 def symmetrised(covariance: np.ndarray) -> np.ndarray:
-    """Return the average of a covariance (3, 3) and its mirror: xz and yz vanish."""
+    """Return the mean of a covariance (3, 3) and its mirror image: xz and yz are 0."""
     signs = np.array([-1.0, -1.0, 1.0])
     return np.asarray(0.5 * (covariance + signs[:, None] * covariance * signs))

@@ -1,4 +1,4 @@
-"""The model: its parameters and symmetry, its errors, trajectories and forecasts."""
+"""The Lorenz-63 model: parameters, symmetry, model errors, trajectories, forecasts."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ DEFAULT_PARAMETERS: Final = Lorenz63()
 
 
 def mirror(states: np.ndarray) -> np.ndarray:
-    """Return S states, S(x, y, z) = (-x, -y, z), the symmetry of the model."""
+    """Return the mirror images S(x, y, z) = (-x, -y, z), a symmetry of the model."""
     return np.asarray(states * np.array([-1.0, -1.0, 1.0], dtype=states.dtype))
 
 
 def model_errors(normals: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    """Return errors (..., 3) of covariance Q (3, 3), made of N(0, 1) draws (..., 3).
+    """Return errors (..., 3) with covariance Q (3, 3), made from N(0, 1) draws.
 
-    The symmetric root of Q is used: it exists where a direction has no error, and it
-    commutes with the mirror where Q does.
+    The draws have the shape (..., 3). The symmetric square root of Q is used. It also
+    exists where a direction has no error, and it commutes with the mirror symmetry
+    where Q does.
     """
     variances, axes = np.linalg.eigh(Q)
     root = axes * np.sqrt(np.maximum(variances, 0.0)) @ axes.T
@@ -75,25 +76,24 @@ def simulate(
     on_divergence: str = "raise",
     allow_large_dt: bool = False,
 ) -> np.ndarray:
-    """Return trajectories by classical RK4; entry 0 is the initial state.
+    """Return trajectories of the model by classical RK4; entry 0 is the initial state.
 
     Parameters
     ----------
     initial_state : (..., 3) float64 or float32
-        States; any strides, byte order or a torch CPU tensor.
+        States, with any strides or byte order; also a torch CPU tensor.
     n_steps : int
-        Number of steps; 0 gives the initial state alone.
+        Number of steps; 0 gives the initial state only.
     dt : float
         Time step (time units), at most 0.1 unless `allow_large_dt`.
     save_every : int
-        Steps between saved states; divides `n_steps`.
+        Steps between saved states; must divide `n_steps`.
     dtype : dtype, optional
-        Refuse initial states of another dtype (nothing is ever converted).
+        Required dtype of the initial states; nothing is converted.
     out : (..., n_saved, 3) array, optional
-        Where to write; its strides are followed, so that a transposed view of a
-        time-major array works.
+        Output array, with any strides, such as a transposed view.
     on_divergence : {"raise", "nan"}
-        What to do with members that leave the floating-point range.
+        Action where members leave the floating-point range.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def simulate(
     DivergenceError
         If a member diverged and `on_divergence` is "raise".
     MemoryLimitError
-        If the trajectory needs more memory than there is.
+        If the trajectories need more memory than is free.
     """
     call = Integration(
         initial_state, "initial_state", n_steps, dt, parameters, dtype, n_threads,
@@ -139,10 +139,10 @@ def forecast(
     on_divergence: str = "raise",
     allow_large_dt: bool = False,
 ) -> np.ndarray:
-    """Return the states after `n_steps` steps, (..., 3); nothing between is stored.
+    """Return the states after `n_steps` steps, (..., 3), without storing a trajectory.
 
-    The arguments and errors are those of `simulate`, whose last entry this is, bit
-    for bit.
+    The result equals the last entry of `simulate` bit for bit; so do arguments and
+    errors.
     """
     call = Integration(
         state, "state", n_steps, dt, parameters, dtype, n_threads,
@@ -158,7 +158,7 @@ def forecast(
 
 
 class Integration:
-    """The validated arguments that everything which integrates shares."""
+    """The validated arguments of a call that integrates the model."""
 
     def __init__(
         self,
@@ -187,9 +187,8 @@ class Integration:
         if getattr(states, "requires_grad", False):
             raise ArgumentTypeError(
                 f"{name}: expected an array without gradient, got a tensor that "
-                "requires one: l63fast.DifferentiableForecast and "
-                "l63fast.torch_forecast let it pass; detach first where it is not "
-                "wanted"
+                "requires one; for gradients use l63fast.DifferentiableForecast or "
+                "l63fast.torch_forecast, otherwise detach the tensor first"
             )
         self.states = _checks.states(
             name, states, dtype=wanted, only_finite=only_finite
@@ -209,6 +208,8 @@ class Integration:
         initial = self.states.reshape(-1, 3)
         if not initial.size:
             return
+        # `forecast` has not checked its input. A non-finite initial state stays so; it
+        # is searched for only afterwards, which saves a pass over the states.
         n_diverged = self._integrate(initial, saved, save_every)
         if n_diverged:
             _checks.finite(self.name, self.states)
@@ -225,7 +226,7 @@ class Integration:
         raise self.divergence("", members, self._first_bad_step(initial[members]))
 
     def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
-        """Return the error that names what diverged, of which members, and when."""
+        """Return the error that says what diverged, in which members and when."""
         n, time = self.states.size // 3, step * self.dt
         return DivergenceError(
             f"{what}{len(members)} of {n} members left the floating-point range, "
@@ -238,6 +239,7 @@ class Integration:
 
     def _first_bad_step(self, states: np.ndarray) -> int:
         """Return the first step after which one of these states is not finite."""
+        # Only some states are saved, so the diverged members are integrated again.
         done = 0
         while True:
             chunk = np.empty((len(states), _SEARCH_CHUNK, 3), dtype=states.dtype)

@@ -13,7 +13,8 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import TangentJob
 from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Integration, Lorenz63
 
-# Along no axis or plane that the model keeps: the directions come out ordered.
+# Initial directions in no invariant line or plane of the model, so that the exponents
+# come out in order.
 _START: Final = ((3.0, 2.0, 1.0), (1.0, 3.0, 2.0), (2.0, 1.0, 3.0))
 
 
@@ -29,17 +30,18 @@ def tangent_linear(
     on_divergence: str = "raise",
     allow_large_dt: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the forecast and M times a perturbation, M being its exact derivative.
+    """Return the forecast and M times a perturbation, where M is its exact derivative.
 
-    M differentiates the discrete RK4 steps, not the continuous equations. The forecast
-    is that of `forecast` to the last bit; so are the other arguments and the errors.
+    M is the derivative of the discrete RK4 steps, not of the continuous equations. The
+    forecast equals that of `forecast` to the last bit. The other arguments and the
+    errors are those of `forecast`.
 
     Parameters
     ----------
     state : (..., 3) float64 or float32
         States at the start.
     perturbation : (..., 3) or (..., k, 3)
-        One or k perturbations of each state, of any size: M is linear.
+        One or k perturbations of each state, of any size, since M is linear.
     n_steps : int
         Number of steps.
 
@@ -85,11 +87,11 @@ def adjoint(
     on_divergence: str = "raise",
     allow_large_dt: bool = False,
 ) -> np.ndarray:
-    """Return M^T times a gradient: that of J(forecast(state)) with respect to state.
+    """Return M^T times a gradient: the gradient of J(forecast(state)).
 
-    M is the derivative that `tangent_linear` applies. The trajectory is computed anew,
-    and once more for every factor of 512 by which it is longer than 512 steps, so that
-    the memory needed does not grow with it. The other arguments are `forecast`'s.
+    M is the derivative in `tangent_linear`. The trajectory is computed again, and once
+    more for each factor of 512 in the number of steps, so that the memory needed does
+    not grow with it. The other arguments are those of `forecast`.
 
     Parameters
     ----------
@@ -117,16 +119,16 @@ def adjoint(
     if not call.n_steps or not gradient.size:
         return np.array(gradient)
 
-    def take_back(n: int, members: Any) -> tuple[np.ndarray, int]:
+    def carry_back(n: int, members: Any) -> tuple[np.ndarray, int]:
         start = _forecast(call, call.n_steps - n)
         job = _job(call, start, gradient, n, members)
         return call.kernels.adjoint(job, call.n_threads)
 
-    carried, n_diverged = take_back(call.n_steps, slice(None))
+    carried, n_diverged = carry_back(call.n_steps, slice(None))
     if n_diverged and call.policy == "raise":
         _forecast(call, call.n_steps)  # raises where it is a state that diverged
         members = _non_finite(carried)
-        n_back = _first(lambda n: take_back(n, members)[1] > 0, call.n_steps)
+        n_back = _first(lambda n: carry_back(n, members)[1] > 0, call.n_steps)
         raise call.divergence("gradient: ", members, call.n_steps - n_back + 1)
     return carried.reshape(gradient.shape)
 
@@ -141,7 +143,7 @@ def propagator(
     backend: str = "auto",
     on_divergence: str = "raise",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the forecast (..., 3) and its derivative M (..., 3, 3), the resolvent.
+    """Return the forecast (..., 3) and its derivative M (..., 3, 3), the propagator.
 
     M[..., i, j] is the derivative of component i after `n_steps` with respect to
     component j at the start. Arguments and errors are those of `tangent_linear`.
@@ -168,16 +170,18 @@ def lyapunov_exponents(
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> np.ndarray:
-    """Return the Lyapunov exponents along each trajectory, (..., 3), largest first.
+    """Return the Lyapunov exponents of each trajectory, (..., 3), largest first.
+
+    Source: Benettin, Galgani, Giorgilli & Strelcyn (1980), Meccanica 15, 9-30.
 
     Parameters
     ----------
     state : (..., 3) float64 or float32
         States on the attractor.
     n_steps : int
-        Steps that are averaged over, at least 1.
+        Steps that the exponents are averaged over, at least 1.
     n_transient : int
-        Steps before them, in which the basis turns into its directions.
+        Steps before these, in which the basis turns to its final directions.
     steps_per_basis : int
         Steps between two orthonormalisations; in 50 steps of 0.01 the basis flattens
         by a factor of about 2,000.
@@ -190,8 +194,6 @@ def lyapunov_exponents(
     ------
     ArgumentValueError, ArgumentTypeError, DivergenceError
         As `tangent_linear`.
-
-    Source: Benettin, Galgani, Giorgilli & Strelcyn (1980), Meccanica 15, 9-30.
     """
     states = _checks.states("state", state)
     n_steps = _checks.count("n_steps", n_steps, minimum=1)
@@ -200,6 +202,7 @@ def lyapunov_exponents(
     start, _ = _orthonormal(np.array(_START, dtype=states.dtype))
     basis = np.broadcast_to(start, (*states.shape, 3))
     growth = np.zeros(states.shape)
+    # Each exponent is the mean logarithm of the growth of one Gram-Schmidt direction.
     for counted, total in ((False, n_transient), (True, n_steps)):
         for done in range(0, total, steps_per_basis):
             states, basis = tangent_linear(
@@ -222,7 +225,7 @@ def _forecast(call: Integration, n_steps: int) -> np.ndarray:
 def _job(
     call: Integration, states: np.ndarray, vectors: np.ndarray, n_steps: int, some: Any
 ) -> TangentJob:
-    """Return the job of some members, with views of their states and vectors."""
+    """Return the job of some members; the arrays are views."""
     k = vectors.shape[-2] if vectors.ndim > states.ndim else 1
     states, vectors = states.reshape(-1, 3), vectors.reshape(states.size // 3, k, 3)
     parameters = call.parameters.as_tuple()
@@ -234,14 +237,14 @@ def _non_finite(vectors: np.ndarray) -> np.ndarray:
 
 
 def _first(bad: Callable[[int], bool], n_steps: int) -> int:
-    """Return the least number of steps that is bad: NaN and infinity never heal."""
+    """Return the smallest bad number of steps; NaN and infinity never go away."""
     return 1 + bisect_left(range(1, n_steps + 1), True, key=bad)
 
 
 def _orthonormal(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a basis (..., k, 3) made orthonormal, and the lengths (..., k) it had.
+    """Return an orthonormal basis (..., k, 3) and the lengths (..., k) before scaling.
 
-    Gram-Schmidt over all members at once; NumPy's QR takes them one by one.
+    Gram-Schmidt over all members at once; NumPy's QR would loop over the members.
     """
     directions: list[np.ndarray] = []
     lengths = []

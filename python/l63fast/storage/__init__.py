@@ -1,4 +1,4 @@
-"""Results and data on disk: atomic directories, manifest, lock, safe reading."""
+"""Results and data on disk: atomic directories, manifests, locks, safe reading."""
 
 from l63fast.storage.directories import (
     partial_directory,

@@ -1,4 +1,9 @@
-"""Result directories: complete old or complete new, one writer, nothing left over."""
+"""Result directories that are written by one process and replaced in one step.
+
+A result is written to a temporary directory beside its target, whose name then becomes
+the target's. So a reader finds the complete old result or the complete new one, and a
+killed process leaves only temporary directories, which the next writer removes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ from l63fast.storage.manifest import (
     parents,
     read_manifest,
     scan,
-    strangers,
+    unlisted,
     verify_directory,
     verify_file,
 )
@@ -52,18 +57,18 @@ _UNSUPPORTED: Final = (
 def result_directory(
     path: str | os.PathLike[str], *, replace: bool = True, kind: str = "result"
 ) -> Iterator[Path]:
-    """Give an empty directory to fill; on a clean exit it becomes `path` in one step.
+    """Yield an empty directory to fill; on success it replaces `path` in one step.
 
-    On an exception, a kill or a full disk the old directory at `path` is as it was.
+    After an exception, a kill or a full disk the old directory at `path` is unchanged.
 
     Parameters
     ----------
     path : path
-        Where the result will be: absent, empty, or a result of this kind.
+        Directory of the result: missing, empty, or an old result of this kind.
     replace : bool
         Whether an old result may be replaced.
     kind : str
-        What the directory holds; a result of another kind is never replaced.
+        Kind of the result; a result of another kind is never replaced.
 
     Yields
     ------
@@ -72,9 +77,10 @@ def result_directory(
     Raises
     ------
     ResultError
-        If `path` is dangerous, holds strangers (named, untouched), or is not writable.
+        If `path` is dangerous, holds files that l63fast did not write (they are named
+        and not changed), or is not writable.
     LockedError
-        If another process is writing it.
+        If another process is writing to it.
     """
     target = checked_target(path)
     kind = _checks.file_name("kind", kind)
@@ -87,9 +93,10 @@ def result_directory(
 
 @contextmanager
 def update_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a verified copy of the result at `path` to add to; at the end it is `path`.
+    """Yield a verified copy of the result at `path`, which replaces it on success.
 
-    Copies, not hard links: a file opened for writing would change the old result too.
+    Files are copied, not hard-linked: writing to a linked file would change the old
+    result too.
 
     Raises
     ------
@@ -112,16 +119,16 @@ def update_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def partial_directory(path: str | os.PathLike[str], *, resume: bool = False) -> Path:
-    """Return the directory beside `path` that a killed run leaves for `resume`.
+    """Return the directory beside `path` with the files that `resume` needs.
 
-    Call it inside `result_directory`, whose lock guards it and which removes it after
-    a success. Without `resume` an earlier one is discarded.
+    Must be called inside `result_directory`, which holds the lock and removes the
+    directory after success. Without `resume` an existing one is deleted first.
     """
     target = checked_target(path)
     partial = sibling(target, PARTIAL)
     with writing_errors("prepare the working directory", partial):
         if os.path.lexists(partial) and not is_unfinished(partial):
-            refuse_strangers(partial)
+            refuse_unlisted(partial)
             partial.rmdir()
         if not resume:
             _discard(partial)
@@ -133,13 +140,13 @@ def partial_directory(path: str | os.PathLike[str], *, resume: bool = False) -> 
 
 @contextmanager
 def _prepared(target: Path) -> Iterator[None]:
-    """Hold the lock, with every leftover of killed runs beside the target removed."""
+    """Hold the lock of a target, and remove what killed runs have left beside it."""
     with writing_errors("make the parent directory", target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target):
         with writing_errors("sweep the leftovers of a killed run", target):
             _sweep(target)
-        for other in neighbours(target):  # in use or not ours: left alone
+        for other in neighbours(target):  # skipped if in use or not written by l63fast
             with suppress(L63Error, OSError), locked(other, patience=0):
                 _sweep(other)
         yield
@@ -148,6 +155,8 @@ def _prepared(target: Path) -> Iterator[None]:
 def _sweep(target: Path) -> None:
     aside = sibling(target, OLD)
     if os.path.lexists(aside):
+        # A kill between the two renames of `publish` leaves the old result under this
+        # name.
         if os.path.lexists(target) or not _is_complete(aside):
             remove(aside)
         else:
@@ -168,13 +177,13 @@ def _is_complete(directory: Path) -> bool:
 def _refuse_old(target: Path, *, replace: bool, kind: str) -> None:
     if not os.path.lexists(target):
         return
-    old = refuse_strangers(target)
+    old = refuse_unlisted(target)
     if old is not None and not replace:
         raise ResultError(f"{target}: exists already")
     if old not in (None, kind):
         raise ResultError(
-            f"{target}: holds a result of kind {old!r} and is not replaced by one of "
-            f"kind {kind!r}"
+            f"{target}: holds a result of kind {old!r}, which a result of kind "
+            f"{kind!r} does not replace"
         )
 
 
@@ -188,7 +197,7 @@ def _filled(target: Path, kind: str) -> Iterator[Path]:
         with writing_errors("finish the result", target):
             _finish(working, kind)
             if os.path.lexists(target):
-                refuse_strangers(target)
+                refuse_unlisted(target)
             publish(working, target)
     except BaseException:
         with suppress(L63Error, OSError):
@@ -202,13 +211,15 @@ def _finish(working: Path, kind: str) -> None:
     _, directories, _ = scan(working)
     for name in sorted(directories - parents(manifest.files), key=len, reverse=True):
         (working / name).rmdir()
+    # Files are on disk already, then directories, last the manifest. So after a power
+    # cut no manifest lists a file that was not written.
     for name in parents(manifest.files):
         fsync_directory(working / name)
     with open(working / MANIFEST, "wb") as file:
         file.write(manifest.to_bytes())
         file.flush()
         os.fsync(file.fileno())
-    # Only now: until the manifest vouches for the directory, the mark has to.
+    # Only now: without a manifest the mark shows that the directory is unfinished.
     (working / UNFINISHED).unlink(missing_ok=True)
     fsync_directory(working)
 
@@ -220,18 +231,18 @@ def _discard(directory: Path) -> None:
 
 
 def begin(directory: Path) -> None:
-    """Make a directory and mark it as unfinished and ours."""
+    """Make a directory and mark it as an unfinished result of l63fast."""
     directory.mkdir()
     (directory / UNFINISHED).write_bytes(_NOTE)
 
 
 def is_unfinished(directory: Path) -> bool:
-    """Whether a directory carries the mark of one that we began."""
+    """Whether a directory is marked as an unfinished result."""
     return not directory.is_symlink() and (directory / UNFINISHED).is_file()
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swap two directories in one step; False where the file system cannot."""
+    """Exchange two directories in one step; return False where this is not possible."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
@@ -246,15 +257,16 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def publish(working: Path, target: Path) -> None:
-    """Put the finished directory `working` at `target`, then remove what was there.
+    """Move the finished directory `working` to `target`, then remove the old one.
 
-    Where the file system cannot swap, the old one is set aside for an instant; if the
-    process is killed just then, the next start puts it back.
+    Where the file system cannot exchange directories, the old one is renamed for an
+    instant; if the process is killed just then, the next writer restores it.
     """
     if not os.path.lexists(target) or not os.listdir(target):
         os.rename(working, target)
         fsync_directory(target.parent)
         return
+    # In one step: there is a complete result at `target` at every instant.
     if exchange(working, target):
         fsync_directory(target.parent)
         remove(working)
@@ -270,17 +282,17 @@ def publish(working: Path, target: Path) -> None:
     remove(aside)
 
 
-def refuse_strangers(directory: Path) -> str | None:
-    """Return the kind of result in a directory that is ours, None if it is empty.
+def refuse_unlisted(directory: Path) -> str | None:
+    """Return the kind of the result in a directory, or None if it is empty.
 
     Raises
     ------
     ResultError
-        If it is not a directory, has no manifest of ours, or holds other things: they
-        are named and nothing is touched.
+        If it is not a directory, has no manifest of l63fast, or holds other files. They
+        are named, and nothing is changed.
     """
     if directory.is_symlink() or not directory.is_dir():
-        raise ResultError(f"{directory}: is in the way and is not a directory")
+        raise ResultError(f"{directory}: expected a directory, got a file or a link")
     files, directories, others = scan(directory)
     if not files and not directories and not others:
         return None
@@ -289,24 +301,24 @@ def refuse_strangers(directory: Path) -> str | None:
     except DataFileError as error:
         held = sorted(files | {f"{name}/" for name in directories} | set(others))
         refusal = ResultError(
-            f"{directory}: is not a result of l63fast and stays untouched ({error}); "
+            f"{directory}: is not a result of l63fast and is left unchanged ({error}); "
             f"it holds {listed(held)}; move it away or choose another folder"
         )
         refusal.errno = error.errno
         raise refusal from error
-    unknown = strangers(directory, manifest)
+    unknown = unlisted(directory, manifest)
     if unknown:
         raise ResultError(
-            f"{directory}: holds what l63fast did not make and stays untouched: "
-            f"{listed(unknown)}; move it away or choose another folder"
+            f"{directory}: holds files that l63fast did not write and is left "
+            f"unchanged: {listed(unknown)}; move it away or choose another folder"
         )
     return manifest.kind
 
 
 def remove(directory: Path) -> None:
-    """Remove a directory of ours: one marked unfinished, or what its manifest lists.
+    """Remove an unfinished result, or the files that a manifest lists.
 
-    The mark or the manifest goes last, so that a killed removal can be taken up again.
+    The mark or the manifest is removed last, so that a killed removal can be repeated.
     """
     if is_unfinished(directory):
         for entry in sorted(directory.iterdir()):
@@ -315,10 +327,10 @@ def remove(directory: Path) -> None:
             elif entry.name != UNFINISHED:
                 entry.unlink()
         (directory / UNFINISHED).unlink()
-    elif refuse_strangers(directory) is not None:
+    elif refuse_unlisted(directory) is not None:
         _remove_listed(directory)
     directory.rmdir()
-    with suppress(OSError):  # a removal that is lost is done again
+    with suppress(OSError):  # if the removal is lost, it is repeated
         fsync_directory(directory.parent)
 
 

@@ -1,4 +1,4 @@
-"""Single files: regular ones only, whole or not at all; JSON and netCDF-4."""
+"""Single files: only regular ones, written completely or not at all; JSON, netCDF-4."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ class FileRecord:
 
     @classmethod
     def from_dict(cls, content: Any) -> FileRecord:
-        """Return the record from plain values; what fails says that it is damaged."""
+        """Return the record from plain values; fails if these are damaged."""
         return cls(int(content["size"]), str(content["sha256"]))
 
 
 def kind_of(mode: int) -> str | None:
-    """Return what a file that is not a regular one is, or None if it is regular."""
+    """Return the kind of a special file, such as "a FIFO"; None for a regular file."""
     return next((name for test, name in _KINDS if test(mode)), None)
 
 
 def writing_errors(action: str, path: object) -> AbstractContextManager[None]:
-    """Turn an error of the system while writing into a `ResultError` with its errno."""
+    """Turn an OSError while writing into a `ResultError` with its errno."""
     return _errors_as(ResultError, f"{path}: cannot {action}")
 
 
 def reading_errors(path: object) -> AbstractContextManager[None]:
-    """Turn an error of the system while reading into a `DataFileError`, with errno."""
+    """Turn an OSError while reading into a `DataFileError` with its errno."""
     return _errors_as(DataFileError, f"{path}: cannot be read")
 
 
@@ -77,9 +77,9 @@ def _errors_as(kind: type[OSError], message: str) -> Iterator[None]:
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
-    """Return a regular file opened for reading; anything else is refused at once.
+    """Return a regular file opened for reading; refuse everything else.
 
-    A FIFO or a device is recognised before it is opened, so nothing can block.
+    A FIFO or a device is recognised before it is opened, so that nothing can block.
     """
     with reading_errors(path):
         if os.path.islink(path) and not os.path.exists(path):
@@ -89,6 +89,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
         flags |= 0 if follow else os.O_NOFOLLOW
         opened = os.fdopen(os.open(path, flags), "rb")
     try:
+        # Again on the open file: the path may have been replaced in between.
         _refuse_special(path, os.fstat(opened.fileno()).st_mode)
     except L63Error:
         opened.close()
@@ -115,7 +116,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> FileRecord:
-    """Return the record of a regular file; with `sync`, force it to disk first."""
+    """Return size and sha256 of a regular file; with `sync`, write it to disk first."""
     digest, size = hashlib.sha256(), 0
     with open_regular(path, follow=False) as file, reading_errors(path):
         if sync:
@@ -128,7 +129,7 @@ def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> FileRecord
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
-    """Force the entries of a directory to disk."""
+    """Write the entries of a directory to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -140,17 +141,18 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
 def replacing(
     target: Path, *, action: str = "write the file", mark: str = ""
 ) -> Iterator[Path]:
-    """Give a path to write to, which becomes `target` in one step on a clean exit.
+    """Yield a temporary path to write to, which replaces `target` on success.
 
-    Otherwise it is removed, and an old file at `target` is as it was.
+    After an exception it is removed, and an old file at `target` is unchanged.
 
     Parameters
     ----------
     target : Path
     action : str
-        What the error says could not be done.
+        The action named in the error message.
     mark : str
-        In the name of the temporary file, so that several may write `target` at once.
+        Part of the temporary file's name, so that several processes can write `target`
+        at once.
     """
     temporary = target.with_name(f".{target.name}{mark}.tmp")
     try:
@@ -158,6 +160,8 @@ def replacing(
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+            # Only after fsync: after a power cut the name must not stand for an empty
+            # file.
             os.replace(temporary, target)
             fsync_directory(target.parent)
     except BaseException:
@@ -167,7 +171,7 @@ def replacing(
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file as a whole: after a failure or a kill the old one is still there.
+    """Write a file completely or not at all; after a failure the old file is unchanged.
 
     Raises
     ------
@@ -179,9 +183,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON; NumPy arrays become lists, NaN and infinities "nan", "inf", "-inf".
+    """Write JSON; arrays become lists, NaN and infinities "nan", "inf" and "-inf".
 
-    JSON has no NaN, yet a diverged score must not be lost: `float("inf")` reads it.
+    JSON has no NaN, but a diverged score must not be lost; `float("inf")` reads it.
     """
     text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
@@ -206,12 +210,18 @@ def _plain(content: Any) -> Any:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the content of a JSON file, `DataFileError` if it is not one."""
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    DataFileError
+        If the file is missing or is not valid JSON.
+    """
     return parse_json(read_file(path), path)
 
 
 def parse_json(data: bytes, path: object) -> Any:
-    """Return the content of JSON bytes; `path` names them in the error."""
+    """Return the content of JSON bytes; `path` is named in the error message."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -221,7 +231,7 @@ def parse_json(data: bytes, path: object) -> Any:
 def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a dataset as netCDF-4; variables are chunked along their first axis.
 
-    Write it inside `result_directory`, which makes it appear as a whole.
+    To be called inside `result_directory`: the file itself is not written atomically.
 
     Raises
     ------
@@ -235,12 +245,12 @@ def write_dataset(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None
 
 
 def write_dataset_alone(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as a file outside result folders, as a whole or not at all.
+    """Write a dataset to a file outside result directories, completely or not at all.
 
     Raises
     ------
     ResultError
-        If the system refuses; an old file of that name is then still there.
+        If the system refuses; then an old file of that name is unchanged.
     """
     target = _checks.path("path", path)
     with replacing(target, action="write the data set") as temporary:
@@ -255,10 +265,10 @@ def write_dataset_in_blocks(
     Parameters
     ----------
     blocks : iterable of Dataset
-        Alike but for their length along one dimension, of which the first is longest.
+        Equal except for their length along one dimension; the first block is longest.
     path : path
     along : str
-        That dimension, the first of every variable that has it.
+        That dimension; the first dimension of every variable that has it.
 
     Raises
     ------
@@ -271,9 +281,10 @@ def write_dataset_in_blocks(
         block = next(waiting)
         _begin_blocks(block, file, along)
         written = block.sizes[along]
-        del block  # while the next is made
+        del block  # freed before the next one is made
         for variable in file.variables.values():
-            # Chunks are written whole: keeping them would only take memory.
+            # Chunks are written as a whole, so that a cache for them would only take
+            # memory.
             variable.set_var_chunk_cache(_CACHE_BYTES)
         for block in waiting:
             end = written + block.sizes[along]
@@ -286,15 +297,15 @@ def write_dataset_in_blocks(
 
 @contextmanager
 def _created(target: Path) -> Iterator[Any]:
-    """Give a new netCDF file to fill; it is closed if all of it could be written.
+    """Yield a new netCDF file to fill; it is closed after success only.
 
-    Otherwise it is never closed: where closing fails, the netCDF library reports what
-    is still open to standard output, and ends the process doing so.
+    After an exception it is never closed: where closing fails, the netCDF library
+    prints its open objects to standard output and ends the process.
     """
     import netCDF4
 
     with writing_errors("write the data set", target):
-        open(target, "wb").close()  # netCDF answers any failure "permission denied"
+        open(target, "wb").close()  # netCDF reports any failure as "permission denied"
         try:
             file = netCDF4.Dataset(target, "w", format="NETCDF4")
             try:
@@ -311,11 +322,11 @@ def _created(target: Path) -> Iterator[Any]:
             ) from error
 
 
-def _dump(dataset: xarray.Dataset, file: Any, encoding: Any, **how: Any) -> None:
+def _dump(dataset: xarray.Dataset, file: Any, encoding: Any, **options: Any) -> None:
     from xarray import backends
 
     store: Any = backends.NetCDF4DataStore
-    dataset.dump_to_store(store(file), encoding=encoding, **how)
+    dataset.dump_to_store(store(file), encoding=encoding, **options)
 
 
 def _begin_blocks(first: xarray.Dataset, file: Any, along: str) -> None:
@@ -323,7 +334,7 @@ def _begin_blocks(first: xarray.Dataset, file: Any, along: str) -> None:
     for name, variable in first.variables.items():
         if variable.dtype.kind in "fiu":
             encoding[name]["_FillValue"] = None
-        if along in variable.dims:  # a block is a chunk: it is written once
+        if along in variable.dims:  # one chunk per block, so that each is written once
             encoding[name]["chunksizes"] = variable.shape
     _dump(first, file, encoding, unlimited_dims=[along])
 
@@ -345,16 +356,16 @@ def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
     Raises
     ------
     DataFileError
-        If it is missing, damaged, or not a regular netCDF file.
+        If the file is missing, damaged, or not a regular netCDF file.
     """
     import xarray as xr
 
     target = _checks.path("path", path)
     open_regular(target).close()
-    how: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
+    options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
     try:
-        # xarray adds a filter of its own to those of the process.
-        with warnings.catch_warnings(), xr.open_dataset(target, **how) as dataset:
+        # xarray changes the warning filters of the process.
+        with warnings.catch_warnings(), xr.open_dataset(target, **options) as dataset:
             return dataset.load()
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error

@@ -1,7 +1,7 @@
-"""What a result directory holds, and whether it still does: its manifest.
+"""Manifests: the list of files in a result directory, with sizes and hashes.
 
-Parts are large files made one by one in a directory, each with its record beside it,
-before there is a manifest.
+Parts are large files that are made one by one, before the directory has a manifest;
+each has its own record in a JSON file beside it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from l63fast.storage.files import (
 
 MANIFEST: Final = "manifest.json"
 SCHEMA: Final = 1
-_LONGEST: Final = 255  # bytes of one name, on every common file system
+_LONGEST: Final = 255  # bytes of a file name on common file systems
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of a result directory by name, and the kind of result it is.
+    """The kind of a result, and its files by name.
 
     Attributes
     ----------
     kind : str
-        What the directory holds, such as "result" or "twin".
+        Kind of the result, such as "result" or "twin".
     files : mapping of str to FileRecord
         Relative names with "/" between parts.
     """
@@ -55,7 +55,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
 
     def to_bytes(self) -> bytes:
-        """Return the one form in which this manifest is written."""
+        """Return the bytes of the manifest; equal manifests have equal bytes."""
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -66,7 +66,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, path: object) -> Manifest:
-        """Return the manifest; a byte other than the written form is refused."""
+        """Return the manifest; bytes other than those of `to_bytes` are refused."""
         content = parse_json(data, path)
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
@@ -82,11 +82,14 @@ class Manifest:
             OverflowError,  # a size of Infinity, which Python's JSON reads
         ) as error:
             raise DataFileError(f"{path}: is not a manifest of l63fast") from error
+        # The manifest holds its own hash, so that every changed byte is found.
         if manifest.to_bytes() != data:
             raise DataFileError(f"{path}: is damaged: it does not match its own sha256")
         for name, record in files.items():
             if not _is_plain(name) or not _SHA256.fullmatch(record.sha256):
-                raise DataFileError(f"{path}: lists {name!r}, which no result holds")
+                raise DataFileError(
+                    f"{path}: lists {name!r}, which is not a valid name"
+                )
         for name in sorted(parents(files) & set(files)):
             raise DataFileError(f"{path}: lists {name!r} as a file and as a folder")
         return manifest
@@ -97,7 +100,7 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name stays inside its directory and can be that of a file at all."""
+    """Whether a name is a valid file name inside the directory."""
     try:
         for part in name.split("/"):
             _checks.file_name("name", part, longest=_LONGEST)
@@ -107,7 +110,7 @@ def _is_plain(name: str) -> bool:
 
 
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
-    """Return the manifest of a directory, itself verified; no other file is read."""
+    """Return the verified manifest of a directory; no other file is read."""
     directory = _checks.path("directory", directory)
     if not directory.is_dir():
         kind = "is not a directory" if os.path.lexists(directory) else "does not exist"
@@ -123,8 +126,8 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         return Manifest.from_bytes(file.read(), path)
 
 
-def strangers(directory: Path, manifest: Manifest) -> list[str]:
-    """Return what lies in the directory without being listed in the manifest."""
+def unlisted(directory: Path, manifest: Manifest) -> list[str]:
+    """Return the entries of a directory that its manifest does not list."""
     files, directories, others = scan(directory)
     unknown = files - set(manifest.files) - {MANIFEST}
     unknown |= {f"{name}/" for name in directories - parents(manifest.files)}
@@ -133,7 +136,7 @@ def strangers(directory: Path, manifest: Manifest) -> list[str]:
 
 
 def make_manifest(directory: Path, kind: str, *, ignore: str) -> Manifest:
-    """Return the manifest of what the directory holds now, each file forced to disk."""
+    """Return the manifest of a directory's present files; all are written to disk."""
     files, _, others = scan(directory)
     if others:
         raise DataFileError(
@@ -179,19 +182,19 @@ def _compare(path: Path, expected: FileRecord, got: FileRecord) -> None:
 
 
 def verify_directory(path: str | os.PathLike[str]) -> Manifest:
-    """Return the manifest of a directory that holds exactly what it lists.
+    """Return the manifest of a directory that holds exactly the listed files.
 
     Raises
     ------
     DataFileError
-        Naming the file that is missing, truncated, changed, or not listed.
+        If a file is missing, truncated, changed or not listed; the message names it.
     """
     directory = _checks.path("path", path)
     manifest = read_manifest(directory)
-    extra = strangers(directory, manifest)
+    extra = unlisted(directory, manifest)
     if extra:
         raise DataFileError(
-            f"{directory}: holds what it does not list: {listed(extra)}"
+            f"{directory}: holds files that its manifest does not list: {listed(extra)}"
         )
     for name in manifest.files:
         verify_file(directory, name, manifest)
@@ -199,14 +202,14 @@ def verify_directory(path: str | os.PathLike[str]) -> Manifest:
 
 
 def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
-    """Return the bytes of a file of a result directory, checked against its manifest.
+    """Return the bytes of a file in a result directory, checked against its manifest.
 
-    The bytes that are returned are the very bytes that were checked.
+    The returned bytes are the checked bytes; the file is read only once.
 
     Raises
     ------
     DataFileError
-        If the manifest does not list the file, or the file is not what it lists.
+        If the manifest does not list the file, or the file differs from its record.
     """
     folder = _checks.path("directory", directory)
     record = _record(folder, name, read_manifest(folder))
@@ -218,14 +221,16 @@ def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
 
 
 def scan(directory: Path) -> tuple[set[str], set[str], dict[str, str]]:
-    """Return the files, the directories and what else lies below; links not followed.
+    """Return files, directories and other entries below a directory.
+
+    Links are not followed.
 
     Returns
     -------
     files, directories : set of str
         Relative names.
     others : dict
-        Relative name of each link, FIFO, socket or device, and which of these it is.
+        Relative name and kind of each link, FIFO, socket or device.
     """
     files: set[str] = set()
     directories: set[str] = set()
@@ -248,7 +253,7 @@ def scan(directory: Path) -> tuple[set[str], set[str], dict[str, str]]:
 
 
 def parents(names: Iterable[str]) -> set[str]:
-    """Return every directory that the named files need."""
+    """Return the names of all directories that contain the named files."""
     return {
         "/".join(parts[:depth])
         for parts in (name.split("/") for name in names)
@@ -257,7 +262,7 @@ def parents(names: Iterable[str]) -> set[str]:
 
 
 def listed(names: list[str]) -> str:
-    """Return the names for a message, the first few of them in full."""
+    """Return names as text for a message; only the first few are shown."""
     shown = ", ".join(ascii(name) for name in names[:_SHOWN])
     left = len(names) - _SHOWN
     return f"{shown} and {left} more" if left > 0 else shown
@@ -266,9 +271,9 @@ def listed(names: list[str]) -> str:
 def publish_part(
     directory: Path, name: str, write: Callable[[Path], None]
 ) -> FileRecord:
-    """Write a file under a name of its own, then put it in place with its hash beside.
+    """Write a part under a temporary name, rename it, and write its record beside it.
 
-    Two processes may do it at once, with the same content: neither sees half a file.
+    Two processes may write the same content at once; neither sees half a file.
 
     Parameters
     ----------
@@ -286,12 +291,12 @@ def publish_part(
 
 
 def finished_part(directory: Path, name: str) -> FileRecord | None:
-    """Return the record of a finished file, None if it is not there or not finished.
+    """Return the record of a finished part, or None if it is missing or unfinished.
 
     Raises
     ------
     DataFileError
-        If it is there and is not what was written.
+        If the part differs from its record.
     """
     if not (directory / name).exists() or not _record_of(directory, name).exists():
         return None
@@ -308,11 +313,11 @@ def finished_part(directory: Path, name: str) -> FileRecord | None:
 
 
 def adopt_part(source: Path, directory: Path, record: FileRecord) -> None:
-    """Take over a file of a finished result, whose content has this record."""
+    """Link or copy a part of a finished result, whose record is given."""
     target = directory / source.name
     with writing_errors("take over a finished file", target):
         target.unlink(missing_ok=True)
-        try:  # a part is never opened for writing again: a second name for it is safe
+        try:  # a link is safe, since parts are never written again
             os.link(source, target)
         except OSError:
             shutil.copyfile(source, target)
@@ -320,7 +325,7 @@ def adopt_part(source: Path, directory: Path, record: FileRecord) -> None:
 
 
 def move_part(directory: Path, name: str, target: Path) -> None:
-    """Put a finished file into another directory; where links exist, it stays here."""
+    """Put a finished part into another directory; where links exist, it also stays."""
     with writing_errors("put a finished file in place", target / name):
         try:
             os.link(directory / name, target / name)
@@ -329,7 +334,7 @@ def move_part(directory: Path, name: str, target: Path) -> None:
 
 
 def sweep_parts(directory: Path, names: Iterable[str]) -> None:
-    """Remove what killed runs have left of these files half written."""
+    """Remove the temporary files that killed runs left of these parts."""
     beginnings = tuple(f".{name}." for name in names)
     for path in directory.iterdir():
         if path.name.startswith(beginnings) and path.name.endswith(".tmp"):
@@ -337,12 +342,12 @@ def sweep_parts(directory: Path, names: Iterable[str]) -> None:
 
 
 def require_space(path: Path, n_bytes: int) -> None:
-    """Refuse what the disk has no room for, before any work.
+    """Refuse to write more bytes than the disk has free, before any work is done.
 
     Raises
     ------
     ResultError
-        Naming the bytes needed and available.
+        If there is not enough space; the message gives both numbers of bytes.
     """
     place = path.absolute()
     while not place.exists():

@@ -1,6 +1,7 @@
-"""Where a result may be written, and by whom: refused directories, siblings, a lock.
+"""Checks of the directory for a result, the names beside it, and its lock.
 
-The lock is a file that dies with its owner, so there is one writer per directory.
+The lock is released when its owner ends, also by a kill. So there is one writer per
+directory.
 """
 
 from __future__ import annotations
@@ -29,43 +30,43 @@ LOCK: Final = "l63fast-lock"
 _SIBLINGS: Final = (WRITING, OLD, PARTIAL, LOCK)
 _REPOSITORIES: Final = (".git", ".hg", ".svn")
 
-PATIENCE: Final = 0.5  # seconds; a start next door may hold the lock while it sweeps
+PATIENCE: Final = 0.5  # seconds; another start may hold the lock while it cleans up
 _PAUSE: Final = 0.01
 _held: set[int] = set()
 
 
 def sibling(target: Path, kind: str) -> Path:
-    """Return the path beside `target` that serves one purpose while it is written."""
+    """Return the path beside `target` with a given use, such as "writing"."""
     return target.parent / f".{target.name}.{kind}"
 
 
 def neighbours(target: Path) -> list[Path]:
-    """Return the other targets in the same parent that have a sibling left over."""
-    found = set()
+    """Return other targets in the same parent with leftover paths beside them."""
+    owners = set()
     try:
         names = os.listdir(target.parent)
-    except OSError:  # a directory may be open for writing and not for listing
+    except OSError:  # the directory may be writable but not readable
         return []
     for name in names:
         for kind in (WRITING, OLD, LOCK):
             owner = name.removeprefix(".").removesuffix(f".{kind}")
             if owner and name == f".{owner}.{kind}":
-                found.add(target.parent / owner)
-    return sorted(found - {target})
+                owners.add(target.parent / owner)
+    return sorted(owners - {target})
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a directory that a result may be written to.
 
-    Links are followed in the parent only. Nothing is created.
+    Only links in the parent are followed. Nothing is created.
 
     Raises
     ------
     ResultError
-        If it is a root, the home or working directory or one above them, a mount point,
-        the root of a repository, or a link.
+        If it is a root, the home or the working directory or a parent of these, a mount
+        point, the root of a repository, or a link.
     ArgumentValueError
-        If the last part cannot be the name of a result.
+        If the last part is not a valid name for a result.
     """
     given = _checks.path("path", path)
     if given.name in ("", ".."):
@@ -107,7 +108,7 @@ def _danger(target: Path) -> str | None:
 
 
 def _close_in_child() -> None:
-    # A forked worker that outlives its killed parent would keep the lock.
+    # Otherwise a forked worker that survives its killed parent would keep the lock.
     for descriptor in _held:
         with suppress(OSError):
             os.close(descriptor)
@@ -125,14 +126,14 @@ def locked(target: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     ----------
     target : Path
     patience : float
-        Seconds after which to give up on a lock that another holds.
+        Longest time to wait for a lock that is held by another process (seconds).
 
     Raises
     ------
     LockedError
-        If another process (or thread) holds it.
+        If another process (or thread) holds the lock.
     ResultError
-        If the lock cannot be made, or its name is taken by a file that is not ours.
+        If the lock cannot be made, or a file that is no lock has its name.
     """
     path = sibling(target, LOCK)
     with writing_errors("lock the directory", target):
@@ -141,6 +142,8 @@ def locked(target: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     try:
         yield
     finally:
+        # Removed before it is released; a process that waits then makes a new file (see
+        # `_is_at`).
         _held.discard(descriptor)
         with suppress(OSError):
             path.unlink()
@@ -149,12 +152,15 @@ def locked(target: Path, *, patience: float = PATIENCE) -> Iterator[None]:
 
 def _acquire(path: Path, target: Path, deadline: float) -> int:
     while True:
+        # O_NOFOLLOW refuses a link in place of the lock; O_NONBLOCK never waits on a
+        # FIFO.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o644)
         try:
             _refuse_foreign(descriptor, path)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The former owner may have removed the file between our open and our lock.
+            # The previous owner may have removed the file between our open and our
+            # lock.
             if _is_at(path, descriptor):
                 _sign(descriptor)
                 return descriptor
@@ -184,7 +190,7 @@ def _sign(descriptor: int) -> None:
 
 
 def _signature(descriptor: int) -> dict[str, Any] | None:
-    """Return who signed the lock: {} if nobody yet, None if it is no lock of ours."""
+    """Return the owner in a lock: {} if empty, None if it is no lock of l63fast."""
     data = os.pread(descriptor, 4096, 0)
     if not data:
         return {}
@@ -199,7 +205,7 @@ def _signature(descriptor: int) -> dict[str, Any] | None:
 def _refuse_foreign(descriptor: int, path: Path) -> None:
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
     if not regular or _signature(descriptor) is None:
-        raise ResultError(f"{path}: is in the way and is not a lock of l63fast")
+        raise ResultError(f"{path}: expected a lock of l63fast, got another file")
 
 
 def _held_by_another(descriptor: int, target: Path) -> LockedError:

@@ -1,4 +1,4 @@
-"""Twin experiments: a known truth, observations of it, three splits."""
+"""Twin experiments: a known truth and observations of it, in three splits."""
 
 from l63fast.twin.datasets import estimates_dataset
 from l63fast.twin.experiment import TwinExperiment

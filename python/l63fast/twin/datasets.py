@@ -1,4 +1,4 @@
-"""Trajectories as datasets that explain themselves, in memory as in files."""
+"""Trajectories as self-describing xarray datasets, in memory and in files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def twin_dataset(
     origin: str,
     **more: str,
 ) -> xarray.Dataset:
-    """Return trajectories of a twin experiment, with R and where they come from.
+    """Return trajectories of a twin experiment as a dataset, with R and the origin.
 
     Parameters
     ----------
@@ -65,17 +65,17 @@ def trajectory_dataset(
     settings: TwinSettings,
     attributes: dict[str, Any],
 ) -> xarray.Dataset:
-    """Return trajectories as a dataset: data, coordinates and what they mean.
+    """Return trajectories as a dataset with coordinates and descriptions.
 
     Parameters
     ----------
     truth : (n, n_saved, 3)
     observations : (n, n_obs, m)
     trajectory : (n,) int64
-        The index of each in its split.
+        Index of each trajectory in its split.
     settings : TwinSettings
     attributes : dict
-        Of the whole dataset.
+        Attributes of the dataset.
     """
     import xarray as xr
 
@@ -121,17 +121,17 @@ def trajectory_dataset(
 
 
 _STATE: Final = ("component",)
-_SEEN: Final = ("observed",)
+_OBSERVED: Final = ("observed",)
 _ESTIMATES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "truth": (_STATE, "true state"),
     "background": (_STATE, "background, before the analysis"),
     "analysis": (_STATE, "analysis"),
-    "observations": (_SEEN, "observations y = h(truth) + N(0, R), h = {h}"),
+    "observations": (_OBSERVED, "observations y = h(truth) + N(0, R), h = {h}"),
     "status": ((), "0 converged; see l63fast.Status"),
     "spread": (_STATE, "standard deviation of the analysis error, as claimed"),
-    "innovation": (_SEEN, "innovation y - h(background)"),
+    "innovation": (_OBSERVED, "innovation y - h(background)"),
     "innovation_covariance": (
-        (*_SEEN, "observed_too"),
+        (*_OBSERVED, "observed_too"),
         "covariance of the innovation, as claimed",
     ),
     "members": (("member", *_STATE), "analysis ensemble"),
@@ -142,14 +142,15 @@ _ESTIMATES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 def estimates_dataset(
     values: Mapping[str, Any], times: np.ndarray, settings: TwinSettings, **more: str
 ) -> xarray.Dataset:
-    """Return what a method made of a split as a dataset.
+    """Return the estimates of a method on a split as a dataset.
 
     Parameters
     ----------
     values : mapping of str to (n_trajectories, n_times, ...)
-        By the names of `CycleResult` and `Estimates`; None and others are left out.
+        By the names of `CycleResult` and `Estimates`; None and other names are left
+        out.
     times : (n_times,)
-        Of the analyses (time units).
+        Times of the analyses (time units).
     settings : TwinSettings
     **more
         Other attributes, such as `title`.
@@ -174,13 +175,13 @@ def estimates_dataset(
 
 
 def names(long_name: str) -> dict[str, str]:
-    """Return the attributes of a variable without units."""
+    """Return the attributes of a dimensionless variable."""
     return {"long_name": long_name, "units": "1"}
 
 
 def common_attributes(settings: TwinSettings) -> dict[str, Any]:
-    """Return what every file of trajectories says about itself."""
-    # No date here: times stand in timing.json, so that equal results are equal files.
+    """Return the attributes that every file of trajectories has."""
+    # No date here: timing.json has it, so that equal results give equal files.
     source = as_operator(settings.operator).source_hash
     return {
         "Conventions": "CF-1.11",
@@ -197,7 +198,7 @@ def common_attributes(settings: TwinSettings) -> dict[str, Any]:
 
 
 def package_version() -> str:
-    """Return the version that writes."""
+    """Return the version of this package."""
     try:
         return version("l63fast")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Twin experiments: generated or from arrays, saved, and loaded split by split."""
+"""Twin experiments: generated or made from arrays; saved, and loaded by split."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 
 class TwinExperiment(OneScreen):
-    """Truth and observations of Lorenz-63 in three splits that share nothing.
+    """Truth and observations of Lorenz-63 in three independent splits.
 
-    Make one with `generate`, `from_arrays` or `load`.
+    Made by `generate`, `from_arrays` or `load`.
 
     Attributes
     ----------
@@ -45,11 +45,12 @@ class TwinExperiment(OneScreen):
     R : (m, m) float64
         Covariance of the observation error.
     Q : (3, 3) float64
-        Covariance of the model error in the truth, once a cycle; zero without one.
+        Covariance of the model error that the truth gets once a cycle; zero for a
+        perfect model.
     origin : str
         "generated", "from arrays", or "from arrays, whose alignment was not checked".
     hashes : mapping of str to str
-        sha256 of each split; known without reading the data.
+        sha256 of each split, known without reading its data.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TwinExperiment(OneScreen):
         self.Q.setflags(write=False)
         self.origin = origin
         self.hashes = MappingProxyType(dict(hashes))
+        # Splits are opened on demand: training and tuning must not read the test split.
         self._openers = dict(openers)
         self._splits: dict[str, Split] = {}
 
@@ -82,14 +84,14 @@ class TwinExperiment(OneScreen):
     ) -> TwinExperiment:
         """Return a simulated experiment.
 
-        The truth of a trajectory depends on (seed, split, trajectory) and on nothing
-        else, its observation errors likewise on a stream of their own: the first 100
-        trajectories of 1,000 are those of 100.
+        The truth of a trajectory depends only on (seed, split, trajectory). So do its
+        observation errors, which have their own random stream. The first 100 of 1,000
+        trajectories are therefore the same as those of an experiment with 100.
 
         Raises
         ------
         MemoryLimitError
-            If all splits together need more memory than there is.
+            If all splits together need more memory than is free.
         """
         _checks.instance("settings", settings, TwinSettings)
         R = observation_covariance(None, settings)
@@ -121,24 +123,24 @@ class TwinExperiment(OneScreen):
         Parameters
         ----------
         truth : (n, n_saved, 3), or (n_saved, 3) of one run, or these by split
-            One state every `save_every` steps of `dt`, entry 0 at step 0. One long run
-            is cut by time, into blocks of equal length. Splits of your own are a
-            mapping of "train", "val" and "test" to their arrays.
+            One state every `save_every` steps of `dt`; entry 0 is at step 0. A single
+            run is cut in time into blocks of equal length. Your own splits are a
+            mapping with the keys "train", "val" and "test".
         observations : (n, n_obs, m), or (n_obs, m), or these by split
             At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last.
         n_train, n_val, n_test : int
-            Trajectories of each split, in this order; they add up to n. Of one run its
-            blocks; not given where the splits are.
+            Trajectories, or blocks of a single run, of each split in this order. Their
+            sum is n. Not given with your own splits.
         gap : float
-            Time (time units) of one run that is left out between its splits, so that
-            neither knows the other's states.
+            Time (time units) that is left out between the splits of a single run, so
+            that they are independent.
         R : float or (m, m), optional
-            Covariance of the observation error, all of y - h(truth) (a bias and an h
-            that is not quite the operator's included); sigma^2 I by default.
+            Covariance of y - h(truth), which includes a bias and errors of h; sigma^2 I
+            by default.
         check : bool
-            Refuse observations whose y - h(truth) are far larger than R says, or that
-            fit the truth better moved by a time or a trajectory. False takes them as
-            they are (outliers, heavy tails), and `origin` says so, also once saved.
+            Refuse observations whose y - h(truth) are much larger than R says, or that
+            fit the truth better when shifted by a time or a trajectory. With False they
+            are accepted (outliers, heavy tails), and `origin` says so.
 
         Raises
         ------
@@ -186,13 +188,13 @@ class TwinExperiment(OneScreen):
         return cls(settings, R, origin, hashes, openers)
 
     def split(self, name: str) -> Split:
-        """Return a split; one on disk is read and checked when first asked for.
+        """Return a split; a split on disk is read and checked at its first use.
 
         Raises
         ------
         DataFileError
-            If its file is damaged, is not the data of its hash, or its observations do
-            not belong to its truth.
+            If its file is damaged, its data do not have its hash, or its observations
+            do not belong to its truth.
         """
         name = _checks.choice("name", name, SPLIT_NAMES)
         if name not in self._splits:
@@ -201,7 +203,7 @@ class TwinExperiment(OneScreen):
 
     @property
     def train(self) -> Split:
-        """The training split, the only one that statistics may come from."""
+        """The training split; all statistics come from it."""
         return self.split("train")
 
     @property
@@ -220,10 +222,10 @@ class TwinExperiment(OneScreen):
         return climatology(self.train.truth)
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return the trajectories of all splits, which are opened, as a dataset.
+        """Return the trajectories of all splits as a dataset; all splits are read.
 
-        Dimensions and attributes are those of `Split.to_xarray`; the coordinate `split`
-        says which split a trajectory is in.
+        Dimensions and attributes are those of `Split.to_xarray`. The coordinate `split`
+        says to which split a trajectory belongs.
         """
         splits = [self.split(name) for name in SPLIT_NAMES]
         truth, observations = (
@@ -238,11 +240,11 @@ class TwinExperiment(OneScreen):
         return dataset.assign_coords(split=("trajectory", of, names("split")))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled; splits on disk that nobody read are left there."""
+        """Return the pickled state; splits on disk that were not read stay on disk."""
         return {**vars(self), "hashes": dict(self.hashes)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what was pickled, read-only as before."""
+        """Restore a pickled state; arrays are read-only again."""
         vars(self).update(state, hashes=MappingProxyType(state["hashes"]))
         for array in (self.R, self.Q):
             array.setflags(write=False)
@@ -264,7 +266,7 @@ class TwinExperiment(OneScreen):
         }
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> None:
-        """Write the experiment to a directory, as a whole or not at all.
+        """Write the experiment to a directory, completely or not at all.
 
         Raises
         ------
@@ -285,21 +287,22 @@ class TwinExperiment(OneScreen):
         *,
         operator: ObservationOperator | str | None = None,
     ) -> TwinExperiment:
-        """Return the experiment in a directory; its splits are opened when asked for.
+        """Return the experiment in a directory; its splits are read at their first use.
 
         Parameters
         ----------
         path : str or path
         operator : ObservationOperator or its name, optional
-            The one that the data were made with. One of your own has to be given: files
-            hold its name and the sha256 of its source, not the function.
+            The operator that the data were made with. An operator of your own must be
+            given: files hold its name and the sha256 of its source, not the function.
 
         Raises
         ------
         DataFileError
-            If it is missing, damaged, of another schema, or no twin experiment.
+            If the directory is missing, damaged, has another schema, or holds no twin
+            experiment.
         ArgumentValueError
-            If an operator of your own is needed, or another one is given.
+            If an operator of your own is missing, or another operator is given.
         """
         directory = _checks.path("path", path)
         index, manifest = files.read_index(directory, operator)

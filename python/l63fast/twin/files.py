@@ -1,4 +1,4 @@
-"""A twin experiment on disk: one self-describing netCDF file per split, an index."""
+"""A twin experiment on disk: a self-describing netCDF file per split, and an index."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ from l63fast.twin.splits import (
 
 KIND: Final = "twin"
 INDEX: Final = "experiment.json"
-# Factor allowed on the variance of innovations; None: they are not looked at.
+# Factor allowed on the variance of innovations; None: the innovations are not checked.
 _SLACK: Final = {GENERATED: 1.0, FROM_ARRAYS: SLACK, UNCHECKED: None}
 
 
 class Index(NamedTuple):
-    """What is known of a twin experiment without opening a split.
+    """The facts of a twin experiment that are known without reading a split.
 
     Attributes
     ----------
     settings : TwinSettings
     R : (m, m)
+        Covariance of the observation error.
     origin : str
+        As in `TwinExperiment`.
     hashes : dict of str to str
         sha256 of each split.
     """
@@ -49,9 +51,9 @@ class Index(NamedTuple):
 
 
 def write_splits(directory: Path, splits: list[Split], index: Index) -> None:
-    """Write each split as netCDF-4 that explains itself in `ncdump -h`, and the index.
+    """Write each split as a self-describing netCDF-4 file, and the index.
 
-    The index holds settings and hashes, which are known without opening a split.
+    The index holds settings and hashes, which are known without reading a split.
     """
     for split in splits:
         about = {name: getattr(index, name) for name in ("settings", "R", "origin")}
@@ -68,14 +70,15 @@ def write_splits(directory: Path, splits: list[Split], index: Index) -> None:
 def read_index(
     directory: Path, operator: ObservationOperator | str | None = None
 ) -> tuple[Index, storage.Manifest]:
-    """Return the index, validated like any argument, and the manifest of a directory.
+    """Return the validated index, and the manifest of a directory.
 
     Raises
     ------
     DataFileError
-        If it is missing, damaged, of another schema, or no twin experiment.
+        If the directory is missing, damaged, has another schema, or holds no twin
+        experiment.
     ArgumentValueError
-        If the operator is one of the user's own and is not given, or another one is.
+        If the user's own operator is missing, or another operator is given.
     """
     manifest = storage.read_manifest(directory)
     if manifest.kind != KIND:
@@ -94,7 +97,7 @@ def read_index(
     if not isinstance(hashes, dict) or set(hashes) != set(SPLIT_NAMES):
         raise DataFileError(f"{path}: expected one hash for each split")
     named = isinstance(content["settings"], dict) and "operator" in content["settings"]
-    if named:  # what is missing or wrong is an argument, not the file
+    if named:  # a wrong operator is an error of the argument, not the file
         operator = operator_of(content["settings"], operator)
     try:
         settings = TwinSettings.from_dict(
@@ -110,13 +113,13 @@ def read_index(
 def open_split(
     directory: Path, manifest: storage.Manifest, index: Index, name: str
 ) -> Split:
-    """Return a split: its file, its hash and its alignment checked.
+    """Return a split, after checks of its file, its hash and its alignment.
 
     Raises
     ------
     DataFileError
-        If the file is missing or damaged, is not the data of its hash, or holds
-        observations that do not belong to its truth.
+        If the file is missing or damaged, its data do not have its hash, or its
+        observations do not belong to its truth.
     """
     path, settings = directory / f"{name}.nc", index.settings
     storage.verify_file(directory, path.name, manifest)
@@ -136,7 +139,7 @@ def open_split(
         )
         _checks.finite("truth", truth)
     except (KeyError, L63Error) as error:
-        raise DataFileError(f"{path}: is not what its settings say: {error}") from error
+        raise DataFileError(f"{path}: does not match its settings: {error}") from error
     split = make_split(name, truth, observations, settings, index.R, index.origin)
     slack = _SLACK[index.origin]
     problem = slack and misalignment(split, operator, index.R, slack=slack)

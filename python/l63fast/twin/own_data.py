@@ -1,4 +1,4 @@
-"""Data from elsewhere as trajectories in splits: given ones, or one run cut by time."""
+"""A user's own data as trajectories in splits: given splits, or one run cut in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMES: Final = ("trajectory", "time", "observation_time")
 
 
 class OwnData(NamedTuple):
-    """Trajectories of all splits one after the other.
+    """Trajectories of all splits, one split after the other.
 
     Attributes
     ----------
@@ -43,12 +43,12 @@ def trajectories(
 ) -> OwnData:
     """Return truth and observations as trajectories in the order of their splits.
 
-    Arguments are those of `TwinExperiment.from_arrays`.
+    The arguments are those of `TwinExperiment.from_arrays`.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If they are not as described there.
+        If an argument is not as described there.
     """
     gap = _checks.real("gap", gap, minimum=0.0)
     if isinstance(truth, Mapping) or isinstance(observations, Mapping):
@@ -60,7 +60,7 @@ def trajectories(
     if truth.ndim == 3:
         return OwnData(truth, observations, counts)
     interval = steps_per_cycle * dt
-    n_gap = math.ceil(round(gap / interval, 6))  # cycles, the last of them whole
+    n_gap = math.ceil(round(gap / interval, 6))  # in cycles, rounded up
     n_cycles = (len(truth) - 1) * save_every // steps_per_cycle
     n_blocks = sum(counts.values())
     length = (n_cycles - 2 * n_gap) // n_blocks
@@ -71,7 +71,9 @@ def trajectories(
             f"time units, got {n_cycles}"
         )
     observations = _checks.array("observations", observations, shape=(n_cycles, None))
-    split = np.repeat(np.arange(3), list(counts.values()))  # of each block
+    split = np.repeat(
+        np.arange(3), list(counts.values())
+    )  # number of the split of each block
     first = length * np.arange(n_blocks) + n_gap * split
     stride = steps_per_cycle // save_every
     return OwnData(
@@ -82,37 +84,38 @@ def trajectories(
 
 
 def _given(truth: Any, observations: Any, sizes: Mapping[str, int | None]) -> OwnData:
-    """Return splits that were given, each a batch of trajectories or a single one."""
+    """Return given splits; each is a batch of trajectories or a single one."""
     for name, parts in (("truth", truth), ("observations", observations)):
         if not isinstance(parts, Mapping) or set(parts) != set(SPLIT_NAMES):
             got = sorted(parts) if isinstance(parts, Mapping) else type(parts).__name__
             raise ArgumentTypeError(
-                f"{name}: expected arrays by the names {', '.join(SPLIT_NAMES)}, as "
-                f"the splits are given, got {got}"
+                f"{name}: expected a mapping with the keys "
+                f"{', '.join(SPLIT_NAMES)} (truth and observations are both given "
+                f"by split, or neither), got {got}"
             )
     for name, size in sizes.items():
         if size is not None:
             raise ArgumentValueError(
                 f"{name}: expected no number, as the splits are given, got {size!r}"
             )
-    truths, seen = [], []
+    truths, observed = [], []
     for name in SPLIT_NAMES:
         part = _array(f"truth[{name!r}]", truth[name])
         truths.append(part if part.ndim == 3 else part[np.newaxis])
         rows = np.asarray(_observations(observations[name]))
-        seen.append(rows if rows.ndim == 3 else rows[np.newaxis])
-        for what, arrays in (("truth", truths), ("observations", seen)):
+        observed.append(rows if rows.ndim == 3 else rows[np.newaxis])
+        for what, arrays in (("truth", truths), ("observations", observed)):
             wanted, shape = (len(truths[-1]), *arrays[0].shape[1:]), arrays[-1].shape
             if shape != wanted:
                 raise ArgumentValueError(
                     f"{what}[{name!r}]: expected {wanted}, got {shape}"
                 )
     counts = {f"n_{k}": len(part) for k, part in zip(SPLIT_NAMES, truths, strict=True)}
-    return OwnData(np.concatenate(truths), np.concatenate(seen), counts)
+    return OwnData(np.concatenate(truths), np.concatenate(observed), counts)
 
 
 def _array(name: str, truth: Any) -> np.ndarray:
-    """Return a truth (n, n_saved, 3) or of one run (n_saved, 3)."""
+    """Return the truth as an array (n, n_saved, 3), or (n_saved, 3) of one run."""
     truth = _checks.by_names(name, truth, leading=_TIMES)
     n_axes = 2 if np.ndim(truth) == 2 else 3
     array = _checks.array(name, truth, shape=(None, None, 3)[-n_axes:])

@@ -14,12 +14,12 @@ from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
 SPLIT_NAMES: Final = ("train", "val", "test")
-_LARGEST_SIGMA: Final = 1e100  # its square is still a number
+_LARGEST_SIGMA: Final = 1e100  # its square is still finite
 
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """Settings of a twin experiment.
+    """Settings of a twin experiment, validated when they are made.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class TwinSettings:
     dt : float
         Time step (time units).
     steps_per_cycle : int
-        Model steps between observations; the first is at this step.
+        Model steps between observations; the first observation is at this step.
     sigma : float
         Standard deviation of the observation error; 0 gives perfect observations.
     save_every : int
@@ -40,22 +40,23 @@ class TwinSettings:
     spin_up_time : float
         Time before each trajectory (time units).
     seed : int
-        Key of every random number of the experiment; a SeedSequence or a Generator is
-        taken too and gives one.
+        Key of all random numbers of the experiment; may be given as a SeedSequence or a
+        Generator.
     parameters : Lorenz63
     Q : float or (3, 3)
-        Covariance of the model error that the truth takes up at the end of each cycle;
-        a number is the variance of every component. 0: a perfect model.
+        Covariance of the model error added to the truth at the end of each cycle; a
+        number is the variance of each component. 0 means a perfect model.
     R : float or (obs_dim, obs_dim), optional
-        Covariance of the observation error, or the variance of every component, of
-        which `sigma` then is the root of the mean variance; sigma^2 I where it is not
-        given.
+        Covariance of the observation error, or the variance of each observed value;
+        `sigma` must then be the root of the mean variance. By default sigma^2 I.
     """
 
     if TYPE_CHECKING:
         operator: str | ObservationOperator = "xy"
     else:
-        operator: str = "xy"  # what a TOML file can hold, which is read by this
+        operator: str = (
+            "xy"  # the type in a TOML file, which is read by this annotation
+        )
     n_train: int = 1000
     n_val: int = 500
     n_test: int = 500
@@ -73,6 +74,7 @@ class TwinSettings:
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
+        # A named operator is kept as its name, as in files.
         checked["operator"] = operator if operator.source_hash else operator.name
         counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
         for name in (*counts, "save_every"):
@@ -103,7 +105,7 @@ class TwinSettings:
 
     @property
     def operator_name(self) -> str:
-        """Name of the observation operator, one of your own or not."""
+        """Name of the observation operator, also of one of your own."""
         return as_operator(self.operator).name
 
     @property
@@ -130,7 +132,7 @@ class TwinSettings:
         return self.sigma**2 * np.eye(as_operator(self.operator).obs_dim)
 
     def observation_errors(self, normals: np.ndarray) -> np.ndarray:
-        """Return errors of covariance R from standard normals (..., obs_dim)."""
+        """Return errors with covariance R, made from N(0, 1) draws (..., obs_dim)."""
         if self.R is None:
             return np.asarray(self.sigma * normals)
         return normals @ np.linalg.cholesky(self.observation_covariance).T
@@ -143,9 +145,9 @@ class TwinSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON and TOML.
 
-        A perfect model and equal, independent observation errors go without saying:
-        such data keep the hashes and the files that they had before there were Q and R.
-        An operator of your own is its name, and the hash of its source beside it.
+        Q and R are left out for a perfect model and for R = sigma^2 I, so that such
+        data keep the hashes and files that they had before there were Q and R. An
+        operator of your own is stored as its name and the hash of its source.
         """
         content = {item.name: getattr(self, item.name) for item in fields(self)}
         content["parameters"] = asdict(self.parameters)
@@ -172,14 +174,14 @@ class TwinSettings:
         Parameters
         ----------
         content : mapping
-            As from `to_dict`.
+            As returned by `to_dict`.
         operator : ObservationOperator or its name, optional
-            The operator that `content` names; one of your own has to be given.
+            The operator that `content` names; an operator of your own must be given.
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            Naming the key.
+            If a setting is not valid; the message names its key.
         """
         if not isinstance(content, Mapping):
             raise ArgumentTypeError(
@@ -203,12 +205,12 @@ class TwinSettings:
 def operator_of(
     content: Mapping[str, Any], given: ObservationOperator | str | None
 ) -> ObservationOperator | str:
-    """Return the operator that settings from `TwinSettings.to_dict` are of.
+    """Return the operator of settings that were made by `TwinSettings.to_dict`.
 
     Raises
     ------
     ArgumentValueError
-        If it is the user's own and is not given, or is not the one that is given.
+        If it is the user's own and not given, or differs from the given one.
     """
     name: str = content["operator"]
     source = content.get("operator_source")
@@ -233,7 +235,7 @@ def operator_of(
 
 
 def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
-    """Return a variance, or a covariance as plain numbers; 0 if there is no error."""
+    """Return a variance, or a covariance as nested tuples; 0 if there is no error."""
     if np.ndim(Q) == 0:
         return _checks.real("Q", Q, minimum=0.0)
     float64 = np.dtype(np.float64)
@@ -248,7 +250,7 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
 def _observation_error(
     R: Any, operator: ObservationOperator, sigma: float
 ) -> tuple[tuple[float, ...], ...] | None:
-    """Return a covariance as plain numbers; None if it is sigma^2 I."""
+    """Return a covariance as nested tuples; None if it is sigma^2 I."""
     if R is None:
         return None
     size = operator.obs_dim

@@ -1,4 +1,4 @@
-"""An ensemble too large for memory: shards made block by block, read as one."""
+"""Ensembles larger than the memory: files (shards) written in blocks, read as one."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ INDEX: Final = "shards.json"
 MOST: Final = 100_000
 _SPLIT: Final = "train"
 _BLOCK_BYTES: Final = 2**22
-_LEAST_ROWS: Final = 64  # fewer leave the kernel's vectors empty
-_OVERHEAD: Final = 2**16  # of a netCDF file
+_LEAST_ROWS: Final = 64  # with fewer rows lanes of the kernel's vectors are unused
+_OVERHEAD: Final = 2**16  # bytes of a netCDF file without data
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """Settings of an ensemble in shards.
+    """Settings of an ensemble that is written to several files, its shards.
 
-    Its trajectories are those of the training split of a twin experiment of the same
-    settings, however many that has.
+    Its trajectories are those of the training split of a twin experiment with the same
+    settings, whatever the size of that split.
 
     Attributes
     ----------
     data : TwinSettings
-        `n_train` is the number of trajectories; there are no other splits.
+        `n_train` is the number of trajectories; `n_val` and `n_test` are ignored.
     n_shards : int
-        Files that they are spread over evenly, at most one per trajectory.
+        Number of files with nearly equal numbers of trajectories, at least one each.
     """
 
     data: TwinSettings
@@ -67,11 +67,11 @@ class ShardSettings:
 
     @property
     def names(self) -> list[str]:
-        """The shards' files, in the order of their trajectories."""
+        """File names of the shards, in the order of their trajectories."""
         return [f"part-{k:05d}.nc" for k in range(self.n_shards)]
 
     def trajectories(self, shard: int) -> range:
-        """Return the trajectories of a shard."""
+        """Return the indices of the trajectories of a shard."""
         n = self.data.n_train
         return range(shard * n // self.n_shards, (shard + 1) * n // self.n_shards)
 
@@ -88,7 +88,7 @@ class ShardSettings:
         return rows * self.row_bytes + self.n_shards * _OVERHEAD
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings, and the version that decides what they give."""
+        """Return the settings and the package version; the data depend on both."""
         data = self.data.to_dict()
         del data["n_val"], data["n_test"]
         return {"version": package_version(), "n_shards": self.n_shards, **data}
@@ -98,7 +98,7 @@ class ShardSettings:
 def write_shard(
     settings: ShardSettings, shard: int, path: Path, n_threads: int | None = None
 ) -> None:
-    """Write the trajectories of one shard; memory does not grow with their number."""
+    """Write the trajectories of one shard, in blocks to limit the memory used."""
     storage.write_dataset_in_blocks(
         _blocks(settings, shard, n_threads), path, along="trajectory"
     )
@@ -110,7 +110,9 @@ def _blocks(
     members = settings.trajectories(shard)
     rows = max(_BLOCK_BYTES // settings.row_bytes, _LEAST_ROWS)
     n_blocks = -(-len(members) // rows)
-    rows = -(-len(members) // n_blocks)  # alike, so that no chunk is left half empty
+    rows = -(
+        -len(members) // n_blocks
+    )  # blocks of equal size, so that no chunk is half empty
     attributes = {
         **common_attributes(settings.data),
         "title": "Lorenz-63 trajectories and observations of them",
@@ -123,7 +125,7 @@ def _blocks(
     for first in range(members.start, members.stop, rows):
         n = min(rows, members.stop - first)
         index = np.arange(first, first + n, dtype=np.int64)
-        # Held by no name here: a block must be gone while the next is made.
+        # No variable holds the block: it must be freed before the next one is made.
         yield trajectory_dataset(
             *generated_part(settings.data, _SPLIT, n, first=first, n_threads=n_threads),
             index,
@@ -133,12 +135,12 @@ def _blocks(
 
 
 def read_index(directory: Path) -> dict[str, Any]:
-    """Return the settings in the index of shards, finished or in the making.
+    """Return the settings in the index of shards, also of unfinished ones.
 
     Raises
     ------
     DataFileError
-        If there is none, or it is damaged.
+        If there is no index, or it is damaged.
     """
     content = storage.read_json(directory / INDEX)
     if not isinstance(content, dict) or "n_shards" not in content:
@@ -149,23 +151,23 @@ def read_index(directory: Path) -> dict[str, Any]:
 def open_shards(
     path: str | os.PathLike[str], *, verify: bool = False
 ) -> xarray.Dataset:
-    """Return shards as one dataset, of which only what is used is read.
+    """Return shards as one dataset; data are read only when they are used.
 
-    `xarray.open_mfdataset("FOLDER/part-*.nc")` reads them too, without any check.
+    `xarray.open_mfdataset("FOLDER/part-*.nc")` also reads them, without any check.
 
     Parameters
     ----------
     path : path
         The folder of the shards.
     verify : bool
-        Read every file once and compare its hash; without it, only sizes are compared.
+        Read every file once and check its hash; otherwise only sizes are checked.
 
     Raises
     ------
     DataFileError
         If a shard is missing or damaged, or the folder holds something else.
     ConfigurationError
-        If dask is not installed, which reads it bit by bit.
+        If dask, which reads the shards, is not installed.
     """
     if find_spec("dask") is None:
         raise ConfigurationError(

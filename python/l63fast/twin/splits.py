@@ -1,7 +1,6 @@
-"""Splits of a twin experiment: simulated, or from arrays that somebody brings along.
+"""Splits of a twin experiment: simulated, or made from the user's arrays.
 
-Whether given observations belong to their truth is judged by the innovations
-y - h(x_t).
+The innovations y - h(x_t) show whether given observations belong to their truth.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 GENERATED: Final = "generated"
 FROM_ARRAYS: Final = "from arrays"
 UNCHECKED: Final = "from arrays, whose alignment was not checked"
-SLACK: Final = 2.0  # factor on the variance: the R of own data is an estimate
+SLACK: Final = 2.0  # factor on the variance, since R of given data is an estimate
 _HASH_SCHEMA: Final = 1
-_TAIL: Final = 30.0  # -log of the chance of a false alarm: 1e-13
-_BETTER: Final = 6.0  # standard errors by which another pairing must fit better
-_ENOUGH: Final = 50  # observations below which a comparison of means says nothing
+_TAIL: Final = 30.0  # -log of the probability of a false alarm, 1e-13
+_BETTER: Final = 6.0  # standard errors by which a shifted pairing must fit better
+_ENOUGH: Final = 50  # least number of observations for a comparison of means
 _ROUNDING: Final = 4.0 * np.finfo(np.float64).eps
 
 
@@ -49,7 +48,7 @@ class Split(OneScreen):
     observation_steps : (n_obs,) int64
         Model step of each observation; the first is `steps_per_cycle`.
     hash : str
-        sha256 over settings, truth and observations.
+        sha256 of settings, truth and observations.
     settings : TwinSettings
     R : (m, m) float64
         Covariance of the observation error.
@@ -93,7 +92,7 @@ class Split(OneScreen):
         return self.truth[:, (self.observation_steps - cycle) // self.save_every]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what was pickled, its arrays read-only as before."""
+        """Restore a pickled state; arrays are read-only again."""
         vars(self).update(state)
         for array in (self.truth, self.observations, self.observation_steps, self.R):
             array.setflags(write=False)
@@ -103,10 +102,10 @@ class Split(OneScreen):
         return {name: value for name, value in rows.items() if name != "settings"}
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return truth, observations and R as a dataset, as it stands in a file.
+        """Return truth, observations and R as a dataset, as in a file.
 
-        Dimensions are trajectory, time (time units) and component, of observations
-        observation_time and observed.
+        The truth has the dimensions trajectory, time (time units) and component;
+        observations have trajectory, observation_time and observed.
         """
         return twin_dataset(
             self.truth,
@@ -143,10 +142,10 @@ def _hash(
     settings: TwinSettings,
     R: np.ndarray,
 ) -> str:
-    """Return the sha256 of a split: what it is made of, not the bytes of a file.
+    """Return the sha256 of the content of a split, not of the bytes of a file.
 
-    The sizes of the other splits are left out: a hash of the training data must not
-    change with the test set.
+    The sizes of the other splits do not enter: the hash of the training data must not
+    change with the size of the test set.
     """
     content: dict[str, Any] = settings.to_dict()
     for other in SPLIT_NAMES:
@@ -160,6 +159,7 @@ def _hash(
     }
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for array in (truth, observations):
+        # Little-endian, so that the hash does not depend on the machine.
         digest.update(np.ascontiguousarray(array, dtype="<f8").data)
     return digest.hexdigest()
 
@@ -167,7 +167,7 @@ def _hash(
 def generated_splits(
     settings: TwinSettings, R: np.ndarray, n_threads: int | None, backend: str
 ) -> dict[str, Split]:
-    """Return the three splits; memory for all of them is asked for first."""
+    """Return the three splits, if there is memory for all of them."""
     n = sum(settings.n_trajectories(name) for name in SPLIT_NAMES)
     _checks.memory("n_train + n_val + n_test", n * bytes_per_trajectory(settings))
     splits = {}
@@ -181,7 +181,7 @@ def generated_splits(
 
 
 def bytes_per_trajectory(settings: TwinSettings) -> int:
-    """Return the memory that a trajectory needs while it is made."""
+    """Return the bytes of memory that a trajectory needs while it is made."""
     obs_dim = as_operator(settings.operator).obs_dim
     values = settings.n_saved * 3 + 3 * settings.n_obs * obs_dim
     if settings.Q != 0.0:
@@ -198,10 +198,10 @@ def generated_part(
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return truth (n, n_saved, 3) and observations (n, n_obs, m) of a split.
+    """Return truth (n, n_saved, 3) and observations (n, n_obs, m) of a part of a split.
 
-    Of its trajectories `first` to `first + n`, whatever the split's size: trajectory i
-    depends on (seed, split, i) and on nothing else.
+    The part is trajectories `first` to `first + n - 1`. Trajectory i depends only on
+    (seed, split, i), and not on the size of the split.
     """
     place: dict[str, Any] = {"split": split, "first": first}
     model: dict[str, Any] = {
@@ -230,7 +230,7 @@ def _with_model_error(
     place: dict[str, Any],
     model: dict[str, Any],
 ) -> np.ndarray:
-    """Return trajectories that take up an error N(0, Q) at the end of each cycle."""
+    """Return trajectories with a model error N(0, Q) at the end of each cycle."""
     errors = drawn_model_errors(settings, n=len(initial), **place)
     truth = np.empty((len(initial), settings.n_saved, 3))
     state, cycle = initial, settings.steps_per_cycle
@@ -238,6 +238,7 @@ def _with_model_error(
         first = k * cycle // settings.save_every
         last = (k + 1) * cycle // settings.save_every
         truth[:, first : last + 1] = simulate(state, cycle, **model)
+        # Before the next cycle starts, so that the model propagates the error.
         truth[:, last] += errors[:, k]
         state = truth[:, last]
     n_rest = settings.n_steps - settings.n_obs * cycle
@@ -250,7 +251,7 @@ def _with_model_error(
 def drawn_observation_errors(
     settings: TwinSettings, split: str, *, n: int, first: int = 0
 ) -> np.ndarray:
-    """Return the errors in the observations of n trajectories, (n, n_obs, obs_dim)."""
+    """Return the observation errors of n trajectories, (n, n_obs, obs_dim)."""
     shape = settings.n_obs, as_operator(settings.operator).obs_dim
     noise = _random.standard_normals(
         settings.seed, "observation", split, n, shape, first=first
@@ -261,7 +262,7 @@ def drawn_observation_errors(
 def drawn_model_errors(
     settings: TwinSettings, split: str, *, n: int, first: int = 0
 ) -> np.ndarray:
-    """Return what truths take up at the end of each cycle, (n, n_obs, 3)."""
+    """Return the model errors of n trajectories, one per cycle, (n, n_obs, 3)."""
     normals = _random.standard_normals(
         settings.seed, "model_error", split, n, (settings.n_obs, 3), first=first
     )
@@ -269,10 +270,12 @@ def drawn_model_errors(
 
 
 def observation_covariance(R: Any, settings: TwinSettings) -> np.ndarray:
-    """Return R (m, m) in float64; that of the settings where none is given."""
+    """Return R (m, m) in float64; by default that of the settings."""
     default = settings.observation_covariance
     size = len(default)
-    if R is None or np.array_equal(R, default):  # sigma = 0 is no covariance, yet meant
+    if R is None or np.array_equal(
+        R, default
+    ):  # sigma = 0 is allowed here, though R = 0 is no covariance
         return default
     return _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())
 
@@ -285,7 +288,7 @@ def given_splits(
     *,
     check: bool,
 ) -> dict[str, Split]:
-    """Return train, val and test, cut in this order, each checked if so wished."""
+    """Return train, val and test, cut in this order, and checked if `check`."""
     operator = as_operator(settings.operator)
     shape = (len(truth), settings.n_obs, operator.obs_dim)
     array = _checks.array("observations", observations, shape=shape)
@@ -304,7 +307,7 @@ def given_splits(
         if problem is not None:
             raise ArgumentValueError(
                 f"observations: do not belong to the truth ({name} split): {problem}; "
-                "if they do, give the R that they have, or check=False"
+                "if they do, give their true R, or check=False"
             )
         splits[name] = split
     return splits
@@ -313,18 +316,20 @@ def given_splits(
 def misalignment(
     split: Split, operator: ObservationOperator, R: np.ndarray, *, slack: float = 1.0
 ) -> str | None:
-    """Return what is wrong with the pairing of observations and truth, None if nothing.
+    """Return why observations do not belong to the truth, or None if they do.
 
-    Two tests. The normalised squared innovations d^T R^-1 d / m average 1; they are
-    compared with an exact bound of the chi-squared tail (Laurent and Massart 2000,
-    lemma 1), over all and for each trajectory. And no pairing shifted by a time or a
-    trajectory may fit better, which needs no knowledge of R.
+    There are two tests. (1) The normalised squared innovations d^T R^-1 d / m have the
+    mean 1. Their means over all trajectories and over each one are compared with an
+    exact bound of the chi-squared tail (Laurent & Massart 2000, lemma 1). (2)
+    Observations that are shifted by a time or a trajectory must not fit better. This
+    test needs no R.
 
     Parameters
     ----------
     split : Split
     operator : ObservationOperator
     R : (m, m)
+        Covariance of the observation error.
     slack : float
         Factor allowed on the variance, for data whose R is an estimate.
     """
@@ -351,6 +356,8 @@ def _times(ratio: float) -> str:
 
 
 def _bound(degrees: int, n_tests: int = 1) -> float:
+    # P(chi^2_n / n >= 1 + 2 sqrt(t) + 2 t) <= exp(-n t); for several tests the union
+    # bound adds log(n_tests).
     tail = (_TAIL + np.log(n_tests)) / degrees
     return float(1.0 + 2.0 * np.sqrt(tail) + 2.0 * tail)
 
@@ -358,10 +365,11 @@ def _bound(degrees: int, n_tests: int = 1) -> float:
 def _squared_innovations(
     split: Split, operator: ObservationOperator, R: np.ndarray
 ) -> np.ndarray:
-    """Return d^T R^-1 d / m, (n, n_obs); R is widened by what rounding alone makes."""
+    """Return d^T R^-1 d / m, (n, n_obs); R is increased by the variance of rounding."""
     expected = operator(split.truth_at_observations)
     innovations = split.observations - expected
     largest = max(float(np.abs(expected).max()), 1.0)
+    # With sigma = 0 only rounding errors of h(truth) are left.
     widened = R + (_ROUNDING * largest) ** 2 * np.eye(len(R))
     weighted = innovations @ np.linalg.inv(widened)
     return np.asarray((weighted * innovations).mean(axis=-1))
@@ -374,6 +382,8 @@ def _better_shift(
     positions = split.observation_steps // split.save_every
     fitting = _squares(split.observations - operator(split.truth[:, positions]), weight)
     cycle = int(positions[0])
+    # Common mistakes: one saved time or one cycle too early or too late, and
+    # observations of the neighbouring trajectory.
     shifts = [(0, time) for time in sorted({-cycle, -1, 1, cycle})]
     if split.n_trajectories > 1:
         shifts += [(-1, 0), (1, 0)]

@@ -1,4 +1,4 @@
-"""Scores of analyses and ensembles, with intervals over trajectories."""
+"""Scores of analyses and ensembles, with confidence intervals over trajectories."""
 
 from l63fast.verification.comparison import (
     Comparison,

@@ -1,17 +1,19 @@
 """Bootstrap over trajectories, the independent units, with keyed random numbers.
 
-The 95 % interval of a score is that of Efron (1987), "BCa": levels of the resampled
-scores, moved by their median bias and by the skewness of the score. For a few dozen
-trajectories every interval from resampled means alone is too narrow, as the variance
-is divided by n in place of n - 1 and normal quantiles stand for those of Student's t;
-so the levels start from sqrt(n / (n - 1)) t, not from 1.96 (Hesterberg 2015).
+The 95 % interval of a score is the BCa interval of Efron (1987): quantiles of the
+resampled scores, whose levels are corrected for their median bias and for the skewness
+of the score. For a few dozen trajectories, intervals from resampled means are too
+narrow: the variance is divided by n instead of n - 1, and normal quantiles are used
+instead of those of Student's t. So the levels start from sqrt(n / (n - 1)) t and not
+from 1.96 (Hesterberg 2015).
 
-Of two paired scores the difference is nearly symmetric, but often heavy-tailed: the
-skewness estimated from it is mostly noise, and an interval moved by noise covers less.
-Intervals of paired scores are therefore widened in the same way and not moved.
+The difference of two paired scores is nearly symmetric but often heavy-tailed. Its
+estimated skewness is mostly noise, and a correction by noise lowers the coverage.
+So intervals of paired scores are widened in the same way, without the skewness
+correction.
 
-No bootstrap knows of losses that it has not seen. Where trajectory means are very
-skewed, a few trajectories make the score: `rare_losses`.
+No bootstrap can know of losses that are not in the sample. `rare_losses` marks scores
+whose trajectory means are so skewed that a few trajectories determine the score.
 """
 
 from __future__ import annotations
@@ -28,20 +30,23 @@ from l63fast import _checks, _random
 Interval = tuple[float, float]
 
 _UPPER: Final = 0.975
-_CHUNK: Final = 2**22  # resampled numbers held at once
+_CHUNK: Final = 2**22  # resampled numbers kept in memory together
 _LARGEST_SKEWNESS: Final = 2.0
-_ENOUGH: Final = 50  # trajectories for which that much is shown to be harmless
+_ENOUGH: Final = 50  # trajectories for which this skewness was tested to be harmless
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """Statistics of trajectories: as measured, resampled, and with one left out.
+    """Means over trajectories: measured, resampled, and without one trajectory each.
 
     Attributes
     ----------
     measured : (n_columns,)
+        Means over all trajectories.
     resampled : (n_bootstrap, n_columns)
+        Means over resampled trajectories.
     left_out : (n_trajectories, n_columns)
+        Means over all trajectories but one (jackknife).
     """
 
     measured: np.ndarray
@@ -49,7 +54,7 @@ class Resampled:
     left_out: np.ndarray
 
     def apply(self, statistic: Callable[[np.ndarray], np.ndarray]) -> Resampled:
-        """Return a function of the columns (..., n_columns) -> (..., any number)."""
+        """Return a statistic of the means; it maps (..., n_columns) to (..., any)."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return Resampled(
                 statistic(self.measured),
@@ -58,13 +63,14 @@ class Resampled:
             )
 
     def interval(self, column: int = 0, *, paired: bool = False) -> Interval:
-        """Return the 95 % interval of a column; NaN if a resampled value is.
+        """Return the 95 % interval of a column; NaN if any resampled value is NaN.
 
         Parameters
         ----------
         column : int
         paired : bool
-            Whether the column contrasts two methods: then it is not moved for skewness.
+            Whether the column compares two methods; then there is no skewness
+            correction.
         """
         from scipy.special import ndtr, stdtrit  # imported here, as in _random
 
@@ -79,17 +85,18 @@ class Resampled:
         return float(low), float(high)
 
     def intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of the intervals of all columns."""
+        """Return the lower and the upper ends of the intervals of all columns."""
         ends = np.array([self.interval(i) for i in range(len(self.measured))])
         return ends[:, 0], ends[:, 1]
 
     def _moved(self, column: int, z: np.ndarray) -> np.ndarray:
         """Return the levels of Efron (1987), equation 2.3, as normal quantiles.
 
-        The acceleration is a sixth of the statistic's skewness. Its third moment is
-        that of the jackknife over trajectories. Its spread is that of the resampled
-        values, to which data sets and trainings add where they are resampled too: too
-        few of those are ever at hand for a skewness of their own.
+        The acceleration is the skewness of the statistic divided by 6. Its third moment
+        is from the jackknife over trajectories. Its standard deviation is that of the
+        resampled values, which includes data sets and trainings where these are
+        resampled too; there are never enough of them to estimate a skewness of their
+        own.
         """
         from scipy.special import ndtri
 
@@ -97,7 +104,9 @@ class Resampled:
         n, others = len(self.left_out), self.left_out[:, column]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             below = ((values < measured) + 0.5 * (values == measured)).mean()
-            one = 0.5 / len(values)  # the least that a share of resamples can say
+            one = 0.5 / len(
+                values
+            )  # the smallest share that this many resamples resolve
             bias = ndtri(np.clip(below, one, 1.0 - one))
             spread = values.std()
             shares = (others.mean() - others) * ((n - 1) / n) / spread
@@ -109,7 +118,7 @@ class Resampled:
 
 
 def resample(values: np.ndarray, n_bootstrap: int, seed: _checks.Seed) -> Resampled:
-    """Return the means over trajectories of (n_trajectories, n_columns)."""
+    """Return the means over trajectories of values (n_trajectories, n_columns)."""
     with np.errstate(over="ignore", invalid="ignore"):
         return Resampled(
             values.mean(axis=0),
@@ -121,9 +130,10 @@ def resample(values: np.ndarray, n_bootstrap: int, seed: _checks.Seed) -> Resamp
 def bootstrap_means(
     values: np.ndarray, n_bootstrap: int, seed: _checks.Seed
 ) -> np.ndarray:
-    """Return means over resampled trajectories (n_bootstrap, n_columns).
+    """Return means over resampled trajectories, (n_bootstrap, n_columns).
 
-    The trajectory is the independent unit, the times within one are not.
+    Whole trajectories are resampled: they are independent, the times within one are
+    not.
     """
     seed = _checks.seed("seed", seed)
     n_trajectories = len(values)
@@ -147,8 +157,8 @@ def left_out_means(values: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n_data * n_trajectories, n_columns)
-        The mean over data sets of their means, one of which lacks a trajectory. Of data
-        sets with a single trajectory the whole set is left out.
+        The mean over data sets of their means, where one data set lacks a trajectory.
+        If data sets have a single trajectory, the whole data set is left out.
     """
     values = _in_sets(values)
     n_data, n, n_columns = values.shape
@@ -161,19 +171,21 @@ def left_out_means(values: np.ndarray) -> np.ndarray:
 
 
 def _in_sets(values: np.ndarray) -> np.ndarray:
-    """Return data sets of a single trajectory each as one set of all of these."""
+    """Return data sets with a single trajectory each as one data set."""
     return values.reshape(1, -1, values.shape[2]) if values.shape[1] == 1 else values
 
 
 def rare_losses(values: np.ndarray, *, of_squares: bool = False) -> np.ndarray:
-    """Return whether few trajectories make the mean (n_columns,) of bool.
+    """Return whether a few trajectories determine the mean, (n_columns,) bool.
 
-    So it is where trajectory means (n_data, n_trajectories, n_columns), around the mean
-    of their data set, have a skewness above 2, or where some, not all, are not finite.
+    This is so where the trajectory means (n_data, n_trajectories, n_columns), relative
+    to the mean of their data set, have a skewness above 2, or where some but not all
+    are not finite.
 
-    Means of squares are about three times as skewed as those of their roots, without
-    any loss. What harms an interval is skewness over the root of n, so of squares as
-    much of that is allowed as 2 is for 50 trajectories.
+    With `of_squares` the values are means of squares. These are about three times as
+    skewed as their roots, even without losses. The harm for an interval is proportional
+    to skewness / sqrt(n). So as much of it is allowed as a skewness of 2 gives for 50
+    trajectories.
     """
     largest = _LARGEST_SKEWNESS
     if of_squares:
@@ -192,9 +204,9 @@ def rare_losses(values: np.ndarray, *, of_squares: bool = False) -> np.ndarray:
 def proportion_interval(share: float, n: int) -> Interval:
     """Return the exact 95 % interval of a share of n trajectories.
 
-    Clopper & Pearson (1934). A share that is a mean over trainings need not be a
-    multiple of 1 / n; the interval is that of n trajectories all the same, since
-    trainings on the same trajectories are not independent.
+    Source: Clopper & Pearson (1934). A share that is a mean over trainings may be no
+    multiple of 1 / n. The interval is still that of n trajectories, because trainings
+    on the same trajectories are not independent.
     """
     from scipy.special import betaincinv
 

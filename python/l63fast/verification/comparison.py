@@ -1,4 +1,4 @@
-"""Methods on the same data: paired contrasts, intervals over trainings, and ranks."""
+"""Comparison of methods on the same data: paired intervals, and ranks."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from l63fast.verification.scores import (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same trajectories, resampled together.
+    """The comparison of two methods on the same trajectories, resampled together.
 
     Attributes
     ----------
     difference : float
-        Score of a minus that of b; negative where a is better.
+        Score of a minus score of b; negative where a is better.
     difference_ci95 : (float, float)
     ratio : float
-        Score of a over that of b.
+        Score of a divided by score of b.
     ratio_ci95 : (float, float)
     rare_losses : bool
-        Whether few trajectories make the score of either, so that the intervals are too
-        narrow by an unknown amount.
+        Whether a few trajectories determine one of the scores; then the intervals are
+        too narrow by an unknown amount.
     """
 
     difference: float
@@ -64,16 +64,22 @@ def compare(
 ) -> Comparison:
     """Return difference and ratio of two scores, with paired 95 % intervals.
 
-    Both are resampled with the same trajectories, so what is hard for both cancels.
+    Both methods are resampled with the same trajectories, so that trajectories that are
+    difficult for both do not widen the intervals.
 
     Parameters
     ----------
     a, b : (n_trajectories,)
         Time means of the instantaneous root mean square for "rmse_a", of its square for
-        "rmse_pooled_a", as `trajectory_means` gives them.
+        "rmse_pooled_a"; see `trajectory_means`.
     measure : {"rmse_a", "rmse_pooled_a"}
     n_bootstrap : int
     seed : int, SeedSequence or Generator
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
     """
     measure = _checks.choice("measure", measure, MEASURES)
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
@@ -87,7 +93,7 @@ def compare(
 
 
 def contrasted(scores: Resampled, has_rare_losses: bool) -> Comparison:
-    """Return how the scores of the two columns differ."""
+    """Return the comparison of the scores of two columns."""
     both = scores.apply(
         lambda of: np.stack([of[..., 0] - of[..., 1], of[..., 0] / of[..., 1]], axis=-1)
     )
@@ -112,14 +118,14 @@ def paired_difference(
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> tuple[float, float, float]:
-    """Return the score of `a` minus that of `b`, and its 95 % interval.
+    """Return the score of `a` minus the score of `b`, and its 95 % interval.
 
-    Both are resampled with the same trajectories, so what is hard for both cancels.
+    Both are resampled with the same trajectories; see `compare`.
 
     Parameters
     ----------
     a, b, truth : (n_trajectories, n_times, 3)
-    measure : "rmse_a" or "rmse_pooled_a"
+    measure : {"rmse_a", "rmse_pooled_a"}
     mirror_aware : bool
     n_bootstrap : int
     seed : int, SeedSequence or Generator
@@ -128,6 +134,11 @@ def paired_difference(
     -------
     difference, low, high : float
         Negative where `a` is better.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError
+        If an argument is not as described.
     """
     measure = _checks.choice("measure", measure, MEASURES)
     mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
@@ -135,28 +146,28 @@ def paired_difference(
     for name, analysis in (("a", a), ("b", b)):
         squares = squared_errors(*pair(analysis, truth, name), mirror_aware)
         columns.append(by_trajectory(squares)[:, MEASURES.index(measure)])
-    found = compare(*columns, measure=measure, n_bootstrap=n_bootstrap, seed=seed)
-    return (found.difference, *found.difference_ci95)
+    result = compare(*columns, measure=measure, n_bootstrap=n_bootstrap, seed=seed)
+    return (result.difference, *result.difference_ci95)
 
 
 @dataclass(frozen=True)
 class MethodScore:
-    """The score of a method, and how far its interval can be trusted.
+    """The score of a method, its 95 % interval, and warnings about that interval.
 
     Attributes
     ----------
     value : float
     ci95 : (float, float)
     rare_losses : bool
-        Whether few trajectories make the score: their means are too skewed (see
-        `bootstrap.rare_losses`), or some are not finite. The interval does not know of
-        losses that are not in the sample; `lost_ci95` does, and `median` does not
+        Whether a few trajectories determine the score: the trajectory means are too
+        skewed (see `bootstrap.rare_losses`), or some are not finite. Then ci95 does not
+        cover losses that are not in the sample; `lost_ci95` does, and `median` does not
         depend on them.
     median : float
-        Of the trajectory means; its root for "rmse_pooled_a", as the score is.
+        Median of the trajectory means; its root for "rmse_pooled_a".
     lost : float
-        Share of trajectories that are lost: time-mean error above 7.6, or not finite.
-        NaN where the time means are not known.
+        Share of lost trajectories: time-mean error above 7.6, or not finite. NaN where
+        the time means are not known.
     lost_ci95 : (float, float)
         Exact interval of that share (Clopper & Pearson 1934).
     """
@@ -171,17 +182,18 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class Rank:
-    """Where a method stands among others.
+    """The rank of a method among others, and its ties.
 
     Attributes
     ----------
     rank : int or None
-        1 for the best and all methods that are not distinguishable from it, by the 95 %
-        interval of their paired difference; then in the same way among those that are
-        left, one more than there are methods of lower rank. None for a method without
-        one: its score is made by rare losses, or is not finite.
+        1 for the best method and for all methods that are not distinguishable from it,
+        by the 95 % interval of their paired difference. The remaining methods are
+        ranked in the same way; their rank is one more than the number of methods before
+        them. None for a method without rank: its score is determined by rare losses, or
+        is not finite.
     ties : tuple of str
-        Methods with a rank that it is not distinguishable from, one by one.
+        Methods with a rank that are not distinguishable from it in pairs.
     """
 
     rank: int | None
@@ -190,24 +202,25 @@ class Rank:
 
 @dataclass(frozen=True, eq=False)
 class Repetitions:
-    """Scores of methods over data, trainings and trajectories, all resampled together.
+    """Scores of methods over data sets, trainings and trajectories, resampled together.
 
-    Sets of data are drawn first and trajectories within each of them. Trainings on one
-    set of data share its trajectories: both are drawn, each for itself (the pigeonhole
-    bootstrap of Owen 2007). Of data and of trainings one fewer is drawn than there are,
-    which makes the variance over them unbiased (McCarthy & Snowden 1985); what there is
-    only one of adds nothing to an interval. The acceleration of the intervals (BCa) is
-    from leaving out one trajectory at a time, from all trainings.
+    Data sets are drawn first, then trajectories within each of them. All trainings on
+    one data set use its trajectories; trainings and trajectories are drawn
+    independently (the pigeonhole bootstrap of Owen 2007). Of n data sets or trainings n
+    - 1 are drawn, which makes the variance over them unbiased (McCarthy & Snowden
+    1985); a single one adds nothing to an interval. The acceleration of the BCa
+    intervals is from leaving out one trajectory at a time, in all trainings.
 
     Attributes
     ----------
     names : tuple of str
+        The methods.
     scores : (n_methods,)
     resampled : (n_bootstrap, n_methods)
     left_out : (n_data * n_trajectories, n_methods)
         The scores without one trajectory.
     medians : (n_methods,)
-        Of the trajectory means.
+        Medians of the trajectory means.
     lost : (n_methods,)
         Share of lost trajectories; NaN where it is not known.
     rare_losses : (n_methods,) of bool
@@ -240,23 +253,22 @@ class Repetitions:
         Parameters
         ----------
         means : dict of (n_data, n_trajectories)
-            Or of (n_data, n_trainings, n_trajectories). By method, the same data and
+            Or (n_data, n_trainings, n_trajectories). By method, with the same data and
             trajectories for all: time means of the instantaneous root mean square for
-            "rmse_a", of its square for "rmse_pooled_a", as `trajectory_means` gives
-            them. A method that is trained once, or not at all, is the same beside every
-            training of another.
+            "rmse_a", of its square for "rmse_pooled_a"; see `trajectory_means`. A
+            method with one training, or without training, is compared with every
+            training of the others.
         measure : {"rmse_a", "rmse_pooled_a"}
         rmse_means : dict of arrays, optional
-            For "rmse_pooled_a", time means of the instantaneous root mean square by
-            method, in the shapes of `means`: they say which trajectories are lost. For
-            "rmse_a" these are `means`.
+            For "rmse_pooled_a": the time means of the instantaneous root mean square,
+            in the shapes of `means`, which decide what trajectories are lost.
         n_bootstrap : int
         seed : int, SeedSequence or Generator
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            If there is no method, or methods or shapes differ.
+            If there is no method, or if methods or shapes differ.
         """
         measure = _checks.choice("measure", measure, MEASURES)
         n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
@@ -272,6 +284,7 @@ class Repetitions:
         if times is not None:
             marked |= rare_losses(times.mean(axis=1))
             share_lost = lost(times).mean(axis=(0, 1, 2))
+        # A NaN counts as the worst value, so that the median stays defined.
         medians = np.median(np.where(np.isnan(values), np.inf, values), axis=(0, 1, 2))
         return cls(
             tuple(means),
@@ -285,7 +298,7 @@ class Repetitions:
         )
 
     def score(self, name: str) -> MethodScore:
-        """Return the score of a method, its 95 % interval, and what to think of it."""
+        """Return the score of a method, its 95 % interval, and warnings about that."""
         i = self.names.index(name)
         share = float(self.lost[i])
         return MethodScore(
@@ -308,14 +321,14 @@ class Repetitions:
         names: tuple[str, ...],
         tie: Callable[[str, str, Comparison], bool] | None = None,
     ) -> dict[str, Rank]:
-        """Return where each of some methods stands among them.
+        """Return the rank of each of some methods among them.
 
         Parameters
         ----------
         names : tuple of str
         tie : callable, optional
-            Says of two methods, and how they compare, whether they count as ties
-            although the interval of their difference leaves out 0.
+            Called with two methods and their comparison. Returns whether they count as
+            ties although the interval of their difference excludes 0.
         """
         ranked = self._ranked(names)
         ties: dict[str, set[str]] = {name: set() for name in ranked}
@@ -326,6 +339,7 @@ class Repetitions:
                 ties[a].add(b)
                 ties[b].add(a)
         ranks: dict[str, int] = {}
+        # The best of the rest and all its ties share the next rank.
         while left := [name for name in ranked if name not in ranks]:
             place = 1 + len(ranks)
             group = [left[0], *(name for name in left if name in ties[left[0]])]
@@ -344,7 +358,7 @@ class Repetitions:
         )
 
     def _ranked(self, names: tuple[str, ...]) -> list[str]:
-        """Return those that can have a rank, by their scores."""
+        """Return the methods that can have a rank, from the lowest score on."""
         values = {name: self.scores[self.names.index(name)] for name in names}
         marked = {name: self.rare_losses[self.names.index(name)] for name in names}
         able = [
@@ -362,7 +376,7 @@ def _times(
     means: Mapping[str, np.ndarray],
     shape: tuple[int, ...],
 ) -> np.ndarray | None:
-    """Return the time means that belong to squares, as `_together`, where known."""
+    """Return the time means of `rmse_means`, stacked like `means`, or None."""
     if rmse_means is None:
         return None
     if set(rmse_means) != set(means):
@@ -402,21 +416,26 @@ def _together(argument: str, means: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _resampled(values: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Return resampled means (n_bootstrap, n_methods) of what `_together` gives."""
+    """Return resampled means (n_bootstrap, n_methods) of an array from `_together`.
+
+    Each resample draws data sets; for each of these, trajectories and trainings.
+    """
     n_data, n_trainings, n_trajectories, n_methods = values.shape
+    # Only trajectories can be resampled; a single one gives NaN.
     if n_data == 1 and (n_trainings == 1 or n_trajectories == 1):
         return bootstrap_means(values[0].mean(axis=0), n_bootstrap, seed)
-    n_drawn, n_taught = max(n_data - 1, 1), max(n_trainings - 1, 1)
-    shape = (n_drawn, 1 + n_trajectories + n_taught)
+    # One fewer than there are: unbiased variance (McCarthy & Snowden 1985).
+    n_drawn, n_trained = max(n_data - 1, 1), max(n_trainings - 1, 1)
+    shape = (n_drawn, 1 + n_trajectories + n_trained)
     means = np.empty((n_bootstrap, n_methods))
     for i in range(n_bootstrap):
         draws = _random.uniforms(seed, "bootstrap", "none", 1, shape, first=i)[0]
         data = (draws[:, 0] * n_data).astype(np.intp)
         picked = (draws[:, 1 : 1 + n_trajectories] * n_trajectories).astype(np.intp)
-        taught = (draws[:, 1 + n_trajectories :] * n_trainings).astype(np.intp)
+        trainings = (draws[:, 1 + n_trajectories :] * n_trainings).astype(np.intp)
         chosen = [
             values[d][t].mean(axis=0)[p]
-            for d, t, p in zip(data, taught, picked, strict=True)
+            for d, t, p in zip(data, trainings, picked, strict=True)
         ]
         means[i] = np.mean(chosen, axis=(0, 1))
     return means

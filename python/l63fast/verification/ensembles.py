@@ -1,4 +1,4 @@
-"""Whether a scheme knows its errors: scores of ensembles, spread and innovations."""
+"""Verification of estimated uncertainty: ensemble scores, spread, innovations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from l63fast.verification.scores import checked_truth, pair
 
 @dataclass(frozen=True, eq=False)
 class RankHistogram:
-    """How often the truth took each place among the sorted members.
+    """How often the truth had each rank among the sorted ensemble members.
 
     Attributes
     ----------
     counts : (3, n_members + 1) int64
-        By component; place 0 is below all members.
+        By component; rank 0 is below all members.
     shares, low, high : (3, n_members + 1)
-        Of all ranks, 1 / (n_members + 1) each if truth and members are alike, with
-        bootstrap intervals.
+        Share of each rank with its bootstrap interval; 1 / (n_members + 1) if truth and
+        members have the same distribution.
     """
 
     counts: np.ndarray
@@ -35,14 +35,14 @@ class RankHistogram:
 
 @dataclass(frozen=True, eq=False)
 class SpreadSkill:
-    """The spread that a scheme claims beside the error that it makes.
+    """The estimated spread of the analysis compared with its actual error.
 
     Attributes
     ----------
     spread, error : (n_bins,)
-        Root mean squares in bins of rising spread, as many analyses in each.
+        Root mean squares in bins of increasing spread with equal numbers of analyses.
     ratio : float
-        Root mean square of all spreads over that of all errors; 1 if it can be trusted.
+        Root mean square of all spreads divided by that of all errors; 1 is ideal.
     ci95 : (float, float)
         Bootstrap interval of the ratio.
     """
@@ -55,20 +55,21 @@ class SpreadSkill:
 
 @dataclass(frozen=True, eq=False)
 class InnovationStatistics:
-    """Innovations y - h(x_b) as they are, beside what is claimed of them.
+    """Statistics of the innovations y - h(x_b) and of their estimated covariances S.
 
     Attributes
     ----------
     mean : (m,)
     covariance : (m, m)
-        Their second moment.
+        Mean of d d^T over the innovations d.
     claimed : (m, m)
-        Mean of the claimed covariances S.
+        Mean of the estimated covariances S.
     ratio : float
-        Trace of S^-1 d d^T over m, averaged: 1 if the claim is right at each time,
-        above 1 if the scheme trusts itself too much.
+        Mean of d^T S^-1 d / m: 1 if each S is right, above 1 if the scheme is
+        overconfident.
     trace_ratio : float
-        Trace of `covariance` over that of `claimed`: right on average only.
+        Trace of `covariance` divided by the trace of `claimed`: 1 if S is right on
+        average.
     ci95 : dict of str to (float, float)
         Bootstrap intervals of ratio and trace_ratio.
     """
@@ -91,8 +92,8 @@ def crps(
 ) -> tuple[float, float, float]:
     """Return the mean CRPS over components, times and trajectories, with its interval.
 
-    The fair estimate (Ferro 2014), which does not favour large ensembles for their size
-    alone; of a single member it would be its absolute error. NaN if any member is.
+    The fair estimator of Ferro (2014) is used, whose expectation does not depend on the
+    number of members. The result is NaN if any member is NaN.
 
     Parameters
     ----------
@@ -119,20 +120,22 @@ def crps(
 
 @ieee_arithmetic()
 def crps_means(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the mean CRPS (n_trajectories,) of ensembles, as `crps` takes them.
+    """Return the mean CRPS (n_trajectories,) of ensembles; arguments as in `crps`.
 
-    By probability-weighted moments of the sorted members (Zamo & Naveau 2018), which
-    is the fair estimate in n log n operations.
+    It is computed from probability-weighted moments of the sorted members (Zamo &
+    Naveau 2018), which equals the fair estimator and needs n log n operations.
     """
     members, truth = _ensembles(members, truth)
     n = members.shape[2]
     means = np.empty(len(members))
     with np.errstate(over="ignore", invalid="ignore"):
-        for i, y in enumerate(truth):  # one by one: for memory
+        for i, y in enumerate(truth):  # one by one, to save memory
             x = np.sort(np.ascontiguousarray(members[i].swapaxes(1, 2)), axis=-1)
             distance = np.abs(y[..., None] - x).sum(axis=-1) / n
             moment_0 = x.sum(axis=-1) / n
             moment_1 = (x * np.arange(n)).sum(axis=-1) / (n * (n - 1.0))
+            # Fair CRPS = mean |x - y| + b_0 - 2 b_1, b the probability-weighted
+            # moments.
             means[i] = (distance + moment_0 - 2.0 * moment_1).mean()
     return means
 
@@ -141,9 +144,9 @@ def crps_means(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def crps_means_of_normal(
     analysis: np.ndarray, spread: np.ndarray, truth: np.ndarray
 ) -> np.ndarray:
-    """Return the mean CRPS (n_trajectories,) of N(analysis, spread^2), by component.
+    """Return the mean CRPS (n_trajectories,) of the estimates N(analysis, spread^2).
 
-    The closed form of Gneiting & Raftery (2007), equation 21.
+    Source: Gneiting & Raftery (2007), equation 21, for each component.
 
     Parameters
     ----------
@@ -153,6 +156,7 @@ def crps_means_of_normal(
     from scipy.special import ndtr
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # A tiny spread in place of 0, where z would be 0/0; the result is |error|.
         sigma = np.maximum(spread, np.finfo(np.float64).tiny)
         z = (truth - analysis) / sigma
         density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
@@ -168,9 +172,9 @@ def rank_histogram(
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> RankHistogram:
-    """Return how often the truth took each place among the members (Hamill 2001).
+    """Return how often the truth had each rank among the members (Hamill 2001).
 
-    An ensemble with a member that is not finite has no ranks: all shares are NaN then.
+    An ensemble with a non-finite member has no ranks; then all shares are NaN.
 
     Parameters
     ----------
@@ -188,12 +192,13 @@ def rank_histogram(
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     n, n_times, n_members = members.shape[:3]
     ranks = (members < truth[:, :, None]).sum(axis=2)
-    whole = np.isfinite(members).all(axis=(2, 3))
+    complete = np.isfinite(members).all(axis=(2, 3))
     counts = np.empty((n, 3, n_members + 1))
     for place in range(n_members + 1):
-        found = (ranks == place) & whole[..., None]
-        counts[:, :, place] = found.sum(axis=1)
-    shares = counts / (n_times if whole.all() else np.nan)
+        has_rank = (ranks == place) & complete[..., None]
+        counts[:, :, place] = has_rank.sum(axis=1)
+    # Leaving out incomplete ensembles would bias the shares, so all become NaN.
+    shares = counts / (n_times if complete.all() else np.nan)
     columns = shares.reshape(n, -1)
     low, high = resample(columns, n_bootstrap, seed).intervals()
     return RankHistogram(
@@ -214,13 +219,13 @@ def spread_skill(
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> SpreadSkill:
-    """Return the claimed spread beside the error, over all and in bins of spread.
+    """Return the estimated spread and the actual error, over all and in bins of spread.
 
     Parameters
     ----------
     analysis, truth : (n_trajectories, n_times, 3)
     spread : (n_trajectories, n_times, 3)
-        Standard deviation of the analysis error, as claimed.
+        Estimated standard deviation of the analysis error.
     n_bins : int
         At most the number of analyses.
     n_bootstrap : int
@@ -260,14 +265,17 @@ def innovation_statistics(
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> InnovationStatistics:
-    """Return the statistics of innovations beside the covariances claimed for them.
+    """Return statistics of innovations and of their estimated covariances.
+
+    Sources: Desroziers, Berre, Chapnik & Poli (2005), equation 1; the normalised square
+    is the consistency test of Dee (1995).
 
     Parameters
     ----------
     innovation : (n_trajectories, n_times, m)
-        NaN and infinity make the statistics that hold them so.
+        NaN and infinity are accepted and make the results non-finite.
     covariance : (n_trajectories, n_times, m, m)
-        Claimed, symmetric and positive definite.
+        Estimated covariances, symmetric and positive definite.
     n_bootstrap : int
     seed : int, SeedSequence or Generator
 
@@ -275,11 +283,6 @@ def innovation_statistics(
     ------
     ArgumentValueError, ArgumentTypeError
         If the shapes do not fit.
-
-    Notes
-    -----
-    Desroziers, Berre, Chapnik & Poli (2005), equation 1; the normalised square is the
-    consistency test of Dee (1995).
     """
     d = _checks.array("innovation", innovation, shape=(None, None, None))
     for axis, name in enumerate(("n_trajectories", "n_times", "obs_dim")):

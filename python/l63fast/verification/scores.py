@@ -1,4 +1,4 @@
-"""Errors of analyses against the truth: measures, scores, and what went wrong."""
+"""Errors of analyses: measures, scores, and kinds of failure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from l63fast.verification.bootstrap import (
 )
 
 MEASURES: Final = ("rmse_a", "rmse_pooled_a")
-CLIMATOLOGICAL_RMS: Final = 7.6  # what the climatological mean scores (DAPPER)
-FAR_OFF: Final = CLIMATOLOGICAL_RMS / 2.0  # half of what no observation at all scores
+CLIMATOLOGICAL_RMS: Final = 7.6  # rmse_a of the climatological mean (DAPPER)
+FAR_OFF: Final = CLIMATOLOGICAL_RMS / 2.0  # half of the error without any observation
 _MIRRORED: Final = 0.5
 
 
@@ -29,12 +29,12 @@ _MIRRORED: Final = 0.5
 def instantaneous_rms(
     analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
 ) -> np.ndarray:
-    """Return the root mean square over the components at each time.
+    """Return the root mean square error over the components at each time.
 
     Parameters
     ----------
     analysis : (n_trajectories, n_times, 3)
-        NaN and infinity are let through.
+        NaN and infinity are accepted.
     truth : (n_trajectories, n_times, 3)
     mirror_aware : bool
         Take the smaller of the errors of the analysis and of its mirror image.
@@ -50,9 +50,9 @@ def instantaneous_rms(
 
 @ieee_arithmetic()
 def rmse(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) -> float:
-    """Return the time mean of `instantaneous_rms`, averaged over trajectories (DAPPER).
+    """Return rmse.a as DAPPER defines it: the mean of `instantaneous_rms`.
 
-    The arguments are those of `instantaneous_rms`.
+    The mean is over times and trajectories. Arguments as in `instantaneous_rms`.
     """
     return _measure("rmse_a", analysis, truth, mirror_aware)
 
@@ -61,17 +61,17 @@ def rmse(analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False) ->
 def rmse_pooled(
     analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool = False
 ) -> float:
-    """Return the root of the mean square over trajectories, times and components.
+    """Return the root of the mean square error over trajectories, times and components.
 
-    The arguments are those of `instantaneous_rms`.
+    Arguments as in `instantaneous_rms`.
     """
     return _measure("rmse_pooled_a", analysis, truth, mirror_aware)
 
 
 def skill(value: float, reference: float) -> float:
-    """Return 1 - value / reference: 1 is perfect, 0 no better than the reference.
+    """Return 1 - value / reference: 1 is perfect, 0 is as good as the reference.
 
-    NaN where the reference is not finite: nothing is better than a failure.
+    NaN where the reference is not finite.
     """
     if not math.isfinite(reference):
         return math.nan
@@ -108,9 +108,9 @@ def checked_truth(truth: Any, shape: tuple[int | None, ...]) -> np.ndarray:
 def mean_squares(
     analysis: np.ndarray, truth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean square over components, of the analysis and of its mirror image.
+    """Return the mean square over components, of the analysis and its mirror image.
 
-    Both are NaN where either is, so that a minimum of the two cannot lose a NaN.
+    Both are NaN where either is NaN, so that their minimum is NaN too.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         plain = ((analysis - truth) ** 2).mean(axis=-1)
@@ -119,7 +119,7 @@ def mean_squares(
 
 
 def nearer(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return each analysis (..., 3) or its mirror image, if nearer to the truth."""
+    """Return each analysis (..., 3), mirrored where that is nearer to the truth."""
     plain, mirrored = mean_squares(analysis, truth)
     return np.where((mirrored < plain)[..., None], mirror(analysis), analysis)
 
@@ -127,13 +127,13 @@ def nearer(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def squared_errors(
     analysis: np.ndarray, truth: np.ndarray, mirror_aware: bool
 ) -> np.ndarray:
-    """Return the mean square over components at each time, the smaller if asked."""
+    """Return the mean square over components at each time; mirror-aware if asked."""
     plain, mirrored = mean_squares(analysis, truth)
     return np.asarray(np.minimum(plain, mirrored) if mirror_aware else plain)
 
 
 def by_trajectory(*mean_squares: np.ndarray) -> np.ndarray:
-    """Return time means (n_trajectories, 2 each): of the root, and of the square."""
+    """Return time means of root and square, (n_trajectories, 2 per argument)."""
     columns = []
     for squares in mean_squares:
         columns += [np.sqrt(squares).mean(axis=1), squares.mean(axis=1)]
@@ -141,7 +141,7 @@ def by_trajectory(*mean_squares: np.ndarray) -> np.ndarray:
 
 
 def finish(means: np.ndarray) -> np.ndarray:
-    """Return (..., 4) scores from (..., 4) means: every second one is a mean square."""
+    """Return scores from means (..., k); odd columns are mean squares."""
     finished = means.copy()
     finished[..., 1::2] = np.sqrt(means[..., 1::2])
     return finished
@@ -149,7 +149,7 @@ def finish(means: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one set of analyses; a score with a NaN analysis in it is NaN.
+    """Scores of one set of analyses; a score is NaN if one of its analyses is NaN.
 
     Attributes
     ----------
@@ -158,25 +158,26 @@ class Scores:
     rmse_pooled_a : float
         Root of the mean square over trajectories, times and components.
     rmse_x, rmse_y, rmse_z : float
-        Root of the mean square of one component; their mean square is its.
+        Root of the mean square of one component; the mean of their squares is the
+        square of rmse_pooled_a, or of its mirror-aware form.
     median, p95 : float
         Quantiles of the instantaneous root mean square.
     mirror_rmse_a, mirror_rmse_pooled_a : float
-        As above with, at each time, the smaller of the errors of x_a and of S x_a.
+        The same with the smaller of the errors of x_a and S x_a at each time.
     sign_flip_rate : float
-        Share of analyses that are closer to the truth once mirrored.
+        Share of analyses whose mirror image is closer to the truth.
     divergence_rate : float
         Share of trajectories with a time-mean error above 7.6 or not finite.
     n_trajectories, n_analyses, n_non_finite : int
-        How many there are, and how many analyses hold NaN or infinity.
+        Numbers of trajectories, of analyses, and of analyses with NaN or infinity.
     ci95 : dict of str to (float, float)
-        Intervals of the four errors and of sign_flip_rate by bootstrap over
-        trajectories, of divergence_rate after Clopper & Pearson (1934); NaN for a
-        single trajectory, which says nothing about the spread.
+        95 % intervals of the four errors and of sign_flip_rate by bootstrap over
+        trajectories, of divergence_rate by Clopper & Pearson (1934); NaN for a single
+        trajectory.
     rare_losses : dict of str to bool
-        Whether few trajectories make one of the four errors: the skewness
-        of the trajectory means is above 2, or some are not finite. The interval does
-        not know of losses that this sample does not hold.
+        Whether a few trajectories determine one of the four errors: the skewness of the
+        trajectory means is above 2, or some are not finite. The interval does not cover
+        losses that are not in this sample.
     """
 
     rmse_a: float
@@ -229,15 +230,15 @@ def score(
     Parameters
     ----------
     analysis : (n_trajectories, n_times, 3)
-        NaN and infinity are counted and make the scores that hold them non-finite.
+        NaN and infinity are counted, and make their scores non-finite.
     truth : (n_trajectories, n_times, 3)
     mirror_aware : bool
-        Take components, quantiles and divergence from the mirror-aware errors. The
-        names `rmse_a` and `rmse_pooled_a` stay plain.
+        Whether components, quantiles and divergence use the mirror-aware errors.
+        `rmse_a` and `rmse_pooled_a` are never mirror-aware.
     n_bootstrap : int
-        Resamples of the trajectories; 0 leaves the intervals NaN.
+        Number of resamples of the trajectories; with 0 the intervals are NaN.
     seed : int, SeedSequence or Generator
-        Key of the resampling; equal seeds resample equally.
+        Key of the resampling; equal seeds draw the same resamples.
 
     Raises
     ------
@@ -248,19 +249,20 @@ def score(
     mirror_aware = _checks.boolean("mirror_aware", mirror_aware)
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     plain, mirrored = mean_squares(analysis, truth)
-    folded = np.minimum(plain, mirrored)
+    smaller = np.minimum(plain, mirrored)
     flipped = mirrored < plain
     broken = ~np.isfinite(analysis).all(axis=-1)
     with np.errstate(over="ignore", invalid="ignore"):
         errors = (nearer(analysis, truth) if mirror_aware else analysis) - truth
         components = np.sqrt((errors**2).mean(axis=(0, 1)))
-        each = np.sqrt(folded if mirror_aware else plain)
+        each = np.sqrt(smaller if mirror_aware else plain)
         median, p95 = np.quantile(each, (0.5, 0.95))
-    means = by_trajectory(plain, folded)  # as `trajectory_means`
+    means = by_trajectory(plain, smaller)  # as `trajectory_means`
     time_mean = means[:, 2 if mirror_aware else 0]
     names = ("rmse_a", "rmse_pooled_a", "mirror_rmse_a", "mirror_rmse_pooled_a")
     values = dict(zip(names, finish(means.mean(axis=0)).tolist(), strict=True))
     divergence_rate = float(lost(time_mean).mean())
+    # A non-finite analysis has no sign.
     flips = np.where(broken, np.nan, flipped).mean(axis=1)
     columns = np.hstack([means, flips[:, None]])
     resampled = resample(columns, n_bootstrap, seed).apply(finish)
@@ -274,7 +276,7 @@ def score(
         else (math.nan, math.nan)
     )
     marked = rare_losses(means[None])
-    # A score of squares is marked with the time means that they belong to.
+    # A pooled score is also marked where the time means of its roots are marked.
     marked[1::2] = marked[::2] | rare_losses(means[None, :, 1::2], of_squares=True)
     return Scores(
         **values,
@@ -296,14 +298,15 @@ def score(
 def lost(time_means: np.ndarray) -> np.ndarray:
     """Return which trajectories are lost, from time means of the instantaneous rms.
 
-    The time mean is above 7.6, what climatology scores, or it is not finite.
+    Lost means a time mean that is above 7.6, the error of climatology, or not finite.
     """
+    # Not `>`, so that NaN counts as lost.
     return np.asarray(~(time_means <= CLIMATOLOGICAL_RMS))
 
 
 @ieee_arithmetic()
 def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the time means that scores are made of, (n_trajectories, 4).
+    """Return the time means that scores are computed from, (n_trajectories, 4).
 
     Parameters
     ----------
@@ -312,16 +315,17 @@ def trajectory_means(analysis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n_trajectories, 4)
-        Of the instantaneous root mean square and of its square, plain, then
-        mirror-aware: rmse_a and mirror_rmse_a are means of columns 0 and 2,
-        rmse_pooled_a and mirror_rmse_pooled_a roots of means of columns 1 and 3.
+        Time means of the instantaneous root mean square, of its square, and both
+        mirror-aware. rmse_a and mirror_rmse_a are the means of columns 0 and 2;
+        rmse_pooled_a and mirror_rmse_pooled_a the roots of the means of columns 1 and
+        3.
     """
     plain, mirrored = mean_squares(*pair(analysis, truth))
     return by_trajectory(plain, np.minimum(plain, mirrored))
 
 
 class Failure(IntEnum):
-    """How an analysis failed, if it did; the words are those of tables and figures."""
+    """The kind of failure of an analysis."""
 
     NONE = 0
     SIGN_FLIP = 1
@@ -331,7 +335,7 @@ class Failure(IntEnum):
 
     @property
     def words(self) -> str:
-        """What tables and figures call it."""
+        """Name in tables and figures."""
         return _WORDS[self]
 
 
@@ -348,11 +352,12 @@ _WORDS: Final = {
 def classify_failures(
     analysis: np.ndarray, truth: np.ndarray, *, far_off: float = FAR_OFF
 ) -> np.ndarray:
-    """Return a `Failure` for each analysis (n_trajectories, n_times) int8.
+    """Return a `Failure` for each analysis, (n_trajectories, n_times) int8.
 
     An analysis fails where the root mean square of its error over the components is
-    above `far_off`. That is a sign flip where its mirror image is at most half as far
-    from the truth; else the wrong lobe where x has the wrong sign.
+    above `far_off`. It is a sign flip where its mirror image is at most half as far
+    from the truth; else the wrong lobe where x has the wrong sign; else the right lobe,
+    far off.
 
     Parameters
     ----------
@@ -369,6 +374,7 @@ def classify_failures(
         flipped = mirrored < _MIRRORED**2 * plain
         other_side = np.sign(analysis[..., 0]) != np.sign(truth[..., 0])
     kinds = np.full(plain.shape, Failure.NONE, dtype=np.int8)
+    # From general to special: a sign flip is also in the wrong lobe.
     kinds[failed] = Failure.SAME_LOBE
     kinds[failed & other_side] = Failure.WRONG_LOBE
     kinds[failed & flipped] = Failure.SIGN_FLIP

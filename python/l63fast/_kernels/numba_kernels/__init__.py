@@ -1,9 +1,9 @@
-"""The kernels in Numba: the same expressions in the same order as the C++ core.
+"""The kernels in Numba: the same operations in the same order as in the C++ core.
 
-Every multiply-add is an explicit fma and nothing else may be contracted, so the results
-are those of the C++ core to the last bit; only the particle filter, whose random
-numbers are others, agrees in distribution. The order is specified once, on the C++ side
-(`cpp/include/l63fast/`). Numba is imported here and nowhere else.
+Every multiply-add is an explicit fma, and the compiler may contract nothing else. So
+the results are those of the C++ core to the last bit. Only the particle filter uses
+other random numbers and agrees in distribution. The order of operations is specified
+once, in the C++ headers (`cpp/include/l63fast/`). Only this folder imports Numba.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ __all__ = [
     "tangent",
 ]
 
-native_fma = False  # of what is made of many multiply-adds, C++ alone pays
+native_fma = False  # `gru` gives the same bits as in C++, but is slow

@@ -1,4 +1,8 @@
-"""Batched 3D-Var, sample by sample; the order is that of analyse.cpp."""
+"""Batched 3D-Var; the order of operations is that of analyse.cpp.
+
+Three methods, as there: the closed form for linear h, the fast Newton iteration for
+x^2 with independent observation errors, and the safeguarded iteration for all else.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.jobs import AnalysisJob
+from l63fast._kernels.numba_kernels.certificate import analyse_squares
 from l63fast._kernels.numba_kernels.compile import fma, jit, one_type
 from l63fast._kernels.numba_kernels.linear import analyse_linear, linear_constants
 from l63fast._kernels.numba_kernels.newton import (
@@ -21,7 +26,6 @@ from l63fast._kernels.numba_kernels.newton import (
     residual_of,
     smaller_spread,
 )
-from l63fast._kernels.numba_kernels.settling import analyse_squares
 from l63fast._kernels.numba_kernels.small_matrix import (
     inverse,
     symmetric_times,
@@ -38,7 +42,7 @@ DIVERGED: Final = 2
 
 
 @jit
-def _others_may_be_lower(
+def _other_basin_may_be_lower(
     ub: Any, g: Any, powers: Any, m: int, cost: Any, half: Any
 ) -> bool:
     """Return whether another basin may hold a lower minimum; see three_d_var.hpp."""
@@ -65,7 +69,7 @@ def _analyse_sample(
     state: Any,
     residual: Any,
 ) -> Any:
-    """Analyse one sample; write state and residual, return status, n_iter, cost."""
+    """Analyse one sample by the safeguarded iteration; return status, n_iter, cost."""
     zero, one, half = c[0], c[1], c[5]
     m = len(powers)
     ub, r, qr, best, zeros = s[19], s[3], s[4], s[20], s[21]
@@ -85,9 +89,12 @@ def _analyse_sample(
     if max_iter > 0:
         cost, rounding = c[11], zero
         for basin in range(n_starts):
-            if basin > 0 and not _others_may_be_lower(ub, g, powers, m, cost, half):
+            if basin > 0 and not _other_basin_may_be_lower(
+                ub, g, powers, m, cost, half
+            ):
                 break
             ended, n, reached = iterate(ub, y, powers, m, basin, max_iter, g, q, c, s)
+            # Another basin must be lower by more than rounding errors.
             if basin == 0 or not cost <= reached + rounding:
                 status, n_iter, cost = ended, n, reached
                 rounding = zero
@@ -96,6 +103,7 @@ def _analyse_sample(
                     rounding = highest - cost
                 for i in range(m):
                     best[i] = s[0, i]
+        # Worse than no analysis at all: the iteration has diverged.
         if status == MAX_ITER and not cost <= background_cost:
             status = DIVERGED
     finite = True
@@ -142,7 +150,7 @@ def _analyse_range(
     cost: Any,
     residual: Any,
 ) -> None:
-    """Analyse samples [begin, end): in blocks where possible, else one by one."""
+    """Analyse samples [begin, end): in blocks where B and R are common, else singly."""
     s = np.zeros((29, 3), dtype=background.dtype)
     k = np.zeros((16, 3), dtype=background.dtype)
     work = np.empty((N_ROWS, SQUARE_BLOCK), dtype=background.dtype)
@@ -196,13 +204,13 @@ def _analyse_range(
 
 
 def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
-    """Return numbers in the kernel's type: 0 to 4 are themselves, 11 + p is p(p-1)."""
+    """Return constants of the kernel's dtype: c[i] = i to 4, c[11 + p] = p (p - 1)."""
     kind = dtype.type
     c = np.zeros(17, dtype=dtype)
     c[:5] = (0, 1, 2, 3, 4)
     c[5], c[6], c[7], c[8] = 0.5, 0.25, np.nan, kind(1) / kind(3)
     c[9] = kind(16) * np.finfo(dtype).eps
-    c[10] = tol if kind(tol) * kind(tol) > 0 else 0  # else no step is below it
+    c[10] = tol if kind(tol) * kind(tol) > 0 else 0  # with 0 no step is below it
     c[11] = np.inf
     c[13:16] = (2, 6, 12)
     c[16] = 64 * np.finfo(dtype).eps

@@ -1,4 +1,4 @@
-"""How the kernels are compiled: no fast-math, fma as one instruction, one type."""
+"""Compilation of the kernels: no fast-math, fma as one instruction, one array type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ jit: Final = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
 
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Emit a * b + c, rounded once."""
+    """Return a * b + c, rounded once."""
     if not (isinstance(a, types.Float) and a == b == c):
         return None
 
@@ -37,7 +37,7 @@ def _bits(context: Any, builder: Any, value: ir.Value, kind: Any) -> tuple[Any, 
 
 @intrinsic
 def power_of_two(typing_context: Any, a: Any) -> Any:
-    """Return the largest power of two that is not above a >= 1, by its bits."""
+    """Return the largest power of two that is not above a >= 1, from its bits."""
     if not isinstance(a, types.Float):
         return None
 
@@ -50,7 +50,7 @@ def power_of_two(typing_context: Any, a: Any) -> Any:
 
 @intrinsic
 def one_over_power(typing_context: Any, a: Any) -> Any:
-    """Return 1 / a of such a power; 0 for the largest of them."""
+    """Return 1 / a for a power of two; 0 for the largest of them."""
     if not isinstance(a, types.Float):
         return None
 
@@ -63,9 +63,10 @@ def one_over_power(typing_context: Any, a: Any) -> Any:
 
 
 def one_type(array: np.ndarray) -> np.ndarray:
-    """Return a read-only view: to Numba one that may be written is of another type.
+    """Return a read-only view of an array.
 
-    Each type of each argument would be compiled for itself, in seconds.
+    For Numba a read-only array has another type than a writeable one, and each
+    combination of types would be compiled again, which takes seconds.
     """
     view = array.view()
     view.flags.writeable = False

@@ -1,4 +1,4 @@
-"""The gates of a recurrent unit and their derivatives, float32: those of gates.hpp."""
+"""The gates of a GRU and their derivatives, float32; the order is that of gates.hpp."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _SHIFT: Final = np.float32(12582912.0)  # 1.5 * 2^23
 _LOG2_E: Final = np.float32(float.fromhex("0x1.715476p0"))
 _MINUS_LN2: Final = np.float32(float.fromhex("-0x1.62e43p-1"))
 _LN2_REST: Final = np.float32(float.fromhex("0x1.05c61p-29"))
+# Coefficients of the Taylor series of exp, 1/3! to 1/7!.
 _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH = (
     _ONE / np.float32(factorial) for factorial in (6, 24, 120, 720, 5040)
 )
@@ -28,7 +29,7 @@ _TANGENT_END: Final = np.float32(40.0)
 
 @intrinsic
 def _power_of_two(typing_context: Any, moved: Any) -> Any:
-    """Emit 2^n for n + 1.5 * 2^23."""
+    """Return 2^n, given n + 1.5 * 2^23."""
     if moved != types.float32:
         return None
 
@@ -42,7 +43,7 @@ def _power_of_two(typing_context: Any, moved: Any) -> Any:
 
 @jit
 def _exponential_parts(a: Any) -> Any:
-    """Return scale and rest, exp(a) = scale + scale * rest."""
+    """Return scale and rest such that exp(a) = scale + scale * rest."""
     moved = fma(a, _LOG2_E, _SHIFT)
     n = moved - _SHIFT
     r = fma(n, _LN2_REST, fma(n, _MINUS_LN2, a))
@@ -83,7 +84,7 @@ def gates_of(reset: Any, update: Any, given: Any, part: Any, state: Any) -> Any:
 
 @jit
 def gradient_of(gates: Any, state: Any, gradient: Any) -> Any:
-    """Return the gradients of r, z, the state and the input part; and the state's."""
+    """Return gradients of r, z, state part and input part, and the state's own."""
     r, z, c, part = gates
     kept = gradient * z
     given = (gradient - kept) * fma(-c, c, _ONE)

@@ -1,4 +1,4 @@
-"""A gated recurrent unit over a window and back; the order is that of gru.cpp."""
+"""A GRU over a window and its backpropagation; the order is that of gru.cpp."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def _step(
     in the first step.
     """
     h = bias.shape[1]
+    # Sums start from the biases, then states, then inputs: the order of gru.cpp.
     work[:] = bias
     for k in range(len(state)):
         value = state[k]
@@ -44,7 +45,7 @@ def _step(
 def _window(
     inputs: Any, x_weights: Any, h_weights: Any, bias: Any, gates: Any, states: Any
 ) -> None:
-    """Go through one window (L, n_inputs)."""
+    """Run the GRU over one window (L, n_inputs)."""
     h = bias.shape[1]
     work = np.empty_like(bias)
     zero = np.zeros(h, np.float32)
@@ -65,7 +66,7 @@ def _window(
 def _window_backward(
     weights: Any, gates: Any, states: Any, gradient: Any, preactivation_grad: Any
 ) -> None:
-    """Take a gradient (n_units) back through one window; it is used up."""
+    """Carry a gradient (n_units,) back through one window; it is overwritten."""
     h = len(gradient)
     zero = np.zeros(h, np.float32)
     for t in range(len(gates) - 1, -1, -1):

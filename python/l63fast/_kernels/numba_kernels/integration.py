@@ -1,4 +1,4 @@
-"""Ensemble integration in L1 blocks; the order is that of lorenz63.hpp."""
+"""Ensemble integration in blocks that fit the L1 cache; the order is lorenz63.hpp's."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _integrate_block(
     constants: Any,
     work: Any,
 ) -> int:
-    """Take members [begin, end), at most BLOCK of them, from one step to another.
+    """Integrate members [begin, end), at most BLOCK of them, from one step to another.
 
-    Returns how many ended non-finite. Between two calls the states stay in `work`.
+    Returns how many are then non-finite. Between two calls `work` keeps the states.
     """
     n = end - begin
     x, y, z = work[0], work[1], work[2]
@@ -74,7 +74,7 @@ def _integrate_range(
     constants: Any,
     work: Any,
 ) -> int:
-    """Take any number of members; more than BLOCK only through all steps at once."""
+    """Integrate any number of members; above BLOCK only all steps at once."""
     diverged = 0
     for i in range(begin, end, BLOCK):
         j = min(i + BLOCK, end)
@@ -91,7 +91,7 @@ def integrate(job: IntegrateJob, n_threads: int) -> int:
     constants = rk4_constants(job.dt, *job.parameters, initial.dtype)
     n, n_steps = initial.shape[0], out.shape[1] * save_every
     members = BLOCK * max(1, CHUNK // (BLOCK * max(1, n_steps)))
-    # All steps at once where `members` are many blocks:
+    # One chunk holds all steps where `members` is more than one block.
     steps = CHUNK // max(1, min(n, BLOCK))
 
     def run(begin: int, end: int, cancelled: Callable[[], bool]) -> int:

@@ -1,6 +1,8 @@
-"""3D-Var of linear h, in blocks: the minimum at once; the order is that of analyse.cpp.
+"""3D-Var for linear h in closed form, by blocks; the order is that of analyse.cpp.
 
-Loops run over the samples of a block, so that LLVM turns them into vector code.
+x_a = x_b + B_{:,C} w, w = (G + R)^-1 (y - h(x_b)), where G is B of the observed
+components C: the Kalman update. Loops run over the samples of a block, so that LLVM
+makes vector code of them.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ def analyse_linear(
         for s in range(n):
             r[i, s] = y[i, s] - x[components[i], s]
     for s in range(n):
+        # At the minimum J = 1/2 w.(y - h(x_b)).
         total[s] = w[0, s] * innovation[0, s]
     for i in range(1, m):
         for s in range(n):

@@ -1,4 +1,7 @@
-"""The safeguarded Newton iteration of one sample; the order is three_d_var.hpp's."""
+"""The safeguarded Newton iteration of 3D-Var, for one sample.
+
+Method and order of operations are those of three_d_var.hpp.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ NON_FINITE: Final = 3
 
 @jit
 def _power(u: Any, p: int, one: Any) -> Any:
-    """u^p by repeated multiplication."""
+    """Return u^p by repeated multiplication."""
     value = one
     if p >= 1:
         value = u
@@ -41,7 +44,7 @@ def residual_of(
 
 @jit
 def cost_of(w: Any, v: Any, r: Any, qr: Any, m: int, half: Any) -> Any:
-    """1/2 w.v + 1/2 r.(R^-1 r), with v = G w the increment of the observed part."""
+    """Return J = 1/2 w.v + 1/2 r.(R^-1 r), with v = G w the increment of u."""
     s = w[0] * v[0]
     for i in range(1, m):
         s = fma(w[i], v[i], s)
@@ -52,7 +55,7 @@ def cost_of(w: Any, v: Any, r: Any, qr: Any, m: int, half: Any) -> Any:
 
 @jit
 def highest_acceptable(cost: Any, y: Any, r: Any, qr: Any, m: int, eps: Any) -> Any:
-    """Return the largest cost that is not above this one but for rounding."""
+    """Return the largest cost that differs from this one by rounding errors only."""
     terms = cost
     for i in range(m):
         terms = fma(abs(qr[i]), abs(y[i]) + abs(r[i]), terms)
@@ -61,7 +64,7 @@ def highest_acceptable(cost: Any, y: Any, r: Any, qr: Any, m: int, eps: Any) -> 
 
 @jit
 def smaller_spread(g: Any, r: Any, p: int) -> Any:
-    """Return the smaller spread of a component; see three_d_var.hpp."""
+    """Return the smaller of two spreads of a component; see three_d_var.hpp."""
     spread = np.sqrt(r)
     if p > 1:
         spread = np.sqrt(spread)
@@ -73,11 +76,12 @@ def smaller_spread(g: Any, r: Any, p: int) -> Any:
 
 @jit
 def _start(ub: Any, y: Any, p: int, second: bool, c: Any) -> Any:
-    """Where the iteration for one component starts: by the observation, if nonlinear.
+    """Return the starting point of one component.
 
-    From there the derivative of the cost of a single x^2 is convex and Newton's
-    method falls monotonically. `second` is the other basin: the mirror of an even
-    power, the background of an odd one.
+    It is the background for linear h, else the value that the observation suggests.
+    From there the derivative of the cost of one x^2 component is convex, and
+    Newton's method falls monotonically. `second` chooses the other basin: the mirror
+    image for an even power, the background for an odd power.
     """
     zero, two, third = c[0], c[2], c[8]
     if p == 1:
@@ -117,12 +121,11 @@ def iterate(
     c: Any,
     s: Any,
 ) -> Any:
-    """One safeguarded Newton iteration from one start; see three_d_var.hpp.
+    """Iterate from one starting point; return status, number of iterations and cost.
 
     Rows of the scratch s: 0 w, 1 v, 2 u, 3 r, 4 R^-1 r, 5 to 9 their trial values,
-    10 d, 11 right-hand side, 12 to 14 A, 15 to 17 I + A G, 18 what a step is small
-    against besides |u|, 28 what the rows of I + A G are divided by.
-    Returns status, number of iterations, cost.
+    10 d, 11 right-hand side, 12 to 14 A, 15 to 17 I + A G, 18 what |u| is increased by
+    to scale the step, 28 the divisors of the rows of I + A G.
     """
     zero, one, half, quarter, tol = c[0], c[1], c[5], c[6], c[10]
     w, v, u, r, qr = s[0], s[1], s[2], s[3], s[4]
@@ -151,9 +154,11 @@ def iterate(
                 a[i, j] = (d[i] * q[i, j]) * d[j]
             p = powers[i]
             if p > 1:
-                bend = (c[11 + p] * _power(u[i], p - 2, one)) * qr[i]
-                if newton or bend < zero:
-                    a[i, i] = a[i, i] - bend
+                curvature = (c[11 + p] * _power(u[i], p - 2, one)) * qr[i]
+                # Newton subtracts E in full; the safeguard only the part that
+                # stabilises.
+                if newton or curvature < zero:
+                    a[i, i] = a[i, i] - curvature
         for i in range(m):
             for j in range(m):
                 t = a[i, 0] * g[0, j]
@@ -166,6 +171,7 @@ def iterate(
             b[i] = t
         scale[:] = one
         positive, small, trial = True, False, cost
+        # A step that overflows is made a second time, with divided rows.
         for _ in range(2):
             positive, inside = solve(n_matrix, b, m, scale, wt, one)
             for i in range(m):

@@ -1,7 +1,8 @@
 """The particle filter in NumPy, around the integration kernel.
 
-Equal to the C++ core in distribution: the same algorithm with other random numbers. A
-trajectory's do not depend on how many follow it.
+The algorithm is that of particle.cpp, with other random numbers: both backends agree in
+distribution. The random numbers of a trajectory do not depend on how many trajectories
+come after it.
 """
 
 from __future__ import annotations
@@ -16,31 +17,30 @@ from l63fast._kernels.numba_kernels.integration import integrate
 
 _DIVERGED: Final = 2
 _NON_FINITE: Final = 3
-# A rescue scatters with at most so many times the spread of the forecast, or with at
-# most so many times the root that is given for it.
+# Largest factors of a rescue: of the forecast's root, and of the given rescue_root.
 _WIDEST_FORECAST: Final = 3.0
 _WIDEST_GIVEN: Final = 10.0
-_NOISE, _JITTER, _OFFSET = range(3)  # what random numbers are for
+_NOISE, _JITTER, _OFFSET = range(3)  # the use of a random number
 
 
 class _Moments(NamedTuple):
     mean: np.ndarray
     covariance: np.ndarray
     effective_size: np.ndarray
-    side: np.ndarray  # (n, n_particles): -1 for particles seen as their mirror image
+    side: np.ndarray  # (n, n_particles): -1 where the mirror image is used
 
 
 @ieee_arithmetic()
-@np.errstate(all="ignore")  # what has no weight left is NaN, and reported by status
+@np.errstate(all="ignore")  # such values become NaN, and the status says so
 def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
-    """Return the particles after the job, and its analyses."""
-    states, log_weights = _without_the_dead(job.states, job.log_weights)
+    """Return the particles after the job, and the results of its analyses."""
+    states, log_weights = _discard_nonfinite(job.states, job.log_weights)
     stage = job.first_stage
     analyses = []
     for cycle in range(1 if job.observation is None else job.observation.shape[1]):
         if job.n_steps is not None:
             states = _forecast(states, job, stage, n_threads)
-            states, log_weights = _without_the_dead(states, log_weights)
+            states, log_weights = _discard_nonfinite(states, log_weights)
             stage += 1
         if job.observation is not None:
             y = job.observation[:, cycle]
@@ -64,7 +64,9 @@ def _no_analyses(n: int, m: int) -> list[np.ndarray]:
 
 def _generator(job: FilterJob, stage: int, use: int) -> np.random.Generator:
     low, high = job.key
-    counter = np.array([0, 0, use, stage], dtype=np.uint64)  # numbers count from below
+    counter = np.array(
+        [0, 0, use, stage], dtype=np.uint64
+    )  # draws count up the lowest word
     return np.random.Generator(np.random.Philox(counter=counter, key=low | high << 32))
 
 
@@ -83,17 +85,17 @@ def _forecast(
     return later
 
 
-def _without_the_dead(
+def _discard_nonfinite(
     states: np.ndarray, log_weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    alive = np.isfinite(states).all(axis=-1) & np.isfinite(log_weights)
-    return np.where(alive[..., None], states, 0.0), np.where(
-        alive, log_weights, -np.inf
+    usable = np.isfinite(states).all(axis=-1) & np.isfinite(log_weights)
+    return np.where(usable[..., None], states, 0.0), np.where(
+        usable, log_weights, -np.inf
     )
 
 
 def _normalised(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return log weights whose largest is 0, the weights, and where there are any."""
+    """Return log weights whose largest is 0, the weights, and whether any is finite."""
     top = log_weights.max(axis=1)
     good = np.isfinite(top)
     log_weights = log_weights - np.where(good, top, 0.0)[:, None]
@@ -160,6 +162,7 @@ def _moments(states: np.ndarray, weights: np.ndarray, folded: bool) -> _Moments:
     side = np.ones_like(weights)
     if folded:
         plane = states[..., :2]
+        # The principal axis of (x, y), pointing towards the mean; see posterior.hpp.
         second = np.swapaxes(plane, 1, 2) @ (plane * share[..., None])
         finite = np.isfinite(second).all(axis=(1, 2))
         second[~finite] = 0.0
@@ -167,15 +170,15 @@ def _moments(states: np.ndarray, weights: np.ndarray, folded: bool) -> _Moments:
         mean = (share[:, None] @ plane)[:, 0]
         axis *= np.where((axis * mean).sum(axis=1) < 0, -1.0, 1.0)[:, None]
         side = np.where((plane @ axis[..., None])[..., 0] < 0, -1.0, 1.0)
-    seen = _seen(states, side)
+    seen = _mirrored(states, side)
     mean = (share[:, None] @ seen)[:, 0]
     around = seen - mean[:, None]
     covariance = np.swapaxes(around, 1, 2) @ (around * share[..., None])
     return _Moments(mean, covariance, total**2 / (weights**2).sum(axis=1), side)
 
 
-def _seen(vectors: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Return vectors, or their mirror images where the side is -1."""
+def _mirrored(vectors: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return vectors, mirrored where the side is -1."""
     return np.asarray(vectors * np.stack([side, side, np.ones_like(side)], axis=-1))
 
 
@@ -188,7 +191,7 @@ def _redrawn(
     job: FilterJob,
     stage: int,
 ) -> np.ndarray:
-    """Return systematic draws, those drawn more than once scattered, or all rescued."""
+    """Resample systematically; add noise to copies, or to all that are rescued."""
     n, n_particles = weights.shape
     offset = _generator(job, stage, _OFFSET).random((n, 1))
     parents = np.zeros((n, n_particles), dtype=np.int64)
@@ -205,7 +208,7 @@ def _redrawn(
     moves[:, :-1] |= same
     normals = _generator(job, stage, _JITTER).standard_normal(states.shape)
     scatter = normals @ np.swapaxes(root, 1, 2)
-    return np.asarray(drawn + moves[..., None] * _seen(scatter, side))
+    return np.asarray(drawn + moves[..., None] * _mirrored(scatter, side))
 
 
 def _rescue_root(
@@ -216,10 +219,10 @@ def _rescue_root(
     before: _Moments,
     job: FilterJob,
 ) -> np.ndarray:
-    """Return the roots (n, 3, 3) that lost particles are scattered with.
+    """Return the roots (n, 3, 3) of the noise that lost particles get.
 
-    As in the C++ core: scaled so that the variance along the misfit of the heaviest
-    particle is the square of that misfit.
+    As in particle.cpp: scaled so that the standard deviation along the misfit of the
+    heaviest particle equals that misfit.
     """
     heaviest = (np.arange(len(states)), weights.argmax(axis=1))
     d = misfit[heaviest] @ job.whitening.T
@@ -232,7 +235,7 @@ def _rescue_root(
         slope = powers * states[heaviest][:, components] ** (powers - 1)
         g = np.zeros((len(states), 3))
         g[:, components] = slope * whitened
-    g = _seen(g, after.side[heaviest])
+    g = _mirrored(g, after.side[heaviest])
 
     def needed(root: np.ndarray) -> np.ndarray:
         along = (g[:, None] @ root)[:, 0]
@@ -246,6 +249,7 @@ def _rescue_root(
 
 
 def _jitter_root(after: _Moments, before: _Moments) -> np.ndarray:
+    # Unbiased covariance of weighted particles: divided by 1 - sum w^2 / (sum w)^2.
     others = 1 - 1 / after.effective_size
     alone = ~(others > 1e-10)
     unbiased = after.covariance / np.where(alone, 1.0, others)[:, None, None]

@@ -16,7 +16,7 @@ from l63fast._kernels.numba_kernels.compile import (
 
 @jit
 def divide_rows(a: Any, b: Any, m: int, scale: Any, one: Any) -> None:
-    """Divide the rows of a w = b by the power of two below 1 + |a_ii|: `scale`."""
+    """Divide row i of a w = b by the largest power of two not above 1 + |a_ii|."""
     for i in range(m):
         scale[i] = power_of_two(abs(a[i, i]) + one)
         factor = one_over_power(scale[i])
@@ -27,12 +27,12 @@ def divide_rows(a: Any, b: Any, m: int, scale: Any, one: Any) -> None:
 
 @jit
 def solve(a: Any, b: Any, m: int, scale: Any, w: Any, one: Any) -> tuple[bool, bool]:
-    """Solve a w = b by the adjugate, its rows having been divided by `scale`.
+    """Solve a w = b by the adjugate; the rows of a were divided by `scale`.
 
-    Returns whether every eigenvalue of a, undivided, is positive, and whether the
-    determinant has not overflowed. That matrix is similar to a symmetric one, so its
-    eigenvalues are real, and they are all positive where the trace, the sum of the
-    principal minors and the determinant are.
+    Returns whether every eigenvalue of the undivided a is positive, and whether the
+    determinant is finite. The undivided a is similar to a symmetric matrix, so its
+    eigenvalues are real, and all are positive where the trace, the sum of the principal
+    minors and the determinant are positive.
     """
     if m == 1:
         w[0] = b[0] / a[0, 0]

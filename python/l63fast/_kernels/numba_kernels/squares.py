@@ -1,6 +1,7 @@
-"""3D-Var of squares with independent errors, in blocks; the order is squares.hpp's.
+"""3D-Var for h = x^2 with independent errors, by blocks: the fast Newton iteration.
 
-Loops run over the samples of a block, so that LLVM turns them into vector code.
+Method and order of operations are those of squares.hpp. Loops run over the samples of a
+block, so that LLVM makes vector code of them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from l63fast._kernels.numba_kernels.newton import smaller_spread
 from l63fast._kernels.numba_kernels.small_matrix import inverse
 
 SQUARE_BLOCK: Final = 128  # samples per block: the rows below stay in L1
-N_ROWS: Final = 39  # of the scratch of a block: those that `fall` and `settle` name
+N_ROWS: Final = 39  # of the scratch of a block: named in `fast_newton` and `certify`
 
 
 @jit
 def is_independent(r_matrix: Any, m: int) -> bool:
-    """Return whether R has no covariances."""
+    """Return whether R is diagonal."""
     for i in range(m):
         for j in range(m):
             if i != j and r_matrix[i, j] != 0:
@@ -31,9 +32,9 @@ def is_independent(r_matrix: Any, m: int) -> bool:
 def square_constants(
     b_matrix: Any, r_matrix: Any, components: Any, tol: Any, c: Any, k: Any
 ) -> None:
-    """Write what follows from B and R: see SquareConstants.
+    """Write the constants that depend on B and R only; see SquareConstants.
 
-    Rows of k: 0 to 2 G, 3 to 5 P, 6 to 9 q and 2, 4, 6 times it, 10 the smaller spread,
+    Rows of k: 0 to 2 G, 3 to 5 P, 6 to 9 q and 2, 4, 6 times q, 10 the smaller spread,
     12 bound, 13 squares and 14 products of P; 15 the tolerance.
     """
     m = len(components)
@@ -69,6 +70,8 @@ def _begin(
         for s in range(n):
             alpha[i, s] = fma(factor, y[i, s], diagonal)
             cc[i, s] = row[0] * ub[0, s]
+            # The start sign(u_b) max(|u_b|, sqrt(max(y, 0))): from there Newton
+            # converges.
             root = np.sqrt(y[i, s] if zero < y[i, s] else zero)
             size = abs(ub[i, s])
             larger = size if root < size else root
@@ -130,7 +133,7 @@ def _accept(
     next_u: Any, u: Any, scale: Any, active: Any, large: Any, steps: Any, n: int,
     tol: Any,
 ) -> int:  # fmt: skip
-    """Take the step where active; return how many samples are so still."""
+    """Take the step of active samples; return how many stay active."""
     for s in range(n):
         large[s] = False
     for i in range(len(u)):
@@ -148,14 +151,14 @@ def _accept(
 
 
 @jit
-def fall(
+def fast_newton(
     work: Any, active: Any, unsound: Any, steps: Any, n: int, m: int, max_iter: int,
     k: Any, c: Any,
 ) -> None:  # fmt: skip
-    """Newton's method in u for the n samples of a block, max_iter - 1 steps at most.
+    """Run Newton's method in u on the n samples of a block, at most max_iter - 1 steps.
 
-    Rows of the scratch `work` that it reads: 0 u_b, 3 y; that it leaves: 6 u, and 36
-    what a step is small against besides |u|.
+    Rows of the scratch `work` that are read: 0 u_b, 3 y; that are written: 6 u, and 36
+    what |u| is increased by to scale the step.
     """
     ub, y, u = work[0:m], work[3 : 3 + m], work[6 : 6 + m]
     alpha, cc = work[9 : 9 + m], work[12 : 12 + m]
@@ -170,6 +173,7 @@ def fall(
             k2, k3 = k[8, i], k[9, i]
             for s in range(n):
                 square = u[i, s] * u[i, s]
+                # (P + diag(3 k u^2 - k y)) u_new = 2 k u^3 + P u_b.
                 h[i, s] = fma(k3, square, alpha[i, s])
                 r[i, s] = fma(k2 * square, u[i, s], cc[i, s])
         if m == 1:

@@ -1,4 +1,4 @@
-"""One RK4 step, stage by stage; the order is that of lorenz63.hpp."""
+"""One RK4 step, stage by stage; the order of operations is that of lorenz63.hpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from l63fast._kernels.numba_kernels.compile import fma, jit
 def rk4_constants(
     dt: float, sigma: float, rho: float, beta: float, dtype: np.dtype[Any]
 ) -> tuple[Any, ...]:
-    """Return 2, h, dt, sh, sd, s6, h6, rho and beta in the kernel's type."""
+    """Return 2, dt/2, dt, sigma dt/2, sigma dt, sigma dt/6, dt/6, rho and beta."""
     exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
     return tuple(dtype.type(v) for v in (*exact, dt / 6, rho, beta))
 
@@ -21,6 +21,7 @@ def rk4_constants(
 def stages(x0: Any, y0: Any, z0: Any, c: Any) -> Any:
     """Return x, y and rho - z of the four stages of a step, and the state after it."""
     two, h, dt, sh, sd, s6, h6, rho, beta = c
+    # Tendencies a, b, c of the stages 0 to 3; a is without its factor sigma.
     r0 = rho - z0
     a1, b1, c1 = y0 - x0, fma(x0, r0, -y0), fma(x0, y0, -(beta * z0))
     x1, y1, z1 = fma(sh, a1, x0), fma(h, b1, y0), fma(h, c1, z0)

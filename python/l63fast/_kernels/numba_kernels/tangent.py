@@ -1,4 +1,8 @@
-"""Tangent-linear and adjoint of many RK4 steps; the order is that of tangent.hpp."""
+"""Tangent-linear and adjoint of many RK4 steps; the order is that of tangent.hpp.
+
+The adjoint needs the trajectory in reverse order. It integrates forwards first, keeps
+checkpoints, and integrates again between two of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.step import rk4_constants, stages
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
-SEGMENT: Final = 512  # states that the adjoint keeps at once, per level of checkpoints
+SEGMENT: Final = 512  # states that the adjoint keeps per level of checkpoints
 
 
 @jit
@@ -60,7 +64,7 @@ def _carry(state: Any, vector: Any, n_steps: int, c: Any) -> None:
 
 @jit
 def _advance(state: Any, n_steps: int, kept: Any, c: Any) -> None:
-    """Advance the state (3, n); keep that before each of the first len(kept) steps."""
+    """Advance the state (3, n); keep the states before the first len(kept) steps."""
     x, y, z = state[0], state[1], state[2]
     for step in range(n_steps):
         if step < len(kept):
@@ -72,13 +76,14 @@ def _advance(state: Any, n_steps: int, kept: Any, c: Any) -> None:
 
 @jit
 def _adjoint_step(state: Any, vector: Any, c: Any) -> None:
-    """Take a gradient (3, n) back over the step that begins at the state (3, n)."""
+    """Carry a gradient (3, n) back over the step that begins at the state (3, n)."""
     _, h, dt, sh, sd, s6, h6, _, beta = c
     x, y, z = state[0], state[1], state[2]
     u, v, w = vector[0], vector[1], vector[2]
     for i in range(len(x)):
         s0, s1, s2, s3, _ = stages(x[i], y[i], z[i], c)
         a, b, g = s6 * u[i], h6 * v[i], h6 * w[i]
+        # k2 and k3 have twice the weight of k1 and k4 in the step.
         a2, b2, g2 = a + a, b + b, g + g
         u4, v4, w4 = _adjoint_tendency(s3, a, b, g, beta)
         u3, v3, w3 = _adjoint_tendency(
@@ -96,10 +101,8 @@ def _adjoint_step(state: Any, vector: Any, c: Any) -> None:
 
 
 @jit
-def _take_back_segment(
-    state: Any, vectors: Any, n_steps: int, kept: Any, c: Any
-) -> None:
-    """Take gradients (k, 3, n) back over at most len(kept) steps from the state."""
+def _adjoint_segment(state: Any, vectors: Any, n_steps: int, kept: Any, c: Any) -> None:
+    """Carry gradients (k, 3, n) back over at most len(kept) steps."""
     _advance(state, n_steps, kept, c)
     for step in range(n_steps - 1, -1, -1):
         for j in range(len(vectors)):
@@ -107,18 +110,18 @@ def _take_back_segment(
 
 
 class _Cancelled(Exception):
-    """Another thread was interrupted: what this one does is not wanted any more."""
+    """Raised in a thread whose work is no longer needed, since another has failed."""
 
 
 def _chunks(n_steps: int, cancelled: Callable[[], bool]) -> Iterator[int]:
-    """Yield steps that add up to n_steps, few enough for a prompt answer to Ctrl-C."""
+    """Yield parts of n_steps, short enough for a quick answer to Ctrl-C."""
     for done in range(0, n_steps, CHUNK // BLOCK):
         if cancelled():
             raise _Cancelled
         yield min(CHUNK // BLOCK, n_steps - done)
 
 
-def _take_back(
+def _adjoint_steps(
     state: np.ndarray,
     vectors: np.ndarray,
     n_steps: int,
@@ -126,11 +129,11 @@ def _take_back(
     c: Any,
     cancelled: Callable[[], bool],
 ) -> None:
-    """Take gradients back over any number of steps: take_back of tangent.cpp."""
+    """Carry gradients back over any number of steps; adjoint_steps in tangent.cpp."""
     if n_steps <= SEGMENT:
         if cancelled():
             raise _Cancelled
-        _take_back_segment(state, vectors, n_steps, kept, c)
+        _adjoint_segment(state, vectors, n_steps, kept, c)
         return
     stride = SEGMENT
     while stride <= (n_steps - 1) // SEGMENT:
@@ -143,7 +146,7 @@ def _take_back(
                 _advance(state, steps, kept[:0], c)
     for done, checkpoint in reversed(checkpoints):
         steps = min(stride, n_steps - done)
-        _take_back(checkpoint, vectors, steps, kept, c, cancelled)
+        _adjoint_steps(checkpoint, vectors, steps, kept, c, cancelled)
 
 
 def _over_blocks(
@@ -161,7 +164,7 @@ def _over_blocks(
 
 
 def _n_diverged(*results: np.ndarray) -> int:
-    """Make what is not finite the canonical NaN; return how many members have one."""
+    """Replace non-finite values by NaN; return how many members have one."""
     bad = np.zeros(len(results[0]), dtype=bool)
     for result in results:
         rows = result.reshape(len(result), -1)
@@ -173,7 +176,7 @@ def _n_diverged(*results: np.ndarray) -> int:
 
 @ieee_arithmetic()
 def tangent(job: TangentJob, n_threads: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return state and perturbations after n_steps, and how many diverged."""
+    """Return states and perturbations after n_steps, and how many diverged."""
     constants = rk4_constants(job.dt, *job.parameters, job.state.dtype)
     final, carried = np.empty_like(job.state), np.empty_like(job.vectors)
 
@@ -198,7 +201,7 @@ def adjoint(job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
     def run(block: slice, cancelled: Callable[[], bool]) -> None:
         states, vectors = _packed(job, block)
         kept = np.empty((min(job.n_steps, SEGMENT), *states.shape), states.dtype)
-        _take_back(states, vectors, job.n_steps, kept, constants, cancelled)
+        _adjoint_steps(states, vectors, job.n_steps, kept, constants, cancelled)
         carried[block] = vectors.transpose(2, 0, 1)
 
     _over_blocks(run, len(carried), n_threads)
@@ -206,5 +209,5 @@ def adjoint(job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
 
 
 def _packed(job: TangentJob, block: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Return a block's state (3, n) and vectors (k, 3, n), copies of their own."""
+    """Return copies of a block's state (3, n) and vectors (k, 3, n)."""
     return job.state[block].T.copy(), job.vectors[block].transpose(1, 2, 0).copy()

@@ -1,4 +1,4 @@
-"""Threads of our own over static blocks of members, as in the C++ core."""
+"""Threads over static blocks of members, as in the C++ core."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Final
 
 BLOCK: Final = 512  # members per block: 3 components of 512 float64 stay in L1
 
-# Work per compiled call, in steps of one member. Python answers Ctrl-C between two
-# calls only, so a call must be short, even where denormal numbers make it a hundred
-# times slower, and yet long beside the microseconds that entering compiled code costs.
+# Work per compiled call, in steps of one member. Python reacts to Ctrl-C only between
+# two calls. So a call must be short, even where denormal numbers make it a hundred
+# times slower, and long compared with the microseconds that entering compiled code
+# takes.
 CHUNK: Final = 2**19
 
 
 def in_threads(
     run: Callable[[int, int, Callable[[], bool]], int], n: int, n_threads: int
 ) -> list[int]:
-    """Run `run(begin, end, cancelled)` over static blocks; the first exception wins.
+    """Call `run(begin, end, cancelled)` over static blocks; raise the first exception.
 
-    An interrupt or an exception cancels the other threads: `run` asks `cancelled`
+    An interrupt or an exception cancels the other threads: `run` calls `cancelled`
     between two chunks of its work.
     """
     n_blocks = -(-n // BLOCK)

@@ -122,7 +122,7 @@ class Optimum(Checked):
 
             n_steps = lag * data.steps_per_cycle
             before = earlier_states(background, n_steps, **problem.model)
-        evidence = analogs.Evidence(seen, *how, before, covariance, lag)
+        evidence = analogs.WindowObservations(seen, *how, before, covariance, lag)
         found = self._posterior(problem, evidence)
         # For the mirror-aware score the mean of one of each mirrored pair is best.
         best = found.folded if twin.operator.is_mirror_blind else found.mean
@@ -139,15 +139,15 @@ class Optimum(Checked):
         return problem.estimates(split, last, made, n)
 
     def _posterior(
-        self, problem: Problem, evidence: analogs.Evidence
+        self, problem: Problem, evidence: analogs.WindowObservations
     ) -> analogs.WindowPosterior:
         """Return the posterior of windows, going on from what a stopped run has kept.
 
         What is kept is named after all that decides it.
         """
-        data, work, size = problem.twin.settings, problem.work, len(evidence.seen())
-        climate = analogs.Climate(data.dt, data.parameters, data.seed)
-        digest = hashlib.sha256(evidence.seen().tobytes()).hexdigest()[:16]
+        data, work, size = problem.twin.settings, problem.work, len(evidence.whitened())
+        climate = analogs.ClimatologicalPrior(data.dt, data.parameters, data.seed)
+        digest = hashlib.sha256(evidence.whitened().tobytes()).hexdigest()[:16]
         kept = work.folder and work.folder / f"posterior_{self.library}_{digest}.npz"
         known = None
         if kept is not None and kept.exists():

@@ -1,4 +1,9 @@
-"""The end of a fall of squares and who may be believed; the order is squares.hpp's."""
+"""Final Newton step and convergence certificate for squared observations.
+
+Certified are the samples whose Hessian was positive at every point, whose last step is
+below the tolerance and whose cost is not above that of the background. The order of
+operations is that of squares.hpp.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ import numpy as np
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
 from l63fast._kernels.numba_kernels.newton import CONVERGED, MAX_ITER
-from l63fast._kernels.numba_kernels.squares import fall
+from l63fast._kernels.numba_kernels.squares import fast_newton
 
 
 @jit
 def _linearise(work: Any, n: int, m: int, k: Any, c: Any) -> None:
-    """Rows: 9 v, 12 right-hand side, 15 to 23 I + A G, 24 twice the cost of x_b."""
+    """Write rows 9 v, 12 right side, 15 to 23 I + A G, 24 twice the cost of x_b."""
     for s in range(n):
         work[24, s] = c[0]
     for i in range(m):
@@ -41,7 +46,7 @@ def _linearise(work: Any, n: int, m: int, k: Any, c: Any) -> None:
 
 @jit
 def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
-    """Row 26: w; `good`: I + A G has positive eigenvalues and no overflow."""
+    """Write row 26, w; `good`: I + A G has positive eigenvalues, no overflow."""
     a, b, w = work[15:24], work[12:15], work[26:29]
     if m == 1:
         for s in range(n):
@@ -81,13 +86,13 @@ def _solve(work: Any, good: Any, n: int, m: int, one: Any) -> None:
 
 
 @jit
-def settle(
+def certify(
     work: Any, active: Any, unsound: Any, good: Any, converged: Any, n: int, m: int,
     several: bool, k: Any, c: Any,
 ) -> None:  # fmt: skip
-    """Make the last step in w and say which samples may be believed.
+    """Make the last step in w, and find the samples whose result is certified.
 
-    Rows that it leaves: 26 w, 32 residual, 35 cost.
+    Rows written: 26 w, 32 residual, 35 cost.
     """
     half, rounding = c[5], c[16]
     _linearise(work, n, m, k, c)
@@ -119,12 +124,14 @@ def settle(
             cost[s] = fma(r[s], q * r[s], cost[s])
     for s in range(n):
         cost[s] = half * cost[s]
+        # An analysis must not be worse than the background.
         good[s] &= cost[s] <= half * work[24, s]
         good[s] &= converged[s] | (close[s] & active[s])
     if several:
         for i in range(m):
             ub, bound = work[i], k[12, i]
             for s in range(n):
+                # Lower than the cost of crossing zero: no other basin can be better.
                 good[s] &= cost[s] < (ub[s] * ub[s]) * bound
 
 
@@ -146,7 +153,7 @@ def analyse_squares(
     cost: Any,
     residual: Any,
 ) -> None:
-    """Analyse a block of samples; `done` says which of them may be believed."""
+    """Analyse a block of samples; `done` marks those whose result is certified."""
     n, m = observation.shape
     active, unsound = np.empty(n, np.bool_), np.empty(n, np.bool_)
     converged, steps = np.empty(n, np.bool_), np.empty(n, np.int32)
@@ -154,8 +161,8 @@ def analyse_squares(
         for t in range(n):
             work[i, t] = background[t, components[i]]
             work[3 + i, t] = observation[t, i]
-    fall(work, active, unsound, steps, n, m, max_iter, k, c)
-    settle(work, active, unsound, done, converged, n, m, several, k, c)
+    fast_newton(work, active, unsound, steps, n, m, max_iter, k, c)
+    certify(work, active, unsound, done, converged, n, m, several, k, c)
     for j in range(3):
         for t in range(n):
             moved = b_matrix[j, components[0]] * work[26, t]

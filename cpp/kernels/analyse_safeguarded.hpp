@@ -1,4 +1,5 @@
-// The careful iteration over a batch: any operator, any covariances, every basin.
+// The safeguarded iteration over a batch: for any operator, any covariances and every
+// basin.
 #pragma once
 
 #include "analysis_parts.hpp"
@@ -6,9 +7,9 @@
 namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
-constexpr int careful_packs = 2;  // of samples under way at once
+constexpr int safeguarded_packs = 2;  // packs of samples that are iterated together
 
-// What the careful iteration knows of one pack of samples, and what it found.
+// The input of the safeguarded iteration for one pack of samples, and its result.
 template <class T, int M, int P>
 struct Sample {
   Problem<T, M, P> problem;
@@ -51,14 +52,14 @@ L63FAST_INLINE void start_at_background(Sample<T, M, P>& sample) {
     p.w.at[i] = p.v.at[i] = Pack<T>{};
     p.u.at[i] = sample.problem.u_background.at[i];
   }
-  look(sample.problem, p);
+  evaluate(sample.problem, p);
   p.cost = cost_of(p);
   sample.status = number<T>(Status::max_iter);
   sample.n_iter = Pack<T>{};
 }
 
-// The lowest of the minima that the starts lead to. One that is lower by rounding alone
-// takes no other's place, unless that had not converged.
+// Finds the lowest of the minima that the starting points lead to. A minimum that is
+// lower by rounding errors only does not replace one that has converged.
 template <class T, int M, int P, int K>
 L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
                              const int* cancel) {
@@ -69,8 +70,9 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
     Descent<T, M> descents[K];
     Mask<T> tried[K], active = ~Mask<T>::all();
     for (int k = 0; k < K; ++k) {
-      tried[k] = basin == 0 ? Mask<T>::all()
-                            : others_may_be_lower(samples[k].problem, samples[k].best);
+      tried[k] = basin == 0
+                     ? Mask<T>::all()
+                     : other_basin_may_be_lower(samples[k].problem, samples[k].best);
       descents[k] = begin(samples[k].problem, basin, job.max_iter);
       descents[k].active = tried[k];
       active = active | tried[k];
@@ -83,7 +85,7 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
         active = active | descents[k].active;
       }
       if (!any(active)) break;
-      if (n % iterations_per_look == 0 && is_set(cancel)) return;
+      if (n % iterations_per_check == 0 && is_set(cancel)) return;
     }
     for (int k = 0; k < K; ++k) {
       Sample<T, M, P>& sample = samples[k];
@@ -108,7 +110,7 @@ L63FAST_INLINE void minimise(const Analysis<T>& job, Sample<T, M, P>* samples,
   }
 }
 
-// Writes what w leads to.
+// Writes the analysis that belongs to w.
 template <class T, int M, int P>
 L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
                            Sample<T, M, P>& sample) {
@@ -116,17 +118,17 @@ L63FAST_INLINE void finish(const Analysis<T>& job, const Lanes& lanes,
   const Vector<T, 3> state =
       state_of<T, M>(sample.background, sample.covariances.columns, p.w);
   p.u = observed<T, M>(job, state);
-  look(sample.problem, p);
+  evaluate(sample.problem, p);
   p.v = times(sample.problem.g, p.w);
   p.cost = cost_of(p);
   write_finite(job, lanes, state, p, sample.status, sample.n_iter);
 }
 
-// The careful iteration for the samples [begin, end), or for index[begin, end).
+// Runs the safeguarded iteration for the samples [begin, end), or index[begin, end).
 template <class T, int M, int P>
-void analyse_carefully(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
-                       const std::int64_t* index, const int* cancel) {
-  constexpr int packs = careful_packs;
+void analyse_safeguarded(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
+                         const std::int64_t* index, const int* cancel) {
+  constexpr int packs = safeguarded_packs;
   for (std::int64_t i = begin; i < end; i += packs * width<T>) {
     if ((i - begin) % block == 0 && is_set(cancel)) return;
     Sample<T, M, P> samples[packs];
