@@ -10,8 +10,8 @@ import pytest
 
 from cli_runs import Command, Run, make_command, run_in
 from experiment_samples import FLAGS, SIZES, contents
-from l63fast.cli import train
-from l63fast.experiments import describe, figures
+from l63fast.cli import output, train
+from l63fast.experiments import figures
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings_file import merged, preset_tables
 from l63fast.learning import export
@@ -140,7 +140,7 @@ def test_a_stopped_training_is_resumed_by_the_same_command(
         def stop(row: object, n_epochs: int) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(describe, "describe_epoch", stop)
+        patch.setattr(output, "describe_epoch", stop)
         run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
     assert run.code == 130
     assert "there is no stopped run: starting anew" in run.out

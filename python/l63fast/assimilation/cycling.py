@@ -12,6 +12,7 @@ import numpy as np
 
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._progress import Progress, Say, shown
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Difference, Setup, check_agreement
 from l63fast.assimilation.scheme import Analysis, Scheme, status_counts
@@ -224,6 +225,7 @@ def run_cycles(
     seed: _checks.Seed | None = None,
     keep_members: bool = False,
     imperfect_model: bool = False,
+    progress: Progress = False,
 ) -> CycleResult:
     """Return backgrounds and analyses of a scheme that is cycled over a split.
 
@@ -253,6 +255,8 @@ def run_cycles(
         Allow the schemes another dt, other parameters, another Q or R than the twin;
         the result records the differences. The operator must be the twin's, and so must
         the interval between observations that an encoder was trained for.
+    progress : bool or callable
+        Show each cycle on standard error; a callable is given each line.
 
     Raises
     ------
@@ -290,7 +294,8 @@ def run_cycles(
     else:
         running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
         shape = (len(background), plan.n_cycles)
-        values = _recorded(running, shape, plan.first, keep_members)
+        with shown(progress) as say:
+            values = _recorded(running, shape, plan.first, keep_members, say)
     return CycleResult(
         **values,
         first_cycle=plan.first,
@@ -338,13 +343,18 @@ _SOMETIMES_GIVEN: Final = (
 
 
 def _recorded(
-    running: Iterator[_Cycle], shape: tuple[int, int], first: int, keep_members: bool
+    running: Iterator[_Cycle],
+    shape: tuple[int, int],
+    first: int,
+    keep_members: bool,
+    say: Say,
 ) -> dict[str, Any]:
     names = (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN, *(("members",) if keep_members else ()))
     kept: dict[str, np.ndarray] = {}
     seconds = []
     for cycle in running:
         seconds.append((cycle.seconds, cycle.seconds_of_analysis))
+        say(f"cycle {cycle.observation + 1} of {first + shape[1]}")
         place = cycle.observation - first
         if place < 0:
             continue

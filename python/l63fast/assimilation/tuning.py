@@ -10,6 +10,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._progress import Progress, shown
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
@@ -179,6 +180,7 @@ def tune_cycled(
     limits: tuple[float, float] = LIMITS,
     mirror_aware: bool | None = None,
     measure: str = "rmse_a",
+    progress: Progress = False,
     **options: Any,
 ) -> Tuning:
     """Return the value of a setting whose scheme scores best when it is cycled.
@@ -199,6 +201,8 @@ def tune_cycled(
     mirror_aware : bool, optional
         By default True where the operator cannot tell a state from its mirror image.
     measure : {"rmse_a", "rmse_pooled_a"}
+    progress : bool or callable
+        Show what each value scores, on standard error; a callable is given each line.
     **options
         n_cycles, burn_in, initial, warm_up, imperfect_model, as in `run_cycles`.
 
@@ -212,11 +216,16 @@ def tune_cycled(
         mirror_aware = twin.operator.is_mirror_blind
     truth = twin.split("val").truth_at_observations
 
-    def score(value: float) -> float:
-        result = run_cycles(scheme_of(value), twin, "val", **options)
-        return rate(result.analysis, truth[:, result.scored], mirror_aware=mirror_aware)
+    with shown(progress) as say:
 
-    return tune(score, values, limits=limits)
+        def score(value: float) -> float:
+            result = run_cycles(scheme_of(value), twin, "val", **options)
+            seen = truth[:, result.scored]
+            found = rate(result.analysis, seen, mirror_aware=mirror_aware)
+            say(f"value {value:.4g}: {measure} {found:.4g}")
+            return found
+
+        return tune(score, values, limits=limits)
 
 
 def tune_cycled_b_scale(

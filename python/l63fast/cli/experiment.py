@@ -164,7 +164,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
     from l63fast.experiments.describe import counted
     from l63fast.experiments.runner import chosen_cells, run_cells
     from l63fast.experiments.tables import rich
-    from l63fast.storage import checked_target
+    from l63fast.storage import PARTIAL, checked_target
 
     quiet, every = given["quiet"], chosen.cells()
     folder = Path(given["results"]).expanduser() / chosen.name
@@ -181,11 +181,16 @@ def _run(chosen: Experiment, given: Given) -> bool:
         return False
     switches = ("resume", "overwrite", "force", "keep_states", "only")
     how = {name: given[name] for name in switches} | pool
+    if not given["resume"] and any(folder.glob(f".*.{PARTIAL}")):
+        say(
+            "a run was stopped here; this one starts anew, --resume goes on",
+            quiet=quiet,
+        )
     with task_progress(n_cells, quiet=quiet) as progress:
         try:
             outcome = run_cells(every, folder, progress=progress, **how)
         except KeyboardInterrupt:
-            say("stopped; finished cells are kept, --resume goes on with the others")
+            say("stopped; the same command with --resume goes on from what is there")
             raise
     if outcome.summary is not None and not quiet:
         print_whole(rich(outcome.summary))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +9,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from l63fast._progress import describe_epoch, is_live
+
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Progress
 
-PROGRESS_VARIABLE: Final = "L63FAST_PROGRESS"
 _WIDEST: Final = 1000  # characters
-_MINUTE, _HOUR = 60, 3600
 _PLAIN: Final = {"highlight": False, "markup": False}
 ShowEpoch = Callable[[Mapping[str, Any], int], None]
 
@@ -35,12 +34,6 @@ def print_whole(table: Any) -> None:
     console.print(table)
 
 
-def _is_live() -> bool:
-    """Whether progress may move: on a terminal, unless L63FAST_PROGRESS is 0 or off."""
-    off = os.environ.get(PROGRESS_VARIABLE, "").lower() in ("0", "off", "no", "false")
-    return sys.stdout.isatty() and not off
-
-
 def _bar(*more: Any) -> Any:
     """Return a live bar with its text before it, and these columns behind it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -52,9 +45,7 @@ def _bar(*more: Any) -> Any:
 @contextmanager
 def epoch_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], ShowEpoch]]:
     """Give what shows a line and what shows an epoch of one training."""
-    from l63fast.experiments.describe import describe_epoch
-
-    if quiet or not _is_live():
+    if quiet or not is_live(sys.stdout):
         tell = partial(say, quiet=quiet)
         yield tell, lambda row, n_epochs: tell(describe_epoch(row, n_epochs))
         return
@@ -76,10 +67,10 @@ def task_progress(
     n_tasks: int, *, quiet: bool, unit: str = "cells"
 ) -> Iterator[Progress]:
     """Give who is told of each task that ends, and of the time until all have."""
-    from l63fast.experiments.tasks import Progress
+    from l63fast.experiments.tasks import Progress, duration
 
-    if quiet or not _is_live():
-        yield _lines(n_tasks, quiet)
+    if quiet or not is_live(sys.stdout):
+        yield Progress.of_lines(partial(say, quiet=quiet), n_tasks)
         return
     from rich.progress import ProgressColumn, TimeElapsedColumn
     from rich.text import Text
@@ -92,7 +83,7 @@ def task_progress(
             if ready is None or task.finished:
                 return Text("")
             left = max(ready - time.monotonic(), 1.0)
-            return Text(f"about {_duration(left)} left")
+            return Text(f"about {duration(left)} left")
 
     with _bar(TimeElapsedColumn(), Left()) as bar:
         task = bar.add_task(unit, total=n_tasks, ready=None)
@@ -106,36 +97,3 @@ def task_progress(
             left=lambda seconds: bar.update(task, ready=time.monotonic() + seconds),
             say=lambda name, line: bar.update(task, description=f"{name}: {line}"),
         )
-
-
-def _lines(n_tasks: int, quiet: bool) -> Progress:
-    """Return what shows a line per task, with its number and the time left."""
-    from l63fast.experiments.tasks import Progress
-
-    done, left = 0, ""
-    width = max(len(str(n_tasks)), 2)
-
-    def expect(seconds: float) -> None:
-        nonlocal left
-        left = f"; about {_duration(seconds)} left" if seconds else ""
-
-    def note(name: str, line: str) -> None:
-        nonlocal done
-        done += 1
-        end = left if done < n_tasks else ""
-        say(f"[{done:{width}d}/{n_tasks}] {name:12s} {line}{end}", quiet=quiet)
-
-    def tell(name: str, line: str) -> None:
-        say(f"        {name:12s} {line}", quiet=quiet)
-
-    return Progress(note, expect, tell)
-
-
-def _duration(seconds: float) -> str:
-    """Return a time in words, no more exact than an estimate deserves."""
-    if seconds < 1.5 * _MINUTE:
-        return f"{max(round(seconds), 1)} s"
-    if seconds < 1.5 * _HOUR:
-        return f"{round(seconds / _MINUTE)} min"
-    minutes = round(seconds / (10 * _MINUTE)) * 10
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._progress import Progress, shown
 from l63fast.assimilation.cycling import CycleResult, plan_cycles, run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
@@ -117,6 +118,7 @@ def compare(
     measure: str = "rmse_a",
     versus: str | None = None,
     n_bootstrap: int = 1000,
+    progress: Progress = False,
 ) -> SchemeComparison:
     """Return schemes cycled over the test split, scored and compared pair by pair.
 
@@ -135,6 +137,8 @@ def compare(
     versus : str, optional
         The scheme that the others are divided by; by default "3dvar" if there is one,
         otherwise the first.
+    progress : bool or callable
+        Show how far it is, on standard error; a callable is given each line.
 
     Raises
     ------
@@ -166,21 +170,31 @@ def compare(
             raise ArgumentValueError(f"schemes[{name!r}]: {error}") from error
         first = max(first, plan.first)
     problem, runs, tables = Problem(twin, Cycles(), chosen.kind), {}, []
-    for name, scheme in schemes.items():
-        keep = has_small_ensembles(scheme, twin.settings.n_test * twin.settings.n_obs)
-        run = run_cycles(
-            scheme, twin, _SPLIT, burn_in=first, seed=seed, keep_members=keep, **how
-        )
-        found = problem.estimates(_SPLIT, run.scored, vars(run))
-        columns = found.trajectory_columns(blind=twin.operator.is_mirror_blind)
-        metrics = scored(found, twin, scheme, n_bootstrap=n_bootstrap)
-        times = {
-            "per_cycle": run.seconds_per_cycle,
-            "per_analysis": run.seconds_per_analysis,
-        }
-        facts = numbers(facts_of(metrics, times, "method"))
-        tables.append(_rows(name, scheme, twin, columns).assign(**facts))
-        runs[name] = run
+    n_states = twin.settings.n_test * twin.settings.n_obs
+    with shown(progress) as say:
+        for name, scheme in schemes.items():
+            say(name)
+            keep = has_small_ensembles(scheme, n_states)
+            run = run_cycles(
+                scheme,
+                twin,
+                _SPLIT,
+                burn_in=first,
+                seed=seed,
+                keep_members=keep,
+                progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
+                **how,
+            )
+            found = problem.estimates(_SPLIT, run.scored, vars(run))
+            columns = found.trajectory_columns(blind=twin.operator.is_mirror_blind)
+            metrics = scored(found, twin, scheme, n_bootstrap=n_bootstrap)
+            times = {
+                "per_cycle": run.seconds_per_cycle,
+                "per_analysis": run.seconds_per_analysis,
+            }
+            facts = numbers(facts_of(metrics, times, "method"))
+            tables.append(_rows(name, scheme, twin, columns).assign(**facts))
+            runs[name] = run
     results = joined(tables)
     board = scores(results, measure, versus, n_bootstrap=n_bootstrap)
     board["in_decibel"] = chosen.in_decibel

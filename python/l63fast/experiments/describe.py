@@ -48,14 +48,6 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     )
 
 
-def describe_epoch(row: Mapping[str, Any], n_epochs: int) -> str:
-    """Return one line about an epoch."""
-    return (
-        f"epoch {int(row['epoch']):3d}/{n_epochs}  training {row['train_loss']:.4f}  "
-        f"validation {row['val_loss']:.4f}"
-    )
-
-
 def describe_outcome(metrics: Mapping[str, Any]) -> str:
     """Return one line about a finished cell: its score, or what was tuned."""
     measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]

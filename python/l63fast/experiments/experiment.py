@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
+from l63fast._progress import Progress, shown
 from l63fast.errors import (
     ArgumentValueError,
     ConfigurationError,
@@ -27,7 +28,7 @@ from l63fast.experiments.methods import (
 )
 from l63fast.experiments.protocols import Cycles, Protocol
 from l63fast.experiments.results import results_of
-from l63fast.experiments.runner import run_cells
+from l63fast.experiments.runner import chosen_cells, run_cells
 from l63fast.experiments.settings import (
     AXES,
     MEASURES,
@@ -52,6 +53,7 @@ from l63fast.experiments.settings_file import (
     refuse,
     to_table,
 )
+from l63fast.experiments.tasks import Progress as TaskProgress
 from l63fast.observation import named_operator
 from l63fast.twin import TwinSettings
 
@@ -256,7 +258,12 @@ class Experiment(Checked):
         return dataclasses.replace(self, name=name, methods=opened, tune_only=True)
 
     def run(
-        self, root: str | Path = "results", *, workers: int = 1, **how: Any
+        self,
+        root: str | Path = "results",
+        *,
+        workers: int = 1,
+        progress: Progress = False,
+        **how: Any,
     ) -> pd.DataFrame:
         """Run every cell, write tables, and return the results as `open_results` does.
 
@@ -266,6 +273,8 @@ class Experiment(Checked):
             Folder of results; the experiment takes the folder of its name in it.
         workers : int
             Processes on this machine; the results do not depend on them.
+        progress : bool or callable
+            Show each cell that ends, on standard error; a callable is given each line.
         **how
             As in `run_cells`.
 
@@ -274,8 +283,15 @@ class Experiment(Checked):
         ResultError
             If every cell failed; where some did, there is a warning.
         """
-        folder = Path(root).expanduser() / self.name
-        outcome = run_cells(self.cells(), folder, n_workers=workers, **how)
+        folder, cells = Path(root).expanduser() / self.name, self.cells()
+        n_cells = len(chosen_cells(cells, how.get("only", "*")))
+        with shown(progress) as say:
+            how["progress"] = TaskProgress.of_lines(say, n_cells)
+            try:
+                outcome = run_cells(cells, folder, n_workers=workers, **how)
+            except KeyboardInterrupt as error:
+                error.add_note("run(..., resume=True) goes on from what is there")
+                raise
         failed = "; ".join(f"{cell}: {why}" for cell, why in outcome.failures.items())
         if not outcome.results:
             raise ResultError(f"{folder}: every cell failed: {failed}")

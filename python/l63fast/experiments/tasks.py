@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from l63fast.errors import ConfigurationError, L63Error
 
+_MINUTE, _HOUR = 60, 3600
 Say = Callable[[str, str], None]
 Tasks = Mapping[str, Callable[[], Any]]
 Outcomes = Iterator[tuple[str, Any]]  # names, and results or errors
@@ -156,6 +157,24 @@ class Progress:
     left: Callable[[float], None] = lambda seconds: None
     say: Say = lambda name, line: None
 
+    @classmethod
+    def of_lines(cls, say: Callable[[str], None], n_tasks: int) -> Progress:
+        """Return what says a line per task, with its number and the time left."""
+        done, left = 0, ""
+        width = max(len(str(n_tasks)), 2)
+
+        def expect(seconds: float) -> None:
+            nonlocal left
+            left = f"; about {duration(seconds)} left" if seconds else ""
+
+        def note(name: str, line: str) -> None:
+            nonlocal done
+            done += 1
+            end = left if done < n_tasks else ""
+            say(f"[{done:{width}d}/{n_tasks}] {name:12s} {line}{end}")
+
+        return cls(note, expect, lambda name, line: say(f"        {name:12s} {line}"))
+
 
 def run_tasks(
     pool: Pool,
@@ -203,6 +222,16 @@ def seconds_left(
     for k in range(min(n_workers - 1, len(left))):
         expected[k] /= 2.0
     return max(sum(expected) / n_workers, max(expected, default=0.0))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, no more exact than an estimate deserves."""
+    if seconds < 1.5 * _MINUTE:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 1.5 * _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    minutes = round(seconds / (10 * _MINUTE)) * 10
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def reason(error: BaseException) -> str:

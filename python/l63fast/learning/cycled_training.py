@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from l63fast._progress import Progress
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.assimilation.backgrounds import perturbed
 from l63fast.assimilation.cycling import run_cycles
@@ -52,6 +53,7 @@ def train_cycled(
     directory: Path | None = None,
     resume: bool = False,
     report: Callable[[Record], None] | None = None,
+    progress: Progress = False,
 ) -> TrainResult:
     """Return an encoder that learned in cycles like those of a twin experiment.
 
@@ -66,7 +68,7 @@ def train_cycled(
     twin : TwinExperiment
     B : (3, 3), optional
         Background error covariance, for the losses that need it.
-    directory, resume, report
+    directory, resume, report, progress
         As in `train`.
 
     Raises
@@ -100,6 +102,7 @@ def train_cycled(
         directory=directory,
         resume=resume,
         report=report,
+        progress=progress,
     )
 
 

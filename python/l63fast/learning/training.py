@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from l63fast._arithmetic import ieee_arithmetic
+from l63fast._progress import Progress, describe_epoch, shown
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import Jittered, Samples, Simulation, as_batch, sampled
@@ -74,6 +75,7 @@ def train(
     directory: Path | None = None,
     resume: bool = False,
     report: Callable[[Record], None] | None = None,
+    progress: Progress = False,
 ) -> TrainResult:
     """Return an encoder trained on one dataset and selected on another.
 
@@ -97,6 +99,8 @@ def train(
         Go on from the checkpoint in `directory`, if there is one.
     report : callable, optional
         Is given the record of each epoch.
+    progress : bool or callable
+        Show each epoch on standard error; a callable is given each line.
 
     Raises
     ------
@@ -173,6 +177,7 @@ def train(
         directory=directory,
         resume=resume,
         report=report,
+        progress=progress,
     )
 
 
@@ -184,6 +189,7 @@ def completed(
     directory: Path | None,
     resume: bool,
     report: Callable[[Record], None] | None,
+    progress: Progress,
 ) -> TrainResult:
     """Return the result of a run that `begin` gives, wherever its batches come from.
 
@@ -194,22 +200,23 @@ def completed(
     settings : TrainSettings
     identity : dict
         Everything that decides the weights, for a checkpoint to compare.
-    directory, resume, report
+    directory, resume, report, progress
         As in `train`.
     """
     start = perf_counter()
-    with pinned(settings.threads):
+    with shown(progress) as say, pinned(settings.threads):
         run = begin()
         if resume and directory is not None:
-            progress = read_checkpoint(directory, identity)
-            if progress is not None:
-                run.restore(progress)
+            state = read_checkpoint(directory, identity)
+            if state is not None:
+                run.restore(state)
         while not run.finished:
             record = run.epoch()
             if directory is not None:
                 write_checkpoint(directory, identity, run.progress())
             if report is not None:
                 report(record)
+            say(describe_epoch(record, settings.epochs))
     run.encoder.load_state_dict(run.best_weights)
     return TrainResult(
         encoder=run.encoder.cpu().eval(),
