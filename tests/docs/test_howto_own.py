@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cli_runs import Command
 from experiment_samples import weights_only
+from l63fast.experiments.experiment import Experiment
 from l63fast.learning.export import load_weights
+from l63fast.lorenz63 import simulate, spin_up
 from pages import blocks, page, printed_by, understood
 
 SCORE = re.compile(r"^(.*?) +(\d\.\d+) ", re.MULTILINE)
@@ -45,7 +49,26 @@ def test_the_page_on_operators_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     printed, expected = printed_by_page("howto/operator")
     assert printed.split() == expected.split()
-    assert (tmp_path / "data" / "own" / "manifest.json").exists()
+
+
+def test_the_page_on_own_data_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = simulate(spin_up(1, seed=8)[0], n_steps=60_000)
+    noise = np.random.default_rng(1).normal(size=(6000, 3))
+    for name, rows in (("run", run), ("seen", run[10::10] + noise)):
+        np.savetxt(f"{name}.csv", rows, delimiter=",", header="x,y,z", comments="")
+    printed, expected = printed_by_page("howto/own_data")
+    assert printed.split() == expected.split()
+    assert (tmp_path / "data" / "many" / "manifest.json").exists()
+    text = page("howto/own_data")
+    cycles = [said.out.split("cycles      ")[-1] for said in understood(text, l63fast)]
+    assert cycles[0].startswith("72 scored after 16 ")
+    assert cycles[2].startswith("152 scored after 8 ")
+    [mine] = blocks(text, "toml")
+    experiment = Experiment.from_tables("mine", tomllib.loads(mine), source="the page")
+    assert [cell.name for cell in experiment.cells()] == ["3dvar", "enkf-10"]
 
 
 def test_the_page_on_comparisons_prints_what_it_says(

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 import typer
 
 from l63fast.errors import ConfigurationError
+from l63fast.experiments.experiment import laid_over
 from l63fast.experiments.protocols import PROTOCOLS
-from l63fast.experiments.settings import AXES
-from l63fast.experiments.settings_file import merged, read_tables
+from l63fast.experiments.settings import AXES, BESIDE_PATH
+from l63fast.experiments.settings_file import merged, read_tables, refuse
 
 T = TypeVar("T")
 Tables = dict[str, Any]
@@ -135,7 +136,7 @@ class Given:
                 value = self[option.name]
                 value = value if option.read is None else option.read(value)
                 tables.setdefault(table, {})[field] = value
-        tables = merged(self.file_tables(), tables)
+        tables = laid_over(self.file_tables(), tables)
         return merged(tables, _sizes(self, tables.get("data", {})))
 
     def file_tables(self) -> Tables:
@@ -266,6 +267,7 @@ def _sizes(given: Given, data: Any) -> Tables:
     total = given.typed("n_traj")
     if total is None or not isinstance(data, dict):
         return {}
+    refuse("path" in data, "--n_traj", BESIDE_PATH, total)
     n_train, n_val = data.get("n_train"), data.get("n_val")
     typed = given.names & {"train", "val"}
     if not typed and None not in (n_train, n_val):

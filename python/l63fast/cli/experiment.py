@@ -30,6 +30,7 @@ from l63fast.experiments.settings_file import (
     OF_WINDOWS,
     PRESETS,
     preset_tables,
+    refuse,
 )
 
 
@@ -120,6 +121,9 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
             options.seed("Seed of data, weights and sample order.", target="data.seed"),
         )
         if option.name not in ("model", "n_iterations")
+    ),
+    options.data_folder(
+        "Folder of a saved twin experiment, your data.", target="data.path"
     ),
     Option(
         "results",
@@ -235,6 +239,9 @@ def _chosen_experiment(given: Given) -> Experiment:
     except ConfigurationError as error:
         raise ConfigurationError(f"--{error}") from None
     _refuse_without_encoders(given, chosen)
+    asked, there = given.typed("n_cycles"), getattr(chosen.protocol, "n_cycles", None)
+    most = f"at most the {there} cycles that the data have after the burn-in"
+    refuse(asked not in (None, there), "--n_cycles", most, asked)
     return chosen
 
 

@@ -121,9 +121,9 @@ def seed(help: str, *, target: str) -> Option:
     return Option("seed", int, help, 0, target, minimum=0)
 
 
-def data_folder(help: str) -> Option:
+def data_folder(help: str, *, target: str | None = None) -> Option:
     """Return the option `--data` for one command."""
-    return Option("data", Path, help, panel="Data")
+    return Option("data", Path, help, target=target, panel="Data")
 
 
 _where = partial(Option, panel="Where it runs")

@@ -112,7 +112,7 @@ def train(given: Given) -> None:
 
 def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     """Return the cell, the data folder, and whether the data are there."""
-    from l63fast.experiments.data import find_data, refuse_other_settings
+    from l63fast.experiments.data import SavedSettings, find_data, refuse_other_settings
     from l63fast.experiments.settings import Cell
 
     tables = _tables(given)
@@ -120,11 +120,12 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     name = cell.data.operator_name
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
-    data = given["data"] or Path("data") / name
+    is_saved = isinstance(cell.data, SavedSettings)
+    data = given["data"] or Path(cell.data_name if is_saved else f"data/{name}")
     twin = find_data(data)
     if twin is None:
         return cell, data, False
-    if cell.protocol.name == "cycles":
+    if is_saved or cell.protocol.name == "cycles":
         refuse_other_settings(twin, to_table(cell.data), data)
         return cell, data, True
     refuse_other_settings(twin, tables.get("data", {}), data)

@@ -3,20 +3,88 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from l63fast import _checks, storage
-from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    ArgumentValueError,
+    ConfigurationError,
+    DataFileError,
+    L63Error,
+    ResultError,
+)
 from l63fast.experiments.settings_file import differences, to_table
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
 from l63fast.storage import checked_target
-from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin import SPLIT_NAMES, TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
+
+
+@dataclass(frozen=True)
+class SavedSettings(TwinSettings):
+    """Settings of a twin experiment that is in a folder of the user's own.
+
+    Attributes
+    ----------
+    path : str
+        The folder, which is read and never written. It decides nothing.
+    sha256 : str
+        Of the hashes of the splits: the same data are the same wherever they are.
+    """
+
+    path: str = field(default="", compare=False)
+    sha256: str = ""
+
+
+def saved_settings(path: str | Path) -> SavedSettings:
+    """Return the settings and the identity of the twin experiment in a folder.
+
+    Raises
+    ------
+    DataFileError
+        If the folder is missing, damaged or no twin experiment.
+    ConfigurationError
+        If its observation operator is one of the user's own.
+    """
+    try:
+        twin = TwinExperiment.load(_checks.path("data.path", path))
+    except ArgumentValueError:
+        raise ConfigurationError(
+            f"data.path: expected data of a named operator, such as xy, got {path}, "
+            "whose operator is your own; l63fast.compare compares schemes on it"
+        ) from None
+    known = vars(twin.settings)
+    return SavedSettings(**known, path=str(path), sha256=_identity(twin))
+
+
+def _identity(twin: TwinExperiment) -> str:
+    """Return one sha256 of all splits."""
+    content = "".join(twin.hashes[name] for name in SPLIT_NAMES)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def opened(settings: TwinSettings, path: Path) -> TwinExperiment:
+    """Return the data of these settings in a folder.
+
+    Raises
+    ------
+    DataFileError
+        If it is missing, damaged, or holds other data than a saved one did.
+    """
+    twin = TwinExperiment.load(path)
+    if isinstance(settings, SavedSettings) and _identity(twin) != settings.sha256:
+        raise DataFileError(
+            f"{path}: expected the data of sha256 {settings.sha256}, which the "
+            f"experiment was made for, got {_identity(twin)}"
+        )
+    return twin
 
 
 def find_data(path: str | Path) -> TwinExperiment | None:
@@ -38,12 +106,19 @@ def open_or_make(
 ) -> TwinExperiment:
     """Return the data of these settings in a folder of ours, simulated if need be.
 
+    Saved ones are verified as a whole, before anything else is done.
+
     Raises
     ------
+    DataFileError
+        If saved data are damaged, or are other data.
     ConfigurationError
         If it holds data of other settings, which results may be of, and they are not
         to be replaced.
     """
+    if isinstance(settings, SavedSettings):
+        storage.verify_directory(path)
+        return opened(settings, path)
     if (path / storage.MANIFEST).exists():
         twin = TwinExperiment.load(path)
         found = differences(to_table(twin.settings), to_table(settings))
@@ -70,7 +145,8 @@ def refuse_other_settings(
     ConfigurationError
         Naming every difference.
     """
-    found = differences(dataclasses.asdict(twin.settings), asked)
+    known = {"path": asked.get("path"), "sha256": _identity(twin)}
+    found = differences(dataclasses.asdict(twin.settings) | known, asked)
     if found:
         raise ConfigurationError(
             f"{path}: these data are not those asked for: {', '.join(found)}; "

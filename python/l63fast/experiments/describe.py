@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from l63fast.experiments.data import SavedSettings
 from l63fast.experiments.settings import MEASURES
 from l63fast.observation import ObservationOperator, is_named
 from l63fast.twin import TwinSettings
@@ -40,11 +41,13 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
+    source = f"seed {data.seed}"
+    if isinstance(data, SavedSettings):
+        source = f"{data.path}, sha256 {data.sha256[:12]}".removeprefix(", ")
     return (
         f"{data.n_train}{more} trajectories of {data.n_steps} steps (dt {data.dt:g}); "
         f"observed: {observed(data.operator_name)} every {data.steps_per_cycle} steps "
-        f"({interval:g} time units) with sigma {data.sigma:g}{error}; seed "
-        f"{data.seed}"
+        f"({interval:g} time units) with sigma {data.sigma:g}{error}; {source}"
     )
 
 

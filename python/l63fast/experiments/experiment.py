@@ -19,6 +19,7 @@ from l63fast.errors import (
     L63Warning,
     ResultError,
 )
+from l63fast.experiments.data import SavedSettings, saved_settings
 from l63fast.experiments.describe import counted, describe_data
 from l63fast.experiments.methods import (
     Method,
@@ -31,6 +32,7 @@ from l63fast.experiments.results import results_of
 from l63fast.experiments.runner import chosen_cells, run_cells
 from l63fast.experiments.settings import (
     AXES,
+    BESIDE_PATH,
     MEASURES,
     NO_CELLS,
     TUNABLE,
@@ -39,6 +41,7 @@ from l63fast.experiments.settings import (
     Vary,
     common_settings,
     data_table,
+    folder_of,
     said_of,
 )
 from l63fast.experiments.settings_file import (
@@ -78,7 +81,8 @@ class Experiment(Checked):
     name : str
         Also the folder of its results.
     data : TwinSettings
-        Of which the axes replace what they vary.
+        Of which the axes replace what they vary; or the folder of a saved
+        `TwinExperiment`, over whose settings no axis goes.
     protocol : Windows or Cycles
     methods : dict of str to Method
     axes : Vary
@@ -110,6 +114,10 @@ class Experiment(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.file_name("name", self.name)
+        if isinstance(self.data, (str, Path)):
+            object.__setattr__(self, "data", saved_settings(self.data))
+        if isinstance(self.data, SavedSettings):
+            self._keep_to_saved_data()
         named_operator(self.data.operator, "experiments")
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
         for key in self.methods:
@@ -123,6 +131,15 @@ class Experiment(Checked):
             refused = isinstance(self.protocol, Cycles) and self._axis(axis)
             refuse(refused, f"vary.{axis}", "none with cycles", list(self._axis(axis)))
         self.cells()
+
+    def _keep_to_saved_data(self) -> None:
+        """Refuse what would change saved data; score as many cycles as they have."""
+        changes: dict[str, Any] = {"experiment.model_error": self.model_error}
+        changes |= {f"vary.{axis}": list(self._axis(axis)) for axis in _OF_DATA}
+        for place, value in changes.items():
+            refuse(value, place, BESIDE_PATH, value)
+        if isinstance(self.protocol, Cycles):
+            object.__setattr__(self, "protocol", self.protocol.within(self.data))
 
     @classmethod
     def preset(cls, name: str) -> Experiment:
@@ -178,8 +195,11 @@ class Experiment(Checked):
     def to_tables(self) -> dict[str, Any]:
         """Return the tables that `from_tables` reads."""
         varied = [p for a, (places, _) in AXES.items() if self._axis(a) for p in places]
+        data = data_table(self.data, self.protocol)
+        if isinstance(self.data, SavedSettings):
+            data = {"path": self.data.path}
         tables = {
-            "data": data_table(self.data, self.protocol),
+            "data": data,
             self.protocol.name: to_table(self.protocol),
         }
         fixed = {
@@ -215,8 +235,11 @@ class Experiment(Checked):
         return dataclasses.replace(self, axes=dataclasses.replace(self.axes, **chosen))
 
     def updated(self, **tables: Mapping[str, Any]) -> Experiment:
-        """Return the experiment with other settings, such as data={"n_test": 50}."""
-        laid = merged(self.to_tables(), tables)
+        """Return the experiment with other settings, such as data={"n_test": 50}.
+
+        With data={"path": "folder"} it is on a twin experiment that was saved there.
+        """
+        laid = laid_over(self.to_tables(), tables)
         return type(self).from_tables(self.name, laid, source="updated")
 
     def only(self, *keys: str) -> Experiment:
@@ -374,7 +397,7 @@ class Experiment(Checked):
                     case="_".join(_tags(case, _OF_CASES)),
                     repeat=repeat,
                     note=", ".join(note),
-                    data_name="_".join(_tags(case, _OF_DATA)) or data.operator,
+                    data_name="_".join(_tags(case, _OF_DATA)) or folder_of(data),
                     tune_only=self.tune_only,
                 )
 
@@ -412,7 +435,21 @@ def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
             varied.pop(axis, None)
         if _holds(tables, "vary", axis):
             below.get(section, {}).pop(key, None)
-    return merged(below, tables)
+    return laid_over(below, tables)
+
+
+def laid_over(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables laid over others, table by table.
+
+    A folder of data replaces all that is said of data; seeds are of trainings then.
+    """
+    if _holds(over, "data", "path"):
+        vary, general = below.get("vary", {}), below.get("experiment", {})
+        vary = {"training_seed": vary.get("seed", []), **vary}
+        vary = {k: v for k, v in vary.items() if k not in _OF_DATA}
+        general = {k: v for k, v in general.items() if k != "model_error"}
+        below = {**below, "data": {}, "vary": vary, "experiment": general}
+    return merged(below, over)
 
 
 def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, Any]:

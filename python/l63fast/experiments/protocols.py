@@ -26,6 +26,7 @@ from l63fast.assimilation.four_d_var import FourDVar, WindowState
 from l63fast.assimilation.scheme import Analysis, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
+from l63fast.experiments.data import SavedSettings
 from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
@@ -280,7 +281,7 @@ class Cycles(Checked):
     Attributes
     ----------
     n_cycles : int
-        Scored cycles of each trajectory.
+        Scored cycles of each trajectory; of saved data at most those that they have.
     burn_in : float
         Time before those (time units), of which nothing is scored.
     initial_spread : float
@@ -302,8 +303,23 @@ class Cycles(Checked):
         """Return the cycles that the burn-in takes, the last of them whole."""
         return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
 
+    def within(self, data: TwinSettings) -> Cycles:
+        """Return the cycles that data have which are saved already."""
+        n_cycles, burn_in = data.n_obs, self.burn_in_cycles(data)
+        most = f"less than the {data.n_steps * data.dt:g} time units of a trajectory"
+        refuse(burn_in >= n_cycles, "cycles.burn_in", most, self.burn_in)
+        n_cycles = min(self.n_cycles, n_cycles - burn_in)
+        return dataclasses.replace(self, n_cycles=n_cycles)
+
     def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
-        """Return the data with changes, of the cycles' length, stored once in each."""
+        """Return the data with changes, of the cycles' length, stored once in each.
+
+        Data that are saved already are as long as they are.
+        """
+        if isinstance(data, SavedSettings):
+            most = "no more than the data have after the burn-in"
+            refuse(self != self.within(data), "cycles.n_cycles", most, self.n_cycles)
+            return data
         steps = changes.get("steps_per_cycle", data.steps_per_cycle)
         # What fits any number of steps comes first, as burn-in needs them checked.
         changes |= {"n_steps": steps, "save_every": 1}

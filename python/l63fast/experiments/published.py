@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
+from l63fast.experiments.data import SavedSettings
 from l63fast.experiments.methods import method_table
 from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.settings import Cell
@@ -68,12 +69,13 @@ def published_for(cell: Cell) -> Published | None:
     """Return the published score of the same method on the same data, if there is one.
 
     The number of trajectories and cycles and the seed may differ, and how long the
-    start is forgotten, from four time units on.
+    start is forgotten, from four time units on. No score is that of saved data.
     """
     data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
         return None
-    if data.parameters != type(data.parameters)() or data.dt != _DT or data.R:
+    unlike = data.R or isinstance(data, SavedSettings)
+    if data.parameters != type(data.parameters)() or data.dt != _DT or unlike:
         return None
     ours: dict[str, Any] = {
         "operator": data.operator,

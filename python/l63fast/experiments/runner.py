@@ -19,7 +19,7 @@ from l63fast.experiments.results import Result, Source, earlier_version, version
 from l63fast.experiments.run_cell import run_cell
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import DATA, REPORT, Cell
-from l63fast.experiments.settings_file import differences
+from l63fast.experiments.settings_file import differences, refuse
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
 from l63fast.twin import TwinExperiment
 
@@ -100,6 +100,8 @@ def run_cells(
             for cell in cells
         }
         for name, data in {cell.data_name: cell.data for cell in cells}.items():
+            inside = folder / DATA / name in (place, *place.parents)
+            refuse(inside, str(folder), "a folder outside of the data", name)
             open_or_make(data, folder / DATA / name, overwrite=overwrite)
         alike = {cell.name: (cell.case, cell.key) for cell in cells}
         failures = run_tasks(pool, tasks, progress, alike)
@@ -159,7 +161,9 @@ def _refuse_another_variant(
             f"{directory}: holds a result of the newer l63fast {made_by}: --force "
             "replaces it"
         )
-    found = differences(old, cell.to_tables())
+    asked = cell.to_tables()
+    asked["data"].setdefault("sha256", None)  # generated data are not saved ones
+    found = differences(old, asked)
     if found and not overwrite:
         raise ConfigurationError(
             f"{directory}: holds a result of other settings ({', '.join(found)}): "

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from l63fast import _checks
 from l63fast.assimilation.backgrounds import KINDS
 from l63fast.errors import ArgumentValueError, ConfigurationError
+from l63fast.experiments.data import SavedSettings, saved_settings
 from l63fast.experiments.methods import (
     Method,
     TrainedEncoder,
@@ -225,7 +227,7 @@ class Cell(_About):
     note : str
         What is special about the case besides operator, sigma and interval, in words.
     data_name : str
-        The folder of the data; it decides nothing.
+        The folder of the data, in that of the experiment; it decides nothing.
     tune_only : bool
         Fit the method and leave the test split closed.
     """
@@ -244,7 +246,7 @@ class Cell(_About):
         for name, value in (
             ("measure", self.measure or self.protocol.measure),
             ("data", self.protocol.completed(self.data)),
-            ("data_name", self.data_name or self.data.operator),
+            ("data_name", self.data_name or folder_of(self.data)),
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
@@ -313,24 +315,47 @@ def common_settings(
     refuse_unknown_tables(tables, (*before, "data", name, methods, "scores"), source)
     protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
     table, scores = tables.get("data", {}), tables.get("scores", {})
-    if isinstance(protocol, Cycles):
+    data: TwinSettings
+    if "path" in table:
+        for key, value in table.items():
+            refuse(key != "path", f"{source}: data.{key}", BESIDE_PATH, repr(value))
+        data = saved_settings(table["path"])
+    elif "sha256" in table:
+        data = build(SavedSettings, table, source=source, key="data")
+    elif isinstance(protocol, Cycles):
         none = "none beside cycles, whose n_cycles and burn_in decide it"
         for key in _DECIDED:
             refuse(key in table, f"{source}: data.{key}", none, repr(table.get(key)))
         # A length that any number of steps between observations fits, for now.
         table = {"n_steps": 10**9, **table}
-    data = build(TwinSettings, table, source=source, key="data")
+        data = build(TwinSettings, table, source=source, key="data")
+        data = protocol.completed(data)
+    else:
+        data = build(TwinSettings, table, source=source, key="data")
     return {
-        "data": protocol.completed(data) if isinstance(protocol, Cycles) else data,
+        "data": data,
         "protocol": protocol,
         "scores": build(ScoreSettings, scores, source=source, key="scores"),
     }
 
 
 def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
-    """Return the settings of the data that the protocol leaves open."""
-    left_out = _DECIDED if isinstance(protocol, Cycles) else ()
+    """Return the settings of the data that the protocol leaves open.
+
+    Of saved data all but where they are.
+    """
+    left_out: tuple[str, ...] = _DECIDED if isinstance(protocol, Cycles) else ()
+    if isinstance(data, SavedSettings):
+        left_out = ("path",)
     return {k: v for k, v in to_table(data).items() if k not in left_out}
 
 
+def folder_of(data: TwinSettings) -> str:
+    """Return where data are, seen from the folder of data of an experiment."""
+    if isinstance(data, SavedSettings) and data.path:
+        return str(Path(data.path).expanduser().absolute())
+    return data.operator_name
+
+
 _DECIDED: Final = ("n_steps", "save_every")  # by cycles
+BESIDE_PATH: Final = "none beside the folder of the data, which has settings of its own"

@@ -166,7 +166,6 @@ class TwinExperiment(OneScreen):
             steps_per_cycle=steps_per_cycle,
             sigma=sigma,
             save_every=save_every,
-            spin_up_time=0.0,
             parameters=Lorenz63() if parameters is None else parameters,
         )
         covariance = observation_covariance(R, settings)
