@@ -58,7 +58,7 @@ LEAKAGE: Final = {
 CLUSTER: Final = {
     "D1": "a worker killed changes nothing",
     "D2": "a poisoned task is named, the rest finishes",
-    "D3": "closed by default: loopback only, no dashboard",
+    "D3": "closed by default: workers of this machine have no socket, others need TLS",
 }
 PROCESS: Final = {
     "G1": "no call changes what belongs to the process or the thread",
