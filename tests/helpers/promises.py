@@ -55,6 +55,9 @@ LEAKAGE: Final = {
     "L3": "training does not depend on the test split",
     "L4": "observations belong to their truth",
 }
+READERS: Final = {
+    "C2": "readers beside a writer see one result",
+}
 CLUSTER: Final = {
     "D1": "a worker killed changes nothing",
     "D2": "a poisoned task is named, the rest finishes",
@@ -94,6 +97,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Files": FILES,
     "Models": MODELS,
     "Leakage": LEAKAGE,
+    "Readers": READERS,
     "Cluster": CLUSTER,
     "Process": PROCESS,
     "Bad input": BAD_INPUT,
