@@ -269,7 +269,8 @@ def read_directory(
         extra = unlisted(directory, manifest)
         if extra:
             raise DataFileError(
-                f"{directory}: holds what it does not list: {listed(extra)}"
+                f"{directory}: holds files that its manifest does not list: "
+                f"{listed(extra)}"
             )
         for name in manifest.files:
             if name in names:
