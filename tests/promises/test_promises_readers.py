@@ -85,7 +85,8 @@ def opens(n: int, read: Read, generations: list[Path], folder: Path) -> dict[str
     }
     found: dict[str, int] = {}
     with replaced_all_the_time(folder, generations):
-        for _ in range(n):
+        end = time.monotonic() + 60  # until the writer has been seen at work
+        while sum(found.values()) < n or (len(found) < 2 and time.monotonic() < end):
             try:
                 said = whole.get(read(folder), "a mixture")
             except DataFileError as error:
