@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -14,6 +16,7 @@ from cli_runs import Command
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "cluster.md"
 TEXT = PAGE.read_text("utf-8")
 LINES = re.sub(r"\\\n", " ", TEXT).splitlines()
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 SMALL = {"--n_traj": "200", "--shards": "4", "--workers": "1"}
 
 
@@ -36,8 +39,7 @@ def test_the_shards_of_the_page_are_made_and_read(
         run = l63fast(*words)
         assert run.code == 0, (line, run.err)
         assert run.out.count("kept") == (4 if "--resume" in words else 0)
-    [code] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    exec(code, {})
+    exec(PYTHON[-1], {})
     spread = re.findall(r"[\d.]+", capsys.readouterr().out)
     assert all(5 < float(number) < 12 for number in spread)
 
@@ -45,3 +47,19 @@ def test_the_shards_of_the_page_are_made_and_read(
 def test_the_batch_script_is_one() -> None:
     [script] = re.findall(r"```\n(#!/bin/bash\n.*?)```", TEXT, re.DOTALL)
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    # A step without it takes the whole job, and the next waits for ever.
+    steps = [line for line in script.splitlines() if line.startswith("srun ")]
+    assert len(steps) == 2
+    assert all("--exact" in step.split() for step in steps)
+
+
+def test_a_cluster_of_jobs_takes_what_its_classes_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, experiment = MagicMock(scheduler_address="tls://10.0.0.1:8786"), Mock()
+    monkeypatch.setitem(
+        sys.modules, "dask_jobqueue", Mock(SLURMCluster=Mock(return_value=cluster))
+    )
+    monkeypatch.setattr("l63fast.Experiment.run", experiment)
+    exec(PYTHON[0], {})
+    assert experiment.call_args.kwargs["scheduler"].address == "tls://10.0.0.1:8786"

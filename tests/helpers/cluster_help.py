@@ -1,16 +1,23 @@
-"""Tasks for the tests of clusters, importable in a worker."""
+"""Tasks for the tests of workers, importable in one; a cluster of dask, an intruder."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
+from typing import Any
 
-import distributed
+import psutil
 
-from l63fast.experiments.tasks import Done, Pool
+from l63fast.experiments.tasks import Done
 from l63fast.storage import parse_json
 
 CALM = 0.2
@@ -35,14 +42,79 @@ def touch_and_wait(folder: Path) -> Done:
     return Done("went on", None)
 
 
-def callbacks_of_this_worker() -> list[str]:
-    """Return the names of what the worker that runs this does at intervals."""
-    return list(distributed.get_worker().periodic_callbacks)
+def busy(folder: str) -> None:
+    """Say in which process this runs, then compute for a minute."""
+    Path(folder, str(os.getpid())).touch()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        sum(range(10**5))
 
 
-def address_of(pool: Pool) -> str:
-    """Return the address of the scheduler behind a pool of local workers."""
-    return str(pool._client.scheduler.address)  # type: ignore[attr-defined]
+class NoTraveller(Exception):
+    """An error that cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = Lock()
+
+
+def raise_no_traveller() -> None:
+    """Raise an error that cannot be sent."""
+    raise NoTraveller("of a lock")
+
+
+@contextmanager
+def dask_cluster(n_workers: int = 2) -> Iterator[Any]:
+    """Give a cluster of dask on this machine, as a user would start one."""
+    import distributed
+
+    with distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"allowed_failures": 1},
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster
+
+
+def listening() -> list[Any]:
+    """Return the sockets, of any kind, at which this process or a child waits."""
+    here = psutil.Process()
+    return [
+        socket.laddr
+        for process in (here, *here.children(recursive=True))
+        for kind in ("inet", "unix")
+        for socket in process.net_connections(kind)
+        if socket.status == psutil.CONN_LISTEN or (kind == "unix" and socket.laddr)
+    ]
+
+
+_INTRUDER = """
+import json, os, sys
+import distributed, encodings.idna
+doors = json.loads(sys.argv[1])
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+ran = 0
+for host, port in doors:
+    try:
+        with distributed.Client(f"{host}:{port}", timeout=2) as client:
+            ran += client.submit(os.getuid).result(timeout=10) >= 0
+    except Exception:
+        continue
+print(ran)
+"""
+
+
+def intrude(doors: list[Any]) -> int:
+    """Return how many calls a client of dask has run there, as another user if root."""
+    doors = [tuple(door) for door in doors if isinstance(door, tuple)]
+    words = [sys.executable, "-c", _INTRUDER, json.dumps(doors)]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    return int(run.stdout)
 
 
 def kill_writers(
@@ -93,5 +165,8 @@ def _locks(root: Path) -> list[Path]:
         Path(folder, name)
         for folder, _, names in os.walk(root)
         for name in names
-        if name.startswith(".") and name.endswith(".l63fast-lock")
+        if name.startswith(".")
+        and name.endswith(".l63fast-lock")
+        # Who is killed three times is named: not the one who makes the data of all.
+        and Path(folder).name != "data"
     ]

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from l63fast.experiments import report
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.results import Source
+from l63fast.experiments.runner import Outcome, run_cells
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import Cell
 from l63fast.experiments.settings_file import merged
@@ -94,6 +96,30 @@ def contents(directory: Path) -> dict[str, str]:
     """Return the sha256 of every file of a result that promises to be the same."""
     files = read_manifest(directory).files
     return {name: file.sha256 for name, file in files.items() if name != "timing.json"}
+
+
+def particle_cells(n_methods: int, n_cycles: int) -> list[Cell]:
+    """Return cells that take a moment each, in cycles."""
+    methods = {
+        f"pf{k}": {"scheme": "pf", "n_particles": 200 + k, "regularisation": 1.5}
+        for k in range(n_methods)
+    }
+    cycles = {"n_cycles": n_cycles}
+    return tiny_cycled("oi", "enkf", "pf", cycles=cycles, methods=methods).cells()
+
+
+def run_without_tables(chosen: list[Cell], root: Path, **where: Any) -> Outcome:
+    """Run cells without their tables, which take longer than tiny cells."""
+    with patch.object(report, "write_summary"):
+        return run_cells(chosen, root / "tiny", **where)
+
+
+def whole(root: Path) -> dict[str, dict[str, str]]:
+    """Return the `contents` of every result below a folder, by its path."""
+    return {
+        str(path.parent.relative_to(root)): contents(path.parent)
+        for path in root.glob("**/manifest.json")
+    }
 
 
 @contextmanager

@@ -55,10 +55,13 @@ LEAKAGE: Final = {
     "L3": "training does not depend on the test split",
     "L4": "observations belong to their truth",
 }
+READERS: Final = {
+    "C2": "readers beside a writer see one result",
+}
 CLUSTER: Final = {
     "D1": "a worker killed changes nothing",
     "D2": "a poisoned task is named, the rest finishes",
-    "D3": "closed by default: loopback only, no dashboard",
+    "D3": "closed by default: workers of this machine have no socket, others need TLS",
 }
 PROCESS: Final = {
     "G1": "no call changes what belongs to the process or the thread",
@@ -94,6 +97,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Files": FILES,
     "Models": MODELS,
     "Leakage": LEAKAGE,
+    "Readers": READERS,
     "Cluster": CLUSTER,
     "Process": PROCESS,
     "Bad input": BAD_INPUT,

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from experiment_samples import tiny_cycled
 from l63fast import _checks, storage
 from l63fast.errors import (
     ArgumentValueError,
@@ -17,6 +19,7 @@ from l63fast.errors import (
     DataFileError,
     ModelFileError,
 )
+from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.settings_file import read_tables
 from l63fast.twin import TwinSettings
 
@@ -88,6 +91,60 @@ def test_a_configuration_without_end_is_refused(tmp_path, text) -> None:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(ConfigurationError, match=r"c\.toml: not valid TOML"):
         read_tables(tmp_path / "c.toml")
+
+
+_DEEP = {
+    "keys": ".".join("a" * 5000) + " = 1",
+    "header": "[methods." + ".".join("a" * 5000) + "]",
+    "lists": "[data]\nR = " + "[" * 100 + "]" * 100,
+    "tables": "x = " + "{a=" * 100 + "1" + "}" * 100,
+}
+
+
+@pytest.mark.promise("I17", "nesting without end is a sentence, however it is written")
+@pytest.mark.parametrize("text", _DEEP.values(), ids=list(_DEEP))
+def test_a_configuration_nested_without_end_is_refused(tmp_path, text) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(
+        ConfigurationError, match=r"c\.toml: .* nested more than 16 deep"
+    ):
+        read_tables(tmp_path / "c.toml")
+
+
+@pytest.mark.promise("I17", "10^6 cells: counted and refused, none made")
+def test_a_matrix_of_a_million_cells_is_counted_and_refused(monkeypatch) -> None:
+    experiment = tiny_cycled("oi", "pf", "enkf", methods={"3dvar": {"scheme": "3dvar"}})
+    three = {"seed": range(3), "sigma": [0.5, 1.0], "interval": [5]}
+    varied = experiment.vary(**{name: list(v) for name, v in three.items()})
+    assert varied.n_cells == len(varied.cells()) == 6
+    monkeypatch.setattr(Experiment, "cells", lambda self: pytest.fail("cells are made"))
+    hundred = [k + 1 for k in range(100)]
+    with pytest.raises(ConfigurationError, match=r"at most 20000 cells .* got 1000000"):
+        experiment.vary(seed=hundred, sigma=hundred, interval=hundred)
+
+
+@pytest.mark.promise("I17", "--dry_run simulates and trains nothing, makes no folder")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment", "quick", "--tune_only"),
+        ("experiment", "encoders", "--keep_states"),
+        ("train", "--model", "gru"),
+        ("train", "--recipe", "cycled-gru"),
+        ("simulate", "--shards", "3"),
+    ],
+    ids=lambda words: "-".join(words),
+)
+def test_a_dry_run_does_nothing(words, l63fast, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    forbidden = Mock(side_effect=AssertionError("work was done"))
+    monkeypatch.setattr("l63fast.twin.TwinExperiment.generate", forbidden)
+    monkeypatch.setattr("l63fast.experiments.runner.run_cell", forbidden)
+    monkeypatch.setattr("l63fast.twin.shards.write_shard", forbidden)
+    run = l63fast(*words, "--dry_run")
+    assert run.code == 0, run.err
+    assert "would" in run.out or "dry run" in run.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def command(folder: Path, *words: str, **environment: str):

@@ -131,7 +131,7 @@ WHERE: Final = (
     _where(
         "workers",
         int,
-        "Processes on this machine; one per core by default, where dask is installed.",
+        "Processes on this machine; one per core by default.",
         minimum=1,
     ),
     _where(

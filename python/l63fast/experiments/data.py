@@ -21,7 +21,14 @@ from l63fast.errors import (
     ResultError,
 )
 from l63fast.experiments.settings_file import differences, to_table
-from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
+from l63fast.experiments.tasks import (
+    Done,
+    Progress,
+    Scheduler,
+    executor,
+    require_seen,
+    run_tasks,
+)
 from l63fast.storage import checked_target
 from l63fast.twin import SPLIT_NAMES, TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
@@ -190,8 +197,9 @@ def make_shards(
     if resume:
         _refuse_other_shards(settings, target)
     storage.require_space(target, settings.n_bytes)
+    progress = progress or Progress()
     with (
-        executor(n_workers, scheduler) as pool,
+        executor(n_workers, scheduler, progress.say) as pool,
         storage.result_directory(target, kind=KIND) as working,
     ):
         made = storage.partial_directory(target, resume=resume)
@@ -205,7 +213,7 @@ def make_shards(
             name: partial(task, shard, n_threads)
             for shard, name in enumerate(settings.names)
         }
-        failures = run_tasks(pool, tasks, progress or Progress())
+        failures = run_tasks(pool, tasks, progress)
         if failures:
             raise ResultError(
                 f"{target}: {len(failures)} of {settings.n_shards} shards failed; the "
@@ -236,6 +244,7 @@ def _make_shard(
     n_threads: int | None,
 ) -> Done:
     """Make one shard, or keep it if it is there; return one line about it."""
+    require_seen(made)
     name, n = settings.names[shard], len(settings.trajectories(shard))
     damage = ""
     try:

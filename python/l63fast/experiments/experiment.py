@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -63,6 +64,7 @@ from l63fast.twin import TwinSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+_MOST_CELLS: Final = 20_000  # making the settings of each takes half a millisecond
 _OF_CASES: Final = tuple(AXES)[:7]
 _OF_DATA: Final = ("operator", "sigma", "interval", "seed")
 _OF_WINDOWS: Final = ("window", "background", "regime")
@@ -130,6 +132,8 @@ class Experiment(Checked):
         for axis in _OF_WINDOWS:
             refused = isinstance(self.protocol, Cycles) and self._axis(axis)
             refuse(refused, f"vary.{axis}", "none with cycles", list(self._axis(axis)))
+        most = f"at most {_MOST_CELLS} cells (vary less, or make several experiments)"
+        refuse(self.n_cells > _MOST_CELLS, "vary", most, self.n_cells)
         self.cells()
 
     def _keep_to_saved_data(self) -> None:
@@ -352,6 +356,17 @@ class Experiment(Checked):
     def cases(self) -> list[dict[str, Any]]:
         """Return what each case has of the axes that make cases."""
         return self._combined(_OF_CASES)
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells there are, without making them."""
+
+        def n_of(axes: tuple[str, ...]) -> int:
+            return math.prod(max(len(self._axis(name)), 1) for name in axes)
+
+        n_encoders = sum(isinstance(m, TrainedEncoder) for m in self.methods.values())
+        n_others = len(self.methods) - n_encoders
+        return n_of(_OF_CASES) * (n_encoders * n_of(AXES_OF_ENCODERS) + n_others)
 
     def cells(self) -> list[Cell]:
         """Return the cells, all methods of one case together.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error, ResultError
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
+from l63fast.experiments.settings_file import parse_tables
 from l63fast.observation import ObservationOperator
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ METRICS: Final = "metrics.json"
 RESULTS: Final = "results.csv"
 TIMING: Final = "timing.json"
 ESTIMATES: Final = "estimates.nc"
+_READ: Final = (CONFIG, METRICS, TIMING, RESULTS, HISTORY)
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
@@ -61,6 +62,8 @@ class Result:
     settings : Cell
     metrics, timing : dict
         The contents of `metrics.json` and `timing.json`.
+    tables : dict of bytes
+        The files of numbers, as they were when it was opened.
     """
 
     directory: Path
@@ -68,6 +71,7 @@ class Result:
     settings: Cell
     metrics: Mapping[str, Any]
     timing: Mapping[str, Any]
+    tables: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Result:
@@ -79,14 +83,14 @@ class Result:
             If it is missing or damaged, or is no result of this version.
         """
         directory = _checks.path("result_dir", path)
-        manifest = storage.verify_directory(directory)
+        manifest, files = storage.read_directory(directory, *_READ)
         for name in (CONFIG, METRICS, TIMING):
-            if name not in manifest.files:
+            if name not in files:
                 raise DataFileError(
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
-        tables, metrics, earlier = _described(directory)
+        tables, metrics, earlier = _described(directory, files)
         if earlier:
             raise DataFileError(
                 f"{directory}: was made by l63fast {earlier}, whose results have "
@@ -94,13 +98,13 @@ class Result:
                 "again, into another folder or with --overwrite"
             )
         settings = Cell.from_tables(tables, source=str(directory / CONFIG))
-        timing = json.loads(storage.read_bytes(directory, TIMING))
-        return cls(directory, manifest, settings, metrics, timing)
+        timing = json.loads(files[TIMING])
+        return cls(directory, manifest, settings, metrics, timing, files)
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
         """One row per epoch of a training; empty without one."""
-        if HISTORY not in self.manifest.files:
+        if HISTORY not in self.tables:
             return []
         rows: list[dict[str, float]] = self._table(HISTORY).to_dict("records")
         return rows
@@ -124,14 +128,28 @@ class Result:
                 f"{self.directory}: keeps no states of the test split: run it again "
                 "with --keep_states"
             )
-        storage.verify_file(self.directory, ESTIMATES, self.manifest)
-        return storage.read_dataset(self.directory / ESTIMATES)
+        return self.dataset(ESTIMATES)
+
+    def dataset(self, name: str) -> xarray.Dataset:
+        """Return one of its netCDF files.
+
+        Raises
+        ------
+        DataFileError
+            If it is damaged, or the result has been replaced.
+        """
+
+        def read() -> xarray.Dataset:
+            storage.verify_file(self.directory, name, self.manifest)
+            return storage.read_dataset(self.directory / name)
+
+        return storage.read_unchanged(self.directory, read, self.manifest)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return a table of numbers, the first column whole, each to its last digit."""
         import pandas as pd
 
-        content = io.BytesIO(storage.read_bytes(self.directory, name))
+        content = io.BytesIO(self.tables[name])
         # By Python's own float: pandas is exact by default since 3.1 alone.
         table = pd.read_csv(content, dtype=object).astype(float)
         return table.astype({table.columns[0]: int})
@@ -145,14 +163,17 @@ def earlier_version(directory: Path) -> str:
     DataFileError
         If no result can be read there.
     """
-    return _described(directory)[2]
+    files = {name: storage.read_bytes(directory, name) for name in (CONFIG, METRICS)}
+    return _described(directory, files)[2]
 
 
-def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+def _described(
+    directory: Path, files: Mapping[str, bytes]
+) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
     try:
-        tables = tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
-        metrics = json.loads(storage.read_bytes(directory, METRICS))
+        tables = parse_tables(files[CONFIG].decode())
+        metrics = json.loads(files[METRICS])
     except ValueError as error:
         raise DataFileError(
             f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.errors import ConfigurationError, L63Error
+from l63fast.errors import ClusterError, ConfigurationError, L63Error
 from l63fast.experiments.data import open_or_make
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.results import Result, Source, earlier_version, versions
@@ -20,7 +20,14 @@ from l63fast.experiments.run_cell import run_cell
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import DATA, REPORT, Cell
 from l63fast.experiments.settings_file import differences, refuse
-from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
+from l63fast.experiments.tasks import (
+    Done,
+    Progress,
+    Scheduler,
+    executor,
+    require_seen,
+    run_tasks,
+)
 from l63fast.twin import TwinExperiment
 
 
@@ -93,16 +100,26 @@ def run_cells(
     place = folder.absolute()  # a worker's working directory may be another
     progress = progress or Progress()
     how = {"resume": resume, "keep_states": keep_states}
-    with executor(n_workers, scheduler) as pool:
-        say = pool.hearing(progress.say)
-        tasks = {
-            cell.name: partial(_task, cell, place, say=partial(say, cell.name), **how)
+    for name in {cell.data_name for cell in cells}:
+        inside = folder / DATA / name in (place, *place.parents)
+        refuse(inside, str(folder), "a folder outside of the data", name)
+    with executor(n_workers, scheduler, progress.say) as pool:
+        (place / DATA).mkdir(parents=True, exist_ok=True)
+        truths = {
+            cell.data_name: partial(_make_data, cell, place, overwrite)
             for cell in cells
         }
-        for name, data in {cell.data_name: cell.data for cell in cells}.items():
-            inside = folder / DATA / name in (place, *place.parents)
-            refuse(inside, str(folder), "a folder outside of the data", name)
-            open_or_make(data, folder / DATA / name, overwrite=overwrite)
+        for name, error in pool.run(truths):
+            if isinstance(error, ClusterError):
+                raise ClusterError(f"data {name}: {error}")
+            if error is not None:
+                raise error
+        tasks = {
+            cell.name: partial(
+                _task, cell, place, say=partial(pool.tell, cell.name), **how
+            )
+            for cell in cells
+        }
         alike = {cell.name: (cell.case, cell.key) for cell in cells}
         failures = run_tasks(pool, tasks, progress, alike)
     results = [
@@ -177,8 +194,16 @@ def _numbers(version: str) -> list[int]:
 
 
 @ieee_arithmetic()
+def _make_data(cell: Cell, folder: Path, overwrite: bool) -> None:
+    """Simulate the data of a cell, unless they are there."""
+    require_seen(folder / DATA)
+    open_or_make(cell.data, folder / DATA / cell.data_name, overwrite=overwrite)
+
+
+@ieee_arithmetic()
 def _task(cell: Cell, folder: Path, *, resume: bool, **how: Any) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
+    require_seen(folder / DATA)
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None
     if kept is not None:

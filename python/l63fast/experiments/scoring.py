@@ -26,7 +26,6 @@ from l63fast.experiments.results import (
 )
 from l63fast.experiments.settings import MEASURES, Measure
 from l63fast.observation import ObservationOperator, is_named
-from l63fast.storage import read_dataset
 from l63fast.verification import Comparison, Repetitions
 
 if TYPE_CHECKING:
@@ -378,7 +377,7 @@ class Summary:
     def diagnostics(self, row: Any) -> xarray.Dataset:
         """Return the diagnostics of a row, of its first seed, in double precision."""
         if row.cell not in self._diagnostics:
-            data = read_dataset(self.cell(row).directory / DIAGNOSTICS)
+            data = self.cell(row).dataset(DIAGNOSTICS)
             self._diagnostics[row.cell] = data.astype(float)
         return self._diagnostics[row.cell]
 

@@ -22,6 +22,7 @@ T = TypeVar("T")
 Table = dict[str, Any]
 
 DEFAULT: Final = "quick"
+_DEEPEST: Final = 16
 # Those of single windows, and those in cycles; a test holds them beside the files.
 OF_WINDOWS: Final = (
     *("quick", "windows", "windows-1000", "windows-losses"),
@@ -83,12 +84,34 @@ def read_tables(path: str | Path) -> Table:
         said = "cannot be read: it is not UTF-8 text"
         raise ConfigurationError(f"{path}: {said}") from None
     try:
-        return tomllib.loads(text)
+        return parse_tables(text)
     except tomllib.TOMLDecodeError as error:
         said = _toml_mistake(text, error)
-    except (ValueError, RecursionError) as error:  # endless numbers, endless brackets
+    except ValueError as error:  # endless numbers, endless brackets
         said = f"not valid TOML: {error}"
     raise ConfigurationError(f"{path}: {said}")
+
+
+def parse_tables(text: str) -> Table:
+    """Return the tables of TOML text.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML, or tables and lists are nested deeper than settings ever are.
+    """
+    too_deep = f"tables or lists are nested more than {_DEEPEST} deep"
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    inner: list[Any] = [tables]
+    for _ in range(_DEEPEST):
+        values = (v for i in inner for v in (i.values() if isinstance(i, dict) else i))
+        inner = [value for value in values if isinstance(value, (dict, list))]
+    if inner:
+        raise ValueError(too_deep)
+    return tables
 
 
 def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:

@@ -1,4 +1,4 @@
-"""Runs named tasks, in this process or on dask's workers: how each ended, and why."""
+"""Runs named tasks, in this process or on workers: how each ended, and why."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from socket import gethostname
 from statistics import fmean
 from typing import Any, Protocol
 
-from l63fast.errors import ConfigurationError, L63Error
+from l63fast.errors import ClusterError, ConfigurationError, L63Error
+from l63fast.experiments.workers import LocalPool
 
 _MINUTE, _HOUR = 60, 3600
 Say = Callable[[str, str], None]
@@ -53,8 +55,9 @@ class Pool(Protocol):
     def n_workers(self) -> int:
         """Tasks that run at once, as things stand."""
 
-    def hearing(self, say: Say) -> Say:
-        """Return what a task may call with its name and a line; `say` is given both."""
+    @property
+    def tell(self) -> Say:
+        """What a task may call with its name and a line, wherever it runs."""
 
     def run(self, tasks: Tasks) -> Outcomes:
         """Yield the name of each task when it ends, and its result or its error."""
@@ -65,9 +68,8 @@ class InProcess:
 
     n_workers = 1
 
-    def hearing(self, say: Say) -> Say:
-        """Return `say` itself."""
-        return say
+    def __init__(self, say: Say) -> None:
+        self.tell = say
 
     def run(self, tasks: Tasks) -> Outcomes:
         """Run each task when its outcome is asked for."""
@@ -80,47 +82,62 @@ class InProcess:
 
 
 def default_workers(n_tasks: int) -> int:
-    """Return one worker per core that this process may use, at most one per task.
-
-    One where dask is not installed: more would need it.
-    """
-    cores = len(os.sched_getaffinity(0)) if _has_dask() else 1
-    return max(1, min(cores, n_tasks))
+    """Return one worker per core that this process may use, at most one per task."""
+    return max(1, min(len(os.sched_getaffinity(0)), n_tasks))
 
 
 @contextmanager
-def executor(n_workers: int = 1, scheduler: Scheduler | None = None) -> Iterator[Pool]:
+def executor(
+    n_workers: int = 1,
+    scheduler: Scheduler | None = None,
+    say: Say = lambda name, line: None,
+) -> Iterator[Pool]:
     """Give a pool; when it is left, its workers have ended.
 
-    One worker is this process and needs no dask. A scheduler decides itself how many
-    workers it has.
+    One worker is this process, more are processes beside it. A scheduler of dask has
+    workers of its own. `say` hears the lines of tasks, and what is waited for.
 
     Raises
     ------
     ConfigurationError
-        If it needs dask, which is not installed, or the scheduler is on another machine
-        and without TLS.
+        If a scheduler is given and dask is not installed, or the scheduler is on
+        another machine and without TLS.
     ClusterError
         If the scheduler cannot be reached.
     """
-    if n_workers == 1 and scheduler is None:
-        yield InProcess()
-        return
-    if not _has_dask():
-        asked = "a scheduler" if scheduler else f"{n_workers} workers"
-        raise ConfigurationError(
-            f"{asked}: dask is not installed; pip install 'l63fast[cluster]', or use "
-            "one worker"
+    if scheduler is not None:
+        if find_spec("distributed") is None:
+            raise ConfigurationError(
+                "a scheduler: dask is not installed; pip install 'l63fast[cluster]', "
+                "or use --workers on this machine"
+            )
+        from l63fast.experiments.cluster import workers_of
+
+        with workers_of(scheduler, say) as cluster:
+            yield cluster
+    elif n_workers == 1:
+        yield InProcess(say)
+    else:
+        pool = LocalPool(n_workers, say)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+def require_seen(folder: Path) -> None:
+    """Refuse to work where a folder is not seen that whoever started the run has made.
+
+    Raises
+    ------
+    ClusterError
+        Naming the machine.
+    """
+    if not folder.is_dir():
+        raise ClusterError(
+            f"the worker on {gethostname()} does not see {folder}: results and data "
+            "must be on a file system that all workers share"
         )
-    from l63fast.experiments.cluster import local_workers, workers_of
-
-    opened = local_workers(n_workers) if scheduler is None else workers_of(scheduler)
-    with opened as pool:
-        yield pool
-
-
-def _has_dask() -> bool:
-    return find_spec("distributed") is not None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,14 @@ from l63fast.learning.own_model import OwnModel, short_name
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
-from l63fast.storage import MANIFEST, read_bytes, read_file, write_bytes, write_json
+from l63fast.storage import (
+    MANIFEST,
+    read_bytes,
+    read_file,
+    read_unchanged,
+    write_bytes,
+    write_json,
+)
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
@@ -239,10 +247,15 @@ def load_encoder(
     if format == "safetensors":
         encoder, card = load_weights(directory, sha256=sha256, model=model, trust=trust)
         return _function(encoder, encoder.settings, card, encoder.made_for)
-    card = _card(directory)
-    settings = settings_in(card, str(directory / CARD))
-    made_for = made_for_in(card, settings, str(directory / CARD))
-    data = _model_bytes(directory, format, card, sha256)
+
+    def read() -> tuple[Any, ...]:
+        card = _card(directory)
+        settings = settings_in(card, str(directory / CARD))
+        made_for = made_for_in(card, settings, str(directory / CARD))
+        data = _model_bytes(directory, format, card, sha256)
+        return data, settings, card, made_for
+
+    data, settings, card, made_for = read_unchanged(directory, read)
     try:
         program = programs.READ[format](data)
     except BackendError:
@@ -272,6 +285,16 @@ def load_weights(
         As in `load_encoder`.
     """
     directory = _checks.path("path", path)
+    read = partial(_encoder_of, directory, sha256, model, trust)
+    return read_unchanged(directory, read)
+
+
+def _encoder_of(
+    directory: Path,
+    sha256: str | None,
+    model: Callable[..., Any] | None,
+    trust: bool,
+) -> tuple[Encoder, dict[str, Any]]:
     card = _card(directory)
     settings = settings_in(card, str(directory / CARD))
     check_coordinates(card, settings, str(directory / CARD))

@@ -11,14 +11,20 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError, DataFileError, ResultError
+from l63fast.errors import (
+    ArgumentValueError,
+    DataFileError,
+    L63Error,
+    ResultError,
+)
 from l63fast.storage.files import (
     FileRecord,
     hash_file,
@@ -32,11 +38,14 @@ from l63fast.storage.files import (
     writing_errors,
 )
 
+T = TypeVar("T")
+
 MANIFEST: Final = "manifest.json"
 SCHEMA: Final = 1
 _LONGEST: Final = 255  # bytes of a file name on common file systems
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _SHOWN: Final = 10
+_PATIENCE: Final = 10.0  # seconds of reading a directory again that is replaced
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,55 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         return Manifest.from_bytes(file.read(), path)
 
 
+def read_unchanged(
+    directory: Path, read: Callable[[], T], manifest: Manifest | None = None
+) -> T:
+    """Return what `read` reads of a directory, all of it of one result.
+
+    A writer replaces the directory as a whole, at any moment: what was read, or could
+    not be read, while that happened is read again.
+
+    Parameters
+    ----------
+    directory : Path
+    read : callable
+    manifest : Manifest, optional
+        Of the result that is meant, if it was opened before.
+
+    Raises
+    ------
+    DataFileError
+        If another result has taken its place since, or does all the time.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        failure, before = None, _identity(directory)
+        try:
+            if manifest is not None and read_manifest(directory) != manifest:
+                raise DataFileError(
+                    f"{directory}: holds another result than when it was opened: open "
+                    "it again"
+                )
+            found = read()
+        except (L63Error, OSError) as error:
+            failure = error
+        if _identity(directory) == before:
+            if failure is not None:
+                raise failure
+            return found
+        if time.monotonic() > end:
+            raise DataFileError(f"{directory}: is replaced faster than it can be read")
+
+
+def _identity(directory: Path) -> tuple[int, ...]:
+    """Return what no two manifests that were written share."""
+    try:
+        found = os.stat(directory / MANIFEST)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
 def unlisted(directory: Path, manifest: Manifest) -> list[str]:
     """Return the entries of a directory that its manifest does not list."""
     files, directories, others = scan(directory)
@@ -189,16 +247,39 @@ def verify_directory(path: str | os.PathLike[str]) -> Manifest:
     DataFileError
         If a file is missing, truncated, changed or not listed; the message names it.
     """
+    return read_directory(path)[0]
+
+
+def read_directory(
+    path: str | os.PathLike[str], *names: str
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Return the manifest of a directory, and the bytes of some files that it lists.
+
+    The directory holds exactly what it lists; all of it is of one result.
+
+    Raises
+    ------
+    DataFileError
+        As in `verify_directory`.
+    """
     directory = _checks.path("path", path)
-    manifest = read_manifest(directory)
-    extra = unlisted(directory, manifest)
-    if extra:
-        raise DataFileError(
-            f"{directory}: holds files that its manifest does not list: {listed(extra)}"
-        )
-    for name in manifest.files:
-        verify_file(directory, name, manifest)
-    return manifest
+
+    def read() -> tuple[Manifest, dict[str, bytes]]:
+        manifest, content = read_manifest(directory), {}
+        extra = unlisted(directory, manifest)
+        if extra:
+            raise DataFileError(
+                f"{directory}: holds files that its manifest does not list: "
+                f"{listed(extra)}"
+            )
+        for name in manifest.files:
+            if name in names:
+                content[name] = _checked_bytes(directory, name, manifest)
+            else:
+                verify_file(directory, name, manifest)
+        return manifest, content
+
+    return read_unchanged(directory, read)
 
 
 def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
@@ -212,8 +293,13 @@ def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
         If the manifest does not list the file, or the file differs from its record.
     """
     folder = _checks.path("directory", directory)
-    record = _record(folder, name, read_manifest(folder))
-    path = folder / name
+    return read_unchanged(
+        folder, lambda: _checked_bytes(folder, name, read_manifest(folder))
+    )
+
+
+def _checked_bytes(directory: Path, name: str, manifest: Manifest) -> bytes:
+    record, path = _record(directory, name, manifest), directory / name
     with open_regular(path, follow=False) as file, reading_errors(path):
         data = file.read()
     _compare(path, record, FileRecord(len(data), hashlib.sha256(data).hexdigest()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -80,6 +81,12 @@ def read_index(
     ArgumentValueError
         If the user's own operator is missing, or another operator is given.
     """
+    return storage.read_unchanged(directory, partial(_index, directory, operator))
+
+
+def _index(
+    directory: Path, operator: ObservationOperator | str | None
+) -> tuple[Index, storage.Manifest]:
     manifest = storage.read_manifest(directory)
     if manifest.kind != KIND:
         raise DataFileError(
@@ -121,6 +128,13 @@ def open_split(
         If the file is missing or damaged, its data do not have its hash, or its
         observations do not belong to its truth.
     """
+    read = partial(_split, directory, manifest, index, name)
+    return storage.read_unchanged(directory, read, manifest)
+
+
+def _split(
+    directory: Path, manifest: storage.Manifest, index: Index, name: str
+) -> Split:
     path, settings = directory / f"{name}.nc", index.settings
     storage.verify_file(directory, path.name, manifest)
     dataset = storage.read_dataset(path)

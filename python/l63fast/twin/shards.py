@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -173,9 +174,13 @@ def open_shards(
         raise ConfigurationError(
             "open_shards: dask is not installed; pip install 'l63fast[cluster]'"
         )
+    directory = _checks.path("path", path)
+    return storage.read_unchanged(directory, partial(_opened, directory, verify))
+
+
+def _opened(directory: Path, verify: bool) -> xarray.Dataset:
     import xarray as xr
 
-    directory = _checks.path("path", path)
     manifest = storage.read_manifest(directory)
     if manifest.kind != KIND:
         raise DataFileError(f"{directory}: expected shards, got a {manifest.kind!r}")
