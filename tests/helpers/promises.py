@@ -64,7 +64,11 @@ PROCESS: Final = {
     "G1": "no call changes what belongs to the process or the thread",
     "G2": "no setting of the process or the thread changes a result",
     "G3": "what is built wrong does not build, or doctor says so",
+    "G5": "the interpreter always ends with its own exit code",
     "G6": "what must agree is compared: scheme, encoder, backgrounds, data",
+}
+CONTENT: Final = {
+    "C1": "content with a right hash is still only content",
 }
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",
@@ -96,6 +100,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Leakage": LEAKAGE,
     "Cluster": CLUSTER,
     "Process": PROCESS,
+    "Content": CONTENT,
     "Bad input": BAD_INPUT,
 }
 PROMISES: Final = {

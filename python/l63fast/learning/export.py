@@ -35,7 +35,14 @@ from l63fast.learning.own_model import OwnModel, short_name
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
-from l63fast.storage import MANIFEST, read_bytes, read_file, write_bytes, write_json
+from l63fast.storage import (
+    LARGEST_TEXT,
+    MANIFEST,
+    read_bytes,
+    read_file,
+    write_bytes,
+    write_json,
+)
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
@@ -278,6 +285,11 @@ def load_weights(
     own = _own(directory, settings, card, model, trust)
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]), own)
+    if encoder.hidden_size != card["hidden_size"]:
+        raise ModelFileError(
+            f"{directory / CARD}: hidden_size: expected {encoder.hidden_size}, as the "
+            f"encoder has it, got {card['hidden_size']}"
+        )
     encoder.data_hash = card["normaliser_hash"]
     encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
@@ -328,7 +340,7 @@ def _card(directory: Path) -> dict[str, Any]:
             "such as results/gru_xy"
         )
     try:
-        card = json.loads(_file(directory, CARD))
+        card = json.loads(_file(directory, CARD, most=LARGEST_TEXT))
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
             f"{directory / CARD}: is not valid JSON: {error}"
@@ -355,10 +367,10 @@ def _model_bytes(
     return data
 
 
-def _file(directory: Path, name: str) -> bytes:
+def _file(directory: Path, name: str, *, most: int | None = None) -> bytes:
     if (directory / MANIFEST).exists():
         return read_bytes(directory, name)
-    return read_file(directory / name)
+    return read_file(directory / name, most=most)
 
 
 @pinned()
