@@ -70,6 +70,9 @@ PROCESS: Final = {
 CONTENT: Final = {
     "C1": "content with a right hash is still only content",
 }
+ENVIRONMENTS: Final = {
+    "E1": "unusual environments: what is asked for works, or one sentence says why",
+}
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",
     "I02": "environment variables with nonsense",
@@ -101,6 +104,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Cluster": CLUSTER,
     "Process": PROCESS,
     "Content": CONTENT,
+    "Environments": ENVIRONMENTS,
     "Bad input": BAD_INPUT,
 }
 PROMISES: Final = {

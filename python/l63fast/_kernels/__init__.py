@@ -145,8 +145,10 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
         raise BackendError(f"level: only the C++ backend has levels, got {level!r}")
     if backend == "auto":
         _warn_once(f"Numba kernels are used (same results): {reason}")
-    from l63fast._kernels import numba_kernels
-
+    try:
+        from l63fast._kernels import numba_kernels
+    except (ImportError, ValueError) as error:  # ValueError: of NUMBA_NUM_THREADS
+        raise BackendError(f"backend: Numba cannot be imported: {error}") from error
     return numba_kernels
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
+from l63fast import _checks
 from l63fast.errors import ConfigurationError, L63Error
 
 Say = Callable[[str, str], None]
@@ -83,7 +83,7 @@ def default_workers(n_tasks: int) -> int:
 
     One where dask is not installed: more would need it.
     """
-    cores = len(os.sched_getaffinity(0)) if _has_dask() else 1
+    cores = _checks.usable_cores() if _has_dask() else 1
     return max(1, min(cores, n_tasks))
 
 
