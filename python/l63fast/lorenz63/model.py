@@ -240,8 +240,8 @@ class Integration:
     def _first_bad_step(self, states: np.ndarray) -> int:
         """Return the first step after which one of these states is not finite.
 
-        All of them are at the end. By halving what is left: no more steps in all than
-        the forecast itself has, and no state is stored but the last.
+        All of them are not finite after the last step. The interval is halved, so the
+        search takes no more steps than the forecast and stores only final states.
         """
         done, left = 0, self.n_steps
         while left > 1:
