@@ -40,8 +40,9 @@ py::tuple analyse(const Job& fields, int n_threads, const std::string& level) {
   job.cost = cost.mutable_data();
   job.residual = residual.mutable_data();
   const KernelTable& table = table_of(level);
-  without_gil(
-      [&] { l63fast::analyse(table, job, n, n_threads, signals_pending, nullptr); });
+  without_gil([&](void* gil) {
+    l63fast::analyse(table, job, n, n_threads, signals_pending, gil);
+  });
   return py::make_tuple(state, status, n_iter, cost, residual);
 }
 

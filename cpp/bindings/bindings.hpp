@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdint>
@@ -32,10 +33,45 @@ inline const KernelTable& table_of(const std::string& level) {
   throw std::invalid_argument("level: not available: " + level);
 }
 
-// Runs Python's signal handlers; returns true where one of them raised.
-inline bool signals_pending(void*) {
-  const py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
+// Gives the GIL up while it lives. A thread that wants it back when the interpreter
+// ends waits for the end of the process: before 3.14 Python ends such a thread, and
+// does so by unwinding it, which no destructor on the way survives.
+class GilReleased {
+ public:
+  GilReleased() : ends_(!Py_IsInitialized()), state_(PyEval_SaveThread()) {}
+  ~GilReleased() { take(); }
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+
+  // Runs Python's signal handlers; returns true where one of them raised.
+  bool signals_pending() {
+    take();
+    const bool raised = PyErr_CheckSignals() != 0;
+    state_ = PyEval_SaveThread();
+    return raised;
+  }
+
+ private:
+  void take() noexcept {
+    // Who had the GIL while the interpreter ended is who ends it, and may have it.
+    if (!ends_ && !Py_IsInitialized()) wait_forever();
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {  // the end came while this thread waited; to leave would be fatal
+      wait_forever();
+    }
+  }
+
+  [[noreturn]] static void wait_forever() {
+    for (;;) pause();
+  }
+
+  const bool ends_;
+  PyThreadState* state_;
+};
+
+inline bool signals_pending(void* gil) {
+  return static_cast<GilReleased*>(gil)->signals_pending();
 }
 
 inline void rethrow_python_error() {
@@ -111,13 +147,13 @@ auto either(Result (*f64)(const Job&, Others...),
   };
 }
 
-// Calls a kernel without the GIL; a signal handler that raised meanwhile is heard of
-// afterwards.
+// Calls a kernel without the GIL, which it hands to `signals_pending`; a handler that
+// raised meanwhile is heard of afterwards.
 template <class Call>
 void without_gil(Call call) {
   {
-    const py::gil_scoped_release release;
-    call();
+    GilReleased gil;
+    call(&gil);
   }
   rethrow_python_error();
 }

@@ -33,7 +33,8 @@ void gru(const Job& fields, int n_threads, const std::string& level) {
   job.input_bias = read<float>(fields, "input_bias", 3 * job.n_units);
   job.state_bias = read<float>(fields, "state_bias", 3 * job.n_units);
   const KernelTable& table = table_of(level);
-  without_gil([&] { l63fast::gru(table, job, n_threads, signals_pending, nullptr); });
+  without_gil(
+      [&](void* gil) { l63fast::gru(table, job, n_threads, signals_pending, gil); });
 }
 
 void gru_backward(const Job& fields, int n_threads, const std::string& level) {
@@ -42,8 +43,9 @@ void gru_backward(const Job& fields, int n_threads, const std::string& level) {
   job.preactivation_grad =
       write<float>(fields, "preactivation_grad", 4 * job.n_steps * job.n * job.n_units);
   const KernelTable& table = table_of(level);
-  without_gil(
-      [&] { l63fast::gru_backward(table, job, n_threads, signals_pending, nullptr); });
+  without_gil([&](void* gil) {
+    l63fast::gru_backward(table, job, n_threads, signals_pending, gil);
+  });
 }
 
 }  // namespace

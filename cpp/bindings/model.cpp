@@ -23,8 +23,8 @@ std::int64_t integrate(const Job& fields, bool streamed, int n_threads,
   job.streamed = streamed;
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  without_gil([&] {
-    diverged = l63fast::integrate(table, job, n, n_threads, signals_pending, nullptr);
+  without_gil([&](void* gil) {
+    diverged = l63fast::integrate(table, job, n, n_threads, signals_pending, gil);
   });
   return diverged;
 }
@@ -58,8 +58,8 @@ py::tuple tangent(const Job& fields, int n_threads, const std::string& level) {
   job.out_state = final_state.mutable_data();
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  without_gil([&] {
-    diverged = l63fast::tangent(table, job, n, n_threads, signals_pending, nullptr);
+  without_gil([&](void* gil) {
+    diverged = l63fast::tangent(table, job, n, n_threads, signals_pending, gil);
   });
   return py::make_tuple(final_state, carried, diverged);
 }
@@ -71,8 +71,8 @@ py::tuple adjoint(const Job& fields, int n_threads, const std::string& level) {
   const py::ssize_t n = carried.shape(0);
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;
-  without_gil([&] {
-    diverged = l63fast::adjoint(table, job, n, n_threads, signals_pending, nullptr);
+  without_gil([&](void* gil) {
+    diverged = l63fast::adjoint(table, job, n, n_threads, signals_pending, gil);
   });
   return py::make_tuple(carried, diverged);
 }

@@ -9,6 +9,7 @@ using bindings::KernelTable;
 using bindings::read;
 using bindings::table_of;
 using bindings::tables;
+using bindings::without_gil;
 
 std::vector<std::string> levels() {
   std::vector<std::string> names;
@@ -20,9 +21,11 @@ std::int64_t instructions(int kind, bool single, std::int64_t rounds,
                           const std::string& level) {
   if (kind < 0 || kind > 3) throw std::invalid_argument("kind: 0 to 3");
   const KernelTable& table = table_of(level);
-  const py::gil_scoped_release release;
   const auto entry = single ? table.instructions_f32 : table.instructions_f64;
-  return entry(static_cast<l63fast::Instruction>(kind), rounds);
+  std::int64_t count = 0;
+  without_gil(
+      [&](void*) { count = entry(static_cast<l63fast::Instruction>(kind), rounds); });
+  return count;
 }
 
 void fill(py::array_t<double>& out, bool non_temporal, const std::string& level) {
@@ -32,8 +35,7 @@ void fill(py::array_t<double>& out, bool non_temporal, const std::string& level)
     throw std::invalid_argument("out: not whole lines of 64 bytes");
   const std::int64_t n = out.size();
   const KernelTable& table = table_of(level);
-  const py::gil_scoped_release release;
-  table.fill(data, n, non_temporal);
+  without_gil([&](void*) { table.fill(data, n, non_temporal); });
 }
 
 }  // namespace

@@ -63,8 +63,8 @@ py::tuple filter_particles(const Job& fields, int n_threads, const std::string& 
   job.effective_size = effective_size.mutable_data();
   job.status = status.mutable_data();
   const KernelTable& table = table_of(level);
-  without_gil([&] {
-    l63fast::filter_particles(table, job, n, n_threads, signals_pending, nullptr);
+  without_gil([&](void* gil) {
+    l63fast::filter_particles(table, job, n, n_threads, signals_pending, gil);
   });
   return py::make_tuple(out_states, out_log_weights, background, innovation,
                         observed_covariance, mean, spread, effective_size, status);

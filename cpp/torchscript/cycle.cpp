@@ -39,8 +39,8 @@ class WarmUp {
     job_.obs_dim = h.obs_dim();
     std::copy(h.components.begin(), h.components.end(), job_.components);
     std::copy(h.powers.begin(), h.powers.end(), job_.powers);
-    job_.n_starts = int(file.number("warm_up_n_starts"));
-    job_.max_iter = int(file.number("warm_up_max_iter"));
+    job_.n_starts = file.whole_number("warm_up_n_starts", 1, 8);
+    job_.max_iter = file.whole_number("warm_up_max_iter", 0);
     job_.tol = file.number("warm_up_tol");
   }
 
@@ -116,7 +116,7 @@ void record(const std::vector<double>& state, std::vector<double>& series,
 
 Cycles cycle(const Encoder& encoder, const Twin& twin, const InputFile& file,
              const Batching& batching, Seconds& seconds) {
-  const std::size_t first = std::size_t(file.number("first_cycle"));
+  const std::size_t first = std::size_t(file.whole_number("first_cycle", 0));
   const std::size_t ready = std::size_t(encoder.window()) - 1;
   if (first < ready || first >= twin.n_obs)
     throw std::runtime_error("first_cycle: expected " + std::to_string(ready) + " to " +

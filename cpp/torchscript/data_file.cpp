@@ -3,10 +3,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 
@@ -17,6 +22,23 @@ namespace l63fast {
 namespace {
 
 constexpr int nc_nowrite = 0, nc_netcdf4 = 0x1000, nc_double = 6, nc_global = -1;
+// By the type's number; 0 for characters. Strings and types of a user's own are above.
+constexpr std::size_t value_sizes[] = {0, 1, 0, 2, 4, 4, 8, 1, 2, 4, 8, 8};
+constexpr std::size_t most_compressed = 1032;  // deflate, which netCDF uses
+
+// The number of values, or the largest one there is where it has no end. An axis
+// without entries counts as one: who goes along the others must come to an end.
+std::size_t product(const std::vector<std::size_t>& shape) {
+  std::size_t size = 1;
+  for (const std::size_t length : shape)
+    if (__builtin_mul_overflow(size, std::max<std::size_t>(length, 1), &size))
+      return SIZE_MAX;
+  return size;
+}
+
+std::size_t machine_memory() {
+  return std::size_t(sysconf(_SC_PHYS_PAGES)) * std::size_t(sysconf(_SC_PAGE_SIZE));
+}
 
 void check_status(int status, const std::string& path, const std::string& what) {
   if (status) throw std::runtime_error(path + ": " + what + ": " + nc_strerror(status));
@@ -25,6 +47,11 @@ void check_status(int status, const std::string& path, const std::string& what) 
 }  // namespace
 
 InputFile::InputFile(const std::string& path) : path_(path) {
+  // A FIFO or a device would block, and netCDF would ask the network for an address.
+  if (!std::filesystem::exists(path)) refuse("cannot be read", "No such file");
+  if (!std::filesystem::is_regular_file(path))
+    refuse("cannot be read", "expected a file");
+  size_ = std::filesystem::file_size(path);
   check(nc_open(path.c_str(), nc_nowrite, &file_), "cannot be read");
 }
 
@@ -32,6 +59,10 @@ InputFile::~InputFile() { nc_close(file_); }
 
 void InputFile::check(int status, const char* what) const {
   check_status(status, path_, what);
+}
+
+void InputFile::refuse(const char* what, const std::string& why) const {
+  throw std::runtime_error(path_ + ": " + what + ": " + why);
 }
 
 bool InputFile::has(const char* name) const {
@@ -47,19 +78,28 @@ int InputFile::variable(const char* name) const {
 
 Array InputFile::array(const char* name) const {
   const int id = variable(name);
-  int n_dims;
+  int n_dims, type;
+  check(nc_inq_vartype(file_, id, &type), name);
   check(nc_inq_varndims(file_, id, &n_dims), name);
   std::vector<int> dims(static_cast<std::size_t>(n_dims));
   check(nc_inq_vardimid(file_, id, dims.data()), name);
   Array array;
-  std::size_t size = 1;
+  bool empty = false;
   for (const int dim : dims) {
     array.shape.emplace_back();
     check(nc_inq_dimlen(file_, dim, &array.shape.back()), name);
-    size *= array.shape.back();
+    empty |= array.shape.back() == 0;
   }
-  array.values.resize(size);
-  if (size) check(nc_get_var_double(file_, id, array.values.data()), name);
+  const bool known = type > 0 && std::size_t(type) < std::size(value_sizes);
+  if (!known || value_sizes[type] == 0) refuse(name, "expected numbers");
+  const std::size_t size = product(array.shape);
+  if (size / most_compressed > size_ / value_sizes[type])
+    refuse(name, "declares more values than a file of " + std::to_string(size_) +
+                     " bytes can hold");
+  if (size > machine_memory() / sizeof(double))
+    refuse(name, std::to_string(size) + " values are more than this machine can hold");
+  array.values.resize(empty ? 0 : size);
+  if (!empty) check(nc_get_var_double(file_, id, array.values.data()), name);
   return array;
 }
 
@@ -76,14 +116,23 @@ double InputFile::number(const char* name) const {
   std::size_t size;
   check(nc_inq_attlen(file_, nc_global, name, &size), name);
   double number = 0;
-  if (size != 1) throw std::runtime_error(path_ + ": " + name + ": expected a number");
+  if (size != 1) refuse(name, "expected a number");
   check(nc_get_att_double(file_, nc_global, name, &number), name);
+  if (!std::isfinite(number)) refuse(name, "expected a finite number");
   return number;
+}
+
+int InputFile::whole_number(const char* name, int least, int most) const {
+  const double value = number(name);
+  if (value == std::floor(value) && least <= value && value <= most) return int(value);
+  refuse(name, "expected a whole number from " + std::to_string(least) + " to " +
+                   std::to_string(most));
 }
 
 std::string InputFile::text(const char* name) const {
   std::size_t size;
   check(nc_inq_attlen(file_, nc_global, name, &size), name);
+  if (size > size_) refuse(name, "expected a text");
   std::string text(size, '\0');
   check(nc_get_att_text(file_, nc_global, name, text.data()), name);
   return text;

@@ -14,7 +14,8 @@ struct Array {
 };
 
 // An open file. Every function throws std::runtime_error, with the names of file and
-// variable, where something is missing.
+// variable, where something is missing
+// or larger than its file can hold; memory is taken afterwards.
 class InputFile {
  public:
   explicit InputFile(const std::string& path);
@@ -26,13 +27,16 @@ class InputFile {
   // Returns the values of an array that must have the given shape.
   std::vector<double> values(const char* variable,
                              const std::vector<std::size_t>& shape) const;
-  double number(const char* attribute) const;
+  double number(const char* attribute) const;  // finite
+  int whole_number(const char* attribute, int least, int most = 1'000'000'000) const;
   std::string text(const char* attribute) const;
 
  private:
   int variable(const char* name) const;
   void check(int status, const char* what) const;
+  [[noreturn]] void refuse(const char* what, const std::string& why) const;
   std::string path_;
+  std::size_t size_ = 0;  // bytes
   int file_ = -1;
 };
 

@@ -20,6 +20,7 @@ namespace l63fast {
 namespace {
 
 constexpr int schema = 1, max_window = 4096, max_hidden = 1 << 16;
+constexpr off_t max_card = 1 << 20, max_program = 1 << 30;  // bytes
 constexpr const char* card_name = "model.json";
 constexpr const char* program_name = "model.ts.pt";
 
@@ -36,12 +37,15 @@ struct Descriptor {
 
 // Reads a file. A FIFO or a device is refused before it is read, so that nothing can
 // block.
-std::string read_file(const std::filesystem::path& path) {
+std::string read_file(const std::filesystem::path& path, off_t most) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   struct stat found;
   if (file.number < 0 || fstat(file.number, &found))
     refuse(path, std::string("cannot be read: ") + std::strerror(errno));
   if (!S_ISREG(found.st_mode)) refuse(path, "expected a file");
+  if (found.st_size > most)
+    refuse(path, "expected at most " + std::to_string(most) + " bytes, got " +
+                     std::to_string(found.st_size));
   std::string data(std::size_t(found.st_size), '\0');
   std::size_t have = 0;
   while (have < data.size()) {
@@ -73,7 +77,7 @@ bool looks_ahead(const Json& encoder) {
 ModelCard read_card(const std::filesystem::path& directory) {
   const auto path = directory / card_name;
   try {
-    const Json json = Json::parse(read_file(path));
+    const Json json = Json::parse(read_file(path, max_card));
     json.count("schema", schema, schema);
     const Json& encoder = json.at("encoder");
     const Json& training = json.at("training");
@@ -96,7 +100,7 @@ ModelCard read_card(const std::filesystem::path& directory) {
 std::string read_program(const std::filesystem::path& directory, const ModelCard& card,
                          const Permission& permission) {
   const auto path = directory / program_name;
-  std::string data = read_file(path);
+  std::string data = read_file(path, max_program);
   const std::string found = sha256(data), expected = lower(permission.expected());
   if (!expected.empty() && found != expected)
     refuse(path, "expected sha256 " + expected + ", got " + found);

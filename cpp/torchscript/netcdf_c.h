@@ -25,6 +25,7 @@ int nc_put_att_text(int file, int variable, const char* name, size_t size,
                     const char* text);
 int nc_put_var_double(int file, int variable, const double* values);
 int nc_inq_varid(int file, const char* name, int* variable);
+int nc_inq_vartype(int file, int variable, int* type);
 int nc_inq_varndims(int file, int variable, int* n_dims);
 int nc_inq_vardimid(int file, int variable, int* dims);
 int nc_inq_dimlen(int file, int dim, size_t* size);

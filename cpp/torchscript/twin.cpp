@@ -4,7 +4,6 @@
 #include "twin.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 namespace l63fast {
@@ -31,18 +30,11 @@ std::vector<double> Model::forecast(const std::vector<double>& states) const {
 
 namespace {
 
-std::size_t whole_number(const InputFile& file, const char* name, double least) {
-  const double value = file.number(name);
-  if (!(value >= least && value <= 1e9 && value == std::floor(value)))
-    throw std::runtime_error(std::string(name) + ": expected a whole number");
-  return std::size_t(value);
-}
-
 Model read_model(const InputFile& file, int n_threads) {
   return {.dt = file.number("dt"),
           .parameters = {file.number("model_sigma"), file.number("model_rho"),
                          file.number("model_beta")},
-          .steps_per_cycle = int(whole_number(file, "steps_per_cycle", 1)),
+          .steps_per_cycle = file.whole_number("steps_per_cycle", 1),
           .n_threads = n_threads};
 }
 

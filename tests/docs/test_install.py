@@ -111,6 +111,7 @@ def test_a_failing_compiler_gives_a_pure_wheel_that_runs_on_numba(broken_build):
     (warning,) = told["warnings"]
     assert warning.startswith("BackendWarning: Numba kernels are used")
     assert "extension cannot be imported" in told["reason"]
+    assert "C++ compiler" in told["reason"]
     assert "'cpp' was asked for" in told["refused"]
     expected = forecast(np.arange(21.0).reshape(7, 3), 50).tobytes().hex()
     assert told["final"] == [expected, expected]

@@ -67,7 +67,14 @@ PROCESS: Final = {
     "G1": "no call changes what belongs to the process or the thread",
     "G2": "no setting of the process or the thread changes a result",
     "G3": "what is built wrong does not build, or doctor says so",
+    "G5": "the interpreter always ends with its own exit code",
     "G6": "what must agree is compared: scheme, encoder, backgrounds, data",
+}
+CONTENT: Final = {
+    "C1": "content with a right hash is still only content",
+}
+ENVIRONMENTS: Final = {
+    "E1": "unusual environments: what is asked for works, or one sentence says why",
 }
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",
@@ -100,6 +107,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Readers": READERS,
     "Cluster": CLUSTER,
     "Process": PROCESS,
+    "Content": CONTENT,
+    "Environments": ENVIRONMENTS,
     "Bad input": BAD_INPUT,
 }
 PROMISES: Final = {

@@ -68,6 +68,23 @@ def test_without_the_extension_an_explicit_choice_fails() -> None:
     assert "BackendError: backend: 'cpp' was asked for, but" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [
+        ("printf 'g++ 11.4.0\\nmore %s'", "C++ compiler {} here: g++ 11.4.0"),
+        ("/nowhere/g++", "an install found no C++ compiler '{}' here"),
+        ("sh -c 'exit 1'", "C++ compiler {} here: exit status 1"),
+    ],
+)
+def test_without_the_extension_the_compiler_and_its_version_are_named(
+    compiler: str, said: str
+) -> None:
+    code = "from l63fast._kernels import backend_info\nprint(backend_info().reason)"
+    result = run(HIDE_EXTENSION + code, CXX=compiler)
+    assert result.returncode == 0, result.stderr
+    assert said.format(compiler) in result.stdout
+
+
 def test_levels_are_forced_and_unknown_ones_refused() -> None:
     with pytest.raises(BackendError, match="level: expected one of"):
         load_kernels("cpp", level="x86-64-v9")

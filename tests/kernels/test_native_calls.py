@@ -240,6 +240,41 @@ def test_the_gil_is_released_while_a_kernel_runs() -> None:
     assert during > 10
 
 
+# One thread makes short calls, which want the GIL back all the time; one asks for
+# signals in the middle of a long call; one is started too late to come to its end.
+EXIT = """
+import sys, threading, time
+import numpy as np
+from l63fast.lorenz63 import forecast
+backend, states = sys.argv[1], np.ones((20_000, 3))
+forecast(states[:1], 1, backend=backend)  # Numba compiles
+
+def call(begun, n, n_steps, n_threads):
+    while True:
+        begun.set()
+        forecast(states[:n], n_steps, n_threads=n_threads, backend=backend)
+
+for work in ((100, 10, 1), (2000, 100, 1), (20_000, 3000, 2), (20_000, 10**6, 1)):
+    begun = threading.Event()
+    threading.Thread(target=call, args=(begun, *work), daemon=True).start()
+    begun.wait()
+time.sleep(0.06)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
+@BACKENDS
+@pytest.mark.promise("G5", "0 aborts in 3 exits by default, in 100 slow; 2 backends")
+def test_an_exit_with_daemon_threads_in_kernels_has_its_own_code(
+    backend: str, n: int
+) -> None:
+    command = [sys.executable, "-c", EXIT, backend]
+    for _ in range(n):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (7, "")
+
+
 CHILDREN = """
 import multiprocessing, sys
 import numpy as np

@@ -72,12 +72,20 @@ def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("generic", ["OFF", "ON"], ids=["levels", "generic"])
 @pytest.mark.promise("N2", "golden hashes of clang")
 def test_golden_bits_from_clang(generic: str, tmp_path, monkeypatch) -> None:
-    compiler = tool("clang++")
-    build = built(
-        configured_extension(
-            tmp_path, CMAKE_CXX_COMPILER=compiler, L63FAST_GENERIC=generic
-        )
-    )
+    check_golden_bits("clang++", generic, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generic", ["OFF", "ON"], ids=["levels", "generic"])
+@pytest.mark.promise("N2", "golden hashes of g++ 11, which shuffles otherwise")
+def test_golden_bits_from_an_old_gcc(generic: str, tmp_path, monkeypatch) -> None:
+    check_golden_bits("g++-11", generic, tmp_path, monkeypatch)
+
+
+def check_golden_bits(compiler: str, generic: str, folder, monkeypatch) -> None:
+    """Build the extension with another compiler and compare its bits."""
+    options = {"CMAKE_CXX_COMPILER": tool(compiler), "L63FAST_GENERIC": generic}
+    build = built(configured_extension(folder, **options))
     monkeypatch.setattr(cpp, "_core", loaded(build))
     for level in cpp._core.levels():
         kernels = cpp.CppKernels(cpp._public(level))

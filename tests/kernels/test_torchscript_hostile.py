@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from encoder_programs import Programs
+from builds import tool
+from crafted_netcdf import (
+    CRAFTED,
+    CYCLE_NUMBERS,
+    cycle_variables,
+    write_crafted,
+    write_crafted_cycle,
+)
+from encoder_programs import Programs, built_programs
 from hostile_models import (
     PROGRAMS,
     hostile_pt2,
@@ -129,6 +137,64 @@ def test_files_that_are_no_files_are_errors(
     assert "expected a file" in refused(programs, model, inputs, "--trust")
     said = refused(programs, model / "nowhere", inputs, "--trust")
     assert "model.json: cannot be read" in said
+
+
+@pytest.mark.promise("C1", "C++: a card and a program of 1 TB are not read")
+def test_files_too_large_are_not_read(
+    programs: Programs, model: Path, inputs: Path
+) -> None:
+    for name in (FILES["torchscript"], CARD):
+        os.truncate(model / name, 2**40)
+        said = refused(programs, model, inputs, "--trust")
+        assert f"{name}: expected at most" in said
+        assert "got 1099511627776" in said
+
+
+IN_EVERY_RUN = ("product wraps", "terabytes", "an endless loop", "first_cycle is huge")
+
+
+@pytest.mark.parametrize("name", IN_EVERY_RUN)
+@pytest.mark.promise("C1", "C++ cycle: netCDF of 13 KB with 4 x (2^62 + 1) values")
+def test_crafted_inputs_are_errors(
+    programs: Programs, exported: Path, tmp_path: Path, name: str
+) -> None:
+    expected = write_crafted_cycle(tmp_path / "in.nc", name)
+    inputs = tmp_path / "in.nc"
+    assert expected in refused(programs, exported, inputs, "--trust", program="cycle")
+
+
+@pytest.fixture(scope="module")
+def checked_programs(
+    core_prefix: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Programs:
+    """Return the programs with what finds errors of memory."""
+    tool("g++")
+    return built_programs(
+        tmp_path_factory.mktemp("checked"),
+        core_prefix,
+        CMAKE_BUILD_TYPE="Debug",
+        CMAKE_CXX_FLAGS="-O0 -fsanitize=address,undefined "
+        "-fno-sanitize-recover=undefined",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.promise("C1", "C++ cycle under ASan and UBSan: 13 crafted netCDF files")
+def test_crafted_inputs_give_no_report(
+    checked_programs: Programs,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
+    inputs, out = tmp_path / "in.nc", tmp_path / "out.nc"
+    for name in CRAFTED:
+        expected = write_crafted_cycle(inputs, name)
+        said = refused(checked_programs, exported, inputs, "--trust", program="cycle")
+        assert expected in said, (name, said)
+    write_crafted(inputs, cycle_variables(), **CYCLE_NUMBERS)
+    done = checked_programs.run("cycle", exported, inputs, out, "--trust")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_changed_program_is_not_that_of_its_card(

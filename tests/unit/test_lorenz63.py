@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from l63fast.lorenz63 import (
     simulate,
     spin_up,
 )
+from l63fast.lorenz63.model import Integration
 
 # 30-digit integration from (1, 0, 0); agrees with Kehlet & Logg (2010).
 REFERENCE = {
@@ -121,6 +124,33 @@ def test_divergence_names_members_step_and_time_and_spares_neighbours(backend) -
     good = np.setdiff1d(np.arange(50), [3, 20, 44])
     assert quiet[good].tobytes() == alone[good].tobytes()
     assert np.unique(quiet[3].view(np.uint64)).size == 1  # the one canonical NaN
+
+
+@pytest.mark.parametrize("n_steps", [1, 1000])
+@pytest.mark.promise("N3", "naming it: as many steps, memory of 3 forecasts at most")
+def test_naming_a_divergence_costs_no_more_than_the_forecast(
+    backend: str, n_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    states = 10.0 ** rng.uniform(1.5, 200.0, (20_000, 3))  # end at many a step
+    states[::2] = 20.0
+    forecast(states[:1], 1, backend=backend)  # Numba compiles
+    steps, integrate = [0], Integration._integrate
+
+    def counted(
+        self: Integration, initial: np.ndarray, out: np.ndarray, save_every: int
+    ) -> int:
+        steps[0] += len(initial) * out.shape[1] * save_every
+        return integrate(self, initial, out, save_every)
+
+    monkeypatch.setattr(Integration, "_integrate", counted)
+    tracemalloc.start()
+    with pytest.raises(DivergenceError):
+        forecast(states, n_steps, backend=backend)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert steps[0] <= 2 * len(states) * n_steps
+    assert peak < 3 * states.nbytes
 
 
 def test_denormals_and_negative_zero_are_kept(backend: str) -> None:

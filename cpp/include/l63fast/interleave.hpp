@@ -47,8 +47,8 @@ L63FAST_INLINE Pack<T> blend(Pack<T> a, Pack<T> b, Pack<T> c,
                              std::integer_sequence<int, Choice...>,
                              std::integer_sequence<int, I...>) {
   constexpr int w = width<T>;
-  const Pack<T> two = __builtin_shufflevector(a, b, (Choice == 1 ? w + I : I)...);
-  return __builtin_shufflevector(two, c, (Choice == 2 ? w + I : I)...);
+  const Pack<T> two = picked<T, (Choice == 1 ? w + I : I)...>(a, b);
+  return picked<T, (Choice == 2 ? w + I : I)...>(two, c);
 }
 
 template <class T, int C, int... I>
@@ -57,12 +57,12 @@ L63FAST_INLINE Pack<T> component_of(const Pack<T>* v,
   constexpr int w = width<T>;
   using Vectors = std::integer_sequence<int, lane::vector(C, I, w)...>;
   const Pack<T> values = blend<T>(v[0], v[1], v[2], Vectors{}, lanes);
-  return __builtin_shufflevector(values, values, lane::of_state(C, I, w)...);
+  return picked<T, lane::of_state(C, I, w)...>(values, values);
 }
 
 template <class T, int C, int... I>
 L63FAST_INLINE Pack<T> in_place(Pack<T> values, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(values, values, lane::state(C, I, width<T>)...);
+  return picked<T, lane::state(C, I, width<T>)...>(values, values);
 }
 
 template <class T, int V, int... I>
@@ -113,17 +113,16 @@ template <class T, int... I>
 L63FAST_INLINE void load_pairs(const T* pairs, Pack<T>& first, Pack<T>& second,
                                std::integer_sequence<int, I...>) {
   const Pack<T> a = load_pack(pairs), b = load_pack(pairs + width<T>);
-  first = __builtin_shufflevector(a, b, (2 * I)...);
-  second = __builtin_shufflevector(a, b, (2 * I + 1)...);
+  first = picked<T, (2 * I)...>(a, b);
+  second = picked<T, (2 * I + 1)...>(a, b);
 }
 
 template <class T, int... I>
 L63FAST_INLINE void store_pairs(T* pairs, Pack<T> first, Pack<T> second,
                                 std::integer_sequence<int, I...>) {
   constexpr int w = width<T>;
-  store_pack(pairs, __builtin_shufflevector(first, second, (I / 2 + I % 2 * w)...));
-  store_pack(pairs + w,
-             __builtin_shufflevector(first, second, ((w + I) / 2 + I % 2 * w)...));
+  store_pack(pairs, picked<T, (I / 2 + I % 2 * w)...>(first, second));
+  store_pack(pairs + w, picked<T, ((w + I) / 2 + I % 2 * w)...>(first, second));
 }
 
 template <class T>

@@ -73,6 +73,17 @@ L63FAST_INLINE void store_pack(T* values, Pack<T> pack) {
   __builtin_memcpy(values, &pack, sizeof pack);
 }
 
+// The lanes I of two packs, where those of the second are counted from W on.
+template <class T, int... I>
+L63FAST_INLINE Pack<T> picked(Pack<T> a, Pack<T> b) {
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+  using Bits = decltype(a < a);
+  return __builtin_shuffle(a, b, Bits{I...});
+#else
+  return __builtin_shufflevector(a, b, I...);
+#endif
+}
+
 // Returns the largest power of two that is not above a, for a >= 1: the mantissa's bits
 // are cleared.
 template <class T>

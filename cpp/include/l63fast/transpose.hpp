@@ -14,8 +14,8 @@ inline namespace L63FAST_LEVEL {
 template <class T, int D, int... I>
 L63FAST_INLINE void exchange(Pack<T>& a, Pack<T>& b, std::integer_sequence<int, I...>) {
   constexpr int w = width<T>;
-  const Pack<T> first = __builtin_shufflevector(a, b, ((I & D) ? w + I - D : I)...);
-  b = __builtin_shufflevector(a, b, ((I & D) ? w + I : I + D)...);
+  const Pack<T> first = picked<T, ((I & D) ? w + I - D : I)...>(a, b);
+  b = picked<T, ((I & D) ? w + I : I + D)...>(a, b);
   a = first;
 }
 

@@ -32,6 +32,7 @@ from l63fast._checks.values import (
     seed,
     threads,
     time_step,
+    usable_cores,
 )
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "states",
     "threads",
     "time_step",
+    "usable_cores",
     "vectors",
     "vectors_of",
     "within",

@@ -178,6 +178,8 @@ def output(
     overlap an input or themselves.
     """
     instance(name, value, np.ndarray)
+    if isinstance(value, np.ma.MaskedArray):  # what is masked would look unwritten
+        raise ArgumentTypeError(f"{name}: expected a plain array, got a masked one")
     array: np.ndarray = value
     problem = None
     if array.shape != shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import resource
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Union
@@ -149,10 +150,17 @@ def instance(name: str, value: Any, kind: type) -> None:
         )
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use; macOS does not say, and has all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def threads(name: str, value: Any) -> int:
     """Return a number of threads; `None` means every core that this process may use."""
     if value is None:
-        return len(os.sched_getaffinity(0))
+        return usable_cores()
     return min(count(name, value, minimum=1), MAX_THREADS)
 
 
@@ -237,9 +245,18 @@ def memory(name: str, n_bytes: int) -> None:
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that this process may still use."""
-    limits = [_available_in_machine(), *_available_in_cgroup()]
-    return min(limits)
+    """Return the bytes that machine, cgroup and `ulimit` let this process take."""
+    machine = _available_in_machine()
+    return min(machine, _available_addresses(machine), *_available_in_cgroup())
+
+
+def _available_addresses(most: int) -> int:
+    """Return what `ulimit -v` leaves, `most` where it is not set."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = _lines("/proc/self/statm")
+    if limit == resource.RLIM_INFINITY or not used:
+        return most
+    return max(limit - int(used[0].split()[0]) * resource.getpagesize(), 0)
 
 
 def _available_in_machine() -> int:

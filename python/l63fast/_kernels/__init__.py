@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -107,8 +109,21 @@ def _cpp() -> tuple[ModuleType | None, str]:
     try:
         from l63fast._kernels import cpp
     except ImportError as error:
-        return None, f"the C++ extension cannot be imported ({error})"
+        why = f"the C++ extension cannot be imported ({error}); {_compiler()}"
+        return None, why
     return cpp, "the C++ extension is installed"
+
+
+def _compiler() -> str:
+    """Return which C++ compiler an install would take now, and its version."""
+    name = os.environ.get("CXX", "c++")
+    command = [*shlex.split(name), "--version"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return f"an install found no C++ compiler {name!r} here"
+    version = told.stdout.partition("\n")[0] or f"exit status {told.returncode}"
+    return f"an install would take the C++ compiler {name} here: {version}"
 
 
 @cache
@@ -145,8 +160,10 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
         raise BackendError(f"level: only the C++ backend has levels, got {level!r}")
     if backend == "auto":
         _warn_once(f"Numba kernels are used (same results): {reason}")
-    from l63fast._kernels import numba_kernels
-
+    try:
+        from l63fast._kernels import numba_kernels
+    except (ImportError, ValueError) as error:  # ValueError: of NUMBA_NUM_THREADS
+        raise BackendError(f"backend: Numba cannot be imported: {error}") from error
     return numba_kernels
 
 

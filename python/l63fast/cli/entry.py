@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from difflib import get_close_matches
@@ -66,6 +67,9 @@ def main(command: str | None = None) -> None:
     command : str, optional
         The one command that a script of `src/` stands for.
     """
+    for name in ("stdout", "stderr"):  # closed: nobody reads, and rich would ask them
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     warnings.showwarning = _show_warning
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII only
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -37,7 +37,7 @@ def doctor(given: Given) -> None:
     _line("instruction set", backend.instruction_set)
     _line("reason", backend.reason)
     _line("threads", str(backend.n_threads))
-    _line("cores", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}")
+    _line("cores", f"{_checks.usable_cores()} of {os.cpu_count()}")
     _line("python", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
         _line(package, installed(package))

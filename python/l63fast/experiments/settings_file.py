@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from l63fast import _checks
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
-from l63fast.storage import read_file
+from l63fast.storage import LARGEST_TEXT, read_file
 
 T = TypeVar("T")
 Table = dict[str, Any]
@@ -77,7 +77,7 @@ def read_tables(path: str | Path) -> Table:
         If the file cannot be read or is not TOML; a key given twice is named.
     """
     try:
-        text = read_file(path).decode("utf-8")
+        text = read_file(path, most=LARGEST_TEXT).decode("utf-8")
     except DataFileError as error:  # its sentence begins with the path
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:

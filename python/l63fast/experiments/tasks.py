@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from socket import gethostname
 from statistics import fmean
 from typing import Any, Protocol
 
+from l63fast import _checks
 from l63fast.errors import ClusterError, ConfigurationError, L63Error
 from l63fast.experiments.workers import LocalPool
 
@@ -83,7 +83,7 @@ class InProcess:
 
 def default_workers(n_tasks: int) -> int:
     """Return one worker per core that this process may use, at most one per task."""
-    return max(1, min(len(os.sched_getaffinity(0)), n_tasks))
+    return max(1, min(_checks.usable_cores(), n_tasks))
 
 
 @contextmanager

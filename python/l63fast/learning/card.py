@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
+from l63fast import _checks
 from l63fast.assimilation.agreement import Setup
 from l63fast.errors import L63Error, ModelFileError
 from l63fast.learning.encoders import Encoder, n_parameters
@@ -23,6 +24,7 @@ FILES: Final = {
 }
 WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # by every export
 SCHEMA: Final = 1
+MAX_MEMORY: Final = 2**16  # numbers that an encoder keeps, as in C++
 _KEYS: Final = {
     "schema": int,
     "encoder": dict,
@@ -134,6 +136,7 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     encoder = _ADDED_SINCE | card["encoder"]
     _check_keys(encoder, kinds, f"{source}: encoder")
     try:
+        _checks.count("hidden_size", card["hidden_size"], maximum=MAX_MEMORY)
         return EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None

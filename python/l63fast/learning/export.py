@@ -37,6 +37,7 @@ from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import (
+    LARGEST_TEXT,
     MANIFEST,
     read_bytes,
     read_file,
@@ -301,6 +302,11 @@ def _encoder_of(
     own = _own(directory, settings, card, model, trust)
     data = _model_bytes(directory, "safetensors", card, sha256)
     encoder = encoder_from(data, settings, str(directory / FILES["safetensors"]), own)
+    if encoder.hidden_size != card["hidden_size"]:
+        raise ModelFileError(
+            f"{directory / CARD}: hidden_size: expected {encoder.hidden_size}, as the "
+            f"encoder has it, got {card['hidden_size']}"
+        )
     encoder.data_hash = card["normaliser_hash"]
     encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
@@ -351,7 +357,7 @@ def _card(directory: Path) -> dict[str, Any]:
             "such as results/gru_xy"
         )
     try:
-        card = json.loads(_file(directory, CARD))
+        card = json.loads(_file(directory, CARD, most=LARGEST_TEXT))
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
             f"{directory / CARD}: is not valid JSON: {error}"
@@ -378,10 +384,10 @@ def _model_bytes(
     return data
 
 
-def _file(directory: Path, name: str) -> bytes:
+def _file(directory: Path, name: str, *, most: int | None = None) -> bytes:
     if (directory / MANIFEST).exists():
         return read_bytes(directory, name)
-    return read_file(directory / name)
+    return read_file(directory / name, most=most)
 
 
 @pinned()

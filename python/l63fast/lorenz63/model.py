@@ -18,7 +18,6 @@ from l63fast.errors import (
 )
 
 DIVERGENCE_POLICIES: Final = ("raise", "nan")
-_SEARCH_CHUNK: Final = 256  # steps stored at once when the first bad step is sought
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,8 @@ class Integration:
         return self.kernels.integrate(job, self.n_threads)
 
     def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
-        members = np.flatnonzero(~np.isfinite(final).all(axis=-1))
+        members = _non_finite(final)
+        _checks.memory(self.name, 2 * initial[:1].nbytes * len(members))
         raise self.divergence("", members, self._first_bad_step(initial[members]))
 
     def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
@@ -238,17 +238,25 @@ class Integration:
         )
 
     def _first_bad_step(self, states: np.ndarray) -> int:
-        """Return the first step after which one of these states is not finite."""
-        # Only some states are saved, so the diverged members are integrated again.
-        done = 0
-        while True:
-            chunk = np.empty((len(states), _SEARCH_CHUNK, 3), dtype=states.dtype)
-            self._integrate(states, chunk, 1)
-            bad = ~np.isfinite(chunk).all(axis=(0, 2))
-            if bad.any():
-                return done + int(np.argmax(bad)) + 1
-            done += _SEARCH_CHUNK
-            states = np.ascontiguousarray(chunk[:, -1])
+        """Return the first step after which one of these states is not finite.
+
+        All of them are not finite after the last step. The interval is halved, so the
+        search takes no more steps than the forecast and stores only final states.
+        """
+        done, left = 0, self.n_steps
+        while left > 1:
+            half, later = left // 2, np.empty_like(states)
+            if self._integrate(states, later[:, np.newaxis], half):
+                states, left = states[_non_finite(later)], half
+            else:
+                states, done, left = later, done + half, left - half
+        return done + 1
+
+
+def _non_finite(states: np.ndarray) -> np.ndarray:
+    """Return the members of states (n, 3) that are not finite."""
+    bad = ~np.isfinite(states)
+    return np.flatnonzero(bad[:, 0] | bad[:, 1] | bad[:, 2])  # quicker than any(axis=1)
 
 
 def _output(

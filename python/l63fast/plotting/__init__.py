@@ -1,5 +1,6 @@
 """One function per figure: NumPy arrays in, a matplotlib Figure out."""
 
+import l63fast.plotting._backend  # noqa: F401, before anything of matplotlib
 from l63fast.plotting._style import looks as method_looks
 from l63fast.plotting._style import save_figure
 from l63fast.plotting.diagnostics import (

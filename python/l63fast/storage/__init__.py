@@ -6,7 +6,9 @@ from l63fast.storage.directories import (
     update_directory,
 )
 from l63fast.storage.files import (
+    LARGEST_TEXT,
     FileRecord,
+    check_dataset,
     parse_json,
     read_dataset,
     read_file,
@@ -36,11 +38,13 @@ from l63fast.storage.manifest import (
 from l63fast.storage.targets import PARTIAL, checked_target, sibling
 
 __all__ = [
+    "LARGEST_TEXT",
     "MANIFEST",
     "PARTIAL",
     "FileRecord",
     "Manifest",
     "adopt_part",
+    "check_dataset",
     "checked_target",
     "finished_part",
     "move_part",

@@ -10,7 +10,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 
 from l63fast import _checks
-from l63fast.errors import ArgumentTypeError, DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    ArgumentTypeError,
+    DataFileError,
+    L63Error,
+    MemoryLimitError,
+    ResultError,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +40,10 @@ _KINDS: Final = (
 _BLOCK: Final = 2**20
 _CHUNK_BYTES: Final = 2**22
 _CACHE_BYTES: Final = 2**20
+# Of the library and of xarray, for one or another kind of damage.
+_NETCDF_ERRORS: Final = (OSError, RuntimeError, ValueError, KeyError, AttributeError)
+LARGEST_TEXT: Final = 2**26  # bytes of a manifest, of JSON or of TOML
+_MOST_COMPRESSED: Final = 1032  # deflate, which netCDF uses, packs no tighter
 
 
 @dataclass(frozen=True)
@@ -103,16 +113,35 @@ def _refuse_special(path: object, mode: int) -> None:
         raise DataFileError(f"{path}: expected a file, got {kind}")
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a regular file.
+def read_file(path: str | os.PathLike[str], *, most: int | None = None) -> bytes:
+    """Return the bytes of a regular file, `most` at most.
 
     Raises
     ------
     DataFileError
-        If it is missing, unreadable, or a directory, FIFO, device or dangling link.
+        If it is missing, unreadable, or a directory, FIFO, device or dangling link;
+        if it is larger than `most` or than the memory there is, and nothing was read.
     """
-    with open_regular(_checks.path("path", path)) as file, reading_errors(path):
+    with open_regular(_checks.path("path", path)) as file:
+        return contents(file, path, most=most)
+
+
+def contents(file: BinaryIO, path: object, *, most: int | None = None) -> bytes:
+    """Return the bytes of an opened file as in `read_file`."""
+    with reading_errors(path):
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise DataFileError(f"{path}: expected at most {most} bytes, got {size}")
+        refuse_large(path, size)
         return file.read()
+
+
+def refuse_large(path: object, n_bytes: int) -> None:
+    """Refuse to read more from a file than there is memory."""
+    try:
+        _checks.memory(str(path), n_bytes)
+    except MemoryLimitError as error:
+        raise DataFileError(str(error)) from None
 
 
 def hash_file(path: str | os.PathLike[str], *, sync: bool = False) -> FileRecord:
@@ -217,7 +246,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     DataFileError
         If the file is missing or is not valid JSON.
     """
-    return parse_json(read_file(path), path)
+    return parse_json(read_file(path, most=LARGEST_TEXT), path)
 
 
 def parse_json(data: bytes, path: object) -> Any:
@@ -361,11 +390,48 @@ def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
     import xarray as xr
 
     target = _checks.path("path", path)
-    open_regular(target).close()
+    check_dataset(target)
     options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
     try:
         # xarray changes the warning filters of the process.
         with warnings.catch_warnings(), xr.open_dataset(target, **options) as dataset:
             return dataset.load()
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+    except _NETCDF_ERRORS as error:
         raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error
+
+
+def check_dataset(path: Path, *, in_memory: bool = True) -> None:
+    """Refuse a netCDF file that declares more than it can hold; no value is read.
+
+    Parameters
+    ----------
+    path : Path
+    in_memory : bool
+        Refuse also what there is no memory for.
+
+    Raises
+    ------
+    DataFileError
+        As in `read_dataset`.
+    """
+    from xarray import backends
+
+    store: Any = backends.NetCDF4DataStore
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    try:
+        quiet = warnings.catch_warnings(action="ignore")  # they come when it is read
+        with quiet, closing(store.open(path)) as opened:
+            declared = sum(
+                math.prod(variable.shape) * (variable.dtype.itemsize or 1)
+                for variable in opened.get_variables().values()
+            )
+    except _NETCDF_ERRORS as error:
+        raise DataFileError(f"{path}: is not readable as netCDF: {error}") from error
+    if declared > _MOST_COMPRESSED * size:
+        raise DataFileError(
+            f"{path}: declares {declared} bytes of values, more than a file of {size} "
+            "bytes can hold"
+        )
+    if in_memory:
+        refuse_large(path, declared)

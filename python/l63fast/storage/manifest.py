@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 from uuid import uuid4
 
 from l63fast import _checks
@@ -26,7 +26,9 @@ from l63fast.errors import (
     ResultError,
 )
 from l63fast.storage.files import (
+    LARGEST_TEXT,
     FileRecord,
+    contents,
     hash_file,
     kind_of,
     open_regular,
@@ -131,8 +133,9 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         raise DataFileError(
             f"{directory}: has no {MANIFEST}; expected a folder that l63fast wrote"
         )
-    with open_regular(path, follow=False) as file, reading_errors(path):
-        return Manifest.from_bytes(file.read(), path)
+    with open_regular(path, follow=False) as file:
+        data = contents(file, path, most=LARGEST_TEXT)
+    return Manifest.from_bytes(data, path)
 
 
 def read_unchanged(
@@ -213,19 +216,22 @@ def verify_file(
 ) -> None:
     """Refuse a file that is missing, truncated or, unless `size_only`, changed."""
     record, path = _record(directory, name, manifest), directory / name
-    if size_only:
-        with open_regular(path, follow=False) as file:
-            size = os.fstat(file.fileno()).st_size
-        found = FileRecord(size, record.sha256)
-    else:
-        found = hash_file(path)
-    _compare(path, record, found)
+    with open_regular(path, follow=False) as file:
+        _compare_size(path, record, file)
+    if not size_only:
+        _compare(path, record, hash_file(path))
 
 
 def _record(directory: Path, name: str, manifest: Manifest) -> FileRecord:
     if name not in manifest.files:
         raise DataFileError(f"{directory}: its manifest lists no file {name!r}")
     return manifest.files[name]
+
+
+def _compare_size(path: Path, expected: FileRecord, file: BinaryIO) -> None:
+    """Refuse a file of another size: it is not read to find that out."""
+    size = os.fstat(file.fileno()).st_size
+    _compare(path, expected, FileRecord(size, expected.sha256))
 
 
 def _compare(path: Path, expected: FileRecord, got: FileRecord) -> None:
@@ -300,8 +306,9 @@ def read_bytes(directory: str | os.PathLike[str], name: str) -> bytes:
 
 def _checked_bytes(directory: Path, name: str, manifest: Manifest) -> bytes:
     record, path = _record(directory, name, manifest), directory / name
-    with open_regular(path, follow=False) as file, reading_errors(path):
-        data = file.read()
+    with open_regular(path, follow=False) as file:
+        _compare_size(path, record, file)
+        data = contents(file, path)
     _compare(path, record, FileRecord(len(data), hashlib.sha256(data).hexdigest()))
     return data
 
@@ -390,11 +397,10 @@ def finished_part(directory: Path, name: str) -> FileRecord | None:
         record = FileRecord.from_dict(read_json(_record_of(directory, name)))
     except (KeyError, TypeError, ValueError) as error:
         raise DataFileError(f"{directory / name}: its record is damaged") from error
-    found = hash_file(directory / name)
-    if found != record:
-        raise DataFileError(
-            f"{name}: is damaged: expected sha256 {record.sha256}, got {found.sha256}"
-        )
+    path = directory / name
+    with open_regular(path, follow=False) as file:
+        _compare_size(path, record, file)
+    _compare(path, record, hash_file(path))
     return record
 
 

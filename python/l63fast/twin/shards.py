@@ -188,6 +188,7 @@ def _opened(directory: Path, verify: bool) -> xarray.Dataset:
     storage.verify_file(directory, INDEX, manifest)
     for name in names:
         storage.verify_file(directory, name, manifest, size_only=not verify)
+        storage.check_dataset(directory / name, in_memory=False)
     return xr.open_mfdataset(
         [directory / name for name in names],
         combine="nested",

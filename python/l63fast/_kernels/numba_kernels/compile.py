@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
+from numba import config, njit
 from numba.core import types
 from numba.extending import intrinsic
 
-jit: Final = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+from l63fast.errors import BackendError
+
+if config.DISABLE_JIT:
+    raise BackendError(
+        "NUMBA_DISABLE_JIT: expected it to be unset, got 1: interpreted, Numba's "
+        "kernels cannot round as the compiled ones do"
+    )
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Return the function compiled, and kept for the next process where it can be."""
+    how: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **how)(function)
+    except RuntimeError:  # neither the package nor the user has a folder to write to
+        return njit(**how)(function)
 
 
 @intrinsic
