@@ -11,16 +11,25 @@ from time import perf_counter
 from typing import Any
 
 from l63fast import _checks, storage
-from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    ArgumentValueError,
+    ConfigurationError,
+    DataFileError,
+    L63Error,
+    ResultError,
+)
 from l63fast.experiments.settings_file import differences, to_table
 from l63fast.experiments.tasks import Done, Progress, Scheduler, executor, run_tasks
+from l63fast.observation import as_operator
 from l63fast.storage import checked_target
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
 
 
-def find_data(path: str | Path) -> TwinExperiment | None:
+def find_data(path: str | Path, settings: TwinSettings) -> TwinExperiment | None:
     """Return the twin experiment in a folder, None if there is no such folder.
+
+    An operator of the user's own that the settings name is imported.
 
     Raises
     ------
@@ -30,7 +39,13 @@ def find_data(path: str | Path) -> TwinExperiment | None:
     folder = _checks.path("data", path)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    return TwinExperiment.load(folder)
+    return open_data(folder, settings)
+
+
+def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
+    """Return the data in a folder; the user's own operator of settings is imported."""
+    operator = as_operator(settings.operator).imported()
+    return TwinExperiment.load(path, operator=operator if operator.is_own else None)
 
 
 def open_or_make(
@@ -44,9 +59,15 @@ def open_or_make(
         If it holds data of other settings, which results may be of, and they are not
         to be replaced.
     """
+    settings = dataclasses.replace(
+        settings, operator=as_operator(settings.operator).imported()
+    )
     if (path / storage.MANIFEST).exists():
-        twin = TwinExperiment.load(path)
-        found = differences(to_table(twin.settings), to_table(settings))
+        try:
+            twin = open_data(path, settings)
+            found = differences(to_table(twin.settings), to_table(settings))
+        except ArgumentValueError as error:  # of another operator
+            found = [str(error)]
         if not found:
             return twin
         if not overwrite:
@@ -70,7 +91,7 @@ def refuse_other_settings(
     ConfigurationError
         Naming every difference.
     """
-    found = differences(dataclasses.asdict(twin.settings), asked)
+    found = differences(to_table(twin.settings), asked)
     if found:
         raise ConfigurationError(
             f"{path}: these data are not those asked for: {', '.join(found)}; "

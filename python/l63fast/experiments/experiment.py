@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
+from l63fast._user_code import file_name
 from l63fast.errors import (
     ArgumentValueError,
     ConfigurationError,
@@ -39,6 +40,7 @@ from l63fast.experiments.settings import (
     common_settings,
     data_table,
     said_of,
+    with_operator_by_name,
 )
 from l63fast.experiments.settings_file import (
     PRESETS,
@@ -52,7 +54,6 @@ from l63fast.experiments.settings_file import (
     refuse,
     to_table,
 )
-from l63fast.observation import named_operator
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Experiment(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.file_name("name", self.name)
-        named_operator(self.data.operator, "experiments")
+        object.__setattr__(self, "data", with_operator_by_name(self.data))
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
         for key in self.methods:
             _checks.file_name("methods", key)
@@ -358,7 +359,7 @@ class Experiment(Checked):
                     case="_".join(_tags(case, _OF_CASES)),
                     repeat=repeat,
                     note=", ".join(note),
-                    data_name="_".join(_tags(case, _OF_DATA)) or data.operator,
+                    data_name="_".join(_tags(case, _OF_DATA)),
                     tune_only=self.tune_only,
                 )
 
@@ -458,7 +459,7 @@ def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     return [
-        AXES[name][1].format(chosen[name]).replace(":", "-")
+        file_name(AXES[name][1].format(chosen[name]))
         for name in names
         if name in chosen
     ]
