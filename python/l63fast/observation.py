@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
-import textwrap
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from types import CodeType
 from typing import Any, Final, NamedTuple, NoReturn, final
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast import _checks, _user_code
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
 
@@ -29,14 +25,22 @@ Function = Callable[[np.ndarray], Any]
 
 
 class _Own(NamedTuple):
-    """What an operator of one's own has in place of components and powers."""
+    """What an operator of one's own has in place of components and powers.
 
-    h: Function
-    derivative: Function | None
-    obs_dim: int
-    mirror_signs: tuple[int, ...] | None
+    Without h where it is known by its name alone, as it stands in settings and files.
+    """
+
+    h: Function | None = None
+    derivative: Function | None = None
+    obs_dim: int = 0  # not known yet
+    mirror_signs: tuple[int, ...] | None = None
 
     def value(self, states: Any) -> np.ndarray:
+        if self.h is None:
+            raise ArgumentValueError(
+                "operator: expected one with its function, got the name of one of your "
+                "own, which only a run imports; ObservationOperator.custom makes it"
+            )
         return _evaluated("h", self.h, states, (self.obs_dim,))
 
     def jacobian(self, states: Any) -> np.ndarray:
@@ -119,30 +123,6 @@ def _evaluated(
     return found.astype(np.result_type(states, np.float32))
 
 
-def _source_hash(function: Any) -> str:
-    """Return the sha256 of a function's source, or of its code where there is none."""
-    text = ""
-    if isinstance(function, partial):
-        text, function = repr((function.args, function.keywords)), function.func
-    source = function if inspect.isroutine(function) else type(function)
-    try:
-        text += textwrap.dedent(inspect.getsource(source))
-    except (OSError, TypeError):
-        name = getattr(function, "__name__", "")
-        code = getattr(function, "__code__", None)
-        text += f"{source} {name}" if code is None else _code_text(code)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _code_text(code: CodeType) -> str:
-    # The repr of a code object would contain its address.
-    constants = (
-        _code_text(value) if isinstance(value, CodeType) else repr(value)
-        for value in code.co_consts
-    )
-    return "\n".join((code.co_code.hex(), repr(code.co_names), *constants))
-
-
 @final
 @dataclass(frozen=True)
 class ObservationOperator:
@@ -154,7 +134,9 @@ class ObservationOperator:
     ----------
     name : str
         Components in the order x, y, z, each at most once, each with an optional
-        exponent from 1 to 4: "x", "xy", "xyz", "x2", "xz", "x2z", "y3".
+        exponent from 1 to 4: "x", "xy", "xyz", "x2", "xz", "x2z", "y3". Or the name
+        "package.module:attribute" of an h of your own, for settings of experiments: a
+        run imports it, and nothing else does.
 
     Attributes
     ----------
@@ -194,7 +176,7 @@ class ObservationOperator:
         name: str,
         mirror_signs: Sequence[int] | None = None,
     ) -> ObservationOperator:
-        """Return an operator of your own, for all but kernels, encoders and TOML files.
+        """Return an operator of your own, for all but kernels and shards.
 
         Parameters
         ----------
@@ -230,23 +212,123 @@ class ObservationOperator:
                 "operator of these components"
             )
         obs_dim = _checks.count("obs_dim", obs_dim, minimum=1)
-        signs = None if mirror_signs is None else np.asarray(mirror_signs)
-        good = signs is None or (signs.shape == (obs_dim,) and np.isin(signs, (-1, 1)))
-        if not np.all(good):
-            raise ArgumentValueError(
-                f"mirror_signs: expected {obs_dim} of 1 or -1, got {mirror_signs!r}"
-            )
-        kept = None if signs is None else tuple(int(sign) for sign in signs)
-        own = _Own(h, jacobian, obs_dim, kept)
+        own = _Own(h, jacobian, obs_dim, _signs(mirror_signs, obs_dim))
         own.check()
+        return cls._made(name, _user_code.source_hash(h), own)
+
+    @classmethod
+    def _made(
+        cls, name: str, source_hash: str | None, own: _Own
+    ) -> ObservationOperator:
         operator = object.__new__(cls)
-        values = {"name": name, "components": (), "powers": (), "_own": own}
-        for key, value in (values | {"source_hash": _source_hash(h)}).items():
-            object.__setattr__(operator, key, value)
+        vars(operator).update(name=name, components=(), powers=())
+        vars(operator).update(source_hash=source_hash, _own=own)
         return operator
 
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> ObservationOperator:
+        """Return the operator of your own, without its function, that a table names.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If the table is not as `to_table` gives it.
+        """
+        keys = {"name", "source_sha256", "obs_dim"}
+        if not keys <= table.keys() <= keys | {"mirror_signs"}:
+            raise ArgumentValueError(
+                f"operator: expected a name, or a table of {', '.join(sorted(keys))} "
+                f"and maybe mirror_signs, got one of {', '.join(map(str, table))}"
+            )
+        name, source = table["name"], table["source_sha256"]
+        if not (isinstance(name, str) and name and isinstance(source, str)):
+            raise ArgumentTypeError(
+                f"operator: expected name and source_sha256, got {name!r}, {source!r}"
+            )
+        obs_dim = _checks.count("operator.obs_dim", table["obs_dim"], minimum=1)
+        signs = _signs(table.get("mirror_signs"), obs_dim)
+        return cls._made(name, source, _Own(None, None, obs_dim, signs))
+
+    def to_table(self) -> str | dict[str, Any]:
+        """Return the name, and of your own what is known of it without its function."""
+        if self._own is None or self.source_hash is None:
+            return self.name
+        table: dict[str, Any] = {"name": self.name, "source_sha256": self.source_hash}
+        table["obs_dim"] = self.obs_dim
+        if self.has_mirror_signs:
+            table["mirror_signs"] = list(self.mirror_signs)
+        return table
+
+    def imported(self) -> ObservationOperator:
+        """Return the operator with its function; one of your own is imported by name.
+
+        This runs its module: call it where the user has asked for a run, and never
+        with a name that a result holds.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If it cannot be imported, or its source has changed since it was named.
+        """
+        if self._own is None or self._own.h is not None:
+            return self
+        if not _user_code.is_own(self.name):
+            self._own.value(None)
+        return self.with_function(_user_code.imported("operator", self.name))
+
+    @ieee_arithmetic()
+    def with_function(self, found: Any) -> ObservationOperator:
+        """Return the operator with h, a function or what `custom` made.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If it is neither, or its source is not the one that the operator had.
+        """
+        if self._own and callable(found) and not isinstance(found, ObservationOperator):
+            plain = _Own(found, None, _counted(found), self._own.mirror_signs)
+            plain.check()
+            found = self._made(self.name, _user_code.source_hash(found), plain)
+        own = getattr(found, "_own", None)
+        if self._own is None or own is None or own.h is None:
+            raise ArgumentTypeError(
+                f"operator: expected {self.name} to be a function h, or what "
+                f"ObservationOperator.custom makes, got {found!r}"
+            )
+        if self.source_hash not in (None, found.source_hash):
+            raise ArgumentValueError(
+                f"operator: expected the source of {self.name} as it was, of sha256 "
+                f"{self.source_hash}, got {found.source_hash}"
+            )
+        return self._made(self.name, found.source_hash, own)
+
+    def by_name(self) -> ObservationOperator:
+        """Return the operator without its function, as settings and workers have it.
+
+        Raises
+        ------
+        ArgumentValueError
+            If it is your own and does not stand at the top level of its module.
+        """
+        if self._own is None or self._own.h is None:
+            return self
+        if _user_code.is_own(self.name):
+            known = self._own._replace(h=None, derivative=None)
+            return self._made(self.name, self.source_hash, known)
+        h, place = self._own.h, str(getattr(self._own.h, "__module__", ""))
+        is_plain = self._own.derivative is None and self._own.mirror_signs is None
+        wanted = (self, h) if is_plain else (self,)
+        for one in wanted:
+            for attribute, value in vars(sys.modules.get(place, object)).items():
+                if value is one:
+                    return ObservationOperator(f"{place}:{attribute}")
+        raise ArgumentValueError(
+            "operator: expected one at the top level of the module of its h, by whose "
+            f"name experiments import it, got {self.name!r}; l63fast.compare takes any"
+        )
+
     def __repr__(self) -> str:
-        made = "" if self._own is None else ".custom"
+        made = "" if self._own is None or self._own.h is None else ".custom"
         return f"ObservationOperator{made}(name={self.name!r})"
 
     def __post_init__(self) -> None:
@@ -254,12 +336,15 @@ class ObservationOperator:
             raise ArgumentTypeError(
                 f"operator: expected a name such as 'xy' or 'x2', got {self.name!r}"
             )
+        if _user_code.is_own(self.name):
+            vars(self).update(components=(), powers=(), _own=_Own())
+            return
         match = _GRAMMAR.fullmatch(self.name)
         if match is None or not self.name:
             raise ArgumentValueError(
                 "operator: expected x, y, z in that order, each at most once and with "
-                "an optional exponent 1 to 4 (such as 'xy', 'x2', 'x2z'), "
-                f"got {self.name!r}"
+                "an optional exponent 1 to 4 (such as 'xy', 'x2', 'x2z'), or "
+                f"module:function, got {self.name!r}"
             )
         parts = [(i, part) for i, part in enumerate(match.groups()) if part]
         object.__setattr__(self, "components", tuple(i for i, _ in parts))
@@ -271,8 +356,20 @@ class ObservationOperator:
     def obs_dim(self) -> int:
         """Number of observed values."""
         if self._own is not None:
+            if not self._own.obs_dim:
+                self._own.value(None)
             return self._own.obs_dim
         return len(self.components)
+
+    @property
+    def function(self) -> Callable[[Any], Any]:
+        """The h of your own as it was given; the operator itself where it has none."""
+        return self if self._own is None or self._own.h is None else self._own.h
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is an operator of your own."""
+        return self._own is not None
 
     @property
     def is_linear(self) -> bool:
@@ -283,8 +380,10 @@ class ObservationOperator:
     def labels(self) -> tuple[str, ...]:
         """Labels of the observed values, for figures and files."""
         if self._own is not None:
+            if self._own.obs_dim <= 1:
+                return (self.name,)
             several = tuple(f"{self.name}_{i + 1}" for i in range(self.obs_dim))
-            return several if self.obs_dim > 1 else (self.name,)
+            return several
         return tuple(
             "xyz"[c] + _SUPERSCRIPT[p]
             for c, p in zip(self.components, self.powers, strict=True)
@@ -312,14 +411,18 @@ class ObservationOperator:
         )
 
     @property
+    def has_mirror_signs(self) -> bool:
+        """Whether it is known what h(S x) is; of your own where it was said."""
+        return self._own is None or self._own.mirror_signs is not None
+
+    @property
     def is_mirror_blind(self) -> bool:
         """Whether h(S x) = h(x), so that h cannot tell a state from its mirror image.
 
         False for an operator of your own that was made without `mirror_signs`.
         """
-        if self._own is not None and self._own.mirror_signs is None:
-            return False
-        return all(sign == 1 for sign in self.mirror_signs)
+        known = self.obs_dim > 0 and self.has_mirror_signs
+        return known and all(sign == 1 for sign in self.mirror_signs)
 
     @ieee_arithmetic()
     def __call__(self, states: Any) -> Any:
@@ -430,11 +533,42 @@ def observe(
     return np.asarray(value + cast)
 
 
-def as_operator(operator: ObservationOperator | str) -> ObservationOperator:
-    """Return the operator itself, or the operator with this name."""
+def as_operator(
+    operator: ObservationOperator | str | Mapping[str, Any],
+) -> ObservationOperator:
+    """Return the operator itself, or the operator with this name or table."""
     if isinstance(operator, ObservationOperator):
         return operator
+    if isinstance(operator, Mapping):
+        return ObservationOperator.from_table(operator)
     return ObservationOperator(operator)
+
+
+def _signs(given: Sequence[int] | None, obs_dim: int) -> tuple[int, ...] | None:
+    signs = None if given is None else np.asarray(given)
+    good = signs is None or (signs.shape == (obs_dim,) and np.isin(signs, (-1, 1)))
+    if not np.all(good):
+        raise ArgumentValueError(
+            f"mirror_signs: expected {obs_dim} of 1 or -1, got {given!r}"
+        )
+    return None if signs is None else tuple(int(sign) for sign in signs)
+
+
+def _counted(h: Function) -> int:
+    """Return how many values a function gives of a state, by calling it once."""
+    states = np.ones((2, 3))
+    states.flags.writeable = False
+    try:
+        found = np.shape(h(states))
+    except Exception as error:  # whatever the user's code raises
+        raise ArgumentValueError(
+            f"h: expected a function of states (..., 3), got {error!r}"
+        ) from error
+    if len(found) != 2 or found[0] != 2:
+        raise ArgumentValueError(
+            f"h: expected (2, obs_dim) for states (2, 3), got {found}"
+        )
+    return int(found[1])
 
 
 def is_named(name: str) -> bool:
@@ -453,7 +587,7 @@ def named_operator(
         If it is an operator of the user's own.
     """
     operator = as_operator(operator)
-    if operator.source_hash is not None:
+    if operator.is_own:
         raise ArgumentValueError(
             "operator: expected components x, y, z and their powers (such as 'xy', "
             f"'x2') for {taker}, got {operator.name!r}, an operator of your own"

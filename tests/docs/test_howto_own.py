@@ -31,24 +31,38 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def nets_forgotten() -> Iterator[None]:
+def modules_forgotten() -> Iterator[None]:
     yield
-    sys.modules.pop("nets", None)
+    for name in ("nets", "sensors"):
+        sys.modules.pop(name, None)
 
 
 def printed_by_page(name: str) -> tuple[str, str]:
-    """Return what the blocks of a page print one after the other, and should."""
-    text, names = page(name), dict[str, Any]()
-    printed = "".join(printed_by(code, names) for code in blocks(text, "python"))
+    """Return what the blocks of a page print one after the other, and should.
+
+    One that begins with a docstring is the module that the page says.
+    """
+    text, names, printed = page(name), dict[str, Any](), ""
+    [*modules] = re.findall(r"Save this as `(\w+\.py)`", text)
+    for code in blocks(text, "python"):
+        if code.startswith('"""'):
+            Path(modules.pop(0)).write_text(code)
+        else:
+            printed += printed_by(code, names)
     return printed, "".join(blocks(text, "text"))
 
 
+@pytest.mark.usefixtures("one_thread", "modules_forgotten")
 def test_the_page_on_operators_prints_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
     printed, expected = printed_by_page("howto/operator")
     assert printed.split() == expected.split()
+    told = [run.out for run in understood(page("howto/operator"), l63fast)]
+    assert "observed: sensors:saturating" in told[0]
+    assert "2 cases: x, sensors-square" in told[1]
+    assert all("observed: sensors:saturating" in out for out in told[2:])
 
 
 def test_the_page_on_own_data_does_what_it_says(
@@ -96,7 +110,7 @@ def test_the_page_on_encoders_comes_to_what_it_says() -> None:
     assert enkf < own < three_d_var
 
 
-@pytest.mark.usefixtures("one_thread", "nets_forgotten")
+@pytest.mark.usefixtures("one_thread", "modules_forgotten")
 def test_the_page_on_training_ones_own_encoder_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:

@@ -17,7 +17,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LAYERS: Final = (
     ("errors",),
     ("_arithmetic",),
-    ("_checks", "_progress", "_random", "_summary", "_timing"),
+    ("_checks", "_progress", "_random", "_summary", "_timing", "_user_code"),
     ("_core",),
     ("_kernels",),
     ("storage", "lorenz63", "observation"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import l63fast
+import own_sensors
 from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.kalman import ClimatologicalMean
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import ThreeDVar
@@ -179,11 +182,19 @@ def test_an_operator_of_the_users_own_stands_in_a_table():
     error = np.sqrt(((run.analysis - truth) ** 2).mean(axis=-1)).mean()
     assert scored["enkf"] == pytest.approx(error, rel=1e-12)
 
-    blind = l63fast.ObservationOperator.custom(
-        lambda states: states[..., :1] ** 2, obs_dim=1, name="square", mirror_signs=(1,)
-    )
-    of_squares = l63fast.TwinExperiment.generate(
-        l63fast.TwinSettings(blind, **settings)
-    )
-    with pytest.raises(ArgumentValueError, match="for mirror-aware tables, got 'squ"):
-        l63fast.compare(schemes, of_squares)
+
+def test_an_operator_of_the_users_own_that_is_mirror_blind_is_as_the_square():
+    boards = []
+    for operator in (own_sensors.x2, "x2"):
+        settings = {"n_train": 20, "n_val": 2, "n_test": 6, "n_steps": 200}
+        settings |= {"operator": operator}
+        twin = l63fast.TwinExperiment.generate(l63fast.TwinSettings(**settings))
+        schemes = {
+            "mean": ClimatologicalMean.for_twin(twin),
+            "enkf": EnKF.for_twin(twin, B=C, n_members=10),
+        }
+        found = l63fast.compare(schemes, twin, burn_in=5, n_bootstrap=20)
+        assert "mirror-aware rmse_a" in repr(found)
+        assert found.results["mirror_aware"].all()
+        boards.append(found.board[["method", "score", "low", "high"]])
+    pd.testing.assert_frame_equal(*boards, rtol=1e-6)

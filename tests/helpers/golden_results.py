@@ -17,6 +17,7 @@ from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.results import FACTS, TIMES
 from l63fast.experiments.scoring import scores
 from l63fast.learning import export
+from l63fast.observation import ObservationOperator
 
 __all__ = ["FOLDER", "GOLDEN", "read", "scored"]
 
@@ -29,8 +30,11 @@ def read(name: str) -> pd.DataFrame:
     table = pd.read_csv(
         FOLDER / f"{name}.csv", keep_default_na=False, na_values=["nan"]
     )
-    more = {fact: float("nan") for fact in FACTS if fact not in table}
-    return table.assign(**more, **({} if "start" in table else {"start": ""}))
+    more: dict[str, Any] = {fact: float("nan") for fact in FACTS if fact not in table}
+    blind = [ObservationOperator(name).is_mirror_blind for name in table["operator"]]
+    since = {"start": "", "mirror_aware": blind}  # columns that they do not have
+    more |= {name: value for name, value in since.items() if name not in table}
+    return table.assign(**more)
 
 
 def scored(results: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from experiment_samples import tiny_cycled
 from l63fast.experiments.results import FACTS, MEANS
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import ScoreSettings
+from l63fast.observation import ObservationOperator
 
 __all__ = ["HOW", "N", "method", "summary"]
 
@@ -48,7 +49,9 @@ def method(
                 **{"training": training, "data": "d", **dict.fromkeys(FACTS, np.nan)},
             ).assign(**columns)
         )
-    return pd.concat(tables, ignore_index=True)
+    found = pd.concat(tables, ignore_index=True)
+    blind = [ObservationOperator(name).is_mirror_blind for name in found["operator"]]
+    return found.assign(mirror_aware=blind)
 
 
 def summary(*methods: pd.DataFrame, measure: str = "rmse_a") -> Summary:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import own_sensors
 from l63fast import plotting
 from l63fast.assimilation.analogs import WindowObservations
 from l63fast.assimilation.backgrounds import Backgrounds
@@ -30,9 +31,6 @@ from l63fast.assimilation.three_d_var import ThreeDVar, three_d_var, variational
 from l63fast.assimilation.tuning import tune_b_scale
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.experiment import Experiment
-from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.losses import build_loss
-from l63fast.learning.settings import EncoderSettings
 from l63fast.lorenz63 import spin_up
 from l63fast.observation import ObservationOperator, observe
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -398,11 +396,6 @@ def test_a_saved_twin_asks_for_its_operator(tmp_path) -> None:
 
 
 NOT_YET: dict[str, Callable[[], Any]] = {
-    "for experiments, got 'sensor'": lambda: replace(
-        Experiment.preset("quick"), data=twin_of(SENSOR).settings
-    ).cells(),
-    "for encoders, got 'sensor'": lambda: EncoderFunction.own(print, SENSOR),
-    "for losses, got 'sensor'": lambda: build_loss("mse", SENSOR),
     "for shards, got 'sensor'": lambda: ShardSettings(TwinSettings(operator=SENSOR), 1),
     "for the C\\+\\+ programs, got 'sensor'": lambda: write_cycle_inputs(
         "inputs.nc", ThreeDVar.for_twin(twin_of(SENSOR), B=B), twin_of(SENSOR)
@@ -411,10 +404,9 @@ NOT_YET: dict[str, Callable[[], Any]] = {
     "backend: expected 'auto' or 'numba' for the operator 'sensor'": lambda: (
         ParticleFilter(operator=SENSOR, B=B, R=np.eye(1), backend="cpp")
     ),
-    "operator: expected a name such as 'xy'": lambda: EncoderSettings(operator=SENSOR),
-    "operator: expected x, y, z .* got .*sensor": lambda: Experiment.preset(
-        "quick"
-    ).updated(data={"operator": SENSOR}),
+    "at the top level of the module of its h.*, got 'my-x'; l63fast.c": lambda: (
+        Experiment.preset("quick").updated(data={"operator": copy_of("x")})
+    ),
     "operator: expected NumPy states": lambda: SENSOR([1.0, 2.0, 3.0]),
 }
 
@@ -423,6 +415,92 @@ NOT_YET: dict[str, Callable[[], Any]] = {
 def test_what_does_not_take_it_says_so(says: str) -> None:
     with pytest.raises((ArgumentValueError, ArgumentTypeError), match=says):
         NOT_YET[says]()
+
+
+NAMED: dict[str, Any] = {
+    "own_sensors:h": own_sensors.h,
+    "own_sensors:xy": own_sensors.xy,
+    "own_sensors:for_both": custom(own_sensors.for_both, obs_dim=1, name="both"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_name_stands_for_what_it_is_imported_as(name: str) -> None:
+    named = ObservationOperator(name)
+    assert (named.name, named.labels) == (name, (name,))
+    assert not named.is_linear
+    for unknown in (lambda: named(STATES), lambda: named.obs_dim, named.jacobian):
+        with pytest.raises(ArgumentValueError, match="got the name of one of your own"):
+            unknown(*[STATES] * (unknown == named.jacobian))
+    with pytest.raises(ArgumentValueError, match="got the name of one of your own"):
+        _ = named.is_mirror_blind
+    found, given = named.imported(), NAMED[name]
+    assert (found.name, found.is_own) == (name, True)
+    h = given if isinstance(given, ObservationOperator) else custom(
+        given, obs_dim=1, name="h"
+    )  # fmt: skip
+    np.testing.assert_array_equal(found(STATES), h(STATES))
+    np.testing.assert_array_equal(found.jacobian(STATES), h.jacobian(STATES))
+    assert found.source_hash == h.source_hash
+    assert found.has_mirror_signs == h.has_mirror_signs
+    assert found.imported() is found
+    described = found.by_name()
+    assert described == found
+    assert ObservationOperator.from_table(found.to_table()) == described
+    assert described.labels == found.labels
+    assert described.is_mirror_blind == found.is_mirror_blind
+    with pytest.raises(ArgumentValueError, match="got the name of one of your own"):
+        described(STATES)
+    assert described.imported()(STATES).shape == found(STATES).shape
+    # What was made in Python is found at the top level of its module.
+    is_lone = isinstance(given, ObservationOperator) and given.name == "both"
+    assert h.by_name().name == ("own_sensors:for_both" if is_lone else name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("own_sensors:nix", "'own_sensors:nix': AttributeError"),
+        ("no_such_module:h", "'no_such_module:h': ModuleNotFoundError"),
+        ("own_sensors:np", "to be a function h, or what .*custom makes, got <module"),
+        ("own_sensors:_XY", r"custom makes, got ObservationOperator\(name='xy'\)"),
+        ("own_sensors:not_an_h", r"h: expected \(2, obs_dim\) for .*, got \(\)$"),
+        ("own_nets:Net", "h: expected a function of states .*TypeError"),
+    ],
+)
+def test_a_name_that_stands_for_no_operator_is_refused(
+    name: str, sentence: str
+) -> None:
+    with pytest.raises((ArgumentValueError, ArgumentTypeError), match=sentence):
+        ObservationOperator(name).imported()
+
+
+def test_another_source_is_refused_when_a_name_is_imported() -> None:
+    table = ObservationOperator("own_sensors:h").imported().to_table()
+    assert isinstance(table, dict)
+    other = ObservationOperator.from_table(table | {"source_sha256": "abc"})
+    with pytest.raises(ArgumentValueError, match="as it was, of sha256 abc, got"):
+        other.imported()
+
+
+TABLE = {"name": "a:h", "source_sha256": "abc", "obs_dim": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"more": 1}, "expected a name, or a table of name, obs_dim, source_sha256"),
+        ({"obs_dim": 0}, "operator.obs_dim: expected at least 1, got 0"),
+        ({"name": 3}, "expected name and source_sha256, got 3, 'abc'"),
+        ({"mirror_signs": [2]}, "mirror_signs: expected 1 of 1 or -1"),
+    ],
+)
+def test_a_table_that_is_none_of_an_operator_is_refused(
+    changed: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises((ArgumentValueError, ArgumentTypeError), match=sentence):
+        ObservationOperator.from_table(TABLE | changed)
+    assert ObservationOperator.from_table(TABLE).obs_dim == 1
 
 
 def test_panels_are_drawn_without_it() -> None:

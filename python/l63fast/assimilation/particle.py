@@ -102,7 +102,7 @@ class ParticleFilter(FilterSettings):
 
     def _checked_backend(self, operator: ObservationOperator) -> str:
         """Return the backend, Numba where the operator is the user's own."""
-        if operator.source_hash is None:
+        if not operator.is_own:
             return self.backend
         _checks.choice("backend", self.backend, BACKENDS)
         if self.backend == "cpp":
@@ -214,7 +214,7 @@ class ParticleFilter(FilterSettings):
             whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
             components=operator.components,
             powers=operator.powers,
-            operator=None if operator.source_hash is None else operator,
+            operator=operator if operator.is_own else None,
             threshold=self.threshold,
             # Scott's rule, N^(-1 / (d + 4)), in d = 3 dimensions.
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),

@@ -99,7 +99,7 @@ def three_d_var(
     covariances = B.reshape(-1, 3, 3), R.reshape(-1, m, m)
     arrays = (x_b.reshape(-1, 3), y.reshape(-1, m), *covariances)
     kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
-    if operator.source_hash is not None:
+    if operator.is_own:
         starts = _STARTS if several and max_iter else _STARTS[:1]
         options = (operator, starts, max_iter, tol)
         blocks = [_minimised(part, *options) for part in _blocks(arrays)]

@@ -114,6 +114,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     *(
         replace(option, default=None)  # what is not typed, the preset decides
         for option in (
+            replace(options.OBSERVED, name="operator"),
             *options.SIZES,
             *options.WINDOWS,
             *options.MODEL,

@@ -59,16 +59,15 @@ SIZES: Final = (
     _data("save_every", int, "Model steps between stored states.", minimum=1),
     _data("spin_up_time", float, "Time before a trajectory starts.", minimum=0.0),
 )
-DATA: Final = (
-    _data(
-        "obs_mode",
-        str,
-        "What is observed: x, y, z in this order, each at most once, each with an "
-        "optional power 1 to 4, such as xy, x2, xyz.",
-        "operator",
-    ),
-    *SIZES,
+OBSERVED: Final = _data(
+    "obs_mode",
+    str,
+    "What is observed: x, y, z in this order, each at most once, each with an "
+    "optional power 1 to 4, such as xy, x2, xyz; or package.module:function, an h "
+    "of your own.",
+    "operator",
 )
+DATA: Final = (OBSERVED, *SIZES)
 WINDOWS: Final = (
     _windows("window", int, "Observations that each window holds.", minimum=1),
     _windows("background", choices(KINDS), "What the encoder and 3D-Var correct."),
@@ -88,6 +87,12 @@ MODEL: Final = (
         "What iterations start from: the background and the increment so far, or "
         "(legacy) the last analysis in its place, which counts observations K times.",
     ),
+)
+OWN_MODEL: Final = Option(
+    "model",
+    str,
+    "package.module:Class, the class of a model of your own; nothing is imported that "
+    "a result names.",
 )
 TRAINING: Final = (
     _training("loss", choices(LOSS_NAMES), "What training minimises."),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from l63fast import _checks
 from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import ConfigurationError
+from l63fast.learning.own_model import OwnModel
+from l63fast.observation import ObservationOperator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +29,26 @@ def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
     return folder
 
 
+def _own_model(given: Given) -> Callable[..., Any] | None:
+    """Return the class that the user names, which is imported."""
+    name = given["model"]
+    own = None if name is None else OwnModel.imported(name)
+    if name is not None and own is None:
+        raise ConfigurationError(f"--model: expected module:Class, got {name!r}")
+    return None if own is None else own.make
+
+
 @command(
     _RESULT_DIR,
     options.data_folder("Folder of the data; those it was trained on by default."),
     Option("split", Literal["test", "val"], "Split to score.", "test"),
+    options.OWN_MODEL,
+    Option(
+        "operator",
+        str,
+        "package.module:function, the observation operator of your own that it is of; "
+        "nothing is imported that a result names.",
+    ),
     options.QUIET,
 )
 def evaluate(given: Given) -> None:
@@ -40,7 +59,10 @@ def evaluate(given: Given) -> None:
     from l63fast.experiments.reevaluate import reevaluate
 
     folder = _folder(given["result_dir"], "--result_dir")
-    board, verdict = reevaluate(folder, data=given["data"], split=given["split"])
+    name = given["operator"]
+    operator = None if name is None else ObservationOperator(name).imported()
+    how = {"data": given["data"], "split": given["split"], "operator": operator}
+    board, verdict = reevaluate(folder, model=_own_model(given), **how)
     if not given["quiet"]:
         show_scores(board, verdict)
 
@@ -72,6 +94,7 @@ def visualize(given: Given) -> None:
         "torchscript,pt2",
     ),
     Option("save_dir", Path, "Folder of the export; RESULT_export by default."),
+    options.OWN_MODEL,
     options.DRY_RUN,
     options.QUIET,
 )
@@ -96,7 +119,7 @@ def export(given: Given) -> None:
     from l63fast.learning.export import load_weights, save_model
     from l63fast.storage import result_directory
 
-    encoder, trained = load_weights(result)
+    encoder, trained = load_weights(result, model=_own_model(given))
     with result_directory(save_dir, kind="model") as folder:
         card = save_model(encoder, folder, trained["training"], formats=formats)
     for kind, file in card["files"].items():

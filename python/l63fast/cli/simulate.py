@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l63fast._user_code import file_name
 from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, Tables, command
 from l63fast.cli.output import say, task_progress
 from l63fast.errors import ArgumentValueError, ConfigurationError
+from l63fast.observation import as_operator
 from l63fast.twin import TwinExperiment, TwinSettings
 
 if TYPE_CHECKING:
@@ -52,10 +55,11 @@ def _make_twin(given: Given) -> None:
         if given.typed(option.name) is not None:
             raise ConfigurationError(f"--{option.name}: expected with --shards")
     settings = _settings(given, given.tables())
-    folder = given["data"] or Path("data") / settings.operator_name
+    folder = given["data"] or Path("data") / file_name(settings.operator_name)
     if not _announced(given, settings, folder, describe_data(settings)):
         return
-    twin = TwinExperiment.generate(settings)
+    operator = as_operator(settings.operator).imported()  # as the user asks for
+    twin = TwinExperiment.generate(replace(settings, operator=operator))
     twin.save(folder)
     for name, digest in twin.hashes.items():
         say(f"  {name:5s} sha256 {digest[:16]}", quiet=given["quiet"])

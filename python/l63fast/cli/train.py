@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l63fast._user_code import file_name, is_own, short_name
 from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, Tables, choices, command
 from l63fast.cli.output import epoch_progress, say
@@ -19,7 +21,8 @@ from l63fast.experiments.settings_file import (
     preset_tables,
     to_table,
 )
-from l63fast.learning.own_model import OwnModel, is_own, short_name
+from l63fast.learning.own_model import OwnModel
+from l63fast.observation import as_operator
 
 if TYPE_CHECKING:
     from l63fast.experiments.settings import Cell
@@ -80,7 +83,7 @@ def train(given: Given) -> None:
     method: Any = cell.method
     name = given["recipe"]
     if name is None or is_own(method.model):
-        name = f"{short_name(method.model)}_{cell.data.operator}"
+        name = f"{short_name(method.model)}_{file_name(cell.data.operator_name)}"
     save_dir = given["save_dir"] or Path("results") / name
     checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
@@ -104,7 +107,11 @@ def train(given: Given) -> None:
         from l63fast.experiments.reevaluate import reevaluate, verdict_on_3dvar
 
         own = OwnModel.imported(method.model)
-        board, _ = reevaluate(save_dir, model=None if own is None else own.make)
+        board, _ = reevaluate(
+            save_dir,
+            model=None if own is None else own.make,
+            operator=as_operator(cell.data.operator).imported(),
+        )
         show_scores(board, verdict_on_3dvar(board))
         say(f"written to {save_dir}")
         say(f"next: l63fast visualize --result_dir {shlex.quote(str(save_dir))}")
@@ -117,18 +124,24 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
 
     tables = _tables(given)
     cell = given.resolved(tables, Cell.from_tables)
-    name = cell.data.operator_name
+    name = file_name(cell.data.operator_name)
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
+    operator = as_operator(cell.data.operator)
+    asked = tables.get("data", {})
+    if operator.is_own:  # typed by the user, who asks for a training
+        operator = operator.imported()
+        cell = replace(cell, data=replace(cell.data, operator=operator))
+        asked = {**asked, "operator": operator.to_table()}
     is_saved = isinstance(cell.data, SavedSettings)
     data = given["data"] or Path(cell.data_name if is_saved else f"data/{name}")
-    twin = find_data(data)
+    twin = find_data(data, cell.data)
     if twin is None:
         return cell, data, False
     if is_saved or cell.protocol.name == "cycles":
         refuse_other_settings(twin, to_table(cell.data), data)
         return cell, data, True
-    refuse_other_settings(twin, tables.get("data", {}), data)
+    refuse_other_settings(twin, asked, data)
     tables = merged(tables, {"data": to_table(twin.settings)})
     return given.resolved(tables, Cell.from_tables, str(data)), data, True
 

@@ -26,7 +26,6 @@ from l63fast.experiments.run_cell import scored
 from l63fast.experiments.scoring import case_title, scores
 from l63fast.experiments.settings import MEASURES
 from l63fast.experiments.tables import compared_table
-from l63fast.observation import named_operator
 from l63fast.twin import TwinExperiment
 
 if TYPE_CHECKING:
@@ -147,8 +146,6 @@ def compare(
     """
     _checks.instance("twin", twin, TwinExperiment)
     names = _checked_names(schemes)
-    if twin.operator.is_mirror_blind:
-        named_operator(twin.operator, "mirror-aware tables")
     if versus is None:
         versus = "3dvar" if "3dvar" in names else names[0]
     versus = _checks.choice("versus", versus, names)
@@ -244,6 +241,7 @@ def _rows(
         cell=name,
         parameter="",
         start="",
+        mirror_aware=twin.operator.is_mirror_blind,
         seed=data.seed,
         training=-1,
         data=twin.hashes[_SPLIT],

@@ -29,6 +29,7 @@ from l63fast.experiments.tasks import (
     require_seen,
     run_tasks,
 )
+from l63fast.observation import as_operator
 from l63fast.storage import checked_target
 from l63fast.twin import SPLIT_NAMES, TwinExperiment, TwinSettings
 from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_shard
@@ -77,25 +78,10 @@ def _identity(twin: TwinExperiment) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def opened(settings: TwinSettings, path: Path) -> TwinExperiment:
-    """Return the data of these settings in a folder.
-
-    Raises
-    ------
-    DataFileError
-        If it is missing, damaged, or holds other data than a saved one did.
-    """
-    twin = TwinExperiment.load(path)
-    if isinstance(settings, SavedSettings) and _identity(twin) != settings.sha256:
-        raise DataFileError(
-            f"{path}: expected the data of sha256 {settings.sha256}, which the "
-            f"experiment was made for, got {_identity(twin)}"
-        )
-    return twin
-
-
-def find_data(path: str | Path) -> TwinExperiment | None:
+def find_data(path: str | Path, settings: TwinSettings) -> TwinExperiment | None:
     """Return the twin experiment in a folder, None if there is no such folder.
+
+    An operator of the user's own that the settings name is imported.
 
     Raises
     ------
@@ -105,7 +91,26 @@ def find_data(path: str | Path) -> TwinExperiment | None:
     folder = _checks.path("data", path)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    return TwinExperiment.load(folder)
+    return open_data(folder, settings)
+
+
+def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
+    """Return the data in a folder; the user's own operator of settings is imported.
+
+    Raises
+    ------
+    DataFileError
+        If they are missing, damaged, or other data than saved settings are of.
+    """
+    operator = as_operator(settings.operator).imported()
+    own = operator if operator.is_own else None
+    twin = TwinExperiment.load(path, operator=own)
+    if isinstance(settings, SavedSettings) and _identity(twin) != settings.sha256:
+        raise DataFileError(
+            f"{path}: expected the data of sha256 {settings.sha256}, which the "
+            f"experiment was made for, got {_identity(twin)}"
+        )
+    return twin
 
 
 def open_or_make(
@@ -125,10 +130,16 @@ def open_or_make(
     """
     if isinstance(settings, SavedSettings):
         storage.verify_directory(path)
-        return opened(settings, path)
+        return open_data(path, settings)
+    settings = dataclasses.replace(
+        settings, operator=as_operator(settings.operator).imported()
+    )
     if (path / storage.MANIFEST).exists():
-        twin = TwinExperiment.load(path)
-        found = differences(to_table(twin.settings), to_table(settings))
+        try:
+            twin = open_data(path, settings)
+            found = differences(to_table(twin.settings), to_table(settings))
+        except ArgumentValueError as error:  # of another operator
+            found = [str(error)]
         if not found:
             return twin
         if not overwrite:
@@ -153,7 +164,7 @@ def refuse_other_settings(
         Naming every difference.
     """
     known = {"path": asked.get("path"), "sha256": _identity(twin)}
-    found = differences(dataclasses.asdict(twin.settings) | known, asked)
+    found = differences(to_table(twin.settings) | known, asked)
     if found:
         raise ConfigurationError(
             f"{path}: these data are not those asked for: {', '.join(found)}; "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast.lorenz63 import mirror, simulate
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinSettings
 from l63fast.verification import (
     FAR_OFF,
@@ -47,7 +47,7 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
     """
     import xarray as xr
 
-    operator = ObservationOperator(data.operator_name)
+    operator = as_operator(data.operator)
     blind = operator.is_mirror_blind
     errors = instantaneous_rms(found.analysis, found.truth, mirror_aware=blind)
     judged = sign_resolved(found) if blind else found
@@ -71,7 +71,7 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
         "title": "Where, how and for how long the analyses of the test split are wrong",
         "source": "l63fast",
         "schema": _SCHEMA,
-        "operator": data.operator,
+        "operator": data.operator_name,
         "far_off": FAR_OFF,
         "n_trajectories": found.truth.shape[0],
         "n_times": found.truth.shape[1],

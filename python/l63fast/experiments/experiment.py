@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks
 from l63fast._progress import Progress, shown
+from l63fast._user_code import file_name
 from l63fast.errors import (
     ArgumentValueError,
     ConfigurationError,
@@ -44,6 +45,7 @@ from l63fast.experiments.settings import (
     data_table,
     folder_of,
     said_of,
+    with_operator_by_name,
 )
 from l63fast.experiments.settings_file import (
     PRESETS,
@@ -58,7 +60,6 @@ from l63fast.experiments.settings_file import (
     to_table,
 )
 from l63fast.experiments.tasks import Progress as TaskProgress
-from l63fast.observation import named_operator
 from l63fast.twin import TwinSettings
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Experiment(Checked):
             object.__setattr__(self, "data", saved_settings(self.data))
         if isinstance(self.data, SavedSettings):
             self._keep_to_saved_data()
-        named_operator(self.data.operator, "experiments")
+        object.__setattr__(self, "data", with_operator_by_name(self.data))
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
         for key in self.methods:
             _checks.file_name("methods", key)
@@ -526,7 +527,7 @@ def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     return [
-        AXES[name][1].format(chosen[name]).replace(":", "-")
+        file_name(AXES[name][1].format(chosen[name]))
         for name in names
         if name in chosen
     ]

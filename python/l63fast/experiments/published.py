@@ -78,7 +78,7 @@ def published_for(cell: Cell) -> Published | None:
     if data.parameters != type(data.parameters)() or data.dt != _DT or unlike:
         return None
     ours: dict[str, Any] = {
-        "operator": data.operator,
+        "operator": data.operator_name,
         "variance": data.sigma**2,
         "interval": data.steps_per_cycle * data.dt,
         "Q": data.Q,

@@ -29,6 +29,7 @@ def reevaluate(
     data: Path | None = None,
     split: str = "test",
     model: Callable[..., Any] | None = None,
+    operator: ObservationOperator | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Return scores of an exported model and of references, and a sentence on them.
 
@@ -42,6 +43,8 @@ def reevaluate(
         "test" or "val".
     model : callable, optional
         As in `load_encoder`.
+    operator : ObservationOperator, optional
+        That of the data, where it is one of your own.
 
     Returns
     -------
@@ -69,8 +72,9 @@ def reevaluate(
             f"{cell.method.scheme}"
         )
     folder = Path(result.timing["data"]) if data is None else data
-    twin = TwinExperiment.load(folder)
-    encoder = load_encoder(directory, model=model)
+    twin = TwinExperiment.load(folder, operator=operator)
+    given = twin.operator if twin.operator.is_own else None
+    encoder = load_encoder(directory, model=model, operator=given)
     differences = check_agreement(
         str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
     )
@@ -97,7 +101,7 @@ def reevaluate(
             tables.append(table.assign(**(common | own)))
     found = results.joined(tables)
     board = scores(found, cell.measure, **asdict(cell.scores))
-    blind = ObservationOperator(cell.data.operator_name).is_mirror_blind
+    blind = twin.operator.is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
     board.attrs["encoder"] = own_key
     if not is_own:

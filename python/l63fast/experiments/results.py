@@ -17,7 +17,7 @@ from l63fast.errors import DataFileError, L63Error, ResultError
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
 from l63fast.experiments.settings_file import parse_tables
-from l63fast.observation import ObservationOperator
+from l63fast.observation import as_operator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,10 @@ _READ: Final = (CONFIG, METRICS, TIMING, RESULTS, HISTORY)
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
-OF_METHOD: Final = ("method", "label", "role", "scheme", "cell", "parameter", "start")
+OF_METHOD: Final = (
+    *("method", "label", "role", "scheme", "cell", "parameter", "start"),
+    "mirror_aware",
+)
 # Time means of one trajectory: of the instantaneous root mean square error over x, y, z
 # and of its square, of the analyses and of the nearer of each and its mirror image.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
@@ -273,7 +276,7 @@ def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
     """Return what a cell writes as `results.csv`: time means, a row per trajectory."""
     import pandas as pd
 
-    blind = ObservationOperator(cell.data.operator_name).is_mirror_blind
+    blind = as_operator(cell.data.operator).is_mirror_blind
     columns = found.trajectory_columns(blind=blind)
     return pd.DataFrame(columns).rename_axis("trajectory").reset_index()
 
@@ -295,13 +298,14 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         `CASE`; `method`, the key of the method in its experiment, and `label`, its name
         in tables; `role` ("method", "baseline", "optimum"), as the method states it,
         and `scheme`; `cell`, its folder; `parameter`, what was tuned; `start`, of
-        windows the observation at which it is given a background; `seed` of the data,
-        `training` (seed; -1 for what is not trained), `data` (hash of the test split);
-        `trajectory`; `MEANS` of the analyses, the same of the backgrounds (`rmse_f` and
-        so on) and `crps`; `FACTS`. Where methods were only tuned, a row per cell:
-        `parameter`, its best value `tuned` and the `score` there on the validation
-        split, the `lowest` and `highest` scale of it that were tried, how many
-        `diverged`, and whether the best `is_bracketed` by others.
+        windows the observation at which it is given a background; `mirror_aware`,
+        whether the observations cannot tell a state from its mirror image; `seed` of
+        the data, `training` (seed; -1 for what is not trained), `data` (hash of the
+        test split); `trajectory`; `MEANS` of the analyses, the same of the backgrounds
+        (`rmse_f` and so on) and `crps`; `FACTS`. Where methods were only tuned, a row
+        per cell: `parameter`, its best value `tuned` and the `score` there on the
+        validation split, the `lowest` and `highest` scale of it that were tried, how
+        many `diverged`, and whether the best `is_bracketed` by others.
 
     Raises
     ------
@@ -395,7 +399,7 @@ def _identity(result: Result) -> dict[str, Any]:
     """Return which method of which case a cell is."""
     cell, data = result.settings, result.settings.data
     return {
-        "operator": data.operator,
+        "operator": data.operator_name,
         "sigma": data.sigma,
         "interval": data.steps_per_cycle * data.dt,
         "case": cell.note,
@@ -404,6 +408,7 @@ def _identity(result: Result) -> dict[str, Any]:
         "role": cell.method.role,
         "scheme": cell.method.scheme,
         "cell": result.directory.name,
+        "mirror_aware": result.metrics["mirror_aware"],
         "seed": data.seed,
     }
 

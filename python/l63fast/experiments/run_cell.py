@@ -18,7 +18,7 @@ from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.tuning import Tuning
 from l63fast.experiments import results
-from l63fast.experiments.data import opened
+from l63fast.experiments.data import open_data
 from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows, Work
@@ -70,7 +70,7 @@ def run_cell(
         working = storage.partial_directory(directory, resume=resume)
         resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
         work = Work(working, resume, say, epoch)
-        problem = problem_of(cell, opened(cell.data, data), work)
+        problem = problem_of(cell, open_data(data, cell.data), work)
         fitted = cell.method.fit(problem)
         fit = perf_counter() - begin
         seconds: dict[str, Any] = {"fit": fit, "fit_resumed": resumed}

@@ -13,7 +13,7 @@ from typing import Any
 
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ClusterError, ConfigurationError, L63Error
-from l63fast.experiments.data import open_or_make
+from l63fast.experiments.data import open_data, open_or_make
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.results import Result, Source, earlier_version, versions
 from l63fast.experiments.run_cell import run_cell
@@ -28,7 +28,6 @@ from l63fast.experiments.tasks import (
     require_seen,
     run_tasks,
 )
-from l63fast.twin import TwinExperiment
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def _kept(cell: Cell, folder: Path) -> Mapping[str, Any] | None:
     """Return the metrics of a finished cell that need not be made again."""
     try:
         result = Result.open(folder / cell.name)
-        hashes = TwinExperiment.load(folder / DATA / cell.data_name).hashes
+        hashes = open_data(folder / DATA / cell.data_name, cell.data).hashes
     except L63Error:
         return None
     metrics = result.metrics

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._user_code import file_name
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.diagnostics import DIAGNOSTICS
@@ -25,7 +26,6 @@ from l63fast.experiments.results import (
     results_of,
 )
 from l63fast.experiments.settings import MEASURES, Measure
-from l63fast.observation import ObservationOperator, is_named
 from l63fast.verification import Comparison, Repetitions
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ class _Case:
         self, results: pd.DataFrame, measure: Measure, bootstrap: Mapping[str, int]
     ) -> None:
         self.measure, self.bootstrap = measure, bootstrap
-        name = results["operator"].iloc[0]
-        # `compare` refuses those of the user's own that are.
-        self.blind = is_named(name) and ObservationOperator(name).is_mirror_blind
+        self.blind = bool(results["mirror_aware"].iloc[0])
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
         self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
@@ -368,7 +366,7 @@ class Summary:
 
     def suffix(self, rows: Rows) -> str:
         """Return what tells the files of a featured case apart; empty for one case."""
-        return f"_{rows[0].operator}" if len(self.featured) > 1 else ""
+        return f"_{file_name(rows[0].operator)}" if len(self.featured) > 1 else ""
 
     def cell(self, row: Any) -> Result:
         """Return the opened cell, of its first seed, that a row was made of."""

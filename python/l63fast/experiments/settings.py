@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from l63fast import _checks
+from l63fast._user_code import file_name
 from l63fast.assimilation.backgrounds import KINDS
 from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.data import SavedSettings, saved_settings
@@ -30,7 +31,7 @@ from l63fast.experiments.settings_file import (
     to_table,
 )
 from l63fast.learning.settings import LOSS_NAMES
-from l63fast.observation import ObservationOperator, named_operator
+from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinSettings
 from l63fast.verification import decibel
 
@@ -96,9 +97,9 @@ class ScoreSettings(Checked):
     seed: int = limited(0, _checks.seed)
 
 
-def _operator(name: str, value: str) -> None:
+def _operator(name: str, value: Any) -> None:
     try:
-        ObservationOperator(value)
+        as_operator(value)
     except ArgumentValueError as error:
         why = str(error).removeprefix("operator: ")
         raise ConfigurationError(f"{name}: {why}") from None
@@ -169,6 +170,11 @@ class Vary:
     training_seed: tuple[int, ...] = _axis(_checks.seed, "t{}", "training.seed")
 
     def __post_init__(self) -> None:
+        named = (
+            o.by_name().name if isinstance(o, ObservationOperator) else o
+            for o in self.operator
+        )
+        object.__setattr__(self, "operator", tuple(named))
         for axis in dataclasses.fields(self):
             name, values = axis.name, getattr(self, axis.name)
             twice = len(set(values)) != len(values)
@@ -240,7 +246,7 @@ class Cell(_About):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named_operator(self.data.operator, "experiments")
+        object.__setattr__(self, "data", with_operator_by_name(self.data))
         error = "a number above 0 (every method needs an observation error)"
         refuse(self.data.sigma == 0.0, "data.sigma", error, 0)
         for name, value in (
@@ -250,7 +256,7 @@ class Cell(_About):
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
-            self.method.settings(self.data.operator_name, self.protocol)
+            self.method.settings(self.data.operator, self.protocol)
 
     @property
     def name(self) -> str:
@@ -258,10 +264,15 @@ class Cell(_About):
         return "-".join(part for part in (self.case, self.key, self.repeat) if part)
 
     def imported(self) -> Cell:
-        """Return the cell ready to run: a model of the user's own has been imported."""
-        if not isinstance(self.method, TrainedEncoder):
-            return self
-        return dataclasses.replace(self, method=self.method.imported())
+        """Return the cell ready to run: what is the user's own has been imported.
+
+        It still goes by its name, and the hash of its source is known.
+        """
+        operator, method = as_operator(self.data.operator).imported(), self.method
+        if isinstance(method, TrainedEncoder):
+            method = method.imported()
+        data = dataclasses.replace(self.data, operator=operator.by_name())
+        return dataclasses.replace(self, data=data, method=method)
 
     def to_tables(self) -> dict[str, Any]:
         """Return the settings as the tables of a `config.toml`."""
@@ -315,6 +326,8 @@ def common_settings(
     refuse_unknown_tables(tables, (*before, "data", name, methods, "scores"), source)
     protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
     table, scores = tables.get("data", {}), tables.get("scores", {})
+    if isinstance(operator := table.get("operator"), ObservationOperator):
+        table = {**table, "operator": operator.by_name().to_table()}
     data: TwinSettings
     if "path" in table:
         for key, value in table.items():
@@ -339,6 +352,11 @@ def common_settings(
     }
 
 
+def with_operator_by_name(data: TwinSettings) -> TwinSettings:
+    """Return settings whose operator, if it is the user's own, goes by its name."""
+    return dataclasses.replace(data, operator=as_operator(data.operator).by_name())
+
+
 def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
     """Return the settings of the data that the protocol leaves open.
 
@@ -354,7 +372,7 @@ def folder_of(data: TwinSettings) -> str:
     """Return where data are, seen from the folder of data of an experiment."""
     if isinstance(data, SavedSettings) and data.path:
         return str(Path(data.path).expanduser().absolute())
-    return data.operator_name
+    return file_name(data.operator_name)
 
 
 _DECIDED: Final = ("n_steps", "save_every")  # by cycles

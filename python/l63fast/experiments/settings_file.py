@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from l63fast import _checks
 from l63fast.errors import ConfigurationError, DataFileError, L63Error
+from l63fast.observation import ObservationOperator
 from l63fast.storage import LARGEST_TEXT, read_file
 
 T = TypeVar("T")
@@ -217,11 +218,14 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 def to_table(settings: Any) -> Table:
     """Return settings as a table that TOML can hold; None is left out."""
+    pairs = ((f.name, getattr(settings, f.name)) for f in dataclasses.fields(settings))
+    return {name: _plain(value) for name, value in pairs if value is not None}
 
-    def table(pairs: list[tuple[str, Any]]) -> Table:
-        return {name: _lists(value) for name, value in pairs if value is not None}
 
-    return dataclasses.asdict(settings, dict_factory=table)
+def _plain(value: Any) -> Any:
+    if isinstance(value, ObservationOperator):
+        return value.to_table()
+    return to_table(value) if dataclasses.is_dataclass(value) else _lists(value)
 
 
 def _lists(value: Any) -> Any:

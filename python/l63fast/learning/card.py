@@ -13,7 +13,7 @@ from l63fast.assimilation.agreement import Setup
 from l63fast.errors import L63Error, ModelFileError
 from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
-from l63fast.observation import ObservationOperator
+from l63fast.observation import as_operator
 
 CARD: Final = "model.json"
 FILES: Final = {
@@ -72,7 +72,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     """
     settings, own = encoder.settings, encoder.own
     source = {} if own is None else {"source_sha256": own.source_sha256}
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     observed = ", ".join(operator.labels)
     order = {
         "last": "the last observations of {}, the latest one last",
@@ -80,7 +80,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     }[settings.analysis_at]
     return {
         "schema": SCHEMA,
-        "encoder": dataclasses.asdict(settings),
+        "encoder": settings.to_dict(),
         "coordinates": _coordinates(settings),
         "hidden_size": encoder.hidden_size,
         "inputs": {
@@ -134,9 +134,12 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
             )
     kinds = {f.name: type(f.default) for f in dataclasses.fields(EncoderSettings)}
     encoder = _ADDED_SINCE | card["encoder"]
+    if isinstance(encoder.get("operator"), dict):  # of one of the user's own
+        kinds["operator"] = dict
     _check_keys(encoder, kinds, f"{source}: encoder")
     try:
         _checks.count("hidden_size", card["hidden_size"], maximum=MAX_MEMORY)
+        encoder["operator"] = as_operator(encoder["operator"])
         return EncoderSettings(**encoder)
     except L63Error as error:
         raise ModelFileError(f"{source}: encoder: {error}") from None
@@ -151,7 +154,7 @@ def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) ->
         If a value of it makes no sense.
     """
     try:
-        return Setup.from_dict(card["training"], ObservationOperator(settings.operator))
+        return Setup.from_dict(card["training"], as_operator(settings.operator))
     except L63Error as error:
         raise ModelFileError(f"{source}: training: {error}") from None
 
@@ -165,10 +168,11 @@ def check_coordinates(
     """
     expected = _coordinates(settings)
     found = card.get("coordinates", _ADDED_KEYS["coordinates"])
+    operator = as_operator(settings.operator).name
     if found != expected:
         raise ModelFileError(
             f"{source}: coordinates: expected {expected!r}, in which encoders of "
-            f"{settings.operator!r} work, got {found!r}; weights of an older l63fast "
+            f"{operator!r} work, got {found!r}; weights of an older l63fast "
             "have to be trained anew"
         )
 

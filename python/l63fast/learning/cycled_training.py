@@ -33,7 +33,7 @@ from l63fast.learning.training import (
     loss_of_background,
 )
 from l63fast.lorenz63 import climatology, spin_up
-from l63fast.observation import ObservationOperator
+from l63fast.observation import as_operator
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import rmse, rmse_pooled
 
@@ -107,7 +107,7 @@ def train_cycled(
 
 
 def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     check_agreement("encoder_settings", Setup(operator=operator), Setup.of(twin))
     simulated = twin.settings.observation_covariance
     if not np.allclose(twin.R, simulated):

@@ -17,7 +17,7 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
 from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
-from l63fast.observation import named_operator
+from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
 
 
@@ -52,7 +52,7 @@ class TruthChains:
 
     def __init__(self, settings: TwinSettings, n: int, *, seed: int, n_threads: int):
         self._settings = settings
-        self._operator = named_operator(settings.operator, "training")
+        self._operator = as_operator(settings.operator)
         self._seed = seed
         self._model: dict[str, Any] = {
             "dt": settings.dt,

@@ -15,10 +15,11 @@ from l63fast.assimilation.agreement import Setup
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
 from l63fast.learning.own_model import OwnModel
+from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
-from l63fast.observation import ObservationOperator
+from l63fast.observation import as_operator
 
 
 class Head(nn.Module):
@@ -101,7 +102,7 @@ class Encoder(nn.Module):
         own: OwnModel | None = None,
     ):
         super().__init__()
-        operator = ObservationOperator(settings.operator)
+        operator = as_operator(settings.operator)
         self.settings, self.own = settings, own
         self.data_hash = normaliser.data_hash
         self.made_for = Setup(operator=operator)
@@ -114,11 +115,11 @@ class Encoder(nn.Module):
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
         # The operator as data; it follows from the settings and is not a weight.
-        components = torch.tensor(operator.components)
+        components = torch.tensor(operator.components, dtype=torch.long)
         self.register_buffer("components", components, persistent=False)
-        powers = torch.tensor(operator.powers)
+        powers = torch.tensor(operator.powers, dtype=torch.long)
         self.register_buffer("powers", powers, persistent=False)
-        self.largest_power = max(operator.powers)
+        self.largest_power = max(operator.powers, default=1)
         self.reads_slope = _reads_slope(settings)
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
@@ -250,6 +251,21 @@ _SCALES = (
 )
 
 
+class EncoderOfOwnOperator(Encoder):
+    """One whose innovations are of an h of the user's own, which no program contains.
+
+    The slope of h is not read, however it bends.
+    """
+
+    def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
+        super().__init__(settings, normaliser)
+        self._h = observing(as_operator(settings.operator))
+
+    def observe(self, states: Tensor) -> Tensor:
+        """Return h(states), (n, obs_dim) for states (n, 3)."""
+        return self._h(states)
+
+
 class OwnEncoder(Encoder):
     """A torch module of the user's own in the place of reader, head and iterations.
 
@@ -261,7 +277,7 @@ class OwnEncoder(Encoder):
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
         if own is None:
             raise ArgumentValueError(f"own: expected {settings.model}, got None")
-        given = ObservationOperator(settings.operator), settings.window, settings.hidden
+        given = as_operator(settings.operator), settings.window, settings.hidden
         try:
             module = own.make(*given)
         except Exception as error:  # whatever the user's code raises
@@ -344,7 +360,9 @@ def build_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
         if not settings.is_own:
-            return Encoder(settings, normaliser)
+            by_own_h = as_operator(settings.operator).is_own
+            kind = EncoderOfOwnOperator if by_own_h else Encoder
+            return kind(settings, normaliser)
         encoder = OwnEncoder(settings, normaliser, own)
         encoder.check()
         return encoder
@@ -372,7 +390,7 @@ def matched_width(settings: EncoderSettings) -> int:
 def _parts(
     settings: EncoderSettings, width: int, model: str | None = None
 ) -> tuple[Reader, Head]:
-    operator = ObservationOperator(settings.operator)
+    operator = as_operator(settings.operator)
     obs_dim = operator.obs_dim
     n_innovations = 2 * obs_dim if _reads_slope(settings) else obs_dim
     kinds = CARRIED if settings.memory == "carried" else ENCODERS
@@ -383,7 +401,7 @@ def _parts(
 
 
 def _reads_slope(settings: EncoderSettings) -> bool:
-    is_bent = max(ObservationOperator(settings.operator).powers) > 1
+    is_bent = max(as_operator(settings.operator).powers, default=1) > 1
     return is_bent and settings.memory == "carried"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,9 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from l63fast import _checks, _random
+from l63fast._user_code import short_name
 from l63fast.assimilation.agreement import Setup
-from l63fast.errors import BackendError, DataFileError, ModelFileError
+from l63fast.errors import BackendError, DataFileError, L63Error, ModelFileError
 from l63fast.learning import programs
 from l63fast.learning.card import (
     CARD,
@@ -29,13 +31,14 @@ from l63fast.learning.card import (
     made_for_in,
     settings_in,
 )
-from l63fast.learning.encoders import Encoder, build_encoder
+from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator, build_encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.normaliser import Normaliser, facing
-from l63fast.learning.own_model import OwnModel, short_name
+from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
 from l63fast.learning.settings import EncoderSettings
+from l63fast.observation import as_operator
 from l63fast.storage import (
     LARGEST_TEXT,
     MANIFEST,
@@ -82,16 +85,21 @@ def save_model(
     directory, own = Path(directory), encoder.own
     encoder.eval()
     content = describe(encoder, card)
+    by_own_h = isinstance(encoder, EncoderOfOwnOperator)
+    whose = as_operator(encoder.settings.operator).name * by_own_h
+    whose = own.name if own else whose
     for kind in _checked(WRITTEN if formats is None else formats):
         path = directory / FILES[kind]
         try:
+            if by_own_h and kind != "safetensors":
+                raise TypeError("no program contains an h of the user's own")
             content["files"][kind] = _written(kind, encoder, path)
         except Exception as error:  # whatever torch raises of somebody's own module
-            if own is None or kind == "safetensors" or isinstance(error, BackendError):
+            if not whose or kind == "safetensors" or isinstance(error, BackendError):
                 raise
             path.unlink(missing_ok=True)
             why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            said = f"{own.name} cannot be written as {kind}: {why}"
+            said = f"{whose} cannot be written as {kind}: {why}"
             if formats is not None:
                 raise ModelFileError(said) from error
             content["notes"].append(said)
@@ -175,8 +183,9 @@ def examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     obs_window = encoder.obs_mean + encoder.obs_std * seen
     # The last one belongs to the background. Innovations that no training has seen can
     # make the iterations run away, and any rounding of the encoder itself with them.
-    innovation = encoder.innovation_std * seen[:, -1]
-    obs_window[:, -1] = encoder.observe(background) + innovation
+    if isinstance(encoder, EncoderOfOwnOperator) or encoder.powers.numel():
+        innovation = encoder.innovation_std * seen[:, -1]
+        obs_window[:, -1] = encoder.observe(background) + innovation
     return background, obs_window, encoder.initial_hidden(n)
 
 
@@ -206,6 +215,7 @@ def load_encoder(
     sha256: str | None = None,
     trust: bool = False,
     model: Callable[..., Any] | None = None,
+    operator: Callable[..., Any] | None = None,
 ) -> EncoderFunction:
     """Return an exported encoder as a function of NumPy arrays.
 
@@ -227,12 +237,14 @@ def load_encoder(
     model : class or function, optional
         What the encoder was trained as, where it is a model of your own; no name in a
         file is ever imported. The programs do without it.
+    operator : ObservationOperator or function h, optional
+        What the encoder was trained with, where it is an operator of your own.
 
     Raises
     ------
     ModelFileError
-        If the model is not trusted, damaged, or not what its card says; or a model of
-        somebody's own whose class is not given, or another class.
+        If the model is not trusted, damaged, or not what its card says; or a model or
+        an operator of somebody's own that is not given, or another one is.
     DataFileError
         If a file is missing or unreadable.
     BackendError
@@ -246,12 +258,13 @@ def load_encoder(
             "loaded: give the sha256 you expect, or trust=True"
         )
     if format == "safetensors":
-        encoder, card = load_weights(directory, sha256=sha256, model=model, trust=trust)
+        how: dict[str, Any] = {"model": model, "operator": operator, "trust": trust}
+        encoder, card = load_weights(directory, sha256=sha256, **how)
         return _function(encoder, encoder.settings, card, encoder.made_for)
 
     def read() -> tuple[Any, ...]:
         card = _card(directory)
-        settings = settings_in(card, str(directory / CARD))
+        settings = _with_operator(directory, card, operator)
         made_for = made_for_in(card, settings, str(directory / CARD))
         data = _model_bytes(directory, format, card, sha256)
         return data, settings, card, made_for
@@ -274,11 +287,12 @@ def load_weights(
     *,
     sha256: str | None = None,
     model: Callable[..., Any] | None = None,
+    operator: Callable[..., Any] | None = None,
     trust: bool = False,
 ) -> tuple[Encoder, dict[str, Any]]:
     """Return the encoder itself, from its weights, and its card.
 
-    Nothing is run but the `model` that is given.
+    Nothing is run but the `model` and the `operator` that are given.
 
     Raises
     ------
@@ -286,7 +300,7 @@ def load_weights(
         As in `load_encoder`.
     """
     directory = _checks.path("path", path)
-    read = partial(_encoder_of, directory, sha256, model, trust)
+    read = partial(_encoder_of, directory, sha256, model, operator, trust)
     return read_unchanged(directory, read)
 
 
@@ -294,10 +308,18 @@ def _encoder_of(
     directory: Path,
     sha256: str | None,
     model: Callable[..., Any] | None,
+    operator: Callable[..., Any] | None,
     trust: bool,
 ) -> tuple[Encoder, dict[str, Any]]:
     card = _card(directory)
-    settings = settings_in(card, str(directory / CARD))
+    settings = _with_operator(directory, card, operator)
+    named = as_operator(settings.operator)
+    if named.is_own and not settings.is_own and named.function is named:
+        raise ModelFileError(
+            f"{directory}: holds the weights of an encoder of {named.name}, "
+            "an operator of somebody's own, and no name in a file is imported: "
+            "expected its function, as in load_encoder(path, operator=h), got none"
+        )
     check_coordinates(card, settings, str(directory / CARD))
     own = _own(directory, settings, card, model, trust)
     data = _model_bytes(directory, "safetensors", card, sha256)
@@ -310,6 +332,20 @@ def _encoder_of(
     encoder.data_hash = card["normaliser_hash"]
     encoder.made_for = made_for_in(card, settings, str(directory / CARD))
     return encoder, card
+
+
+def _with_operator(
+    directory: Path, card: dict[str, Any], given: Callable[..., Any] | None
+) -> EncoderSettings:
+    """Return the settings in a card, with the operator that the caller gave."""
+    settings = settings_in(card, str(directory / CARD))
+    if given is None:
+        return settings
+    try:
+        operator = as_operator(settings.operator).with_function(given)
+    except L63Error as error:
+        raise ModelFileError(f"{directory}: {error}") from error
+    return replace(settings, operator=operator)
 
 
 def _own(

@@ -19,7 +19,7 @@ from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse, Graph
 from l63fast.learning.settings import EncoderSettings, OwnSettings
 from l63fast.lorenz63 import Lorenz63
-from l63fast.observation import ObservationOperator, named_operator
+from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
 
 CHUNK: Final = 512  # samples per call: their intermediates stay in cache
@@ -51,7 +51,7 @@ class EncoderFunction:
         card: dict[str, Any] | None = None,
     ):
         self.settings = settings
-        self.operator = ObservationOperator(settings.operator)
+        self.operator = as_operator(settings.operator)
         self.made_for = replace(made_for or Setup(), operator=self.operator)
         self.window = settings.window
         self.hidden_size = hidden_size
@@ -135,7 +135,7 @@ class EncoderFunction:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described.
         """
-        settings = OwnSettings(named_operator(operator, "encoders").name, window)
+        settings = OwnSettings(as_operator(operator), window)
         hidden_size = _checks.count("hidden_size", hidden_size)
         if isinstance(program, torch.nn.Module):
             program = program.eval()

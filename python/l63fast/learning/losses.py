@@ -12,7 +12,8 @@ from torch import Tensor
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
-from l63fast.observation import ObservationOperator, named_operator
+from l63fast.learning.own_operator import observing
+from l63fast.observation import ObservationOperator
 
 Model = Callable[[Tensor], Tensor]
 
@@ -127,6 +128,7 @@ class Var3D(Loss):
         model: Model | None = None,
     ):
         super().__init__(operator)
+        self._observe = observing(operator)
         self._whiten_background = _whitening("B", B, 3)
         self._whiten_observation = _whitening("R", R, operator.obs_dim)
 
@@ -149,7 +151,7 @@ class Var3D(Loss):
         return half
 
     def _misfit(self, state: Tensor, observation: Tensor) -> Tensor:
-        residual = (observation - self.operator(state)) @ self._whiten_observation
+        residual = (observation - self._observe(state)) @ self._whiten_observation
         half: Tensor = 0.5 * residual.square().sum(1)
         return half
 
@@ -249,8 +251,6 @@ def build_loss(
     Raises
     ------
     ArgumentValueError
-        If the name is unknown, it needs B, R or the model and they are not given, or
-        the operator is one of the user's own.
+        If the name is unknown, or it needs B, R or the model and they are not given.
     """
-    named_operator(operator, "losses")
     return LOSSES[_checks.choice("loss", name, LOSSES)](operator, B, R, model)

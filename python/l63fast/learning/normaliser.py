@@ -12,7 +12,7 @@ from torch import Tensor
 from l63fast.assimilation.agreement import Setup, check_agreement
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.data import AssimilationDataset
-from l63fast.observation import ObservationOperator, named_operator
+from l63fast.observation import ObservationOperator, as_operator
 from l63fast.verification import nearer
 
 
@@ -94,7 +94,7 @@ class Normaliser:
         ArgumentValueError
             If the set is empty or its observations are not those of the operator.
         """
-        operator = named_operator(operator, "encoders")
+        operator = as_operator(operator)
         if data.obs_dim != operator.obs_dim:
             raise ArgumentValueError(
                 f"obs_window: expected {operator.obs_dim} values per observation for "
@@ -122,7 +122,7 @@ class Normaliser:
     @classmethod
     def identity(cls, operator: ObservationOperator | str) -> Self:
         """Return scales that change nothing, to be replaced by those of a file."""
-        m = named_operator(operator, "encoders").obs_dim
+        m = as_operator(operator).obs_dim
         return cls(
             state_mean=np.zeros(3),
             state_std=np.ones(3),

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
-import re
-import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from l63fast import _user_code
+from l63fast._user_code import is_own
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
-
-_NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
-def is_own(model: Any) -> bool:
-    """Return whether a model is named like one of the user's own, "module:Class"."""
-    return isinstance(model, str) and _NAME.fullmatch(model) is not None
-
-
-def short_name(model: str) -> str:
-    """Return the name of a model without its module."""
-    return model.rpartition(":")[2]
 
 
 def model_name(model: Any) -> str:
@@ -75,22 +58,18 @@ class OwnModel:
             If it is none, or its name or source cannot be found.
         """
         name = model_name(make)
-        try:
-            source = textwrap.dedent(inspect.getsource(make))
-        except (OSError, TypeError):
+        if _user_code.source_text(make) is None:
             raise ArgumentValueError(
                 "model: expected a class or function whose source can be read, as in a "
                 f"file or a notebook, got {name}"
-            ) from None
-        return cls(name, hashlib.sha256(source.encode()).hexdigest(), make)
+            )
+        return cls(name, _user_code.source_hash(make), make)
 
     @classmethod
     def imported(cls, name: str) -> OwnModel | None:
         """Return the model of this name, None for a model of the package.
 
-        The module is looked for in the current folder first, as `python` does. This
-        runs the module: call it where the user has asked for a training, and never
-        with a name that a result or a checkpoint holds.
+        This runs its module, as `_user_code.imported` says.
 
         Raises
         ------
@@ -99,17 +78,4 @@ class OwnModel:
         """
         if not is_own(name):
             return None
-        module, _, attribute = name.partition(":")
-        before = list(sys.path)
-        sys.path.insert(0, str(Path.cwd()))
-        importlib.invalidate_caches()
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever the module raises
-            raise ArgumentValueError(
-                f"model: expected one that can be imported, got {name!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        finally:
-            sys.path[:] = before
-        return replace(cls.of(found), name=name)
+        return replace(cls.of(_user_code.imported("model", name)), name=name)

@@ -61,7 +61,7 @@ def onnx_bytes(encoder: Encoder) -> bytes:
 
 def _example(encoder: Encoder) -> tuple[Tensor, ...]:
     """Return arguments of an encoder, for exporters that trace it."""
-    window = torch.zeros(4, encoder.settings.window, len(encoder.components))
+    window = torch.zeros(4, encoder.settings.window, len(encoder.obs_mean))
     return torch.zeros(4, 3), window, encoder.initial_hidden(4)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final
 
 from l63fast import _checks
+from l63fast._user_code import is_own
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.own_model import is_own, model_name
-from l63fast.observation import ObservationOperator
+from l63fast.learning.own_model import model_name
+from l63fast.observation import ObservationOperator, as_operator
 
 # The names of the classes in `readers.ENCODERS`, `readers.CARRIED` and
 # `losses.LOSSES`, for those who must know them without importing torch; a test holds
@@ -38,8 +39,9 @@ class EncoderSettings:
         "mlp", "gru" or "lstm": how the window of observations is read; or a torch
         module of your own, a class or its name "package.module:Class", which is the
         whole encoder. The name is what is kept.
-    operator : str
-        Name of the observation operator.
+    operator : str or ObservationOperator
+        Name of the observation operator, or one of your own, of which the encoder
+        learns by examples: no program contains its h.
     window : int
         Observations in the window, L; the last is at analysis time.
     hidden : int
@@ -66,7 +68,7 @@ class EncoderSettings:
     """
 
     model: str = "gru"
-    operator: str = "xy"
+    operator: str | ObservationOperator = "xy"
     window: int = 10
     hidden: int = 64
     n_iterations: int = 1
@@ -78,7 +80,9 @@ class EncoderSettings:
         object.__setattr__(self, "model", model_name(self.model))
         if not self.is_own:
             _checks.choice("model", self.model, (*ENCODER_NAMES, "module:Class"))
-        ObservationOperator(self.operator)
+        operator = as_operator(self.operator)
+        kept = operator if operator.is_own else operator.name
+        object.__setattr__(self, "operator", kept)
         _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
         _checks.count("hidden", self.hidden, minimum=1, maximum=MAX_HIDDEN)
         _checks.count(
@@ -113,10 +117,17 @@ class EncoderSettings:
         """Whether the model is one of the user's own."""
         return is_own(self.model)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, an operator of your own as a table."""
+        operator = as_operator(self.operator).to_table()
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "operator": operator
+        }
+
     @property
     def folds(self) -> bool:
         """Whether the encoder works in folded coordinates: where no sign is seen."""
-        return ObservationOperator(self.operator).is_mirror_blind
+        return as_operator(self.operator).is_mirror_blind
 
 
 @dataclass(frozen=True)
@@ -125,8 +136,7 @@ class OwnSettings:
 
     Attributes
     ----------
-    operator : str
-        Name of the observation operator.
+    operator : str or ObservationOperator
     window : int
         Observations in its window, L; the last is at analysis time.
 
@@ -136,13 +146,13 @@ class OwnSettings:
         If a value is not as described.
     """
 
-    operator: str
+    operator: str | ObservationOperator
     window: int = 1
     n_iterations: ClassVar[int] = 1
     analysis_at: ClassVar[str] = "last"
 
     def __post_init__(self) -> None:
-        ObservationOperator(self.operator)
+        as_operator(self.operator)
         _checks.count("window", self.window, minimum=1, maximum=MAX_WINDOW)
 
 
@@ -183,7 +193,7 @@ class TrainSettings:
         Epochs without a better validation loss after which training stops.
     mirror : bool
         Whether each sample of a fixed set is replaced by its mirror image with
-        probability 1/2.
+        probability 1/2; not for an operator of your own without `mirror_signs`.
     jitter : float
         Standard deviation of noise on what is seen of a fixed set, drawn anew for each
         step, in units of the background's and the innovation's spread; a set of a

@@ -34,7 +34,7 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
-from l63fast.observation import ObservationOperator
+from l63fast.observation import ObservationOperator, as_operator
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def train(
         If data and settings do not agree.
     """
     first = train_data(0) if callable(train_data) else train_data
-    operator = ObservationOperator(encoder_settings.operator)
+    operator = with_function(encoder_settings.operator, first.made_for.operator)
     for name, data in (("train_data", first), ("val_data", val_data)):
         _check_data(name, data, encoder_settings)
         _check_setup(data, operator, R, model, imperfect_model)
@@ -123,6 +123,7 @@ def train(
     )
 
     own = OwnModel.imported(encoder_settings.model)
+    is_mirrored = train_settings.mirror and operator.has_mirror_signs
 
     def begin() -> TrainingRun:
         device = torch_device(train_settings)
@@ -137,7 +138,7 @@ def train(
             train_data,
             train_settings.batch_size,
             seed=train_settings.seed,
-            mirror=operator if train_settings.mirror else None,
+            mirror=operator if is_mirrored else None,
             device=device,
         )
         if train_settings.jitter:
@@ -235,9 +236,21 @@ def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     """Return everything that decides the weights, for a checkpoint to compare."""
     found: dict[str, Any] = {"torch": str(torch.__version__)}
     for table in settings:
-        found |= dataclasses.asdict(table)
+        is_encoder = isinstance(table, EncoderSettings)
+        found |= table.to_dict() if is_encoder else dataclasses.asdict(table)
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
     return found | plain
+
+
+def with_function(
+    operator: ObservationOperator | str, of_data: ObservationOperator | None
+) -> ObservationOperator:
+    """Return the operator of settings, that of the data where it is the same.
+
+    Settings may have the user's own by its name alone; the data have its function.
+    """
+    operator = as_operator(operator)
+    return of_data if of_data is not None and of_data == operator else operator
 
 
 def _check_data(
@@ -248,11 +261,11 @@ def _check_data(
             f"memory: expected 'window' for a dataset, whose samples have no past, got "
             f"{settings.memory!r}; a memory is learned in cycles"
         )
-    expected = (settings.window, ObservationOperator(settings.operator).obs_dim)
+    expected = (settings.window, as_operator(settings.operator).obs_dim)
     if (data.window, data.obs_dim) != expected:
         raise ArgumentValueError(
             f"{name}: expected windows (N, {expected[0]}, {expected[1]}) for operator "
-            f"{settings.operator!r}, got {data.obs_window.shape}"
+            f"{as_operator(settings.operator).name!r}, got {data.obs_window.shape}"
         )
     if len(data) == 0:
         raise ArgumentValueError(f"{name}: expected samples, got none")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from l63fast import _checks
+from l63fast._user_code import is_own
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
@@ -24,7 +25,8 @@ class TwinSettings:
     Attributes
     ----------
     operator : str or ObservationOperator
-        Name of the observation operator, such as "xy" or "x2", or one of your own.
+        Name of the observation operator, such as "xy" or "x2", or one of your own; for
+        experiments "module:function" as well.
     n_train, n_val, n_test : int
         Trajectories of each split.
     n_steps : int
@@ -54,9 +56,7 @@ class TwinSettings:
     if TYPE_CHECKING:
         operator: str | ObservationOperator = "xy"
     else:
-        operator: str = (
-            "xy"  # the type in a TOML file, which is read by this annotation
-        )
+        operator: Any = "xy"  # of a TOML file, which is read by this, or checked below
     n_train: int = 1000
     n_val: int = 500
     n_test: int = 500
@@ -73,6 +73,7 @@ class TwinSettings:
 
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
+        n_observed = _n_observed(operator, self.R)
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
         # A named operator is kept as its name, as in files.
         checked["operator"] = operator if operator.source_hash else operator.name
@@ -85,7 +86,7 @@ class TwinSettings:
             checked[name] = _checks.real(name, value, minimum=0.0, maximum=most)
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = _model_error(self.Q)
-        checked["R"] = _observation_error(self.R, operator, checked["sigma"])
+        checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
@@ -220,9 +221,11 @@ def operator_of(
     if source is not None:
         expected = f"your own {expected[4:]} with the source of sha256 {source}"
     if given is None:
+        named = f"ObservationOperator({name!r}).imported()"
+        made = named if is_own(name) else "ObservationOperator.custom"
         raise ArgumentValueError(
             f"operator: expected {expected}, which these data were made with, got "
-            "none; make it with ObservationOperator.custom and give it as operator=..."
+            f"none; make it with {made} and give it as operator=... (--operator)"
         )
     given = as_operator(given)
     if (given.name, given.source_hash) != (name, source):
@@ -247,13 +250,18 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
+def _n_observed(operator: ObservationOperator, R: Any) -> int:
+    """Return obs_dim; what R says of it where the operator is not imported yet."""
+    is_name = operator.is_own and operator.source_hash is None
+    return len(np.atleast_1d(R)) if is_name else operator.obs_dim
+
+
 def _observation_error(
-    R: Any, operator: ObservationOperator, sigma: float
+    R: Any, size: int, sigma: float
 ) -> tuple[tuple[float, ...], ...] | None:
     """Return a covariance as nested tuples; None if it is sigma^2 I."""
     if R is None:
         return None
-    size = operator.obs_dim
     matrix = _checks.covariance("R", R, size=size, dtype=np.dtype(np.float64), shape=())
     root = float(np.sqrt(matrix.trace() / size))
     if not np.isclose(sigma, root, rtol=1e-6):

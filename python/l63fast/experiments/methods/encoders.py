@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from l63fast import _checks, _random
+from l63fast._user_code import is_own, short_name
 from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import three_d_var, variational_cost
 from l63fast.errors import ArgumentValueError
@@ -20,13 +21,14 @@ from l63fast.experiments.methods.classical import FreeForecast
 from l63fast.experiments.protocols import Cycles, Estimates, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
 from l63fast.learning.data import AssimilationDataset
-from l63fast.learning.own_model import OwnModel, is_own, model_name, short_name
+from l63fast.learning.own_model import OwnModel, model_name
 from l63fast.learning.settings import (
     CARRIED_NAMES,
     ChainSettings,
     EncoderSettings,
     TrainSettings,
 )
+from l63fast.observation import ObservationOperator
 from l63fast.storage import write_bytes
 from l63fast.twin import TwinExperiment
 from l63fast.verification import compare
@@ -93,7 +95,9 @@ class TrainedEncoder(Checked):
         object.__setattr__(self, "model", model_name(self.model))
         self._settings("x", self.window or 1, self.analysis_at or "last")
 
-    def settings(self, operator: str, protocol: Windows | Cycles) -> EncoderSettings:
+    def settings(
+        self, operator: ObservationOperator | str, protocol: Windows | Cycles
+    ) -> EncoderSettings:
         """Return the encoder for an operator and a protocol.
 
         Raises
@@ -125,9 +129,11 @@ class TrainedEncoder(Checked):
             refuse(of_a_window and analysis_at != "first", "analysis_at", first)
         return self._settings(operator, window, analysis_at)
 
-    def _settings(self, operator: str, window: int, at: str) -> EncoderSettings:
+    def _settings(
+        self, operator: ObservationOperator | str, window: int, at: str
+    ) -> EncoderSettings:
         own = {f.name for f in dataclasses.fields(EncoderSettings)} & set(vars(self))
-        values = {name: getattr(self, name) for name in own}
+        values: dict[str, Any] = {name: getattr(self, name) for name in own}
         values |= {"operator": operator, "window": window, "analysis_at": at}
         return EncoderSettings(**values)
 
@@ -169,7 +175,7 @@ class TrainedEncoder(Checked):
         """Return the encoder of its best epoch, trained as the protocol is."""
         from l63fast.learning.inference import EncoderFunction
 
-        settings = self.settings(problem.twin.operator.name, problem.protocol)
+        settings = self.settings(problem.twin.operator, problem.protocol)
         in_windows, work = isinstance(problem.protocol, Windows), problem.work
         train = self._trained_on_windows if in_windows else self._trained_in_cycles
         trained = train(
@@ -195,7 +201,7 @@ class TrainedEncoder(Checked):
         """Return an encoder that was trained before, ready to run."""
         from l63fast.learning.inference import NeuralAnalysis
 
-        settings = self.settings(problem.twin.operator.name, problem.protocol)
+        settings = self.settings(problem.twin.operator, problem.protocol)
         label = self._label(settings, problem.protocol)
         if settings.analysis_at == "first":
             scheme = _AtStart(function, problem, settings.window)

@@ -85,7 +85,7 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
         data["excerpt_observations"].values[list(chosen.values())],
         truth_times=shown[0].path_times[:n] - shown[0].times[0],
         times=shown[0].times - shown[0].times[0],
-        operator=row.operator,
+        operator=summary.cell(row).settings.data.operator,
         titles=titles,
         mirror_aware=row.mirror_aware,
         longest=10.0,
@@ -140,7 +140,8 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         short = "none" if is_none else kind.words.partition(",")[0]
         told.append(f"{short} ({largest:.2g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
-    how = {"operator": row.operator, "title": row.label}
+    operator = summary.cell(row).settings.data.operator
+    how = {"operator": operator, "title": row.label}
     figure = plotting.failure_panels(excerpts, far_off=data.attrs["far_off"], **how)
     words = {"n_worst": len(excerpts), "n": row.n_trajectories, "method": row.label}
     words |= {"where": where, "told": ", ".join(told), "number": number}
