@@ -1,6 +1,7 @@
 """How Sphinx builds these pages: sphinx-build -W --keep-going -b html docs build/docs.
 
-Run in an environment with `pip install '.[docs]'`; the tutorial is executed on the way.
+Run in an environment with `pip install '.[docs]'`; the tutorial and the gallery are
+executed on the way.
 """
 
 import sys
@@ -23,6 +24,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "command_line",
     "docstrings",
+    "gallery",
     "notebook_copy",
 ]
 exclude_patterns = ["_extensions"]
@@ -30,7 +32,7 @@ exclude_patterns = ["_extensions"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# The tutorial runs in a folder of its own; a cell that fails fails the build.
+# Each notebook runs in a folder of its own; a cell that fails fails the build.
 nb_execution_mode = "auto"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True

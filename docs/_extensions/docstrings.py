@@ -1,4 +1,8 @@
-"""Reads docstrings as they are meant: |x| is a norm, and (n, 3) a shape."""
+"""Reads docstrings as they are meant: |x| is a norm, and (n, 3) a shape.
+
+Fields of a named tuple that have no words of their own are left out: the docstring of
+the tuple says what they are.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,15 @@ def plain(app: Sphinx, kind: str, name: str, obj: Any, *more: Any) -> None:
         )
 
 
+def is_bare_field(
+    app: Sphinx, kind: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Return True for a field with Python's own "Alias for field number"."""
+    return True if (obj.__doc__ or "").startswith("Alias for field") else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("autodoc-process-docstring", plain, priority=AFTER_NAPOLEON)
+    app.connect("autodoc-skip-member", is_bare_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Puts the tutorial beside its page as a notebook, as `mystnb-to-jupyter` does."""
+"""Puts each executed page beside itself as a notebook, as `mystnb-to-jupyter` does."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import nbformat
 from myst_nb.core.read import read_myst_markdown_notebook
 from sphinx.application import Sphinx
 
-PAGE = "tutorial"
+EXECUTED = "file_format: mystnb"
 
 
-def write_notebook(app: Sphinx, error: Exception | None) -> None:
-    """Write the notebook, not executed, where its page was built as HTML."""
-    if error is None and app.builder.format == "html":
-        page = Path(app.srcdir, f"{PAGE}.md")
-        notebook = read_myst_markdown_notebook(page.read_text("utf-8"), path=page)
-        nbformat.write(notebook, Path(app.outdir, f"{PAGE}.ipynb"))
+def write_notebooks(app: Sphinx, error: Exception | None) -> None:
+    """Write the notebooks, not executed, where their pages were built as HTML."""
+    if error is not None or app.builder.format != "html":
+        return
+    for name in app.env.found_docs:
+        page = Path(app.env.doc2path(name))
+        text = page.read_text("utf-8")
+        if EXECUTED in text[:100]:
+            notebook = read_myst_markdown_notebook(text, path=page)
+            nbformat.write(notebook, Path(app.outdir, f"{name}.ipynb"))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.connect("build-finished", write_notebook)
+    app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
