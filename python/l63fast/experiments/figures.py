@@ -12,9 +12,10 @@ import numpy as np
 from l63fast import plotting
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import captions, observed
+from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.results import Result
 from l63fast.experiments.scoring import Rows, Summary, case_title
-from l63fast.experiments.settings import MEASURES
+from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.lorenz63 import simulate
 from l63fast.storage import update_directory
 from l63fast.twin import TwinSettings
@@ -59,8 +60,11 @@ def picture(
     return Picture(name, figure, caption, said, words.get("folded", False))
 
 
-def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
-    """Return the curve by which a number was tuned on the validation split."""
+def tuning_figure(metrics: Mapping[str, Any], of: str = "", **method: Any) -> Any:
+    """Return the curve by which a number was tuned on the validation split.
+
+    `method` and `among` are those of `tuning_curve`.
+    """
     tuning, name = metrics["tuning"], metrics["parameter"]["name"]
     measure = MEASURES[metrics["measure"]].kind
     return plotting.tuning_curve(
@@ -69,6 +73,7 @@ def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
         float(tuning["scale"]),
         parameter={"b": "scale of B"}.get(name, name),
         label=f"{'mirror-aware ' * metrics['mirror_aware']}{measure}{of}, validation",
+        **method,
     )
 
 
@@ -92,6 +97,26 @@ def between(
         return truth, times
     path = np.concatenate([pieces[:, :-1].reshape(-1, 3), truth[-1:]])
     return path, times[0] + settings.dt * np.arange(len(path))
+
+
+def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
+    """Return states from each analysis to the next (..., n_times - 1, n_steps + 1, 3).
+
+    None of windows, whose backgrounds do not come from the analyses before. What is not
+    finite stays so.
+    """
+    if not isinstance(settings.protocol, Cycles):
+        return None
+    data, starts = settings.data, analysis[..., :-1, :]
+    finite = np.isfinite(starts).all(axis=-1)[..., None]
+    paths = simulate(
+        np.where(finite, starts, 0.0),
+        data.steps_per_cycle,
+        dt=data.dt,
+        parameters=data.parameters,
+        on_divergence="nan",
+    )
+    return np.where(finite[..., None], paths, np.nan)
 
 
 def draw_figures(directory: str | Path) -> list[Path]:
@@ -153,6 +178,7 @@ def _figures(result: Result) -> dict[str, Any]:
             times=times,
             operator=data.operator,
             titles=titles,
+            forecasts=forecasts(analysis[cases], result.settings),
             mirror_aware=blind,
         ),
         "attractor": plotting.attractor(

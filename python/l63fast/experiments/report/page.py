@@ -181,10 +181,21 @@ def _inlined(svg: str) -> str:
     svg = re.sub(
         r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
     )
+    svg = re.sub(r'd="(M [^A-KN-Za-z"]+)"', _in_steps, svg)
     svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
     svg = " ".join(svg.split()).replace('"', "'")
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
+
+
+def _in_steps(path: re.Match[str]) -> str:
+    """Return a path of straight lines by its steps, which are shorter than places."""
+    x, y, steps = 0, 0, []
+    for kind, *place in re.findall(r"([ML]) (\S+) (\S+)", path[1]):
+        to_x, to_y = (round(10.0 * float(end)) for end in place)
+        steps.append(f"{kind.lower()}{(to_x - x) / 10:g} {(to_y - y) / 10:g}")
+        x, y = to_x, to_y
+    return f'd="{"".join(steps)}"'
 
 
 def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
@@ -221,6 +232,7 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
         shared=rows.loc[0, same].to_dict(),
         origins=rows.loc[:, ~same].to_dict("records"),
         settings=settings_of(results),
+        again=next((path.name for path in summary.source.folder.glob("*.toml")), ""),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
