@@ -15,18 +15,11 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import rcParams, ticker
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.style import context
-from matplotlib.ticker import (
-    FuncFormatter,
-    Locator,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-)
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
@@ -178,11 +171,8 @@ def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look
                 seen[group] = seen.get(group, -1) + 1
             line, marker, _ = _SIBLINGS[seen[base] % len(_SIBLINGS)]
             *_, shade = _SIBLINGS[seen[base.color] % len(_SIBLINGS)]
-            found[method] = Look(
-                _shaded(base.color, shade),
-                line or base.linestyle,
-                marker or base.marker,
-            )
+            color, line = _shaded(base.color, shade), line or base.linestyle
+            found[method] = Look(color, line, marker or base.marker)
     return {name: found[name] for name in chosen}
 
 
@@ -223,11 +213,8 @@ def single(
         return fig, fig.subplots(), fig.legend
     if ax is None:
         ax = Figure().subplots()
-
-    def legend(title: str | None = None, **_: Any) -> None:
-        ax.legend(title=title)
-
-    return cast(Figure, ax.get_figure(root=True)), ax, legend
+    fig, own = cast(Figure, ax.get_figure(root=True)), ax.legend
+    return fig, ax, lambda title=None, **_: own(title=title)
 
 
 def panel_grid(n: int, n_columns: int, top: float, height: float) -> tuple[Figure, Any]:
@@ -282,20 +269,20 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
     low, high = sorted(axis.get_view_interval())
     ratio = high / low
     axis.set_major_locator(log_marks(ratio, narrow=narrow))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
-    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _plain(value)))
+    axis.set_minor_locator(ticker.NullLocator())
 
 
-def log_marks(ratio: float, *, narrow: bool = False) -> Locator:
+def log_marks(ratio: float, *, narrow: bool = False) -> ticker.Locator:
     """Return what marks a logarithmic axis of that reach.
 
     One below 3 is nearly linear, and may hold no power of ten, or 25 tenths of one.
     """
     if ratio < 3.0:
-        return MaxNLocator(4 if narrow else 6, steps=[1, 2, 5, 10])
+        return ticker.MaxNLocator(4 if narrow else 6, steps=[1, 2, 5, 10])
     reach = ratio**1.5 if narrow else ratio
     subs = next(steps for most, steps in _LOG_STEPS if reach < most)
-    return LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7)
+    return ticker.LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7)
 
 
 def score_axis(ax: Axes, which: str, label: str, *, in_decibel: bool) -> None:

@@ -19,10 +19,7 @@ _NO_SCORE: Final[Score] = (math.nan, math.nan, math.nan)
 _MOST_ROOMY: Final = 3  # so many panels leave room for all marks
 _FAR: Final = 2.0  # times the largest score of the others
 # Ends of intervals can be seen where a marker hides what is between.
-_CAPS: Final[dict[str, dict[str, Any]]] = {
-    "x": {"marker": "|", "markersize": 10.0, "markeredgewidth": 1.2},
-    "y": {"marker": "_", "markersize": 10.0, "markeredgewidth": 1.2},
-}
+_CAPS: Final[dict[str, Any]] = {"markersize": 10.0, "markeredgewidth": 1.2}
 _WIDE: Final = 5.0  # a range of ratios that a linear axis cannot show
 _ACROSS: Final = {
     "sigma": "standard deviation of the observation error",
@@ -95,8 +92,8 @@ def overview(
         for y, method in enumerate(methods):
             if method in row:
                 weight = "bold" if method in bold else "normal"
-                change, how = changes[method], drawn[method]
-                _draw_row(ax, y, row[method], change, how, weight, method in beyond)
+                _draw(ax, y, drawn[method], *row[method], off=method in beyond)
+                _write_row(ax, y, row[method][0], changes[method], weight)
         if math.isfinite(base):
             color = drawn[reference].color
             ax.axvline(base, color=color, linestyle="-.", linewidth=0.8)
@@ -112,22 +109,9 @@ def overview(
     return fig
 
 
-def _draw_row(
-    ax: Axes,
-    y: int,
-    score: Score,
-    change: str,
-    how: _style.Look,
-    weight: str,
-    is_beyond: bool,
-) -> None:
-    """Draw a score and write it and its change from the reference beside the row."""
-    value, *interval = score
+def _write_row(ax: Axes, y: int, value: float, change: str, weight: str) -> None:
+    """Write a score and its change from the reference beside the row."""
     finite = math.isfinite(value)
-    if is_beyond:
-        _point_beyond(ax, y, how)
-    elif finite:
-        _draw(ax, y, how, value, interval, size=5.0)
     _write(ax, y, 36.0, f"{value:.3f}" if finite else "—", weight)
     _write(ax, y, 82.0, change if finite else "diverged", weight)
 
@@ -148,10 +132,18 @@ def _change(ratio: float) -> str:
 
 
 def _draw(
-    ax: Axes, y: int, how: _style.Look, value: float, ends: Sequence[float], size: float
+    ax: Axes, y: int, how: _style.Look, value: float, *ends: float, off: bool = False
 ) -> None:
-    ax.plot(ends, [y, y], color=how.color, linewidth=1.8, **_CAPS["x"])
-    ax.plot(value, y, markersize=size, **how.mark)
+    """Draw a score with its interval, or an arrow to one off the axis."""
+    if off:
+        ax.annotate(
+            "", (1.0, y), xytext=(-14.0, 0.0), xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "-|>", "color": how.color, "shrinkB": 0.0},
+        )  # fmt: skip
+    elif math.isfinite(value):
+        ax.plot(ends, [y, y], color=how.color, linewidth=1.8, marker="|", **_CAPS)
+        ax.plot(value, y, markersize=5.0, **how.mark)
 
 
 def _beyond(scores: Mapping[str, Sequence[float]], among: Collection[str]) -> list[str]:
@@ -162,15 +154,6 @@ def _beyond(scores: Mapping[str, Sequence[float]], among: Collection[str]) -> li
     far = [name for name in most if _style.kind_of(name, among) == "climatology"]
     rest = max((value for name, value in most.items() if name not in far), default=0.0)
     return [name for name in far if 0.0 < _FAR * rest < most[name]]
-
-
-def _point_beyond(ax: Axes, y: int, how: _style.Look) -> None:
-    """Draw an arrow at the end of the axis to a score that lies beyond."""
-    ax.annotate(
-        "", (1.0, y), xytext=(-14.0, 0.0), xycoords=ax.get_yaxis_transform(),
-        textcoords="offset points",
-        arrowprops={"arrowstyle": "-|>", "color": how.color, "shrinkB": 0.0},
-    )  # fmt: skip
 
 
 @_style.styled
@@ -279,10 +262,8 @@ def _rows(
     ax.set_title(title, loc="left")
     drawn = _style.looks(scores, among)
     for y, (method, score) in enumerate(scores.items()):
-        if method in beyond:
-            _point_beyond(ax, y, drawn[method])
-        elif math.isfinite(score.value):
-            _draw(ax, y, drawn[method], score.value, score.interval, size=5.0)
+        is_off = method in beyond
+        _draw(ax, y, drawn[method], score.value, *score.interval, off=is_off)
         _style.beside(ax, y, written(score.value), 40.0, ha="right")
     return fig, ax, legend
 
@@ -336,7 +317,7 @@ def scores_across(
             how, places = drawn[method], sorted(points)
             for place in places:
                 ends = points[place].interval
-                ax.plot([place] * 2, ends, color=how.color, **_CAPS["y"])
+                ax.plot([place] * 2, ends, color=how.color, marker="_", **_CAPS)
             values = [points[place].value for place in places]
             [handles[method]] = ax.plot(
                 places, values, marker=how.marker, markersize=4.5, **how.line
@@ -390,7 +371,7 @@ def score_against_cost(
     fig, ax, legend = _style.single(3.8, ax, style)
     for name, how in _style.looks(finite, among).items():
         seconds, score, *ends = finite[name]
-        ax.plot([1e6 * seconds] * len(ends), ends, color=how.color, **_CAPS["y"])
+        ax.plot([1e6 * seconds] * len(ends), ends, color=how.color, marker="_", **_CAPS)
         ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **how.mark)
     ax.margins(0.08)
     _style.plain_log(ax, "x")
