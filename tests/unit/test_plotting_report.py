@@ -241,6 +241,14 @@ def test_a_failure_is_drawn_with_its_error(operator, largest):
     assert max(analysis) == pytest.approx(exact)
 
 
+def test_a_method_that_is_lost_altogether_has_no_empty_axes():
+    lost = excerpt()._replace(analysis=np.full((10, 3), np.nan))
+    lost = lost._replace(background=lost.analysis)
+    figure = drawn(plotting.failure_panels([lost, excerpt()], operator="x", far_off=4))
+    told = [[text.get_text() for text in ax.texts] for ax in figure.axes[4:]]
+    assert told == [["diverged"], []]
+
+
 def test_the_spread_stands_with_its_ratio_on_equal_axes():
     curve = (np.array([0.1, 0.2]), np.array([0.2, 0.4]))
     figure = drawn(plotting.spread_against_error({"EnKF": curve}, {"EnKF": 0.5}))

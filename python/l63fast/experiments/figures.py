@@ -109,13 +109,9 @@ def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
         return None
     data, starts = settings.data, analysis[..., :-1, :]
     finite = np.isfinite(starts).all(axis=-1)[..., None]
-    paths = simulate(
-        np.where(finite, starts, 0.0),
-        data.steps_per_cycle,
-        dt=data.dt,
-        parameters=data.parameters,
-        on_divergence="nan",
-    )
+    how: dict[str, Any] = {"dt": data.dt, "parameters": data.parameters}
+    starts = np.where(finite, starts, 0.0)
+    paths = simulate(starts, data.steps_per_cycle, on_divergence="nan", **how)
     return np.where(finite[..., None], paths, np.nan)
 
 

@@ -122,9 +122,12 @@ def failures(summary: Summary) -> Iterator[Picture | str]:
         shares = {k: d["failure_share"].values[1:].tolist() for k, d in found.items()}
         words = [kind.words for kind in Failure if kind is not Failure.NONE]
         far = float(next(iter(found.values())).attrs["far_off"])
-        figure = plotting.failure_shares(shares, words)
-        samples = samples_of(found)
-        yield picture(summary, "failures", figure, rows, far=far, samples=samples)
+        how: dict[str, Any] = {"far": far, "samples": samples_of(found)}
+        if any(map(any, shares.values())):
+            figure = plotting.failure_shares(shares, words)
+            yield picture(summary, "failures", figure, rows, **how)
+        else:
+            yield f"No analysis failed: {case_title(rows[0])}."
         for i, row in enumerate(rows):
             if row.label in found:
                 yield _atlas(summary, rows, i)
