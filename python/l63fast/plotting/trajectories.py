@@ -27,7 +27,7 @@ _ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
 # forecast that leads to it is known.
 _POINTS: Final = {
     name: how.mark | {"markersize": size, "markeredgewidth": 0.0}
-    for (name, how), size in zip(_style.ESTIMATES.items(), (2.2, 2.8), strict=True)
+    for (name, how), size in zip(_style.ESTIMATES.items(), (3.6, 2.6), strict=True)
 }
 _FORECAST: Final = _style.ESTIMATES["background"].line | {"linewidth": 1.0}
 _CIRCLE: Final = _style.Look(_style.GREY).mark | {
