@@ -96,13 +96,21 @@ def test_no_table_has_an_empty_column(reported: Path) -> None:
 
 def test_the_page_is_small_and_its_lines_are_where_they_were(reported: Path) -> None:
     # Two operators, twelve cells; a page of sixteen methods has six times as much.
-    assert (reported / "report" / "report.html").stat().st_size < 2_500_000
+    assert (reported / "report" / "report.html").stat().st_size < 2_000_000
     path = 'd="M 12.34 0.5 \nL 12.4 1000.26 \nM 3 -4.04 \nL 0.04 2"'
     steps = re.sub(r'd="(M [^A-KN-Za-z"]+)"', page_module._in_steps, path)
-    moves = re.findall(r"[ml](\S+?) (-?[\d.]+)", steps)
-    places = np.cumsum(np.array(moves, dtype=float), axis=0)
+    numbers = re.findall(r"-?\d*\.?\d+", steps.removeprefix("d="))
+    moves = np.array(numbers, dtype=float).reshape(-1, 2)
+    places = np.cumsum(moves, axis=0)
     expected = [[12.34, 0.5], [12.4, 1000.26], [3.0, -4.04], [0.04, 2.0]]
     np.testing.assert_allclose(places, expected, atol=0.051)
+    # Marks of one look are those of one path; another look is another path.
+    mark = '<use xlink:href="#m1" x="{0}.5" y="7" style="fill: {1}"/>'.format
+    marks = "\n".join([mark(1, "red"), mark(2, "red"), mark(3, "blue")])
+    one = re.sub(page_module._MARKS, page_module._as_one, marks)
+    assert 'd="M 1.5 7 L 2.5 7"' in one
+    assert one.count("<use") == one.count("<path") + 1 == 2
+    assert one.endswith(mark(3, "blue"))
 
 
 def test_the_page_says_how_all_of_it_is_made_again(
