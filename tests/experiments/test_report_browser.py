@@ -79,8 +79,27 @@ def test_it_loads_without_a_complaint_and_nothing_overflows(
     assert page.evaluate("document.images.length") > 10
     until(page, "[...document.images].every((i) => i.complete)")
     assert page.evaluate(BROKEN) == []
+    frames = page.locator(".scroll:has(table, figure img)")
+    for frame in frames.all():
+        rest = frame.evaluate("(e) => e.scrollWidth - e.clientWidth")
+        fades = "more-right" in (frame.get_attribute("class") or "")
+        assert fades == (rest > 1), frame.inner_text()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 27)")
+    assert told == []
+    page.close()
+
+
+def test_a_table_shows_that_it_goes_on(browser: Any, address: str) -> None:
+    page, told = opened(browser, address, 390)
+    frame = "document.querySelector('.scroll:has(#board)')"
+    for left, (before, after) in ((0, (0, 1)), (30, (1, 1)), (9999, (1, 0))):
+        page.evaluate(f"{frame}.scrollLeft = {left}")
+        for name, expected in (("left", before), ("right", after)):
+            has = f"{frame}.classList.contains('more-{name}')"
+            until(page, f"{has} === {'true' if expected else 'false'}")
+    mask = page.evaluate(f"getComputedStyle({frame}).maskImage")
+    assert "gradient" in mask
     assert told == []
     page.close()
 

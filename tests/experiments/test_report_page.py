@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cli_runs import Command
 from experiment_samples import tiny_cycled
 from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.experiments import report as module
+from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.report import page as page_module
 from l63fast.experiments.report import report, write_report
 from l63fast.experiments.report.page import SECTIONS
@@ -75,6 +77,55 @@ def test_it_opens_with_the_answer(page: Page) -> None:
     start = page.text.index("of 4 cases")
     assert start < page.text.index("Leaderboard", page.text.index("Provenance"))
     assert "95\u00a0%, bootstrap over trajectories" in page.text
+
+
+def test_no_table_has_an_empty_column(reported: Path) -> None:
+    text = (reported / "report" / "report.html").read_text("utf-8")
+    tables = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
+    assert len(tables) == 3
+    for table in tables:
+        lines = [
+            [
+                re.sub("<.*?>", "", cell).strip()
+                for cell in re.findall("<td.*?</td>", line)
+            ]
+            for line in table.split("</tr>")[:-1]
+        ]
+        assert all(map(any, zip(*lines, strict=True)))
+
+
+def test_the_page_is_small_and_its_lines_are_where_they_were(reported: Path) -> None:
+    # Two operators, twelve cells; a page of sixteen methods has six times as much.
+    assert (reported / "report" / "report.html").stat().st_size < 2_000_000
+    path = 'd="M 12.34 0.5 \nL 12.4 1000.26 \nM 3 -4.04 \nL 0.04 2"'
+    steps = re.sub(r'd="(M [^A-KN-Za-z"]+)"', page_module._in_steps, path)
+    numbers = re.findall(r"-?\d*\.?\d+", steps.removeprefix("d="))
+    moves = np.array(numbers, dtype=float).reshape(-1, 2)
+    places = np.cumsum(moves, axis=0)
+    expected = [[12.34, 0.5], [12.4, 1000.26], [3.0, -4.04], [0.04, 2.0]]
+    np.testing.assert_allclose(places, expected, atol=0.051)
+    # Marks of one look are those of one path; another look is another path.
+    mark = '<use xlink:href="#m1" x="{0}.5" y="7" style="fill: {1}"/>'.format
+    marks = "\n".join([mark(1, "red"), mark(2, "red"), mark(3, "blue")])
+    one = re.sub(page_module._MARKS, page_module._as_one, marks)
+    assert 'd="M 1.5 7 L 2.5 7"' in one
+    assert one.count("<use") == one.count("<path") + 1 == 2
+    assert one.endswith(mark(3, "blue"))
+
+
+def test_the_page_says_how_all_of_it_is_made_again(
+    reported: Path, page: Page, tmp_path: Path
+) -> None:
+    assert "l63fast experiment --config tiny.toml" in page.text
+    again = Experiment.from_toml(reported / "tiny.toml")
+    cells = {cell.name: cell for cell in again.cells()}
+    results = Source.open(reported).cells
+    assert cells == {name: result.settings for name, result in results.items()}
+    # Beside cells of another run the file would say half of it.
+    shutil.copytree(reported / "xy_s1-enkf", tmp_path / "stranger")
+    (tmp_path / "tiny.toml").write_text("an older one")
+    again.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["stranger"]
 
 
 def test_all_of_it_is_on_disk_too(reported: Path, page: Page) -> None:

@@ -10,6 +10,7 @@ import pytest
 from experiment_samples import tiny_cycled
 from l63fast.experiments.report import scores as module
 from l63fast.experiments.settings_file import preset_tables
+from l63fast.plotting._style import kind_of
 
 GRU = {"scheme": "encoder", "hidden": 4}
 Lines = dict[str, dict[float, float]]
@@ -23,7 +24,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
         panels: Any, axis: str, *, label: str, in_decibel: bool, among: dict[str, str]
     ) -> str:
         [lines] = panels.values()
-        assert {among[name] for name in lines} <= {"gru", "oi", "3dvar", "optimum"}
+        kinds = {kind_of(name, among) for name in lines}
+        assert kinds <= {"gru", "oi", "3dvar", "optimum"}
         figures[axis] = {
             name: {x: point.value for x, point in line.items()}
             for name, line in lines.items()

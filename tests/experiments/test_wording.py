@@ -49,13 +49,13 @@ def told(*methods: pd.DataFrame, measure: str = "rmse_a") -> tuple[str, str]:
 
 def test_a_clear_winner_stands_with_its_margins_and_intervals() -> None:
     short, text = told(THREE, OPTIMUM, GRU)
-    assert short == "GRU wins: 70 % below tuned 3D-Var and 1.20 times the optimum."
+    assert short == "GRU wins: 70.0 % below tuned 3D-Var and 1.20 times the optimum."
     assert text.startswith("GRU scores rmse_a 0.300 (0.28")
-    assert ", 70 % below tuned 3D-Var (70–70 %)." in text
+    assert ", 70.0 % below tuned 3D-Var (69.8–70.2 %)." in text
     assert (
         "which the optimum minimises, is 1.20 (1.19–1.21) times that of the op" in text
     )
-    assert "Next: 3D-Var, 233 % above GRU (23" in text
+    assert "Next: 3D-Var, 233.3 % above GRU (23" in text
 
 
 def test_a_tie_is_said_and_names_both() -> None:
@@ -127,7 +127,7 @@ def test_without_an_optimum_or_with_a_beaten_one_the_distance_is_unknown() -> No
     _, text = told(THREE, GRU)
     assert "is not known: the experiment has none on the same trajectories" in text
     short, text = told(THREE, method("optimum", 0.4, role="optimum"), GRU)
-    assert short == "GRU wins: 70 % below tuned 3D-Var."
+    assert short == "GRU wins: 70.0 % below tuned 3D-Var."
     assert "is not known: a method beats what was to be it." in text
 
 
@@ -135,7 +135,7 @@ def test_the_optimum_bounds_no_method_that_begins_at_another_observation() -> No
     optimum = method("optimum", 0.4, role="optimum", start="last")
     three = THREE.assign(start="last")
     short, text = told(three, optimum, GRU.assign(start="first"))
-    assert short == "GRU wins: 70 % below tuned 3D-Var."
+    assert short == "GRU wins: 70.0 % below tuned 3D-Var."
     assert "the optimum of methods that are given another background." in text
     stranger = optimum.assign(start="last", data="another")
     _, text = told(three, stranger, GRU.assign(start="last"))
@@ -149,7 +149,7 @@ def test_a_network_that_loses_to_3d_var_is_named() -> None:
     worse = method("worse", 1.3, label="worse GRU", scheme="encoder", trainings=1)
     enkf = method("enkf", 1.3, label="EnKF")
     _, text = told(THREE, worse, enkf)
-    assert "Worse GRU loses to tuned 3D-Var: 30 % above it (" in text
+    assert "Worse GRU loses to tuned 3D-Var: 30.0 % above it (" in text
     assert "EnKF loses" not in text
     assert "loses" not in told(THREE, GRU)[1]
 

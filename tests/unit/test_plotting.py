@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from figure_help import drawn
+from figure_help import drawn, shown_marks
 from l63fast import plotting
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
@@ -103,10 +103,30 @@ def test_panels_draw_each_component_of_each_trajectory():
                 np.testing.assert_array_equal(line.get_ydata(), data[name][case, :, c])
                 assert to_hex(line.get_color()) == color
                 assert_within(ax, line.get_xdata(), line.get_ydata())
-            assert lines(ax, "background")[0].get_linestyle() == "--"
+            # States at observation times are no curve.
+            assert lines(ax, "background")[0].get_linestyle() == "None"
             assert len(lines(ax, "observation")) == (c == 0)
         (seen,) = lines(axes[0, case], "observation")
         np.testing.assert_allclose(seen.get_ydata(), data["observations"][case, :, 0])
+
+
+def test_the_background_is_the_forecast_it_is_and_jumps_to_the_analysis():
+    data = make(n=2)
+    forecasts = np.random.default_rng(8).normal(size=(2, 29, 11, 3))
+    axes = grid_of(drawn_panels(data, forecasts=forecasts), 2)
+    for case in range(2):
+        for c in range(3):
+            [line] = lines(axes[c, case], "background")
+            assert line.get_linestyle() == "--"
+            times, states = line.get_data()
+            for k in (9, 20):
+                there = states[np.isclose(times, data["times"][k], atol=1e-12)]
+                end, start = forecasts[case, k - 1, -1, c], forecasts[case, k, 0, c]
+                assert there.tolist() == [end, data["background"][case, k, c], start]
+            between = (data["times"][9] < times) & (times < data["times"][10])
+            np.testing.assert_array_equal(states[between], forecasts[case, 9, 1:-1, c])
+    with pytest.raises(ArgumentValueError, match=r"forecasts: expected \(2, 29, n, 3"):
+        drawn_panels(data, forecasts=forecasts[:, 1:])
 
 
 def test_panels_titles_tell_errors_over_the_scored_times_only():
@@ -116,7 +136,7 @@ def test_panels_titles_tell_errors_over_the_scored_times_only():
         before = rmse(data["background"], data)[case, WINDOW - 1 :].mean()
         after = rmse(data["analysis"], data)[case, WINDOW - 1 :].mean()
         title = axes[0, case].get_title()
-        assert title == f"case {case}\nrmse {before:.2f} → {after:.2f}"
+        assert title == f"case {case}\nrmse {before:.3f} → {after:.3f}"
 
 
 def test_panels_label_everything():
@@ -246,7 +266,7 @@ def test_error_against_time_draws_mean_and_band():
         assert band[:, 1].min() == pytest.approx(low.min())
         assert band[:, 1].max() == pytest.approx(high.max())
         assert_within(ax, data["times"][there], np.concatenate([low, high]))
-        assert ax.get_title() == f"{name}: {np.nanmean(error):.2f}"
+        assert ax.get_title() == f"{name}: {np.nanmean(error):.3f}"
         assert to_hex(ax.title.get_color()) == (RED if name == "background" else BLUE)
 
 
@@ -275,7 +295,7 @@ def test_error_distribution_is_the_empirical_one():
     median, p95 = ordered[999], ordered[1899]
     np.testing.assert_array_equal(dots.get_xdata(), [median, p95])
     np.testing.assert_array_equal(dots.get_ydata(), [0.5, 0.95])
-    assert legend_texts(fig) == [f"LSTM: {median:.2f}, {p95:.2f}"]
+    assert legend_texts(fig) == [f"LSTM: {median:.3f}, {p95:.2f}"]
     assert curve.get_xdata().max() == ordered[-1]
     assert body.get_xscale() == tail.get_xscale() == tail.get_yscale() == "log"
     assert_within(tail, ordered, [1.0 / sample.size, 1.0])
@@ -310,6 +330,22 @@ def test_training_curves_mark_the_best_epoch():
     assert kept.axes[0].get_lines()[2].get_xdata()[0] == 6
 
 
+@pytest.mark.parametrize("most", [1.02, 1.3, 2.9, 30.0, 1e6])
+def test_the_labels_of_training_curves_stand_apart(most):
+    losses = np.geomspace(0.05, 0.05 * most, 25)
+    history = [
+        {"epoch": i, "train_loss": loss, "val_loss": loss}
+        for i, loss in enumerate(losses)
+    ]
+    fig = drawn(plotting.training_curves(history))
+    [ax] = fig.axes
+    for axis in (ax.xaxis, ax.yaxis):
+        assert 3 <= len(shown_marks(axis)) <= 12
+        shown = [label for label in axis.get_ticklabels() if label.get_text()]
+        boxes = [label.get_window_extent() for label in shown]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
 def test_tuning_curve_marks_the_choice():
     scales, scores = np.geomspace(0.1, 10.0, 5), np.array([3.0, 2.0, 1.0, 2.0, 3.0])
     fig = plotting.tuning_curve(scales, scores, 1.0, label="rmse for xy")
@@ -336,9 +372,13 @@ def test_overview_tells_who_wins_and_by_how_much():
     )
     xy, x2 = fig.axes
     dots = [line for line in xy.get_lines() if len(line.get_xdata()) == 1]
-    assert [dot.get_xdata()[0] for dot in dots] == [7.6, 0.8, 0.5, 0.4]
+    # Climatology, ten times as far off, is an arrow beside its number.
+    assert [dot.get_xdata()[0] for dot in dots] == [0.8, 0.5, 0.4]
+    [arrow] = [text.arrow_patch for text in xy.texts if text.arrow_patch]
+    assert to_hex(arrow.get_edgecolor()) == "#777777"
+    assert xy.get_xlim()[1] < 1.5
     bars = [tuple(line.get_xdata()) for line in xy.get_lines() if line not in dots]
-    assert bars == [(7.5, 7.7), (0.75, 0.85), (0.48, 0.52), (0.38, 0.42), (0.8, 0.8)]
+    assert bars == [(0.75, 0.85), (0.48, 0.52), (0.38, 0.42), (0.8, 0.8)]
     assert [tick.get_text() for tick in xy.get_yticklabels()] == list(OVERVIEW["xy"])
     written = {text.get_text(): text for text in xy.texts}
     assert {"7.600", "× 9.5", "0.400", "−50.0 %", "vs 3D-Var"} <= written.keys()
@@ -350,7 +390,7 @@ def test_overview_tells_who_wins_and_by_how_much():
     )
     assert (xy.get_xlabel(), x2.get_xlabel()) == ("rmse", "mirror-aware rmse")
     assert "diverged" in [text.get_text() for text in x2.texts]
-    assert_within(xy, [0.18, 7.7], range(4))
+    assert_within(xy, [0.18, 0.85], range(4))
 
 
 def test_marks_of_many_narrow_panels_stand_apart():
@@ -441,7 +481,12 @@ def test_animation_is_a_small_moving_gif(tmp_path, monkeypatch):
         assert film.info["loop"] == 0
     colors = {rgb for _, rgb in pictures[4].convert("RGB").getcolors()}
     assert {(0, 0, 0), (255, 255, 255), (0xD5, 0x5E, 0), (0, 0x72, 0xB2)} <= colors
-    assert gif.stat().st_size < 20_000 * len(pictures)
+    assert gif.stat().st_size < 6_000 * len(pictures)
+    # What a frame leaves out is as it was before.
+    with Image.open(gif) as film:
+        for k, picture in enumerate(pictures):
+            film.seek(k)
+            assert film.convert("RGB").tobytes() == picture.convert("RGB").tobytes()
     (again,) = plotting.save_animation(frames(), tmp_path, "b", seconds=1.8)
     assert again.read_bytes() == gif.read_bytes()
 

@@ -36,7 +36,9 @@ def test_scores_stand_beside_what_was_published():
     assert ax.get_title("left") == "somewhere"
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["published"]
-    markers = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+    ends = [tuple(line.get_xdata()) for line in ax.lines if line.get_marker() == "|"]
+    assert ends == [(0.98, 1.02), (0.57, 0.64), (0.24, 0.26)]
+    markers = [line for line in ax.lines if line.get_marker() not in ("None", "|")]
     assert [line.get_xdata()[0] for line in markers] == [1.0, 0.6, 0.25]
 
 

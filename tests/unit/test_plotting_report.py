@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from figure_help import drawn, shown_marks
 from l63fast import plotting
@@ -68,6 +70,80 @@ def test_a_method_looks_alike_whatever_stands_beside_it():
     found = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
     for name, look in together.items():
         assert to_hex(found[name].get_color()) == look.color
+
+
+def test_a_name_for_methods_of_several_cases_has_the_plain_look_of_its_kind():
+    kinds = {"optimum (N=100)": "optimum", "GRU, L=1": "gru", "GRU, L=10": "gru"}
+    looks = plotting.method_looks(["optimum", "GRU, hidden 8", *kinds], kinds)
+    assert looks["optimum"] == looks["optimum (N=100)"]
+    assert looks["GRU, hidden 8"] == looks["GRU, L=1"] != looks["GRU, L=10"]
+
+
+SCORE = {"GRU": MethodScore(0.5, (0.4, 0.6)), "3D-Var": MethodScore(1.0, (0.9, 1.1))}
+EPOCHS = [{"epoch": k, "train_loss": 1.0 / k, "val_loss": 2.0 / k} for k in (1, 2, 3)]
+SINGLE = {
+    "scores": lambda **how: plotting.method_scores(SCORE, label="rmse_a", **how),
+    "claims": lambda **how: plotting.method_claims(SCORE, **how),
+    "cost": lambda **how: plotting.score_against_cost(
+        {"GRU": (1e-6, 0.5, 0.4, 0.6)}, label="rmse_a", **how
+    ),
+    "growth": lambda **how: plotting.forecast_growth(
+        {"GRU": growing(1.0)}, limit=2.0, **how
+    ),
+    "shares": lambda **how: plotting.failure_shares(
+        {"GRU": [0.01, 0.02, 0.0, 0.0]}, ["flip", "lobe", "far", "lost"], **how
+    ),
+    "training": lambda **how: plotting.training_curves(EPOCHS, **how),
+    "tuning": lambda **how: plotting.tuning_curve(
+        np.array([1.0, 2.0]), np.array([0.5, 0.4]), 2.0, **how
+    ),
+    "validation": lambda **how: plotting.validation_curves(
+        {"GRU": [(1.0, 0.9), (2.0, 0.4)]}, **how
+    ),
+    "spread": lambda **how: plotting.spread_against_error(
+        {"EnKF": (np.array([0.1, 0.2]), np.array([0.2, 0.4]))}, **how
+    ),
+    "speed": lambda **how: plotting.speed_bars(
+        {"forecast": (1e9, 2e9, "writes")}, title="here", **how
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_figure_is_drawn_into_the_axes_of_the_user_and_nowhere_else(name):
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    before = set(figure.findobj()) - set(left.findobj())
+    with mpl.rc_context():
+        settings = dict(mpl.rcParams)
+        assert SINGLE[name](ax=left) is figure
+        assert dict(mpl.rcParams) == settings
+    assert left.has_data()
+    assert not right.has_data()
+    assert set(figure.findobj()) - set(left.findobj()) == before
+    assert (figure.axes, figure.legends, figure.texts) == ([left, right], [], [])
+    drawn(figure)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_figure_in_the_style_of_the_user_has_all_of_it(name):
+    mine = {"figure.figsize": (4.0, 3.0), "font.size": 13.0, "axes.facecolor": "red"}
+    mine |= {"axes.grid": False, "axes.spines.top": True, "ytick.labelsize": 7.0}
+    with mpl.rc_context(mine):
+        settings = dict(mpl.rcParams)
+        figure, ours = SINGLE[name](style="user"), SINGLE[name]()
+        assert dict(mpl.rcParams) == settings
+    [ax] = drawn(figure).axes
+    assert tuple(figure.get_size_inches()) == (4.0, 3.0)
+    assert (
+        to_hex(ax.get_facecolor()) == "#ff0000" != to_hex(ours.axes[0].get_facecolor())
+    )
+    assert ax.spines["top"].get_visible()
+    assert ax.xaxis.label.get_size() == 13.0
+    assert {label.get_size() for label in ax.get_yticklabels()} == {7.0}
+    assert not any(line.get_visible() for line in ax.get_xgridlines())
+    with pytest.raises(ArgumentValueError, match="style: expected one of"):
+        SINGLE[name](style="mine")
 
 
 def test_no_two_methods_of_an_experiment_look_alike():
@@ -163,6 +239,14 @@ def test_a_failure_is_drawn_with_its_error(operator, largest):
     analysis = axes[2, 0].get_lines()[1].get_ydata()
     exact = 18.0 * math.sqrt(2.0 / 3.0) if largest else 0.0
     assert max(analysis) == pytest.approx(exact)
+
+
+def test_a_method_that_is_lost_altogether_has_no_empty_axes():
+    lost = excerpt()._replace(analysis=np.full((10, 3), np.nan))
+    lost = lost._replace(background=lost.analysis)
+    figure = drawn(plotting.failure_panels([lost, excerpt()], operator="x", far_off=4))
+    told = [[text.get_text() for text in ax.texts] for ax in figure.axes[4:]]
+    assert told == [["diverged"], []]
 
 
 def test_the_spread_stands_with_its_ratio_on_equal_axes():

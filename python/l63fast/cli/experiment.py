@@ -203,6 +203,8 @@ def _run(chosen: Experiment, given: Given) -> bool:
     for name, why in outcome.failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     failed = bool(outcome.failures)
+    if outcome.results:
+        chosen.write(folder)
     if outcome.results and not (given["no_report"] or given["tune_only"]):
         try:
             failed |= not _report_on(folder, outcome.failures, quiet=quiet)

@@ -30,7 +30,7 @@ from l63fast.experiments.methods import (
     method_table,
 )
 from l63fast.experiments.protocols import Cycles, Protocol
-from l63fast.experiments.results import results_of
+from l63fast.experiments.results import CONFIG, results_of, write_text
 from l63fast.experiments.runner import chosen_cells, run_cells
 from l63fast.experiments.settings import (
     AXES,
@@ -223,6 +223,14 @@ class Experiment(Checked):
         """Return the experiment as TOML."""
         return dump_tables(self.to_tables())
 
+    def write(self, folder: Path) -> None:
+        """Write the file that makes a folder's cells again; none if it has others."""
+        path, names = folder / f"{self.name}.toml", {c.name for c in self.cells()}
+        if {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")} <= names:
+            write_text(folder, path.name, self.to_toml())
+        else:
+            path.unlink(missing_ok=True)
+
     def vary(self, **axes: Any) -> Experiment:
         """Return the experiment with other axes, such as operator=["x", "xy"].
 
@@ -323,6 +331,7 @@ class Experiment(Checked):
         failed = "; ".join(f"{cell}: {why}" for cell, why in outcome.failures.items())
         if not outcome.results:
             raise ResultError(f"{folder}: every cell failed: {failed}")
+        self.write(folder)
         if failed:
             warnings.warn(f"failed: {failed}", L63Warning, stacklevel=2)
         return results_of(outcome.results)

@@ -12,9 +12,10 @@ import numpy as np
 from l63fast import plotting
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.experiments.describe import captions, observed
+from l63fast.experiments.protocols import Cycles
 from l63fast.experiments.results import Result
 from l63fast.experiments.scoring import Rows, Summary, case_title
-from l63fast.experiments.settings import MEASURES
+from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.lorenz63 import simulate
 from l63fast.observation import as_operator
 from l63fast.storage import update_directory
@@ -60,8 +61,11 @@ def picture(
     return Picture(name, figure, caption, said, words.get("folded", False))
 
 
-def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
-    """Return the curve by which a number was tuned on the validation split."""
+def tuning_figure(metrics: Mapping[str, Any], of: str = "", **method: Any) -> Any:
+    """Return the curve by which a number was tuned on the validation split.
+
+    `method` and `among` are those of `tuning_curve`.
+    """
     tuning, name = metrics["tuning"], metrics["parameter"]["name"]
     measure = MEASURES[metrics["measure"]].kind
     return plotting.tuning_curve(
@@ -70,6 +74,7 @@ def tuning_figure(metrics: Mapping[str, Any], of: str = "") -> Any:
         float(tuning["scale"]),
         parameter={"b": "scale of B"}.get(name, name),
         label=f"{'mirror-aware ' * metrics['mirror_aware']}{measure}{of}, validation",
+        **method,
     )
 
 
@@ -93,6 +98,22 @@ def between(
         return truth, times
     path = np.concatenate([pieces[:, :-1].reshape(-1, 3), truth[-1:]])
     return path, times[0] + settings.dt * np.arange(len(path))
+
+
+def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
+    """Return states from each analysis to the next (..., n_times - 1, n_steps + 1, 3).
+
+    None of windows, whose backgrounds do not come from the analyses before. What is not
+    finite stays so.
+    """
+    if not isinstance(settings.protocol, Cycles):
+        return None
+    data, starts = settings.data, analysis[..., :-1, :]
+    finite = np.isfinite(starts).all(axis=-1)[..., None]
+    how: dict[str, Any] = {"dt": data.dt, "parameters": data.parameters}
+    starts = np.where(finite, starts, 0.0)
+    paths = simulate(starts, data.steps_per_cycle, on_divergence="nan", **how)
+    return np.where(finite[..., None], paths, np.nan)
 
 
 def draw_figures(directory: str | Path) -> list[Path]:
@@ -155,6 +176,7 @@ def _figures(result: Result) -> dict[str, Any]:
             times=times,
             operator=data.operator,
             titles=titles,
+            forecasts=forecasts(analysis[cases], result.settings),
             mirror_aware=blind,
         ),
         "attractor": plotting.attractor(

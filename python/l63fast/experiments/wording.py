@@ -145,12 +145,11 @@ def _db(ratio: float) -> float:
 
 
 def _percent(ratio: float) -> str:
-    percent = abs(100.0 * (ratio - 1.0))
-    return f"{percent:.{0 if percent >= 10.0 else 1}f} %"
+    return f"{abs(100.0 * (ratio - 1.0)):.1f} %"  # as the table says it
 
 
 def _beside(row: Any, name: str, other: str) -> tuple[str, str]:
-    """Return "74 % below OTHER" or "0.10 dB above OTHER", and its interval."""
+    """Return "74.2 % below OTHER" or "0.10 dB above OTHER", and its interval."""
     value, low, high = _three(row, name)
     clear, where = _is_clear(row, name), "below" if value < 1.0 else "above"
     where += f" {other}"

@@ -7,18 +7,19 @@ axes are marked and files are written is here.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from functools import wraps
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numpy as np
-from matplotlib import style
+from matplotlib import rcParams, ticker
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.style import context
 
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
@@ -59,17 +60,35 @@ _RC: Final[dict[str, Any]] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.3,
     "lines.dashed_pattern": (4.0, 1.8),
+    "path.simplify_threshold": 0.3,
     "savefig.dpi": 150,
     "svg.hashsalt": "l63fast",
 }
 
-# Reset to matplotlib's defaults first: a user's matplotlibrc must not change a figure.
-styled = style.context(["default", _RC])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+OURS: Final = "l63fast"
+_STYLES: Final = (OURS, "user")
+
+
+def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a function that draws in our style, and in the user's if `style` says so.
+
+    Ours begins with matplotlib's defaults: a user's matplotlibrc must not change it.
+    """
+
+    @wraps(draw)
+    def drawn(*args: _P.args, **how: _P.kwargs) -> _R:
+        if _checks.choice("style", how.get("style", OURS), _STYLES) == "user":
+            return draw(*args, **how)
+        with context(["default", _RC]):
+            return draw(*args, **how)
+
+    return drawn
 
 
 # Which multiples of a power of ten are marked, by how far the axis reaches.
 _LOG_STEPS: Final = (
-    (1.5, tuple(np.arange(1.0, 10.0, 0.1))),
     (8.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)),
     (100.0, (1.0, 2.0, 5.0)),
     (1500.0, (1.0, 3.0)),
@@ -136,27 +155,31 @@ def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look
     EnKFs of two sizes keep the colour of their kind and differ in its shade, line and
     marker, as do kinds of one colour in shade; the shortest name has the plain look.
     `among` are all methods of an experiment: given the same, every figure draws a
-    method alike. A mapping says what kind each is, such as "3dvar" or "gru"; without it
-    the kind is the label, as in "GRU" or "3D-Var". Methods of no known kind take the
-    colours in turn.
+    method alike; one that is not among them, such as "optimum" for those of several
+    cases, has the plain look of its kind. A mapping says what kind each is, such as
+    "3dvar" or "gru"; without it the kind is how the label begins, as in "GRU, L=10" or
+    "3D-Var". Methods of no known kind take the colours in turn.
     """
     chosen = list(methods)
-    kinds = among if isinstance(among, Mapping) else {}
-    names = [*among, *(name for name in chosen if name not in among)]
     others = cycle(_OTHERS)
-    seen: dict[Look | str, int] = {}
     found: dict[str, Look] = {}
-    for method in sorted(names, key=len):
-        kind = kinds.get(method, method.lower().replace("-", ""))
-        base = _LOOKS.get(kind) or Look(next(others))
-        for group in (base, base.color):
-            seen[group] = seen.get(group, -1) + 1
-        line, marker, _ = _SIBLINGS[seen[base] % len(_SIBLINGS)]
-        *_, shade = _SIBLINGS[seen[base.color] % len(_SIBLINGS)]
-        found[method] = Look(
-            _shaded(base.color, shade), line or base.linestyle, marker or base.marker
-        )
+    for names in (among, [name for name in chosen if name not in among]):
+        seen: dict[Look | str, int] = {}
+        for method in sorted(names, key=len):
+            base = _LOOKS.get(kind_of(method, among)) or Look(next(others))
+            for group in (base, base.color):
+                seen[group] = seen.get(group, -1) + 1
+            line, marker, _ = _SIBLINGS[seen[base] % len(_SIBLINGS)]
+            *_, shade = _SIBLINGS[seen[base.color] % len(_SIBLINGS)]
+            color, line = _shaded(base.color, shade), line or base.linestyle
+            found[method] = Look(color, line, marker or base.marker)
     return {name: found[name] for name in chosen}
+
+
+def kind_of(method: str, among: Collection[str]) -> str:
+    """Return the kind of a method: what `among` says, or how its name begins."""
+    said = method.partition(",")[0].lower().replace("-", "")
+    return str(among.get(method, said)) if isinstance(among, Mapping) else said
 
 
 def _shaded(color: str, shade: float) -> str:
@@ -177,10 +200,21 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def single(height: float) -> tuple[Figure, Axes]:
-    """Return a figure of the width of the text with one pair of axes."""
-    fig = new_figure(COLUMN, height)
-    return fig, fig.subplots()
+def single(
+    height: float, ax: Axes | None, style: str
+) -> tuple[Figure, Axes, Callable[..., Any]]:
+    """Return a figure, the pair of axes to draw in, and what adds the legend.
+
+    The legend is outside of axes of ours, and in those of the user, who decides on all
+    else of the figure.
+    """
+    if ax is None and style == OURS:
+        fig = new_figure(COLUMN, height)
+        return fig, fig.subplots(), fig.legend
+    if ax is None:
+        ax = Figure().subplots()
+    fig, own = cast(Figure, ax.get_figure(root=True)), ax.legend
+    return fig, ax, lambda title=None, **_: own(title=title)
 
 
 def panel_grid(n: int, n_columns: int, top: float, height: float) -> tuple[Figure, Any]:
@@ -214,7 +248,7 @@ def beside(ax: Axes, y: float, text: str, offset: float, **options: Any) -> None
     ax.annotate(
         text, (1.0, y), xycoords=ax.get_yaxis_transform(), xytext=(offset, 0.0),
         textcoords="offset points", va="center", annotation_clip=False,
-        **{"fontsize": 8.0, **options},
+        **{"fontsize": rcParams["ytick.labelsize"], **options},
     )  # fmt: skip
 
 
@@ -234,11 +268,28 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     ratio = high / low
+    axis.set_major_locator(log_marks(ratio, narrow=narrow))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _plain(value)))
+    axis.set_minor_locator(ticker.NullLocator())
+
+
+def log_marks(ratio: float, *, narrow: bool = False) -> ticker.Locator:
+    """Return what marks a logarithmic axis of that reach.
+
+    One below 3 is nearly linear, and may hold no power of ten, or 25 tenths of one.
+    """
+    if ratio < 3.0:
+        return ticker.MaxNLocator(4 if narrow else 6, steps=[1, 2, 5, 10])
     reach = ratio**1.5 if narrow else ratio
     subs = next(steps for most, steps in _LOG_STEPS if reach < most)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
-    axis.set_minor_locator(NullLocator())
+    return ticker.LogLocator(subs=subs, numticks=20 if ratio < 1e5 else 7)
+
+
+def score_axis(ax: Axes, which: str, label: str, *, in_decibel: bool) -> None:
+    """Label an axis of scores, logarithmic unless they are in decibels."""
+    (ax.set_xlabel if which == "x" else ax.set_ylabel)(label)
+    if not in_decibel and ax.has_data():
+        plain_log(ax, which)
 
 
 def _plain(value: float) -> str:
@@ -248,10 +299,10 @@ def _plain(value: float) -> str:
 
 
 def shown(score: float) -> str:
-    """Return a score as figures print it; one that is not finite is a divergence."""
+    """Return a score with three digits; one that is not finite is a divergence."""
     if not math.isfinite(score):
         return "diverged"
-    return f"{score:.2f}" if score < 1000.0 else f"{score:.1e}"
+    return f"{score:#.3g}".rstrip(".") if abs(score) < 999.5 else f"{score:.1e}"
 
 
 @styled

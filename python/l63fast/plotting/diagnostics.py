@@ -6,18 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import (
-    FuncFormatter,
-    Locator,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-)
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from l63fast import _checks
 from l63fast.observation import ObservationOperator, as_operator
@@ -33,7 +28,8 @@ _ENDS: Final = (2.0, 98.0)  # per cent of the cells that the colours span
 class Excerpt(NamedTuple):
     """A stretch of one trajectory: states (n_times, 3) at times, and what to call it.
 
-    `path` (n_saved, 3) at `path_times` is the truth between.
+    `path` (n_saved, 3) at `path_times` is the truth between; `forecasts` (n_times - 1,
+    n_steps + 1, 3), where there are any, lead from each analysis to the next time.
     """
 
     title: str
@@ -43,11 +39,16 @@ class Excerpt(NamedTuple):
     analysis: np.ndarray
     path: np.ndarray
     path_times: np.ndarray
+    forecasts: np.ndarray | None = None
 
 
 @_style.styled
 def failure_shares(
-    shares: Mapping[str, Sequence[float]], kinds: Sequence[str]
+    shares: Mapping[str, Sequence[float]],
+    kinds: Sequence[str],
+    *,
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the share of analyses that failed in each way, a bar per method.
 
@@ -55,6 +56,7 @@ def failure_shares(
     ----------
     shares : method -> share of each kind, between 0 and 1
     kinds : what they are called
+    ax, style : see above
 
     Raises
     ------
@@ -62,7 +64,7 @@ def failure_shares(
         If there is nothing to draw.
     """
     _style.require("shares", shares)
-    fig, ax = _style.single(1.1 + 0.27 * len(shares))
+    fig, ax, legend = _style.single(1.1 + 0.27 * len(shares), ax, style)
     _style.name_rows(ax, shares)
     left = np.zeros(len(shares))
     for k, (kind, color) in enumerate(zip(kinds, _KINDS, strict=True)):
@@ -72,11 +74,12 @@ def failure_shares(
     for y, total in enumerate(left):
         ax.annotate(
             f"{total:.2g} %" if total else "none", (total, y), xytext=(4, 0),
-            textcoords="offset points", va="center", fontsize=8.0,
+            textcoords="offset points", va="center",
+            fontsize=rcParams["ytick.labelsize"],
         )  # fmt: skip
     ax.set_xlim(0.0, max(1.18 * left.max(), 1e-3))
     ax.set_xlabel("analyses that failed (%)")
-    fig.legend(loc="outside upper center", ncols=4)
+    legend(loc="outside upper center", ncols=4)
     return fig
 
 
@@ -127,26 +130,21 @@ def failure_panels(
 
 
 def _draw_excerpt(axes: Sequence[Axes], excerpt: Excerpt, blind: bool) -> None:
+    forecasts = None if excerpt.forecasts is None else excerpt.forecasts[None]
     series = Series.checked(
         excerpt.path[None], excerpt.background[None], excerpt.analysis[None],
-        excerpt.path_times, excerpt.times,
+        excerpt.path_times, excerpt.times, forecasts,
     )  # fmt: skip
-    styles = {
-        name: how.line | {"linewidth": 0.9} for name, how in _style.ESTIMATES.items()
-    }
-    styles["analysis"] |= {"marker": "o", "markersize": 1.8}
     low, high = series.bounds()
     for ax, c in zip(axes[:2], (0, 2), strict=True):
-        ax.plot(
-            excerpt.path_times, excerpt.path[:, c], label="truth", **_style.TRUTH.line
-        )
-        for name, states in series.estimates.items():
-            ax.plot(excerpt.times, states[0, :, c], label=name, **styles[name])
+        series.draw(ax, 0, c, linewidth=0.8)
         room = 0.1 * (high[c] - low[c])
         ax.set_ylim(low[c] - room, high[c] + room)
     for name, states in series.estimates.items():
         error = series.errors(states, mirror_aware=blind)[0]
-        axes[2].plot(excerpt.times, error, **styles[name])
+        axes[2].plot(excerpt.times, error, linewidth=0.9, **_style.ESTIMATES[name].line)
+    if not np.isfinite(excerpt.analysis).any():
+        axes[2].text(0.5, 0.5, "diverged", transform=axes[2].transAxes, ha="center")
     axes[0].set_title(excerpt.title, fontsize=8.5)
     axes[0].margins(x=0.01)
 
@@ -202,19 +200,12 @@ def error_maps(
         if relative:
             ax.set_facecolor(_EMPTY)  # white is 1 there
     bar = fig.colorbar(drawn, ax=list(axes), label=label, extend="both", aspect=30)
-    bar.ax.yaxis.set_major_locator(_marks(high / low))
+    bar.ax.yaxis.set_major_locator(_style.log_marks(high / low))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     fig.supxlabel("x of the truth")
     fig.supylabel("z of the truth")
     return fig
-
-
-def _marks(ratio: float) -> Locator:
-    """Return what a logarithmic colour bar of that reach marks."""
-    if ratio < 4.0:  # nearly linear, and no multiple of a power of ten may be in it
-        return MaxNLocator(7, steps=[1, 2, 5, 10])
-    return LogLocator(subs=(1.0, 2.0, 3.0, 5.0) if ratio < 30.0 else (1.0, 3.0))
 
 
 class Increments(NamedTuple):

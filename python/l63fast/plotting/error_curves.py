@@ -207,6 +207,8 @@ def forecast_growth(
     band: str = "",
     label: str = "error of the forecast (rms)",
     among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the mean error of forecasts against their lead time, log-linear.
 
@@ -221,6 +223,7 @@ def forecast_growth(
     label : str
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -229,7 +232,7 @@ def forecast_growth(
     """
     _style.require("curves", curves)
     limit = _checks.real("limit", limit, above=0.0)
-    fig, ax = _style.single(3.9)
+    fig, ax, legend = _style.single(3.9, ax, style)
     for method, how in _style.looks(curves, among).items():
         growth = curves[method]
         at = horizon(growth, limit)
@@ -237,14 +240,12 @@ def forecast_growth(
         ax.plot(growth.lead, growth.mean, label=text, **how.line)
         if method == band:
             ends = (growth.low, growth.high)
-            ax.fill_between(
-                growth.lead, *ends, color=how.color, alpha=0.12, linewidth=0
-            )
+            ax.fill_between(growth.lead, *ends, color=how.color, alpha=0.2, linewidth=0)
     ax.axhline(limit, color=_style.GREY, linewidth=0.8, linestyle=":")
     _style.beside(ax, limit, f"{limit:g}", 3.0)
     _style.plain_log(ax, "y")
     ax.margins(x=0.0)
     ax.set(xlabel="lead time (time units)", ylabel=label)
     title = f"lead time at which the mean reaches {limit:g}"
-    fig.legend(loc="outside upper center", ncols=min(len(curves), 3), title=title)
+    legend(loc="outside upper center", ncols=min(len(curves), 3), title=title)
     return fig

@@ -35,6 +35,8 @@ def training_curves(
     train: str = "train_loss",
     validation: str = "val_loss",
     label: str = "loss",
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return training and validation loss per epoch, the best epoch marked.
 
@@ -46,6 +48,7 @@ def training_curves(
         given.
     train, validation : str
         Names of the losses in the history.
+    ax, style : see above
 
     Raises
     ------
@@ -64,14 +67,14 @@ def training_curves(
     )
     if best_epoch is None:
         best_epoch = int(epochs[np.argmin(np.nan_to_num(scores, nan=np.inf))])
-    fig, ax = _style.single(3.2)
+    fig, ax, legend = _style.single(3.2, ax, style)
     _draw_epochs(ax, epochs, losses, "training", _style.Look(_style.ORANGE, "--"))
     _draw_epochs(ax, epochs, scores, "validation", _style.Look(_style.BLUE))
     at = int(np.abs(epochs - best_epoch).argmin())
     text = f"best epoch {best_epoch}: validation {scores[at]:.4g}"
     ax.plot(epochs[at], scores[at], label=text, markersize=7.0, **_RING)
     _label_epochs(ax, label)
-    fig.legend(loc="outside upper center", ncols=3)
+    legend(loc="outside upper center", ncols=3)
     return fig
 
 
@@ -83,6 +86,10 @@ def tuning_curve(
     *,
     parameter: str = "scale of B",
     label: str = "validation rmse",
+    method: str = "3D-Var",
+    among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the score against the number that was tuned, the chosen one marked.
 
@@ -95,6 +102,11 @@ def tuning_curve(
         What the number is.
     label : str
         What the score is.
+    method : str
+        What was tuned.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -105,13 +117,14 @@ def tuning_curve(
     scores = _checks.array("scores", scores, shape=scales.shape)
     _style.require("scales", scales, "at least one")
     at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
-    fig, ax = _style.single(3.2)
-    ax.plot(scales, scores, color=_style.GREEN, marker="o", markersize=3.5)
+    fig, ax, legend = _style.single(3.2, ax, style)
+    how = _style.looks([method], among)[method]
+    ax.plot(scales, scores, marker=how.marker, markersize=3.5, **how.line)
     text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
     ax.plot(scales[at], scores[at], label=text, markersize=8.0, **_RING)
     _style.plain_log(ax, "x")
     ax.set(xlabel=parameter, ylabel=label)
-    fig.legend(loc="outside upper center")
+    legend(loc="outside upper center")
     return fig
 
 
@@ -121,6 +134,8 @@ def validation_curves(
     *,
     label: str = "rmse, validation",
     among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the validation score of several encoders per epoch, the lowest marked.
 
@@ -131,6 +146,7 @@ def validation_curves(
         What the score is.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -139,14 +155,14 @@ def validation_curves(
     """
     if not histories or not all(histories.values()):
         raise ArgumentValueError("histories: expected epochs of each, got none")
-    fig, ax = _style.single(3.4)
+    fig, ax, legend = _style.single(3.4, ax, style)
     for name, how in _style.looks(histories, among).items():
         epochs, scores = np.array(histories[name], dtype=float).T
         _draw_epochs(ax, epochs, scores, name, how)
         at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
         ax.plot(epochs[at], scores[at], markersize=5.0, **how.mark)
     _label_epochs(ax, label)
-    fig.legend(loc="outside upper center", ncols=4)
+    legend(loc="outside upper center", ncols=4)
     return fig
 
 
@@ -202,13 +218,17 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
 
 
 @_style.styled
-def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
+def rank_histograms(
+    shares: Mapping[str, np.ndarray], *, among: Collection[str] = ()
+) -> Figure:
     """Return how often the truth took each place among the members of each method.
 
     Parameters
     ----------
     shares : method -> (3, n_members + 1)
         By component; the line is that of an ensemble that the truth could belong to.
+    among : collection of str
+        All methods of the experiment, so that each looks alike in all its figures.
 
     Raises
     ------
@@ -218,17 +238,12 @@ def rank_histograms(shares: Mapping[str, np.ndarray]) -> Figure:
     _style.require("shares", shares)
     fig = _style.new_figure(_style.COLUMN, 0.5 + 1.5 * len(shares))
     axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
+    drawn = _style.looks(shares, among)
     for row, (name, given) in zip(axes, shares.items(), strict=True):
         of_method = _checks.array(f"shares[{name!r}]", given, shape=(3, None))
         places = np.arange(of_method.shape[1])
-        for ax, component, color, values in zip(
-            row,
-            "xyz",
-            (_style.BLUE, _style.ORANGE, _style.GREEN),
-            of_method,
-            strict=True,
-        ):
-            ax.bar(places, values, width=1.0, color=color, alpha=0.8)
+        for ax, component, values in zip(row, "xyz", of_method, strict=True):
+            ax.bar(places, values, width=1.0, color=drawn[name].color, alpha=0.8)
             ax.axhline(1.0 / places.size, color="black", linewidth=0.8)
             ax.set_title(f"{name}: {component}", fontsize=8.5)
             ax.grid(visible=False, axis="x")
@@ -244,6 +259,8 @@ def spread_against_error(
     ratios: Mapping[str, float] | None = None,
     *,
     among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the error against the claimed spread, in bins of rising spread.
 
@@ -258,6 +275,7 @@ def spread_against_error(
         For the legend.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -265,7 +283,7 @@ def spread_against_error(
         If there is nothing to draw.
     """
     _style.require("methods", methods, "at least one")
-    fig, ax = _style.single(4.0)
+    fig, ax, legend = _style.single(4.0, ax, style)
     ends = []
     for name, how in _style.looks(methods, among).items():
         spread, error = methods[name]
@@ -288,5 +306,5 @@ def spread_against_error(
         ylabel="error made (root mean square)",
     )
     title = "spread over error, all analyses" if ratios else None
-    fig.legend(loc="outside right upper", title=title)
+    legend(loc="outside right upper", title=title)
     return fig

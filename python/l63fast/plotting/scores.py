@@ -17,6 +17,9 @@ from l63fast.plotting import _style
 Score = tuple[float, float, float]
 _NO_SCORE: Final[Score] = (math.nan, math.nan, math.nan)
 _MOST_ROOMY: Final = 3  # so many panels leave room for all marks
+_FAR: Final = 2.0  # times the largest score of the others
+# Ends of intervals can be seen where a marker hides what is between.
+_CAPS: Final[dict[str, Any]] = {"markersize": 10.0, "markeredgewidth": 1.2}
 _WIDE: Final = 5.0  # a range of ratios that a linear axis cannot show
 _ACROSS: Final = {
     "sigma": "standard deviation of the observation error",
@@ -73,6 +76,8 @@ def overview(
     methods = list(dict.fromkeys(name for row in scores.values() for name in row))
     _style.require("scores", methods)
     drawn = _style.looks(methods, among)
+    values = {m: [r[m][0] for r in scores.values() if m in r] for m in methods}
+    beyond = _beyond(values, among)
     width = _style.PAGE if len(scores) > 1 else _style.COLUMN
     fig = _style.new_figure(width, 1.15 + 0.26 * len(methods))
     fig.set_layout_engine("constrained", wspace=0.06)
@@ -87,8 +92,8 @@ def overview(
         for y, method in enumerate(methods):
             if method in row:
                 weight = "bold" if method in bold else "normal"
-                change, how = changes[method], drawn[method]
-                _draw_row(ax, y, row[method], change, how, weight)
+                _draw(ax, y, drawn[method], *row[method], off=method in beyond)
+                _write_row(ax, y, row[method][0], changes[method], weight)
         if math.isfinite(base):
             color = drawn[reference].color
             ax.axvline(base, color=color, linestyle="-.", linewidth=0.8)
@@ -104,14 +109,9 @@ def overview(
     return fig
 
 
-def _draw_row(
-    ax: Axes, y: int, score: Score, change: str, how: _style.Look, weight: str
-) -> None:
-    """Draw a score and write it and its change from the reference beside the row."""
-    value, *interval = score
+def _write_row(ax: Axes, y: int, value: float, change: str, weight: str) -> None:
+    """Write a score and its change from the reference beside the row."""
     finite = math.isfinite(value)
-    if finite:
-        _draw(ax, y, how, value, interval, size=6.0)
     _write(ax, y, 36.0, f"{value:.3f}" if finite else "—", weight)
     _write(ax, y, 82.0, change if finite else "diverged", weight)
 
@@ -132,10 +132,28 @@ def _change(ratio: float) -> str:
 
 
 def _draw(
-    ax: Axes, y: int, how: _style.Look, value: float, ends: Sequence[float], size: float
+    ax: Axes, y: int, how: _style.Look, value: float, *ends: float, off: bool = False
 ) -> None:
-    ax.plot(ends, [y, y], color=how.color, linewidth=1.8)
-    ax.plot(value, y, markersize=size, **how.mark)
+    """Draw a score with its interval, or an arrow to one off the axis."""
+    if off:
+        ax.annotate(
+            "", (1.0, y), xytext=(-14.0, 0.0), xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "-|>", "color": how.color, "shrinkB": 0.0},
+        )  # fmt: skip
+    elif math.isfinite(value):
+        ax.plot(ends, [y, y], color=how.color, linewidth=1.8, marker="|", **_CAPS)
+        ax.plot(value, y, markersize=5.0, **how.mark)
+
+
+def _beyond(scores: Mapping[str, Sequence[float]], among: Collection[str]) -> list[str]:
+    """Return what would take up the axis: climatology, far from all others."""
+    most = {
+        name: max(filter(math.isfinite, s), default=0.0) for name, s in scores.items()
+    }
+    far = [name for name in most if _style.kind_of(name, among) == "climatology"]
+    rest = max((value for name, value in most.items() if name not in far), default=0.0)
+    return [name for name in far if 0.0 < _FAR * rest < most[name]]
 
 
 @_style.styled
@@ -146,6 +164,8 @@ def method_scores(
     in_decibel: bool = False,
     title: str = "",
     among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the score of every method beside the range that was published for it.
 
@@ -160,6 +180,7 @@ def method_scores(
         On which data.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -172,7 +193,8 @@ def method_scores(
             return _style.shown(value)
         return f"{value:.3g}" if value < 0.1 else f"{value:.3f}"
 
-    fig, ax = _rows(scores, title, among, written)
+    beyond = _beyond({k: (s.value,) for k, s in scores.items()}, among)
+    fig, ax, legend = _rows(scores, title, among, written, ax, style, beyond)
     grey: dict[str, Any] = {"color": _style.GREY, "alpha": 0.35}
     # The edge shows a range of one value.
     edge: dict[str, Any] = {"edgecolor": _style.GREY, "linewidth": 1.0}
@@ -182,18 +204,21 @@ def method_scores(
         ax.barh(y, high - low, 0.62, left=low, **grey, **edge)
     ax.use_sticky_edges = False  # a bar must not end at the edge of the axes
     ax.autoscale_view()
-    if not in_decibel and any(math.isfinite(s.value) for s in scores.values()):
-        _style.plain_log(ax, "x")
-    ax.set_xlabel(label)
+    _style.score_axis(ax, "x", label, in_decibel=in_decibel)
     if bars:
         ax.barh(0, math.nan, label="published", **grey)
-        fig.legend(loc="outside lower right")
+        legend(loc="outside lower right")
     return fig
 
 
 @_style.styled
 def method_claims(
-    ratios: Mapping[str, MethodScore], *, title: str = "", among: Collection[str] = ()
+    ratios: Mapping[str, MethodScore],
+    *,
+    title: str = "",
+    among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return how far innovations have the covariance that each method claims for them.
 
@@ -205,13 +230,14 @@ def method_claims(
         On which data.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
     ArgumentValueError
         If there is nothing to draw.
     """
-    fig, ax = _rows(ratios, title, among, "{:.2f}".format)
+    fig, ax, _ = _rows(ratios, title, among, "{:.2f}".format, ax, style)
     ax.axvline(1.0, color="black", linewidth=0.8, zorder=0.5)
     finite = [ratio.value for ratio in ratios.values() if math.isfinite(ratio.value)]
     if max(finite, default=1.0) > _WIDE * min(finite, default=1.0):
@@ -225,18 +251,21 @@ def _rows(
     title: str,
     among: Collection[str],
     written: Callable[[float], str],
-) -> tuple[Figure, Axes]:
+    ax: Axes | None,
+    style: str,
+    beyond: Collection[str] = (),
+) -> tuple[Figure, Axes, Callable[..., Any]]:
     """Draw a row per method: its score with its interval, and the number beside it."""
     _style.require("scores", scores)
-    fig, ax = _style.single(1.2 + 0.27 * len(scores))
+    fig, ax, legend = _style.single(1.2 + 0.27 * len(scores), ax, style)
     _style.name_rows(ax, scores)
     ax.set_title(title, loc="left")
     drawn = _style.looks(scores, among)
     for y, (method, score) in enumerate(scores.items()):
-        if math.isfinite(score.value):
-            _draw(ax, y, drawn[method], score.value, score.interval, size=5.0)
+        is_off = method in beyond
+        _draw(ax, y, drawn[method], score.value, *score.interval, off=is_off)
         _style.beside(ax, y, written(score.value), 40.0, ha="right")
-    return fig, ax
+    return fig, ax, legend
 
 
 @_style.styled
@@ -287,7 +316,8 @@ def scores_across(
         for method, points in methods.items():
             how, places = drawn[method], sorted(points)
             for place in places:
-                ax.plot([place] * 2, points[place].interval, color=how.color)
+                ends = points[place].interval
+                ax.plot([place] * 2, ends, color=how.color, marker="_", **_CAPS)
             values = [points[place].value for place in places]
             [handles[method]] = ax.plot(
                 places, values, marker=how.marker, markersize=4.5, **how.line
@@ -299,8 +329,7 @@ def scores_across(
         if axis in _COUNTS:
             ax.set_xticks(sorted(settings), [f"{x:g}" for x in sorted(settings)])
             ax.set_xticks([], minor=True)
-        if not in_decibel:
-            _style.plain_log(ax, "y")
+        _style.score_axis(ax, "y", "", in_decibel=in_decibel)
     fig.supxlabel(across)
     fig.supylabel(label)
     fig.legend(
@@ -311,23 +340,26 @@ def scores_across(
 
 @_style.styled
 def score_against_cost(
-    methods: Mapping[str, tuple[float, float]],
+    methods: Mapping[str, Sequence[float]],
     *,
     label: str,
     in_decibel: bool = False,
     among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
 ) -> Figure:
     """Return the score of each method against what one of its cycles takes.
 
     Parameters
     ----------
-    methods : method -> (seconds per cycle, score)
+    methods : method -> (seconds per cycle, score), with low and high of an interval
     label : str
         What the score is.
     in_decibel : bool
         Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
     among : collection of str
         All methods of the experiment, so that each looks alike in all its figures.
+    ax, style : see above
 
     Raises
     ------
@@ -336,14 +368,14 @@ def score_against_cost(
     """
     finite = {k: v for k, v in methods.items() if math.isfinite(v[1]) and v[0] > 0.0}
     _style.require("methods", finite, "some with a score")
-    fig, ax = _style.single(3.8)
+    fig, ax, legend = _style.single(3.8, ax, style)
     for name, how in _style.looks(finite, among).items():
-        seconds, score = finite[name]
+        seconds, score, *ends = finite[name]
+        ax.plot([1e6 * seconds] * len(ends), ends, color=how.color, marker="_", **_CAPS)
         ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **how.mark)
     ax.margins(0.08)
     _style.plain_log(ax, "x")
-    if not in_decibel:
-        _style.plain_log(ax, "y")
-    ax.set(xlabel="time per trajectory and cycle (µs)", ylabel=label)
-    fig.legend(loc="outside right upper")
+    _style.score_axis(ax, "y", label, in_decibel=in_decibel)
+    ax.set_xlabel("time per trajectory and cycle (µs)")
+    legend(loc="outside right upper")
     return fig

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import Any, Final
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,7 +23,13 @@ _COLORS: Final = {
 
 
 @_style.styled
-def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
+def speed_bars(
+    rows: Mapping[str, Measured],
+    *,
+    title: str,
+    ax: Axes | None = None,
+    style: str = _style.OURS,
+) -> Figure:
     """Return how much of what the machine allows each function reaches.
 
     Parameters
@@ -32,6 +39,7 @@ def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
         bar.
     title : str
         On what and when it was measured.
+    ax, style : see above
 
     Raises
     ------
@@ -39,7 +47,7 @@ def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
         If there is nothing to draw.
     """
     _style.require("rows", rows, "at least one")
-    fig, ax = _style.single(1.25 + 0.3 * len(rows))
+    fig, ax, legend = _style.single(1.25 + 0.3 * len(rows), ax, style)
     _style.name_rows(ax, rows)
     seen: set[str] = set()
     for y, (rate, ceiling, bound) in enumerate(rows.values()):
@@ -56,9 +64,9 @@ def speed_bars(rows: Mapping[str, Measured], *, title: str) -> Figure:
     longest = max((r / c for r, c, _ in rows.values() if c), default=1.0)
     ax.set_xlim(0.0, 105.0 * max(longest, 1.0))
     ax.set_xlabel("share of the ceiling (%)")
-    fig.suptitle(title, x=0.01, ha="left", fontsize=9.0)
+    ax.set_title(title, loc="left")
     if seen:
-        fig.legend(loc="outside lower left", ncols=2)
+        legend(loc="outside lower left", ncols=2)
     return fig
 
 

@@ -23,12 +23,13 @@ from l63fast.verification import instantaneous_rms
 
 _ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
 # Estimates exist at observation times only: a curve through them would cut the peaks
-# and look like an error, so the analysis is points and the background thin dashes.
-_STYLES: Final = {
-    "background": _style.ESTIMATES["background"].line | {"linewidth": 1.0},
-    "analysis": _style.ESTIMATES["analysis"].mark
-    | {"markersize": 2.8, "markeredgewidth": 0.0},
+# and look like an error, so they are points. The background is a curve where the
+# forecast that leads to it is known.
+_POINTS: Final = {
+    name: how.mark | {"markersize": size, "markeredgewidth": 0.0}
+    for (name, how), size in zip(_style.ESTIMATES.items(), (3.6, 2.6), strict=True)
 }
+_FORECAST: Final = _style.ESTIMATES["background"].line | {"linewidth": 1.0}
 _CIRCLE: Final = _style.Look(_style.GREY).mark | {
     "markersize": 4.2,
     "markerfacecolor": "none",
@@ -48,6 +49,8 @@ class Series:
         Time units; every one of `times` is one of `truth_times`.
     at : (n_times,) int
         Index of each of `times` in `truth_times`.
+    forecasts : (n, n_times - 1, n_steps + 1, 3), optional
+        From each analysis to the next time, in equal steps, both ends included.
     """
 
     truth: np.ndarray
@@ -56,10 +59,17 @@ class Series:
     truth_times: np.ndarray
     times: np.ndarray
     at: np.ndarray
+    forecasts: np.ndarray | None = None
 
     @classmethod
     def checked(
-        cls, truth: Any, background: Any, analysis: Any, truth_times: Any, times: Any
+        cls,
+        truth: Any,
+        background: Any,
+        analysis: Any,
+        truth_times: Any,
+        times: Any,
+        forecasts: Any = None,
     ) -> Self:
         """Return the series, or refuse arrays that do not belong together."""
         truth = _checks.array("truth", truth, shape=(None, None, 3))
@@ -81,12 +91,35 @@ class Series:
                 f"times: expected some of truth_times, got {times[off.argmax()]:g}, "
                 f"which is {off.max():g} away from the nearest"
             )
-        return cls(truth, background, analysis, truth_times, times, at)
+        if forecasts is not None:
+            pieces = (n, len(times) - 1, None, 3)
+            forecasts = _checks.array("forecasts", forecasts, shape=pieces)
+        return cls(truth, background, analysis, truth_times, times, at, forecasts)
 
     @property
     def estimates(self) -> dict[str, np.ndarray]:
         """Background and analysis by their names."""
         return {"background": self.background, "analysis": self.analysis}
+
+    def draw(self, ax: Axes, case: int, c: int, **truth: Any) -> None:
+        """Draw a component of a trajectory: truth, background and analysis."""
+        ax.plot(
+            self.truth_times, self.truth[case, :, c], label="truth",
+            **_style.TRUTH.line, **truth,
+        )  # fmt: skip
+        times, states, how = self.times, self.background[case, :, c], _POINTS
+        drawn: dict[str, Any] = how["background"]
+        if self.forecasts is not None and len(times) > 1:
+            # A forecast, the background that it leads to, and the jump to the analysis
+            # where the next one begins.
+            paths = self.forecasts[case, :, :, c]
+            between = np.linspace(times[:-1], times[1:], paths.shape[1], axis=1)
+            times = np.append(times[0], np.column_stack([between, times[1:]]))
+            states = np.append(states[0], np.column_stack([paths, states[1:]]))
+            drawn = _FORECAST
+        ax.plot(times, states, label="background", **drawn)
+        states = self.analysis[case, :, c]
+        ax.plot(self.times, states, label="analysis", **how["analysis"])
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return low and high (3,): the attractor at the usual parameters and truth."""
@@ -165,10 +198,13 @@ def panels(
     times: np.ndarray,
     operator: ObservationOperator | str,
     titles: Sequence[str],
+    forecasts: np.ndarray | None = None,
     mirror_aware: bool = False,
     longest: float | None = None,
 ) -> Figure:
     """Return panels of x, y, z and the error against time, one column per trajectory.
+
+    The background is drawn as the forecasts that lead to it, and as points without.
 
     A series longer than `longest` is shown around its largest analysis error; the
     rmse in the title (rms: time mean over all times with an analysis) is of the whole.
@@ -183,6 +219,9 @@ def panels(
         Powers are drawn as their roots; an even one as both roots where positive. What
         an operator of your own observes is no component and not drawn.
     titles : n strings, such as "worst (test trajectory 17)"
+    forecasts : (n, n_times - 1, n_steps + 1, 3), optional
+        States from each analysis to the next of `times`, both ends included, such as
+        `simulate(analysis[:, :-1], n_steps, dt=dt)`.
     mirror_aware : bool
         Whether errors are the smaller of those against the truth and its mirror.
 
@@ -191,7 +230,7 @@ def panels(
     ArgumentValueError
         If the arrays do not belong together.
     """
-    series = Series.checked(truth, background, analysis, truth_times, times)
+    series = Series.checked(truth, background, analysis, truth_times, times, forecasts)
     operator = as_operator(operator)
     n, n_times = series.background.shape[:2]
     observations = _checks.array(
@@ -228,12 +267,7 @@ def _draw_case(
     case: int,
 ) -> None:
     for c, ax in enumerate(axes[:3]):
-        path = series.truth[case, :, c]
-        ax.plot(
-            series.truth_times, path, label="truth", linewidth=1.0, **_style.TRUTH.line
-        )
-        for name, states in series.estimates.items():
-            ax.plot(series.times, states[case, :, c], label=name, **_STYLES[name])
+        series.draw(ax, case, c, linewidth=1.0)
     for i, (c, power) in enumerate(
         zip(operator.components, operator.powers, strict=True)
     ):

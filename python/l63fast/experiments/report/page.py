@@ -45,6 +45,11 @@ _CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
 }
 # Identifiers of the sections, in the order of the page; capitalised, their titles.
 SECTIONS: Final = ("answer", "leaderboard", *_CHAPTERS, "provenance")
+# Two marks or more of one shape and style, as matplotlib writes them.
+_MARKS: Final = (
+    r'<use xlink:href="#(m[^"]+)" x="\S+" y="\S+" style="([^"]*)"/>'
+    r'(\s*<use xlink:href="#\1" x="\S+" y="\S+" style="\2"/>)+'
+)
 # What an address may hold as it is: all but quotes, #, %, & and angle brackets.
 _SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
@@ -181,10 +186,35 @@ def _inlined(svg: str) -> str:
     svg = re.sub(
         r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
     )
+    svg = re.sub(_MARKS, _as_one, svg)
+    svg = re.sub(r'd="(M [^A-KN-Za-z"]+)"', _in_steps, svg)
     svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
+    svg = svg.replace("xlink:href", "href").replace("DejaVuSans-", "")
     svg = " ".join(svg.split()).replace('"', "'")
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
+
+
+def _as_one(marks: re.Match[str]) -> str:
+    """Return marks of one look as those of one path, a tenth as long."""
+    places = re.findall(r'x="(\S+)" y="(\S+)"', marks[0])
+    name, ends = f"k{marks.start()}", " L ".join(map(" ".join, places))
+    return (
+        f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible">'
+        f'<use xlink:href="#{marks[1]}" style="{marks[2]}"/></marker>'
+        f'<path d="M {ends}" style="fill: none; marker: url(#{name})"/>'
+    )
+
+
+def _in_steps(path: re.Match[str]) -> str:
+    """Return a path of straight lines by its steps, which are shorter than places."""
+    x, y, steps = 0, 0, []
+    for kind, *place in re.findall(r"([ML]) (\S+) (\S+)", path[1]):
+        to_x, to_y = (round(10.0 * float(end)) for end in place)
+        steps.append(f"{kind.lower()}{(to_x - x) / 10:g} {(to_y - y) / 10:g}")
+        x, y = to_x, to_y
+    short = re.sub(r"(?<!\d)0\.", ".", "".join(steps)).replace(" -", "-")
+    return f'd="{short}"'
 
 
 def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
@@ -221,6 +251,7 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
         shared=rows.loc[0, same].to_dict(),
         origins=rows.loc[:, ~same].to_dict("records"),
         settings=settings_of(results),
+        again=next((path.name for path in summary.source.folder.glob("*.toml")), ""),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 

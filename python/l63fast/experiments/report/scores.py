@@ -119,18 +119,16 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             left_out = ("seed", "training", "cycles")
             networks.append((row, {k: table[k] for k in table if k not in left_out}))
     for axis in _AXES:
-        found = _lines(networks, axis)
-        if not found:
+        lines = _lines(networks, axis)
+        if not lines:
             continue
-        lines = {name: line for name, (_, line) in found.items()}
-        kinds = summary.kinds | {name: model for name, (model, _) in found.items()}
         values = sorted({value for line in lines.values() for value in line})
         lines |= {
             row.label: dict.fromkeys(values, _score(row))
             for row in rows
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
-        drawn = _drawn(summary, rows) | {"among": kinds}
+        drawn = _drawn(summary, rows)
         figure = plotting.scores_across({("", ""): lines}, axis, **drawn)
         words = {"axis": axis, "samples": samples(summary, rows)}
         yield picture(summary, "by", figure, rows, **words)
@@ -138,8 +136,8 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
 
 def _lines(
     networks: Sequence[tuple[Any, Settings]], axis: str
-) -> dict[str, tuple[str, dict[float, MethodScore]]]:
-    """Return model and score by value of a setting, for networks alike but for it."""
+) -> dict[str, dict[float, MethodScore]]:
+    """Return the score by value of a setting, for networks alike but for it."""
     found: dict[str, tuple[Settings, dict[float, list[tuple[float, Any]]]]] = {}
     for row, settings in networks:
         if axis not in settings:
@@ -159,9 +157,9 @@ def _lines(
     ]
     named = {}
     for rest, line in lines:
-        model, more = str(rest["model"]), [f"{n} {rest.get(n)}" for n in differing]
+        name = [str(rest["model"]).upper(), *(f"{n} {rest.get(n)}" for n in differing)]
         points = {x: _score(row) for x, row in _at_one_cost(line).items()}
-        named[", ".join([model.upper(), *more])] = (model, points)
+        named[", ".join(name)] = points
     return named
 
 
@@ -210,7 +208,7 @@ def _ranks(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
         fewer = len(shown) < len(shares)
         some = f"{len(shown)} of {len(shares)} ensembles." if fewer else ""
         n = first["n_trajectories"] * first["n_times"]
-        figure = plotting.rank_histograms(shown)
+        figure = plotting.rank_histograms(shown, among=summary.kinds)
         yield picture(summary, "ranks", figure, rows, n=n, some=some)
 
 
@@ -232,7 +230,8 @@ def training(summary: Summary) -> Iterator[Picture | str]:
         for i, row in enumerate(rows):
             metrics = summary.cell(row).metrics
             if metrics["tuning"]:
-                number, figure = metrics["parameter"], tuning_figure(metrics)
+                how = {"method": row.label, "among": summary.kinds}
+                number, figure = metrics["parameter"], tuning_figure(metrics, **how)
                 words = {"parameter": number["name"], "value": number["value"]}
                 words |= {"method": row.label, "number": i}
                 yield picture(summary, "tuning", figure, rows, **words)
@@ -275,6 +274,6 @@ def timing(summary: Summary) -> Iterator[Picture | str]:
     if timed:
         timings = (summary.cell(row).timing for row in timed)
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
-        costs = {row.label: (row.seconds_per_cycle, row.score) for row in timed}
+        costs = {r.label: (r.seconds_per_cycle, r.score, r.low, r.high) for r in timed}
         figure = plotting.score_against_cost(costs, **_drawn(summary, rows))
         yield picture(summary, "cost", figure, rows, machines="; ".join(names))

@@ -12,7 +12,7 @@ import xarray
 
 from l63fast import plotting
 from l63fast.experiments.describe import observed
-from l63fast.experiments.figures import Picture, between, picture
+from l63fast.experiments.figures import Picture, between, forecasts, picture
 from l63fast.experiments.scoring import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
@@ -77,7 +77,10 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
         f"{name} trajectory (test {k}), from time {e.times[0]:.4g}"
         for name, k, e in zip(chosen, numbers, shown, strict=True)
     ]
-    n = min(len(e.path) for e in shown)
+    n, paths = (
+        min(len(e.path) for e in shown),
+        [e.forecasts for e in shown if e.forecasts is not None],
+    )
     figure = plotting.panels(
         np.stack([e.path[:n] for e in shown]),
         np.stack([e.background for e in shown]),
@@ -87,6 +90,7 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
         times=shown[0].times - shown[0].times[0],
         operator=summary.cell(row).settings.data.operator,
         titles=titles,
+        forecasts=np.stack(paths) if paths else None,
         mirror_aware=row.mirror_aware,
         longest=10.0,
     )
@@ -118,9 +122,12 @@ def failures(summary: Summary) -> Iterator[Picture | str]:
         shares = {k: d["failure_share"].values[1:].tolist() for k, d in found.items()}
         words = [kind.words for kind in Failure if kind is not Failure.NONE]
         far = float(next(iter(found.values())).attrs["far_off"])
-        figure = plotting.failure_shares(shares, words)
-        samples = samples_of(found)
-        yield picture(summary, "failures", figure, rows, far=far, samples=samples)
+        how: dict[str, Any] = {"far": far, "samples": samples_of(found)}
+        if any(map(any, shares.values())):
+            figure = plotting.failure_shares(shares, words)
+            yield picture(summary, "failures", figure, rows, **how)
+        else:
+            yield f"No analysis failed: {case_title(rows[0])}."
         for i, row in enumerate(rows):
             if row.label in found:
                 yield _atlas(summary, rows, i)
@@ -135,10 +142,10 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         is_finite, is_none = math.isfinite(largest), kind is Failure.NONE
         title = f"test {int(data['excerpt_trajectory'][k])}: "
         title += "no failure" if is_none else kind.words
-        title += f", largest error {largest:.3g}" if is_finite else ""
+        title += f", largest error {largest:.2f}" if is_finite else ""
         excerpts.append(excerpt_of(summary, row, k, title))
         short = "none" if is_none else kind.words.partition(",")[0]
-        told.append(f"{short} ({largest:.2g})" if is_finite else short)
+        told.append(f"{short} ({largest:.3g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
     operator = summary.cell(row).settings.data.operator
     how = {"operator": operator, "title": row.label}
@@ -152,8 +159,10 @@ def excerpt_of(summary: Summary, row: Any, i: int, title: str = "") -> Excerpt:
     """Return the i-th excerpt of a row's diagnostics."""
     data, names = summary.diagnostics(row), ("time", "truth", "background", "analysis")
     times, truth, *states = (data[f"excerpt_{name}"].values[i] for name in names)
-    path, path_times = between(truth, times, summary.cell(row).settings.data)
-    return Excerpt(title, times, truth, states[0], states[1], path, path_times)
+    settings = summary.cell(row).settings
+    path, path_times = between(truth, times, settings.data)
+    paths = forecasts(states[1], settings)
+    return Excerpt(title, times, truth, states[0], states[1], path, path_times, paths)
 
 
 def horizon(summary: Summary) -> Iterator[Picture | str]:

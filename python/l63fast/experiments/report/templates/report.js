@@ -52,6 +52,18 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "-15% 0px -75% 0px" });
 document.querySelectorAll("section").forEach((section) => seen.observe(section));
 
+// An edge behind which there is more fades, so that one sees that a frame scrolls.
+const resized = new ResizeObserver((entries) => entries.forEach((e) => fade(e.target)));
+function fade(frame) {
+  const rest = frame.scrollWidth - frame.clientWidth - frame.scrollLeft;
+  frame.classList.toggle("more-left", frame.scrollLeft > 1);
+  frame.classList.toggle("more-right", rest > 1);
+}
+document.querySelectorAll(".scroll").forEach((frame) => {
+  resized.observe(frame);
+  frame.addEventListener("scroll", () => fade(frame), { passive: true });
+});
+
 window.addEventListener("beforeprint", () => {
   document.querySelectorAll("details.figure").forEach((d) => { d.open = true; });
 });
