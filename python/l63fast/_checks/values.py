@@ -209,11 +209,11 @@ def file_name(name: str, value: Any, *, longest: int = 200) -> str:
         raise ArgumentTypeError(
             f"{name}: expected a name, got {shown(value)} ({type(value).__name__})"
         )
-    plain = value.strip() and "/" not in value and value not in (".", "..")
+    plain = value.strip() and not {*"/\\"} & {*value} and value not in (".", "..")
     plain = plain and _can_be_stored(value)
     if not plain or any(ord(character) < 32 for character in value):
         raise ArgumentValueError(
-            f"{name}: expected one name without '/' or control characters, "
+            f"{name}: expected one name without '/', '\\' or control characters, "
             f"got {shown(value)}"
         )
     size = len(os.fsencode(value))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks, storage
 from l63fast.errors import DataFileError, L63Error, ResultError
+from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
 from l63fast.observation import ObservationOperator
@@ -30,6 +31,8 @@ METRICS: Final = "metrics.json"
 RESULTS: Final = "results.csv"
 TIMING: Final = "timing.json"
 ESTIMATES: Final = "estimates.nc"
+# What `timing.json` says of where and when, for the provenance of a report.
+MADE_ON: Final = ("python", "backend", "machine", "platform", "started")
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
@@ -86,6 +89,12 @@ class Result:
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
+        with storage.content_errors(directory):
+            return cls._of(directory, manifest)
+
+    @classmethod
+    def _of(cls, directory: Path, manifest: storage.Manifest) -> Result:
+        """Return a result that everything which tables are made of was found in."""
         tables, metrics, earlier = _described(directory)
         if earlier:
             raise DataFileError(
@@ -93,9 +102,23 @@ class Result:
                 "another form: run the same `l63fast experiment` or `l63fast train` "
                 "again, into another folder or with --overwrite"
             )
-        settings = Cell.from_tables(tables, source=str(directory / CONFIG))
+        with storage.content_errors(directory / CONFIG):
+            settings = Cell.from_tables(tables, source=str(directory / CONFIG))
         timing = json.loads(storage.read_bytes(directory, TIMING))
-        return cls(directory, manifest, settings, metrics, timing)
+        found = cls(directory, manifest, settings, metrics, timing)
+        described = [describe_outcome(metrics), str(metrics["versions"]["l63fast"])]
+        described += [str(timing[name]) for name in ("data", *MADE_ON)]
+        if (
+            not settings.tune_only
+            and len(found.trajectories) != metrics["n_trajectories"]
+        ):
+            raise DataFileError(
+                f"{directory}: expected {metrics['n_trajectories']} trajectories in "
+                f"{RESULTS}, got {len(found.trajectories)}"
+            )
+        results_of([found])
+        _ = found.history
+        return found
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -150,16 +173,12 @@ def earlier_version(directory: Path) -> str:
 
 def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
-    try:
+    with storage.content_errors(f"{directory}: {CONFIG} or {METRICS}"):
         tables = tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
         metrics = json.loads(storage.read_bytes(directory, METRICS))
-    except ValueError as error:
-        raise DataFileError(
-            f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
-        ) from None
-    known = "cell" in tables and "role" in metrics
-    maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
-    return tables, metrics, "" if known else str(maker)
+        known = "cell" in tables and "role" in metrics
+        maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
+        return tables, metrics, "" if known else str(maker)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from importlib import metadata
 from typing import Any, Final
 
 from l63fast.assimilation.agreement import Setup
-from l63fast.errors import L63Error, ModelFileError
+from l63fast.errors import ModelFileError
 from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import ObservationOperator
+from l63fast.storage import content_errors
 
 CARD: Final = "model.json"
 FILES: Final = {
@@ -133,10 +134,8 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     kinds = {f.name: type(f.default) for f in dataclasses.fields(EncoderSettings)}
     encoder = _ADDED_SINCE | card["encoder"]
     _check_keys(encoder, kinds, f"{source}: encoder")
-    try:
+    with content_errors(f"{source}: encoder", ModelFileError):
         return EncoderSettings(**encoder)
-    except L63Error as error:
-        raise ModelFileError(f"{source}: encoder: {error}") from None
 
 
 def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) -> Setup:
@@ -147,10 +146,8 @@ def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) ->
     ModelFileError
         If a value of it makes no sense.
     """
-    try:
+    with content_errors(f"{source}: training", ModelFileError):
         return Setup.from_dict(card["training"], ObservationOperator(settings.operator))
-    except L63Error as error:
-        raise ModelFileError(f"{source}: training: {error}") from None
 
 
 def check_coordinates(

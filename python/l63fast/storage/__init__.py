@@ -7,6 +7,7 @@ from l63fast.storage.directories import (
 )
 from l63fast.storage.files import (
     FileRecord,
+    content_errors,
     parse_json,
     read_dataset,
     read_file,
@@ -40,6 +41,7 @@ __all__ = [
     "Manifest",
     "adopt_part",
     "checked_target",
+    "content_errors",
     "finished_part",
     "move_part",
     "parse_json",

@@ -183,15 +183,16 @@ def open_shards(
     storage.verify_file(directory, INDEX, manifest)
     for name in names:
         storage.verify_file(directory, name, manifest, size_only=not verify)
-    return xr.open_mfdataset(
-        [directory / name for name in names],
-        combine="nested",
-        concat_dim="trajectory",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="drop_conflicts",
-        engine="netcdf4",
-        decode_times=False,
-    )
+    with storage.content_errors(directory):
+        return xr.open_mfdataset(
+            [directory / name for name in names],
+            combine="nested",
+            concat_dim="trajectory",
+            data_vars="minimal",
+            coords="minimal",
+            compat="override",
+            join="override",
+            combine_attrs="drop_conflicts",
+            engine="netcdf4",
+            decode_times=False,
+        )
