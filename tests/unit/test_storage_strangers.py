@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -77,17 +78,20 @@ def test_only_what_we_made_is_ever_deleted(memory_path, n_trees):
         ours = plant_random_tree(rng, target, outside)
         kind = rng.choice(["writing", "old"])
         sibling = target.with_name(f".r{number}.{kind}")
-        if rng.random() < 0.2:
+        is_planted = rng.random() < 0.2
+        if is_planted:
             sibling.mkdir()
             (sibling / "precious").write_text("precious")
         before = snapshot(memory_path)
         try:
-            make(target, "new")
+            with warnings.catch_warnings(record=True, action="always") as warned:
+                make(target, "new")
         except ResultError:
             assert not ours
             assert snapshot(memory_path) == before
         else:
             assert ours
+            assert len(warned) == is_planted
             replaced += 1
             after = snapshot(memory_path)
             assert elsewhere(after, target) == elsewhere(before, target)

@@ -11,7 +11,12 @@ from typing import Any, Final, Union
 
 import numpy as np
 
-from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MemoryLimitError,
+    printable,
+)
 
 # In quotes, so that `import l63fast` does not import numpy.random, which is slow.
 Seed = Union[int, "np.random.SeedSequence", "np.random.Generator"]
@@ -211,7 +216,7 @@ def file_name(name: str, value: Any, *, longest: int = 200) -> str:
         )
     plain = value.strip() and not {*"/\\"} & {*value} and value not in (".", "..")
     plain = plain and _can_be_stored(value)
-    if not plain or any(ord(character) < 32 for character in value):
+    if not plain or any(c in "\n\t" or printable(c) != c for c in value):
         raise ArgumentValueError(
             f"{name}: expected one name without '/', '\\' or control characters, "
             f"got {shown(value)}"

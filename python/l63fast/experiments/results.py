@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks, storage
-from l63fast.errors import DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    DataFileError,
+    L63Error,
+    ResultError,
+    all_printable,
+    printable,
+)
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
@@ -104,7 +110,7 @@ class Result:
             )
         with storage.content_errors(directory / CONFIG):
             settings = Cell.from_tables(tables, source=str(directory / CONFIG))
-        timing = json.loads(storage.read_bytes(directory, TIMING))
+        timing = all_printable(json.loads(storage.read_bytes(directory, TIMING)))
         found = cls(directory, manifest, settings, metrics, timing)
         described = [describe_outcome(metrics), str(metrics["versions"]["l63fast"])]
         described += [str(timing[name]) for name in ("data", *MADE_ON)]
@@ -174,8 +180,11 @@ def earlier_version(directory: Path) -> str:
 def _described(directory: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
     with storage.content_errors(f"{directory}: {CONFIG} or {METRICS}"):
-        tables = tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
-        metrics = json.loads(storage.read_bytes(directory, METRICS))
+        _checks.file_name("name", directory.resolve().name)
+        tables = all_printable(
+            tomllib.loads(storage.read_bytes(directory, CONFIG).decode())
+        )
+        metrics = all_printable(json.loads(storage.read_bytes(directory, METRICS)))
         known = "cell" in tables and "role" in metrics
         maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
         return tables, metrics, "" if known else str(maker)
@@ -221,7 +230,7 @@ class Source:
             try:
                 results.append(Result.open(cell))
             except L63Error as error:
-                left_out[cell.name] = " ".join(str(error).split())
+                left_out[printable(cell.name)] = " ".join(str(error).split())
         if not results:
             why = "; ".join(left_out.values())
             raise DataFileError(f"{folder}: no cell can be read: {why}")
@@ -235,7 +244,7 @@ class Source:
     @property
     def name(self) -> str:
         """What the experiment is called."""
-        return self.folder.resolve().name
+        return printable(self.folder.resolve().name)
 
     @cached_property
     def cells(self) -> dict[str, Result]:
