@@ -66,6 +66,12 @@ PROCESS: Final = {
     "G3": "what is built wrong does not build, or doctor says so",
     "G6": "what must agree is compared: scheme, encoder, backgrounds, data",
 }
+CONTENT: Final = {
+    "C1": "content with a right hash is still only content",
+}
+ENVIRONMENTS: Final = {
+    "E1": "unusual environments: what is asked for works, or one sentence says why",
+}
 BAD_INPUT: Final = {
     "I01": "simulate, forecast: shapes, dtypes, layouts, numbers, `out`",
     "I02": "environment variables with nonsense",
@@ -96,6 +102,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Leakage": LEAKAGE,
     "Cluster": CLUSTER,
     "Process": PROCESS,
+    "Content": CONTENT,
+    "Environments": ENVIRONMENTS,
     "Bad input": BAD_INPUT,
 }
 PROMISES: Final = {

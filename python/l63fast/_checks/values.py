@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Union
@@ -188,8 +189,10 @@ def path(name: str, value: Any) -> Path:
             f"{name}: expected a path without control characters, got {shown(text)}"
         )
     if not _can_be_stored(text):
+        known = sys.getfilesystemencoding()
+        more = "" if known == "utf-8" else f" (paths are {known} here: PYTHONUTF8=1?)"
         raise ArgumentValueError(
-            f"{name}: expected a path of UTF-8 characters, got {text!a}"
+            f"{name}: expected a path of UTF-8 characters, got {text!a}{more}"
         )
     try:
         return Path(text).expanduser()

@@ -76,7 +76,9 @@ def read_tables(path: str | Path) -> Table:
         If the file cannot be read or is not TOML; a key given twice is named.
     """
     try:
-        text = read_file(path).decode("utf-8")
+        text = read_file(path).decode(
+            "utf-8-sig"
+        )  # editors of Windows begin with a mark
     except DataFileError as error:  # its sentence begins with the path
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:

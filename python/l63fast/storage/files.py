@@ -94,7 +94,8 @@ def content_errors(
     sense.
     """
     try:
-        yield
+        with reading_errors(source):
+            yield
     except (DataFileError, ResultError, BackendError):
         raise
     except Exception as error:
