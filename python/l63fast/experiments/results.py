@@ -100,7 +100,7 @@ class Result:
 
     @classmethod
     def _of(cls, directory: Path, manifest: storage.Manifest) -> Result:
-        """Return a result that everything which tables are made of was found in."""
+        """Return the result, what tables are made of found in it."""
         tables, metrics, earlier = _described(directory)
         if earlier:
             raise DataFileError(
@@ -112,18 +112,19 @@ class Result:
             settings = Cell.from_tables(tables, source=str(directory / CONFIG))
         timing = all_printable(json.loads(storage.read_bytes(directory, TIMING)))
         found = cls(directory, manifest, settings, metrics, timing)
-        described = [describe_outcome(metrics), str(metrics["versions"]["l63fast"])]
-        described += [str(timing[name]) for name in ("data", *MADE_ON)]
-        if (
-            not settings.tune_only
-            and len(found.trajectories) != metrics["n_trajectories"]
-        ):
+        # All that is asked of any result: what makes no sense is to fail here.
+        _ = describe_outcome(metrics), str(metrics["versions"]["l63fast"])
+        _ = [str(timing[name]) for name in ("data", *MADE_ON)], found.history
+        if settings.tune_only:
+            tuned_numbers([found])
+            return found
+        columns_of(found)
+        expected = metrics["n_trajectories"]
+        got = len(found.trajectories[["trajectory", *MEANS, *MORE_MEANS]])
+        if got != expected:
             raise DataFileError(
-                f"{directory}: expected {metrics['n_trajectories']} trajectories in "
-                f"{RESULTS}, got {len(found.trajectories)}"
+                f"{directory}: expected {expected} rows in {RESULTS}, got {got}"
             )
-        results_of([found])
-        _ = found.history
         return found
 
     @cached_property
