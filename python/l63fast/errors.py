@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any, Final
+
 import numpy as np
 
 __all__ = [
@@ -24,8 +27,33 @@ __all__ = [
 ]
 
 
+# Controls but for tab and newline, and what turns the direction of a line or is unseen.
+_UNPRINTABLE: Final = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: object) -> str:
+    """Return foreign text as it may be shown: what commands a terminal, escaped."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def all_printable(content: Any) -> Any:
+    """Return plain values, as of JSON and TOML, with all text in them `printable`."""
+    if isinstance(content, dict):
+        return {printable(k): all_printable(v) for k, v in content.items()}
+    if isinstance(content, list):
+        return [all_printable(value) for value in content]
+    return printable(content) if isinstance(content, str) else content
+
+
 class L63Error(Exception):
     """Base class of all errors of l63fast."""
+
+    def __str__(self) -> str:
+        """Return what it says; paths and content in it are somebody else's text."""
+        return printable(super().__str__())
 
 
 class ArgumentValueError(L63Error, ValueError):
@@ -129,6 +157,10 @@ class TrainingDiverged(L63Error, ArithmeticError):
 
 class L63Warning(UserWarning):
     """Base class of all warnings of l63fast."""
+
+    def __str__(self) -> str:
+        """Return what it says, as of an error."""
+        return printable(super().__str__())
 
 
 class BackendWarning(L63Warning):

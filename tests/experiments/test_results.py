@@ -23,7 +23,7 @@ from experiment_samples import (
     tiny_windows,
     weights_only,
 )
-from l63fast.errors import ConfigurationError, DataFileError, ResultError
+from l63fast.errors import DataFileError, ResultError
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.methods import TrainedEncoder
 from l63fast.experiments.results import Result, Source, open_results, results_of
@@ -392,7 +392,7 @@ def test_results_of_version_0_1_0_are_named_with_what_to_run(
 def test_a_result_that_cannot_be_parsed_is_named(root: Path, tmp_path: Path) -> None:
     folder = copied(root, tmp_path) / "oi"
     rewrite(folder, lambda tables, metrics: tables.update(cell=3))
-    with pytest.raises(ConfigurationError, match=r"oi/config\.toml: cell: expected a"):
+    with pytest.raises(DataFileError, match=r"oi/config\.toml: cell: expected a"):
         Result.open(folder)
 
 
@@ -425,7 +425,7 @@ def test_opening_imports_no_name_that_stands_in_a_file(
         ("pf", r"method\.scheme: expected one of .*, got 'os:system'"),
         ("enkf", "operator: expected .*planted:Model"),
     ):
-        with pytest.raises(ConfigurationError, match=message):
+        with pytest.raises(DataFileError, match=message):
             Result.open(folder / key)
     results = l63fast.open_results(folder)
     # A model of somebody's own: its name stands in the table, and is not looked up.

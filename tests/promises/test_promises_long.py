@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import load_script
 from builds import HELPERS
-from experiment_samples import contents, tiny_cell
-from l63fast.errors import L63Error
-from l63fast.experiments.results import Result
-from l63fast.experiments.settings import Cell
-from l63fast.experiments.settings_file import read_tables
+from experiment_samples import contents
 from l63fast.storage import result_directory, verify_directory
-from l63fast.twin import SPLIT_NAMES, TwinExperiment
+from mutants import LOADERS, fuzz, originals_in
 from storage_help import PACKAGE
 from writer_jobs import leftovers
 
@@ -30,96 +23,13 @@ FUZZ_SECONDS = float(os.environ.get("L63FAST_FUZZ_SECONDS", "60"))
 SOAK_MINUTES = float(os.environ.get("L63FAST_SOAK_MINUTES", "1"))
 
 
-def load_twin(path: Path) -> None:
-    for name in SPLIT_NAMES:
-        _ = TwinExperiment.load(path).split(name)
-
-
-def load_model(path: Path) -> None:
-    from l63fast.learning.export import load_encoder
-
-    load_encoder(path)
-
-
-def load_result(path: Path) -> None:
-    verify_directory(path)
-    _ = Result.open(path).estimates
-
-
-def load_configuration(path: Path) -> None:
-    Cell.from_tables(read_tables(path / "config.toml"), source="a test")
-
-
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return one folder of each kind; those that have a cell in them need torch."""
-    from l63fast.experiments.run_cell import run_cell
-
-    root = tmp_path_factory.mktemp("originals")
-    TwinExperiment.generate(tiny_cell().data).save(root / "twin")
-    run_cell(tiny_cell(), root / "twin", root / "cell", keep_states=True)
-    model = root / "model"
-    model.mkdir()
-    for name in ("model.json", "model.safetensors", "config.toml"):
-        shutil.copy(root / "cell" / name, model / name)
-    return root
-
-
-LOADERS: dict[str, tuple[str, str, Callable[[Path], None]]] = {
-    "dataset": ("twin", "train.nc", load_twin),
-    "index": ("twin", "experiment.json", load_twin),
-    "manifest": ("cell", "manifest.json", load_result),
-    "estimates": ("cell", "estimates.nc", load_result),
-    "metrics": ("cell", "metrics.json", load_result),
-    "model": ("model", "model.safetensors", load_model),
-    "card": ("model", "model.json", load_model),
-    "configuration": ("model", "config.toml", load_configuration),
-}
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Return the bytes with some of them changed, cut, doubled or replaced."""
-    out = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        place = rng.randrange(len(out) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and place < len(out):
-            out[place] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del out[place : place + rng.choice([1, 2, 100, len(out)])]
-        elif kind == 2:
-            out[place:place] = out[: rng.choice([1, 7, 300])]
-        elif kind == 3:
-            words = (b"Infinity", b"NaN", b"null", b"[", b"-1", b"1e999", b"\xff\0")
-            out[place : place + rng.randrange(9)] = rng.choice(words)
-        else:
-            out[place : place + 8] = rng.randbytes(8)
-    return bytes(out)
-
-
-def fuzz(kind: str, originals: Path, folder: Path, seconds: float, n: int) -> int:
-    """Load mutated files until the time is over; return how many were tried."""
-    source, name, load = LOADERS[kind]
-    shutil.copytree(originals / source, folder)
-    load(folder)
-    good, rng = (folder / name).read_bytes(), random.Random(kind)
-    began, tried = time.monotonic(), 0
-    while tried < n or time.monotonic() - began < seconds:
-        bad = mutated(good, rng)
-        (folder / name).write_bytes(bad)
-        try:
-            load(folder)
-        except L63Error:
-            pass
-        else:
-            checked = kind not in ("card", "configuration")
-            assert bad == good or not checked, "damage was not found"
-        tried += 1
-    return tried
+    return originals_in(tmp_path_factory.mktemp("originals"))
 
 
 @pytest.mark.slow
-@pytest.mark.promise("I20", "8 kinds of file, time-boxed: 0 undocumented errors")
+@pytest.mark.promise("I20", "12 kinds of file, time-boxed: 0 undocumented errors")
 @pytest.mark.promise("F2", "every kind of file through its own loader: 100 % found")
 @pytest.mark.parametrize("kind", LOADERS)
 def test_mutated_files_are_refused_by_an_error_of_ours(

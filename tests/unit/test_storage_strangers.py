@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from l63fast import storage
 from l63fast.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     DataFileError,
+    L63Warning,
+    LockedError,
     ResultError,
 )
+from l63fast.storage import directories
 from storage_help import make, snapshot
 
 
@@ -72,18 +78,20 @@ def test_only_what_we_made_is_ever_deleted(memory_path, n_trees):
         ours = plant_random_tree(rng, target, outside)
         kind = rng.choice(["writing", "old"])
         sibling = target.with_name(f".r{number}.{kind}")
-        if rng.random() < 0.2:
-            ours = False
+        is_planted = rng.random() < 0.2
+        if is_planted:
             sibling.mkdir()
             (sibling / "precious").write_text("precious")
         before = snapshot(memory_path)
         try:
-            make(target, "new")
+            with warnings.catch_warnings(record=True, action="always") as warned:
+                make(target, "new")
         except ResultError:
             assert not ours
             assert snapshot(memory_path) == before
         else:
             assert ours
+            assert len(warned) == is_planted
             replaced += 1
             after = snapshot(memory_path)
             assert elsewhere(after, target) == elsewhere(before, target)
@@ -180,3 +188,135 @@ def test_bad_names_are_refused(tmp_path, monkeypatch, name):
 def test_a_path_must_be_a_path(path):
     with pytest.raises(ArgumentTypeError), storage.result_directory(path):
         pytest.fail("the path was accepted")
+
+
+@pytest.mark.promise("F4", "nothing is written inside a finished result")
+def test_a_folder_inside_a_result_is_refused(tmp_path):
+    make(tmp_path / "x")
+    before = snapshot(tmp_path)
+    for inner in ("y", "figures", "figures/y", "new/y"):
+        for give in (storage.result_directory, storage.update_directory):
+            refused = pytest.raises(ResultError, match="is inside the result")
+            with refused, give(tmp_path / "x" / inner):
+                pytest.fail(f"{inner} was accepted")
+    assert snapshot(tmp_path) == before
+    (tmp_path / "manifest.json").write_text('{"name": "a page of somebody\'s"}')
+    make(tmp_path / "y")
+
+
+@pytest.mark.promise("F4", "a copy or a result under the name of a leftover is kept")
+@pytest.mark.parametrize("number", ["", "17."])
+@pytest.mark.parametrize("kind", ["old", "writing"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_only_has_the_name_of_a_leftover_is_kept(tmp_path, number, kind, is_there):
+    make(tmp_path / "x")
+    name = tmp_path / f".x.{number}{kind}"
+    (shutil.copytree if is_there else os.rename)(tmp_path / "x", name)
+    before = snapshot(name)
+    make(tmp_path / "neighbour")
+    with pytest.warns(L63Warning, match=rf"\.x\.{number}{kind}: is left alone"):
+        make(tmp_path / "x", "new")
+    assert snapshot(name) == before
+    assert (tmp_path / "x" / "a.txt").read_text() == "new"
+
+
+@pytest.mark.promise("F4", "what is in the way of nothing is no error at the end")
+@pytest.mark.parametrize("what", ["file", "folder", "result"])
+def test_a_stranger_named_partial_is_left_after_a_success(tmp_path, what):
+    name = tmp_path / ".x.partial"
+    if what == "file":
+        name.write_text("mine")
+    elif what == "folder":
+        name.mkdir()
+        (name / "mine").write_text("mine")
+    else:
+        make(name.with_name("y"))
+        os.rename(name.with_name("y"), name)
+    before = snapshot(tmp_path)
+    make(tmp_path / "x", "new")
+    storage.verify_directory(tmp_path / "x")
+    after = snapshot(tmp_path)
+    assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.promise("F4", "an old result that cannot be removed is named, no error")
+@pytest.mark.parametrize("swaps", [True, False])
+def test_what_was_replaced_and_cannot_be_removed(tmp_path, monkeypatch, swaps):
+    make(tmp_path / "x")
+    real = directories._remove_listed
+
+    def refuse(directory):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(directories, "_remove_listed", refuse)
+    if not swaps:
+        monkeypatch.setattr(directories, "exchange", lambda first, second: False)
+    with pytest.warns(L63Warning, match="cannot be removed now: .*denied"):
+        make(tmp_path / "x", "new")
+    assert (tmp_path / "x" / "a.txt").read_text() == "new"
+    assert len(os.listdir(tmp_path)) == 2
+    monkeypatch.setattr(directories, "_remove_listed", real)
+    make(tmp_path / "y")  # the next start sweeps it
+    assert sorted(os.listdir(tmp_path)) == ["x", "y"]
+
+
+@pytest.mark.promise("F4", "links planted for temporary files are not followed")
+def test_a_temporary_file_follows_no_link(tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ".a.tmp").symlink_to(precious)
+    storage.write_bytes(tmp_path / "folder" / "a", b"ours")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "folder" / ".a.tmp").is_symlink(), "nor is one overwritten"
+    # Even where the random name is known.
+    monkeypatch.setattr("secrets.token_hex", lambda n: "known")
+    (tmp_path / "folder" / ".a.known.tmp").symlink_to(precious)
+    with pytest.raises(ResultError, match="cannot write the file: File exists"):
+        storage.write_bytes(tmp_path / "folder" / "a", b"again")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "folder" / ".a.known.tmp").is_symlink()
+    assert (tmp_path / "folder" / "a").read_bytes() == b"ours"
+
+
+@pytest.mark.promise("F4", "a backslash, which netCDF takes for /, is refused")
+def test_a_backslash_leads_to_no_other_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.nc").write_text("mine")
+    (tmp_path / "c\\d").mkdir()
+    with pytest.raises(ArgumentValueError, match="without"):
+        make(tmp_path / "a\\b")
+    for path in (tmp_path / "c\\d" / "x", Path("x")):
+        monkeypatch.chdir(tmp_path / "c\\d")
+        with pytest.raises(ResultError, match="netCDF takes"):
+            make(path)
+    data = xr.Dataset({"v": ("n", [1.0])})
+    with pytest.raises(ResultError, match="netCDF takes"):
+        storage.write_dataset(data, tmp_path / "a\\b.nc")
+    shutil.copy(tmp_path / "a" / "b.nc", tmp_path / "a\\b.nc")
+    with pytest.raises(DataFileError, match="netCDF takes"):
+        storage.read_dataset(tmp_path / "a\\b.nc")
+    assert (tmp_path / "a" / "b.nc").read_text() == "mine"
+
+
+@pytest.mark.promise("F5", "a stale lock of another user: whose, and what to do")
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_lock_of_another_user_says_so(tmp_path, monkeypatch, is_held):
+    lock = tmp_path / ".x.l63fast-lock"
+    lock.write_text('{"pid": 7, "since": "2026-01-01T00:00:00+00:00"}')
+    real = os.open
+
+    def refusing(path, flags, *mode, **how):
+        if flags & os.O_RDWR and str(path).endswith("-lock"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *mode, **how)
+
+    with open(lock) as file:
+        if is_held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr(os, "open", refusing)
+        who = rf"user {os.getuid()}\b"
+        said = "is being written by process 7" if is_held else rf"left by {who}.*delete"
+        with pytest.raises(LockedError, match=said):
+            make(tmp_path / "x")
+    assert lock.exists()

@@ -6,13 +6,19 @@ import math
 import numbers
 import os
 import resource
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Union
 
 import numpy as np
 
-from l63fast.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MemoryLimitError,
+    printable,
+)
 
 # In quotes, so that `import l63fast` does not import numpy.random, which is slow.
 Seed = Union[int, "np.random.SeedSequence", "np.random.Generator"]
@@ -191,8 +197,10 @@ def path(name: str, value: Any) -> Path:
             f"{name}: expected a path without control characters, got {shown(text)}"
         )
     if not _can_be_stored(text):
+        known = sys.getfilesystemencoding()
+        more = "" if known == "utf-8" else f" (paths are {known} here: PYTHONUTF8=1?)"
         raise ArgumentValueError(
-            f"{name}: expected a path of UTF-8 characters, got {text!a}"
+            f"{name}: expected a path of UTF-8 characters, got {text!a}{more}"
         )
     try:
         return Path(text).expanduser()
@@ -217,11 +225,11 @@ def file_name(name: str, value: Any, *, longest: int = 200) -> str:
         raise ArgumentTypeError(
             f"{name}: expected a name, got {shown(value)} ({type(value).__name__})"
         )
-    plain = value.strip() and "/" not in value and value not in (".", "..")
+    plain = value.strip() and not {*"/\\"} & {*value} and value not in (".", "..")
     plain = plain and _can_be_stored(value)
-    if not plain or any(ord(character) < 32 for character in value):
+    if not plain or any(c in "\n\t" or printable(c) != c for c in value):
         raise ArgumentValueError(
-            f"{name}: expected one name without '/' or control characters, "
+            f"{name}: expected one name without '/', '\\' or control characters, "
             f"got {shown(value)}"
         )
     size = len(os.fsencode(value))

@@ -15,6 +15,7 @@ import typer
 from l63fast.cli.command_line import CONTEXT, OPTIONS, Option
 from l63fast.cli.experiment import experiment, report
 from l63fast.cli.machine import benchmark, doctor, installed
+from l63fast.cli.output import complain
 from l63fast.cli.results import evaluate, export, visualize
 from l63fast.cli.simulate import simulate
 from l63fast.cli.train import train
@@ -95,7 +96,7 @@ def main(command: str | None = None) -> None:
 
 
 def _fail(error: Exception | str, code: int) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    complain(f"error: {error}")
     sys.exit(code)
 
 
@@ -105,7 +106,7 @@ def _show_warning(
     text = f"warning: {message}"
     if not issubclass(category, L63Warning):
         text = warnings.formatwarning(message, category, *where[:3])
-    print(text, file=sys.stderr)
+    complain(text)
 
 
 def _in_one_line(error: Any) -> str:

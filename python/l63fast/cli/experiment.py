@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from l63fast import _checks
 from l63fast.cli import options
 from l63fast.cli.command_line import Given, Option, Tables, choices, command
-from l63fast.cli.output import print_whole, say, task_progress
+from l63fast.cli.output import complain, print_whole, say, task_progress
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.experiment import (
     AXES_OF_ENCODERS,
@@ -201,7 +200,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
         print_whole(rich(outcome.summary))
         say(f"written to {folder / REPORT}")
     for name, why in outcome.failures.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+        complain(f"failed: {name}: {why}")
     failed = bool(outcome.failures)
     if outcome.results:
         chosen.write(folder)
@@ -209,7 +208,7 @@ def _run(chosen: Experiment, given: Given) -> bool:
         try:
             failed |= not _report_on(folder, outcome.failures, quiet=quiet)
         except L63Error as error:  # the results are there all the same
-            print(f"no report: {error}", file=sys.stderr)
+            complain(f"no report: {error}")
             failed = True
     return failed
 
@@ -357,5 +356,5 @@ def _report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> boo
     say(f"report in {page}", quiet=quiet)
     lost = {k: why for k, why in source.left_out.items() if k not in failures}
     for name, why in lost.items():
-        print(f"left out: {name}: {why}", file=sys.stderr)
+        complain(f"left out: {name}: {why}")
     return not lost

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast._progress import describe_epoch, is_live
+from l63fast.errors import printable
 
 if TYPE_CHECKING:
     from l63fast.experiments.tasks import Progress
@@ -22,7 +23,12 @@ ShowEpoch = Callable[[Mapping[str, Any], int], None]
 def say(line: str, *, quiet: bool = False) -> None:
     """Print a line at once, so that a batch log follows the run."""
     if not quiet:
-        print(line, flush=True)
+        print(printable(line), flush=True)
+
+
+def complain(line: str) -> None:
+    """Print a line to standard error."""
+    print(printable(line), file=sys.stderr)
 
 
 def print_whole(table: Any) -> None:
@@ -59,7 +65,7 @@ def epoch_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Show
             done = {"total": n_epochs, "completed": row["epoch"], "visible": True}
             bar.update(task, description=line, **done)
 
-        yield partial(bar.console.print, **_PLAIN), show
+        yield lambda line: bar.console.print(printable(line), **_PLAIN), show
 
 
 @contextmanager
@@ -89,11 +95,13 @@ def task_progress(
         task = bar.add_task(unit, total=n_tasks, ready=None)
 
         def note(name: str, line: str) -> None:
-            bar.console.print(f"{name:12s} {line}", **_PLAIN)
+            bar.console.print(printable(f"{name:12s} {line}"), **_PLAIN)
             bar.advance(task)
 
         yield Progress(
             note,
             left=lambda seconds: bar.update(task, ready=time.monotonic() + seconds),
-            say=lambda name, line: bar.update(task, description=f"{name}: {line}"),
+            say=lambda name, line: bar.update(
+                task, description=printable(f"{name}: {line}")
+            ),
         )

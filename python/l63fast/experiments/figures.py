@@ -18,7 +18,7 @@ from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.lorenz63 import simulate
 from l63fast.observation import as_operator
-from l63fast.storage import update_directory
+from l63fast.storage import content_errors, update_directory
 from l63fast.twin import TwinSettings
 from l63fast.verification import instantaneous_rms
 
@@ -126,7 +126,8 @@ def draw_figures(directory: str | Path) -> list[Path]:
         cannot be written.
     """
     result = Result.open(directory)
-    figures = _figures(result)
+    with content_errors(result.directory):
+        figures = _figures(result)
     written: list[Path] = []
     with update_directory(result.directory) as folder:
         for name, figure in figures.items():

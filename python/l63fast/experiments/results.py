@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from l63fast import _checks, storage
-from l63fast.errors import DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    DataFileError,
+    L63Error,
+    ResultError,
+    all_printable,
+    printable,
+)
+from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
 from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
 from l63fast.experiments.settings_file import parse_tables
@@ -31,6 +38,8 @@ RESULTS: Final = "results.csv"
 TIMING: Final = "timing.json"
 ESTIMATES: Final = "estimates.nc"
 _READ: Final = (CONFIG, METRICS, TIMING, RESULTS, HISTORY)
+# What `timing.json` says of where and when, for the provenance of a report.
+MADE_ON: Final = ("python", "backend", "machine", "platform", "started")
 
 # What the methods of one comparison were given.
 CASE: Final = ("operator", "sigma", "interval", "case")
@@ -93,6 +102,14 @@ class Result:
                     f"{directory}: expected the result of a method, got a folder "
                     f"without {name}"
                 )
+        with storage.content_errors(directory):
+            return cls._of(directory, manifest, files)
+
+    @classmethod
+    def _of(
+        cls, directory: Path, manifest: storage.Manifest, files: Mapping[str, bytes]
+    ) -> Result:
+        """Return the result, what tables are made of found in it."""
         tables, metrics, earlier = _described(directory, files)
         if earlier:
             raise DataFileError(
@@ -100,9 +117,24 @@ class Result:
                 "another form: run the same `l63fast experiment` or `l63fast train` "
                 "again, into another folder or with --overwrite"
             )
-        settings = Cell.from_tables(tables, source=str(directory / CONFIG))
-        timing = json.loads(files[TIMING])
-        return cls(directory, manifest, settings, metrics, timing, files)
+        with storage.content_errors(directory / CONFIG):
+            settings = Cell.from_tables(tables, source=str(directory / CONFIG))
+        timing = all_printable(json.loads(files[TIMING]))
+        found = cls(directory, manifest, settings, metrics, timing, files)
+        # All that is asked of any result: what makes no sense is to fail here.
+        _ = describe_outcome(metrics), str(metrics["versions"]["l63fast"])
+        _ = [str(timing[name]) for name in ("data", *MADE_ON)], found.history
+        if settings.tune_only:
+            tuned_numbers([found])
+            return found
+        columns_of(found)
+        expected = metrics["n_trajectories"]
+        got = len(found.trajectories[["trajectory", *MEANS, *MORE_MEANS]])
+        if got != expected:
+            raise DataFileError(
+                f"{directory}: expected {expected} rows in {RESULTS}, got {got}"
+            )
+        return found
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -174,16 +206,13 @@ def _described(
     directory: Path, files: Mapping[str, bytes]
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
-    try:
-        tables = parse_tables(files[CONFIG].decode())
-        metrics = json.loads(files[METRICS])
-    except ValueError as error:
-        raise DataFileError(
-            f"{directory}: {CONFIG} or {METRICS} cannot be read: {error}"
-        ) from None
-    known = "cell" in tables and "role" in metrics
-    maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
-    return tables, metrics, "" if known else str(maker)
+    with storage.content_errors(f"{directory}: {CONFIG} or {METRICS}"):
+        _checks.file_name("name", directory.resolve().name)
+        tables = all_printable(parse_tables(files[CONFIG].decode()))
+        metrics = all_printable(json.loads(files[METRICS]))
+        known = "cell" in tables and "role" in metrics
+        maker = metrics.get("versions", {}).get("l63fast", "of an earlier version")
+        return tables, metrics, "" if known else str(maker)
 
 
 @dataclass(frozen=True)
@@ -226,7 +255,7 @@ class Source:
             try:
                 results.append(Result.open(cell))
             except L63Error as error:
-                left_out[cell.name] = " ".join(str(error).split())
+                left_out[printable(cell.name)] = " ".join(str(error).split())
         if not results:
             why = "; ".join(left_out.values())
             raise DataFileError(f"{folder}: no cell can be read: {why}")
@@ -240,7 +269,7 @@ class Source:
     @property
     def name(self) -> str:
         """What the experiment is called."""
-        return self.folder.resolve().name
+        return printable(self.folder.resolve().name)
 
     @cached_property
     def cells(self) -> dict[str, Result]:

@@ -221,6 +221,6 @@ def _kept(cell: Cell, folder: Path) -> Mapping[str, Any] | None:
     except L63Error:
         return None
     metrics = result.metrics
-    same_data = all(hashes[name] == h for name, h in metrics["data"].items())
+    same_data = all(hashes.get(name) == h for name, h in metrics["data"].items())
     same = (result.settings, metrics["versions"]) == (cell, versions())
     return metrics if same and same_data else None

@@ -78,7 +78,8 @@ def read_tables(path: str | Path) -> Table:
         If the file cannot be read or is not TOML; a key given twice is named.
     """
     try:
-        text = read_file(path, most=LARGEST_TEXT).decode("utf-8")
+        # Editors of Windows begin with a mark of the byte order.
+        text = read_file(path, most=LARGEST_TEXT).decode("utf-8-sig")
     except DataFileError as error:  # its sentence begins with the path
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from l63fast import _checks
 from l63fast.assimilation.agreement import Setup
-from l63fast.errors import L63Error, ModelFileError
+from l63fast.errors import ModelFileError
 from l63fast.learning.encoders import Encoder, n_parameters
 from l63fast.learning.settings import EncoderSettings
 from l63fast.observation import as_operator
+from l63fast.storage import content_errors
 
 CARD: Final = "model.json"
 FILES: Final = {
@@ -137,12 +138,10 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
     if isinstance(encoder.get("operator"), dict):  # of one of the user's own
         kinds["operator"] = dict
     _check_keys(encoder, kinds, f"{source}: encoder")
-    try:
+    with content_errors(f"{source}: encoder", ModelFileError):
         _checks.count("hidden_size", card["hidden_size"], maximum=MAX_MEMORY)
         encoder["operator"] = as_operator(encoder["operator"])
         return EncoderSettings(**encoder)
-    except L63Error as error:
-        raise ModelFileError(f"{source}: encoder: {error}") from None
 
 
 def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) -> Setup:
@@ -153,10 +152,8 @@ def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) ->
     ModelFileError
         If a value of it makes no sense.
     """
-    try:
+    with content_errors(f"{source}: training", ModelFileError):
         return Setup.from_dict(card["training"], as_operator(settings.operator))
-    except L63Error as error:
-        raise ModelFileError(f"{source}: training: {error}") from None
 
 
 def check_coordinates(

@@ -24,7 +24,7 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch, Loss, squared_error
 from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
-from l63fast.storage import read_file, write_bytes
+from l63fast.storage import content_errors, read_file, write_bytes
 
 CHECKPOINT: Final = "checkpoint.pt"
 _VERSION: Final = 3
@@ -66,28 +66,27 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
     digest, _, payload = read_file(path).partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise ModelFileError(f"{path}: the checkpoint is damaged{_ANEW}")
-    try:
+    # Its hash may be right, and yet it is none of ours.
+    with content_errors(
+        f"{path}: is not a checkpoint of l63fast{_ANEW}", ModelFileError
+    ):
         whole = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        version = whole["version"]
-    except Exception as error:  # its hash is right, and yet it is none of ours
-        raise ModelFileError(
-            f"{path}: is not a checkpoint of l63fast{_ANEW}"
-        ) from error
-    if version != _VERSION:
-        raise ModelFileError(
-            f"{path}: expected checkpoint version {_VERSION}, got {version}{_ANEW}"
-        )
-    theirs = whole["identity"]
-    differences = [
-        f"{name} {theirs.get(name)!r}, not {identity.get(name)!r}"
-        for name in sorted({*theirs, *identity})
-        if theirs.get(name) != identity.get(name)
-    ]
-    if differences:
-        raise ModelFileError(
-            f"{path}: the checkpoint is of another run: {'; '.join(differences)}{_ANEW}"
-        )
-    progress: dict[str, Any] = whole["progress"]
+        version, theirs = whole["version"], whole["identity"]
+        if version != _VERSION:
+            raise ModelFileError(
+                f"{path}: expected checkpoint version {_VERSION}, got {version}{_ANEW}"
+            )
+        differences = [
+            f"{name} {theirs.get(name)!r}, not {identity.get(name)!r}"
+            for name in sorted({*theirs, *identity})
+            if theirs.get(name) != identity.get(name)
+        ]
+        if differences:
+            said = "; ".join(differences)
+            raise ModelFileError(
+                f"{path}: the checkpoint is of another run: {said}{_ANEW}"
+            )
+        progress: dict[str, Any] = whole["progress"]
     return progress
 
 
@@ -250,20 +249,21 @@ class TrainingRun:
             "shown": self.encoder.state_dict(),
             "batches": self._batches.progress(),
             "best_weights": self.best_weights,
-            "best_epoch": self.best_epoch,
             "optimiser": self._optimiser.state_dict(),
             "history": self.history,
         }
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Go back to where `progress` was taken."""
+        """Go back to where `progress` was taken; what makes no sense fails somehow."""
+        self.encoder.load_state_dict(progress["best_weights"])  # they must fit as well
         self._trained.load_state_dict(progress["weights"])
         self.encoder.load_state_dict(progress["shown"])
         self._batches.restore(progress["batches"])
         self.best_weights = progress["best_weights"]
-        self.best_epoch = progress["best_epoch"]
         self._optimiser.load_state_dict(progress["optimiser"])
         self.history = progress["history"]
+        losses = [float(record["val_loss"]) for record in self.history]
+        self.best_epoch = 1 + losses.index(min(losses)) if losses else 0
 
 
 def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:

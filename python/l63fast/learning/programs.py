@@ -171,6 +171,7 @@ _TRIES: Final = 4
 
 def torchscript_bytes(encoder: Encoder) -> bytes:
     """Return the scripted and frozen encoder; equal encoders give equal bytes."""
+    require_scripts()
     with _deprecations_silenced():
         _forget_scripted_types()
         scripted = torch.jit.script(encoder)
@@ -179,6 +180,15 @@ def torchscript_bytes(encoder: Encoder) -> bytes:
             loaded.eval(), preserved_attrs=["initial_hidden", "hidden_size"]
         )
         return _saved(frozen)
+
+
+def require_scripts() -> None:
+    """Raise BackendError if torch is told to write no TorchScript."""
+    if not _state._enabled.enabled:
+        raise BackendError(
+            "PYTORCH_JIT: expected 1 or nothing to train an encoder, whose TorchScript "
+            "is written at the end, got 0"
+        )
 
 
 def _forget_scripted_types() -> None:

@@ -15,12 +15,13 @@ import torch
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._progress import Progress, describe_epoch, shown
 from l63fast.assimilation.agreement import Setup, check_agreement
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentValueError, ModelFileError
 from l63fast.learning.batches import Jittered, Samples, Simulation, as_batch, sampled
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.loop import (
+    CHECKPOINT,
     Record,
     TrainingRun,
     evaluate,
@@ -35,6 +36,7 @@ from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.storage import content_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +212,8 @@ def completed(
         if resume and directory is not None:
             state = read_checkpoint(directory, identity)
             if state is not None:
-                run.restore(state)
+                with content_errors(directory / CHECKPOINT, ModelFileError):
+                    run.restore(state)
         while not run.finished:
             record = run.epoch()
             if directory is not None:

@@ -11,13 +11,14 @@ import ctypes
 import errno
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from l63fast import _checks
-from l63fast.errors import DataFileError, L63Error, ResultError
+from l63fast.errors import DataFileError, L63Error, L63Warning, ResultError
 from l63fast.storage.files import fsync_directory, writing_errors
 from l63fast.storage.manifest import (
     MANIFEST,
@@ -31,17 +32,21 @@ from l63fast.storage.manifest import (
     verify_file,
 )
 from l63fast.storage.targets import (
+    LOCK,
     OLD,
     PARTIAL,
     WRITING,
     checked_target,
+    is_leftover,
+    left_over,
     locked,
-    neighbours,
+    numbered,
     sibling,
 )
 
 UNFINISHED: Final = ".l63fast-unfinished"
 _NOTE: Final = b"l63fast was writing here and has not finished. This may be deleted.\n"
+_BEGUN: Final = f"0.{WRITING}"
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _UNSUPPORTED: Final = (
@@ -88,7 +93,9 @@ def result_directory(
         _refuse_old(target, replace=replace, kind=kind)
         with _filled(target, kind) as working:
             yield working
-        _discard(sibling(target, PARTIAL))
+        partial = sibling(target, PARTIAL)
+        if is_unfinished(partial):
+            _tidy(partial)
 
 
 @contextmanager
@@ -133,8 +140,8 @@ def partial_directory(path: str | os.PathLike[str], *, resume: bool = False) -> 
         if not resume:
             _discard(partial)
         if not partial.exists():
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            begin(partial)
+            partial.mkdir(parents=True)
+            _mark(partial)
     return partial
 
 
@@ -145,25 +152,43 @@ def _prepared(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target):
         with writing_errors("sweep the leftovers of a killed run", target):
-            _sweep(target)
-        for other in neighbours(target):  # skipped if in use or not written by l63fast
-            with suppress(L63Error, OSError), locked(other, patience=0):
-                _sweep(other)
+            for stranger in _sweep(target):
+                warnings.warn(
+                    f"{stranger}: is left alone: it bears the name of a leftover of "
+                    "l63fast and is none",
+                    L63Warning,
+                    stacklevel=2,
+                )
+        for other in left_over(target.parent):  # not those in use or of others
+            with suppress(L63Error, OSError):
+                if other != target:
+                    with locked(other, patience=0):
+                        _sweep(other)
         yield
 
 
-def _sweep(target: Path) -> None:
-    aside = sibling(target, OLD)
-    if os.path.lexists(aside):
-        # A kill between the two renames of `publish` leaves the old result under this
-        # name.
-        if os.path.lexists(target) or not _is_complete(aside):
-            remove(aside)
+def _sweep(target: Path) -> list[Path]:
+    """Remove what killed runs have left; return what only bears such a name."""
+    strangers = []
+    # A kill between the two renames of `publish` leaves the old result set aside: it is
+    # put back before what would have replaced it is removed.
+    for path in sorted(left_over(target.parent).get(target, []), key=_is_old)[::-1]:
+        if path == sibling(target, LOCK):
+            continue
+        if path == sibling(target, _BEGUN):  # killed before it got its name
+            with suppress(OSError):
+                path.rmdir()
+        elif not is_leftover(path, target):
+            strangers.append(path)
+        elif _is_old(path) and not os.path.lexists(target) and _is_complete(path):
+            os.rename(path, target)
         else:
-            os.rename(aside, target)
-    working = sibling(target, WRITING)
-    if os.path.lexists(working):
-        remove(working)
+            remove(path)
+    return strangers
+
+
+def _is_old(path: Path) -> bool:
+    return path.suffix == f".{OLD}"
 
 
 def _is_complete(directory: Path) -> bool:
@@ -189,9 +214,12 @@ def _refuse_old(target: Path, *, replace: bool, kind: str) -> None:
 
 @contextmanager
 def _filled(target: Path, kind: str) -> Iterator[Path]:
-    working = sibling(target, WRITING)
     with writing_errors("start a result", target):
-        begin(working)
+        first = sibling(target, _BEGUN)
+        first.mkdir()
+        working = numbered(target, WRITING, first)
+        os.rename(first, working)
+        _mark(working)
     try:
         yield working
         with writing_errors("finish the result", target):
@@ -230,9 +258,19 @@ def _discard(directory: Path) -> None:
             remove(directory)
 
 
-def begin(directory: Path) -> None:
-    """Make a directory and mark it as an unfinished result of l63fast."""
-    directory.mkdir()
+def _tidy(directory: Path) -> None:
+    """Remove what a result that is in place has no more need of, or say why not."""
+    try:
+        remove(directory)
+    except (L63Error, OSError) as error:
+        said = (
+            f"{directory}: cannot be removed now: {error}; the next start tries again"
+        )
+        warnings.warn(said, L63Warning, stacklevel=2)
+
+
+def _mark(directory: Path) -> None:
+    """Mark a directory as an unfinished result of l63fast."""
     (directory / UNFINISHED).write_bytes(_NOTE)
 
 
@@ -269,9 +307,9 @@ def publish(working: Path, target: Path) -> None:
     # In one step: there is a complete result at `target` at every instant.
     if exchange(working, target):
         fsync_directory(target.parent)
-        remove(working)
+        _tidy(working)
         return
-    aside = sibling(target, OLD)
+    aside = numbered(target, OLD, target)
     os.rename(target, aside)
     try:
         os.rename(working, target)
@@ -279,7 +317,7 @@ def publish(working: Path, target: Path) -> None:
         os.rename(aside, target)
         raise
     fsync_directory(target.parent)
-    remove(aside)
+    _tidy(aside)
 
 
 def refuse_unlisted(directory: Path) -> str | None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ import numpy as np
 from l63fast import _checks
 from l63fast.errors import (
     ArgumentTypeError,
+    BackendError,
     DataFileError,
     L63Error,
     MemoryLimitError,
@@ -37,11 +39,11 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+BACKSLASH: Final = "expected a path without \\, which netCDF takes for /"
 _BLOCK: Final = 2**20
 _CHUNK_BYTES: Final = 2**22
 _CACHE_BYTES: Final = 2**20
 # Of the library and of xarray, for one or another kind of damage.
-_NETCDF_ERRORS: Final = (OSError, RuntimeError, ValueError, KeyError, AttributeError)
 LARGEST_TEXT: Final = 2**26  # bytes of a manifest, of JSON or of TOML
 _MOST_COMPRESSED: Final = 1032  # deflate, which netCDF uses, packs no tighter
 
@@ -84,6 +86,27 @@ def _errors_as(kind: type[OSError], message: str) -> Iterator[None]:
         refusal = kind(f"{message}: {error.strerror or error}")
         refusal.errno = error.errno
         raise refusal from error
+
+
+@contextmanager
+def content_errors(
+    source: object, kind: type[DataFileError] = DataFileError
+) -> Iterator[None]:
+    """Turn whatever the content of a file makes fail into one error that names it.
+
+    A hash that is right says that the bytes are those written, not that they make
+    sense.
+    """
+    try:
+        with reading_errors(source):
+            yield
+    except (DataFileError, ResultError, BackendError):
+        raise
+    except Exception as error:
+        ours = isinstance(error, L63Error)
+        said = str(error).removeprefix(f"{source}: ")
+        said = said if ours else f"does not make sense: {type(error).__name__}: {said}"
+        raise kind(f"{source}: {said}") from error
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
@@ -167,23 +190,21 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def replacing(
-    target: Path, *, action: str = "write the file", mark: str = ""
-) -> Iterator[Path]:
-    """Yield a temporary path to write to, which replaces `target` on success.
+def replacing(target: Path, *, action: str = "write the file") -> Iterator[Path]:
+    """Yield a temporary file to write to, which replaces `target` on success.
 
-    After an exception it is removed, and an old file at `target` is unchanged.
+    After an exception it is removed, and an old file at `target` is unchanged. Several
+    processes can write `target` at once; no one can know the name and put a link there.
 
     Parameters
     ----------
     target : Path
     action : str
         The action named in the error message.
-    mark : str
-        Part of the temporary file's name, so that several processes can write `target`
-        at once.
     """
-    temporary = target.with_name(f".{target.name}{mark}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with writing_errors(action, target):
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         with writing_errors(action, target):
             yield temporary
@@ -334,6 +355,8 @@ def _created(target: Path) -> Iterator[Any]:
     import netCDF4
 
     with writing_errors("write the data set", target):
+        if "\\" in str(target.absolute()):
+            raise ResultError(f"{target}: {BACKSLASH}")
         open(target, "wb").close()  # netCDF reports any failure as "permission denied"
         try:
             file = netCDF4.Dataset(target, "w", format="NETCDF4")
@@ -396,7 +419,7 @@ def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
         # xarray changes the warning filters of the process.
         with warnings.catch_warnings(), xr.open_dataset(target, **options) as dataset:
             return dataset.load()
-    except _NETCDF_ERRORS as error:
+    except Exception as error:  # netCDF, xarray and NumPy have many kinds
         raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error
 
 
@@ -419,6 +442,8 @@ def check_dataset(path: Path, *, in_memory: bool = True) -> None:
     store: Any = backends.NetCDF4DataStore
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
+    if "\\" in str(path.absolute()):
+        raise DataFileError(f"{path}: {BACKSLASH}")
     try:
         quiet = warnings.catch_warnings(action="ignore")  # they come when it is read
         with quiet, closing(store.open(path)) as opened:
@@ -426,7 +451,7 @@ def check_dataset(path: Path, *, in_memory: bool = True) -> None:
                 math.prod(variable.shape) * (variable.dtype.itemsize or 1)
                 for variable in opened.get_variables().values()
             )
-    except _NETCDF_ERRORS as error:
+    except Exception as error:  # netCDF, xarray and NumPy have many kinds
         raise DataFileError(f"{path}: is not readable as netCDF: {error}") from error
     if declared > _MOST_COMPRESSED * size:
         raise DataFileError(

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
-from uuid import uuid4
 
 from l63fast import _checks
 from l63fast.errors import (
@@ -28,6 +27,7 @@ from l63fast.errors import (
 from l63fast.storage.files import (
     LARGEST_TEXT,
     FileRecord,
+    content_errors,
     contents,
     hash_file,
     kind_of,
@@ -82,17 +82,12 @@ class Manifest:
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             raise DataFileError(f"{path}: expected schema {SCHEMA}, got {schema!r}")
-        try:
+        with content_errors(path):
             files = {
                 name: FileRecord.from_dict(record)
                 for name, record in content["files"].items()
             }
             manifest = cls(str(content["kind"]), files)
-        except (
-            *(KeyError, TypeError, ValueError, AttributeError),
-            OverflowError,  # a size of Infinity, which Python's JSON reads
-        ) as error:
-            raise DataFileError(f"{path}: is not a manifest of l63fast") from error
         # The manifest holds its own hash, so that every changed byte is found.
         if manifest.to_bytes() != data:
             raise DataFileError(f"{path}: is damaged: it does not match its own sha256")
@@ -375,8 +370,7 @@ def publish_part(
     write : callable
         Takes a path and writes the file there.
     """
-    target, mark = directory / name, f".{uuid4().hex}"
-    with replacing(target, action="put the file in place", mark=mark) as temporary:
+    with replacing(directory / name, action="put the file in place") as temporary:
         write(temporary)
         record = hash_file(temporary)
     _write_record(directory, name, record)
@@ -393,10 +387,8 @@ def finished_part(directory: Path, name: str) -> FileRecord | None:
     """
     if not (directory / name).exists() or not _record_of(directory, name).exists():
         return None
-    try:
+    with content_errors(_record_of(directory, name)):
         record = FileRecord.from_dict(read_json(_record_of(directory, name)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataFileError(f"{directory / name}: its record is damaged") from error
     path = directory / name
     with open_regular(path, follow=False) as file:
         _compare_size(path, record, file)

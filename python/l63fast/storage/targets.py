@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -19,8 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from l63fast import _checks
-from l63fast.errors import ArgumentValueError, LockedError, ResultError
-from l63fast.storage.files import writing_errors
+from l63fast.errors import (
+    ArgumentValueError,
+    DataFileError,
+    LockedError,
+    ResultError,
+)
+from l63fast.storage.files import BACKSLASH, writing_errors
+from l63fast.storage.manifest import read_manifest
 
 WRITING: Final = "writing"
 OLD: Final = "old"
@@ -28,6 +35,9 @@ PARTIAL: Final = "partial"
 LOCK: Final = "l63fast-lock"
 
 _SIBLINGS: Final = (WRITING, OLD, PARTIAL, LOCK)
+_LEFT: Final = re.compile(
+    rf"\.(.+?)\.(?:(?:(\d+)\.)?({WRITING}|{OLD})|{LOCK})", re.DOTALL
+)
 _REPOSITORIES: Final = (".git", ".hg", ".svn")
 
 PATIENCE: Final = 0.5  # seconds; another start may hold the lock while it cleans up
@@ -40,19 +50,36 @@ def sibling(target: Path, kind: str) -> Path:
     return target.parent / f".{target.name}.{kind}"
 
 
-def neighbours(target: Path) -> list[Path]:
-    """Return other targets in the same parent with leftover paths beside them."""
-    owners = set()
+def numbered(target: Path, kind: str, directory: Path) -> Path:
+    """Return the sibling whose name says which directory it is, by its inode.
+
+    A copy has another inode, and nobody gives a name with one: what fits was ours.
+    """
+    return sibling(target, f"{directory.lstat().st_ino}.{kind}")
+
+
+def left_over(parent: Path) -> dict[Path, list[Path]]:
+    """Return what killed runs may have left in a directory, by what they wrote."""
+    found: dict[Path, list[Path]] = {}
     try:
-        names = os.listdir(target.parent)
+        names = sorted(os.listdir(parent))
     except OSError:  # the directory may be writable but not readable
-        return []
+        return {}
     for name in names:
-        for kind in (WRITING, OLD, LOCK):
-            owner = name.removeprefix(".").removesuffix(f".{kind}")
-            if owner and name == f".{owner}.{kind}":
-                owners.add(target.parent / owner)
-    return sorted(owners - {target})
+        if known := _LEFT.fullmatch(name):
+            found.setdefault(parent / known[1], []).append(parent / name)
+    return found
+
+
+def is_leftover(path: Path, target: Path) -> bool:
+    """Whether a directory bears its own inode in its name, or that of its target.
+
+    The latter if it is the old result, swapped with the new one and not yet removed.
+    """
+    known = _LEFT.fullmatch(path.name)
+    inodes = [p.lstat().st_ino for p in (path, target) if os.path.lexists(p)]
+    of_ours = known is not None and known[2] and int(known[2]) in inodes
+    return bool(of_ours) and path.is_dir() and not path.is_symlink()
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
@@ -94,6 +121,12 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 
 def _danger(target: Path) -> str | None:
     home, here = Path.home().resolve(), Path.cwd()
+    if "\\" in str(target):
+        return f"no such path: {BACKSLASH}"
+    for parent in target.parents:
+        with suppress(DataFileError):
+            read_manifest(parent)
+            return f"inside the result {parent}"
     if target == home or target in home.parents:
         return "the home directory or one above it"
     if target == here or target in here.parents:
@@ -155,7 +188,11 @@ def _acquire(path: Path, target: Path, deadline: float) -> int:
         # O_NOFOLLOW refuses a link in place of the lock; O_NONBLOCK never waits on a
         # FIFO.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o644)
+        try:
+            descriptor = os.open(path, flags, 0o644)
+        except PermissionError:
+            _refuse_lock_of_another(path, target)
+            raise
         try:
             _refuse_foreign(descriptor, path)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,6 +243,25 @@ def _refuse_foreign(descriptor: int, path: Path) -> None:
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
     if not regular or _signature(descriptor) is None:
         raise ResultError(f"{path}: expected a lock of l63fast, got another file")
+
+
+def _refuse_lock_of_another(path: Path, target: Path) -> None:
+    """Say whose a lock is that may be read and not be written, if one is there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        _refuse_foreign(descriptor, path)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        raise LockedError(
+            f"{path}: was left by user {os.fstat(descriptor).st_uid}, whose run has "
+            "ended: let them delete it, or choose another folder"
+        )
+    except BlockingIOError:
+        raise _held_by_another(descriptor, target) from None
+    finally:
+        os.close(descriptor)
 
 
 def _held_by_another(descriptor: int, target: Path) -> LockedError:

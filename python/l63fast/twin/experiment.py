@@ -303,7 +303,7 @@ class TwinExperiment(OneScreen):
         ArgumentValueError
             If an operator of your own is missing, or another operator is given.
         """
-        directory = _checks.path("path", path)
+        directory = _checks.path("path", path).absolute()  # splits are read later
         index, manifest = files.read_index(directory, operator)
         openers = {
             name: partial(files.open_split, directory, manifest, index, name)

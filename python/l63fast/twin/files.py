@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from l63fast import _checks, storage
-from l63fast.errors import DataFileError, L63Error
+from l63fast.errors import DataFileError
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin.datasets import SCHEMA
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings, operator_of
@@ -106,14 +106,12 @@ def _index(
     named = isinstance(content["settings"], dict) and "operator" in content["settings"]
     if named:  # a wrong operator is an error of the argument, not the file
         operator = operator_of(content["settings"], operator)
-    try:
+    with storage.content_errors(path):
         settings = TwinSettings.from_dict(
             content["settings"], operator if named else None
         )
         R = observation_covariance(content["R"], settings)
         origin = _checks.choice("origin", content["origin"], _SLACK)
-    except L63Error as error:
-        raise DataFileError(f"{path}: {error}") from error
     return Index(settings, R, origin, hashes), manifest
 
 
@@ -138,7 +136,7 @@ def _split(
     path, settings = directory / f"{name}.nc", index.settings
     storage.verify_file(directory, path.name, manifest)
     dataset = storage.read_dataset(path)
-    if dataset.attrs.get("schema") != SCHEMA or dataset.attrs.get("split") != name:
+    if [dataset.attrs.get(key) for key in ("schema", "split")] != [SCHEMA, name]:
         raise DataFileError(f"{path}: is not the {name} split of a twin experiment")
     operator = as_operator(settings.operator)
     n = settings.n_trajectories(name)
@@ -146,14 +144,12 @@ def _split(
         "truth": (n, settings.n_saved, 3),
         "observation": (n, settings.n_obs, operator.obs_dim),
     }
-    try:
+    with storage.content_errors(f"{path}: does not match its settings"):
         truth, observations = (
             _checks.array(variable, dataset[variable].to_numpy(), shape=shape)
             for variable, shape in shapes.items()
         )
         _checks.finite("truth", truth)
-    except (KeyError, L63Error) as error:
-        raise DataFileError(f"{path}: does not match its settings: {error}") from error
     split = make_split(name, truth, observations, settings, index.R, index.origin)
     slack = _SLACK[index.origin]
     problem = slack and misalignment(split, operator, index.R, slack=slack)

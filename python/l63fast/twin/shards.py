@@ -189,15 +189,16 @@ def _opened(directory: Path, verify: bool) -> xarray.Dataset:
     for name in names:
         storage.verify_file(directory, name, manifest, size_only=not verify)
         storage.check_dataset(directory / name, in_memory=False)
-    return xr.open_mfdataset(
-        [directory / name for name in names],
-        combine="nested",
-        concat_dim="trajectory",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="drop_conflicts",
-        engine="netcdf4",
-        decode_times=False,
-    )
+    with storage.content_errors(directory):
+        return xr.open_mfdataset(
+            [directory / name for name in names],
+            combine="nested",
+            concat_dim="trajectory",
+            data_vars="minimal",
+            coords="minimal",
+            compat="override",
+            join="override",
+            combine_attrs="drop_conflicts",
+            engine="netcdf4",
+            decode_times=False,
+        )

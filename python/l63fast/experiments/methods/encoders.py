@@ -174,7 +174,9 @@ class TrainedEncoder(Checked):
     def fit(self, problem: Problem) -> Fitted:
         """Return the encoder of its best epoch, trained as the protocol is."""
         from l63fast.learning.inference import EncoderFunction
+        from l63fast.learning.programs import require_scripts
 
+        require_scripts()  # which fails at the end otherwise
         settings = self.settings(problem.twin.operator, problem.protocol)
         in_windows, work = isinstance(problem.protocol, Windows), problem.work
         train = self._trained_on_windows if in_windows else self._trained_in_cycles

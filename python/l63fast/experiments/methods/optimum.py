@@ -17,7 +17,13 @@ from l63fast.assimilation.scheme import Status
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
-from l63fast.storage import read_file, read_json, write_bytes, write_json
+from l63fast.storage import (
+    content_errors,
+    read_file,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from l63fast.twin import TwinExperiment
 
 _NARROWER: Final = 2.0**-0.5
@@ -151,7 +157,8 @@ class Optimum(Checked):
         kept = work.folder and work.folder / f"posterior_{self.library}_{digest}.npz"
         known = None
         if kept is not None and kept.exists():
-            known = analogs.WindowPosterior(**np.load(io.BytesIO(read_file(kept))))
+            with content_errors(kept):
+                known = analogs.WindowPosterior(**np.load(io.BytesIO(read_file(kept))))
 
         def note(found: analogs.WindowPosterior) -> None:
             if len(found.mean) % _NOTED:
@@ -203,7 +210,9 @@ class _Doubling:
         self.kept = folder and folder / f"stages_{key}.json"
         self.known: dict[str, Any] = {}
         if self.kept is not None and self.kept.exists():
-            self.known = read_json(self.kept)
+            with content_errors(self.kept):
+                stages = read_json(self.kept).items()
+                self.known = {k: [float(x) for x in pair] for k, pair in stages}
 
     def converged(self) -> dict[str, Any]:
         """Return the stages of rising size, and whether the last ones stood still."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,17 +17,17 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
-from l63fast.errors import ArgumentValueError, DataFileError
+from l63fast.errors import ArgumentValueError, DataFileError, ResultError
 from l63fast.experiments import tables
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
-from l63fast.experiments.results import TIMES, Result, Source, write_text
+from l63fast.experiments.results import MADE_ON, TIMES, Result, Source, write_text
 from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
-from l63fast.storage import result_directory
+from l63fast.storage import content_errors, result_directory
 
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
@@ -111,6 +113,17 @@ def write_report(
             "but report/tables and report/figures"
         )
     place = source.folder / REPORT if target is None else Path(target)
+    try:
+        _write(summary, place)
+    except ResultError:
+        raise
+    except Exception as error:
+        source = _without_senseless(source, error)
+        _write(Summary(source), place)
+    return place / PAGE, source
+
+
+def _write(summary: Summary, place: Path) -> None:
     with result_directory(place, kind=REPORT) as directory:
         # What is missing is a sentence in place of a picture.
         drawn = {
@@ -122,7 +135,32 @@ def write_report(
         }
         write_tables(summary, directory / _TABLES)
         write_text(directory, PAGE, _page(summary, drawn))
-    return place / PAGE, source
+
+
+def _without_senseless(source: Source, error: Exception) -> Source:
+    """Return the source without the cells that even a report on each alone fails of.
+
+    Raises
+    ------
+    DataFileError
+        If there is no other.
+    Exception
+        The error itself, if there is none of those: it is not of a cell.
+    """
+    sound, left_out = [], dict(source.left_out)
+    for result in source.results:
+        try:
+            with TemporaryDirectory() as folder, content_errors(result.directory):
+                _write(Summary(Source.of([result])), Path(folder) / REPORT)
+            sound.append(result)
+        except DataFileError as refusal:
+            left_out[result.directory.name] = " ".join(str(refusal).split())
+    if len(sound) == len(source.results):
+        raise error
+    if not sound:
+        why = "; ".join(left_out.values())
+        raise DataFileError(f"{source.folder}: no cell can be read: {why}") from error
+    return replace(source, results=sound, left_out=left_out)
 
 
 def write_summary(summary: Summary, directory: Path) -> None:
@@ -275,7 +313,6 @@ def _typeset(text: str) -> str:
 def origins(summary: Summary) -> pd.DataFrame:
     """Return one row per cell: where, when and with what it was made."""
     results = summary.source.results
-    facts = ("python", "backend", "machine", "platform", "started")
     # What a cell took: its stages, without the times per analysis in them.
     stages, took = ("fit", "run", "score"), [r.timing["seconds"] for r in results]
     return pd.DataFrame(
@@ -283,7 +320,7 @@ def origins(summary: Summary) -> pd.DataFrame:
             "cell": result.settings.name,
             "data": str(result.metrics["data"].get("test", "")),
             **{name: str(v) for name, v in result.metrics["versions"].items()},
-            **{name: str(result.timing[name]) for name in facts},
+            **{name: str(result.timing[name]) for name in MADE_ON},
             "seconds": f"{sum(seconds.get(stage, 0.0) for stage in stages):.1f}",
         }
         for result, seconds in zip(results, took, strict=True)
