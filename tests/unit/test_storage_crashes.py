@@ -201,7 +201,7 @@ with storage.result_directory(sys.argv[1]):
 def test_a_foreign_file_in_the_place_of_the_lock_is_kept(tmp_path, content):
     lock = tmp_path / ".x.l63fast-lock"
     lock.write_text(content)
-    with pytest.raises(ResultError, match="is not a lock"):
+    with pytest.raises(ResultError, match="expected a lock of l63fast"):
         make(tmp_path / "x")
     make(tmp_path / "y")
     assert lock.read_text() == content
