@@ -423,13 +423,12 @@ def test_opening_imports_no_name_that_stands_in_a_file(
     for key, message in (
         ("mlp", r"method\.scheme: expected one of .*, got 'planted:Model'"),
         ("pf", r"method\.scheme: expected one of .*, got 'os:system'"),
-        ("enkf", "operator: expected .*planted:Model"),
     ):
         with pytest.raises(DataFileError, match=message):
             Result.open(folder / key)
     results = l63fast.open_results(folder)
-    # A model of somebody's own: its name stands in the table, and is not looked up.
-    assert set(results["cell"]) == {"gru", "oi"}
+    # A model and an operator of somebody's own: names in the table, not looked up.
+    assert set(results["cell"]) == {"enkf", "gru", "oi"}
     assert set(results.query("cell == 'oi'")["label"]) == {"os:system"}
     assert set(results["role"]) == {"method"}  # as the method states it
     board = l63fast.scores(results.assign(scheme="planted:Model"), n_bootstrap=20)

@@ -30,7 +30,7 @@ from l63fast.experiments.tasks import Progress, executor, reason
 from l63fast.learning import cycled_training
 from l63fast.learning.loop import CHECKPOINT
 from l63fast.storage import verify_directory
-from l63fast.twin import TwinExperiment
+from l63fast.twin import TwinExperiment, TwinSettings
 from rewritten_results import of_version_0_1_0
 
 
@@ -203,7 +203,7 @@ def test_a_result_is_kept_unless_its_data_or_versions_changed(
         split = ""
 
         @classmethod
-        def load(cls, path: Path) -> Any:
+        def opened(cls, path: Path, settings: TwinSettings) -> Any:
             hashes = dict(TwinExperiment.load(path).hashes)
             return type("Twin", (), {"hashes": {**hashes, cls.split: "0" * 64}})
 
@@ -217,7 +217,7 @@ def test_a_result_is_kept_unless_its_data_or_versions_changed(
     ):
         with monkeypatch.context() as patch:
             Changed.split = split
-            patch.setattr(runner, "TwinExperiment", Changed)
+            patch.setattr(runner, "open_data", Changed.opened)
             assert kept(experiment) == remains
     for experiment in (whole, tuning):
         with monkeypatch.context() as patch:

@@ -91,7 +91,12 @@ def find_data(path: str | Path, settings: TwinSettings) -> TwinExperiment | None
     folder = _checks.path("data", path)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    return open_data(folder, settings)
+    return _loaded(folder, settings)
+
+
+def _loaded(path: Path, settings: TwinSettings) -> TwinExperiment:
+    operator = as_operator(settings.operator).imported()
+    return TwinExperiment.load(path, operator=operator if operator.is_own else None)
 
 
 def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
@@ -102,9 +107,7 @@ def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
     DataFileError
         If they are missing, damaged, or other data than saved settings are of.
     """
-    operator = as_operator(settings.operator).imported()
-    own = operator if operator.is_own else None
-    twin = TwinExperiment.load(path, operator=own)
+    twin = _loaded(path, settings)
     if isinstance(settings, SavedSettings) and _identity(twin) != settings.sha256:
         raise DataFileError(
             f"{path}: expected the data of sha256 {settings.sha256}, which the "

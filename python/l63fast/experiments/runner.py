@@ -13,7 +13,7 @@ from typing import Any
 
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ClusterError, ConfigurationError, L63Error
-from l63fast.experiments.data import open_data, open_or_make
+from l63fast.experiments.data import SavedSettings, open_data, open_or_make
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.results import Result, Source, earlier_version, versions
 from l63fast.experiments.run_cell import run_cell
@@ -103,7 +103,8 @@ def run_cells(
         inside = folder / DATA / name in (place, *place.parents)
         refuse(inside, str(folder), "a folder outside of the data", name)
     with executor(n_workers, scheduler, progress.say) as pool:
-        (place / DATA).mkdir(parents=True, exist_ok=True)
+        if not all(isinstance(cell.data, SavedSettings) for cell in cells):
+            (place / DATA).mkdir(parents=True, exist_ok=True)
         truths = {
             cell.data_name: partial(_make_data, cell, place, overwrite)
             for cell in cells
@@ -195,19 +196,20 @@ def _numbers(version: str) -> list[int]:
 @ieee_arithmetic()
 def _make_data(cell: Cell, folder: Path, overwrite: bool) -> None:
     """Simulate the data of a cell, unless they are there."""
-    require_seen(folder / DATA)
-    open_or_make(cell.data, folder / DATA / cell.data_name, overwrite=overwrite)
+    path = folder / DATA / cell.data_name
+    require_seen(path.parent)
+    open_or_make(cell.data, path, overwrite=overwrite)
 
 
 @ieee_arithmetic()
 def _task(cell: Cell, folder: Path, *, resume: bool, **how: Any) -> Done:
     """Run one cell, or keep it if it is finished; return one line about it."""
-    require_seen(folder / DATA)
+    data, directory = folder / DATA / cell.data_name, folder / cell.name
+    require_seen(data.parent)
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None
     if kept is not None:
         return Done(f"{describe_outcome(kept)}, kept", None)
-    data, directory = folder / DATA / cell.data_name, folder / cell.name
     metrics = run_cell(cell, data, directory, resume=resume, **how)
     seconds = perf_counter() - start
     return Done(f"{describe_outcome(metrics)}, {seconds:.0f} s", seconds)
