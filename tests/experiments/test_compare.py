@@ -153,7 +153,7 @@ def test_a_scheme_that_diverges_has_no_rank_and_is_named():
          r"schemes\['a'\]: expected a scheme with window, .*, got int without window"),
         (SCHEMES, {"versus": "x"}, ArgumentValueError, "versus: expected one of stat"),
         (SCHEMES, {"measure": "rms"}, ArgumentValueError, "measure: expected one of"),
-        (SCHEMES, {"burn_in": 60}, ArgumentValueError, "burn_in: expected at least one cycle"),
+        (SCHEMES, {"burn_in": 60}, ArgumentValueError, "burn_in: expected at least"),
         (SCHEMES | {"b": EnKF.for_twin(TWIN, B=C, R=2 * np.eye(3), n_members=5)}, {},
          ArgumentValueError, r"schemes\['b'\]: scheme: expected R 1 I as in the data"),
     ],
