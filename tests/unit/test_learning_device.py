@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from l63fast.errors import BackendError
+from l63fast.errors import BackendError, L63Error
 from l63fast.learning import cycled_training, training
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.settings import (
@@ -127,17 +127,26 @@ def test_what_a_checkpoint_holds_goes_back_to_the_device(stand_in: StandIn) -> N
     assert all(p.device == DEVICE for p in again.encoder.parameters())
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+@pytest.mark.parametrize(("device", "n_gpus"), [("cuda", 0), ("cuda:2", 2)])
+def test_a_gpu_that_is_not_there_is_refused(
+    device: str, n_gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     for trained in (fixed, cycled):
-        with pytest.raises(BackendError, match=r"device: expected 'cpu', as torch .*"):
-            trained("xy", device="cuda")
+        with pytest.raises(BackendError, match=rf"device: expected .* got '{device}'"):
+            trained("xy", device=device)
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cpu:0", "gpu", 1])
+def test_a_device_has_a_name(device: Any) -> None:
+    with pytest.raises(L63Error, match="device: expected one of cpu, cuda, got"):
+        TrainSettings(device=device)
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="no GPU")
 @pytest.mark.parametrize("recipe", [{}, MUON])
 @pytest.mark.parametrize("trained", [fixed, cycled])
 def test_a_gpu_trains_as_the_cpu_does(trained: Any, recipe: dict[str, Any]) -> None:
-    here, there = (trained("xy", **recipe, device=d) for d in ("cpu", "cuda"))
+    here, there = (trained("xy", **recipe, device=d) for d in ("cpu", "cuda:0"))
     for name in ("train_loss", "val_loss", "val_rmse_pooled_a"):
         assert there.history[0][name] == pytest.approx(here.history[0][name], rel=1e-3)

@@ -131,6 +131,11 @@ class TrainingRun:
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
         self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
+        # On a GPU a copy's recurrent weights are no longer one block, as cuDNN wants
+        # them: without this they are copied in every call.
+        for module in self._trained.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()
         self._parameters = list(self._trained.parameters())
         self._settings = settings
         self._loss = loss
@@ -299,12 +304,15 @@ def torch_device(settings: TrainSettings) -> torch.device:
     BackendError
         If it is not there.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    device = torch.device(settings.device)
+    n_gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        finds = f"{n_gpus} GPUs" if n_gpus else "no GPU"
         raise BackendError(
-            f"device: expected 'cpu', as torch {torch.__version__} finds no GPU here, "
-            "got 'cuda'"
+            f"device: expected 'cpu', as torch {torch.__version__} finds {finds} here, "
+            f"got {settings.device!r}"
         )
-    return torch.device(settings.device)
+    return device
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:

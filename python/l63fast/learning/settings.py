@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
@@ -23,6 +24,7 @@ ITERATIONS: Final = ("fixed_point", "legacy")
 OPTIMISERS: Final = ("adam", "muon")
 SCHEDULES: Final = ("cosine", "constant")
 DEVICES: Final = ("cpu", "cuda")
+_NUMBERED_GPU: Final = re.compile(r"cuda:\d{1,3}")
 
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
@@ -204,8 +206,8 @@ class TrainSettings:
     threads : int
         Threads torch computes with; they are part of what decides the bits.
     device : str
-        Where torch computes in training: "cpu", or "cuda" for a GPU, whose results are
-        not repeatable to the bit. The encoder is on the CPU afterwards.
+        Where torch computes in training: "cpu", or "cuda" or "cuda:1" for a GPU, whose
+        results are not repeatable to the bit. The encoder is on the CPU afterwards.
 
     Raises
     ------
@@ -248,7 +250,9 @@ class TrainSettings:
         _checks.real("averaging", self.averaging, minimum=0.0, maximum=0.999999)
         _checks.choice("optimiser", self.optimiser, OPTIMISERS)
         _checks.choice("schedule", self.schedule, SCHEDULES)
-        _checks.choice("device", self.device, DEVICES)
+        numbered = isinstance(self.device, str) and _NUMBERED_GPU.fullmatch(self.device)
+        if not numbered:
+            _checks.choice("device", self.device, DEVICES)
         _checks.real("matrix_rate", self.matrix_rate, above=0.0, maximum=1000.0)
         _checks.real("window_growth", self.window_growth, minimum=0.0, maximum=1.0)
 
