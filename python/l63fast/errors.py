@@ -22,6 +22,7 @@ __all__ = [
     "LockedError",
     "MemoryLimitError",
     "ModelFileError",
+    "ModelWarning",
     "ResultError",
     "TrainingDiverged",
 ]
@@ -165,6 +166,10 @@ class L63Warning(UserWarning):
 
 class BackendWarning(L63Warning):
     """The C++ extension is missing, or an environment variable has an invalid value."""
+
+
+class ModelWarning(L63Warning):
+    """The truth of own data does not follow the model."""
 
 
 class LargeTimeStepWarning(L63Warning):

@@ -85,6 +85,12 @@ def test_the_frame_is_that_of_results_and_can_be_scored_again(found):
     assert facts["seconds_per_cycle"] > 0.0
 
 
+def test_it_is_text_in_a_notebook_as_well(found, monkeypatch):
+    text = repr(found)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert repr(found) == text
+
+
 def test_it_prints_as_a_table_of_one_screen_and_draws_a_figure(found):
     text, html = repr(found), found._repr_html_()
     assert len(text.splitlines()) < 12

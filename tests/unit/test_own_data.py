@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelWarning
 from l63fast.lorenz63 import simulate, spin_up
 from l63fast.twin import TwinExperiment
 
@@ -46,6 +46,22 @@ def test_no_state_within_the_gap_of_another_split_is_used(gap, cycles):
     }
     assert ends["val"][0] - ends["train"][1] == 10 * cycles
     assert ends["test"][0] - ends["val"][1] == 10 * cycles
+
+
+@pytest.mark.parametrize(
+    ("states", "changes"),
+    [
+        (RUN, {"dt": 0.02}),
+        (RUN[::2].repeat(2, axis=0)[:6001], {}),  # every second state, twice
+        (np.random.default_rng(0).permutation(RUN), {}),
+        (np.concatenate([RUN[:3000], RUN[:3001]]), {}),  # glued together
+    ],
+)
+def test_a_truth_that_does_not_follow_the_model_is_warned_of(states, changes):
+    observations = states[10::10, :2] + SEEN - RUN[10::10, :2]
+    with pytest.warns(ModelWarning, match="truth: trajectory . .* follow the model"):
+        cut(truth=states, observations=observations, **changes)
+    cut(truth=states, observations=observations, check=False, **changes)
 
 
 def test_a_run_may_be_a_data_array_and_lists():

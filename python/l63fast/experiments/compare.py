@@ -87,7 +87,8 @@ class SchemeComparison:
 
         table = self._table().rich()
         text = io.StringIO()
-        console = Console(file=text, width=1000, color_system=None)
+        # In a notebook rich would show the table itself, and write nothing.
+        console = Console(file=text, width=1000, color_system=None, force_jupyter=False)
         console.width = max(80, console.measure(table).minimum)
         console.print(table, highlight=False, markup=False)
         return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())

@@ -17,7 +17,7 @@ from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
 from l63fast.twin.datasets import names, twin_dataset
-from l63fast.twin.own_data import trajectories
+from l63fast.twin.own_data import trajectories, warn_of_another_model
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
     FROM_ARRAYS,
@@ -140,7 +140,8 @@ class TwinExperiment(OneScreen):
         check : bool
             Refuse observations whose y - h(truth) are much larger than R says, or that
             fit the truth better when shifted by a time or a trajectory. With False they
-            are accepted (outliers, heavy tails), and `origin` says so.
+            are accepted (outliers, heavy tails), and `origin` says so. With True there
+            is also a warning if the truth does not follow the model.
 
         Raises
         ------
@@ -171,6 +172,9 @@ class TwinExperiment(OneScreen):
         covariance = observation_covariance(R, settings)
         check = _checks.boolean("check", check)
         splits = given_splits(truth, observations, settings, covariance, check=check)
+        if check:
+            truths = {name: split.truth for name, split in splits.items()}
+            warn_of_another_model(truths, save_every, dt, settings.parameters)
         origin = FROM_ARRAYS if check else UNCHECKED
         return cls._of(splits, settings, covariance, origin)
 

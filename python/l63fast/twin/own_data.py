@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
-from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelWarning
+from l63fast.lorenz63 import Lorenz63, forecast
 from l63fast.twin.settings import SPLIT_NAMES
 
+_MISS: Final = 0.1  # of the change between two states; another dt misses by more
 _TIMES: Final = ("trajectory", "time", "observation_time")
 
 
@@ -29,6 +32,34 @@ class OwnData(NamedTuple):
     truth: np.ndarray
     observations: Any
     sizes: dict[str, Any]
+
+
+def warn_of_another_model(
+    truths: Mapping[str, np.ndarray], n_steps: int, dt: float, parameters: Lorenz63
+) -> None:
+    """Warn if a truth (n, n_saved, 3), by the name of its split, is of another model.
+
+    Each state is forecast over the `n_steps` steps to the next one. The difference is
+    compared with the change between the two, by their root mean squares over a
+    trajectory: about zero for the model that made the truth, whatever integrated it.
+    """
+    numbered = ((n, i, s) for n, truth in truths.items() for i, s in enumerate(truth))
+    for name, i, states in numbered:
+        here, there = np.ascontiguousarray(states[:-1]), states[1:]
+        options: dict[str, Any] = {"parameters": parameters, "on_divergence": "nan"}
+        missed = there - forecast(here, n_steps, dt=dt, **options)
+        change = np.sqrt(np.mean((there - here) ** 2))
+        share = np.sqrt(np.mean(missed**2)) / max(change, np.finfo(float).tiny)
+        if not share <= _MISS:
+            warnings.warn(
+                f"truth: trajectory {i} ({name} split) does not follow the model: the "
+                f"forecast from each state to the next, {n_steps} steps of dt {dt:g}, "
+                f"misses by {share:.0%} of their change; expected the dt, save_every "
+                "and parameters that made it (check=False for a truth of another kind)",
+                ModelWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def trajectories(
