@@ -86,7 +86,7 @@ INTEGRATION = [
     Case("torch CPU tensor", state(torch.from_numpy(STATES.copy())),
          holds=as_contiguous),
     Case("requires_grad", state(torch.ones(2, 3, requires_grad=True)), TE,
-         "detach first"),
+         "detach the tensor"),
     Case("masked values", state(np.ma.masked_equal(STATES, STATES[1, 1])), TE,
          "expected no masked values, got 1"),
     Case("mask without masked values", state(np.ma.masked_array(STATES)),
