@@ -1,4 +1,4 @@
-"""Imports matplotlib whatever MPLBACKEND says: no figure of ours needs a backend."""
+"""Imports matplotlib with any value of MPLBACKEND: our figures need no backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from l63fast.errors import BackendWarning
 
 
 def _import_matplotlib() -> None:
-    """Import it without the variable, which it may not survive, and set it after."""
+    """Import matplotlib without the variable, and set its backend afterwards.
+
+    The import itself fails if MPLBACKEND names an unknown backend.
+    """
     if "matplotlib" in sys.modules:
         return
     named = os.environ.pop("MPLBACKEND", None)

@@ -1,8 +1,4 @@
-"""What all figures share: looks of methods, fonts, axis manners, and how to save.
-
-A figure function says what is its own; how axes are made, rows are named, logarithmic
-axes are marked and files are written is here.
-"""
+"""What all figures share: looks of methods, fonts, axes, and the writing of files."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from matplotlib.style import context
 from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 
-# Okabe & Ito (2008), Color Universal Design: told apart by the colour-blind.
+# Okabe & Ito (2008), Color Universal Design: colour-blind readers can distinguish them.
 BLACK: Final = "#000000"
 ORANGE: Final = "#E69F00"
 SKY: Final = "#56B4E9"
@@ -32,12 +28,12 @@ GREEN: Final = "#009E73"
 BLUE: Final = "#0072B2"
 RED: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
-INDIGO: Final = "#332288"  # of Tol (2021): 4D-Var is not a shade of 3D-Var
+INDIGO: Final = "#332288"  # Tol (2021); for 4D-Var, unlike the green of 3D-Var
 GREY: Final = "#777777"
 PALETTE: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
 
 COLUMN: Final = 6.3  # text width of an A4 thesis (inches)
-PAGE: Final = 9.8  # text height, for a figure set sideways (inches)
+PAGE: Final = 9.8  # text height, for a rotated figure (inches)
 
 TIME_LABEL: Final = "time (time units)"
 
@@ -72,22 +68,23 @@ _STYLES: Final = (OURS, "user")
 
 
 def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return a function that draws in our style, and in the user's if `style` says so.
+    """Return a function that draws in l63fast's style, or the user's (`style="user"`).
 
-    Ours begins with matplotlib's defaults: a user's matplotlibrc must not change it.
+    l63fast's style begins with matplotlib's defaults, so that a user's matplotlibrc
+    does not change it.
     """
 
     @wraps(draw)
-    def drawn(*args: _P.args, **how: _P.kwargs) -> _R:
-        if _checks.choice("style", how.get("style", OURS), _STYLES) == "user":
-            return draw(*args, **how)
+    def drawn(*args: _P.args, **options: _P.kwargs) -> _R:
+        if _checks.choice("style", options.get("style", OURS), _STYLES) == "user":
+            return draw(*args, **options)
         with context(["default", _RC]):
-            return draw(*args, **how)
+            return draw(*args, **options)
 
     return drawn
 
 
-# Which multiples of a power of ten are marked, by how far the axis reaches.
+# Marked multiples of a power of ten, by the ratio of the ends of the axis.
 _LOG_STEPS: Final = (
     (8.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)),
     (100.0, (1.0, 2.0, 5.0)),
@@ -98,7 +95,7 @@ _LOG_STEPS: Final = (
 
 @dataclass(frozen=True)
 class Look:
-    """How one method is drawn wherever it appears."""
+    """Colour, line and marker of one method in all figures."""
 
     color: str
     linestyle: str = "-"
@@ -115,7 +112,7 @@ class Look:
         return {"color": self.color, "linestyle": "none", "marker": self.marker}
 
 
-# What trajectories are drawn with, whatever the method is that made the analysis.
+# Looks of truth, background and analysis in figures of trajectories, for every method.
 TRUTH: Final = Look(BLACK)
 ESTIMATES: Final = {"background": Look(RED, "--"), "analysis": Look(BLUE)}
 
@@ -136,7 +133,8 @@ _LOOKS: Final = {
     "gru": Look(BLUE),
     "lstm": Look(PURPLE),
 }
-_OTHERS: Final = (ORANGE, SKY, PURPLE, GREEN, BLUE, RED)  # kinds that are not known
+_OTHERS: Final = (ORANGE, SKY, PURPLE, GREEN, BLUE, RED)  # of unknown kinds
+# Line, marker and change of shade of the second, third, ... method of one kind.
 _SIBLINGS: Final = (
     ("", "", 0.0),
     ("--", "s", -0.4),
@@ -150,36 +148,40 @@ _SIBLINGS: Final = (
 
 
 def looks(methods: Iterable[str], among: Collection[str] = ()) -> dict[str, Look]:
-    """Return looks that tell methods apart, also those of one kind or one colour.
+    """Return a different look for each method.
 
-    EnKFs of two sizes keep the colour of their kind and differ in its shade, line and
-    marker, as do kinds of one colour in shade; the shortest name has the plain look.
-    `among` are all methods of an experiment: given the same, every figure draws a
-    method alike; one that is not among them, such as "optimum" for those of several
-    cases, has the plain look of its kind. A mapping says what kind each is, such as
-    "3dvar" or "gru"; without it the kind is how the label begins, as in "GRU, L=10" or
-    "3D-Var". Methods of no known kind take the colours in turn.
+    The colour is that of the method's kind ("3dvar", "gru"). Several methods of one
+    kind, such as EnKFs of two sizes, differ in shade, line and marker; the one with the
+    shortest name has the plain look. Methods of unknown kinds take other colours.
+
+    Parameters
+    ----------
+    methods : labels of methods
+    among : collection of str, or mapping from label to kind
+        All methods of the experiment; with the same `among` every figure gives a method
+        the same look. A method that is not in it has the plain look of its kind.
+        Without a mapping the kind is the start of the label ("GRU, L=10", "3D-Var").
     """
     chosen = list(methods)
     others = cycle(_OTHERS)
-    found: dict[str, Look] = {}
+    looks_of: dict[str, Look] = {}
     for names in (among, [name for name in chosen if name not in among]):
-        seen: dict[Look | str, int] = {}
+        count: dict[Look | str, int] = {}
         for method in sorted(names, key=len):
             base = _LOOKS.get(kind_of(method, among)) or Look(next(others))
             for group in (base, base.color):
-                seen[group] = seen.get(group, -1) + 1
-            line, marker, _ = _SIBLINGS[seen[base] % len(_SIBLINGS)]
-            *_, shade = _SIBLINGS[seen[base.color] % len(_SIBLINGS)]
+                count[group] = count.get(group, -1) + 1
+            line, marker, _ = _SIBLINGS[count[base] % len(_SIBLINGS)]
+            *_, shade = _SIBLINGS[count[base.color] % len(_SIBLINGS)]
             color, line = _shaded(base.color, shade), line or base.linestyle
-            found[method] = Look(color, line, marker or base.marker)
-    return {name: found[name] for name in chosen}
+            looks_of[method] = Look(color, line, marker or base.marker)
+    return {name: looks_of[name] for name in chosen}
 
 
 def kind_of(method: str, among: Collection[str]) -> str:
-    """Return the kind of a method: what `among` says, or how its name begins."""
-    said = method.partition(",")[0].lower().replace("-", "")
-    return str(among.get(method, said)) if isinstance(among, Mapping) else said
+    """Return the kind of a method: from the mapping, or the start of its label."""
+    start = method.partition(",")[0].lower().replace("-", "")
+    return str(among.get(method, start)) if isinstance(among, Mapping) else start
 
 
 def _shaded(color: str, shade: float) -> str:
@@ -190,7 +192,7 @@ def _shaded(color: str, shade: float) -> str:
 
 
 def require(name: str, given: Sized, what: str = "at least one method") -> None:
-    """Refuse to draw nothing."""
+    """Raise ArgumentValueError if there is nothing to draw."""
     if not len(given):
         raise ArgumentValueError(f"{name}: expected {what}, got none")
 
@@ -203,10 +205,10 @@ def new_figure(width: float, height: float) -> Figure:
 def single(
     height: float, ax: Axes | None, style: str
 ) -> tuple[Figure, Axes, Callable[..., Any]]:
-    """Return a figure, the pair of axes to draw in, and what adds the legend.
+    """Return a figure, its axes, and the function that adds the legend.
 
-    The legend is outside of axes of ours, and in those of the user, who decides on all
-    else of the figure.
+    In a figure of l63fast the legend is outside the axes; in axes of the user it is
+    inside, because the rest of the figure belongs to the user.
     """
     if ax is None and style == OURS:
         fig = new_figure(COLUMN, height)
@@ -229,7 +231,7 @@ def panel_grid(n: int, n_columns: int, top: float, height: float) -> tuple[Figur
 
 
 def name_rows(ax: Axes, names: Collection[str]) -> None:
-    """Give each name a row, the first on top."""
+    """Label the rows of an axis with names, the first on top."""
     ax.set_yticks(range(len(names)), list(names))
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0.0)
@@ -237,14 +239,16 @@ def name_rows(ax: Axes, names: Collection[str]) -> None:
 
 
 def label_rows(axes: np.ndarray, labels: Iterable[str]) -> None:
-    """Label the first panel of each row of (n_rows, n_columns), all at one distance."""
+    """Label the first panel of each row of (n_rows, n_columns), aligned."""
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
     axes[0, 0].figure.align_ylabels(axes[:, 0])
 
 
-def beside(ax: Axes, y: float, text: str, offset: float, **options: Any) -> None:
-    """Write text at a height, so many points to the right of the axes."""
+def write_at_right(
+    ax: Axes, y: float, text: str, offset: float, **options: Any
+) -> None:
+    """Write text at height y, `offset` points to the right of the axes."""
     ax.annotate(
         text, (1.0, y), xycoords=ax.get_yaxis_transform(), xytext=(offset, 0.0),
         textcoords="offset points", va="center", annotation_clip=False,
@@ -253,16 +257,16 @@ def beside(ax: Axes, y: float, text: str, offset: float, **options: Any) -> None
 
 
 def mark_lone_points(axes: np.ndarray) -> None:
-    """Give lines of a single point a marker, without which they cannot be seen."""
+    """Give lines of a single point a marker, because they would be invisible."""
     for line in (line for ax in axes.flat for line in ax.lines):
         if len(line.get_xdata()) == 1 and line.get_marker() == "None":
             line.set(marker="D", markersize=3.4, markerfacecolor="none")
 
 
 def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
-    """Make one axis logarithmic, with marks in plain numbers, never fewer than two.
+    """Make one axis logarithmic, with at least two marks in plain numbers.
 
-    A narrow one has those of an axis that reaches half as far again.
+    A narrow axis gets fewer marks.
     """
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
@@ -274,9 +278,9 @@ def plain_log(ax: Axes, which: str, *, narrow: bool = False) -> None:
 
 
 def log_marks(ratio: float, *, narrow: bool = False) -> ticker.Locator:
-    """Return what marks a logarithmic axis of that reach.
+    """Return the locator of marks for a logarithmic axis with this ratio of its ends.
 
-    One below 3 is nearly linear, and may hold no power of ten, or 25 tenths of one.
+    A ratio below 3 gets the marks of a linear axis: there may be no power of ten in it.
     """
     if ratio < 3.0:
         return ticker.MaxNLocator(4 if narrow else 6, steps=[1, 2, 5, 10])
@@ -286,7 +290,7 @@ def log_marks(ratio: float, *, narrow: bool = False) -> ticker.Locator:
 
 
 def score_axis(ax: Axes, which: str, label: str, *, in_decibel: bool) -> None:
-    """Label an axis of scores, logarithmic unless they are in decibels."""
+    """Label an axis of scores; it is logarithmic unless they are in decibels."""
     (ax.set_xlabel if which == "x" else ax.set_ylabel)(label)
     if not in_decibel and ax.has_data():
         plain_log(ax, which)
@@ -299,7 +303,7 @@ def _plain(value: float) -> str:
 
 
 def shown(score: float) -> str:
-    """Return a score with three digits; one that is not finite is a divergence."""
+    """Return a score as text with three digits, "diverged" if it is not finite."""
     if not math.isfinite(score):
         return "diverged"
     return f"{score:#.3g}".rstrip(".") if abs(score) < 999.5 else f"{score:.1e}"
@@ -313,14 +317,14 @@ def save_figure(fig: Figure, directory: str | Path, name: str) -> tuple[Path, Pa
     ----------
     fig : Figure
     directory : path
-        Made if it is not there.
+        Created if it does not exist.
     name : str
         File name without suffix.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If the directory or the name cannot be one.
+        If the directory or the name is not a valid one.
     """
     folder = folder_for(directory, name)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
@@ -330,7 +334,7 @@ def save_figure(fig: Figure, directory: str | Path, name: str) -> tuple[Path, Pa
 
 
 def folder_for(directory: str | Path, name: str) -> Path:
-    """Return the directory, made if need be, after a look at the file name."""
+    """Return the directory, created if needed; the file name is checked first."""
     _checks.file_name("name", name)
     folder = _checks.path("directory", directory)
     folder.mkdir(parents=True, exist_ok=True)

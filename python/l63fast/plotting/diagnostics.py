@@ -1,4 +1,4 @@
-"""How and where analyses go wrong: failures, error maps, increments, gains."""
+"""Figures of failures: their kinds, maps of the error, increments and gains."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from l63fast.plotting import _style
 from l63fast.plotting.trajectories import Series, error_label
 
 _KINDS: Final = (_style.RED, _style.ORANGE, _style.SKY, _style.PURPLE)  # of failures
-_PARTED: Final = "PuOr_r"  # white between two hues that the colour-blind tell apart
+_DIVERGING: Final = "PuOr_r"  # white at 1; colour-blind readers can tell both hues
 _EMPTY: Final = "0.88"
-_ENDS: Final = (2.0, 98.0)  # per cent of the cells that the colours span
+_ENDS: Final = (2.0, 98.0)  # percentiles of the cells at the ends of the colour scale
 
 
 class Excerpt(NamedTuple):
-    """A stretch of one trajectory: states (n_times, 3) at times, and what to call it.
+    """A part of one trajectory, with a title.
 
-    `path` (n_saved, 3) at `path_times` is the truth between; `forecasts` (n_times - 1,
-    n_steps + 1, 3), where there are any, lead from each analysis to the next time.
+    `truth`, `background` and `analysis` are states (n_times, 3) at `times` (n_times,).
+    `path` (n_saved, 3) is the truth at the finer `path_times`. `forecasts`
+    (n_times - 1, n_steps + 1, 3), if given, lead from each analysis to the next time.
     """
 
     title: str
@@ -50,13 +51,14 @@ def failure_shares(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the share of analyses that failed in each way, a bar per method.
+    """Return a figure with the share of failed analyses by kind, a bar per method.
 
     Parameters
     ----------
     shares : method -> share of each kind, between 0 and 1
-    kinds : what they are called
-    ax, style : see above
+    kinds : names of the kinds of failure
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -91,13 +93,13 @@ def failure_panels(
     far_off: float,
     title: str = "",
 ) -> Figure:
-    """Return x, z and the error around the largest error of some trajectories.
+    """Return a figure of x, z and the error around the largest error of trajectories.
 
     Parameters
     ----------
     excerpts : Excerpts, a column each
     operator : ObservationOperator or its name
-        Where it is mirror-blind, errors are mirror-aware.
+        If it is mirror-blind, errors are mirror-aware.
     far_off : float
         The error above which an analysis has failed; drawn as a line.
     title : str
@@ -158,18 +160,18 @@ def error_maps(
     label: str = "error (rms)",
     relative: bool = False,
 ) -> Figure:
-    """Return the error by where the truth was, seen from the side: x and z.
+    """Return maps of the error against x and z of the truth.
 
     Parameters
     ----------
     maps : method -> (n_x, n_z)
-        Root mean square in each cell; NaN where the truth never was. All methods share
-        one logarithmic colour scale, which leaves out 2 % of the cells at both ends.
+        Root mean square error in each cell; NaN in cells without a truth. All methods
+        share one logarithmic colour scale, from the 2nd to the 98th percentile.
     x_edges, z_edges : (n_x + 1,), (n_z + 1,)
     label : str
-        What the error is.
+        Name of the error, for the colour bar.
     relative : bool
-        Whether the maps are ratios: colours part at 1, to which the scale is symmetric.
+        Whether the maps are ratios; then the colour scale is symmetric around 1.
 
     Raises
     ------
@@ -192,13 +194,13 @@ def error_maps(
     norm = LogNorm(low, max(high, 1.001 * low))
     n = len(checked)
     fig, axes = _style.panel_grid(n, 2 if n == 4 else min(n, 3), 0.8, 2.0)
-    how = {"norm": norm, "cmap": _PARTED if relative else "viridis"}
+    colours = {"norm": norm, "cmap": _DIVERGING if relative else "viridis"}
     for ax, (name, values) in zip(axes, checked.items(), strict=True):
-        drawn = ax.pcolormesh(x_edges, z_edges, values.T, rasterized=True, **how)
+        drawn = ax.pcolormesh(x_edges, z_edges, values.T, rasterized=True, **colours)
         ax.set_title(name)
         ax.grid(visible=False)
         if relative:
-            ax.set_facecolor(_EMPTY)  # white is 1 there
+            ax.set_facecolor(_EMPTY)  # empty cells are grey, as white means 1
     bar = fig.colorbar(drawn, ax=list(axes), label=label, extend="both", aspect=30)
     bar.ax.yaxis.set_major_locator(_style.log_marks(high / low))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -209,10 +211,11 @@ def error_maps(
 
 
 class Increments(NamedTuple):
-    """Increments by component: shares (3, n_bins) between edges (3, n_bins + 1).
+    """Histograms of increments by component.
 
-    `made` are those of the method, `needed` lead to the truth; root mean squares and
-    the correlation of both are (3,).
+    `made` (increments of the method) and `needed` (from background to truth) are shares
+    (3, n_bins) in the bins between `edges` (3, n_bins + 1). Their root mean squares
+    `rms`, `needed_rms` and their `correlation` are (3,).
     """
 
     edges: np.ndarray
@@ -227,11 +230,11 @@ class Increments(NamedTuple):
 def increment_histograms(
     increments: Mapping[str, Increments], *, among: Collection[str] = ()
 ) -> Figure:
-    """Return how large increments are, by component, a row per method.
+    """Return histograms of increments by component, a row per method.
 
-    Grey: those needed, from the background to the truth. The numbers are the root mean
-    square made over that needed, and the correlation of both. `among` are all methods
-    of the experiment, so that each looks alike in all its figures.
+    Grey are the needed increments, truth - background. The numbers are the ratio of the
+    root mean squares, made over needed, and the correlation r of both. `among`: all
+    methods of the experiment, so that a method has the same look in all figures.
 
     Raises
     ------
@@ -241,11 +244,11 @@ def increment_histograms(
     _style.require("increments", increments)
     fig = _style.new_figure(_style.COLUMN, 0.8 + 1.55 * len(increments))
     axes = fig.subplots(len(increments), 3, squeeze=False)
-    for row, (name, how) in zip(
+    for row, (name, look) in zip(
         axes, _style.looks(increments, among).items(), strict=True
     ):
         for c, (ax, heading) in enumerate(zip(row, ("", f"{name}\n", ""), strict=True)):
-            _draw_component(ax, increments[name], c, how)
+            _draw_component(ax, increments[name], c, look)
             ax.set_title(heading + _numbers(increments[name], c), fontsize=8.5)
     for ax, component in zip(axes[-1], "xyz", strict=True):
         ax.set_xlabel(f"increment in {component}")
@@ -258,23 +261,23 @@ def increment_histograms(
     return fig
 
 
-def _draw_component(ax: Axes, found: Increments, c: int, how: _style.Look) -> None:
-    edges = found.edges[c]
+def _draw_component(ax: Axes, given: Increments, c: int, look: _style.Look) -> None:
+    edges = given.edges[c]
     width = float(edges[1] - edges[0])
-    ax.stairs(found.needed[c] / width, edges, fill=True, color=_style.GREY, alpha=0.35)
-    ax.stairs(found.made[c] / width, edges, color=how.color, linewidth=1.2)
-    # The needed ones set the height: increments of a component that a method never
-    # changes stand all in one bin.
-    ax.set_ylim(0.0, 1.6 * float(found.needed[c].max()) / width)
+    ax.stairs(given.needed[c] / width, edges, fill=True, color=_style.GREY, alpha=0.35)
+    ax.stairs(given.made[c] / width, edges, color=look.color, linewidth=1.2)
+    # The needed increments set the height: if a method never changes a component, all
+    # its increments are in one bin.
+    ax.set_ylim(0.0, 1.6 * float(given.needed[c].max()) / width)
     ax.set_yticks([])
     ax.margins(x=0.0)
 
 
-def _numbers(found: Increments, c: int) -> str:
-    ratio = found.rms[c] / found.needed_rms[c]
+def _numbers(given: Increments, c: int) -> str:
+    ratio = given.rms[c] / given.needed_rms[c]
     if not ratio > 0.0:
         return "unchanged"
-    return f"{_style.shown(float(ratio))} of needed, r = {found.correlation[c]:.2f}"
+    return f"{_style.shown(float(ratio))} of needed, r = {given.correlation[c]:.2f}"
 
 
 @_style.styled
@@ -285,17 +288,17 @@ def gain_comparison(
     observed: Sequence[str],
     among: Collection[str] = (),
 ) -> Figure:
-    """Return gains, a panel per observed value, a place per component.
+    """Return a figure of gains, a panel per observed value.
 
     Parameters
     ----------
     gains : method -> (3, obs_dim)
-        What an innovation of 1 moves each component by.
+        The increment of each component for an innovation of 1.
     best : method -> (3, obs_dim)
         The best linear gain for the backgrounds of that method, drawn as a bar.
     observed : (obs_dim,) names
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -325,7 +328,7 @@ def gain_comparison(
         ax.set_title(f"for an innovation of 1 in {what}")
     fig.supxlabel("component of the state")
     fig.supylabel("increment (gain K)")
-    handles = [Line2D([], [], label=name, **how.mark) for name, how in drawn.items()]
+    handles = [Line2D([], [], label=name, **look.mark) for name, look in drawn.items()]
     if best:
         bar = Line2D([], [], color=_style.GREY, alpha=0.35, linewidth=6.0)
         bar.set_label("best linear")

@@ -1,4 +1,4 @@
-"""Errors of several methods: against time, their distribution, growth in forecasts."""
+"""Figures of errors: against time, their distribution, and growth in forecasts."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ def error_against_time(
     label: str = _ERROR_LABEL,
     among: Collection[str] = (),
 ) -> Figure:
-    """Return the mean error against time, with its 10-90 % band over trajectories.
+    """Return a figure of the mean error against time, with a 10-90 % band.
 
-    One panel per method, since the bands overlap; the thin lines are the other means,
-    the number in each title is the mean over time and trajectories.
+    There is one panel per method, because the bands over trajectories overlap. Thin
+    lines are the means of the other methods; the number in a title is the mean over
+    time and trajectories.
 
     Parameters
     ----------
     times : (n_times,) time units
     errors : method -> (n_trajectories, n_times)
-        Error of each analysis: NaN before the first one; what is not finite later
-        diverged, is left out of mean and band, and counted in the title.
+        Error of each analysis; NaN before the first one. A later non-finite error is a
+        divergence: left out of mean and band, and counted in the title.
     label : str
-        What the error is, for the vertical axis.
+        Name of the error, for the vertical axis.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -82,21 +83,21 @@ def _draw_mean(
     times: np.ndarray,
     error: np.ndarray,
     name: str,
-    how: _style.Look,
+    look: _style.Look,
     *,
     bold: bool,
 ) -> None:
-    """Draw the mean of a method; that of the panel's own bold, with its band."""
-    there = np.isfinite(error).any(axis=0)
-    times, error = times[there], error[:, there]
+    """Draw the mean of a method; if `bold`, the method of the panel, with its band."""
+    finite = np.isfinite(error).any(axis=0)
+    times, error = times[finite], error[:, finite]
     if bold:
         low, high = np.nanpercentile(error, _BAND, axis=0)
-        ax.fill_between(times, low, high, color=how.color, alpha=0.22, linewidth=0.0)
+        ax.fill_between(times, low, high, color=look.color, alpha=0.22, linewidth=0.0)
     ax.plot(
         times,
         np.nanmean(error, axis=0),
-        color=how.color,
-        linestyle=how.linestyle if bold and len(there) <= 300 else "-",
+        color=look.color,
+        linestyle=look.linestyle if bold and len(finite) <= 300 else "-",
         linewidth=1.2 if bold else 0.6,
         marker="o" if len(times) < 3 else "",
         label=name,
@@ -111,19 +112,19 @@ def error_distribution(
     label: str = _ERROR_LABEL,
     among: Collection[str] = (),
 ) -> Figure:
-    """Return the share of samples with less, and with more, than a given error.
+    """Return a figure of the distribution of errors, a curve per method.
 
-    Left: the distribution with its median and 95th percentile; right: its tail.
+    Left: the distribution function with median and 95th percentile; right: its tail.
 
     Parameters
     ----------
     errors : method -> (n_trajectories, n_times)
-        Error of each analysis: NaN before the first one; what is not finite later
-        diverged and counts as larger than any.
+        Error of each analysis; NaN before the first one. A later non-finite error is a
+        divergence and counts as infinite.
     label : str
-        What the error is, for the horizontal axes.
+        Name of the error, for the horizontal axes.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -132,9 +133,9 @@ def error_distribution(
     """
     fig = _style.new_figure(_style.COLUMN, 3.4)
     body, tail = fig.subplots(1, 2)
-    for name, how in _style.looks(errors, among).items():
+    for name, look in _style.looks(errors, among).items():
         error = _finite(f"errors[{name!r}]", errors[name], None)
-        _draw_distribution(body, tail, name, error, how)
+        _draw_distribution(body, tail, name, error, look)
     body.set_ylabel("share of samples with a smaller error")
     tail.set_ylabel("share of samples with a larger error")
     for ax in (body, tail):
@@ -147,9 +148,9 @@ def error_distribution(
 
 
 def _draw_distribution(
-    body: Axes, tail: Axes, name: str, error: np.ndarray, how: _style.Look
+    body: Axes, tail: Axes, name: str, error: np.ndarray, look: _style.Look
 ) -> None:
-    # What diverged has an infinite error: it counts in the shares, off the axes.
+    # A divergence is an infinite error: it counts in the shares and is not drawn.
     ordered = np.sort(np.where(np.isfinite(error), error, np.inf)[begun(error)])
     n_samples, n_finite = ordered.size, int(np.isfinite(ordered).sum())
     thin = np.linspace(0, n_finite - 1, _MOST_POINTS).astype(int)
@@ -157,12 +158,12 @@ def _draw_distribution(
     marked = np.percentile(ordered, (50.0, 95.0), method="inverted_cdf")
     text = f"{name}: {_style.shown(marked[0])}, {_style.shown(marked[1])}"
     on_axes = np.isfinite(marked)
-    dots: dict[str, Any] = how.mark | {"marker": "o", "markersize": 4.5}
+    dots: dict[str, Any] = look.mark | {"marker": "o", "markersize": 4.5}
     for ax, steps, shares, ends, label in (
         (body, "steps-post", (pick + 1) / n_samples, (0.5, 0.95), text),
         (tail, "steps-pre", 1.0 - pick / n_samples, (0.5, 0.05), None),
     ):
-        ax.plot(ordered[pick], shares, drawstyle=steps, label=label, **how.line)
+        ax.plot(ordered[pick], shares, drawstyle=steps, label=label, **look.line)
         ax.plot(marked[on_axes], np.array(ends)[on_axes], **dots)
 
 
@@ -175,7 +176,11 @@ def _finite(name: str, value: np.ndarray, n_times: int | None) -> np.ndarray:
 
 
 class ErrorGrowth(NamedTuple):
-    """Errors of forecasts (n_leads,) at lead times (n_leads,), in time units."""
+    """Error of forecasts against lead time.
+
+    `lead` (n_leads,) in time units; `mean`, `low` and `high` (n_leads,): mean, 10th and
+    90th percentile of the error.
+    """
 
     lead: Sequence[float]
     mean: Sequence[float]
@@ -186,7 +191,7 @@ class ErrorGrowth(NamedTuple):
 def horizon(growth: ErrorGrowth, limit: float) -> float:
     """Return the lead time at which the mean error reaches a limit, infinite if never.
 
-    Between two lead times the logarithm of the error is taken to be linear.
+    Between two lead times the logarithm of the error is interpolated linearly.
     """
     lead, mean = np.asarray(growth.lead), np.asarray(growth.mean)
     above = np.flatnonzero(~(mean < limit))
@@ -210,20 +215,22 @@ def forecast_growth(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the mean error of forecasts against their lead time, log-linear.
+    """Return a figure of the mean error of forecasts against lead time.
 
     Parameters
     ----------
     curves : method -> ErrorGrowth
     limit : float
-        Error up to which a forecast is taken to be of use; the lead time at which the
-        mean reaches it stands in the legend.
+        Largest error of a useful forecast; the legend gives the lead time at which the
+        mean error reaches it.
     band : str
         The method whose 10-90 % band is drawn.
     label : str
+        Name of the error, for the vertical axis.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -233,16 +240,18 @@ def forecast_growth(
     _style.require("curves", curves)
     limit = _checks.real("limit", limit, above=0.0)
     fig, ax, legend = _style.single(3.9, ax, style)
-    for method, how in _style.looks(curves, among).items():
+    for method, look in _style.looks(curves, among).items():
         growth = curves[method]
         at = horizon(growth, limit)
         text = f"{method}: {at:.1f}" if math.isfinite(at) else f"{method}: beyond"
-        ax.plot(growth.lead, growth.mean, label=text, **how.line)
+        ax.plot(growth.lead, growth.mean, label=text, **look.line)
         if method == band:
             ends = (growth.low, growth.high)
-            ax.fill_between(growth.lead, *ends, color=how.color, alpha=0.2, linewidth=0)
+            ax.fill_between(
+                growth.lead, *ends, color=look.color, alpha=0.2, linewidth=0
+            )
     ax.axhline(limit, color=_style.GREY, linewidth=0.8, linestyle=":")
-    _style.beside(ax, limit, f"{limit:g}", 3.0)
+    _style.write_at_right(ax, limit, f"{limit:g}", 3.0)
     _style.plain_log(ax, "y")
     ax.margins(x=0.0)
     ax.set(xlabel="lead time (time units)", ylabel=label)

@@ -1,4 +1,4 @@
-"""How well a method is fitted: training, tuning, ensemble sizes, ranks and spread."""
+"""Figures of the fit of a method: training, tuning, ensemble size, ranks and spread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from l63fast import _checks
 from l63fast.errors import ArgumentValueError
 from l63fast.plotting import _style
 
-# Per cent; linear up to 1, logarithmic beyond.
+# Marks in per cent; the axis is linear up to 1 and logarithmic beyond.
 _EXCESSES: Final = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 Curve = Sequence[tuple[int, float, float]]
 
@@ -38,17 +38,18 @@ def training_curves(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return training and validation loss per epoch, the best epoch marked.
+    """Return a figure of training and validation loss per epoch, the best one marked.
 
     Parameters
     ----------
     history : one mapping per epoch, with "epoch" and the two losses
     best_epoch : int, optional
-        The epoch whose weights are kept; that of the lowest validation loss if not
-        given.
+        The epoch whose weights are kept; by default the one with the lowest validation
+        loss.
     train, validation : str
         Names of the losses in the history.
-    ax, style : see above
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -91,22 +92,23 @@ def tuning_curve(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the score against the number that was tuned, the chosen one marked.
+    """Return a figure of the score against a tuned parameter, the best value marked.
 
     Parameters
     ----------
-    scales, scores : (n,) values of it, and the score with each
+    scales, scores : (n,) values of the parameter, and their scores
     best : float
         The chosen value.
     parameter : str
-        What the number is.
+        Name of the parameter.
     label : str
-        What the score is.
+        Name of the score.
     method : str
-        What was tuned.
+        Name of the tuned method.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -118,8 +120,8 @@ def tuning_curve(
     _style.require("scales", scales, "at least one")
     at = int(np.abs(scales - _checks.real("best", best, above=0.0)).argmin())
     fig, ax, legend = _style.single(3.2, ax, style)
-    how = _style.looks([method], among)[method]
-    ax.plot(scales, scores, marker=how.marker, markersize=3.5, **how.line)
+    look = _style.looks([method], among)[method]
+    ax.plot(scales, scores, marker=look.marker, markersize=3.5, **look.line)
     text = f"best {parameter} {scales[at]:.3g}: {scores[at]:.3f}"
     ax.plot(scales[at], scores[at], label=text, markersize=8.0, **_RING)
     _style.plain_log(ax, "x")
@@ -137,16 +139,17 @@ def validation_curves(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the validation score of several encoders per epoch, the lowest marked.
+    """Return a figure of validation scores per epoch, the lowest of each marked.
 
     Parameters
     ----------
     histories : encoder -> [(epoch, score), ...]
     label : str
-        What the score is.
+        Name of the score.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -156,21 +159,21 @@ def validation_curves(
     if not histories or not all(histories.values()):
         raise ArgumentValueError("histories: expected epochs of each, got none")
     fig, ax, legend = _style.single(3.4, ax, style)
-    for name, how in _style.looks(histories, among).items():
+    for name, look in _style.looks(histories, among).items():
         epochs, scores = np.array(histories[name], dtype=float).T
-        _draw_epochs(ax, epochs, scores, name, how)
+        _draw_epochs(ax, epochs, scores, name, look)
         at = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
-        ax.plot(epochs[at], scores[at], markersize=5.0, **how.mark)
+        ax.plot(epochs[at], scores[at], markersize=5.0, **look.mark)
     _label_epochs(ax, label)
     legend(loc="outside upper center", ncols=4)
     return fig
 
 
 def _draw_epochs(
-    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, how: _style.Look
+    ax: Axes, epochs: np.ndarray, losses: np.ndarray, name: str, look: _style.Look
 ) -> None:
     marker = "o" if len(epochs) < 3 else ""
-    ax.plot(epochs, losses, marker=marker, label=name, **how.line)
+    ax.plot(epochs, losses, marker=marker, label=name, **look.line)
 
 
 def _label_epochs(ax: Axes, label: str) -> None:
@@ -181,12 +184,12 @@ def _label_epochs(ax: Axes, label: str) -> None:
 
 @_style.styled
 def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
-    """Return score and effective size against the number of particles.
+    """Return a figure of score and effective size against the number of particles.
 
     Parameters
     ----------
     groups : name -> curves, each [(n_particles, score, effective size), ...]
-        Curves of a group look alike. Scores are drawn relative to the last of a curve.
+        Curves of a group have one look. Scores are relative to the last of the curve.
 
     Raises
     ------
@@ -197,13 +200,13 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
     fig = _style.new_figure(_style.COLUMN, 3.2)
     left, right = fig.subplots(1, 2)
     for i, (name, curves) in enumerate(groups.items()):
-        how: dict[str, Any] = {"color": _style.PALETTE[i % 6], "linewidth": 1.0}
-        how |= {"marker": "o", "markersize": 3.0}
+        look: dict[str, Any] = {"color": _style.PALETTE[i % 6], "linewidth": 1.0}
+        look |= {"marker": "o", "markersize": 3.0}
         for k, curve in enumerate(curves):
             sizes, scores, effective = np.array(curve, dtype=float).T
             excess = 100.0 * (scores / scores[-1] - 1.0)
-            left.plot(sizes, excess, label=None if k else name, **how)
-            right.plot(sizes, 100.0 * effective / sizes, **how)
+            left.plot(sizes, excess, label=None if k else name, **look)
+            right.plot(sizes, 100.0 * effective / sizes, **look)
     left.set_yscale("symlog", linthresh=1.0)
     left.yaxis.set_major_locator(FixedLocator(_EXCESSES))
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -221,14 +224,15 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
 def rank_histograms(
     shares: Mapping[str, np.ndarray], *, among: Collection[str] = ()
 ) -> Figure:
-    """Return how often the truth took each place among the members of each method.
+    """Return rank histograms of the truth among the members, a row per method.
 
     Parameters
     ----------
     shares : method -> (3, n_members + 1)
-        By component; the line is that of an ensemble that the truth could belong to.
+        Share of analyses with each rank, by component. They are equal (the line) if the
+        truth is statistically like a member.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -262,20 +266,21 @@ def spread_against_error(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the error against the claimed spread, in bins of rising spread.
+    """Return a figure of the error against the claimed spread, in bins of spread.
 
-    On the diagonal the spread can be trusted; above it a method trusts itself too
-    much.
+    On the diagonal the spread is the true error; above it the method claims too small
+    an error.
 
     Parameters
     ----------
     methods : method -> (spread, error), each (n_bins,)
-        Root mean squares.
-    ratios : method -> spread over error of all analyses, optional
-        For the legend.
+        Root mean squares in each bin.
+    ratios : method -> ratio of spread to error over all analyses, optional
+        Shown in the legend.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -285,13 +290,13 @@ def spread_against_error(
     _style.require("methods", methods, "at least one")
     fig, ax, legend = _style.single(4.0, ax, style)
     ends = []
-    for name, how in _style.looks(methods, among).items():
+    for name, look in _style.looks(methods, among).items():
         spread, error = methods[name]
         spread = _checks.array(f"methods[{name!r}]", spread, shape=(None,))
         error = _checks.array(f"methods[{name!r}]", error, shape=spread.shape)
         text = f"{name}: {ratios[name]:.2f}" if ratios and name in ratios else name
         ax.plot(
-            spread, error, label=text, marker=how.marker, markersize=4.0, **how.line
+            spread, error, label=text, marker=look.marker, markersize=4.0, **look.line
         )
         ends += [*spread[np.isfinite(spread)], *error[np.isfinite(error)]]
     positive = [value for value in ends if value > 0.0]

@@ -1,4 +1,4 @@
-"""One trajectory in motion: truth and estimates, errors below; written as GIF, MP4."""
+"""Animations of one trajectory with its errors, written as GIF and MP4."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from l63fast.plotting.trajectories import Series, error_label, space
 
 _DPI: Final = 100
 _N_SHADES: Final = 12
-_TAIL: Final = 1.0  # time units of truth drawn strongly behind the present
+_TAIL: Final = 1.0  # time units of the truth before the frame that are drawn bold
 
 _MARKS: Final[dict[str, dict[str, Any]]] = {
     "background": _style.ESTIMATES["background"].mark
@@ -44,7 +44,7 @@ def animation(
     mirror_aware: bool = False,
     n_frames: int = 100,
 ) -> list[Image.Image]:
-    """Return frames of one trajectory, one per time that has an analysis.
+    """Return the frames of one trajectory, one for each time with an analysis.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def animation(
     mirror_aware : bool
         Whether errors are the smaller of those against the truth and its mirror.
     n_frames : int
-        The first so many times are shown.
+        Number of frames at most; later times are left out.
 
     Raises
     ------
@@ -78,7 +78,10 @@ def animation(
 
 
 def _palette() -> Image.Image:
-    """Return one palette for all frames, lest colours flicker: each colour to white."""
+    """Return one palette for all frames, shades from each colour to white.
+
+    With a palette per frame the colours of a GIF would flicker.
+    """
     white = np.full(3, 255.0)
     ramps = [
         np.linspace(white, 255.0 * np.array(to_rgb(color)), _N_SHADES)
@@ -100,13 +103,13 @@ def save_animation(
 
     Parameters
     ----------
-    frames : pictures of one size
+    frames : images of one size
     directory : path
-        Made if it is not there.
+        Created if it does not exist.
     name : str
         File name without suffix.
     seconds : float
-        How long it plays; a frame stays between 0.03 and 0.5 seconds.
+        Duration of the animation; each frame is shown for 0.03 to 0.5 seconds.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def save_animation(
     seconds = _checks.real("seconds", seconds, above=0.0)
     folder = _style.folder_for(directory, name)
     _checks.count("frames", len(frames), minimum=1)
-    # GIF counts in hundredths of a second.
+    # The durations in a GIF file are multiples of a hundredth of a second.
     each = 10 * round(min(max(100.0 * seconds / len(frames), 3.0), 50.0))
     gif = folder / f"{name}.gif"
     frames[0].save(
@@ -125,7 +128,7 @@ def save_animation(
         append_images=list(frames[1:]),
         duration=each,
         loop=0,
-        optimize=True,  # a frame keeps what changed, in a fifth of the bytes
+        optimize=True,  # stores changed pixels only: a fifth of the bytes
         disposal=1,
     )
     ffmpeg = shutil.which("ffmpeg")
@@ -141,13 +144,13 @@ def save_animation(
 def _write_mp4(
     ffmpeg: str, frames: Sequence[Image.Image], path: Path, rate: float
 ) -> bool:
-    """Return whether this ffmpeg could write it: some are built without H.264."""
+    """Write the MP4 file; return False if this ffmpeg cannot, as without H.264."""
     width, height = frames[0].size
     size = f"{width}x{height}"
     begin = [ffmpeg, "-loglevel", "error", "-y"]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size]
     source += ["-r", f"{rate:g}", "-i", "-"]
-    # H.264 in yuv420p, which browsers play, wants even sides.
+    # Browsers play H.264 in yuv420p, which needs an even width and height.
     coding = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
     same = ["-fflags", "+bitexact", "-flags", "+bitexact", "-threads", "1"]
     done = subprocess.run(
@@ -160,7 +163,7 @@ def _write_mp4(
 
 
 class _Stage:
-    """A canvas whose unmoving part is drawn once."""
+    """A figure whose static part is drawn once for all frames."""
 
     def __init__(
         self, series: Series, shown: np.ndarray, title: str, mirror_aware: bool
@@ -197,7 +200,7 @@ class _Stage:
         _style.plain_log(self.below, "y")
 
     def _add_moving(self) -> None:
-        """Add what each frame changes; `animated` keeps it out of the still part."""
+        """Add what changes in each frame; `animated` keeps it out of the rest."""
         above, below = self.above, self.below
         [self.tail] = above.plot([], [], [], color=_style.BLACK, animated=True)
         self.marks = {
@@ -205,15 +208,15 @@ class _Stage:
             for name, mark in _MARKS.items()
         }
         self.curves = {
-            name: below.plot([], [], animated=True, **how.line)[0]
-            for name, how in _style.ESTIMATES.items()
+            name: below.plot([], [], animated=True, **look.line)[0]
+            for name, look in _style.ESTIMATES.items()
         }
         self.text = above.text2D(
             0.02, 0.95, "", transform=above.transAxes, animated=True
         )
 
     def frame(self, k: int, first: int) -> Image.Image:
-        """Return the picture at observation time k; error curves begin at `first`."""
+        """Return the frame at observation time k; error curves begin at `first`."""
         series, now = self.series, self.series.times[k]
         past = slice(series.at[k] + 1)
         strong = series.truth_times[past] > now - _TAIL

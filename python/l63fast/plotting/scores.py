@@ -1,4 +1,4 @@
-"""Scores of methods: beside each other, across settings, and against what they cost."""
+"""Figures of scores: compared, across settings, and against time per cycle."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from l63fast.plotting import _style
 
 Score = tuple[float, float, float]
 _NO_SCORE: Final[Score] = (math.nan, math.nan, math.nan)
-_MOST_ROOMY: Final = 3  # so many panels leave room for all marks
+_MAX_WIDE_PANELS: Final = 3  # with more panels an axis has fewer marks
 _FAR: Final = 2.0  # times the largest score of the others
-# Ends of intervals can be seen where a marker hides what is between.
+# Caps show the ends of an interval that is hidden by the marker.
 _CAPS: Final[dict[str, Any]] = {"markersize": 10.0, "markeredgewidth": 1.2}
 _WIDE: Final = 5.0  # a range of ratios that a linear axis cannot show
 _ACROSS: Final = {
@@ -50,23 +50,23 @@ def overview(
     ratios: Mapping[str, Mapping[str, float]] | None = None,
     among: Collection[str] = (),
 ) -> Figure:
-    """Return the rmse of every method with its interval, one panel per operator.
+    """Return a figure of the rmse of every method, one panel per operator.
 
     Parameters
     ----------
     scores : operator name -> method -> (rmse, low, high)
-        Low and high bound the 95 % interval; an rmse that is not finite is shown as
-        "diverged". Methods stand in the order of their first appearance.
+        Low and high are the ends of the 95 % interval; a non-finite rmse is shown as
+        "diverged". Methods are in the order of their first appearance.
     reference : str
-        Method that the percentages compare with.
+        The percentages are relative to this method.
     labels : operator -> str, optional
-        What the score of this operator is; "rmse" where it is not given.
+        Name of the score, by default "rmse".
     best : operator -> methods, optional
-        Those whose score is bold.
+        Methods whose score is printed bold.
     ratios : operator -> method -> float, optional
-        Paired ratios to the reference, in place of those of the scores.
+        Paired ratios to the reference, instead of ratios of the scores.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -103,14 +103,14 @@ def overview(
         ax.set_title(f"observed: {observed}", loc="left")
         ax.set_xlabel((labels or {}).get(operator, "rmse"))
     for ax in axes:  # after all are drawn, as they share the axis
-        _style.plain_log(ax, "x", narrow=len(axes) > _MOST_ROOMY)
+        _style.plain_log(ax, "x", narrow=len(axes) > _MAX_WIDE_PANELS)
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].set_ylim(len(methods) - 0.5, -0.5)
     return fig
 
 
 def _write_row(ax: Axes, y: int, value: float, change: str, weight: str) -> None:
-    """Write a score and its change from the reference beside the row."""
+    """Write a score and its change from the reference at the right of the row."""
     finite = math.isfinite(value)
     _write(ax, y, 36.0, f"{value:.3f}" if finite else "—", weight)
     _write(ax, y, 82.0, change if finite else "diverged", weight)
@@ -120,7 +120,8 @@ def _write(
     ax: Axes, y: float, offset: float, text: str, weight: str = "normal"
 ) -> None:
     if text:
-        _style.beside(ax, y, text, offset, ha="right", fontsize=8.5, fontweight=weight)
+        size = {"fontsize": 8.5, "fontweight": weight}
+        _style.write_at_right(ax, y, text, offset, ha="right", **size)
 
 
 def _change(ratio: float) -> str:
@@ -132,22 +133,25 @@ def _change(ratio: float) -> str:
 
 
 def _draw(
-    ax: Axes, y: int, how: _style.Look, value: float, *ends: float, off: bool = False
+    ax: Axes, y: int, look: _style.Look, value: float, *ends: float, off: bool = False
 ) -> None:
-    """Draw a score with its interval, or an arrow to one off the axis."""
+    """Draw a score with its interval, or an arrow if it is beyond the axis."""
     if off:
         ax.annotate(
             "", (1.0, y), xytext=(-14.0, 0.0), xycoords=ax.get_yaxis_transform(),
             textcoords="offset points",
-            arrowprops={"arrowstyle": "-|>", "color": how.color, "shrinkB": 0.0},
+            arrowprops={"arrowstyle": "-|>", "color": look.color, "shrinkB": 0.0},
         )  # fmt: skip
     elif math.isfinite(value):
-        ax.plot(ends, [y, y], color=how.color, linewidth=1.8, marker="|", **_CAPS)
-        ax.plot(value, y, markersize=5.0, **how.mark)
+        ax.plot(ends, [y, y], color=look.color, linewidth=1.8, marker="|", **_CAPS)
+        ax.plot(value, y, markersize=5.0, **look.mark)
 
 
 def _beyond(scores: Mapping[str, Sequence[float]], among: Collection[str]) -> list[str]:
-    """Return what would take up the axis: climatology, far from all others."""
+    """Return climatologies whose score is so far from the others that it is not drawn.
+
+    The axis would otherwise leave no room for the differences between the others.
+    """
     most = {
         name: max(filter(math.isfinite, s), default=0.0) for name, s in scores.items()
     }
@@ -167,20 +171,21 @@ def method_scores(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the score of every method beside the range that was published for it.
+    """Return a figure of the score of every method, with its published range.
 
     Parameters
     ----------
     scores : method -> MethodScore
     label : str
-        What the score is.
+        Name of the score.
     in_decibel : bool
-        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
+        Whether it is in decibels, on a linear axis; otherwise the axis is logarithmic.
     title : str
-        On which data.
+        Name of the data.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -196,7 +201,7 @@ def method_scores(
     beyond = _beyond({k: (s.value,) for k, s in scores.items()}, among)
     fig, ax, legend = _rows(scores, title, among, written, ax, style, beyond)
     grey: dict[str, Any] = {"color": _style.GREY, "alpha": 0.35}
-    # The edge shows a range of one value.
+    # The edge makes a range of a single value visible.
     edge: dict[str, Any] = {"edgecolor": _style.GREY, "linewidth": 1.0}
     bars = {y: score.published for y, score in enumerate(scores.values())}
     bars = {y: ends for y, ends in bars.items() if math.isfinite(ends[0])}
@@ -220,17 +225,19 @@ def method_claims(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return how far innovations have the covariance that each method claims for them.
+    """Return a figure that compares innovations with the covariance a method claims.
 
     Parameters
     ----------
     ratios : method -> MethodScore
-        Mean of d' S^-1 d / m over the innovations d: 1 if the claim S is right.
+        Mean of d' S^-1 d / m over innovations d of size m: 1 if their covariance is the
+        claimed S, above 1 if the method claims too small errors.
     title : str
-        On which data.
+        Name of the data.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -255,7 +262,7 @@ def _rows(
     style: str,
     beyond: Collection[str] = (),
 ) -> tuple[Figure, Axes, Callable[..., Any]]:
-    """Draw a row per method: its score with its interval, and the number beside it."""
+    """Draw a row per method: its score, its interval, and the number at the right."""
     _style.require("scores", scores)
     fig, ax, legend = _style.single(1.2 + 0.27 * len(scores), ax, style)
     _style.name_rows(ax, scores)
@@ -264,7 +271,7 @@ def _rows(
     for y, (method, score) in enumerate(scores.items()):
         is_off = method in beyond
         _draw(ax, y, drawn[method], score.value, *score.interval, off=is_off)
-        _style.beside(ax, y, written(score.value), 40.0, ha="right")
+        _style.write_at_right(ax, y, written(score.value), 40.0, ha="right")
     return fig, ax, legend
 
 
@@ -277,21 +284,21 @@ def scores_across(
     in_decibel: bool = False,
     among: Collection[str] = (),
 ) -> Figure:
-    """Return scores against a setting, both on logarithmic axes.
+    """Return a figure of scores against a setting, on logarithmic axes.
 
     Parameters
     ----------
     panels : (column, row) -> method -> {value of the setting: MethodScore}
-        Column and row are titles, such as what is observed and how often.
+        Column and row are titles, such as the observed components and the interval.
     axis : str
         The setting: "sigma", "interval", "window", "n_iterations", "unroll" or
         "training_seconds".
     label : str
-        What the score is.
+        Name of the score.
     in_decibel : bool
-        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
+        Whether it is in decibels, on a linear axis; otherwise the axis is logarithmic.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
+        All methods of the experiment, so that a method has one look in all figures.
 
     Raises
     ------
@@ -309,21 +316,22 @@ def scores_across(
         len(rows), len(columns), sharex=True, sharey=True, squeeze=False
     )
     handles: dict[str, Artist] = {}
-    names = dict.fromkeys(name for found in panels.values() for name in found)
+    names = dict.fromkeys(name for methods in panels.values() for name in methods)
     drawn = _style.looks(names, among)
     for (column, row), methods in panels.items():
         ax = axes[rows.index(row), columns.index(column)]
         for method, points in methods.items():
-            how, places = drawn[method], sorted(points)
+            look, places = drawn[method], sorted(points)
             for place in places:
                 ends = points[place].interval
-                ax.plot([place] * 2, ends, color=how.color, marker="_", **_CAPS)
+                ax.plot([place] * 2, ends, color=look.color, marker="_", **_CAPS)
             values = [points[place].value for place in places]
             [handles[method]] = ax.plot(
-                places, values, marker=how.marker, markersize=4.5, **how.line
+                places, values, marker=look.marker, markersize=4.5, **look.line
             )
         ax.set_title(f"{column}, {row}" if row else column, fontsize=8.5)
-    settings = {x for found in panels.values() for line in found.values() for x in line}
+    lines = [line for methods in panels.values() for line in methods.values()]
+    settings = {x for line in lines for x in line}
     for ax in axes.flat:
         _style.plain_log(ax, "x")
         if axis in _COUNTS:
@@ -348,18 +356,20 @@ def score_against_cost(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return the score of each method against what one of its cycles takes.
+    """Return a figure of the score of each method against its time per cycle.
 
     Parameters
     ----------
-    methods : method -> (seconds per cycle, score), with low and high of an interval
+    methods : method -> (seconds per cycle, score) or (seconds, score, low, high)
+        Low and high are the ends of an interval.
     label : str
-        What the score is.
+        Name of the score.
     in_decibel : bool
-        Whether it is in decibels, and so on a linear axis; logarithmic otherwise.
+        Whether it is in decibels, on a linear axis; otherwise the axis is logarithmic.
     among : collection of str
-        All methods of the experiment, so that each looks alike in all its figures.
-    ax, style : see above
+        All methods of the experiment, so that a method has one look in all figures.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -369,10 +379,11 @@ def score_against_cost(
     finite = {k: v for k, v in methods.items() if math.isfinite(v[1]) and v[0] > 0.0}
     _style.require("methods", finite, "some with a score")
     fig, ax, legend = _style.single(3.8, ax, style)
-    for name, how in _style.looks(finite, among).items():
+    for name, look in _style.looks(finite, among).items():
         seconds, score, *ends = finite[name]
-        ax.plot([1e6 * seconds] * len(ends), ends, color=how.color, marker="_", **_CAPS)
-        ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **how.mark)
+        times = [1e6 * seconds] * len(ends)
+        ax.plot(times, ends, color=look.color, marker="_", **_CAPS)
+        ax.plot(1e6 * seconds, score, markersize=7.0, label=name, **look.mark)
     ax.margins(0.08)
     _style.plain_log(ax, "x")
     _style.score_axis(ax, "y", label, in_decibel=in_decibel)

@@ -1,4 +1,4 @@
-"""Measured speed: against the ceiling of the machine, and as the work grows."""
+"""Measured speed: relative to the limit of the machine, and against the size."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def speed_bars(
     ax: Axes | None = None,
     style: str = _style.OURS,
 ) -> Figure:
-    """Return how much of what the machine allows each function reaches.
+    """Return a figure with the share of the machine's limit that each function reaches.
 
     Parameters
     ----------
-    rows : name -> (rate, ceiling or None, what bounds it)
-        Rates in units per second. A row without a ceiling has its rate written and no
-        bar.
+    rows : name -> (rate, limit or None, what limits it)
+        Rates in units per second. A row without a limit has no bar, only its rate.
     title : str
-        On what and when it was measured.
-    ax, style : see above
+        Machine and date of the measurement.
+    ax, style
+        Axes of your own to draw in; "user" to draw with your own rcParams.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def speed_bars(
             color = _COLORS.get(bound, _style.GREY)
             ax.barh(y, 100.0 * rate / ceiling, height=0.62, color=color, label=label)
             seen.add(bound)
-        _style.beside(ax, y, text, 6.0)
+        _style.write_at_right(ax, y, text, 6.0)
     ax.axvline(100.0, color="black", linewidth=1.0)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     longest = max((r / c for r, c, _ in rows.values() if c), default=1.0)
@@ -81,16 +81,16 @@ def growth_curves(
     ylabel: str = "time per step or analysis (ns)",
     scale: float = 1e9,
 ) -> Figure:
-    """Return the time per unit of work against its amount, one panel per axis.
+    """Return a figure of the time per unit of work against the size of the problem.
 
     Parameters
     ----------
-    panels : what grows ("members") -> curve -> {size: seconds per unit}
-        A curve looks the same in every panel.
+    panels : what varies ("members") -> curve -> {size: seconds per unit}
+        One panel each; a curve has the same look in every panel.
     ylabel : str
-        Name of the vertical axis, with its unit.
+        Label of the vertical axis, with its unit.
     scale : float
-        That unit's number in a second.
+        Number of these units in a second.
 
     Raises
     ------
@@ -112,6 +112,6 @@ def growth_curves(
             ax.plot(list(points), times, **looks[name])
         ax.set(xscale="log", yscale="log", xlabel=f"number of {axis}")
     axes[0].set_ylabel(ylabel)
-    handles = [Line2D([], [], label=name, **how) for name, how in looks.items()]
+    handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     fig.legend(handles=handles, loc="outside lower left", ncols=2)
     return fig

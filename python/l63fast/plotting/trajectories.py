@@ -1,4 +1,4 @@
-"""Truth and estimates of chosen trajectories, against time and on the attractor."""
+"""Figures of truth and estimates of trajectories: against time, on the attractor."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from l63fast.plotting import _style
 from l63fast.verification import instantaneous_rms
 
 _ATTRACTOR: Final = ((-20.0, -27.0, 2.0), (20.0, 27.0, 48.0))
-# Estimates exist at observation times only: a curve through them would cut the peaks
-# and look like an error, so they are points. The background is a curve where the
-# forecast that leads to it is known.
+# Estimates exist at observation times only, so they are points: a curve through them
+# would miss the peaks between and look like an error. The background is a curve if the
+# forecasts between the analyses are given.
 _POINTS: Final = {
-    name: how.mark | {"markersize": size, "markeredgewidth": 0.0}
-    for (name, how), size in zip(_style.ESTIMATES.items(), (3.6, 2.6), strict=True)
+    name: look.mark | {"markersize": size, "markeredgewidth": 0.0}
+    for (name, look), size in zip(_style.ESTIMATES.items(), (3.6, 2.6), strict=True)
 }
 _FORECAST: Final = _style.ESTIMATES["background"].line | {"linewidth": 1.0}
 _CIRCLE: Final = _style.Look(_style.GREY).mark | {
@@ -38,7 +38,7 @@ _CIRCLE: Final = _style.Look(_style.GREY).mark | {
 
 @dataclass(frozen=True)
 class Series:
-    """One or more trajectories, checked: truth at every saved step, the rest at times.
+    """Truth, background and analysis of n trajectories, whose shapes are checked.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Series:
     background, analysis : (n, n_times, 3)
         NaN where there is none.
     truth_times, times : (n_saved,), (n_times,)
-        Time units; every one of `times` is one of `truth_times`.
+        In time units; `times` is a part of `truth_times`.
     at : (n_times,) int
         Index of each of `times` in `truth_times`.
     forecasts : (n, n_times - 1, n_steps + 1, 3), optional
@@ -71,7 +71,7 @@ class Series:
         times: Any,
         forecasts: Any = None,
     ) -> Self:
-        """Return the series, or refuse arrays that do not belong together."""
+        """Return the series; raise ArgumentValueError if the arrays do not match."""
         truth = _checks.array("truth", truth, shape=(None, None, 3))
         n, n_saved = truth.shape[:2]
         truth_times = _checks.array("truth_times", truth_times, shape=(n_saved,))
@@ -107,22 +107,22 @@ class Series:
             self.truth_times, self.truth[case, :, c], label="truth",
             **_style.TRUTH.line, **truth,
         )  # fmt: skip
-        times, states, how = self.times, self.background[case, :, c], _POINTS
-        drawn: dict[str, Any] = how["background"]
+        times, states = self.times, self.background[case, :, c]
+        look: dict[str, Any] = _POINTS["background"]
         if self.forecasts is not None and len(times) > 1:
-            # A forecast, the background that it leads to, and the jump to the analysis
-            # where the next one begins.
+            # Each forecast ends in a background; from there the curve jumps to the
+            # analysis, where the next forecast begins.
             paths = self.forecasts[case, :, :, c]
             between = np.linspace(times[:-1], times[1:], paths.shape[1], axis=1)
             times = np.append(times[0], np.column_stack([between, times[1:]]))
             states = np.append(states[0], np.column_stack([paths, states[1:]]))
-            drawn = _FORECAST
-        ax.plot(times, states, label="background", **drawn)
+            look = _FORECAST
+        ax.plot(times, states, label="background", **look)
         states = self.analysis[case, :, c]
-        ax.plot(self.times, states, label="analysis", **how["analysis"])
+        ax.plot(self.times, states, label="analysis", **_POINTS["analysis"])
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return low and high (3,): the attractor at the usual parameters and truth."""
+        """Return low and high (3,) of the classical attractor and the truth."""
         low, high = _ATTRACTOR
         return (
             np.minimum(low, np.nanmin(self.truth, axis=(0, 1))),
@@ -130,16 +130,16 @@ class Series:
         )
 
     def errors(self, states: np.ndarray, *, mirror_aware: bool = False) -> np.ndarray:
-        """Return the rms over components of the error of states (n, n_times, 3)."""
+        """Return errors (n, n_times) of states (n, n_times, 3), rms over components."""
         truth = self.truth[:, self.at]
         return instantaneous_rms(states, truth, mirror_aware=mirror_aware)
 
     def rmse(
         self, cases: slice | list[int] = slice(None), *, mirror_aware: bool = False
     ) -> tuple[float, float]:
-        """Return the mean error of background and analysis, inf where one diverged.
+        """Return the mean errors of background and analysis, inf after a divergence.
 
-        Times before a trajectory's first analysis are left out of both.
+        Times before the first analysis of a trajectory are left out of both.
         """
         before, after = (
             self.errors(states, mirror_aware=mirror_aware)[cases]
@@ -154,15 +154,15 @@ class Series:
 
 
 def error_label(mirror_aware: bool) -> str:
-    """Return what the axis of the error is called."""
+    """Return the label of the axis of errors."""
     return "error (rms,\nmirror-aware)" if mirror_aware else "error (rms)"
 
 
 def begun(error: np.ndarray) -> np.ndarray:
-    """Return where (n, n_times) errors have begun: from each one's first finite time.
+    """Return True (n, n_times) from the first finite error of each trajectory on.
 
-    A window method has no analysis at first (NaN); what is not finite later on is a
-    divergence, which must be counted and never dropped.
+    A method with a window has no analysis at first (NaN). A later non-finite error is a
+    divergence, which must be counted.
     """
     return np.asarray(np.logical_or.accumulate(np.isfinite(error), axis=1))
 
@@ -173,11 +173,11 @@ def select_cases(errors: np.ndarray) -> dict[str, int]:
     Parameters
     ----------
     errors : (n_trajectories,) mean error of the analysis over each trajectory
-        A non-finite one (diverged) counts as the worst of all.
+        A non-finite error (a divergence) counts as the largest.
 
     Returns
     -------
-    dict with the keys "good" (the one at the 10th percentile), "median", "worst"
+    dict with the keys "good" (at the 10th percentile), "median", "worst"
     """
     errors = _checks.array("errors", errors, shape=(None,))
     _style.require("errors", errors, "at least one")
@@ -204,10 +204,8 @@ def panels(
 ) -> Figure:
     """Return panels of x, y, z and the error against time, one column per trajectory.
 
-    The background is drawn as the forecasts that lead to it, and as points without.
-
-    A series longer than `longest` is shown around its largest analysis error; the
-    rmse in the title (rms: time mean over all times with an analysis) is of the whole.
+    A series longer than `longest` (time units) is shown around its largest analysis
+    error; the rmse in the title, a time mean, is of the whole series.
 
     Parameters
     ----------
@@ -216,14 +214,15 @@ def panels(
     observations : (n, n_times, obs_dim) values at `times`
     truth_times, times : (n_saved,), (n_times,) time units
     operator : ObservationOperator or its name
-        Powers are drawn as their roots; an even one as both roots where positive. What
-        an operator of your own observes is no component and not drawn.
+        Observed powers are drawn as their roots, even powers as both roots.
+        Observations of an operator of your own are not drawn.
     titles : n strings, such as "worst (test trajectory 17)"
     forecasts : (n, n_times - 1, n_steps + 1, 3), optional
         States from each analysis to the next of `times`, both ends included, such as
-        `simulate(analysis[:, :-1], n_steps, dt=dt)`.
+        `simulate(analysis[:, :-1], n_steps, dt=dt)`. The background is then a curve,
+        otherwise points.
     mirror_aware : bool
-        Whether errors are the smaller of those against the truth and its mirror.
+        Whether an error is the smaller of those of the state and its mirror image.
 
     Raises
     ------
@@ -272,12 +271,12 @@ def _draw_case(
         zip(operator.components, operator.powers, strict=True)
     ):
         for root in _roots(observations[case, :, i], power):
-            how = _CIRCLE | {"markeredgewidth": 0.7, "zorder": 1.5}
-            axes[c].plot(series.times, root, label="observation", **how)
+            look = _CIRCLE | {"markeredgewidth": 0.7, "zorder": 1.5}
+            axes[c].plot(series.times, root, label="observation", **look)
 
 
 def _limit(axes: np.ndarray, series: Series) -> None:
-    """Keep the truth readable where an estimate has left the attractor for good."""
+    """Limit the axes, so that the truth stays visible if an estimate has diverged."""
     low, high = series.bounds()
     room = 0.1 * (high - low)
     for c in range(3):
@@ -286,7 +285,7 @@ def _limit(axes: np.ndarray, series: Series) -> None:
 
 
 def _roots(values: np.ndarray, power: int) -> list[np.ndarray]:
-    """Return the real roots of observed powers: two for an even power, NaN for none."""
+    """Return the real roots of observed powers, two for an even power; NaN for none."""
     if power % 2:
         return [np.sign(values) * np.abs(values) ** (1.0 / power)]
     root = np.where(values > 0.0, values, np.nan) ** (1.0 / power)
@@ -294,7 +293,7 @@ def _roots(values: np.ndarray, power: int) -> list[np.ndarray]:
 
 
 def _draw_time(ax: Axes, series: Series, case: int, longest: float) -> None:
-    """Label the time axis and cut a long series to around its largest error."""
+    """Label the time axis; limit a long series to the part around its largest error."""
     first, last = float(series.truth_times[0]), float(series.truth_times[-1])
     if last - first <= longest * 1.001:
         if last > first:
@@ -328,7 +327,7 @@ def _label(
 
 
 def _drawn_as(operator: ObservationOperator) -> str:
-    """Say how powers are drawn: "±√y (where y > 0)" for a square alone."""
+    """Return how observed powers are drawn, such as "±√y (where y > 0)"."""
     notes = {1: "", 2: "±√y (where y > 0)", 3: "∛y", 4: "±∜y (where y > 0)"}
     shown = dict.fromkeys(operator.powers)
     return ", ".join(notes[p] for p in shown if notes[p])
@@ -345,9 +344,9 @@ def attractor(
     title: str = "",
     mirror_aware: bool = False,
 ) -> Figure:
-    """Return the attractor twice: with the background, and with the analysis, on it.
+    """Return a figure of background and analysis on the attractor, in two panels.
 
-    A line joins each estimate to the truth at its time: its length is the error.
+    A line joins each estimate to the truth at its time; its length is the error.
 
     Parameters
     ----------
@@ -355,7 +354,7 @@ def attractor(
     background, analysis : (n, n_times, 3) states at `times`, NaN where there is none
     truth_times, times : (n_saved,), (n_times,) time units
     mirror_aware : bool
-        Whether the rmse in the titles is; the lines always lead to the truth.
+        Whether the rmse in the titles is mirror-aware; the lines lead to the truth.
 
     Raises
     ------
@@ -374,10 +373,10 @@ def attractor(
             ax.plot(*path.T, color=_style.BLACK, linewidth=0.4, alpha=0.4)
         outside = _draw_estimates(ax, series, states, color)
         note = f", {outside} points outside" if outside else ""
-        told = (
+        score = (
             f"rmse {_style.shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
         )
-        ax.set_title(f"{name}: {told}{note}", y=0.97)
+        ax.set_title(f"{name}: {score}{note}", y=0.97)
         text = f"{name}, with a line to the truth"
         joined = Line2D([], [], color=color, linewidth=0.8, label=text)
         joined.set(marker="o", markersize=3.0)
@@ -389,23 +388,23 @@ def attractor(
 
 
 def _draw_estimates(ax: Axes3D, series: Series, states: np.ndarray, color: str) -> int:
-    """Draw what lies within the axes; return the number of points that do not."""
+    """Draw the estimates within the axes; return the number of those outside."""
     points = states.reshape(-1, 3)
     low, high = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()]).T
-    there = ((low <= points) & (points <= high)).all(axis=1)
+    inside = ((low <= points) & (points <= high)).all(axis=1)
     truth = series.truth[:, series.at].reshape(-1, 3)
-    pairs = np.stack([truth[there], points[there]], axis=1)
+    pairs = np.stack([truth[inside], points[inside]], axis=1)
     lines = Line3DCollection(pairs, colors=color, linewidths=0.8)
     ax.add_collection3d(lines, autolim=False)
     dots = _style.Look(color).mark | {"markersize": 1.8, "markeredgewidth": 0.0}
-    ax.plot(*points[there].T, **dots)
-    return int(np.count_nonzero(begun(series.errors(states)).ravel() & ~there))
+    ax.plot(*points[inside].T, **dots)
+    return int(np.count_nonzero(begun(series.errors(states)).ravel() & ~inside))
 
 
 def space(fig: Figure, place: SubplotSpec, series: Series) -> Axes3D:
-    """Return bare three-dimensional axes that show both wings from the side.
+    """Return three-dimensional axes that show both wings of the attractor.
 
-    They hold the whole attractor, so that figures compare, and the truth.
+    Their limits contain the whole attractor, so that figures can be compared.
     """
     ax = fig.add_subplot(place, projection="3d", computed_zorder=False)
     assert isinstance(ax, Axes3D)
