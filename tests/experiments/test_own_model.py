@@ -61,7 +61,7 @@ def test_it_stands_in_the_table_of_windows(tmp_path: Path) -> None:
     assert card["training"]["source_sha256"] == method.source_sha256
     _, said = reevaluate(folder, model=Net)
     assert said.endswith("the stored scores, to the last digit")
-    with pytest.raises(ModelFileError, match="no name in a file is imported"):
+    with pytest.raises(ModelFileError, match="names in files are never imported"):
         reevaluate(folder)
 
 

@@ -198,7 +198,7 @@ def test_train_evaluate_and_export_take_what_is_the_users_own(
     own = ("--model", "own_nets:Net", "--operator", "planted:square")
     assert "stored scores" not in l63fast(*there, *own).err
     assert l63fast(*there, *own).code == 0
-    assert "no name in a file is imported" in l63fast(*there, *own[2:]).err
+    assert "names in files are never imported" in l63fast(*there, *own[2:]).err
     assert "expected your own operator 'planted:square'" in l63fast(*there).err
     assert l63fast("export", "mine", *own[:2], "--formats", "torchscript").code == 0
     found = l63.load_encoder("mine_export", model=Net)

@@ -14,7 +14,7 @@ from l63fast.learning.card import CARD
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, parity_error, save_model
 from l63fast.learning.losses import squared_error
-from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
+from l63fast.learning.normaliser import Normaliser, fold, nearer_image, unfold
 from l63fast.learning.settings import EncoderSettings
 from learning_samples import samples
 
@@ -50,8 +50,10 @@ def test_mirror_images_fold_to_the_same_and_unfold_to_one_of_the_two() -> None:
         (found - given).abs().amax(1), (found - given * MIRROR).abs().amax(1)
     )
     assert to_either.max() < 2e-6  # of the size of what keeps the root smooth
-    assert torch.equal(facing(found, given * MIRROR), facing(found, given) * MIRROR)
-    assert torch.allclose(facing(found, given), given, atol=2e-6)
+    assert torch.equal(
+        nearer_image(found, given * MIRROR), nearer_image(found, given) * MIRROR
+    )
+    assert torch.allclose(nearer_image(found, given), given, atol=2e-6)
 
 
 def test_they_meet_where_a_state_turns_into_its_mirror_image() -> None:
@@ -65,7 +67,7 @@ def test_they_meet_where_a_state_turns_into_its_mirror_image() -> None:
 
 def test_derivatives_are_finite_on_the_axis_and_right_elsewhere() -> None:
     given = states(200).requires_grad_()
-    facing(unfold(fold(given) + 0.01), given.detach()).sum().backward()
+    nearer_image(unfold(fold(given) + 0.01), given.detach()).sum().backward()
     assert given.grad is not None
     assert torch.isfinite(given.grad).all()
     away = torch.from_numpy(samples("x", 20).truth).requires_grad_()
@@ -164,6 +166,6 @@ def test_a_card_from_before_folding_is_refused_where_that_matters(
         found = load_encoder(tmp_path)(data.background, data.obs_window)
         assert np.isfinite(found).all()
         return
-    with pytest.raises(ModelFileError, match=r"coordinates: expected 'folded'.*anew"):
+    with pytest.raises(ModelFileError, match=r"coordinates: expected 'folded'.*again"):
         load_encoder(tmp_path)
     load_encoder(tmp_path, format="torchscript", trust=True)  # knows its own

@@ -187,7 +187,5 @@ def test_a_twin_whose_noise_cannot_be_simulated_is_refused(
     openers = {name: lambda: twin.val for name in twin.hashes}
     R = np.array([[1.0, 0.5], [0.5, 1.0]])
     other = TwinExperiment(twin.settings, R, "from arrays", twin.hashes, openers)
-    with pytest.raises(
-        ArgumentValueError, match="twin: expected observation errors of cov"
-    ):
+    with pytest.raises(ArgumentValueError, match="twin: expected R as in its settings"):
         run(other)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from l63fast import _random
-from l63fast.learning.cycles import CycledBatches, moderated
+from l63fast.learning.cycles import CycledBatches, limit_gradient
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import ChainSettings, EncoderSettings
@@ -72,7 +72,7 @@ def test_the_unroll_grows_and_then_gradients_pass_through_the_model() -> None:
     assert passed == [False] * 6 + [True] * 9
 
 
-def test_trajectories_begin_anew_near_their_truth_and_without_memory() -> None:
+def test_trajectories_restart_near_their_truth_and_without_memory() -> None:
     built = encoder(GRU)
     cycles = dataclasses.replace(CYCLES, restarts=1.0, start_sigma=0.0)
     memories: list[torch.Tensor] = []
@@ -86,14 +86,14 @@ def test_trajectories_begin_anew_near_their_truth_and_without_memory() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])
-def test_so_many_begin_anew_as_were_asked_for(rate: float) -> None:
+def test_so_many_restart_as_were_asked_for(rate: float) -> None:
     built = encoder(GRU)
     cycles = ChainSettings(updates=1000, unroll=1, first_unroll=1, restarts=rate)
     batches = source(built, cycles)
     n_begun = 0
     for update in range(1000):
         before = batches._estimate.clone()
-        batches._begin_anew(update)
+        batches._restart(update)
         n_begun += int((batches._estimate != before).all(1).sum())
     expected = 1000 * 16 * rate
     assert abs(n_begun - 16 - expected) < 5.0 * np.sqrt(expected)
@@ -122,7 +122,7 @@ def test_no_two_draws_have_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_trajectory_outshouts_the_others() -> None:
     values = torch.randn(9, 3, generator=torch.manual_seed(0)).requires_grad_()
     loudness = torch.tensor([1.0] * 8 + [1e6])[:, None]
-    passed = moderated(values)
+    passed = limit_gradient(values)
     assert torch.equal(passed, values)
     (passed * loudness).sum().backward()
     assert values.grad is not None
@@ -134,11 +134,11 @@ def test_no_trajectory_outshouts_the_others() -> None:
 
 def test_silence_of_most_silences_no_one() -> None:
     values = torch.zeros(5, 3, requires_grad=True)
-    moderated(values)[0].sum().backward()
+    limit_gradient(values)[0].sum().backward()
     assert values.grad is not None
     assert torch.equal(values.grad[0], torch.ones(3))
     empty = torch.zeros(4, 0, requires_grad=True)
-    moderated(empty).sum().backward()
+    limit_gradient(empty).sum().backward()
 
 
 def test_what_is_far_away_is_far_in_the_coordinates_of_the_encoder() -> None:
@@ -154,6 +154,6 @@ def test_what_is_far_away_is_far_in_the_coordinates_of_the_encoder() -> None:
         [[12.0, 17.0, 30.0], [-12.0, -17.0, 30.0], [24.0, -24.0, 30.0]]
     )
     truth = torch.zeros(3, 3, dtype=torch.float64)
-    found, memory = batches._found(states.double(), torch.ones(3, 8), truth)
+    found, memory = batches._replace_lost(states.double(), torch.ones(3, 8), truth)
     assert torch.equal(found, torch.cat([states[:2].double(), truth[2:]]))
     assert memory.sum(1).tolist() == [8.0, 8.0, 0.0]

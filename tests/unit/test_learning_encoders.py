@@ -100,10 +100,10 @@ def test_the_analysis_is_the_last_iterate(model: str) -> None:
         analysis, _ = built(batch.background, batch.obs_window, hidden)
         found = built.iterates(batch.background, batch.obs_window, hidden, 5)
         start = built.coordinates(batch.background)
-        anchor, _ = built.read(start, batch.obs_window, hidden)
+        static, _ = built.read(start, batch.obs_window, hidden)
         delta = torch.zeros_like(start)
         for _ in range(3):
-            delta = built.correct(start, batch.obs_window, anchor, delta)
+            delta = built.correct(start, batch.obs_window, static, delta)
     assert torch.equal(analysis, found[3])
     assert torch.equal(found[3], built.state(start + delta, batch.background))
     assert torch.equal(found[0], batch.background)

@@ -88,7 +88,10 @@ def test_the_name_is_kept_and_the_module_starts_from_the_seed() -> None:
         (lambda self, x, hidden: (x, x), r"got .*, \(2, 3\) of torch.float32\)$"),
         (lambda self, x, hidden: x, r"got \(2, 3\) of torch.float32$"),
         (lambda self, x, hidden: (x.tolist(), hidden), r"got \(list, \(2, 0\)"),
-        (lambda self, x, hidden: (x, hidden), "made by its parameters, got another"),
+        (
+            lambda self, x, hidden: (x, hidden),
+            "depends on its parameters, got one that does not",
+        ),
         (lambda self, x, hidden: x @ x, r"to return, got RuntimeError\(.mat1"),
     ],
 )
@@ -118,7 +121,7 @@ def test_what_makes_no_module_for_the_settings_is_refused(
 
 def test_a_module_that_draws_is_refused() -> None:
     with pytest.raises(
-        ArgumentValueError, match="the same analysis twice, got another, as of dropout"
+        ArgumentValueError, match="the same analysis twice, got two different ones"
     ):
         encoder(with_dropout, memory="carried")
 
@@ -126,8 +129,8 @@ def test_a_module_that_draws_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"n_iterations": 2}, "n_iterations: expected 1, .* own_nets:Net"),
-        ({"iteration": "legacy"}, r"got 1 \(legacy\)"),
+        ({"n_iterations": 2}, "n_iterations, iteration: expected 1 .* own_nets:Net"),
+        ({"iteration": "legacy"}, r"got 1 and 'legacy'"),
         ({"model": lambda *sizes: None}, "at the top level of a module, got .*lambda"),
         (
             {"model": "own_nets.Net"},
@@ -242,12 +245,12 @@ def test_a_file_is_read_with_the_class_of_the_caller_alone(tmp_path: Path) -> No
     for kind in ("torchscript", "pt2"):
         found = load_encoder(tmp_path, format=kind, trust=True)(state, window)
         assert found == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(ModelFileError, match="as it was trained, of source sha256"):
+    with pytest.raises(ModelFileError, match="as it was trained, with source sha256"):
         load_encoder(tmp_path, model=Net)
     content = json.loads((tmp_path / CARD).read_text())
     content["training"]["source_sha256"] = "changed"
     (tmp_path / CARD).write_text(json.dumps(content))
-    with pytest.raises(ModelFileError, match="trust=True takes"):
+    with pytest.raises(ModelFileError, match="trust=True accepts"):
         load_encoder(tmp_path, model=Memory)
     assert load_encoder(tmp_path, model=Memory, trust=True).window == 2
 

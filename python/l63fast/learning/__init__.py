@@ -1,6 +1,6 @@
-"""Neural encoders that read a window of observations and correct a background.
+"""Neural encoders, which read a window of observations and correct a background.
 
-The names below are loaded, and torch with them, when they are first used.
+The modules, and torch with them, are imported when a name is first used.
 """
 # ruff: noqa: F401 - the imports below tell type checkers what __getattr__ loads.
 

@@ -1,4 +1,4 @@
-"""Where training gets its batches from: fixed and fresh samples, with noise or not."""
+"""Sources of training batches: fixed or new samples, with or without noise."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Simulation = Callable[[int], AssimilationDataset]
 
 
 class BatchSource(Protocol):
-    """Gives the batches of an epoch, with what the encoder in training makes of them.
+    """A source of batches that are already analysed by the encoder in training.
 
-    An encoder in a cycle decides what it meets next; so a source does not only draw
-    the batch but also has it analysed. `n_batches` are those of an epoch.
+    In a cycle the next background depends on the encoder's analysis, so drawing a batch
+    and analysing it cannot be separated. `n_batches` is the number per epoch.
     """
 
     n_batches: int
@@ -37,14 +37,14 @@ class BatchSource(Protocol):
         """
 
     def progress(self) -> dict[str, Any]:
-        """Return what `restore` needs between epochs, plain values and tensors."""
+        """Return what `restore` needs between epochs, as plain values and tensors."""
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Go back to where `progress` was taken."""
+        """Continue from what `progress` returned."""
 
 
 class Samples:
-    """A source whose batches do not depend on the encoder, nor on what came before."""
+    """A source whose batches depend on the epoch alone, not on the encoder."""
 
     n_batches: int
 
@@ -60,11 +60,11 @@ class Samples:
             yield analysis, batch
 
     def progress(self) -> dict[str, Any]:
-        """Return nothing: the epoch says it all."""
+        """Return an empty table: the number of the epoch is enough."""
         return {}
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Do nothing."""
+        """Do nothing: there is no state."""
 
 
 class FixedBatches(Samples):
@@ -74,13 +74,13 @@ class FixedBatches(Samples):
     ----------
     data : AssimilationDataset
     batch_size : int
-        Samples that do not fill a last batch wait for another epoch.
+        Samples that do not fill a last batch are left out of the epoch.
     seed : int
     mirror : ObservationOperator, optional
-        If given, each sample of an epoch is mirrored with probability 1/2, its
-        observations as this operator's are.
+        If given, each sample of an epoch is mirrored with probability 1/2; the
+        operator tells how observations change.
     device : torch.device
-        Where all samples lie, and the batches.
+        Device of all samples and batches.
     """
 
     def __init__(
@@ -102,15 +102,15 @@ class FixedBatches(Samples):
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch, counted from 0."""
         n = len(self._all.truth)
-        # The epoch is the counter of the stream: no state to save, so a resumed run
-        # sees the very batches it would have seen.
+        # The epoch is the counter of the random stream: there is no state to save, and
+        # a resumed run gets the same batches.
         order, side = _random.uniforms(
             self._seed, "training", "train", 1, (2, n), first=epoch
         )[0]
         used = self.n_batches * self._size
         chosen = torch.from_numpy(np.argsort(order, kind="stable")[:used])
         chosen = chosen.to(self._device)
-        # All of the epoch at once: its batches are then views, which cost nothing.
+        # All samples of the epoch are gathered once; its batches are views of them.
         samples = Batch(*(values[chosen] for values in self._all))
         if self._mirror is not None:
             sign = torch.from_numpy(np.where(side < 0.5, -1.0, 1.0).astype(np.float32))
@@ -121,12 +121,12 @@ class FixedBatches(Samples):
 
 
 class FreshBatches(Samples):
-    """Batches of a dataset that is simulated anew for every epoch.
+    """Batches of a new dataset for every epoch.
 
     Parameters
     ----------
     simulate : callable
-        Gives the dataset of an epoch, counted from 0; always of the same size.
+        Returns the dataset of an epoch, counted from 0, always of the same size.
     batch_size, **options
         As in `FixedBatches`.
     """
@@ -146,7 +146,7 @@ class FreshBatches(Samples):
 def sampled(
     data: AssimilationDataset | Simulation, batch_size: int, **options: Any
 ) -> FixedBatches | FreshBatches:
-    """Return the batches of a dataset, or of one that is simulated for every epoch."""
+    """Return batches of a dataset, or of a function that simulates one per epoch."""
     if isinstance(data, AssimilationDataset):
         return FixedBatches(data, batch_size, **options)
     return FreshBatches(data, batch_size, **options)
@@ -159,7 +159,7 @@ def as_batch(data: AssimilationDataset) -> Batch:
 
 
 def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch:
-    """Return samples with S applied where `sign` (n,) is -1, as it is where it is 1."""
+    """Return the mirror images of the samples whose `sign` (n,) is -1."""
     state = sign.new_ones(len(sign), 3)
     state[:, :2] = sign[:, None]
     odd = torch.tensor([s < 0 for s in operator.mirror_signs], device=sign.device)
@@ -172,22 +172,21 @@ def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch
 
 
 class Jittered(Samples):
-    """Another source's batches, with noise on backgrounds and observations.
+    """The batches of another source with noise on backgrounds and observations.
 
-    The truth stays, so that what is learned is smooth over the size of the noise
-    (Bishop 1995: training with noise is Tikhonov regularisation).
+    The truth is unchanged, so the learned function is smooth over the size of the noise
+    (training with noise is Tikhonov regularisation: Bishop 1995).
 
     Parameters
     ----------
     source : Samples
     size : float
-        Standard deviation of the noise: of that on backgrounds in units of the
-        normaliser's `background_std`, of that on observations in units of its
-        `innovation_std`.
+        Standard deviation of the noise, in units of the normaliser's `background_std`
+        for backgrounds and of its `innovation_std` for observations.
     normaliser : Normaliser
     seed : int
     device : torch.device
-        Where the source's batches lie.
+        Device of the batches.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The model card: what a stranger must know to use an encoder, as checked JSON."""
+"""The model card: what one must know to use an encoder, as JSON that is checked."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FILES: Final = {
     "pt2": "model.pt2",
     "onnx": "model.onnx",
 }
-WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # by every export
+WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # the default of an export
 SCHEMA: Final = 1
-MAX_MEMORY: Final = 2**16  # numbers that an encoder keeps, as in C++
+MAX_MEMORY: Final = 2**16  # largest hidden state, as in C++
 _KEYS: Final = {
     "schema": int,
     "encoder": dict,
@@ -40,7 +40,7 @@ _KEYS: Final = {
     "files": dict,
     "notes": list,
 }
-# What older cards do not name, and their settings.
+# Keys that older cards lack, with the values that those encoders have.
 _ADDED_KEYS: Final = {"coordinates": "states"}
 _ADDED_SINCE: Final = {
     "memory": "window",
@@ -61,15 +61,14 @@ _NOTES: Final = (
 
 
 def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
-    """Return the card of an encoder, its files still to be listed.
+    """Return the card of an encoder, with an empty list of files.
 
     Parameters
     ----------
     encoder : Encoder
     training : dict
-        What the caller knows about how it was trained and on what: hashes of the data,
-        settings. JSON values; what the encoder knows of its data is added, and the
-        hash of the source of a model of the user's own.
+        JSON values about the training: hashes of the data, settings. The setup of the
+        data and the source hash of a user's own model are added.
     """
     settings, own = encoder.settings, encoder.own
     source = {} if own is None else {"source_sha256": own.source_sha256}
@@ -112,12 +111,12 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings_in(card: Any, source: str) -> EncoderSettings:
-    """Return the encoder settings in a card, having checked all of it.
+    """Return the encoder settings in a card, after a check of the whole card.
 
     Raises
     ------
     ModelFileError
-        If the card is not of this schema, or a value makes no sense.
+        If the card is not of this schema, or a value is invalid.
     """
     if isinstance(card, dict):
         card = _ADDED_KEYS | card
@@ -135,7 +134,7 @@ def settings_in(card: Any, source: str) -> EncoderSettings:
             )
     kinds = {f.name: type(f.default) for f in dataclasses.fields(EncoderSettings)}
     encoder = _ADDED_SINCE | card["encoder"]
-    if isinstance(encoder.get("operator"), dict):  # of one of the user's own
+    if isinstance(encoder.get("operator"), dict):  # an operator of the user's own
         kinds["operator"] = dict
     _check_keys(encoder, kinds, f"{source}: encoder")
     with content_errors(f"{source}: encoder", ModelFileError):
@@ -150,7 +149,7 @@ def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) ->
     Raises
     ------
     ModelFileError
-        If a value of it makes no sense.
+        If a value is invalid.
     """
     with content_errors(f"{source}: training", ModelFileError):
         return Setup.from_dict(card["training"], as_operator(settings.operator))
@@ -159,18 +158,19 @@ def made_for_in(card: dict[str, Any], settings: EncoderSettings, source: str) ->
 def check_coordinates(
     card: dict[str, Any], settings: EncoderSettings, source: str
 ) -> None:
-    """Raise ModelFileError if the weights are of an encoder that did not fold yet.
+    """Raise ModelFileError if the weights were trained in other coordinates.
 
-    The programs beside them know their own coordinates.
+    Encoders of older versions did not use folded coordinates. Programs (TorchScript,
+    pt2, ONNX) are not checked: they contain their coordinates.
     """
     expected = _coordinates(settings)
-    found = card.get("coordinates", _ADDED_KEYS["coordinates"])
+    given = card.get("coordinates", _ADDED_KEYS["coordinates"])
     operator = as_operator(settings.operator).name
-    if found != expected:
+    if given != expected:
         raise ModelFileError(
-            f"{source}: coordinates: expected {expected!r}, in which encoders of "
-            f"{operator!r} work, got {found!r}; weights of an older l63fast "
-            "have to be trained anew"
+            f"{source}: coordinates: expected {expected!r} for an encoder of "
+            f"{operator!r}, got {given!r}; the weights are of an older l63fast: "
+            "train the encoder again"
         )
 
 

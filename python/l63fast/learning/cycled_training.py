@@ -1,4 +1,10 @@
-"""Training in cycles: on fresh simulations, from the encoder's own forecasts."""
+"""Training in cycles: on new simulations, with forecasts of the encoder's own analyses.
+
+`cycles` explains how the batches are made. Here are the data around them: the scales of
+the encoder come from a cycled 3D-Var, which is also the warm-up of encoders with a
+window. After each epoch the encoder is cycled over the validation split of the twin
+experiment; the epoch with the lowest loss there is kept.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +46,7 @@ from l63fast.verification import rmse, rmse_pooled
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
-_SHARE_OF_CLIMATE: Final = 0.1  # B of 3D-Var in units of the climatological C
+_B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
 
 
 def train_cycled(
@@ -55,11 +61,11 @@ def train_cycled(
     report: Callable[[Record], None] | None = None,
     progress: Progress = False,
 ) -> TrainResult:
-    """Return an encoder that learned in cycles like those of a twin experiment.
+    """Return an encoder trained in cycles with the settings of a twin experiment.
 
-    Truth and observations are simulated while it learns, by the model and the settings
-    of the twin, of which the validation split alone is read: the records' entries
-    val_loss, val_rmse_pooled_a and val_rmse_a are of the encoder cycled over it.
+    Truth and observations of the training are simulated during the training, with the
+    model and the settings of the twin. Only its validation split is read: val_loss,
+    val_rmse_pooled_a and val_rmse_a of a record are scores of the encoder cycled on it.
 
     Parameters
     ----------
@@ -74,7 +80,7 @@ def train_cycled(
     Raises
     ------
     TrainingDiverged
-        If the loss or its gradient becomes non-finite, as when an estimate is lost.
+        If the loss or its gradient becomes non-finite, or most estimates are lost.
     BackendError
         If the settings ask for a GPU and there is none.
     ModelFileError
@@ -112,8 +118,8 @@ def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
     simulated = twin.settings.observation_covariance
     if not np.allclose(twin.R, simulated):
         raise ArgumentValueError(
-            f"twin: expected observation errors of covariance {simulated.tolist()}, as "
-            f"more of them are simulated, got R = {twin.R.tolist()}"
+            "twin: expected R as in its settings, with which observations are "
+            f"simulated in training, {simulated.tolist()}, got {twin.R.tolist()}"
         )
 
 
@@ -149,25 +155,25 @@ def _begin(
         settings,
         loss.to(device),
         source,
-        _Exam(loss, twin, warm_up, cycle_settings.start_sigma),
+        _CycledValidation(loss, twin, warm_up, cycle_settings.start_sigma),
         reference=loss_of_background(loss, as_batch(samples)),
         directory=directory,
     )
 
 
 def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
-    """Return the scheme that sets the scales, and warms up encoders with a window."""
+    """Return the 3D-Var that sets the scales and warms up encoders with a window."""
     settings = twin.settings
     model: dict[str, Any] = {"dt": settings.dt, "parameters": settings.parameters}
     climate = climatology(spin_up(4096, seed=seed, split="train", **model))
-    B = _SHARE_OF_CLIMATE * climate.covariance
+    B = _B_SCALE * climate.covariance
     return ThreeDVar.for_twin(twin, B=B)
 
 
 def _samples(
     scheme: ThreeDVar, twin: TwinSettings, window: int, seed: int
 ) -> AssimilationDataset:
-    """Return what 3D-Var meets in its cycle: the scales of an encoder come from it."""
+    """Return samples from cycles of 3D-Var, which set the scales of an encoder."""
     n, n_before, n_scored = _SCALES
     chains = TruthChains(twin, n, seed=seed, n_threads=1)
     state = chains.truth
@@ -189,7 +195,7 @@ def _samples(
     )
 
 
-class _Exam:
+class _CycledValidation:
     """Cycles an encoder over the validation split and scores it."""
 
     def __init__(
@@ -219,7 +225,7 @@ class _Exam:
             warm_up=self._warm_up,
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
-        # A lost trajectory counts as one that is not assimilated, and ends no training.
+        # A diverged estimate counts as the climatological mean and stops no training.
         mean = truth.mean(axis=(0, 1))
         background, analysis = (
             np.where(np.isfinite(states), states, mean)
@@ -234,7 +240,7 @@ class _Exam:
         }
 
     def _cost(self, *arrays: np.ndarray) -> float:
-        """Return the mean loss of analyses, and the backgrounds, windows, truths."""
+        """Return the mean loss of analyses, backgrounds, windows and truths."""
         analysis, *batch = (
             torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays
         )

@@ -1,4 +1,14 @@
-"""Batches from cycles: the encoder meets the forecasts of its own analyses."""
+"""Batches from cycles: the backgrounds are forecasts of the encoder's own analyses.
+
+An encoder that was trained with backgrounds of another scheme meets other background
+errors when it is cycled. Here n trajectories are cycled side by side during training,
+each with its own truth. One update of the weights takes a few cycles of all of them:
+forecast, analysis, forecast, ... The gradient of the loss passes through these cycles
+in two ways, through the carried memory and, after the first part of the training,
+through the forecasts (`DifferentiableForecast`), so that the encoder also learns what
+an error of an analysis costs in later cycles. The next update continues from the last
+estimates, without their gradients (truncated backpropagation through time).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +31,8 @@ from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
 
 
-class Course(NamedTuple):
-    """What happened to n truths in some cycles, time first.
+class TruthSegment(NamedTuple):
+    """Truth and observations of n trajectories over some cycles, time first.
 
     Attributes
     ----------
@@ -35,10 +45,10 @@ class Course(NamedTuple):
 
 
 class TruthChains:
-    """Trajectories of the true model, and fresh observations of them.
+    """Trajectories of the true model that continue on demand, with observations.
 
-    They start where the training split of a twin experiment of the same settings and
-    seed does; its validation and test splits have random streams of their own.
+    They start from the states of the training split of a twin experiment with the same
+    settings and seed. Validation and test splits have other random streams.
 
     Parameters
     ----------
@@ -63,8 +73,8 @@ class TruthChains:
             n, seed=seed, split="train", time=settings.spin_up_time, **self._model
         )
 
-    def advance(self, n_cycles: int, draw: int) -> Course:
-        """Let all go on, `draw` being the key of the noise, and return their course."""
+    def advance(self, n_cycles: int, draw: int) -> TruthSegment:
+        """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
         n, m = len(self.truth), self._operator.obs_dim
         normals = _random.standard_normals(
             self._seed, "training", "train", n, (n_cycles, m + 3), draw=draw
@@ -72,7 +82,7 @@ class TruthChains:
         truth = self._simulated(n_cycles, normals[..., m:])
         self.truth = truth[-1]
         noise = self._settings.observation_errors(normals[..., :m])
-        return Course(truth, self._operator(truth) + noise)
+        return TruthSegment(truth, self._operator(truth) + noise)
 
     def _simulated(self, n_cycles: int, normals: np.ndarray) -> np.ndarray:
         cycle, n = self._settings.steps_per_cycle, len(self.truth)
@@ -93,21 +103,24 @@ class TruthChains:
         return truth[1:]
 
 
-_LOUDEST: Final = 8.0  # gradient of a trajectory in units of the median one
-_FAR: Final = 6.0  # climatological standard deviations; the attractor ends at 3.3
+# Largest gradient of a trajectory, in units of the median one.
+_MAX_GRADIENT: Final = 8.0
+# Beyond it an estimate is lost, in climatological standard deviations from the mean;
+# the attractor reaches 3.3.
+_FAR: Final = 6.0
 
 
 class CycledBatches:
-    """Trajectories that are forecast and analysed on and on while the encoder learns.
+    """Trajectories that are cycled without end while the encoder learns.
 
-    An epoch's batch is what they all meet in the next few cycles. Between batches
-    estimates and memories are kept, without their gradients; a few trajectories begin
-    anew, from an estimate near the truth and no memory.
+    A batch holds the next few cycles of all of them. Between batches estimates and
+    memories are kept, without their gradients; a few trajectories restart from an
+    estimate near the truth and an empty memory.
 
     Parameters
     ----------
     encoder : Encoder
-        For its window, its coordinates, its device and the size of its memory only.
+        Only its window, coordinates, device and size of the memory are used.
     cycles : ChainSettings
     twin : TwinSettings
         Of the model, the cycle and the observations.
@@ -131,7 +144,7 @@ class CycledBatches:
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
-        self.n_batches = cycles.updates  # of an epoch
+        self.n_batches = cycles.updates  # per epoch
         self._n_updates = n_epochs * cycles.updates
         self._seed = seed
         self._chains = TruthChains(twin, n, seed=seed, n_threads=n_threads)
@@ -141,7 +154,8 @@ class CycledBatches:
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
-        # Keys of draws: 0 the scales', 1 what was seen before, 2 u + 2 and 2 u + 3.
+        # Keys of the random draws: 0 for the scales, 1 for the observations before the
+        # first cycle, 2 u + 2 and 2 u + 3 for restarts and errors of update u.
         self._seen = self._chains.advance(self._window, 1).observations[1:]
         self._device = encoder.state_mean.device
         self._estimate = torch.full(
@@ -153,46 +167,53 @@ class CycledBatches:
         """Yield the analyses of some cycles of all trajectories, and their batch."""
         for step in range(self.n_batches):
             update = epoch * self.n_batches + step
-            self._begin_anew(update)
-            course = self._chains.advance(self._unroll(update), 2 * update + 3)
+            self._restart(update)
+            segment = self._chains.advance(self._unroll(update), 2 * update + 3)
             share = update / self._n_updates
             through = share >= self._cycles.through_model
-            yield self._analysed(course, encoder, through=through)
+            yield self._analysed(segment, encoder, through=through)
 
     def _unroll(self, update: int) -> int:
+        """Return the number of cycles of an update, which grows with the training."""
         last, first = self._cycles.unroll, self._cycles.first_unroll
         growing = self._cycles.growth * self._n_updates
         share = min(1.0, update / growing) if growing else 1.0
         return round(first + share * (last - first))
 
-    def _begin_anew(self, update: int) -> None:
-        """Put truth + noise where no estimate is yet, and in a few other ones."""
+    def _restart(self, update: int) -> None:
+        """Set truth + noise where there is no estimate yet, and in a few others."""
         n = len(self._estimate)
         draws = _random.standard_normals(
             self._seed, "training", "train", n, (4,), draw=2 * update + 2
         )
-        begins = ~torch.isfinite(self._estimate).all(1)
-        anew = draws[:, 3] < _quantile(self._cycles.restarts)
-        begins |= torch.from_numpy(anew).to(self._device)
+        restarts = ~torch.isfinite(self._estimate).all(1)
+        drawn = draws[:, 3] < _quantile(self._cycles.restarts)
+        restarts |= torch.from_numpy(drawn).to(self._device)
         start = self._chains.truth + self._cycles.start_sigma * draws[:, :3]
         self._estimate = torch.where(
-            begins[:, None], torch.from_numpy(start).to(self._device), self._estimate
+            restarts[:, None], torch.from_numpy(start).to(self._device), self._estimate
         )
-        self._hidden = torch.where(begins[:, None], 0.0, self._hidden)
+        self._hidden = torch.where(restarts[:, None], 0.0, self._hidden)
 
     def _analysed(
-        self, course: Course, encoder: Encoder, *, through: bool
+        self, segment: TruthSegment, encoder: Encoder, *, through: bool
     ) -> tuple[Tensor, Batch]:
-        seen = np.concatenate([self._seen, course.observations])
-        self._seen = seen[len(course.truth) :]
+        """Return the analyses of a segment, and their batch.
+
+        `through`: whether gradients pass through the forecasts.
+        """
+        seen = np.concatenate([self._seen, segment.observations])
+        self._seen = seen[len(segment.truth) :]
         obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
-        truth = torch.from_numpy(course.truth).to(self._device)
+        truth = torch.from_numpy(segment.truth).to(self._device)
         state, hidden = self._estimate, self._hidden
         backgrounds, analyses = [], []
         for obs_window, latest in zip(obs_windows, truth, strict=True):
             background = self._forecast(state if through else state.detach()).float()
-            analysis, hidden = encoder(background, obs_window, moderated(hidden))
-            state, hidden = self._found(moderated(analysis.double()), hidden, latest)
+            # Gradients are limited on both paths from one cycle to the one before.
+            analysis, hidden = encoder(background, obs_window, limit_gradient(hidden))
+            state = limit_gradient(analysis.double())
+            state, hidden = self._replace_lost(state, hidden, latest)
             backgrounds.append(background)
             analyses.append(analysis)
         self._estimate, self._hidden = state.detach(), hidden.detach()
@@ -203,17 +224,17 @@ class CycledBatches:
         )
         return torch.cat(analyses), batch
 
-    def _found(
+    def _replace_lost(
         self, state: Tensor, hidden: Tensor, truth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Put those that have left the attractor far behind back to their truth.
+        """Return the estimates, the truth for those far from the attractor.
 
-        Their forecasts would leave the floating-point range, and the gradients of all.
+        Their forecasts would overflow, and make the gradients of all others non-finite.
 
         Raises
         ------
         DivergenceError
-            If these are more than half of all.
+            If more than half of all estimates are lost.
         """
         away = self._coordinates(state.detach()) - self._centre
         lost = ~(away.abs() <= self._reach).all(1)
@@ -225,11 +246,11 @@ class CycledBatches:
             raise DivergenceError(
                 f"{n_lost} of {n} estimates are far from the attractor", members, 0, 0.0
             )
-        anew = lost[:, None]
-        return torch.where(anew, truth, state), torch.where(anew, 0.0, hidden)
+        mask = lost[:, None]
+        return torch.where(mask, truth, state), torch.where(mask, 0.0, hidden)
 
     def progress(self) -> dict[str, Any]:
-        """Return where all trajectories are."""
+        """Return the states of all trajectories, for `restore`."""
         return {
             "truth": torch.from_numpy(self._chains.truth),
             "seen": torch.from_numpy(self._seen),
@@ -238,15 +259,15 @@ class CycledBatches:
         }
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Go back to where `progress` was taken."""
+        """Continue from what `progress` returned."""
         self._chains.truth = progress["truth"].numpy()
         self._seen = progress["seen"].numpy()
         self._estimate = progress["estimate"].to(self._device)
         self._hidden = progress["hidden"].to(self._device)
 
 
-class _Moderated(torch.autograd.Function):
-    """Changes nothing on the way forward."""
+class _LimitedGradient(torch.autograd.Function):
+    """The identity, whose backward pass shortens the largest gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -255,20 +276,21 @@ class _Moderated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         norm = gradient.norm(dim=1, keepdim=True)
-        most = _LOUDEST * norm.nanmedian()
-        loud = (norm > most) & (most > 0.0)
-        return torch.where(loud, gradient * (most / norm), gradient)
+        most = _MAX_GRADIENT * norm.nanmedian()
+        is_large = (norm > most) & (most > 0.0)
+        return torch.where(is_large, gradient * (most / norm), gradient)
 
 
-def moderated(values: Tensor) -> Tensor:
-    """Return values (n, k) whose gradients are at most some times the median one.
+def limit_gradient(values: Tensor) -> Tensor:
+    """Return values (n, k) unchanged, whose gradients are limited.
 
-    Where a state is nearly lost, later errors grow with every earlier one, and the
-    gradient of one trajectory can outweigh those of all others together; what is
-    learned from it makes them lose theirs.
+    The gradient of each trajectory is at most `_MAX_GRADIENT` times the median one. If
+    a trajectory is nearly lost, errors grow from cycle to cycle, and its gradient can
+    be larger than those of all others together. Updates that follow it make the encoder
+    lose the other trajectories as well.
     """
-    moderate: Tensor = _Moderated.apply(values)  # type: ignore[no-untyped-call]
-    return moderate
+    limited: Tensor = _LimitedGradient.apply(values)  # type: ignore[no-untyped-call]
+    return limited
 
 
 def _time_first(observations: np.ndarray, length: int) -> np.ndarray:

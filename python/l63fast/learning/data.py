@@ -1,4 +1,4 @@
-"""Samples to learn from: backgrounds, windows of observations, and the truth."""
+"""Training samples: backgrounds, windows of observations, and the truth."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class AssimilationDataset(OneScreen):
     background : (N, 3) float64
         The background x_b at analysis time.
     obs_window : (N, L, obs_dim) float64
-        L observations, the last one at analysis time. They end there; or, for analyses
-        at the time of the first of them, they begin there and are given backwards.
+        L observations; the last in the array is at analysis time. For an analysis at
+        the first observation of the window they are in reverse order of time.
     truth : (N, 3) float64
         The truth at analysis time.
     trajectory, time_index : (N,) int64
-        Whose sample it is, and which of the observations is at analysis time.
+        Index of the trajectory, and of the observation at analysis time.
     made_for : Setup
-        Of the twin that they come from, as far as that is known; an encoder that is
-        trained on them inherits it.
+        The setup of the twin, as far as it is known; an encoder that is trained on the
+        samples inherits it.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class AssimilationDataset(OneScreen):
         analysis_at: str = "last",
         start: int = 1,
     ) -> AssimilationDataset:
-        """Return the samples of one split; the other splits are not opened.
+        """Return the samples of one split of a twin experiment.
 
         Parameters
         ----------
@@ -103,16 +103,16 @@ class AssimilationDataset(OneScreen):
         split_name : str
             "train", "val" or "test".
         backgrounds : Backgrounds or (n_trajectories, n_obs, 3)
-            Fitted to a twin of the same setup; or a background of your own for every
-            observation time.
+            Fitted to a twin of the same setup; or your own backgrounds, one for every
+            observation.
         window : int
-            Observations in a window; windows never cross trajectories.
+            Number of observations in a window, all of one trajectory.
         stride : int
-            Observations from one sample to the next.
+            Number of observations from one sample to the next.
         analysis_at : {"last", "first"}
-            The observation of the window at whose time the analysis is.
+            The observation of the window at analysis time.
         start : int
-            Observations up to the end of the first window, at least.
+            The first window ends at this observation (counted from 1) or later.
 
         Raises
         ------
@@ -185,22 +185,22 @@ class AssimilationDataset(OneScreen):
 
     def _summary(self) -> dict[str, Any]:
         operator = self.made_for.operator
-        known = f"observed: {operator.name}" if operator is not None else "not known"
+        known = f"observed: {operator.name}" if operator is not None else "unknown"
         return {**super()._summary(), "made_for": known}
 
     @property
     def window(self) -> int:
-        """Observations in a window, L."""
+        """Number of observations in a window, L."""
         return int(self.obs_window.shape[1])
 
     @property
     def obs_dim(self) -> int:
-        """Values in an observation."""
+        """Number of values in an observation."""
         return int(self.obs_window.shape[2])
 
     @cached_property
     def hash(self) -> str:
-        """Return the sha256 of every number and shape in it."""
+        """The sha256 of all shapes and values."""
         digest = hashlib.sha256()
         for array in (self.background, self.obs_window, self.truth):
             digest.update(repr(array.shape).encode())
@@ -215,7 +215,7 @@ def windows(observations: np.ndarray, length: int) -> np.ndarray:
     ----------
     observations : (n_trajectories, n_obs, obs_dim)
     length : int
-        Observations in a window, L.
+        Number of observations in a window, L.
 
     Returns
     -------

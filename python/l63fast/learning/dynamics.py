@@ -1,4 +1,10 @@
-"""A forecast that gradients pass through: kernel and adjoint, or plain torch."""
+"""The forecast as a differentiable function of tensors: kernel and adjoint, or torch.
+
+Reverse-mode differentiation needs the product of a gradient g with the derivative of
+the forecast, M^T g. The adjoint kernel computes it from the start states alone: it
+repeats the forecast and then goes backwards through the Runge-Kutta steps. So torch's
+graph holds one node per forecast instead of every stage of every step.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +25,10 @@ _CLASSICAL: Final = Lorenz63()
 
 @dataclass(frozen=True)
 class DifferentiableForecast:
-    """Called with states, gives those some steps later and lets gradients pass.
+    """The forecast `n_steps` later as a function of torch tensors, with gradients.
 
-    On the CPU the forecast is the kernel's to the last bit, and its derivative is the
-    kernel's adjoint; elsewhere both are torch's own (`torch_forecast`).
+    On the CPU the values are those of `forecast`, bit for bit, and the derivative is
+    `adjoint`; on other devices both are computed by `torch_forecast`.
 
     Parameters
     ----------
@@ -31,7 +37,7 @@ class DifferentiableForecast:
         Time step (time units).
     parameters : Lorenz63
     n_threads, backend, on_divergence
-        As in `forecast`; with "nan" a lost member's gradient is not finite either.
+        As in `forecast`; with "nan" the gradient of a diverged member is not finite.
     """
 
     n_steps: int
@@ -59,7 +65,7 @@ class DifferentiableForecast:
         return later
 
     def options(self) -> dict[str, Any]:
-        """Return the keyword arguments that forecast and adjoint share."""
+        """Return the keyword arguments of both `forecast` and `adjoint`."""
         return {
             "dt": self.dt,
             "parameters": self.parameters,
@@ -70,7 +76,7 @@ class DifferentiableForecast:
 
 
 class _KernelForecast(torch.autograd.Function):
-    """Forward by `forecast`, backward by `adjoint`, on the same memory."""
+    """Forward by `forecast`, backward by `adjoint`; the tensors are not copied."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, model: DifferentiableForecast) -> Tensor:
@@ -84,13 +90,13 @@ class _KernelForecast(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (states,) = ctx.saved_tensors
         model = ctx.model
-        carried = adjoint(
+        at_start = adjoint(
             states.detach().numpy(),
             gradient.contiguous().numpy(),
             model.n_steps,
             **model.options(),
         )
-        return torch.from_numpy(carried), None
+        return torch.from_numpy(at_start), None
 
 
 def torch_forecast(
@@ -98,8 +104,8 @@ def torch_forecast(
 ) -> Tensor:
     """Return states (..., 3) `n_steps` RK4 steps later, in plain torch on any device.
 
-    One step agrees with the kernel's to 1e-13. The graph holds every stage of every
-    step; on the CPU `DifferentiableForecast` needs neither that memory nor that time.
+    One step agrees with the kernel to 1e-13. torch keeps every stage of every step for
+    the gradient; on the CPU `DifferentiableForecast` needs less memory and time.
 
     Parameters
     ----------
@@ -112,7 +118,7 @@ def torch_forecast(
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If `n_steps` is no count.
+        If `n_steps` is not a number of steps.
     """
     n_steps = _checks.count("n_steps", n_steps)
     for _ in range(n_steps):
@@ -132,10 +138,10 @@ def earlier_states(
     dt: float = 0.01,
     parameters: Lorenz63 = _CLASSICAL,
 ) -> np.ndarray:
-    """Return the states (..., 3) of which these are the forecasts, to the order of RK4.
+    """Return the states (..., 3) `n_steps` earlier, to the accuracy of RK4.
 
-    The model runs backwards, where what is off the attractor flies away from it: over
-    more than half a time unit rounding errors grow to the size of the state.
+    The model is integrated backwards in time, where the attractor repels: after half a
+    time unit rounding errors are as large as the state.
     """
     start = torch.from_numpy(np.ascontiguousarray(states))
     later = torch_forecast(start, n_steps, dt=-dt, parameters=parameters)

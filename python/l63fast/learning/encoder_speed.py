@@ -1,4 +1,4 @@
-"""The time of one analysis in every format, side by side in one run."""
+"""Measures the time of one analysis in every format, all in one run."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ from l63fast.learning.settings import EncoderSettings
 EAGER: Final = "eager"
 CPP: Final = "C++ torchscript"
 _LATENCY_CALLS: Final = 200
-_CPP_WINDOWS: Final = (1000, 6000)  # their difference: starting up does not count
+# The time is that of the difference, without the start of the program.
+_CPP_WINDOWS: Final = (1000, 6000)
 
 
 @dataclass(frozen=True)
 class EncoderSpeed:
-    """How much is measured: batch sizes, and how often each is.
+    """Sizes of a measurement.
 
     Attributes
     ----------
     batches : tuple of int
+        Numbers of windows in one call.
     rounds : int
+        Number of measurements of each; the medians are reported.
     """
 
     batches: tuple[int, ...] = (1, 16, 256, 4096, 100_000)
@@ -49,7 +52,7 @@ class EncoderSpeed:
 
     @classmethod
     def of_scale(cls, scale: float) -> EncoderSpeed:
-        """Return sizes for a share of the usual time."""
+        """Return sizes for a share, above 0 and up to 1, of the full time."""
         scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
         most = max(int(cls.batches[-1] * scale), cls.batches[2])
         batches = tuple(n for n in cls.batches[:-1] if n < most)
@@ -58,15 +61,15 @@ class EncoderSpeed:
 
 @dataclass(frozen=True)
 class EncoderTimes:
-    """Medians over the rounds, in seconds of the processor.
+    """Times of an analysis: medians over the rounds, in seconds of processor time.
 
     Attributes
     ----------
     latency : float
-        Of the program itself on one window, tensors in and out.
+        Time of the program for one window, from tensors to tensors.
     per_window : dict of int to float
-        Through the function of NumPy arrays that `load_encoder` returns, by batch
-        size; for `eager` one call of the module on the whole batch.
+        Time per window by batch size, of the function of NumPy arrays that
+        `load_encoder` returns; for `eager` of one call of the module on the batch.
     """
 
     latency: float
@@ -74,7 +77,7 @@ class EncoderTimes:
 
 
 def encoder_to_time(result: Path | None) -> Encoder:
-    """Return the encoder of a result; without one a GRU-64 of window 5, untrained."""
+    """Return the encoder of a result; without one an untrained GRU-64, window 5."""
     if result is not None:
         return load_weights(result)[0]
     settings = EncoderSettings("gru", "xy", window=5, hidden=64)
@@ -91,7 +94,7 @@ def measure_encoder(
     encoder : Encoder
     sizes : EncoderSpeed
     analyse : Path, optional
-        The C++ program of that name, for its latency.
+        Path of the C++ program `analyse`, to measure it too.
     """
     with tempfile.TemporaryDirectory() as folder, one_core(), pinned():
         model = Path(folder)
@@ -169,8 +172,8 @@ def _repeated(
 
     def probe() -> float:
         for _ in range(times if times > 1 else 0):
-            call()  # what the last large batch left behind is cleared away here
-        start = process_time()  # one thread; what neighbours do counts less
+            call()  # not measured: fills the caches after the last large batch
+        start = process_time()  # one thread; other programs disturb it less
         for _ in range(times):
             call()
         return (process_time() - start) / (times * n_windows)
@@ -179,18 +182,18 @@ def _repeated(
 
 
 def _cpp(encoder: Encoder, model: Path, analyse: Path) -> Callable[[], float]:
-    words = [str(analyse), str(model), "inputs", str(model / "outputs.nc")]
-    words += ["--trust", "--threads", "1", "--chunk", "1"]
+    command = [str(analyse), str(model), "inputs", str(model / "outputs.nc")]
+    command += ["--trust", "--threads", "1", "--chunk", "1"]
     for n in _CPP_WINDOWS:
         write_analyse_inputs(model / f"{n}.nc", *_inputs(encoder, n))
 
     def seconds(n: int) -> float:
-        words[2] = str(model / f"{n}.nc")
-        done = subprocess.run(words, capture_output=True, text=True)
-        found = re.search(r"([\d.e+-]+) s of the processor", done.stdout)
-        if found is None:
+        command[2] = str(model / f"{n}.nc")
+        done = subprocess.run(command, capture_output=True, text=True)
+        printed = re.search(r"([\d.e+-]+) s of the processor", done.stdout)
+        if printed is None:
             raise DataFileError(f"{analyse}: expected times, got {done.stderr.strip()}")
-        return float(found[1])
+        return float(printed[1])
 
     few, many = _CPP_WINDOWS
     return lambda: (seconds(many) - seconds(few)) / (many - few)
@@ -200,13 +203,13 @@ def _medians(
     calls: Mapping[tuple[str, int], Callable[[], float]], rounds: int
 ) -> dict[tuple[str, int], float]:
     for call in calls.values():
-        call()  # compiles, and touches what it needs
-    # By size: what is compared meets the same neighbours, and what a large batch leaves
-    # behind is cleared away in no small one.
-    turns = sorted(calls, key=lambda key: key[1])
-    found: dict[tuple[str, int], list[float]] = {key: [] for key in calls}
+        call()  # compiles, and loads what it needs
+    # By size: calls that are compared run directly after each other, and a small batch
+    # does not follow a large one, which leaves the caches full of its own data.
+    order = sorted(calls, key=lambda key: key[1])
+    measured: dict[tuple[str, int], list[float]] = {key: [] for key in calls}
     with collector_off():
         for _ in range(rounds):
-            for key in turns:
-                found[key].append(calls[key]())
-    return {key: median(times) for key, times in found.items()}
+            for key in order:
+                measured[key].append(calls[key]())
+    return {key: median(times) for key, times in measured.items()}

@@ -1,4 +1,12 @@
-"""The encoder: a learned fixed point that corrects a background."""
+"""The encoder: a network that corrects a background by a learned fixed point.
+
+3D-Var solves x_a = x_b + K (y - h(x_a) + H (x_a - x_b)): the analysis stands on both
+sides, so it is a fixed point, found by iterating from x_a = x_b. An encoder iterates in
+the same way, with a network g in the place of the formula. In each of its K iterations
+g sees what the last increment has left of the innovation, y - h(x_b + delta_k). The
+background stays an input of g: an iteration that sees the latest state alone and
+contracts would keep a part of the background's error.
+"""
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
@@ -13,7 +21,7 @@ from torch import Tensor, nn
 from l63fast import _checks, _random
 from l63fast.assimilation.agreement import Setup
 from l63fast.errors import ArgumentValueError
-from l63fast.learning.normaliser import Normaliser, facing, fold, unfold
+from l63fast.learning.normaliser import Normaliser, fold, nearer_image, unfold
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
@@ -23,14 +31,16 @@ from l63fast.observation import as_operator
 
 
 class Head(nn.Module):
-    """The map g: what is known and the current increment give the next increment.
+    """The network g, which gives the next increment from the current one.
 
-    All its inputs and its output are in units of their own scale. What does not change
-    from one iteration to the next enters once, through `anchor`.
+    All inputs and the output are scaled to order one. Background and context do not
+    change during the iterations, so their part of the first layer is computed once, by
+    `static_features`.
     """
 
     def __init__(self, n_innovations: int, context_size: int, hidden: int):
         super().__init__()
+        # The names of the layers are keys of the weights in model files.
         self.fixed = nn.Linear(3 + context_size, hidden)
         self.moving = nn.Linear(3 + n_innovations, hidden, bias=False)
         self.inner = nn.Linear(hidden, hidden)
@@ -38,38 +48,34 @@ class Head(nn.Module):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def anchor(self, background: Tensor, context: Tensor) -> Tensor:
-        """Return the part of the first layer that stays the same, (n, hidden)."""
-        fixed: Tensor = self.fixed(torch.cat([background, context], 1))
-        return fixed
+    def static_features(self, background: Tensor, context: Tensor) -> Tensor:
+        """Return the part (n, hidden) of the first layer that all iterations share."""
+        static: Tensor = self.fixed(torch.cat([background, context], 1))
+        return static
 
-    def forward(self, anchor: Tensor, increment: Tensor, innovation: Tensor) -> Tensor:
+    def forward(self, static: Tensor, increment: Tensor, innovation: Tensor) -> Tensor:
         """Return the next increment (n, 3)."""
-        moving = self.moving(torch.cat([increment, innovation], 1))
-        first = nn.functional.silu(anchor + moving)
-        step: Tensor = self.outer(nn.functional.silu(self.inner(first)))
-        return step
+        iterated = self.moving(torch.cat([increment, innovation], 1))
+        first = nn.functional.silu(static + iterated)
+        next_increment: Tensor = self.outer(nn.functional.silu(self.inner(first)))
+        return next_increment
 
 
 class Encoder(nn.Module):
     """Corrects a background with a window of observations.
 
     The analysis is x_b + delta_K, where delta_0 = 0 and
-    delta_{k+1} = g(x_b, x_b + delta_k, window, y - h(x_b + delta_k)); y is the last
+    delta_{k+1} = g(x_b, delta_k, window, y - h(x_b + delta_k)); y is the last
     observation of the window. States and observations are in physical units; the
-    scales are buffers. The last layer starts at zero, so that training
-    starts from the background. With a carried memory the window is read together with
-    x_b and y - h(x_b), in one step of the recurrent cell.
-
-    The iteration "legacy" is x_{k+1} = x_k + g(x_k, x_k, window, y - h(x_k)), where
-    each analysis is the next background. It is no fixed point of anything: the
-    observations count K times.
+    scales are buffers. With a carried memory one step of the recurrent cell reads the
+    window together with x_b and y - h(x_b). The iteration "legacy" is
+    x_{k+1} = x_k + g(x_k, 0, window, y - h(x_k)): each analysis is the next background,
+    so the same observations are assimilated K times.
 
     Where the operator cannot tell a state from its mirror image, background and
-    increments are in the coordinates of `fold`, and the analysis is the one of the two
-    states found that is nearer to x_b. In x and y themselves it would jump from one
-    to the other where x_b is as far from both, and no network follows a jump: it gives
-    the state between the two.
+    increments are in the coordinates of `fold`, and the analysis is the mirror image
+    that is nearer to x_b. In x and y themselves this analysis jumps where x_b is
+    equally far from both images; a network would give a state between the two.
 
     Parameters
     ----------
@@ -77,12 +83,12 @@ class Encoder(nn.Module):
     normaliser : Normaliser
         Fitted on the training split.
     own : OwnModel, optional
-        What makes the module of an `OwnEncoder`.
+        Makes the module of an `OwnEncoder`.
 
     Attributes
     ----------
     made_for : Setup
-        Of the data that it was trained for, as far as that is known.
+        The setup of the training data, as far as it is known.
     """
 
     state_mean: Tensor
@@ -123,7 +129,7 @@ class Encoder(nn.Module):
         self.reads_slope = _reads_slope(settings)
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
-        """Make the parts that learn, and return the size of the hidden state."""
+        """Create the trainable layers, and return the size of the hidden state."""
         self.reader, self.head = _parts(settings, matched_width(settings))
         return self.reader.hidden_size
 
@@ -137,16 +143,16 @@ class Encoder(nn.Module):
         background : (n, 3)
         obs_window : (n, L, obs_dim)
         hidden : (n, hidden_size)
-            As `initial_hidden` gives it, or as the last call returned it.
+            From `initial_hidden`, or from the last call.
         """
         start = self.coordinates(background)
-        anchor, later = self.read(start, obs_window, hidden)
+        static, later = self.read(start, obs_window, hidden)
         increment = torch.zeros_like(start)
         for k in range(self.n_iterations):
             if self.feeds_back and k > 0:
                 start, increment = start + increment, torch.zeros_like(start)
-                anchor, _ = self.read(start, obs_window, hidden)
-            increment = self.correct(start, obs_window, anchor, increment)
+                static, _ = self.read(start, obs_window, hidden)
+            increment = self.correct(start, obs_window, static, increment)
         return self.state(start + increment, background), later
 
     def coordinates(self, states: Tensor) -> Tensor:
@@ -154,53 +160,53 @@ class Encoder(nn.Module):
         return fold(states) if self.folds else states
 
     def state(self, coordinates: Tensor, background: Tensor) -> Tensor:
-        """Return the state (n, 3) at these coordinates that is nearer to x_b."""
+        """Return the state (n, 3) with these coordinates that is nearer to x_b."""
         if not self.folds:
             return coordinates
-        return facing(unfold(coordinates), background)
+        return nearer_image(unfold(coordinates), background)
 
     def read(
         self, start: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what the iterations start from, and the next hidden state."""
+        """Return the static features of the head, and the next hidden state."""
         seen = (obs_window - self.obs_mean) / self.obs_std
         scaled = (start - self.state_mean) / self.state_std
         if self.carries:
             innovation = self.innovation(start, obs_window)
             seen = torch.cat([seen.flatten(1), scaled, innovation], 1)
         context, hidden = self.reader(seen, hidden)
-        return self.head.anchor(scaled, context), hidden
+        return self.head.static_features(scaled, context), hidden
 
     def correct(
-        self, start: Tensor, obs_window: Tensor, anchor: Tensor, increment: Tensor
+        self, start: Tensor, obs_window: Tensor, static: Tensor, increment: Tensor
     ) -> Tensor:
         """Return delta_{k+1} for delta_k, both (n, 3) in the encoder's coordinates."""
         scaled = self.innovation(start + increment, obs_window)
-        step: Tensor = self.head(anchor, increment / self.increment_std, scaled)
-        return step * self.increment_std
+        output: Tensor = self.head(static, increment / self.increment_std, scaled)
+        return output * self.increment_std
 
     def innovation(self, coordinates: Tensor, obs_window: Tensor) -> Tensor:
-        """Return y - h(x) in its scale; more where h bends and the memory is carried.
+        """Return the scaled innovation (n, obs_dim), or (n, 2 obs_dim) with its slope.
 
-        Then it is in the scale that it has at x, and beside it stands the correction
-        that a Kalman filter would make of it, in units of a usual one: with c the
-        usual y - h(x), s the usual correction, d = (y - h(x)) / c and a = h'(x) s / c
-        they are d / sqrt(1 + a^2) and a d / (1 + a^2). Both stay of order one however
-        steep h is; a bare product d h'(x) does not, and makes training in cycles
-        unstable. Where the encoder works in folded coordinates, s is the usual
-        correction there and a = |h'(x)| s / c.
+        With d = (y - h(x)) / c, c its scale in the training data, this is d. If h is
+        nonlinear and the memory is carried, the worth of an innovation depends on the
+        slope h'(x). With s the scale of increments and a = h'(x) s / c, the values are
+        then d / sqrt(1 + a^2), the innovation divided by its own standard deviation,
+        and a d / (1 + a^2), the increment of a scalar Kalman filter in units of s. Both
+        stay of order one for every slope; the product d h'(x) does not, and made
+        training in cycles unstable. In folded coordinates a = |h'(x)| s / c.
         """
         states = unfold(coordinates) if self.folds else coordinates
         scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
         if not self.reads_slope:
             return scaled
-        usual = self.increment_std.index_select(0, self.components)
-        steepness = self.slope(states) * usual / self.innovation_std
+        s = self.increment_std.index_select(0, self.components)
+        a = self.slope(states) * s / self.innovation_std
         if self.folds:
-            steepness = steepness.abs()
-        spread = (1.0 + steepness.square()).sqrt()
-        at_state = scaled / spread
-        return torch.cat([at_state, steepness / spread * at_state], 1)
+            a = a.abs()
+        spread = (1.0 + a.square()).sqrt()
+        normalised = scaled / spread
+        return torch.cat([normalised, a / spread * normalised], 1)
 
     def slope(self, states: Tensor) -> Tensor:
         """Return h'(states), (n, obs_dim)."""
@@ -220,7 +226,7 @@ class Encoder(nn.Module):
 
     @torch.jit.export
     def initial_hidden(self, n: int) -> Tensor:
-        """Return the hidden state (n, hidden_size) of n trajectories that begin."""
+        """Return the hidden state (n, hidden_size) for the first analysis: zeros."""
         like = self.state_mean
         return torch.zeros(n, self.hidden_size, dtype=like.dtype, device=like.device)
 
@@ -228,17 +234,17 @@ class Encoder(nn.Module):
     def iterates(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor, n: int
     ) -> Tensor:
-        """Return the estimates x_0 = x_b to x_n, (n + 1, n_samples, 3)."""
+        """Return the iterates x_0 = x_b to x_n, (n + 1, n_samples, 3)."""
         start = self.coordinates(background)
-        anchor, _ = self.read(start, obs_window, hidden)
-        increment, found = torch.zeros_like(start), [background]
+        static, _ = self.read(start, obs_window, hidden)
+        increment, states = torch.zeros_like(start), [background]
         for k in range(n):
             if self.feeds_back and k:
                 start, increment = start + increment, torch.zeros_like(start)
-                anchor, _ = self.read(start, obs_window, hidden)
-            increment = self.correct(start, obs_window, anchor, increment)
-            found.append(self.state(start + increment, background))
-        return torch.stack(found)
+                static, _ = self.read(start, obs_window, hidden)
+            increment = self.correct(start, obs_window, static, increment)
+            states.append(self.state(start + increment, background))
+        return torch.stack(states)
 
 
 _SCALES = (
@@ -252,9 +258,10 @@ _SCALES = (
 
 
 class EncoderOfOwnOperator(Encoder):
-    """One whose innovations are of an h of the user's own, which no program contains.
+    """An encoder with an observation operator h of the user's own.
 
-    The slope of h is not read, however it bends.
+    It is not an input how steep h is, also where h is nonlinear. It cannot be exported
+    as a program (TorchScript, pt2, ONNX), because a program cannot contain that h.
     """
 
     def __init__(self, settings: EncoderSettings, normaliser: Normaliser):
@@ -269,9 +276,9 @@ class EncoderOfOwnOperator(Encoder):
 class OwnEncoder(Encoder):
     """A torch module of the user's own in the place of reader, head and iterations.
 
-    The module is made by ``make(operator, window, hidden)`` and called with what
-    `forward` of an `Encoder` takes, in physical units; it returns the same. Its
-    attribute `hidden_size`, 0 where it has none, is the size of what it keeps.
+    The module is made by ``make(operator, window, hidden)``. It takes and returns the
+    same tensors as `forward` of an `Encoder`, in physical units. Its attribute
+    `hidden_size` (0 if it has none) is the size of its hidden state.
     """
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
@@ -295,28 +302,33 @@ class OwnEncoder(Encoder):
         return size
 
     def check(self) -> None:
-        """Call a copy of the module twice, and check what comes.
+        """Call a copy of the module twice and check what it returns.
 
         Raises
         ------
         ArgumentValueError
-            If it is not what is expected.
+            If shapes or dtypes are wrong, if no parameter takes part in the analysis,
+            or if the two analyses differ.
         """
         module, window = copy.deepcopy(self.module), self.settings.window
         background, hidden = self.state_mean.repeat(2, 1), self.initial_hidden(2)
         given = background, self.obs_mean.repeat(2, window, 1), hidden
         shapes = "forward({}, {}, {})".format(*(tuple(part.shape) for part in given))
         try:
-            found = [module(*(part.clone() for part in given)) for _ in range(2)]
+            outputs = [module(*(part.clone() for part in given)) for _ in range(2)]
         except Exception as error:  # whatever the user's code raises
             raise self._refused(f"{shapes} to return", repr(error)) from error
-        kinds, wanted = map(_described, (found[0], (background, hidden)))
+        kinds, wanted = map(_described, (outputs[0], (background, hidden)))
         if kinds != wanted:
             raise self._refused(f"analysis and hidden {wanted} from {shapes}", kinds)
-        if not found[0][0].requires_grad:
-            raise self._refused("an analysis made by its parameters", "another")
-        if not all(map(torch.equal, *found)):
-            raise self._refused("the same analysis twice", "another, as of dropout")
+        if not outputs[0][0].requires_grad:
+            raise self._refused(
+                "an analysis that depends on its parameters", "one that does not"
+            )
+        if not all(map(torch.equal, *outputs)):
+            raise self._refused(
+                "the same analysis twice", "two different ones, as with dropout"
+            )
 
     def _refused(self, expected: str, got: str) -> ArgumentValueError:
         name = self.settings.model
@@ -330,13 +342,13 @@ class OwnEncoder(Encoder):
         return analysis, later
 
 
-def _described(found: Any) -> str:
-    """Return shapes and dtypes of a tuple of tensors, or what there is instead."""
-    if isinstance(found, Tensor):
-        return f"{tuple(found.shape)} of {found.dtype}"
-    if not isinstance(found, tuple):
-        return type(found).__name__
-    return f"({', '.join(map(_described, found))})"
+def _described(output: Any) -> str:
+    """Return shapes and dtypes of a tuple of tensors; of anything else its type."""
+    if isinstance(output, Tensor):
+        return f"{tuple(output.shape)} of {output.dtype}"
+    if not isinstance(output, tuple):
+        return type(output).__name__
+    return f"({', '.join(map(_described, output))})"
 
 
 def build_encoder(
@@ -353,12 +365,13 @@ def build_encoder(
     Raises
     ------
     ArgumentValueError
-        If that module is not made, or does not return what an encoder does.
+        If that module cannot be made, or does not return what an encoder returns.
     """
     seed = _checks.seed("seed", seed)
     key = int(_random.generator(seed, "training").integers(2**62))
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(key)  # and no GPU's, which stays as it is
+        # Not torch.manual_seed, which would also seed the generators of the GPUs.
+        torch.default_generator.manual_seed(key)
         if not settings.is_own:
             by_own_h = as_operator(settings.operator).is_own
             kind = EncoderOfOwnOperator if by_own_h else Encoder
@@ -369,12 +382,15 @@ def build_encoder(
 
 
 def n_parameters(module: nn.Module) -> int:
-    """Return how many numbers training may change."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def matched_width(settings: EncoderSettings) -> int:
-    """Return the reader's width that comes nearest to the GRU's parameter count."""
+    """Return the reader's width whose parameter count is nearest to the GRU's.
+
+    Architectures of equal size can be compared.
+    """
     if settings.model == "gru":
         return settings.hidden
 
@@ -401,11 +417,13 @@ def _parts(
 
 
 def _reads_slope(settings: EncoderSettings) -> bool:
-    is_bent = max(as_operator(settings.operator).powers, default=1) > 1
-    return is_bent and settings.memory == "carried"
+    """Return whether the slope of h is an input: for powers, with a carried memory."""
+    is_nonlinear = max(as_operator(settings.operator).powers, default=1) > 1
+    return is_nonlinear and settings.memory == "carried"
 
 
 def _nearest(count: Callable[[int], int], budget: int) -> int:
+    """Return the width whose count is nearest to the budget, by bisection."""
     high = 1
     while count(high) < budget:
         high *= 2

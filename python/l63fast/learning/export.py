@@ -1,4 +1,4 @@
-"""Encoders as files: written in several formats, and read; programs only if trusted."""
+"""Encoders in files: writing them in several formats, and reading them safely."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from l63fast.learning.card import (
 )
 from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator, build_encoder
 from l63fast.learning.inference import EncoderFunction
-from l63fast.learning.normaliser import Normaliser, facing
+from l63fast.learning.normaliser import Normaliser, nearer_image
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse
@@ -51,7 +51,9 @@ from l63fast.storage import (
 
 MAX_PARITY_ERROR: Final = 1e-5
 _BATCHES: Final = (1, 7, 513)
-_OPEN: Final = 0.01  # of the product of (x, y) of background and analysis
+# Scalar product of (x, y) of background and analysis below which rounding decides
+# which mirror image is nearer.
+_UNDECIDED: Final = 0.01
 
 
 @pinned()
@@ -72,43 +74,43 @@ def save_model(
     card : dict
         JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str, optional
-        Of `FILES`; safetensors, the truth, is written always. By default torchscript
-        and pt2; of a model of the user's own those that it can be written as, and the
-        card's notes say why it cannot be the others.
+        "torchscript", "pt2", "onnx"; "safetensors" is always written. By default
+        torchscript and pt2. If a model of the user's own cannot be written in a default
+        format, the card's notes say why.
 
     Raises
     ------
     ModelFileError
-        If a file, reloaded from disk, does not analyse as the encoder does, or if a
-        model of the user's own cannot be written as one of the formats given.
+        If a file, read back from disk, gives other analyses than the encoder, or if a
+        model of the user's own cannot be written in one of the formats given.
     """
     directory, own = Path(directory), encoder.own
     encoder.eval()
     content = describe(encoder, card)
-    by_own_h = isinstance(encoder, EncoderOfOwnOperator)
-    whose = as_operator(encoder.settings.operator).name * by_own_h
-    whose = own.name if own else whose
+    has_own_h = isinstance(encoder, EncoderOfOwnOperator)
+    own_name = as_operator(encoder.settings.operator).name * has_own_h
+    own_name = own.name if own else own_name
     for kind in _checked(WRITTEN if formats is None else formats):
         path = directory / FILES[kind]
         try:
-            if by_own_h and kind != "safetensors":
-                raise TypeError("no program contains an h of the user's own")
+            if has_own_h and kind != "safetensors":
+                raise TypeError("a program cannot contain an h of the user's own")
             content["files"][kind] = _written(kind, encoder, path)
-        except Exception as error:  # whatever torch raises of somebody's own module
-            if not whose or kind == "safetensors" or isinstance(error, BackendError):
+        except Exception as error:  # whatever torch raises for a user's own module
+            if not own_name or kind == "safetensors" or isinstance(error, BackendError):
                 raise
             path.unlink(missing_ok=True)
             why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            said = f"{whose} cannot be written as {kind}: {why}"
+            message = f"{own_name} cannot be written as {kind}: {why}"
             if formats is not None:
-                raise ModelFileError(said) from error
-            content["notes"].append(said)
+                raise ModelFileError(message) from error
+            content["notes"].append(message)
     write_json(directory / CARD, content)
     return content
 
 
 def _written(kind: str, encoder: Encoder, path: Path) -> dict[str, Any]:
-    """Write a file, compare it with the encoder, and return what the card says."""
+    """Write a file, compare it with the encoder, and return its entry of the card."""
     data = _WRITE[kind](encoder)
     write_bytes(path, data)
     error = parity_error(encoder, _reloaded(kind, read_file(path), encoder))
@@ -135,54 +137,59 @@ def _checked(formats: Sequence[str]) -> list[str]:
 def parity_error(encoder: Encoder, program: Analyse) -> float:
     """Return the largest difference between analyses, in units of `state_std`.
 
-    Compared are batches of several sizes, drawn with the scales of the training data.
-    A memory has no unit, and trained encoders were seen to round it by 1e-4; what
-    counts is the analysis made with it: of two in a row, each side with its own memory.
+    Batches of several sizes are compared, drawn with the scales of the training data.
+    Hidden states are not compared: they have no unit, and those of trained encoders
+    differed by 1e-4. Instead two analyses are made in a row, the second by encoder and
+    program each with its own hidden state.
     """
     scale = encoder.state_std.numpy()
     worst = 0.0
     for n in _BATCHES:
-        background, obs_window, ours = examples(encoder, n)
-        theirs = ours
+        background, obs_window, hidden = examples(encoder, n)
+        program_hidden = hidden
         for _ in range(2 if encoder.hidden_size else 1):
             with torch.inference_mode():
-                expected, ours = encoder(background, obs_window, ours)
-                found, theirs = program(background, obs_window, theirs)
-            difference = _difference(encoder, background, found, expected) / scale
-            worst = float(np.maximum(worst, difference.max()))  # a NaN stays
+                expected, hidden = encoder(background, obs_window, hidden)
+                analysis, program_hidden = program(
+                    background, obs_window, program_hidden
+                )
+            difference = _difference(encoder, background, analysis, expected) / scale
+            worst = float(np.maximum(worst, difference.max()))  # keeps a NaN
     return worst
 
 
 def _difference(
-    encoder: Encoder, background: Tensor, found: Tensor, expected: Tensor
+    encoder: Encoder, background: Tensor, analysis: Tensor, expected: Tensor
 ) -> np.ndarray:
-    """Return |found - expected|; of either mirror image where x_b is as far from both.
+    """Return |analysis - expected| (n, 3), the sign left out where rounding decides it.
 
-    There the last bit decides which of the two an encoder gives that tells them apart
-    by x_b alone.
+    In folded coordinates the background alone decides which mirror image is the
+    analysis. Where it is equally far from both, the last bit decides.
     """
     if encoder.folds:
         agreement = (expected * background)[:, :2].sum(1, keepdim=True)
-        is_open = agreement.abs() < _OPEN
-        found = torch.where(is_open, facing(found, expected), found)
-    difference: np.ndarray = (found - expected).abs().numpy()
+        is_undecided = agreement.abs() < _UNDECIDED
+        nearer = nearer_image(analysis, expected)
+        analysis = torch.where(is_undecided, nearer, analysis)
+    difference: np.ndarray = (analysis - expected).abs().numpy()
     return difference
 
 
 @pinned()
 def examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return n backgrounds, windows and hidden states such as an encoder may meet."""
+    """Return n backgrounds, windows and hidden states as in the training data."""
     window = encoder.settings.window
     sizes = [3, window * len(encoder.obs_mean)]
     draws = _random.standard_normals(0, "training", "test", n, (sum(sizes),))
     normals = torch.from_numpy(draws.astype(np.float32))
     state, seen = torch.split(normals, sizes, dim=1)
     drawn = encoder.state_mean + encoder.state_std * state
-    background = encoder.state(drawn, state.roll(1, 1))  # either image, by chance
+    # Unrelated numbers choose the mirror image: each of the two, with chance 1/2.
+    background = encoder.state(drawn, state.roll(1, 1))
     seen = seen.reshape(n, window, -1)
     obs_window = encoder.obs_mean + encoder.obs_std * seen
-    # The last one belongs to the background. Innovations that no training has seen can
-    # make the iterations run away, and any rounding of the encoder itself with them.
+    # The last observation belongs to the background: for innovations much larger than
+    # in training the iterations may diverge, and every rounding error grows with them.
     if isinstance(encoder, EncoderOfOwnOperator) or encoder.powers.numel():
         innovation = encoder.innovation_std * seen[:, -1]
         obs_window[:, -1] = encoder.observe(background) + innovation
@@ -225,26 +232,26 @@ def load_encoder(
         The directory with the model card and the model files.
     format : str
         "safetensors" runs nothing from the file. "torchscript" and "pt2" are programs
-        that can do anything when loaded; "onnx" is one that can take all memory and
-        time, and needs the extra `onnx`.
+        that can do anything when loaded; an "onnx" file can use all memory and time,
+        and needs the extra `onnx`.
     sha256 : str, optional
-        The hash you expect the model file to have, from a source you trust; required
-        for programs unless `trust`.
+        The expected hash of the model file, from a source you trust; required for
+        programs unless `trust`.
     trust : bool
-        Load a program without knowing its hash. A hash in a card or manifest beside
-        the file shows that it is unchanged, not that it is yours. With `model`: take
-        it though its source has changed since the training.
+        Load a program without knowing its hash. (The hash in the model card shows only
+        that the file is unchanged, not who made it.) With `model`: accept a class whose
+        source has changed since the training.
     model : class or function, optional
-        What the encoder was trained as, where it is a model of your own; no name in a
-        file is ever imported. The programs do without it.
+        The class that was trained, for a model of your own and the format safetensors.
+        Names in files are never imported.
     operator : ObservationOperator or function h, optional
-        What the encoder was trained with, where it is an operator of your own.
+        The operator of the training, if it is one of your own.
 
     Raises
     ------
     ModelFileError
-        If the model is not trusted, damaged, or not what its card says; or a model or
-        an operator of somebody's own that is not given, or another one is.
+        If the model is not trusted, damaged, or not as its card says; or if it needs
+        another `model` or `operator` than the one given.
     DataFileError
         If a file is missing or unreadable.
     BackendError
@@ -258,8 +265,8 @@ def load_encoder(
             "loaded: give the sha256 you expect, or trust=True"
         )
     if format == "safetensors":
-        how: dict[str, Any] = {"model": model, "operator": operator, "trust": trust}
-        encoder, card = load_weights(directory, sha256=sha256, **how)
+        given: dict[str, Any] = {"model": model, "operator": operator, "trust": trust}
+        encoder, card = load_weights(directory, sha256=sha256, **given)
         return _function(encoder, encoder.settings, card, encoder.made_for)
 
     def read() -> tuple[Any, ...]:
@@ -290,9 +297,9 @@ def load_weights(
     operator: Callable[..., Any] | None = None,
     trust: bool = False,
 ) -> tuple[Encoder, dict[str, Any]]:
-    """Return the encoder itself, from its weights, and its card.
+    """Return the encoder as a torch module, from its weights, and its model card.
 
-    Nothing is run but the `model` and the `operator` that are given.
+    Only the given `model` and `operator` are run, nothing from the file.
 
     Raises
     ------
@@ -316,9 +323,9 @@ def _encoder_of(
     named = as_operator(settings.operator)
     if named.is_own and not settings.is_own and named.function is named:
         raise ModelFileError(
-            f"{directory}: holds the weights of an encoder of {named.name}, "
-            "an operator of somebody's own, and no name in a file is imported: "
-            "expected its function, as in load_encoder(path, operator=h), got none"
+            f"{directory}: is an encoder for the user's own operator {named.name}: "
+            "expected its function, as in load_encoder(path, operator=h), got none "
+            "(names in files are never imported)"
         )
     check_coordinates(card, settings, str(directory / CARD))
     own = _own(directory, settings, card, model, trust)
@@ -355,22 +362,22 @@ def _own(
     model: Callable[..., Any] | None,
     trust: bool,
 ) -> OwnModel | None:
-    """Return the class that the caller gave for a model of their own."""
+    """Return the caller's own model, None for a model of the package."""
     name, expected = settings.model, card["training"].get("source_sha256")
     if model is None:
         if not settings.is_own:
             return None
         raise ModelFileError(
-            f"{directory}: holds the weights of {name}, a model of somebody's own, and "
-            "no name in a file is imported: expected its class, as in "
-            f"load_encoder(path, model={short_name(name)}), got none"
+            f"{directory}: is the user's own model {name}: expected its class, as in "
+            f"load_encoder(path, model={short_name(name)}), got none "
+            "(names in files are never imported)"
         )
     given = OwnModel.of(model)
     if not settings.is_own or (given.source_sha256 != expected and not trust):
         raise ModelFileError(
-            f"{directory}: model: expected {name} as it was trained, of source sha256 "
-            f"{expected}, got {given.name} of {given.source_sha256}; trust=True takes "
-            "a class whose source has changed"
+            f"{directory}: model: expected {name} as it was trained, with source "
+            f"sha256 {expected}, got {given.name} with {given.source_sha256}; "
+            "trust=True accepts a class whose source has changed"
         )
     return given
 

@@ -1,4 +1,9 @@
-"""How the learned fixed point behaves: residual, contraction and error by iteration."""
+"""Convergence of the learned fixed point: residual, contraction, error by iteration.
+
+An iteration x_{k+1} = G(x_k) converges if G contracts: if each step |x_{k+1} - x_k| is
+smaller than the one before by a factor below 1. An encoder is trained for K iterations
+only; the report runs more of them and shows whether they converge, and to what error.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +25,18 @@ _CHUNK = 512
 
 @dataclass(frozen=True, eq=False)
 class FixedPointReport:
-    """Iterations of an encoder over a dataset, beyond the K it was trained with.
+    """Iterations of an encoder on a dataset, beyond the K of its training.
 
     Attributes
     ----------
     residual : (n_iterations,)
-        Root mean square of |x_{k+1} - x_k| over the samples, k from 0; between the
-        nearer of the state and its mirror image where the operator cannot see which.
+        Root mean square of |x_{k+1} - x_k| over the samples, k from 0. Residual and
+        rmse are mirror-aware where the operator cannot see the sign.
     contraction : (n_iterations - 1,)
         Ratio of each residual to the one before; below 1 the iteration contracts.
     rmse : (n_iterations + 1,)
-        Error of x_k over all components; mirror-aware where the operator cannot see
-        the sign. The first is the background's.
+        Root mean square error of x_k over samples and components. The first is that
+        of the background.
     """
 
     residual: np.ndarray
@@ -43,19 +48,19 @@ class FixedPointReport:
 def fixed_point_report(
     encoder: Encoder, data: AssimilationDataset, *, n_iterations: int | None = None
 ) -> FixedPointReport:
-    """Return how an encoder's iterates move and what they gain.
+    """Return residuals, contraction and errors of an encoder's iterations.
 
     Parameters
     ----------
     encoder : Encoder
     data : AssimilationDataset
     n_iterations : int, optional
-        How far to iterate; by default twice the encoder's K, at least 3.
+        By default twice the encoder's K, at least 3.
 
     Raises
     ------
     ArgumentValueError
-        If the data are of another operator or interval than the encoder.
+        If the encoder was made for another operator or interval than the data.
     """
     check_agreement("encoder", encoder.made_for, data.made_for, imperfect_model=True)
     if n_iterations is None:
@@ -69,12 +74,13 @@ def fixed_point_report(
                 values[start : start + _CHUNK] for values in everything
             )
             hidden = encoder.initial_hidden(len(truth))
-            found = encoder.iterates(background, obs_window, hidden, n_iterations)
-            for k, estimate in enumerate(found):
+            iterates = encoder.iterates(background, obs_window, hidden, n_iterations)
+            for k, estimate in enumerate(iterates):
                 square = squared_error(estimate, truth, mirror_aware=blind)
                 error[k] += float(square.double().sum())
                 if k:
-                    step = squared_error(estimate, found[k - 1], mirror_aware=blind)
+                    before = iterates[k - 1]
+                    step = squared_error(estimate, before, mirror_aware=blind)
                     moved[k - 1] += float(step.double().sum())
     residual = np.sqrt(moved / len(data))
     with np.errstate(divide="ignore", invalid="ignore"):

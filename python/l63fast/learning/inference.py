@@ -35,10 +35,10 @@ class EncoderFunction:
     settings : EncoderSettings or OwnSettings
     hidden_size : int
     made_for : Setup, optional
-        Of the data that it was trained for, as far as that is known; a cycle on other
-        data is refused.
+        The setup of the training data, as far as it is known; cycles on data of another
+        setup are refused.
     card : dict, optional
-        The model card, where it was loaded from one.
+        The model card, if the encoder was loaded from a file.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class EncoderFunction:
         self.card = card
         self._program = program
         self._run = _on_arrays(program)
-        # ONNX Runtime does not ask torch, and a short call notices what is pinned.
+        # ONNX Runtime does not use torch, and `pinned` would slow down short calls.
         self._arithmetic = ieee_arithmetic if isinstance(program, Graph) else pinned
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled, the program among it.
+        """Return the content of a pickle, with the program.
 
         Raises
         ------
         ArgumentTypeError
-            If that was loaded from TorchScript or a `.pt2` file.
+            If the program was loaded from a TorchScript or `.pt2` file.
         """
         is_pt2 = isinstance(self._program, torch.fx.GraphModule) and self.card
         if is_pt2 or isinstance(self._program, torch.jit.ScriptModule):
@@ -78,7 +78,7 @@ class EncoderFunction:
         return {name: value for name, value in vars(self).items() if name != "_run"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what was pickled."""
+        """Restore the content of a pickle."""
         vars(self).update(state, _run=_on_arrays(state["_program"]))
 
     @classmethod
@@ -100,7 +100,7 @@ class EncoderFunction:
         Parameters
         ----------
         twin : TwinExperiment
-            With the operator, the interval, R, Q and the model that it knows.
+            Gives operator, interval, R, Q and model.
         program, window, **options
             As in `own`.
         """
@@ -126,9 +126,10 @@ class EncoderFunction:
             -> (analysis (n, 3), hidden)``, float32 tensors in physical units.
         operator : ObservationOperator or its name
         window : int
-            Observations that it is given, L.
+            Number of observations in its window, L.
         hidden_size : int
-            Numbers that it keeps from one analysis to the next, zero at first.
+            Size of the hidden state that it returns and gets back in the next cycle;
+            zeros at the start.
 
         Raises
         ------
@@ -142,7 +143,7 @@ class EncoderFunction:
         return cls(program, settings, hidden_size=hidden_size)
 
     def __call__(self, background: np.ndarray, obs_window: np.ndarray) -> np.ndarray:
-        """Return the analyses of trajectories that are seen for the first time.
+        """Return analyses without a past: the hidden states are zero.
 
         Parameters
         ----------
@@ -167,13 +168,13 @@ class EncoderFunction:
         obs_window: np.ndarray,
         hidden: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the analyses and the hidden states (..., hidden_size) after them."""
+        """Return analyses (..., 3) and the next hidden states (..., hidden_size)."""
         background = _checks.states("background", background)
         obs_window = self._checked_window(obs_window, background)
         lead = background.shape[:-1]
         if hidden is None:
             hidden = np.zeros((*lead, self.hidden_size), dtype=np.float32)
-        else:  # a memory that was lost stays its trajectory's own matter
+        else:  # a non-finite memory spoils the analyses of its own trajectory only
             hidden = _checks.vectors(
                 "hidden", hidden, size=self.hidden_size, only_finite=False
             )
@@ -193,13 +194,13 @@ class EncoderFunction:
         with self._arithmetic():
             for start in range(0, n, CHUNK):
                 part = slice(start, start + CHUNK)
-                # Copies, whatever the dtype: a program could write into its inputs.
+                # Copies for every dtype: a program could write into its inputs.
                 copies = [array[part].astype(np.float32) for array in flat]
-                found, kept = self._run(*copies)
-                # NumPy would stretch what has another shape without a word.
-                _same_shape("analysis", found, copies[0])
-                _same_shape("hidden", kept, copies[2])
-                analysis[part], later[part] = found, kept
+                analysed, next_hidden = self._run(*copies)
+                # NumPy would broadcast another shape silently.
+                _same_shape("analysis", analysed, copies[0])
+                _same_shape("hidden", next_hidden, copies[2])
+                analysis[part], later[part] = analysed, next_hidden
         return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
 
     def _checked_window(
@@ -218,20 +219,20 @@ class EncoderFunction:
 
 def _on_arrays(program: Analyse) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     if isinstance(program, Graph):
-        return program.run  # a detour over tensors costs a sixth of one analysis
+        return program.run  # converting to tensors takes a sixth of one analysis
 
     def run(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            found, kept = program(*map(torch.from_numpy, arrays))
-        return found.numpy(), kept.numpy()
+            analysis, hidden = program(*map(torch.from_numpy, arrays))
+        return analysis.numpy(), hidden.numpy()
 
     return run
 
 
-def _same_shape(name: str, found: np.ndarray, given: np.ndarray) -> None:
-    if found.shape != given.shape:
+def _same_shape(name: str, output: np.ndarray, given: np.ndarray) -> None:
+    if output.shape != given.shape:
         raise ArgumentValueError(
-            f"program: expected {name} {given.shape}, got {found.shape}"
+            f"program: expected {name} {given.shape}, got {output.shape}"
         )
 
 
@@ -244,17 +245,17 @@ class NeuralState(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class NeuralAnalysis(FromTwin):
-    """Cycles an encoder: forecast, then a correction by the last L observations.
+    """The scheme that cycles an encoder: forecast, then its analysis.
 
     Parameters
     ----------
     encoder : EncoderFunction
-        As `load_encoder` and `EncoderFunction.of`, `.for_twin` or `.own` give it.
+        From `load_encoder`, `EncoderFunction.of`, `.for_twin` or `.own`.
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
     n_threads, backend
-        Of the forecast, as in `forecast`.
+        As in `forecast`.
     """
 
     encoder: EncoderFunction
@@ -267,26 +268,26 @@ class NeuralAnalysis(FromTwin):
         if self.encoder.settings.analysis_at != "last":
             raise ArgumentValueError(
                 "encoder: expected one whose analysis is at the last observation of "
-                "its window, got one at the first: a cycle goes on from the last"
+                "its window, from which a cycle continues, got one at the first"
             )
 
     @property
     def made_for(self) -> Setup:
-        """What scheme and encoder take for granted."""
+        """The setup that scheme and encoder were made for."""
         return replace(super().made_for, encoder=self.encoder.made_for)
 
     @property
     def window(self) -> int:
-        """Observations the encoder reads, L."""
+        """Number of observations that the encoder reads, L."""
         return self.encoder.window
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> NeuralState:
-        """Return the background itself, and an empty memory."""
+        """Return the background itself, and a hidden state of zeros."""
         memory = np.zeros((len(background), self.encoder.hidden_size), np.float32)
         return NeuralState(background, memory)
 
     def forecast(self, state: NeuralState, n_steps: int) -> NeuralState:
-        """Return the state `n_steps` model steps later; the memory waits."""
+        """Return the state `n_steps` model steps later; the memory is unchanged."""
         later = forecast_members(
             state.estimate,
             n_steps,
@@ -302,6 +303,7 @@ class NeuralAnalysis(FromTwin):
     ) -> tuple[NeuralState, Analysis]:
         """Return the state after the window (n, L, obs_dim), and the analysis."""
         background, n = state.estimate, len(state.estimate)
+        # The encoder refuses non-finite input, so diverged trajectories are left out.
         finite = np.isfinite(background).all(axis=-1)
         analysed, hidden = np.full((n, 3), np.nan), state.hidden.copy()
         analysed[finite], hidden[finite] = self.encoder.step(

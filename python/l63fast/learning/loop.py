@@ -1,4 +1,4 @@
-"""The state of one training run, what an epoch does to it, and its checkpoints."""
+"""The training loop: state of a run, one epoch of it, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_checkpoint(
     ----------
     directory : Path
     identity : dict
-        What a run must have in common with this one to go on from here.
+        Everything that decides the weights; a run with another one must not resume.
     progress : dict
         Weights, optimiser and records: plain Python values and tensors only.
     """
@@ -58,7 +58,7 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
     Raises
     ------
     ModelFileError
-        If it is damaged, or of another run: every difference is named.
+        If it is damaged, or of another run; the message names every difference.
     """
     path = directory / CHECKPOINT
     if not path.exists():
@@ -66,32 +66,32 @@ def read_checkpoint(directory: Path, identity: dict[str, Any]) -> dict[str, Any]
     digest, _, payload = read_file(path).partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise ModelFileError(f"{path}: the checkpoint is damaged{_ANEW}")
-    # Its hash may be right, and yet it is none of ours.
+    # A file with a correct hash may still not be a checkpoint of l63fast.
     with content_errors(
         f"{path}: is not a checkpoint of l63fast{_ANEW}", ModelFileError
     ):
         whole = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        version, theirs = whole["version"], whole["identity"]
+        version, saved = whole["version"], whole["identity"]
         if version != _VERSION:
             raise ModelFileError(
                 f"{path}: expected checkpoint version {_VERSION}, got {version}{_ANEW}"
             )
         differences = [
-            f"{name} {theirs.get(name)!r}, not {identity.get(name)!r}"
-            for name in sorted({*theirs, *identity})
-            if theirs.get(name) != identity.get(name)
+            f"{name} {saved.get(name)!r}, not {identity.get(name)!r}"
+            for name in sorted({*saved, *identity})
+            if saved.get(name) != identity.get(name)
         ]
         if differences:
-            said = "; ".join(differences)
+            listed = "; ".join(differences)
             raise ModelFileError(
-                f"{path}: the checkpoint is of another run: {said}{_ANEW}"
+                f"{path}: the checkpoint is of another run: {listed}{_ANEW}"
             )
         progress: dict[str, Any] = whole["progress"]
     return progress
 
 
 Record = dict[str, Any]
-Exam = Callable[[Encoder], Record]
+Validate = Callable[[Encoder], Record]
 _CHUNK = 512  # samples per evaluation call; keeps the intermediates in cache
 
 
@@ -101,18 +101,19 @@ class TrainingRun:
     Parameters
     ----------
     encoder : Encoder
-        What is validated; with averaging a copy of it is what is trained.
+        The encoder that is validated and kept. With averaging it holds the mean
+        weights, and a copy of it is trained.
     settings : TrainSettings
     loss : Loss
     batches : BatchSource
-    exam : Exam
-        Called with the encoder after each epoch, gives the entries of its record that
-        begin with "val_"; "val_loss" decides which epoch is the best.
+    validate : callable
+        Called with the encoder after each epoch; returns the entries "val_..." of the
+        record. The epoch with the lowest "val_loss" is the best.
     reference : float
-        Mean loss of the background; the optimiser sees the loss in units of it, so
-        that learning rate and clipping mean the same for every noise level.
+        Mean loss of the background. The optimiser sees the loss divided by it, so that
+        learning rate and clipping mean the same for every noise level.
     directory : Path or None
-        Where the checkpoints are, for the error that names the last one.
+        Directory of the checkpoints, for the message of an error.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class TrainingRun:
         settings: TrainSettings,
         loss: Loss,
         batches: BatchSource,
-        exam: Exam,
+        validate: Validate,
         *,
         reference: float,
         directory: Path | None,
@@ -131,8 +132,8 @@ class TrainingRun:
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
         self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
-        # On a GPU a copy's recurrent weights are no longer one block, as cuDNN wants
-        # them: without this they are copied in every call.
+        # cuDNN needs the weights of a recurrent layer in one block of memory. A copied
+        # layer has several, which would be copied in every call on a GPU.
         for module in self._trained.modules():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()
@@ -140,14 +141,14 @@ class TrainingRun:
         self._settings = settings
         self._loss = loss
         self._batches = batches
-        self._exam = exam
+        self._validate = validate
         self._reference = reference if reference > 0.0 else 1.0
         self._directory = directory
         self._optimiser = Optimiser(self._trained, settings)
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or validation has long not improved."""
+        """Whether all epochs are done, or validation has not improved for long."""
         done = len(self.history)
         waited = done - self.best_epoch
         return done >= self._settings.epochs or waited >= self._settings.patience
@@ -157,21 +158,21 @@ class TrainingRun:
         done = len(self.history)
         self._trained.train()
         losses, norms = [], []
-        lessons = self._batches.epoch(done, self._trained)
+        batches = self._batches.epoch(done, self._trained)
         try:
-            for step, (analysis, batch) in enumerate(lessons):
+            for step, (analysis, batch) in enumerate(batches):
                 loss, norm = self._step(done, step, analysis, batch)
                 losses.append(loss)
                 norms.append(norm)
         except DivergenceError as error:
             raise self._diverged(done, len(losses), "estimate", str(error)) from error
-        found = self._exam(self.encoder.eval())
-        if not math.isfinite(found["val_loss"]):
+        scores = self._validate(self.encoder.eval())
+        if not math.isfinite(scores["val_loss"]):
             raise self._diverged(done, len(losses), "validation loss")
         record = {
             "epoch": done + 1,
             "train_loss": sum(losses) / len(losses) * self._reference,
-            **found,
+            **scores,
             "learning_rate": self._rate(done, len(losses) - 1),
             "gradient_norm": sum(norms) / len(norms),
         }
@@ -211,16 +212,22 @@ class TrainingRun:
 
     @torch.no_grad()
     def _average(self, n_steps: int) -> None:
-        # The mean of all weights so far, until that remembers longer than it should.
+        # In the first steps the plain mean of all weights so far: the moving average
+        # would still be dominated by the initial weights.
         share = max(1.0 - self._settings.averaging, 1.0 / n_steps)
         mean, latest = (tuple(e.parameters()) for e in (self.encoder, self._trained))
         torch._foreach_lerp_(mean, latest, share)
-        # Those of a module of the user's own may have learned, as of batch norms.
-        kept, seen = (tuple(e.buffers()) for e in (self.encoder, self._trained))
-        torch._foreach_copy_(kept, seen)
+        # Buffers of a user's module may change in training, as those of batch norms.
+        kept, trained = (tuple(e.buffers()) for e in (self.encoder, self._trained))
+        torch._foreach_copy_(kept, trained)
 
     def _rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate: linear warm-up, then constant or half cosines."""
+        """Return the learning rate of a step.
+
+        It rises linearly in the warm-up and then is constant, or falls to zero along
+        half a cosine. With restarts there are several such falls, each from half the
+        rate of the one before.
+        """
         per_epoch, settings = self._batches.n_batches, self._settings
         done = (epoch * per_epoch + step + 1) / (settings.epochs * per_epoch)
         if done <= settings.warm_up:
@@ -248,7 +255,7 @@ class TrainingRun:
         )
 
     def progress(self) -> dict[str, Any]:
-        """Return all that `restore` needs, as plain values and tensors."""
+        """Return what `restore` needs, as plain values and tensors."""
         return {
             "weights": self._trained.state_dict(),
             "shown": self.encoder.state_dict(),
@@ -259,8 +266,9 @@ class TrainingRun:
         }
 
     def restore(self, progress: dict[str, Any]) -> None:
-        """Go back to where `progress` was taken; what makes no sense fails somehow."""
-        self.encoder.load_state_dict(progress["best_weights"])  # they must fit as well
+        """Continue from what `progress` returned; invalid content raises any error."""
+        # Loaded first, so that best weights of another shape fail now and not later.
+        self.encoder.load_state_dict(progress["best_weights"])
         self._trained.load_state_dict(progress["weights"])
         self.encoder.load_state_dict(progress["shown"])
         self._batches.restore(progress["batches"])
@@ -287,7 +295,7 @@ def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:
 
 
 def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:
-    """Return the mean over samples, the last axis of `value`, chunk by chunk."""
+    """Return the mean of `value` over the samples, its last axis, chunk by chunk."""
     n = len(batch.truth)
     sums = []
     for start in range(0, n, _CHUNK):
@@ -297,12 +305,12 @@ def mean_over(batch: Batch, value: Callable[[Batch], Tensor]) -> Tensor:
 
 
 def torch_device(settings: TrainSettings) -> torch.device:
-    """Return where training computes.
+    """Return the device of the training.
 
     Raises
     ------
     BackendError
-        If it is not there.
+        If the settings ask for a GPU and there is none.
     """
     device = torch.device(settings.device)
     n_gpus = torch.cuda.device_count()

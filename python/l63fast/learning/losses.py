@@ -1,4 +1,11 @@
-"""What training minimises, per sample: one class per loss."""
+"""Losses: the cost per sample that training minimises.
+
+The loss decides which analysis an encoder learns. The mean squared error is smallest
+for the posterior mean given the encoder's inputs, the mean distance for their spatial
+median; both need the truth. The variational costs need no truth: "var3d" is the cost of
+3D-Var and "var3d_window" that of strong-constraint 4D-Var, so an encoder trained with
+them becomes that scheme, with the B and R that it was given.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +24,11 @@ from l63fast.observation import ObservationOperator
 
 Model = Callable[[Tensor], Tensor]
 
-_SMALL = 1e-12  # keeps the derivative of the root finite
+_SMALL = 1e-12  # keeps the derivative of the root finite where the error is zero
 
 
 class Batch(NamedTuple):
-    """Samples as tensors, n of them.
+    """A batch of n samples as tensors.
 
     Attributes
     ----------
@@ -40,15 +47,15 @@ class Batch(NamedTuple):
 
 
 class Loss:
-    """A cost per sample: called with analyses (n, 3) and their batch, gives (n,).
+    """The cost (n,) of analyses (n, 3), called with them and their batch.
 
     Parameters
     ----------
     operator : ObservationOperator
     B, R : (3, 3) and (obs_dim, obs_dim), optional
-        Error covariances.
+        Covariances of the background and observation errors.
     model : callable, optional
-        Carries states (n, 3) from one observation to the next; gradients pass.
+        Forecasts states (n, 3) from one observation to the next, differentiably.
     """
 
     name = ""
@@ -67,7 +74,7 @@ class Loss:
         return self
 
     def at(self, share: float) -> Loss:
-        """Return what is minimised when a share of the window's growth is done."""
+        """Return the loss at a stage of the training, from 0 to 1 (the whole loss)."""
         return self
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
@@ -78,8 +85,8 @@ class Loss:
 class MeanSquaredError(Loss):
     """|x_a - x_t|^2, supervised by the truth.
 
-    Where the operator cannot see the sign of (x, y), an analysis that is right up to
-    the mirror S is right: the smaller of the errors of x_a and S x_a counts.
+    Where the operator cannot see the sign of (x, y), the smaller of the errors of x_a
+    and its mirror image S x_a counts.
     """
 
     name = "mse"
@@ -94,10 +101,9 @@ class MeanSquaredError(Loss):
 class Distance(Loss):
     """|x_a - x_t|, supervised by the truth; mirror-aware as `MeanSquaredError` is.
 
-    The few large errors, which make most of the squared error and most of the noise in
-    its gradient, count no more here than by their size: training goes faster, at first
-    in the squared error as well. The best analysis is the spatial median instead of
-    the mean.
+    A few large errors dominate the squared error and the noise of its gradient. Here
+    they count in proportion to their size, so training in cycles is faster. The
+    minimiser is the spatial median of the posterior instead of its mean.
     """
 
     name = "distance"
@@ -111,11 +117,12 @@ class Distance(Loss):
 
 
 class Var3D(Loss):
-    """J = |x_a - x_b|^2 / 2 in B^-1 plus |y - h(x_a)|^2 / 2 in R^-1; no truth needed.
+    """The cost of 3D-Var; no truth is needed.
 
-    y is the last observation of the window. With a linear h the minimiser is the
-    Kalman update with B and R, whatever the encoder. Source: Keller and Potthast
-    (2024), arXiv 2406.00390.
+    J = (x_a - x_b)^T B^-1 (x_a - x_b) / 2 + (y - h(x_a))^T R^-1 (y - h(x_a)) / 2, with
+    y the last observation of the window. With a linear h the minimiser is the Kalman
+    update with B and R, for every architecture. Source: Keller and Potthast (2024),
+    arXiv 2406.00390.
     """
 
     name = "var3d"
@@ -134,10 +141,10 @@ class Var3D(Loss):
 
     def to(self, device: torch.device) -> Loss:
         """Return the cost of analyses on a device."""
-        there = copy.copy(self)
-        there._whiten_background = self._whiten_background.to(device)
-        there._whiten_observation = self._whiten_observation.to(device)
-        return there
+        moved = copy.copy(self)
+        moved._whiten_background = self._whiten_background.to(device)
+        moved._whiten_observation = self._whiten_observation.to(device)
+        return moved
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
         """Return the variational cost of each analysis."""
@@ -157,13 +164,13 @@ class Var3D(Loss):
 
 
 class Var3DWindow(Var3D):
-    """The cost of `Var3D`, the misfits of all the window's observations in it.
+    """The cost of strong-constraint 4D-Var; no truth is needed.
 
-    The analysis x_a is at the time of the window's first observation y_0, and the model
-    M_l carries it to observation l: |x_a - x_b|^2 / 2 in B^-1 plus the sum over l of
-    |y_l - h(M_l(x_a))|^2 / 2 in R^-1, which is strong-constraint 4D-Var's. With
-    `at` the window can grow in training, the minimum for a short one leading to that
-    for a longer one (quasi-static: Pires, Vautard & Talagrand 1996).
+    The analysis x_a is at the window's first observation y_0, and M_l is the model up
+    to observation y_l: J = (x_a - x_b)^T B^-1 (x_a - x_b) / 2 plus the sum over l of
+    (y_l - h(M_l(x_a)))^T R^-1 (y_l - h(M_l(x_a))) / 2. A long window has many local
+    minima, so the window can grow during training: the minimum for a short one is a
+    good start for a longer one (quasi-static 4D-Var: Pires, Vautard & Talagrand 1996).
     """
 
     name = "var3d_window"
@@ -184,13 +191,14 @@ class Var3DWindow(Var3D):
         self._share = 1.0
 
     def at(self, share: float) -> Loss:
-        """Return the cost of the first observations only, at first of one of them."""
+        """Return the cost of a shorter window: at 0 of one observation, at 1 of all."""
         shorter = copy.copy(self)
         shorter._share = min(share, 1.0)
         return shorter
 
     def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
         """Return the variational cost of each analysis over its window."""
+        # Such windows are stored backwards: the observation at analysis time is last.
         in_order = batch.obs_window.flip(1).unbind(1)
         length = 1 + round(self._share * (len(in_order) - 1))
         cost = self._departure(analysis, batch) + self._misfit(analysis, in_order[0])
@@ -202,7 +210,7 @@ class Var3DWindow(Var3D):
 
 
 def squared_error(analysis: Tensor, truth: Tensor, *, mirror_aware: bool) -> Tensor:
-    """Return |x_a - x_t|^2 per sample, or the smaller of it and |S x_a - x_t|^2."""
+    """Return |x_a - x_t|^2 (n,); if mirror-aware, of the nearer mirror image."""
     error = (analysis - truth).square().sum(1)
     if not mirror_aware:
         return error
@@ -246,11 +254,11 @@ def build_loss(
     R: np.ndarray | None = None,
     model: Model | None = None,
 ) -> Loss:
-    """Return the loss of that name.
+    """Return the loss "mse", "distance", "var3d" or "var3d_window".
 
     Raises
     ------
     ArgumentValueError
-        If the name is unknown, or it needs B, R or the model and they are not given.
+        If the name is unknown, or the loss needs B, R or the model and one is missing.
     """
     return LOSSES[_checks.choice("loss", name, LOSSES)](operator, B, R, model)

@@ -1,4 +1,4 @@
-"""What brings an encoder's inputs and outputs to order one: coordinates and scales."""
+"""Scales and coordinates that bring an encoder's inputs and outputs to order one."""
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
@@ -19,9 +19,9 @@ from l63fast.verification import nearer
 def fold(states: Tensor) -> Tensor:
     """Return states (n, 3) with the angle around the z axis doubled.
 
-    With (x, y) = r (cos a, sin a) these are r cos 2a, r sin 2a and z: the same for the
-    state and its mirror image (-x, -y, z), and continuous where either of them turns
-    into the other. Differences grow at most twofold.
+    With (x, y) = r (cos a, sin a) the coordinates are r cos 2a, r sin 2a and z. They
+    are the same for a state and its mirror image (-x, -y, z), and continuous along a
+    path from one to the other. Differences grow at most by a factor of two.
     """
     x, y, z = states[:, 0], states[:, 1], states[:, 2]
     radius = (x * x + y * y + 1e-12).sqrt()  # differentiable on the z axis too
@@ -29,21 +29,22 @@ def fold(states: Tensor) -> Tensor:
 
 
 def unfold(folded: Tensor) -> Tensor:
-    """Return one of the two states (n, 3) that fold to these coordinates."""
+    """Return one of the two states (n, 3) that have these folded coordinates."""
     p, q, z = folded[:, 0], folded[:, 1], folded[:, 2]
     radius = (p * p + q * q + 1e-12).sqrt()
-    # Half the angle of (p, q), from whichever side of it loses no digits. Not |p|,
-    # whose derivative at 0 is 0 in torch: what starts there would never leave.
-    to_the_right = p >= 0.0
-    near = radius + torch.where(to_the_right, p, -p)
-    x = torch.where(to_the_right, near, q)
-    y = torch.where(to_the_right, q, near)
-    scale = (0.5 * radius / near).sqrt()
+    # Half the angle of (p, q), by the half-angle formula without cancellation:
+    # radius + p for p >= 0, radius - p otherwise. Not radius + |p|: torch's derivative
+    # of |p| at 0 is 0, and an estimate that starts there would never move.
+    is_positive = p >= 0.0
+    length = radius + torch.where(is_positive, p, -p)
+    x = torch.where(is_positive, length, q)
+    y = torch.where(is_positive, q, length)
+    scale = (0.5 * radius / length).sqrt()
     return torch.stack([scale * x, scale * y, z], 1)
 
 
-def facing(states: Tensor, others: Tensor) -> Tensor:
-    """Return each state (n, 3), or its mirror image if that is nearer to the other."""
+def nearer_image(states: Tensor, others: Tensor) -> Tensor:
+    """Return each state (n, 3), or its mirror image if that is nearer to `others`."""
     agreement = states[:, 0] * others[:, 0] + states[:, 1] * others[:, 1]
     sign = torch.where(agreement < 0.0, -1.0, 1.0).to(states.dtype)
     return torch.stack([sign * states[:, 0], sign * states[:, 1], states[:, 2]], 1)
@@ -56,20 +57,22 @@ class Normaliser:
     Attributes
     ----------
     state_mean, state_std : (3,) float64
-        Of the truth. This and the increment are in the encoder's coordinates: where
-        the operator cannot tell a state from its mirror image, those of `fold`.
+        Mean and standard deviation of the truth. These and `increment_std` are in the
+        encoder's coordinates: those of `fold` where the operator cannot tell a state
+        from its mirror image, otherwise x, y and z.
     obs_mean, obs_std : (obs_dim,) float64
-        Of the observations in the windows.
+        Mean and standard deviation of the observations in the windows.
     increment_std : (3,) float64
-        Of truth - background: the size of the correction to be learned.
+        Robust scale of truth - background, the increment to be learned: half the range
+        of the middle 68 %, which is the standard deviation if the errors are normal and
+        is not changed by a few lost trajectories.
     innovation_std : (obs_dim,) float64
-        Of y - h(x_b). It and the one before are half the range of the middle 68 %:
-        the same for normal errors, and what is usual where a few are lost.
+        Robust scale of y - h(x_b).
     background_std : (3,) float64
-        The same of truth - background in x, y and z, to the nearer of truth and mirror
-        where the operator cannot see which.
+        Robust scale of truth - background in x, y and z; where the operator cannot see
+        the sign, of the mirror image of the truth that is nearer to the background.
     data_hash : str
-        Hash of the training set they come from.
+        Hash of the training set.
     """
 
     state_mean: np.ndarray
@@ -87,12 +90,12 @@ class Normaliser:
     ) -> Self:
         """Return the scales of a training set.
 
-        A quantity that never varies (a perfect background, say) keeps its unit.
+        The scale of a quantity that does not vary (a perfect background) is 1.
 
         Raises
         ------
         ArgumentValueError
-            If the set is empty or its observations are not those of the operator.
+            If the set is empty or was observed by another operator.
         """
         operator = as_operator(operator)
         if data.obs_dim != operator.obs_dim:
@@ -113,15 +116,15 @@ class Normaliser:
             state_std=_scale(truth),
             obs_mean=data.obs_window.mean(axis=(0, 1)),
             obs_std=_scale(data.obs_window.reshape(-1, data.obs_dim)),
-            increment_std=_typical(truth - start),
-            innovation_std=_typical(innovation),
-            background_std=_typical(target - data.background),
+            increment_std=_robust_scale(truth - start),
+            innovation_std=_robust_scale(innovation),
+            background_std=_robust_scale(target - data.background),
             data_hash=data.hash,
         )
 
     @classmethod
     def identity(cls, operator: ObservationOperator | str) -> Self:
-        """Return scales that change nothing, to be replaced by those of a file."""
+        """Return means of 0 and scales of 1, to be replaced by those of a file."""
         m = as_operator(operator).obs_dim
         return cls(
             state_mean=np.zeros(3),
@@ -139,8 +142,8 @@ def _folded(states: np.ndarray) -> np.ndarray:
     return fold(torch.tensor(states)).numpy()
 
 
-def _typical(samples: np.ndarray) -> np.ndarray:
-    """Return half the range of the middle 68 %: a few that are lost do not count."""
+def _robust_scale(samples: np.ndarray) -> np.ndarray:
+    """Return half the range of the middle 68 %, which outliers do not change."""
     low, high = np.quantile(samples, (0.16, 0.84), axis=0)
     return np.where(high > low, 0.5 * (high - low), _scale(samples))
 

@@ -1,4 +1,10 @@
-"""How weights are changed: Adam, or orthogonal steps for the matrices among them."""
+"""Optimisers: Adam, or Muon with orthogonal steps for the weight matrices.
+
+Muon replaces the step G of a weight matrix, the momentum of its gradient, by the
+orthogonal matrix U V^T of its singular value decomposition G = U S V^T. All directions
+of the matrix then move equally fast, also those with small gradients. A recurrent cell
+stacks the matrices of its gates; each gate is orthogonalised alone.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +19,15 @@ from l63fast.learning.settings import TrainSettings
 
 _GATES: Final = {nn.GRU: 3, nn.GRUCell: 3, nn.LSTM: 4, nn.LSTMCell: 4}
 _MOMENTUM: Final = 0.95
-_QUINTIC: Final = (3.4445, -4.7750, 2.0315)
+_QUINTIC: Final = (3.4445, -4.7750, 2.0315)  # of Jordan et al. (2024)
 _N_ITERATIONS: Final = 5
 
 
 class Optimiser:
-    """Adam for everything; or, with "muon", for what is no matrix and the last layer.
+    """Adam for all weights; with "muon" for vectors and the last layer only.
 
-    The matrices then move in steps whose singular values are all about the same: the
-    momentum of their gradient, orthogonalised, each gate of a recurrent cell for
-    itself. Source: Jordan et al. (2024), Muon; torch.optim.Muon knows no gates, and
-    computes in bfloat16.
+    The other weight matrices take orthogonal steps. Source: Jordan et al. (2024), Muon.
+    torch.optim.Muon is not used: it does not separate gates and computes in bfloat16.
 
     Parameters
     ----------
@@ -39,7 +43,7 @@ class Optimiser:
         self._ratio = settings.matrix_rate
         self._all = list(encoder.parameters())
         taken = {id(weight) for weight in self._matrices}
-        # torch's optimisers import its compiler, which sets variables for itself.
+        # torch's optimisers import its compiler, which sets environment variables.
         with undisturbed_process():
             self._adam = torch.optim.Adam(
                 [p for p in self._all if id(p) not in taken],
@@ -48,20 +52,20 @@ class Optimiser:
             )
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         for parameter in self._all:
             parameter.grad = None
 
     def step(self, rate: float) -> None:
-        """Change the weights by their gradients at this learning rate."""
+        """Update the weights from their gradients at this learning rate."""
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
         if self._matrices:
-            self._turn(rate * self._ratio)
+            self._step_matrices(rate * self._ratio)
 
     @torch.no_grad()
-    def _turn(self, rate: float) -> None:
+    def _step_matrices(self, rate: float) -> None:
         gradients = [
             torch.zeros_like(w) if w.grad is None else w.grad for w in self._matrices
         ]
@@ -80,7 +84,7 @@ class Optimiser:
         return {"adam": self._adam.state_dict(), "momenta": self._momenta}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
+        """Continue from what `state_dict` returned."""
         self._adam.load_state_dict(state["adam"])
         self._momenta = [
             momentum.to(weight.device)
@@ -89,10 +93,11 @@ class Optimiser:
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Return matrices (k, rows, columns) with singular values of about 1, turned as is.
+    """Return matrices (k, rows, columns) with the same singular vectors, values near 1.
 
-    Newton-Schulz iteration by an odd quintic that is steep at zero: the singular
-    values end between about 0.7 and 1.2 unless they were tiny against the largest.
+    A Newton-Schulz iteration: each step applies the odd polynomial a s + b s^3 + c s^5
+    to the singular values s, without computing them. They end between about 0.7 and
+    1.2, except those that are tiny relative to the largest.
     """
     a, b, c = _QUINTIC
     x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
@@ -105,14 +110,14 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 def _matrices(encoder: Encoder) -> list[tuple[Tensor, int]]:
-    """Return the weight matrices but the last layer's, and how many gates are in each.
+    """Return the weight matrices without the last layer's, with their numbers of gates.
 
-    The last layer starts at zero, and its three rows are no direction to be kept.
+    The last layer starts at zero; Adam trains it.
     """
-    found: list[tuple[Tensor, int]] = [
+    matrices: list[tuple[Tensor, int]] = [
         (weight, _GATES.get(type(module), 1))
         for module in encoder.modules()
         for weight in module.parameters(recurse=False)
         if weight.ndim == 2
     ]
-    return found[:-1]
+    return matrices[:-1]

@@ -1,4 +1,4 @@
-"""A model of the user's own: the name it goes by, its source, and what makes it."""
+"""A model of the user's own: its name, its source and its constructor."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 
 def model_name(model: Any) -> str:
-    """Return the name of a class or function; a name comes back as it is.
+    """Return the importable name of a class or function; a name is returned unchanged.
 
     Raises
     ------
     ArgumentTypeError
-        If it is none of these, or has no name by which it could be imported.
+        If it is neither a name nor a class or function that can be imported by one.
     """
     if isinstance(model, str):
         return model
@@ -33,15 +33,16 @@ def model_name(model: Any) -> str:
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A class or function that makes a torch module, and what tells it from others.
+    """A class or function that makes a torch module, with its name and source hash.
 
     Attributes
     ----------
     name : str
         Such as "package.module:Net".
     source_sha256 : str
-        Of the source of the class or function.
+        Hash of the source of the class or function.
     make : callable
+        The class or function itself.
     """
 
     name: str
@@ -55,7 +56,7 @@ class OwnModel:
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
-            If it is none, or its name or source cannot be found.
+            If it is not a class or function, or has no importable name or no source.
         """
         name = model_name(make)
         if _user_code.source_text(make) is None:
@@ -67,9 +68,9 @@ class OwnModel:
 
     @classmethod
     def imported(cls, name: str) -> OwnModel | None:
-        """Return the model of this name, None for a model of the package.
+        """Return the user's model of this name, None for a model of the package.
 
-        This runs its module, as `_user_code.imported` says.
+        Importing runs the user's module.
 
         Raises
         ------

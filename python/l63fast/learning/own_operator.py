@@ -1,4 +1,4 @@
-"""An observation operator of the user's own, on tensors that have gradients."""
+"""Observation operators of the user's own as differentiable functions of tensors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from l63fast.observation import ObservationOperator
 
 
 def observing(operator: ObservationOperator) -> Callable[[Tensor], Tensor]:
-    """Return h of states (n, 3) as tensors, through which gradients pass.
+    """Return h as a differentiable function of tensors (n, 3).
 
-    An h of the user's own that takes tensors is called with them, if value and gradient
-    are those that it has in NumPy; otherwise NumPy makes both.
+    An h of the user's own is called with tensors if it takes them and gives the same
+    values and gradients as in NumPy; otherwise NumPy computes both.
     """
     if not operator.is_own:
         return operator
@@ -29,7 +29,7 @@ def observing(operator: ObservationOperator) -> Callable[[Tensor], Tensor]:
     try:
         both = [_with_gradient(h, states) for h in (function, by_numpy)]
         is_same = all(map(partial(torch.allclose, rtol=1e-3, atol=1e-3), *both))
-    except Exception:  # whatever h raises that knows no tensors
+    except Exception:  # whatever an h for NumPy arrays raises when it gets tensors
         is_same = False
     return function if is_same else by_numpy
 
@@ -39,13 +39,14 @@ def _with_gradient(
 ) -> tuple[Tensor, Tensor]:
     given = torch.tensor(states, dtype=torch.float32, requires_grad=True)
     value = h(given)
-    weights = torch.arange(1.0, 1.0 + value.shape[1])  # tells the values apart
+    # Different weights, so that a gradient of the wrong component shows.
+    weights = torch.arange(1.0, 1.0 + value.shape[1])
     (gradient,) = torch.autograd.grad((value * weights).sum(), given)
     return value.detach(), gradient
 
 
 class _ByNumPy(torch.autograd.Function):
-    """An operator as NumPy evaluates it, with its Jacobian."""
+    """An operator and its Jacobian, both evaluated by NumPy."""
 
     @staticmethod
     def forward(ctx: Any, operator: ObservationOperator, states: Tensor) -> Tensor:
@@ -59,5 +60,5 @@ class _ByNumPy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (states,) = ctx.saved_tensors
         jacobian = ctx.operator.jacobian(states.detach().cpu().double().numpy())
-        slopes = torch.as_tensor(jacobian).to(gradient)
-        return None, (gradient[:, None] @ slopes)[:, 0]
+        H = torch.as_tensor(jacobian).to(gradient)
+        return None, (gradient[:, None] @ H)[:, 0]

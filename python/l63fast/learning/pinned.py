@@ -1,7 +1,8 @@
-"""torch with its own defaults, whatever the caller has set; afterwards as it was.
+"""Runs torch with its default settings, and restores the caller's settings afterwards.
 
-What belongs to a thread is set for the thread. What belongs to the process is held by
-all that compute at the same time: the first one sets it, the last one puts it back.
+Settings of a thread are set for that thread. Settings of the whole process are shared
+by all calls that run at the same time: the first call sets them, the last one restores
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from l63fast.errors import BackendError
 _Undo = Callable[[], object]
 _EXACT: Final = ("none", "ieee")
 _BACKENDS: Final[Any] = torch.backends
-# What multiplies float32 numbers, each with the settings that it inherits from first.
+# Settings of the precision of float32 products. A product may inherit its precision
+# from its parents.
 _PARENTS: Final[tuple[Any, ...]] = (_BACKENDS, _BACKENDS.mkldnn)
 _PRODUCTS: Final[tuple[Any, ...]] = (
     _BACKENDS.mkldnn.matmul,
@@ -40,17 +42,18 @@ _GPU_PRODUCTS: Final[tuple[Any, ...]] = (
 
 @contextmanager
 def pinned(threads: int = 1) -> Iterator[None]:
-    """Let torch compute as it does by default, with this number of threads.
+    """Run torch with its default settings and this number of threads.
 
-    Pinned are the default dtype (float32) and device (the CPU), the precision of
-    float32 products (no bfloat16 or TF32), autocast (off), gradients (on, no inference
-    mode), denormal numbers (kept) and NumPy's handling of errors. Decorates functions.
+    Set are the default dtype (float32) and device (the CPU), the precision of float32
+    products (no bfloat16 or TF32), autocast (off), gradients (on, no inference mode),
+    denormal numbers (kept) and NumPy's handling of errors. For `with` blocks and as a
+    decorator of functions.
 
     Raises
     ------
     BackendError
-        If more than one thread is asked for where denormal numbers are flushed:
-        torch's worker threads would go on flushing them.
+        If more than one thread is asked for while denormal numbers are flushed to
+        zero: torch's worker threads would continue to flush them.
     """
     if threads > 1 and callers_flush():
         raise BackendError(
@@ -77,7 +80,7 @@ def pinned(threads: int = 1) -> Iterator[None]:
 
 
 class _Process:
-    """The settings of the whole process, and how many rely on them."""
+    """The settings of the whole process, and the number of calls that use them."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -86,19 +89,19 @@ class _Process:
         os.register_at_fork(after_in_child=self._renew_locks)
 
     def _renew_locks(self) -> None:
-        # What another thread held when the process was forked, nobody would release.
+        # After a fork, a lock that another thread held would never be released.
         self._lock = threading.Lock()
         self.alone = threading.RLock()
 
     def hold(self) -> None:
-        """Set torch's own defaults, if nobody holds them already."""
+        """Set torch's defaults, unless another call has set them already."""
         with self._lock:
             if not self._users:
                 self._set(self._undo.append)
             self._users += 1
 
     def release(self) -> None:
-        """Put back what was set, if nobody holds it any longer."""
+        """Restore the caller's settings, if this is the last call."""
         with self._lock:
             self._users -= 1
             while not self._users and self._undo:
@@ -106,7 +109,7 @@ class _Process:
 
     @staticmethod
     def _set(later: Callable[[_Undo], None]) -> None:
-        """Set what differs from the defaults, and hand over how it is put back."""
+        """Set the defaults, and give `later` what restores each changed setting."""
         dtype = torch.get_default_dtype()
         if dtype != torch.float32:
             torch.set_default_dtype(torch.float32)
@@ -116,8 +119,8 @@ class _Process:
             parents, products = parents + _GPU_PARENTS, products + _GPU_PRODUCTS
         if all(part.fp32_precision in _EXACT for part in products):
             return
-        # torch has two ways to say the same, and reading the old one fails where they
-        # disagree: so both are set, the old one first.
+        # torch has an old and a new setting for the same thing, and reading the old one
+        # fails if they disagree: so both are set, the old one first.
         _set_old(
             torch.get_float32_matmul_precision,
             torch.set_float32_matmul_precision,
@@ -146,7 +149,7 @@ def _set_old(
 ) -> None:
     try:
         before = get()
-    except RuntimeError:  # the new way was used: it says all
+    except RuntimeError:  # the new setting was used, and alone is enough
         return
     if before != wanted:
         put(wanted)
@@ -158,10 +161,10 @@ _PROCESS: Final = _Process()
 
 @contextmanager
 def undisturbed_process() -> Iterator[None]:
-    """Put back filters of warnings, and variables that torch sets for itself.
+    """Restore warning filters and the environment variables that torch changes.
 
-    One thread at a time, as these belong to the process: two that save and put back at
-    once would leave what the other has set.
+    One thread at a time, as both belong to the process: two threads that save and
+    restore at the same time would keep each other's changes.
     """
     with _PROCESS.alone, warnings.catch_warnings():
         before = _torch_variables()

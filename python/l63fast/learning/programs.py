@@ -1,4 +1,4 @@
-"""An encoder as a program, in any format: to bytes, and back from them."""
+"""Encoders as programs (TorchScript, pt2, ONNX): to bytes, and back from bytes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NOISY: Final = "torch.onnx._internal.exporter._registration"
 def onnx_bytes(encoder: Encoder) -> bytes:
     """Return the encoder as an ONNX graph with a free batch size.
 
-    A graph without a memory has neither `hidden` nor `later`.
+    Without a memory the graph has no input `hidden` and no output `later`.
 
     Raises
     ------
     BackendError
         If the packages of the extra `onnx` are not installed.
     ModelFileError
-        If the graph's window is not the encoder's.
+        If the exported graph does not have the shapes of the encoder.
     """
     for package in ("onnx", "onnxscript"):
         _required(package)
@@ -60,7 +60,7 @@ def onnx_bytes(encoder: Encoder) -> bytes:
 
 
 def _example(encoder: Encoder) -> tuple[Tensor, ...]:
-    """Return arguments of an encoder, for exporters that trace it."""
+    """Return example arguments of an encoder, which an exporter traces."""
     window = torch.zeros(4, encoder.settings.window, len(encoder.obs_mean))
     return torch.zeros(4, 3), window, encoder.initial_hidden(4)
 
@@ -72,20 +72,20 @@ def _strip(graph: Any) -> None:
 
 
 def _check_shapes(graph: Any, wanted: list[tuple[int, ...]]) -> None:
-    """Check that only the batch is free: exporters fix or free axes on their own."""
+    """Check that only the batch size is free: exporters may free or fix other axes."""
     for array, sizes in zip(graph.input, wanted, strict=True):
         batch, *rest = array.type.tensor_type.shape.dim
-        found = tuple(axis.dim_value for axis in rest)  # 0 where it is free
-        if not batch.dim_param or found != sizes:
+        shape = tuple(axis.dim_value for axis in rest)  # 0 where it is free
+        if not batch.dim_param or shape != sizes:
             raise ModelFileError(
-                f"onnx: {array.name}: expected (n, {', '.join(map(str, sizes))}), the "
-                f"graph has ({batch.dim_param or batch.dim_value}, "
-                f"{', '.join(map(str, found))})"
+                f"onnx: {array.name}: expected (n, {', '.join(map(str, sizes))}), got "
+                f"({batch.dim_param or batch.dim_value}, "
+                f"{', '.join(map(str, shape))})"
             )
 
 
 class _WithoutMemory(nn.Module):
-    """An encoder that keeps nothing, without the empty array that says so."""
+    """An encoder without a memory, called without the empty hidden state."""
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -93,13 +93,13 @@ class _WithoutMemory(nn.Module):
 
     def forward(self, background: Tensor, obs_window: Tensor) -> Tensor:
         """Return the analysis."""
-        nothing = background.new_zeros(background.shape[0], 0)
-        analysis: Tensor = self.encoder(background, obs_window, nothing)[0]
+        empty = background.new_zeros(background.shape[0], 0)
+        analysis: Tensor = self.encoder(background, obs_window, empty)[0]
         return analysis
 
 
 class Graph:
-    """An ONNX graph with the signature of every other program; one thread."""
+    """An ONNX graph with the signature of the other programs; it uses one thread."""
 
     def __init__(self, data: bytes):
         runtime = _required("onnxruntime")
@@ -114,7 +114,7 @@ class Graph:
         self._outputs = [array.name for array in self._session.get_outputs()]
 
     def __reduce__(self) -> tuple[type, tuple[bytes]]:
-        """Be pickled as the bytes of the graph."""
+        """Pickle the bytes of the graph."""
         return type(self), (self._data,)
 
     def run(
@@ -128,14 +128,14 @@ class Graph:
     def __call__(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the same of tensors."""
+        """Return the analysis and the next hidden state as tensors."""
         arrays = background.numpy(), obs_window.numpy(), hidden.numpy()
         analysis, later = map(torch.from_numpy, self.run(*arrays))
         return analysis, later
 
 
 def onnx_from(data: bytes) -> Graph:
-    """Return the graph in the bytes. It can take all memory and all time."""
+    """Return the graph in the bytes. Running it can use all memory and time."""
     return Graph(data)
 
 
@@ -151,7 +151,7 @@ def _required(package: str) -> Any:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep torch's exporter from reporting on itself."""
+    """Silence the messages of torch's exporter."""
     with undisturbed_process():
         logger = logging.getLogger(_NOISY)
         before = logger.level
@@ -183,25 +183,25 @@ def torchscript_bytes(encoder: Encoder) -> bytes:
 
 
 def require_scripts() -> None:
-    """Raise BackendError if torch is told to write no TorchScript."""
+    """Raise BackendError if the environment switches TorchScript off."""
     if not _state._enabled.enabled:
         raise BackendError(
-            "PYTORCH_JIT: expected 1 or nothing to train an encoder, whose TorchScript "
-            "is written at the end, got 0"
+            "PYTORCH_JIT: expected 1 or unset, because TorchScript is written at the "
+            "end of a training, got 0"
         )
 
 
 def _forget_scripted_types() -> None:
-    # A scripted type whose name is taken gets a number, and that goes into the file:
-    # its bytes would depend on what this process has scripted before. This is how
-    # torch's own tests start afresh; programs that exist keep the types they hold.
+    # A second scripted type of the same name gets a number, which is written into the
+    # file: its bytes would depend on what this process has scripted before. torch's own
+    # tests clear the registry in this way; existing programs keep their types.
     torch._C._jit_clear_class_registry()
     _state._clear_class_state()
     _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
 
 
 def torchscript_from(data: bytes) -> Analyse:
-    """Return the program in the bytes. This runs code from them."""
+    """Return the program in the bytes. Loading runs code from them."""
     with _deprecations_silenced():
         program: Analyse = _load(io.BytesIO(data))
     return program
@@ -224,10 +224,10 @@ def pt2_bytes(encoder: Encoder) -> bytes:
 
 
 def _undisturbed(export: Callable[[], T]) -> T:
-    """Return what an export gives, tried anew where another thread disturbed it.
+    """Return the result of an export, repeated if another thread disturbed it.
 
-    A profiler that samples this thread's frames (dask's workers have one) keeps tensors
-    of the trace alive, and torch then takes one of them for a constant and refuses.
+    A profiler that samples the frames of this thread (dask's workers have one) keeps
+    tensors of the trace alive. torch then takes one for a constant and fails.
     """
     for _ in range(_TRIES - 1):
         try:
@@ -239,7 +239,7 @@ def _undisturbed(export: Callable[[], T]) -> T:
 
 
 def pt2_from(data: bytes) -> Analyse:
-    """Return the program in the bytes. This may run code from them."""
+    """Return the program in the bytes. Loading may run code from them."""
     with _deprecations_silenced():
         program: Analyse = torch.export.load(io.BytesIO(data)).module()
     return program

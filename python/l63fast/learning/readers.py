@@ -1,4 +1,17 @@
-"""How encoders read observations: one class per architecture and kind of memory."""
+"""Readers of observations: one class per architecture and kind of memory.
+
+The training of a GRU over windows has kernels of its own, because torch's GRU takes
+most of the training time. With the input x, the state h and the sigmoid s, a step is
+
+    r = s(W_r x + U_r h + b_r),  z = s(W_z x + U_z h + b_z),
+    c = tanh(W_c x + r * (U_c h + b_c) + a_c),  h' = (1 - z) * c + z * h.
+
+The forward kernel keeps gates and states. The backward kernel goes from the last step
+to the first and gives the gradients of the preactivations: of r, of z, of U_c h + b_c
+and of the argument of tanh, four numbers per unit. The gradients of weights, biases and
+inputs are products of these with states, inputs and weights, summed over the steps
+(backpropagation through time).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +26,10 @@ from l63fast._kernels import GruBackwardJob, GruJob, Kernels, load_kernels
 
 
 def can_train(cell: nn.GRU, obs_window: Tensor) -> bool:
-    """Return whether `last_state` can be asked, and is faster than the cell itself.
+    """Return whether `last_state` can be used and is faster than torch's GRU.
 
-    It is there for training in float32 on the CPU. Elsewhere the cell does what it
-    always does: programs are made of it, and its gradient has a gradient.
+    It is for training in float32 on the CPU. Otherwise torch's GRU is used: it can be
+    exported, and its gradient can be differentiated again.
     """
     return (
         cell.training
@@ -34,11 +47,12 @@ def _is_plain(values: Tensor) -> bool:
 
 
 def last_state(cell: nn.GRU, obs_window: Tensor) -> Tensor:
-    """Return the state (n, n_units) after windows (n, L, n_inputs), from zero.
+    """Return the states (n, n_units) of a GRU after windows (n, L, n_inputs), from 0.
 
-    The gradient passes to the cell's parameters and to the windows, once: it has no
-    gradient itself. Both ways are as exact as torch's own, and their bits depend on
-    no batch size and no number of threads; those of the weights' gradients do.
+    Gradients pass to the cell's parameters and to the windows; second derivatives do
+    not exist. States and their gradients are as accurate as torch's, with the same bits
+    for every batch size and number of threads; gradients of the weights are sums whose
+    last bits depend on both.
     """
     state: Tensor = _LastState.apply(  # type: ignore[no-untyped-call]
         obs_window,
@@ -64,14 +78,14 @@ class _LastState(torch.autograd.Function):
     ) -> Tensor:
         inputs = obs_window.contiguous()
         (n, length, _), units = inputs.shape, state_weights.shape[1]
-        # One block for all: several would go back to the system after every step, and
-        # their pages would fault in again in the next.
+        # One block of memory for all: several smaller ones would be returned to the
+        # system after every step, and mapped again in the next.
         size = length * n * units
         block = inputs.new_empty(9 * size)
         gates, preactivation_grad = block[: 8 * size].view(2, length, n, 4 * units)
         states = block[8 * size :].view(length, n, units)
         weights = input_weights, state_weights, input_bias, state_bias
-        # gates and states are contiguous: they are filled, and not copies of them.
+        # Gates and states are contiguous already, so the kernel fills them in place.
         fields = (inputs, *weights, gates, states)
         job = GruJob(*(field.detach().contiguous().numpy() for field in fields))
         kernels.gru(job, torch.get_num_threads())
@@ -93,45 +107,48 @@ class _LastState(torch.autograd.Function):
         )
         ctx.kernels.gru_backward(job, torch.get_num_threads())
         n, units = gradient.shape
-        # Of r, z, the state part, the input part.
+        # Columns: r, z, U_c h + b_c, and the argument of tanh.
         grad = ctx.preactivation_grad.view(-1, 4 * units)
-        known = torch.cat(
+        # Inputs and a column of ones: one product gives weights and biases.
+        with_ones = torch.cat(
             [inputs.transpose(0, 1), inputs.new_ones((*states.shape[:2], 1))], 2
         )
-        summed = known.flatten(0, 1).t() @ grad
-        given = torch.cat([summed[:, : 2 * units], summed[:, 3 * units :]], 1)
-        of_states = grad[n:, : 3 * units].t() @ states[:-1].flatten(0, 1)
-        of_inputs = None
+        summed = with_ones.flatten(0, 1).t() @ grad
+        # The inputs enter r, z and the argument of tanh; the states r, z and U_c h.
+        input_grad = torch.cat([summed[:, : 2 * units], summed[:, 3 * units :]], 1)
+        # The state before the first step is zero and contributes nothing.
+        state_weights_grad = grad[n:, : 3 * units].t() @ states[:-1].flatten(0, 1)
+        windows_grad = None
         if ctx.needs_input_grad[0]:
             gated = torch.cat([grad[:, : 2 * units], grad[:, 3 * units :]], 1)
-            # BLAS may add up in another order for another layout.
-            of_inputs = (gated @ input_weights.contiguous()).view(
+            # Contiguous, because BLAS may sum in another order for another layout.
+            windows_grad = (gated @ input_weights.contiguous()).view(
                 -1, n, inputs.shape[2]
             )
-            of_inputs = of_inputs.transpose(0, 1)
+            windows_grad = windows_grad.transpose(0, 1)
         return (
-            of_inputs,
-            given[:-1].t(),
-            of_states,
-            given[-1],
+            windows_grad,
+            input_grad[:-1].t(),
+            state_weights_grad,
+            input_grad[-1],
             summed[-1, : 3 * units],
             None,
         )
 
 
 class Sizes(NamedTuple):
-    """What a reader is made for.
+    """The sizes of a reader.
 
     Attributes
     ----------
     obs_dim, window : int
         Shape of the window.
     width : int
-        The size that `encoders.matched_width` chooses; it scales the parameters.
+        Units of the reader, chosen by `encoders.matched_width`.
     hidden : int
         Width of the encoder's head.
     n_innovations : int
-        Numbers that stand for the innovation, for those that read it.
+        Number of innovation inputs, for a reader with a carried memory.
     """
 
     obs_dim: int
@@ -146,8 +163,8 @@ class Reader(nn.Module):
 
     Every reader has this constructor and a
     ``forward(obs_window (n, L, obs_dim), hidden (n, hidden_size))`` that returns
-    ``(context (n, context_size), hidden)``. Those here keep nothing from one analysis
-    to the next, so their hidden state is empty and handed through.
+    ``(context (n, context_size), hidden)``. A reader without a carried memory returns
+    its empty hidden state unchanged.
     """
 
     name = ""
@@ -159,7 +176,7 @@ class Reader(nn.Module):
 
 
 class MLP(Reader):
-    """The flattened window through two dense layers."""
+    """Two dense layers on the flattened window."""
 
     name = "mlp"
 
@@ -216,12 +233,12 @@ ENCODERS: dict[str, type[Reader]] = {reader.name: reader for reader in (MLP, GRU
 
 
 class _Carried(Reader):
-    """A cell that takes one step per analysis.
+    """A recurrent cell that takes one step per analysis.
 
-    It reads ``(n, n_inputs)``: the flattened window, the background and the
-    innovation, each in its own scale; and besides them a layer of features of those
-    and of the memory. With linear functions alone in its gates a cell learns slower:
-    how uncertain a forecast is follows from both in no linear way.
+    Its inputs ``(n, n_inputs)`` are the flattened window, the background and the
+    innovation, each scaled, and besides them a dense layer of these inputs and of the
+    memory. Without that layer the gates are linear in inputs and memory, and training
+    is slower: the uncertainty of a forecast is not a linear function of them.
     """
 
     def __init__(self, sizes: Sizes):
@@ -230,13 +247,13 @@ class _Carried(Reader):
         self.mixer = nn.Linear(self.n_inputs + sizes.width, sizes.width)
 
     def features(self, seen: Tensor, output: Tensor) -> Tensor:
-        """Return what the cell reads: (n, width + n_inputs)."""
+        """Return the input of the cell, (n, width + n_inputs)."""
         mixed = self.mixer(torch.cat([seen, output], 1))
         return torch.cat([nn.functional.silu(mixed), seen], 1)
 
 
 class CarriedGRU(_Carried):
-    """A gated recurrent unit; its output is its memory."""
+    """A gated recurrent unit; its output is also its memory."""
 
     name = "gru"
 
@@ -246,13 +263,13 @@ class CarriedGRU(_Carried):
         self.cell = nn.GRUCell(sizes.width + self.n_inputs, sizes.width)
 
     def forward(self, seen: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the context of this analysis, and the same as the next memory."""
+        """Return the context of this analysis, which is also the next memory."""
         later: Tensor = self.cell(self.features(seen, hidden), hidden)
         return later, later
 
 
 class CarriedLSTM(_Carried):
-    """A long short-term memory; h and c in one tensor."""
+    """A long short-term memory; its memory is h and c in one tensor."""
 
     name = "lstm"
 
@@ -262,7 +279,7 @@ class CarriedLSTM(_Carried):
         self.cell = nn.LSTMCell(sizes.width + self.n_inputs, sizes.width)
 
     def forward(self, seen: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output h, and h and c (n, 2 width) as the next memory."""
+        """Return the output h, and the next memory: h and c (n, 2 width)."""
         output, state = hidden.chunk(2, 1)
         output, state = self.cell(self.features(seen, output), (output, state))
         return output, torch.cat([output, state], 1)

@@ -1,4 +1,4 @@
-"""Settings of encoders and of their training; reading them costs no torch."""
+"""Settings of encoders and of their training; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from l63fast.learning.own_model import model_name
 from l63fast.observation import ObservationOperator, as_operator
 
 # The names of the classes in `readers.ENCODERS`, `readers.CARRIED` and
-# `losses.LOSSES`, for those who must know them without importing torch; a test holds
-# the lists together.
+# `losses.LOSSES`, written again because those modules import torch; a test compares
+# both lists.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
 CARRIED_NAMES: Final = ("gru", "lstm")
 LOSS_NAMES: Final = ("mse", "distance", "var3d", "var3d_window")
@@ -33,35 +33,33 @@ MAX_ITERATIONS: Final = 100
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What decides an encoder's architecture, and so the shapes of its weights.
+    """The architecture of an encoder, which decides the shapes of its weights.
 
     Attributes
     ----------
     model : str
-        "mlp", "gru" or "lstm": how the window of observations is read; or a torch
-        module of your own, a class or its name "package.module:Class", which is the
-        whole encoder. The name is what is kept.
+        "mlp", "gru" or "lstm", which reads the window of observations; or a torch
+        module of your own, which is the whole encoder: a class, kept as its name
+        "package.module:Class".
     operator : str or ObservationOperator
-        Name of the observation operator, or one of your own, of which the encoder
-        learns by examples: no program contains its h.
+        Name of the observation operator, or one of your own.
     window : int
-        Observations in the window, L; the last is at analysis time.
+        Number of observations in the window, L.
     hidden : int
-        Width of the head and of a GRU; the other readers are made as wide as gives
-        them the parameters of that GRU. A model of your own is given it.
+        Width of the head and of a GRU. An MLP or LSTM gets the width that gives it the
+        same number of parameters. A model of your own receives the number.
     n_iterations : int
         Iterations of the learned fixed point, K.
     memory : str
-        "window": each analysis starts afresh and knows no more than its window.
-        "carried": a GRU or LSTM keeps its hidden state from one cycle to the next;
-        the window may then be 1.
+        "window": an analysis depends on its background and window only. "carried": a
+        GRU or LSTM keeps its hidden state from cycle to cycle; the window may be 1.
     analysis_at : str
-        The observation of the window at whose time the analysis is: "last", or
-        "first" for an encoder that also sees what was observed later.
+        Time of the analysis: the "last" observation of the window, or the "first" one
+        for an encoder that also uses later observations.
     iteration : str
-        What the next iteration starts from: "fixed_point", from the background and the
-        increment so far; or "legacy", from the analysis so far in the place of the
-        background, which takes the same observations for new ones each time.
+        "fixed_point": an iteration starts from the background and the increment so far;
+        "legacy": from the analysis so far, in the place of the background, so each
+        iteration assimilates the same observations again.
 
     Raises
     ------
@@ -95,8 +93,9 @@ class EncoderSettings:
         _checks.choice("iteration", self.iteration, ITERATIONS)
         if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
             raise ArgumentValueError(
-                f"n_iterations: expected 1, and no other iteration, for {self.model}, "
-                f"which is called once, got {self.n_iterations} ({self.iteration})"
+                f"n_iterations, iteration: expected 1 and 'fixed_point' for "
+                f"{self.model}, which is called once, got {self.n_iterations} and "
+                f"{self.iteration!r}"
             )
         if self.memory == "carried" and not (
             self.is_own or self.model in CARRIED_NAMES
@@ -128,19 +127,19 @@ class EncoderSettings:
 
     @property
     def folds(self) -> bool:
-        """Whether the encoder works in folded coordinates: where no sign is seen."""
+        """Whether the encoder uses folded coordinates: if h cannot see the sign."""
         return as_operator(self.operator).is_mirror_blind
 
 
 @dataclass(frozen=True)
 class OwnSettings:
-    """What a cycle must know of somebody's own function in place of an encoder.
+    """Settings of a user's function that takes the place of an encoder in cycles.
 
     Attributes
     ----------
     operator : str or ObservationOperator
     window : int
-        Observations in its window, L; the last is at analysis time.
+        Number of observations in its window, L; the last is at analysis time.
 
     Raises
     ------
@@ -160,7 +159,7 @@ class OwnSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What decides a training run, besides the encoder and the data.
+    """Settings of a training run.
 
     Attributes
     ----------
@@ -170,44 +169,44 @@ class TrainSettings:
     epochs : int
         Passes over the training samples; a cosine schedule ends with the last.
     batch_size : int
-        Samples of a step; of training in cycles: trajectories that run side by side.
+        Samples per step; in training in cycles the number of trajectories.
     learning_rate : float
-        The largest one, reached after the warm-up.
+        The largest learning rate, reached after the warm-up.
     warm_up : float
-        Share of all steps in which the learning rate grows from zero.
+        Share of all steps in which the learning rate rises from zero.
     schedule : str
-        What follows: "cosine", to zero at the last step, or "constant".
+        Learning rate after the warm-up: "cosine" (to zero) or "constant".
     warm_restarts : int
-        How often the cosine begins anew, from half of where it began before.
+        Number of restarts of the cosine, each from half the rate of the last one.
     averaging : float
-        Decay per step of the moving average of the weights that is validated and
-        kept; 0: the weights themselves.
+        Decay per step of a moving average of the weights, which is validated and kept;
+        0: no average.
     optimiser : str
         "adam", or "muon": orthogonal steps for the weight matrices, Adam for the rest.
     matrix_rate : float
-        Learning rate of those steps relative to Adam's.
+        Learning rate of the orthogonal steps relative to Adam's.
     window_growth : float
-        Share of all steps in which the window of "var3d_window" grows from its first
-        observation to the whole.
+        Share of all steps in which the window of "var3d_window" grows from one
+        observation to all.
     clip : float
-        Largest norm of the gradient of the loss relative to the background's.
+        Largest norm of the gradient of (loss / mean loss of the background).
     patience : int
-        Epochs without a better validation loss after which training stops.
+        Training stops after so many epochs without a lower validation loss.
     mirror : bool
-        Whether each sample of a fixed set is replaced by its mirror image with
-        probability 1/2; not for an operator of your own without `mirror_signs`.
+        Replace each sample of a dataset by its mirror image with probability 1/2; not
+        for an operator of your own without `mirror_signs`.
     jitter : float
-        Standard deviation of noise on what is seen of a fixed set, drawn anew for each
-        step, in units of the background's and the innovation's spread; a set of a
-        thousand samples needs about 1, one of a million none.
+        Standard deviation of noise added to backgrounds and observations of a dataset,
+        new in each step, in units of their `background_std` and `innovation_std`; 1 for
+        a thousand samples, 0 for a million.
     seed : int
-        Of the initial weights and of the order of the samples; a SeedSequence or a
-        Generator is taken too and gives one.
+        Seed of the initial weights and the order of the samples; also a SeedSequence
+        or a Generator, from which one is drawn.
     threads : int
-        Threads torch computes with; they are part of what decides the bits.
+        Number of torch's threads; the trained weights depend on it in the last bits.
     device : str
-        Where torch computes in training: "cpu", or "cuda" or "cuda:1" for a GPU, whose
-        results are not repeatable to the bit. The encoder is on the CPU afterwards.
+        Device of the training: "cpu", or "cuda" or "cuda:1" for a GPU, whose results do
+        not repeat bit for bit. The trained encoder is on the CPU.
 
     Raises
     ------
@@ -259,25 +258,25 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """How an encoder learns in cycles: from forecasts of its own analyses.
+    """Settings of training in cycles, from forecasts of the encoder's own analyses.
 
     Attributes
     ----------
     updates : int
-        Steps of the optimiser in an epoch.
+        Updates of the weights per epoch.
     unroll : int
-        Cycles between two of them, through which gradients pass.
+        Cycles per update, through which gradients pass.
     first_unroll : int
-        The same at the start; it grows evenly to `unroll`.
+        Cycles per update at the start; the number grows linearly to `unroll`.
     growth : float
         Share of all updates in which it grows.
     through_model : float
         Share of all updates after which gradients pass through the forecasts as well
         as through the memory; 1: never.
     restarts : float
-        Probability that a trajectory begins anew, at each update.
+        Probability that a trajectory restarts, at each update.
     start_sigma : float
-        Standard deviation of the estimate's error where it begins.
+        Standard deviation of the error of the estimate at a restart.
 
     Raises
     ------

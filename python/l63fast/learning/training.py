@@ -41,7 +41,7 @@ from l63fast.storage import content_errors
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """A trained encoder and how it came about.
+    """A trained encoder and the record of its training.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class TrainResult:
     best_epoch : int
         The epoch with the lowest validation loss, counted from 1.
     seconds : float
-        Wall time of this call (of its own epochs only, after a resume).
+        Wall time of this call; after a resume it does not contain earlier epochs.
     """
 
     encoder: Encoder
@@ -86,21 +86,21 @@ def train(
     encoder_settings, train_settings : EncoderSettings, TrainSettings
         A model of your own is imported by its name.
     train_data, val_data : AssimilationDataset
-        For samples that are never seen twice, give instead of the first a function of
-        the epoch, counted from 0, that simulates a dataset of always the same size.
+        `train_data` may also be a function of the epoch (from 0) that simulates a new
+        dataset, always of the same size, so that no sample is seen twice.
     B, R : (3, 3) and (obs_dim, obs_dim), optional
-        Error covariances, for the losses that need them.
+        Error covariances, for the variational losses.
     model : DifferentiableForecast, optional
-        From one observation to the next, for the loss that needs it.
+        From one observation to the next, for the loss "var3d_window".
     imperfect_model : bool
-        Let R and the model's dt and parameters differ from those of the data, as in
+        Allow another R, dt or other parameters than those of the data, as in
         `run_cycles`.
     directory : Path, optional
-        Where a checkpoint is kept after every epoch.
+        A checkpoint is written here after every epoch.
     resume : bool
-        Go on from the checkpoint in `directory`, if there is one.
+        Continue from the checkpoint in `directory`, if there is one.
     report : callable, optional
-        Is given the record of each epoch.
+        Called with the record of each epoch.
     progress : bool or callable
         Show each epoch on standard error; a callable is given each line.
 
@@ -194,15 +194,15 @@ def completed(
     report: Callable[[Record], None] | None,
     progress: Progress,
 ) -> TrainResult:
-    """Return the result of a run that `begin` gives, wherever its batches come from.
+    """Return the result of a training run, done or resumed to its end.
 
     Parameters
     ----------
     begin : callable
-        Returns the run, not yet trained; called with the threads of the settings.
+        Returns the untrained run; called with torch set as `pinned` sets it.
     settings : TrainSettings
     identity : dict
-        Everything that decides the weights, for a checkpoint to compare.
+        Everything that decides the weights, compared with that of a checkpoint.
     directory, resume, report, progress
         As in `train`.
     """
@@ -231,26 +231,26 @@ def completed(
 
 
 def loss_of_background(loss: Loss, samples: Batch) -> float:
-    """Return the mean loss of backgrounds that are left as they are."""
+    """Return the mean loss of the backgrounds, taken as analyses."""
     return float(mean_over(samples, lambda part: loss(part.background, part)))
 
 
 def identity(*settings: Any, **data: Any) -> dict[str, Any]:
-    """Return everything that decides the weights, for a checkpoint to compare."""
-    found: dict[str, Any] = {"torch": str(torch.__version__)}
+    """Return everything that decides the weights, to compare with a checkpoint."""
+    values: dict[str, Any] = {"torch": str(torch.__version__)}
     for table in settings:
         is_encoder = isinstance(table, EncoderSettings)
-        found |= table.to_dict() if is_encoder else dataclasses.asdict(table)
+        values |= table.to_dict() if is_encoder else dataclasses.asdict(table)
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
-    return found | plain
+    return values | plain
 
 
 def with_function(
     operator: ObservationOperator | str, of_data: ObservationOperator | None
 ) -> ObservationOperator:
-    """Return the operator of settings, that of the data where it is the same.
+    """Return the operator of settings; if the data have the same one, that of the data.
 
-    Settings may have the user's own by its name alone; the data have its function.
+    Settings may hold only the name of a user's operator; the data hold its function.
     """
     operator = as_operator(operator)
     return of_data if of_data is not None and of_data == operator else operator
@@ -262,7 +262,7 @@ def _check_data(
     if settings.memory != "window":
         raise ArgumentValueError(
             f"memory: expected 'window' for a dataset, whose samples have no past, got "
-            f"{settings.memory!r}; a memory is learned in cycles"
+            f"{settings.memory!r}; train a carried memory in cycles, by train_cycled"
         )
     expected = (settings.window, as_operator(settings.operator).obs_dim)
     if (data.window, data.obs_dim) != expected:
