@@ -125,9 +125,9 @@ def page(run: Mapping[str, Any], figure: str) -> str:
     parts = (
         "# Speed",
         f"Made by `python -m benchmarks.report` on one core of {place}; {versions}.",
-        f"{_HOW} While it measured, this process had "
-        f"{100.0 * run['share_of_core']:.0f} % of its core: well below 100 %, "
-        "neighbours were at work and the shares say little.",
+        f"{_HOW} During the measurement this process had "
+        f"{100.0 * run['share_of_core']:.0f} % of its core; well below 100 % other "
+        "programs were running and the shares are not reliable.",
         tables(rows),
         f"![Time per unit of work against how much there is of it]({figure})",
     )
