@@ -1,7 +1,7 @@
-"""How Sphinx builds these pages: sphinx-build -W --keep-going -b html docs build/docs.
+"""Configuration of Sphinx: sphinx-build -W --keep-going -b html docs build/docs.
 
-Run in an environment with `pip install '.[docs]'`; the tutorial and the gallery are
-executed on the way.
+Run it in an environment with `pip install '.[docs]'`. It executes the tutorial and the
+gallery.
 """
 
 import sys
@@ -40,7 +40,7 @@ nb_execution_timeout = 300  # seconds a cell, with kernels that Numba compiles f
 nb_merge_streams = True
 
 autosummary_generate = False
-autodoc_typehints = "none"  # the docstrings say more: shapes and units
+autodoc_typehints = "none"  # the docstrings have shapes and units
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False

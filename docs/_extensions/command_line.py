@@ -1,6 +1,6 @@
-"""Writes the reference of the command line from the options that the commands declare.
+"""Writes the reference of the command line from the options of the commands.
 
-A page with the line `<!-- every command -->` gets a section for each command there.
+The line `<!-- every command -->` in a page is replaced by a section for each command.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MARK = "<!-- every command -->"
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Yield name and function of each command, in the order of `l63fast --help`."""
+    """Yield the name and function of each command, in the order of `l63fast --help`."""
     from l63fast.cli.entry import COMMANDS
 
     for function in COMMANDS:
@@ -48,7 +48,7 @@ def section(name: str, function: Any) -> str:
 
 
 def taken(kind: Any) -> str:
-    """Return what an option takes, as words."""
+    """Return the type of an option's value in words."""
     kinds = [one for one in get_args(kind) if one is not type(None)]
     if get_origin(kind) is Literal:
         return " | ".join(f"`{name}`" for name in get_args(kind))
@@ -58,7 +58,7 @@ def taken(kind: Any) -> str:
 
 
 def described(info: Any, default: Any) -> str:
-    """Return what an option means, its limits and its default."""
+    """Return the help of an option with its limits and its default."""
     limits = [
         f"{word} {limit:g}"
         for word, limit in (("at least", info.min), ("at most", info.max))
@@ -70,7 +70,7 @@ def described(info: Any, default: Any) -> str:
 
 
 def fill_in(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the commands where a page asks for them."""
+    """Insert the commands in a page that contains the mark."""
     if MARK in source[0]:
         sections = "\n".join(section(*command) for command in commands())
         source[0] = source[0].replace(MARK, sections)

@@ -1,7 +1,7 @@
-"""Reads docstrings as they are meant: |x| is a norm, and (n, 3) a shape.
+"""Corrects how Sphinx reads our docstrings: |x| is a norm, and (n, 3) a shape.
 
-Fields of a named tuple that have no words of their own are left out: the docstring of
-the tuple says what they are.
+Fields of a named tuple without a docstring are left out: the docstring of the tuple
+explains them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHAPE = re.compile(r"(?<!`)(\([^)]*\))")
 
 
 def plain(app: Sphinx, kind: str, name: str, obj: Any, *more: Any) -> None:
-    """Make shapes literal, lest they be looked up, and bars no substitutions."""
+    """Mark shapes as literals, not cross-references, and escape vertical bars."""
     lines: list[str] = more[-1]
     for i, line in enumerate(lines):
         if TYPE.match(line):

@@ -1,4 +1,4 @@
-"""Puts a picture of each gallery page before its entry on the index page."""
+"""Adds a figure of each gallery page to its entry on the index page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 INDEX = "gallery/index"
-# Which of its pictures stands for a page; the first where it is not here.
+# Index of the figure that is shown for a page; 0 for pages that are not listed.
 CHOSEN = {"distance_sensor": 1, "error_growth": 1, "predictability": 1}
 
 
 def add_pictures(app: Sphinx, tree: nodes.document, docname: str) -> None:
-    """Begin each entry of the list with a picture that leads to its page."""
+    """Begin each entry of the list with a figure that links to its page."""
     if docname != INDEX:
         return
     for entry in tree.findall(nodes.list_item):
@@ -19,7 +19,7 @@ def add_pictures(app: Sphinx, tree: nodes.document, docname: str) -> None:
         name = link["refuri"].partition(".")[0]
         pictures = list(app.env.get_doctree(f"gallery/{name}").findall(nodes.image))
         drawn = pictures[CHOSEN.get(name, 0)].deepcopy()
-        drawn["alt"] = ""  # the words beside it say what it is
+        drawn["alt"] = ""  # the text of the entry describes it
         picture = nodes.reference("", "", drawn, refuri=link["refuri"], internal=True)
         entry.insert(0, nodes.paragraph("", "", picture))
 

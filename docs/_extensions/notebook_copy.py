@@ -1,4 +1,4 @@
-"""Puts each executed page beside itself as a notebook, as `mystnb-to-jupyter` does."""
+"""Writes each executed page as a notebook too, as `mystnb-to-jupyter` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXECUTED = "file_format: mystnb"
 
 
 def write_notebooks(app: Sphinx, error: Exception | None) -> None:
-    """Write the notebooks, not executed, where their pages were built as HTML."""
+    """Write the notebooks without outputs to the folder of the HTML pages."""
     if error is not None or app.builder.format != "html":
         return
     for name in app.env.found_docs:
