@@ -132,8 +132,8 @@ class TrainingRun:
         self.best_epoch = 0
         self.best_weights = _copied(encoder.state_dict())
         self._trained = copy.deepcopy(encoder) if settings.averaging else encoder
-        # On a GPU a copy's recurrent weights are no longer one block, as cuDNN wants
-        # them: without this they are copied in every call.
+        # cuDNN needs the weights of a recurrent layer in one block of memory. A copied
+        # layer has several, which would be copied in every call on a GPU.
         for module in self._trained.modules():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()

@@ -205,8 +205,8 @@ class TrainSettings:
     threads : int
         Number of torch's threads; the trained weights depend on it in the last bits.
     device : str
-        "cpu", or "cuda" or "cuda:1" for training on a GPU, whose results do not repeat
-        bit for bit. The trained encoder is on the CPU.
+        Device of the training: "cpu", or "cuda" or "cuda:1" for a GPU, whose results do
+        not repeat bit for bit. The trained encoder is on the CPU.
 
     Raises
     ------
