@@ -38,6 +38,7 @@ _HOMES: Final = {
     "NeuralAnalysis": "learning.inference",
     "ObservationOperator": "observation",
     "ParticleFilter": "assimilation.particle",
+    "Result": "experiments.results",
     "Status": "assimilation.scheme",
     "ThreeDVar": "assimilation.three_d_var",
     "TwinExperiment": "twin",
@@ -102,7 +103,7 @@ if TYPE_CHECKING:
     from l63fast.experiments.compare import compare
     from l63fast.experiments.experiment import Experiment
     from l63fast.experiments.report import report
-    from l63fast.experiments.results import open_results
+    from l63fast.experiments.results import Result, open_results
     from l63fast.experiments.scoring import scores
     from l63fast.learning.data import AssimilationDataset
     from l63fast.learning.dynamics import DifferentiableForecast, torch_forecast
