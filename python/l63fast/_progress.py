@@ -1,4 +1,4 @@
-"""Progress of a long call: one line that is written over, or a function of lines."""
+"""Progress of a long call: a line that is updated, or a function that gets lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _LIVE, _LOG = 0.1, 10.0  # seconds between lines, in a terminal and in a file
 
 
 def is_live(stream: Any) -> bool:
-    """Whether a line may move on a stream: not if L63FAST_PROGRESS is 0 or off."""
+    """Return whether a line may be updated in place on a stream.
+
+    L63FAST_PROGRESS=0 (or off, no, false) switches this off.
+    """
     off = os.environ.get(VARIABLE, "").lower() in ("0", "off", "no", "false")
     is_notebook = type(stream).__module__.startswith("ipykernel")
     return not off and (is_notebook or bool(stream.isatty()))
@@ -27,7 +30,7 @@ def is_live(stream: Any) -> bool:
 
 @contextmanager
 def shown(progress: Progress) -> Iterator[Say]:
-    """Give what is told in one line how far a call is.
+    """Return a context with a function that shows one line about the progress.
 
     Parameters
     ----------
@@ -38,7 +41,7 @@ def shown(progress: Progress) -> Iterator[Say]:
     Raises
     ------
     ArgumentTypeError
-        If it is neither.
+        If `progress` is neither a bool nor callable.
     """
     if callable(progress):
         yield progress
@@ -58,7 +61,7 @@ def shown(progress: Progress) -> Iterator[Say]:
 
 
 class _Writer:
-    """Writes lines to standard error; where that fails, the call goes on without."""
+    """Writes lines to standard error; an error in writing is ignored."""
 
     def __init__(self) -> None:
         self._stream: Any = sys.stderr
@@ -70,7 +73,7 @@ class _Writer:
             self._write()
 
     def end(self) -> None:
-        """Write the line that waits, and leave it there."""
+        """Write the last line, if it was not written yet, and end it."""
         if self._waiting:
             self._write()
         if self._width:
@@ -83,12 +86,14 @@ class _Writer:
         if not live:
             self._put(f"{line}\n")
             return
-        line = line[: get_terminal_size().columns - 1]  # one that wraps cannot go back
+        line = line[
+            : get_terminal_size().columns - 1
+        ]  # a wrapped line cannot be updated
         self._put(f"\r{line:{self._width}s}")
         self._width = len(line)
 
     def _put(self, text: str) -> bool:
-        """Write a text; return whether it could be, as to no stream that is closed."""
+        """Write a text; return False if that failed, as on a closed stream."""
         with suppress(OSError, ValueError, AttributeError):
             self._stream.write(text)
             self._stream.flush()

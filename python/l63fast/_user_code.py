@@ -1,4 +1,4 @@
-"""What the user names "module:attribute": its name, its source, and its import."""
+"""Objects of the user named "module:attribute": name, source and import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def is_own(name: Any) -> bool:
-    """Return whether something is named like the user's own, "module:attribute"."""
+    """Return whether a name has the form "module:attribute"."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -29,16 +29,23 @@ def short_name(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """Return a name as it stands in those of files and folders."""
+    """Return a name in the form for files and folders, without a colon."""
     return name.replace(":", "-")
 
 
 def imported(what: str, name: str) -> Any:
-    """Return what goes by this name; `what` is the setting that gives it.
+    """Return the object with this name, after the import of its module.
 
-    The module is looked for in the current folder first, as `python` does. This runs
-    the module: call it where the user has asked for a run, and never with a name that
-    a result or a checkpoint holds.
+    The current folder is searched first, as `python` does. The import runs the module.
+    Call this only for a name that the user has given for a run, never for a name from a
+    result or a checkpoint, which may come from someone else.
+
+    Parameters
+    ----------
+    what : str
+        The setting with the name, for messages.
+    name : str
+        "module:attribute".
 
     Raises
     ------
@@ -53,7 +60,7 @@ def imported(what: str, name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # whatever the module raises
         raise ArgumentValueError(
-            f"{what}: expected one that can be imported, got {name!r}: "
+            f"{what}: expected a name that can be imported, got {name!r}: "
             f"{type(error).__name__}: {error}"
         ) from error
     finally:
@@ -61,7 +68,7 @@ def imported(what: str, name: str) -> Any:
 
 
 def source_text(made: Any) -> str | None:
-    """Return the source of a class or function, None where it cannot be read."""
+    """Return the source of a class or function, None if it cannot be read."""
     try:
         return textwrap.dedent(inspect.getsource(made))
     except (OSError, TypeError):
@@ -69,22 +76,22 @@ def source_text(made: Any) -> str | None:
 
 
 def source_hash(function: Any) -> str:
-    """Return the sha256 of a function's source, or of its code where there is none."""
+    """Return the sha256 of a function's source, or of its bytecode without a source."""
     text = ""
     if isinstance(function, partial):
         text, function = repr((function.args, function.keywords)), function.func
     is_named = inspect.isroutine(function) or inspect.isclass(function)
     source = function if is_named else type(function)
-    found = source_text(source)
-    if found is None:
+    source_code = source_text(source)
+    if source_code is None:
         name = getattr(function, "__name__", "")
         code = getattr(function, "__code__", None)
-        found = f"{source} {name}" if code is None else _code_text(code)
-    return hashlib.sha256((text + found).encode()).hexdigest()
+        source_code = f"{source} {name}" if code is None else _code_text(code)
+    return hashlib.sha256((text + source_code).encode()).hexdigest()
 
 
 def _code_text(code: CodeType) -> str:
-    # The representation of a code object in the constants would hold its address.
+    # repr of a code object contains its address, which differs from run to run.
     constants = (
         _code_text(value) if isinstance(value, CodeType) else repr(value)
         for value in code.co_consts

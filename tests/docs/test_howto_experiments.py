@@ -15,7 +15,7 @@ from l63fast.cli.command_line import OPTIONS
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.methods import METHODS
 from l63fast.experiments.settings import AXES, TUNABLE
-from l63fast.experiments.settings_file import OF_WINDOWS, PRESETS
+from l63fast.experiments.settings_file import PRESETS, WINDOW_PRESETS
 from pages import blocks, page, printed_by, understood
 
 TEXT = page("howto/experiments")
@@ -59,7 +59,7 @@ def test_the_code_of_the_page_runs(
 def test_presets_and_schemes_are_all_named() -> None:
     in_cycles, in_windows = TEXT.split("\n| in windows |")
     for name in PRESETS:
-        table = in_windows if name in OF_WINDOWS else in_cycles
+        table = in_windows if name in WINDOW_PRESETS else in_cycles
         assert f"\n| `{name}` | " in table
     for name, method in METHODS.items():
         assert f"`{name}`" in TEXT

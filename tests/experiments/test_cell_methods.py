@@ -210,7 +210,7 @@ def test_a_stopped_optimum_goes_on_where_it_was(
 ) -> None:
     table: dict[str, Any] = {"scheme": "optimum"}
     if protocol == "windows":
-        monkeypatch.setattr(optimum, "_NOTED", 32)
+        monkeypatch.setattr(optimum, "_NOTE_EVERY", 32)
         table |= {"library": 8192}
         experiment = tiny_windows(methods={"it": table}, data={"n_test": 24})
     else:

@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 def test_train_makes_the_data_it_lacks_and_says_so(trained: tuple[Path, Run]) -> None:
     folder, run = trained
     assert run.code == 0, run.err
-    assert "data in     data/x (not there: made now)" in run.out
+    assert "data in     data/x (not found: simulated now)" in run.out
     assert "epoch   2/2" in run.out
     assert "next: l63fast visualize --result_dir results/mlp_x" in run.out
     settings = Result.open(folder / "results/mlp_x").settings
@@ -143,14 +143,14 @@ def test_a_stopped_training_is_resumed_by_the_same_command(
         patch.setattr(output, "describe_epoch", stop)
         run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
     assert run.code == 130
-    assert "there is no stopped run: starting anew" in run.out
-    assert "the same command with --resume goes on" in run.out
+    assert "there is no stopped run to resume: starting" in run.out
+    assert "the same command with --resume continues" in run.out
     run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume", "--seed", 1)
     assert run.code == 1
     assert "seed 0, not 1" in run.err
     run = l63fast("train", *FLAGS, "--save_dir", "r", "--resume")
     assert run.code == 0
-    assert "starting anew" not in run.out
+    assert "no stopped run" not in run.out
     assert "epoch   1/2" not in run.out
     assert "epoch   2/2" in run.out
     assert contents(Path("r")) == contents(Path("whole"))
@@ -252,7 +252,7 @@ def test_tuning_prints_the_best_number_and_draws_its_curve(l63fast: Command) -> 
     assert not (folder / "oi").exists()
     run = l63fast("visualize", "--result_dir", folder / "enkf-10")
     assert run.code == 1
-    assert "keeps no states of the test split" in run.err
+    assert "expected the states of the test split in estimates.nc" in run.err
 
 
 RECIPE = ("--recipe", "cycled-gru", "--train", 2, "--val", 3, "--test", 4)

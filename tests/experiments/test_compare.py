@@ -14,7 +14,7 @@ from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Analysis, Status
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
-from l63fast.experiments.results import CASE, FACTS, MEANS, OF_METHOD
+from l63fast.experiments.results import CASE, FACTS, MEANS, METHOD_COLUMNS
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import compare as paired
 from l63fast.verification import trajectory_means
@@ -75,7 +75,16 @@ def test_scores_and_paired_ratio_are_those_of_the_verification(found):
 
 
 def test_the_frame_is_that_of_results_and_can_be_scored_again(found):
-    columns = {*CASE, *OF_METHOD, *MEANS, *FACTS, "seed", "training", "data", "crps"}
+    columns = {
+        *CASE,
+        *METHOD_COLUMNS,
+        *MEANS,
+        *FACTS,
+        "seed",
+        "training",
+        "data",
+        "crps",
+    }
     assert columns <= set(found.results)
     assert len(found.results) == 2 * TWIN.settings.n_test
     again = l63fast.scores(found.results, "rmse_pooled_a", "ensemble", n_bootstrap=50)

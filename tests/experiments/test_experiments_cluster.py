@@ -162,7 +162,7 @@ def test_a_scheduler_file_leads_to_the_workers(ours: Any, tmp_path: Path) -> Non
             assert outcome_of(pool, partial(int, "3")) == 3
         later.result()
     file.write_text("{}")
-    with pytest.raises(DataFileError, match="not a scheduler file"):
+    with pytest.raises(DataFileError, match="expected a scheduler file"):
         executor(scheduler=Scheduler(file=file)).__enter__()
 
 
@@ -204,7 +204,7 @@ def test_a_cluster_without_workers_says_so_until_one_joins(
 
         with executor(1, at(empty), say) as pool:
             assert outcome_of(pool, partial(int, "3")) == 3
-    assert heard[0] == "no worker of the cluster is there yet (0 s)"
+    assert heard[0] == "the cluster has no worker yet (0 s)"
 
 
 def test_a_worker_that_does_not_see_the_results_is_named(

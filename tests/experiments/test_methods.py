@@ -382,7 +382,7 @@ def test_the_optimum_of_windows_is_known_for_some_backgrounds(
     protocol = dataclasses.replace(in_windows.protocol, background="cycled")
     cycled = dataclasses.replace(in_windows, protocol=protocol)
     with pytest.raises(
-        ConfigurationError, match=r"none, forecast, gauss, got 'cycled'"
+        ConfigurationError, match=r"none, forecast, gauss\), got 'cycled'"
     ):
         Optimum().fit(cycled)
 

@@ -129,7 +129,7 @@ def test_nothing_but_a_run_imports_it(
     config = folder / "gru" / "config.toml"
     run = l63fast("train", "--config", config, "--resume", "--save_dir", "again")
     assert run.code == 2
-    assert "source_sha256: expected that of planted:Net as it is now" in run.err
+    assert "the hash of the present source of planted:Net" in run.err
     del sys.modules["planted"]
 
 

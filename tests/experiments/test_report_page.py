@@ -98,7 +98,7 @@ def test_the_page_is_small_and_its_lines_are_where_they_were(reported: Path) -> 
     # Two operators, twelve cells; a page of sixteen methods has six times as much.
     assert (reported / "report" / "report.html").stat().st_size < 2_000_000
     path = 'd="M 12.34 0.5 \nL 12.4 1000.26 \nM 3 -4.04 \nL 0.04 2"'
-    steps = re.sub(r'd="(M [^A-KN-Za-z"]+)"', page_module._in_steps, path)
+    steps = re.sub(r'd="(M [^A-KN-Za-z"]+)"', page_module._relative_path, path)
     numbers = re.findall(r"-?\d*\.?\d+", steps.removeprefix("d="))
     moves = np.array(numbers, dtype=float).reshape(-1, 2)
     places = np.cumsum(moves, axis=0)
@@ -107,7 +107,7 @@ def test_the_page_is_small_and_its_lines_are_where_they_were(reported: Path) -> 
     # Marks of one look are those of one path; another look is another path.
     mark = '<use xlink:href="#m1" x="{0}.5" y="7" style="fill: {1}"/>'.format
     marks = "\n".join([mark(1, "red"), mark(2, "red"), mark(3, "blue")])
-    one = re.sub(page_module._MARKS, page_module._as_one, marks)
+    one = re.sub(page_module._MARKS, page_module._marks_as_path, marks)
     assert 'd="M 1.5 7 L 2.5 7"' in one
     assert one.count("<use") == one.count("<path") + 1 == 2
     assert one.endswith(mark(3, "blue"))
@@ -198,7 +198,9 @@ def test_a_report_stands_beside_the_cells_of_its_results(bare: Path) -> None:
     assert report(open_results(bare)) == bare / "report" / "report.html"
     planted = open_results(bare)
     planted.attrs.clear()
-    with pytest.raises(ArgumentValueError, match="does not know its folder"):
+    with pytest.raises(
+        ArgumentValueError, match="without the folder of the experiment"
+    ):
         report(planted)
 
 
@@ -223,7 +225,9 @@ def test_a_folder_that_is_no_experiment_is_refused(
 
 
 def test_a_cell_is_told_from_its_experiment(reported: Path) -> None:
-    with pytest.raises(DataFileError, match=f"a cell itself: give .*{reported.name}"):
+    with pytest.raises(
+        DataFileError, match=f"of a cell; the experiment is .*{reported.name}"
+    ):
         Source.open(reported / "xy_s1-enkf")
 
 

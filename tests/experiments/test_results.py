@@ -354,15 +354,15 @@ def copied(root: Path, tmp_path: Path) -> Path:
 
 
 def test_what_is_no_result_is_not_opened(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataFileError, match=r"of a method, .*without config\.toml"):
+    with pytest.raises(DataFileError, match=r"of a cell, .*without config\.toml"):
         Result.open(root / "tiny" / "data" / "xyz")
-    with pytest.raises(DataFileError, match=r"it is a cell itself: give .*tiny$"):
+    with pytest.raises(DataFileError, match=r"the experiment is .*tiny$"):
         open_results(root / "tiny" / "oi")
     with pytest.raises(DataFileError, match="one without cells; choose one of tiny"):
         open_results(root)
     with pytest.raises(DataFileError, match="of an experiment, got nothing"):
         open_results(tmp_path / "none")
-    with pytest.raises(DataFileError, match=r"oi: keeps no states .*--keep_states"):
+    with pytest.raises(DataFileError, match=r"oi: expected the states .*--keep_states"):
         _ = Result.open(root / "tiny" / "oi").estimates
 
 
@@ -376,7 +376,7 @@ def test_results_of_version_0_1_0_are_named_with_what_to_run(
         folder = tmp_path / "tiny" / "3dvar"
         run(tiny_windows("gru"), tmp_path)
     of_version_0_1_0(folder)
-    told = r"gru|3dvar: was made by l63fast 0\.1\.0, .*`l63fast experiment`.*--overwr"
+    told = r"(gru|3dvar): .*got one of l63fast 0\.1\.0, .*`l63fast experiment`.*--ov"
     with pytest.raises(DataFileError, match=told):
         Result.open(folder)
     if kind == "windows":
@@ -444,7 +444,7 @@ def test_opening_imports_no_name_that_stands_in_a_file(
 def test_results_of_different_data_are_not_compared(
     root: Path, tmp_path: Path, done: dict[str, Result]
 ) -> None:
-    told = "and .*: come from different data of seed 0 and cannot be compared"
+    told = "and .*: expected the same data for seed 0, got different data"
     other = run(tiny_cycled("pf", "enkf", data={"spin_up_time": 10.0}), tmp_path)
     with pytest.raises(ResultError, match=told):
         results_of([done["enkf"], *other])

@@ -152,9 +152,9 @@ def test_data_that_change_under_a_running_experiment_are_refused(
     experiment = in_cycles(folder, "enkf")
     [cell] = experiment.cells()
     long_run(2).save(folder)
-    with pytest.raises(DataFileError, match="expected the data of sha256"):
+    with pytest.raises(DataFileError, match="expected the data with sha256"):
         run_cell(cell, folder, tmp_path / "cell")
-    with pytest.raises(DataFileError, match="expected the data of sha256"):
+    with pytest.raises(DataFileError, match="expected the data with sha256"):
         noted(experiment, tmp_path)
 
 
@@ -191,7 +191,9 @@ def test_results_are_not_written_into_the_data(folder: Path) -> None:
 def test_what_the_data_know_is_not_given_beside_them(
     folder: Path, tables: Any, place: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f"{place}: expected none beside"):
+    with pytest.raises(
+        ConfigurationError, match=f"{place}: expected none with a folder"
+    ):
         in_cycles(folder).updated(**tables)
 
 
@@ -246,19 +248,21 @@ def test_the_command_line_takes_a_folder(folder: Path, l63fast: Command) -> None
     assert "a run was stopped here" not in run.out
     Path("results/sakov2012/.pf.partial").mkdir()
     run = l63fast("experiment", *command)
-    assert "a run was stopped here; this one starts anew, --resume goes on" in run.out
+    assert (
+        "a run was stopped here; this one starts again, --resume continues" in run.out
+    )
     run = l63fast("experiment", *command, "--resume")
     assert "stopped" not in run.out
     assert ", kept" in run.out
     printed = l63fast("experiment", *command, "--print_config").out
     assert '[data]\npath = "own"\n' in printed
     for flags, message in (
-        (("--sigma", 2), "--sigma: expected none beside the folder of the data"),
-        (("--intervals", "5,10"), "--intervals: expected none beside the folder"),
-        (("--seeds", "0,1"), "--seeds: expected none beside the folder"),
-        (("--seed", 1), "--seed: expected none beside the folder"),
-        (("--n_traj", 9), "--n_traj: expected none beside the folder"),
-        (("--model_error", 0.1), "--model_error: expected none beside the folder"),
+        (("--sigma", 2), "--sigma: expected none with a folder of saved data"),
+        (("--intervals", "5,10"), "--intervals: expected none with a folder"),
+        (("--seeds", "0,1"), "--seeds: expected none with a folder"),
+        (("--seed", 1), "--seed: expected none with a folder"),
+        (("--n_traj", 9), "--n_traj: expected none with a folder"),
+        (("--model_error", 0.1), "--model_error: expected none with a folder"),
         (("--n_cycles", 21), "--n_cycles: expected at most the 20 cycles"),
     ):
         run = l63fast("experiment", *command, *flags)
@@ -288,7 +292,7 @@ def test_train_takes_the_settings_of_a_cell_on_saved_data(
     long_run(2).save("other")
     run = l63fast(*command, "other")
     assert run.code == 2
-    assert "not those asked for: sha256 is" in run.err
+    assert "holds data of other settings (sha256 is" in run.err
 
 
 def test_more_data_like_those_from_arrays_begin_on_the_attractor(

@@ -233,7 +233,7 @@ def test_a_filter_that_a_method_beats_is_called_not_settled(
     write_summary(scoring.Summary(Source.open(finished)), tmp_path / "report")
     tables = tmp_path / "report" / "tables"
     answer = (tables / "answer.txt").read_text()
-    assert "the optimum is not known: a method beats what was to be it" in answer
+    assert "the optimum is not known: a method beats the computed optimum" in answer
     table = (tables / "table.md").read_text()
     assert "| not settled |" in table
     assert "optimum (N" not in table

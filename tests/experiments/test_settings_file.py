@@ -64,8 +64,8 @@ MISTAKES = [
     ("[data]\nsigma = -1", "data.sigma: expected at least 0, got -1.0"),
     ("[data]\nsigmo = 1", "data.sigmo: unknown key; did you mean 'sigma'?"),
     ("[data.parameters]\nrha = 1", "data.parameters.rha: unknown key"),
-    ("[data]\nsigma=1\nsigma=2", "line 3: the key 'sigma' stands twice"),
-    ("[data]\n[data]", "line 2: the table [data] stands twice"),
+    ("[data]\nsigma=1\nsigma=2", "line 3: the key 'sigma' is given twice"),
+    ("[data]\n[data]", "line 2: the table [data] is given twice"),
     ("[data\n", "not valid TOML"),
     ("[dada]\nsigma = 1", "dada.sigma: unknown table [dada] (known: "),
     ("data = 3", "data: expected a table [data]"),
@@ -133,7 +133,9 @@ def test_a_file_that_cannot_be_read_is_named(read, tmp_path: Path) -> None:
 def test_a_cell_without_its_key_is_refused() -> None:
     tables = tiny_cell().to_tables()
     del tables["cell"]["key"]
-    with pytest.raises(ConfigurationError, match=r"a file: cell\.key: expected one"):
+    with pytest.raises(
+        ConfigurationError, match=r"a file: cell\.key: expected a value, got none"
+    ):
         Cell.from_tables(tables, source="a file")
 
 

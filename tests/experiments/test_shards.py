@@ -222,18 +222,18 @@ def test_the_command_writes_shards(l63: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--shards", 2, "--val", 3), "--val: expected without --shards"),
-        (("--resume",), "--resume: expected with --shards"),
-        (("--workers", 2), "--workers: expected with --shards"),
+        (("--shards", 2, "--val", 3), "--val: expected none with --shards"),
+        (("--resume",), "--resume: expected together with --shards"),
+        (("--workers", 2), "--workers: expected together with --shards"),
         (("--shards", 10, "--n_traj", 4), "--shards: expected at most 4, got 10"),
-        (("--shards", 2, "--insecure"), "--insecure: expected with --scheduler"),
+        (("--shards", 2, "--insecure"), "--insecure: expected together with"),
         (
             ("--shards", 2, "--scheduler", "tls://a:1", "--workers", 2),
-            "--workers: expected without --scheduler",
+            "--workers: expected none with a scheduler",
         ),
         (
             ("--shards", 2, "--scheduler", "tls://a:1", "--scheduler_file", "b"),
-            "expected one of the two",
+            "expected one of them, got both",
         ),
         (("--shards", 2, "--scheduler", "tcp://192.0.2.7:1"), "without TLS"),
     ],

@@ -106,7 +106,7 @@ def test_a_finished_cell_is_told_in_a_line(facts: dict[str, Any], told: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("is_bracketed", "end"), [(True, ""), (False, " (at the end of what was tried)")]
+    ("is_bracketed", "end"), [(True, ""), (False, " (at the end of the range tried)")]
 )
 def test_what_was_tuned_is_told_in_a_line(is_bracketed: bool, end: str) -> None:
     metrics = {

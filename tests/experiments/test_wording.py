@@ -73,7 +73,7 @@ def test_networks_of_one_training_tie_within_what_trainings_differ_by() -> None:
     ]
     short, text = told(THREE, *pair)
     assert short.startswith("GRU and LSTM are not distinguishable")
-    assert "less than two trainings of one network do (2 %)" in text
+    assert "less than two trainings of the same network can (2 %)" in text
     assert "GRU ¹" in markdown(summary(*pair))
     assert "¹: trained once" in caption(summary(*pair))
     assert "¹" not in caption(summary(THREE, GRU))
@@ -95,12 +95,10 @@ def test_rare_losses_are_told_with_their_share_and_the_median() -> None:
     found = summary(enkf, THREE)
     text = text_of(found)
     assert answer(found).startswith("3D-Var has the first rank; EnKF scores lower")
-    assert "EnKF has no rank: few trajectories make its score. 1 of 80 is lost" in text
+    assert "EnKF has no rank: a few trajectories make its score. 1 of 80 is" in text
     assert " * | " in markdown(found)
     assert "| EnKF | 1.2 % (0.032–6.8) | " in markdown(found)
-    assert (
-        answer(summary(enkf)) == "No method has a rank: rare losses make every score."
-    )
+    assert answer(summary(enkf)) == "No method has a rank: rare losses make all scores."
 
 
 def test_a_share_of_all_is_100_per_cent() -> None:
@@ -116,7 +114,7 @@ def test_nobody_wins_where_rare_losses_make_a_lower_score() -> None:
     found = summary(enkf, THREE)
     assert found.cases[0][0].label == "EnKF"
     assert answer(found) == (
-        "3D-Var has the first rank; EnKF scores lower but has no rank, as few "
+        "3D-Var has the first rank; EnKF scores lower but has no rank, because a few "
         "trajectories make such a score."
     )
     cases = summary(enkf, THREE, enkf.assign(**OTHER), THREE.assign(**OTHER))
@@ -125,10 +123,10 @@ def test_nobody_wins_where_rare_losses_make_a_lower_score() -> None:
 
 def test_without_an_optimum_or_with_a_beaten_one_the_distance_is_unknown() -> None:
     _, text = told(THREE, GRU)
-    assert "is not known: the experiment has none on the same trajectories" in text
+    assert "is not known: the experiment has no optimum for the same" in text
     short, text = told(THREE, method("optimum", 0.4, role="optimum"), GRU)
     assert short == "GRU wins: 70.0 % below tuned 3D-Var."
-    assert "is not known: a method beats what was to be it." in text
+    assert "is not known: a method beats the computed optimum." in text
 
 
 def test_the_optimum_bounds_no_method_that_begins_at_another_observation() -> None:
@@ -136,13 +134,13 @@ def test_the_optimum_bounds_no_method_that_begins_at_another_observation() -> No
     three = THREE.assign(start="last")
     short, text = told(three, optimum, GRU.assign(start="first"))
     assert short == "GRU wins: 70.0 % below tuned 3D-Var."
-    assert "the optimum of methods that are given another background." in text
+    assert "the optimum is that of methods with another background." in text
     stranger = optimum.assign(start="last", data="another")
     _, text = told(three, stranger, GRU.assign(start="last"))
-    assert "the experiment has none on the same trajectories." in text
+    assert "the experiment has no optimum for the same trajectories." in text
     # Planted: with the background of the others it would have beaten the optimum.
     _, text = told(three, optimum, GRU.assign(start="last"))
-    assert "is not known: a method beats what was to be it." in text
+    assert "is not known: a method beats the computed optimum." in text
 
 
 def test_a_network_that_loses_to_3d_var_is_named() -> None:
@@ -157,9 +155,9 @@ def test_a_network_that_loses_to_3d_var_is_named() -> None:
 @pytest.mark.parametrize(
     ("methods", "said"),
     [((THREE,), "3D-Var is the only method."),
-     ((OPTIMUM,), "No method competes: there are baselines and the optimum alone."),
+     ((OPTIMUM,), "No method competes: there are only baselines and the optimum."),
      ((THREE, THREE.assign(**OTHER)),
-      "One method in each of 2 cases: nothing to compare it with.")],
+      "Each of the 2 cases has only one method: no comparison.")],
 )  # fmt: skip
 def test_nobody_wins_alone(methods: tuple[pd.DataFrame, ...], said: str) -> None:
     assert told(*methods)[0] == said
@@ -167,7 +165,7 @@ def test_nobody_wins_alone(methods: tuple[pd.DataFrame, ...], said: str) -> None
 
 def test_an_optimum_that_had_not_settled_is_only_a_bound() -> None:
     _, text = told(GRU, OPTIMUM.assign(settled=0.0))
-    assert "still improving with its size, so the true distance is larger" in text
+    assert "still improving with its size, so the true ratio is larger" in text
 
 
 def test_one_trajectory_decides_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The `l63fast` command: parse, call, print."""
+"""The command line `l63fast`."""
 
 from l63fast.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""The application, its entry point, and how mistakes and errors reach the user."""
+"""The application, its entry point, and the output of errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _options(
             "--version",
             callback=_print_version,
             is_eager=True,
-            help="Print the version and leave.",
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -66,13 +66,13 @@ def main(command: str | None = None) -> None:
     Parameters
     ----------
     command : str, optional
-        The one command that a script of `src/` stands for.
+        The command that a script in `src/` runs.
     """
-    for name in ("stdout", "stderr"):  # closed: nobody reads, and rich would ask them
+    for name in ("stdout", "stderr"):  # rich fails where one of them is closed
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     warnings.showwarning = _show_warning
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII only
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for terminals with ASCII only
         sys.stdout.reconfigure(errors="backslashreplace")
     whole: Any = typer.main.get_command(_app)
     program = None if command is None else f"python {sys.argv[0]}"
@@ -83,7 +83,7 @@ def main(command: str | None = None) -> None:
     except _UsageError as error:
         if error.format_message():
             _fail(_in_one_line(error), MISUSED)
-        sys.exit(MISUSED)  # nothing was typed, and the help was printed
+        sys.exit(MISUSED)  # no command was typed; typer has printed the help
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except (ArgumentValueError, ArgumentTypeError) as error:
@@ -110,7 +110,7 @@ def _show_warning(
 
 
 def _in_one_line(error: Any) -> str:
-    """Return what was expected and what came, and where more is said."""
+    """Return the message of a usage error in one line, with a hint to `--help`."""
     context, param = error.ctx, getattr(error, "param", None)
     program = "l63fast" if context is None else context.command_path
     options = () if context is None else OPTIONS.get(str(context.command.name), ())
@@ -125,12 +125,12 @@ def _in_one_line(error: Any) -> str:
 
 
 def _spaced(error: Any, options: Any, option: Option | None) -> str | None:
-    """Return how to type a list that was typed with spaces, if one was."""
+    """Return the message about a list that was typed with spaces, or None."""
     names: tuple[str, ...] = ()
     if option is not None and option.positional:
         names = get_args(option.kind)
         if get_close_matches(_typed(option), names):
-            return None  # one of those, with a slip
+            return None  # a misspelled choice
     elif "unexpected extra argument" not in error.format_message():
         return None
     lists = {o.name for o in options if o.read is not None}
@@ -161,10 +161,10 @@ def _expected(option: Option) -> str:
 
 
 def _typed(option: Option) -> str:
-    """Return what was typed for an option: the last time, if it is not positional."""
+    """Return the typed value of an option, the last one if there are several."""
     switches = {o.name for some in OPTIONS.values() for o in some if o.kind is bool}
     values: dict[str, str] = {}
-    free = []  # the command, and what stands for itself
+    free = []  # the command and its positional arguments
     words = iter(sys.argv[1:])
     for word in words:
         name, equals, value = _flag(word), "=" in word, word.partition("=")[2]
@@ -178,5 +178,5 @@ def _typed(option: Option) -> str:
 
 
 def _flag(word: str) -> str:
-    """Return the name of the option that is given by a word such as `--n-traj=5`."""
+    """Return the name of the option in a word such as `--n-traj=5`."""
     return word.partition("=")[0].replace("-", "_").removeprefix("__")

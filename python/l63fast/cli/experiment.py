@@ -1,4 +1,4 @@
-"""`l63fast experiment` compares methods on the same data, `report` draws the page."""
+"""`l63fast experiment` compares methods; `l63fast report` writes the report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from l63fast.cli.command_line import Given, Option, Tables, choices, command
 from l63fast.cli.output import complain, print_whole, say, task_progress
 from l63fast.errors import ConfigurationError, L63Error
 from l63fast.experiments.experiment import (
-    AXES_OF_ENCODERS,
-    AXES_OF_SEVERAL,
+    ENCODER_AXES,
+    OVERLAPPING_AXES,
     Experiment,
-    laid_over_preset,
+    merged_with_preset,
     with_encoder_settings,
 )
 from l63fast.experiments.methods import TrainedEncoder
@@ -26,29 +26,32 @@ from l63fast.experiments.protocols import PROTOCOLS
 from l63fast.experiments.settings import AXES, REPORT
 from l63fast.experiments.settings_file import (
     DEFAULT,
-    OF_WINDOWS,
     PRESETS,
+    WINDOW_PRESETS,
     preset_tables,
     refuse,
 )
 
 
-def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """Return what reads values between commas; what is none stays text, to be named."""
+def _list_reader(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return a function that reads a list of values separated by commas.
+
+    A value that cannot be converted stays text; a later check names it in an error.
+    """
 
     def read(text: str) -> list[Any]:
-        found: list[Any] = []
+        values: list[Any] = []
         for part in filter(None, map(str.strip, text.split(","))):
             try:
-                found.append(convert(part))
+                values.append(convert(part))
             except ValueError:
-                found.append(part)
-        return found
+                values.append(part)
+        return values
 
     return read
 
 
-_names, _integers, _reals = _list_of(str), _list_of(int), _list_of(float)
+_names, _integers, _reals = _list_reader(str), _list_reader(int), _list_reader(float)
 
 
 def _axis(name: str, axis: str, help: str, read: Callable[[str], Any]) -> Option:
@@ -63,55 +66,55 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     Option(
         "preset",
         choices(PRESETS),
-        f"Named experiment to start from: {', '.join(OF_WINDOWS)} compare methods in "
-        "single windows, the others in cycles.",
+        f"Named experiment to start from: {', '.join(WINDOW_PRESETS)} compare methods "
+        "in single windows, the others in cycles.",
         DEFAULT,
         positional=True,
     ),
     Option(
         "methods",
         str,
-        "Those of the experiment to run, such as 3dvar,gru; all by default.",
+        "Methods of the experiment to run, such as 3dvar,gru; by default all.",
         panel="Compared",
         read=_names,
     ),
     _axis("operators", "operator", "Observation operators, such as x,xy,x2.", _names),
-    _axis("sigmas", "sigma", "Observation errors, such as 0.1,1.", _reals),
+    _axis("sigmas", "sigma", "Values of sigma, such as 0.1,1.", _reals),
     _axis(
         "intervals",
         "interval",
         "Model steps between observations, such as 10,25.",
         _integers,
     ),
-    _axis("seeds", "seed", "Repetitions of data and encoders, as 0,1,2.", _integers),
+    _axis("seeds", "seed", "Seeds of data and encoders, such as 0,1,2.", _integers),
     _axis(
         "training_seeds",
         "training_seed",
-        "Repetitions of the training of encoders alone, on the same data.",
+        "Seeds of the training of encoders, on the same data, such as 0,1,2.",
         _integers,
     ),
-    _axis("losses", "loss", "Of the encoders, such as mse,var3d.", _names),
-    _axis("n_iterations", "n_iterations", "Iterations K of encoders: 3,1.", _integers),
-    _axis("windows", "window", "Observations in a window, such as 5,10.", _integers),
-    _axis("backgrounds", "background", "Of windows, such as forecast,mean.", _names),
+    _axis("losses", "loss", "Losses of the encoders, such as mse,var3d.", _names),
+    _axis("n_iterations", "n_iterations", "Iterations K of encoders: 1,3.", _integers),
+    _axis("windows", "window", "Lengths of windows (observations): 5,10.", _integers),
+    _axis("backgrounds", "background", "Backgrounds, such as forecast,mean.", _names),
     _axis(
         "regimes",
         "regime",
-        "Of windows: pairs of background and loss: mean:var3d,none:mse.",
+        "Pairs of background and loss, for windows, such as mean:var3d,none:mse.",
         _names,
     ),
     Option(
         "model_error",
         float,
-        "Variance of the model error over that of the observation error.",
+        "Ratio of the variances of model error and observation error.",
         target="experiment.model_error",
         panel="Compared",
     ),
     _cycle("n_cycles", int, "Scored cycles of each trajectory."),
-    _cycle("burn_in", float, "Time before those, not scored (time units)."),
-    _cycle("initial_spread", float, "Standard deviation of the first background."),
+    _cycle("burn_in", float, "Time before the scored cycles (time units)."),
+    _cycle("initial_spread", float, "Spread of the first background error."),
     *(
-        replace(option, default=None)  # what is not typed, the preset decides
+        replace(option, default=None)  # the default is that of the preset
         for option in (
             replace(options.OBSERVED, name="operator"),
             *options.SIZES,
@@ -123,26 +126,26 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
         if option.name not in ("model", "n_iterations")
     ),
     options.data_folder(
-        "Folder of a saved twin experiment, your data.", target="data.path"
+        "Folder of a saved twin experiment, such as your own data.", target="data.path"
     ),
     Option(
         "results",
         Path,
-        "Root of results; the experiment has its folder in it.",
+        "Folder of all results; the experiment has a folder in it.",
         "results",
     ),
     Option(
         "name",
         str,
-        "Name of the experiment and its folder: by default the preset's, or that "
+        "Name of the experiment and of its folder; by default that of the preset or "
         "of the --config file.",
     ),
-    Option("overwrite", bool, "Replace results of other settings.", False),
+    Option("overwrite", bool, "Replace results and data of other settings.", False),
     Option("force", bool, "Replace results of a newer version of l63fast.", False),
-    Option("only", str, "Run cells whose names fit a pattern: 'x_s0.5*'.", "*"),
-    Option("tune_only", bool, "Tune every method that can be, and no more.", False),
+    Option("only", str, "Run only cells whose names match: 'x_s0.5*'.", "*"),
+    Option("tune_only", bool, "Only tune; do not use the test split.", False),
     Option("keep_states", bool, "Write the states of the test split too.", False),
-    Option("no_report", bool, "Leave out the report, which takes a while.", False),
+    Option("no_report", bool, "Do not write the report, which takes time.", False),
     *options.WHERE,
     options.RESUME,
     *options.RUN,
@@ -150,11 +153,11 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
 def experiment(given: Given) -> None:
     """Compare methods on the same data in one table, in single windows or in cycles.
 
-    Each cell, a method on one case, has a result folder of its own; the tables, the
-    figures and a page about all of it are in the folder `report`. Cells that fail are
-    named at the end and the rest is kept. With --tune_only every method that has a
-    number to tune (scale of B, inflation, regularisation) is tuned on the validation
-    split, given number or not, and the test split is not opened.
+    Each cell, a method on one case, has its own result folder. The folder `report` has
+    a page about the whole experiment, its tables and its figures. If cells fail, they
+    are named at the end and the others are kept. With --tune_only every number that can
+    be tuned (scale of B, inflation, regularisation) is tuned on the validation split,
+    also if it is given, and the test split is not used.
     """
     chosen = _chosen_experiment(given)
     if given["print_config"]:
@@ -164,7 +167,7 @@ def experiment(given: Given) -> None:
 
 
 def _run(chosen: Experiment, given: Given) -> bool:
-    """Run an experiment, or say what would be run; return whether a cell failed."""
+    """Run an experiment, or show what would be run; return whether a cell failed."""
     from l63fast.experiments.describe import counted
     from l63fast.experiments.runner import chosen_cells, run_cells
     from l63fast.experiments.tables import rich
@@ -184,17 +187,17 @@ def _run(chosen: Experiment, given: Given) -> bool:
         say(f"dry run     {counted(n_cells, 'cell')}", quiet=quiet)
         return False
     switches = ("resume", "overwrite", "force", "keep_states", "only")
-    how = {name: given[name] for name in switches} | pool
+    options = {name: given[name] for name in switches} | pool
     if not given["resume"] and any(folder.glob(f".*.{PARTIAL}")):
         say(
-            "a run was stopped here; this one starts anew, --resume goes on",
+            "a run was stopped here; this one starts again, --resume continues it",
             quiet=quiet,
         )
     with task_progress(n_cells, quiet=quiet) as progress:
         try:
-            outcome = run_cells(every, folder, progress=progress, **how)
+            outcome = run_cells(every, folder, progress=progress, **options)
         except KeyboardInterrupt:
-            say("stopped; the same command with --resume goes on from what is there")
+            say("stopped; the same command with --resume continues this run")
             raise
     if outcome.summary is not None and not quiet:
         print_whole(rich(outcome.summary))
@@ -207,19 +210,19 @@ def _run(chosen: Experiment, given: Given) -> bool:
     if outcome.results and not (given["no_report"] or given["tune_only"]):
         try:
             failed |= not _report_on(folder, outcome.failures, quiet=quiet)
-        except L63Error as error:  # the results are there all the same
+        except L63Error as error:  # the results have been written
             complain(f"no report: {error}")
             failed = True
     return failed
 
 
 def _chosen_experiment(given: Given) -> Experiment:
-    """Return the experiment that preset, file and flags describe.
+    """Return the experiment that preset, file and options describe.
 
     Raises
     ------
     ConfigurationError
-        If they make no sense.
+        If a setting is wrong, or settings contradict each other.
     """
     config, name = given["config"], given["name"]
     if name is None:
@@ -248,23 +251,23 @@ def _chosen_experiment(given: Given) -> Experiment:
 
 
 def _tables(given: Given) -> Tables:
-    """Return the tables of an experiment: of a preset or a file, below the flags."""
+    """Return the tables of an experiment: of a preset or a file, changed by options."""
     preset, config = given["preset"], given["config"]
     tables, of_file = given.tables(), given.file_tables()
     whole = "methods" in of_file and not given.typed("preset")
     below = of_file if whole else preset_tables(preset)
     holder = str(config) if whole else preset
     given.refuse_other_protocol(holder, below)
-    _refuse_half_a_regime(given, holder, below)
+    _refuse_part_of_regime(given, holder, below)
     if not whole:
         for protocol in PROTOCOLS:
             if protocol in of_file and protocol not in below:
                 raise ConfigurationError(
-                    f"{config}: {protocol}: expected none on top of {preset}, which is "
-                    f"not in {protocol}; type a preset that is, or give the file "
-                    "[methods] of its own"
+                    f"{config}: {protocol}: expected none with {preset}, which is not "
+                    f"in {protocol}; choose a preset in {protocol}, or give the file a "
+                    "table [methods]"
                 )
-        tables = laid_over_preset(preset, tables)
+        tables = merged_with_preset(preset, tables)
     _overrule(given, tables)
     if given.typed("seed") is not None:
         training = {**tables.get("training", {}), "seed": given["seed"]}
@@ -273,7 +276,7 @@ def _tables(given: Given) -> Tables:
 
 
 def _overrule(given: Given, tables: Tables) -> None:
-    """Let a typed axis replace the one value of a file or preset, and the reverse."""
+    """Let a typed axis replace the fixed value of a file or preset, and the reverse."""
     for axis, (places, _) in AXES.items():
         varied = given.flag("vary", axis)
         if varied and tables["vary"][axis] == []:
@@ -282,27 +285,27 @@ def _overrule(given: Given, tables: Tables) -> None:
             fixed = given.flag(section, key)
             if varied and fixed:
                 raise ConfigurationError(
-                    f"--{fixed}: expected none beside --{varied}, which varies it, got "
+                    f"--{fixed}: expected none with --{varied}, which varies it, got "
                     f"{given[fixed]!r}"
                 )
             if varied:
                 tables.get(section, {}).pop(key, None)
             elif fixed:
                 tables.get("vary", {}).pop(axis, None)
-    for axis, parts in AXES_OF_SEVERAL.items():
+    for axis, parts in OVERLAPPING_AXES.items():
         varied = given.flag("vary", axis)
         for part in parts if varied else ():
             other = given.flag("vary", part)
             if other:
                 raise ConfigurationError(
-                    f"--{other}: expected none beside --{varied}, which varies it as "
-                    f"well, got {given[other]!r}"
+                    f"--{other}: expected none with --{varied}, which varies it too, "
+                    f"got {given[other]!r}"
                 )
             tables["vary"].pop(part, None)
 
 
-def _refuse_half_a_regime(given: Given, holder: str, below: Tables) -> None:
-    """Refuse a background or a loss where pairs of them are varied."""
+def _refuse_part_of_regime(given: Given, holder: str, below: Tables) -> None:
+    """Refuse a background or a loss alone if pairs of them are varied."""
     regimes = below.get("vary", {}).get("regime")
     if not regimes or given.flag("vary", "regime"):
         return
@@ -315,8 +318,8 @@ def _refuse_half_a_regime(given: Given, holder: str, below: Tables) -> None:
 
 
 def _refuse_without_encoders(given: Given, chosen: Experiment) -> None:
-    """Refuse flags that are for encoders where there are none."""
-    axes = [given.flag("vary", axis) for axis in AXES_OF_ENCODERS]
+    """Refuse options of encoders if no method is an encoder."""
+    axes = [given.flag("vary", axis) for axis in ENCODER_AXES]
     flags = [*given.flags("method"), *given.flags("training"), *filter(None, axes)]
     encoders = [m for m in chosen.methods.values() if isinstance(m, TrainedEncoder)]
     if flags and not encoders:
@@ -336,20 +339,22 @@ def _refuse_without_encoders(given: Given, chosen: Experiment) -> None:
     options.QUIET,
 )
 def report(given: Given) -> None:
-    """Write a page about an experiment into its folder `report/`, all in one file.
+    """Write the report of an experiment into its folder `report/`.
 
-    Beside it are the tables as CSV and LaTeX and the figures as PNG and SVG.
+    It is a page in one file, the tables as CSV and LaTeX, and the figures as PNG and
+    SVG.
     """
     if given["results"] is None:
         raise ConfigurationError(
-            "RESULTS: expected the folder of an experiment, such as results/quick"
+            "RESULTS: expected the folder of an experiment, such as results/quick, got "
+            "none"
         )
     if not _report_on(given["results"], {}, quiet=given["quiet"]):
         raise typer.Exit(1)
 
 
 def _report_on(folder: Path, failures: Mapping[str, str], *, quiet: bool) -> bool:
-    """Write a report; return whether all cells that should be are in it."""
+    """Write a report; return whether it contains all cells that did not fail."""
     from l63fast.experiments.report import write_report
 
     page, source = write_report(folder, failures)

@@ -1,4 +1,4 @@
-"""What this machine has: `l63fast doctor`, and how fast it is: `l63fast benchmark`."""
+"""`l63fast doctor` checks the installation, `l63fast benchmark` measures the speed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from l63fast.cli.command_line import Given, Option, command
 from l63fast.cli.output import print_whole, say
 from l63fast.errors import BackendError, ConfigurationError
 
-# What l63fast needs, and what its extras bring.
+# Packages that l63fast needs, and those of its extras.
 PACKAGES: Final = (
     *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "pandas", "netCDF4"),
     *("matplotlib", "typer", "pydantic", "rich", "safetensors", "tomli-w", "jinja2"),
     *("dask", "distributed", "onnx", "onnxscript", "onnxruntime"),
 )
-# Of the forecast below: the same on every machine, from C++ and from Numba.
+# Hash of the forecast in `_forecast_bits`: the same on every machine and backend.
 FORECAST_BITS: Final = "8273e0f2dfea9e03"
 
 
 @command()
 def doctor(given: Given) -> None:
-    """Say what is installed, which kernels run, why, and whether they are right."""
+    """Show versions and kernels, and check that the kernels are right."""
     from l63fast._kernels import backend_info
 
     backend = backend_info()
@@ -48,8 +48,8 @@ def doctor(given: Given) -> None:
     _line("golden forecast", "the expected bits" if right else f"other bits ({bits})")
     if flushed:
         raise BackendError(
-            "denormals: expected them to be kept, got 0 for 5e-324 * 1; a library "
-            "built with -ffast-math, or torch.set_flush_denormal, does that"
+            "denormals: expected them to be kept, got 0 for 5e-324 * 1; the cause is "
+            "a library built with -ffast-math, or torch.set_flush_denormal"
         )
     if not right:
         raise BackendError(
@@ -63,7 +63,7 @@ def _line(name: str, value: str) -> None:
 
 
 def installed(package: str) -> str:
-    """Return the version of a package, or that there is none."""
+    """Return the version of a package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -71,7 +71,7 @@ def installed(package: str) -> str:
 
 
 def _forecast_bits() -> str:
-    """Return a hash of 64 states after 500 steps, in little-endian float64."""
+    """Return the hash of 64 states after 500 steps, in little-endian float64."""
     from l63fast.lorenz63 import forecast
 
     i = np.arange(64)
@@ -84,7 +84,7 @@ def _forecast_bits() -> str:
     Option(
         "what",
         Literal["kernels", "encoders"],
-        "What is measured.",
+        "What to measure.",
         "kernels",
         positional=True,
     ),
@@ -92,19 +92,20 @@ def _forecast_bits() -> str:
     Option(
         "result_dir",
         Path,
-        "Of encoders: the trained one to time; by default a GRU-64 of window 5.",
+        "Folder of the trained encoder to measure; by default a GRU with hidden size "
+        "64 and window 5.",
         panel="Encoders",
     ),
     Option(
         "analyse",
         Path,
-        "Of encoders: the C++ program `analyse`, to time it beside the others.",
+        "The C++ program `analyse`, to measure it too.",
         panel="Encoders",
     ),
     Option(
         "scale",
         float,
-        "Fraction of the usual sizes and time, for a quick look; above 0.",
+        "Fraction of the usual sizes and times, above 0, for a quick test.",
         1.0,
         maximum=1.0,
     ),
@@ -112,12 +113,12 @@ def _forecast_bits() -> str:
     options.QUIET,
 )
 def benchmark(given: Given) -> None:
-    """Measure forecast, simulate and 3D-Var on one core, half a minute at most.
+    """Measure forecast, simulate and 3D-Var on one core, in at most half a minute.
 
-    Each is compared with what the processor and its memory allow, measured in the same
-    run; table and bar chart are written. An old benchmark in the folder is replaced.
-    `benchmark encoders`: an encoder in every format, by batch size, into
-    results/benchmark_encoders.
+    Each rate is compared with a limit of processor or memory, which is measured in the
+    same run; a table and a bar chart are written. An old benchmark in the folder is
+    replaced. `benchmark encoders` measures an encoder in every format and for several
+    numbers of windows, and writes into results/benchmark_encoders.
     """
     from l63fast.storage import checked_target
 
@@ -129,14 +130,14 @@ def benchmark(given: Given) -> None:
     for name in () if of_encoders else ("result_dir", "analyse"):
         if given[name] is not None:
             raise ConfigurationError(
-                f"--{name}: expected with `l63fast benchmark encoders`, got "
+                f"--{name}: expected none without `l63fast benchmark encoders`, got "
                 f"{str(given[name])!r}"
             )
     checked_target(save_dir)  # refused before anything is measured
     if program is not None and not program.is_file():
         raise ConfigurationError(
             f"--analyse: expected the C++ program `analyse`, got {str(program)!r}, "
-            "which is no file"
+            "which is not a file"
         )
     if given["dry_run"]:
         say(f"would measure and write {save_dir}", quiet=given["quiet"])
@@ -160,10 +161,10 @@ def _measure_encoders(given: Given, save_dir: Path) -> None:
         f"{settings.operator}, {speed.one_sentence(where)}"
     )
     rows = measure_encoder(encoder, sizes, given["analyse"])
-    found = speed.encoder_benchmark(rows, title, where)
-    found.write(save_dir)
+    result = speed.encoder_benchmark(rows, title, where)
+    result.write(save_dir)
     if not given["quiet"]:
-        print_whole(found.rich())
+        print_whole(result.rich())
 
 
 def _measure_kernels(given: Given, save_dir: Path) -> None:
@@ -174,8 +175,8 @@ def _measure_kernels(given: Given, save_dir: Path) -> None:
     rows = speed.measure_speed(
         given["scale"], lambda row: say(f"  {row.name}", quiet=quiet)
     )
-    found = speed.kernel_benchmark(rows, where)
-    found.write(save_dir)
+    result = speed.kernel_benchmark(rows, where)
+    result.write(save_dir)
     if not quiet:
-        print_whole(found.rich())
+        print_whole(result.rich())
         say(f"table and figure in {save_dir}")

@@ -1,4 +1,4 @@
-"""Every option that several commands have, once; the commands take them by group."""
+"""Options that several commands share, in groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from l63fast.twin import TwinSettings
 
 
 def _sets(settings: Any, table: str, panel: str) -> Callable[..., Option]:
-    """Return what declares an option for one of these settings, with its default."""
+    """Return a function that declares an option for a setting, with its default."""
 
     def declare(name: str, kind: Any, help: str, field: str = "", **how: Any) -> Option:
         field = field or name
@@ -51,68 +51,66 @@ SIZES: Final = (
     ),
     _data("train", int, "Training trajectories.", "n_train", minimum=1),
     _data("val", int, "Validation trajectories.", "n_val", minimum=1),
-    _data("test", int, "Test trajectories, drawn besides.", "n_test", minimum=1),
+    _data("test", int, "Test trajectories, besides n_traj.", "n_test", minimum=1),
     _data("n_steps", int, "Model steps of each trajectory.", minimum=1),
     _data("dt", float, "Time step of the model (time units)."),
     _data("steps_per_cycle", int, "Model steps between observations.", minimum=1),
-    _data("sigma", float, "Standard deviation of an observation.", minimum=0.0),
+    _data("sigma", float, "Standard deviation of the observation error.", minimum=0.0),
     _data("save_every", int, "Model steps between stored states.", minimum=1),
-    _data("spin_up_time", float, "Time before a trajectory starts.", minimum=0.0),
+    _data("spin_up_time", float, "Length of the spin-up (time units).", minimum=0.0),
 )
 OBSERVED: Final = _data(
     "obs_mode",
     str,
     "What is observed: x, y, z in this order, each at most once, each with an "
-    "optional power 1 to 4, such as xy, x2, xyz; or package.module:function, an h "
-    "of your own.",
+    "optional power 1 to 4, such as xy, x2, xyz; or package.module:function, your own "
+    "observation operator h.",
     "operator",
 )
 DATA: Final = (OBSERVED, *SIZES)
 WINDOWS: Final = (
-    _windows("window", int, "Observations that each window holds.", minimum=1),
-    _windows("background", choices(KINDS), "What the encoder and 3D-Var correct."),
+    _windows("window", int, "Number of observations in a window.", minimum=1),
+    _windows("background", choices(KINDS), "Kind of background of a window."),
 )
 MODEL: Final = (
     _model(
         "model",
         str,
-        f"How the window of observations is read: {', '.join(ENCODER_NAMES)}; or "
-        "package.module:Class, a torch module of your own.",
+        f"Type of the encoder: {', '.join(ENCODER_NAMES)}; or package.module:Class, "
+        "your own torch module.",
     ),
-    _model("hidden", int, "Width of the encoder.", minimum=1),
-    _model("n_iterations", int, "Iterations K of its fixed point.", minimum=1),
+    _model("hidden", int, "Size of the hidden layers of the encoder.", minimum=1),
+    _model("n_iterations", int, "Number K of fixed-point iterations.", minimum=1),
     _model(
         "iteration",
         choices(ITERATIONS),
-        "What iterations start from: the background and the increment so far, or "
-        "(legacy) the last analysis in its place, which counts observations K times.",
+        "Input of an iteration: the background and the increment so far; or (legacy) "
+        "the last analysis instead, which uses the same observations K times.",
     ),
 )
 OWN_MODEL: Final = Option(
     "model",
     str,
-    "package.module:Class, the class of a model of your own; nothing is imported that "
-    "a result names.",
+    "package.module:Class, the class of your own model; the name in the result is not "
+    "imported.",
 )
 TRAINING: Final = (
-    _training("loss", choices(LOSS_NAMES), "What training minimises."),
-    _training("epochs", int, "Passes over the training data at most.", minimum=1),
-    _training("batch_size", int, "Samples in a step.", minimum=1),
+    _training("loss", choices(LOSS_NAMES), "Loss function of the training."),
+    _training("epochs", int, "Largest number of passes over the data.", minimum=1),
+    _training("batch_size", int, "Samples in a step of the optimiser.", minimum=1),
     _training("learning_rate", float, "Largest learning rate."),
-    _training("patience", int, "Epochs without progress before the end.", minimum=1),
-    _training("clip", float, "Largest norm of a gradient."),
-    _training("device", choices(DEVICES), "Where torch computes in training."),
-    _scores(
-        "n_bootstrap", int, "Resamples behind every confidence interval.", minimum=1
-    ),
+    _training("patience", int, "Epochs without improvement before the end.", minimum=1),
+    _training("clip", float, "Largest norm of the gradient."),
+    _training("device", choices(DEVICES), "Device of the training."),
+    _scores("n_bootstrap", int, "Resamples for confidence intervals.", minimum=1),
 )
 ALL: Final = (*DATA, *WINDOWS, *MODEL, *TRAINING)
 
-DRY_RUN: Final = Option("dry_run", bool, "Say what would be done, do nothing.", False)
+DRY_RUN: Final = Option("dry_run", bool, "Only show what would be done.", False)
 QUIET: Final = Option("quiet", bool, "Print errors only.", False)
-RESUME: Final = Option("resume", bool, "Go on where a stopped run was.", False)
+RESUME: Final = Option("resume", bool, "Continue a stopped run.", False)
 RUN: Final = (
-    Option("config", Path, "TOML file with settings; flags overrule it."),
+    Option("config", Path, "TOML file with settings; options replace them."),
     Option(
         "print_config", bool, "Print the settings as TOML and do nothing else.", False
     ),
@@ -142,7 +140,7 @@ WHERE: Final = (
     _where(
         "scheduler",
         str,
-        "Address of a dask cluster that does the work, such as tls://node7:8786.",
+        "Address of a dask scheduler whose workers run, such as tls://node7:8786.",
     ),
     _where(
         "scheduler_file",
@@ -152,8 +150,8 @@ WHERE: Final = (
     _where(
         "insecure",
         bool,
-        "Allow a scheduler on another machine without TLS. Whoever reaches it can run "
-        "programs as you.",
+        "Allow a scheduler on another machine without TLS. Everyone who reaches it can "
+        "run programs as you.",
         False,
     ),
 )

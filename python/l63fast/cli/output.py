@@ -1,4 +1,4 @@
-"""What a command shows: plain lines, live progress on a terminal, nothing if quiet."""
+"""Output of commands: lines, tables, and live progress on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ShowEpoch = Callable[[Mapping[str, Any], int], None]
 
 
 def say(line: str, *, quiet: bool = False) -> None:
-    """Print a line at once, so that a batch log follows the run."""
+    """Print a line and flush it, so that a log file shows the state of the run."""
     if not quiet:
         print(printable(line), flush=True)
 
@@ -32,7 +32,7 @@ def complain(line: str) -> None:
 
 
 def print_whole(table: Any) -> None:
-    """Print a table of rich; lines too long for the terminal are not cut."""
+    """Print a table of rich; if the terminal is too narrow, its lines are not cut."""
     from rich.console import Console
 
     console, needed = Console(), Console(width=_WIDEST).measure(table).minimum
@@ -41,7 +41,7 @@ def print_whole(table: Any) -> None:
 
 
 def _bar(*more: Any) -> Any:
-    """Return a live bar with its text before it, and these columns behind it."""
+    """Return a progress bar with a text before it and these columns after it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     text = TextColumn("{task.description}", markup=False)
@@ -50,7 +50,7 @@ def _bar(*more: Any) -> Any:
 
 @contextmanager
 def epoch_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], ShowEpoch]]:
-    """Give what shows a line and what shows an epoch of one training."""
+    """Return a context with two functions: one shows a line, one shows an epoch."""
     if quiet or not is_live(sys.stdout):
         tell = partial(say, quiet=quiet)
         yield tell, lambda row, n_epochs: tell(describe_epoch(row, n_epochs))
@@ -72,7 +72,7 @@ def epoch_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Show
 def task_progress(
     n_tasks: int, *, quiet: bool, unit: str = "cells"
 ) -> Iterator[Progress]:
-    """Give who is told of each task that ends, and of the time until all have."""
+    """Return a context with functions that show finished tasks and the time left."""
     from l63fast.experiments.tasks import Progress, duration
 
     if quiet or not is_live(sys.stdout):
@@ -82,7 +82,7 @@ def task_progress(
     from rich.text import Text
 
     class Left(ProgressColumn):
-        """Counts down to when all will be done; rich's own takes kept cells as run."""
+        """Column with the time left; that of rich would count kept cells as run."""
 
         def render(self, task: Any) -> Text:
             ready = task.fields["ready"]

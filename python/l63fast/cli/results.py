@@ -1,4 +1,4 @@
-"""What is done with the result of a training: evaluate, visualize and export it."""
+"""Commands for the result of a training: evaluate, visualize and export."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from l63fast.observation import ObservationOperator
 if TYPE_CHECKING:
     import pandas as pd
 
-_RESULT_DIR: Final = Option("result_dir", Path, "Folder of a result of training.")
+_RESULT_DIR: Final = Option("result_dir", Path, "Folder of the result of a training.")
 
 
 def _folder(folder: Path | None, shown: str, what: str = "result") -> Path:
-    """Return the folder that was given, without which there is nothing to do."""
+    """Return the folder, or raise an error if none was given."""
     if folder is None:
         raise ConfigurationError(
-            f"{shown}: expected the folder of a {what}, such as results/gru_xy"
+            f"{shown}: expected the folder of a {what} (results/gru_xy), got none"
         )
     return folder
 
 
 def _own_model(given: Given) -> Callable[..., Any] | None:
-    """Return the class that the user names, which is imported."""
+    """Return the class that the user names in `--model`, after its import."""
     name = given["model"]
     own = None if name is None else OwnModel.imported(name)
     if name is not None and own is None:
@@ -40,35 +40,35 @@ def _own_model(given: Given) -> Callable[..., Any] | None:
 
 @command(
     _RESULT_DIR,
-    options.data_folder("Folder of the data; those it was trained on by default."),
+    options.data_folder("Folder of the data; by default those of the training."),
     Option("split", Literal["test", "val"], "Split to score.", "test"),
     options.OWN_MODEL,
     Option(
         "operator",
         str,
-        "package.module:function, the observation operator of your own that it is of; "
-        "nothing is imported that a result names.",
+        "package.module:function, your own observation operator of the data; the name "
+        "in the result is not imported.",
     ),
     options.QUIET,
 )
 def evaluate(given: Given) -> None:
     """Score a trained encoder again, from its exported model, and print the table.
 
-    Nothing is written. On its own data the stored scores must come out again.
+    Nothing is written. On its own data the scores equal the stored ones.
     """
     from l63fast.experiments.reevaluate import reevaluate
 
     folder = _folder(given["result_dir"], "--result_dir")
     name = given["operator"]
     operator = None if name is None else ObservationOperator(name).imported()
-    how = {"data": given["data"], "split": given["split"], "operator": operator}
-    board, verdict = reevaluate(folder, model=_own_model(given), **how)
+    arguments = {"data": given["data"], "split": given["split"], "operator": operator}
+    board, verdict = reevaluate(folder, model=_own_model(given), **arguments)
     if not given["quiet"]:
         show_scores(board, verdict)
 
 
 def show_scores(board: pd.DataFrame, verdict: str) -> None:
-    """Print scores as a table, and a sentence below it."""
+    """Print scores as a table, and a sentence below the table."""
     from l63fast.experiments.tables import small_table
 
     print_whole(small_table(board))
@@ -89,8 +89,8 @@ def visualize(given: Given) -> None:
     Option(
         "formats",
         str,
-        "Which of torchscript, pt2 and onnx, separated by commas. The weights "
-        "(safetensors) are written always; onnx needs the extra `onnx`.",
+        "Formats among torchscript, pt2 and onnx, separated by commas. The weights "
+        "(safetensors) are always written; onnx needs the extra `onnx`.",
         "torchscript,pt2",
     ),
     Option("save_dir", Path, "Folder of the export; RESULT_export by default."),
@@ -101,8 +101,8 @@ def visualize(given: Given) -> None:
 def export(given: Given) -> None:
     """Write a trained encoder for C++, Fortran, torch.export or ONNX Runtime.
 
-    Each file is read back and compared with the encoder. The hashes that are printed
-    are what `load_encoder` and the C++ programs ask for. An old export is replaced.
+    Each file is read back and compared with the encoder. `load_encoder` and the C++
+    programs check the hashes that are printed. An old export is replaced.
     """
     from l63fast.learning.card import FILES
     from l63fast.storage import checked_target

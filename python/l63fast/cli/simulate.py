@@ -1,4 +1,4 @@
-"""`l63fast simulate`: make a twin experiment, or an ensemble in shards."""
+"""`l63fast simulate`: simulates a twin experiment, or an ensemble in shards."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     *options.DATA,
     options.seed("Seed of truth and observations.", target="data.seed"),
     options.data_folder(
-        "Folder to write; data/<obs_mode> by default, data/<obs_mode>-shards for "
+        "Folder to write; by default data/<obs_mode>, and data/<obs_mode>-shards for "
         "shards."
     ),
     Option(
         "shards",
         int,
-        "Files to spread one large ensemble of n_traj trajectories over, without "
-        "splits: made in parallel, resumable, read lazily.",
+        "Number of files for one large ensemble of n_traj trajectories without "
+        "splits; they are written in parallel, can be resumed and are read lazily.",
         minimum=1,
         panel="Where it runs",
     ),
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def simulate(given: Given) -> None:
     """Simulate truth and observations in three splits, and write them to disk.
 
-    An old data set in the folder is replaced as a whole.
+    Old data in the folder are replaced as a whole.
     """
     if given["shards"] is None:
         _make_twin(given)
@@ -53,12 +53,14 @@ def _make_twin(given: Given) -> None:
 
     for option in (*options.WHERE, options.RESUME):
         if given.typed(option.name) is not None:
-            raise ConfigurationError(f"--{option.name}: expected with --shards")
+            raise ConfigurationError(
+                f"--{option.name}: expected together with --shards, got it alone"
+            )
     settings = _settings(given, given.tables())
     folder = given["data"] or Path("data") / file_name(settings.operator_name)
     if not _announced(given, settings, folder, describe_data(settings)):
         return
-    operator = as_operator(settings.operator).imported()  # as the user asks for
+    operator = as_operator(settings.operator).imported()  # the user's own code
     twin = TwinExperiment.generate(replace(settings, operator=operator))
     twin.save(folder)
     for name, digest in twin.hashes.items():
@@ -86,13 +88,13 @@ def _make_shards(given: Given) -> None:
                 settings, folder, resume=given["resume"], progress=progress, **pool
             )
         except KeyboardInterrupt:
-            say("stopped; finished shards are kept, --resume goes on with the others")
+            say("stopped; finished shards are kept, --resume makes the others")
             raise
     say(f"written to {folder}", quiet=quiet)
 
 
 def _announced(given: Given, data: TwinSettings, folder: Path, *lines: str) -> bool:
-    """Say what will be made, or what would be; return whether it is to be made."""
+    """Show what will be written; return False if nothing should be written."""
     from l63fast.experiments.settings_file import dump_tables, to_table
     from l63fast.storage import checked_target
 
@@ -118,20 +120,20 @@ def _settings(given: Given, tables: Tables) -> TwinSettings:
 
 
 def _shard_settings(given: Given) -> ShardSettings:
-    """Return the settings of an ensemble: one split, observed where states are stored.
+    """Return the settings of an ensemble: one split, observed at the stored states.
 
     Raises
     ------
     ConfigurationError
-        Naming the flag that makes no sense.
+        The message names the option that is wrong.
     """
     from l63fast.twin import ShardSettings
 
     for name in ("train", "val", "test"):
         if given.typed(name) is not None:
             raise ConfigurationError(
-                f"--{name}: expected without --shards: an ensemble has no splits, "
-                "--n_traj is its size"
+                f"--{name}: expected none with --shards, as an ensemble has no splits "
+                f"and its size is --n_traj, got {given[name]}"
             )
     tables = given.tables()
     data: dict[str, Any] = dict(tables.get("data", {}))

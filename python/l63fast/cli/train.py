@@ -1,4 +1,4 @@
-"""`l63fast train`: train, export and score one encoder."""
+"""`l63fast train`: trains, exports and scores one encoder."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from l63fast.observation import as_operator
 if TYPE_CHECKING:
     from l63fast.experiments.settings import Cell
 
-# What a recipe decides.
-_OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config")
+# Options that a recipe decides.
+_SET_BY_RECIPE = ("n_steps", "save_every", "model", "window", "background", "config")
 
 
 @command(
@@ -49,8 +49,8 @@ _OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config"
     Option(
         "recipe",
         choices(RECIPES),
-        "Train in cycles on fresh simulations, as this recipe says, and score the "
-        "encoder in its cycle; by default on the data of sakov2012.",
+        "Train in cycles, on new simulations, with the settings of this recipe, and "
+        "score the encoder in cycles; the default data are like those of sakov2012.",
         panel="Encoder",
     ),
     *options.WINDOWS,
@@ -58,7 +58,7 @@ _OF_CYCLES = ("n_steps", "save_every", "model", "window", "background", "config"
     *options.TRAINING,
     options.seed("Seed of weights and sample order.", target="training.seed"),
     Option(
-        "save_dir", Path, "Folder of the result; results/<model>_<obs_mode> by default."
+        "save_dir", Path, "Folder of the result; by default results/<model>_<obs_mode>."
     ),
     options.RESUME,
     *options.RUN,
@@ -68,8 +68,8 @@ def train(given: Given) -> None:
 
     Without a recipe it is trained on windows of the training split.
 
-    The data are those in the data folder, made there if it does not exist; data
-    options that contradict what is there are refused. An old result in the folder is
+    The data are read from the data folder. If the folder does not exist, they are
+    simulated; if it does, data options that contradict it are refused. An old result is
     replaced as a whole when the new one is complete.
     """
     from l63fast.experiments.data import open_or_make
@@ -88,7 +88,7 @@ def train(given: Given) -> None:
     checked_target(save_dir)  # refused before anything is made, the data included
     quiet = given["quiet"]
     for line in (
-        f"data in     {data} ({'found' if found else 'not there: made now'})",
+        f"data in     {data} ({'found' if found else 'not found: simulated now'})",
         f"data        {describe_data(cell.data)}",
         cell.protocol.describe(),
         *method.describe(cell.protocol),
@@ -99,7 +99,7 @@ def train(given: Given) -> None:
         there = "replace" if save_dir.exists() else "write"
         say(f"would train and {there} {save_dir}", quiet=quiet)
         return
-    cell = cell.imported()  # what cannot be imported is refused here too
+    cell = cell.imported()  # an import that fails should fail before the simulation
     if not found:
         open_or_make(cell.data, data)
     _train(cell, data, save_dir, given)
@@ -118,7 +118,7 @@ def train(given: Given) -> None:
 
 
 def _resolved(given: Given) -> tuple[Cell, Path, bool]:
-    """Return the cell, the data folder, and whether the data are there."""
+    """Return the cell, the data folder, and whether the data exist."""
     from l63fast.experiments.data import SavedSettings, find_data, refuse_other_settings
     from l63fast.experiments.settings import Cell
 
@@ -128,11 +128,11 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     if cell.protocol.name == "cycles":
         name = f"cycled_{name}_s{cell.data.sigma:.4g}_i{cell.data.steps_per_cycle}"
     operator = as_operator(cell.data.operator)
-    asked = tables.get("data", {})
-    if operator.is_own:  # typed by the user, who asks for a training
+    given_data = tables.get("data", {})
+    if operator.is_own:  # the user has named it for this training
         operator = operator.imported()
         cell = replace(cell, data=replace(cell.data, operator=operator))
-        asked = {**asked, "operator": operator.to_table()}
+        given_data = {**given_data, "operator": operator.to_table()}
     is_saved = isinstance(cell.data, SavedSettings)
     data = given["data"] or Path(cell.data_name if is_saved else f"data/{name}")
     twin = find_data(data, cell.data)
@@ -141,13 +141,13 @@ def _resolved(given: Given) -> tuple[Cell, Path, bool]:
     if is_saved or cell.protocol.name == "cycles":
         refuse_other_settings(twin, to_table(cell.data), data)
         return cell, data, True
-    refuse_other_settings(twin, asked, data)
+    refuse_other_settings(twin, given_data, data)
     tables = merged(tables, {"data": to_table(twin.settings)})
     return given.resolved(tables, Cell.from_tables, str(data)), data, True
 
 
 def _tables(given: Given) -> Tables:
-    """Return the tables of a cell: of the recipe or of windows, the file, the flags."""
+    """Return the tables of a cell from recipe or defaults, then file, then options."""
     tables = given.tables()
     training = tables.pop("training", None)
     if training is not None:
@@ -155,11 +155,11 @@ def _tables(given: Given) -> Tables:
     recipe = given["recipe"]
     below: Tables = {"method": {"scheme": TrainedEncoder.scheme}}
     if recipe is not None:
-        for name in _OF_CYCLES:
+        for name in _SET_BY_RECIPE:
             decided = name != "model" or not is_own(given[name])
             if decided and given.typed(name) is not None:
                 raise ConfigurationError(
-                    f"--{name}: expected none with --recipe, which decides it, got "
+                    f"--{name}: expected none with --recipe, which sets it, got "
                     f"{str(given[name])!r}"
                 )
         preset = preset_tables("encoders")
@@ -190,7 +190,7 @@ def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
     from l63fast.storage import PARTIAL, checked_target, sibling
 
     if given["resume"] and not sibling(checked_target(save_dir), PARTIAL).exists():
-        say("there is no stopped run: starting anew", quiet=given["quiet"])
+        say("there is no stopped run to resume: starting", quiet=given["quiet"])
     with epoch_progress(quiet=given["quiet"]) as (tell, show_epoch):
         try:
             run_cell(
@@ -203,5 +203,5 @@ def _train(cell: Cell, data: Path, save_dir: Path, given: Given) -> None:
                 epoch=show_epoch,
             )
         except KeyboardInterrupt:
-            say("stopped; the same command with --resume goes on from the last epoch")
+            say("stopped; the same command with --resume continues at the last epoch")
             raise

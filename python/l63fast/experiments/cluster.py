@@ -1,4 +1,4 @@
-"""Workers of a dask cluster that runs already: only this file imports dask."""
+"""Workers of a running dask cluster; only this file imports dask."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE: Final = 6.0  # seconds until a scheduler that does not answer is given up
-FILE_PATIENCE: Final = 120.0  # seconds until its file, which a job has yet to write, is
-REMINDER: Final = 30.0  # seconds between two lines about what is waited for
-_LOOK: Final = 0.02  # seconds between looks at what has ended
+PATIENCE: Final = 6.0  # seconds to wait for an answer of the scheduler
+FILE_PATIENCE: Final = 120.0  # seconds to wait until a job has written its file
+REMINDER: Final = 30.0  # seconds between two messages about waiting
+_POLL: Final = 0.02  # seconds between two checks for finished tasks
 _TOPIC: Final = "l63fast"
-_LOST: Final = "the cluster was stopped, or lost, before it ended"
+_LOST: Final = "the cluster was stopped or lost before the task ended"
 
 
 class DaskPool:
-    """Hands tasks to dask; a task that costs its worker is tried again, then named.
+    """A pool that submits tasks to dask.
 
-    Dask suspects every task that a worker held when it died. One that is suspected too
-    often is tried once more when all others have ended: alone, it cannot be blamed for
-    the deeds of another.
+    When a worker dies, dask counts this against every task that the worker held. A task
+    with too many counts is tried once more when all others have ended, because another
+    task may have killed the workers. If it fails again, it was this task.
     """
 
     def __init__(self, client: Any, say: Say) -> None:
@@ -50,35 +50,35 @@ class DaskPool:
 
     @property
     def n_workers(self) -> int:
-        """Processes that are there now; each runs one task at a time."""
-        with suppress(Exception):  # the scheduler may be gone, and this is a number
+        """Number of connected worker processes; each runs one task at a time."""
+        with suppress(Exception):  # the scheduler may be lost; 1 is good enough then
             return len(self._client.nthreads())
         return 1
 
     @staticmethod
     def tell(name: str, line: str) -> None:
-        """Send a line about a task to whoever started the run."""
-        with suppress(Exception):  # a line less is no reason to fail
+        """Send a line about a task to the process that started the run."""
+        with suppress(Exception):  # a task must not fail for a lost message
             distributed.get_worker().log_event(_TOPIC, (name, line))
 
     def run(self, tasks: Tasks) -> Outcomes:
         """Yield each task when it ends: its result, its error, or a ClusterError."""
         ended = distributed.as_completed(loop=self._client.loop)
-        sent: dict[str, str] = {}  # names by dask's keys
+        sent: dict[str, str] = {}  # names of tasks by the keys of dask
         suspects: list[str] = []
         alone: str | None = None
 
         def send(name: str) -> None:
-            key = f"l63fast-{uuid4().hex}"  # dask takes equal keys for one task
+            key = f"l63fast-{uuid4().hex}"  # equal keys would be one task for dask
             sent[key] = name
-            ended.add(self._client.submit(_in_turn, tasks[name], key=key))
+            ended.add(self._client.submit(_exclusive, tasks[name], key=key))
 
         for name in tasks:
             send(name)
-        waiting = _Waiting(self._say, "no worker of the cluster is there yet")
+        waiting = _Waiting(self._say, "the cluster has no worker yet")
         while sent and self._client.status != "closed":
             if not ended.has_ready():
-                time.sleep(_LOOK)
+                time.sleep(_POLL)
                 if waiting.is_long and self.n_workers == 0:
                     waiting.remind()
                 continue
@@ -93,15 +93,15 @@ class DaskPool:
             if suspects and not sent:
                 alone = suspects.pop(0)
                 send(alone)
-        for name in (*sent.values(), *suspects):  # a closed client hears of no end
+        for name in (*sent.values(), *suspects):  # a closed client gets no results
             yield name, ClusterError(_LOST)
 
 
 def _outcome(future: Any) -> Any:
-    """Return the result or the error of a task of dask that has ended.
+    """Return the result or the error of a dask task that has ended.
 
-    A result that is lost with its worker just now is made again, and waited for: for as
-    long as dask listens, since a closed client never answers.
+    If the result has just been lost with its worker, dask makes it again. This waits
+    for it while the client is connected, since a closed client never answers.
     """
     while not future.cancelled() and future.client.status != "closed":
         try:
@@ -115,7 +115,7 @@ def _outcome(future: Any) -> Any:
 
 
 class _Waiting:
-    """Says now and then what is waited for, so that nobody takes it for a hang."""
+    """Messages about waiting, so that the user does not think that the run hangs."""
 
     def __init__(self, say: Say, why: str) -> None:
         self._say, self._why = say, why
@@ -123,42 +123,44 @@ class _Waiting:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is time to say so."""
+        """Whether it is time for the next message."""
         return time.monotonic() >= self._last + REMINDER
 
     def remind(self) -> None:
-        """Say what is waited for, and for how long."""
+        """Say why the run waits, and since when."""
         self._last = time.monotonic()
         self._say("cluster", f"{self._why} ({self._last - self._start:.0f} s)")
 
 
-_turn = threading.Lock()
+_task_lock = threading.Lock()
 
 
-def _in_turn(call: Callable[[], T]) -> T:
-    """Run a task while no other runs in this process.
+def _exclusive(call: Callable[[], T]) -> T:
+    """Run a task while no other task runs in this process.
 
     Workers may have several threads, and torch's random state, its number of
     threads and its exports belong to the process.
     """
-    with _turn:
+    with _task_lock:
         return call()
 
 
 def _silence() -> None:
-    """Hide dask's log: what matters reaches the user as the error of a task."""
+    """Hide dask's log: the user sees its errors as the errors of tasks."""
     for handler in logging.getLogger("distributed").handlers:
         handler.setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def workers_of(scheduler: Scheduler, say: Say) -> Iterator[Pool]:
-    """Give the workers of a scheduler that runs already; TLS as dask is configured.
+    """Return a context with the workers of a running scheduler.
+
+    TLS is used as dask is configured.
 
     Raises
     ------
     ConfigurationError
-        If it is on another machine and without TLS, and that is not allowed.
+        If the scheduler is on another machine without TLS, and this is not allowed.
     ClusterError
         If it does not answer.
     """
@@ -175,10 +177,10 @@ def workers_of(scheduler: Scheduler, say: Say) -> Iterator[Pool]:
 
 
 def _address_in(file: Path, say: Say) -> str:
-    """Return the address in a scheduler file, which a job may yet have to write."""
+    """Return the address in a scheduler file; wait until a job has written it."""
     end = time.monotonic() + FILE_PATIENCE
     waiting = _Waiting(say, f"no scheduler has written {file} yet")
-    # dask opens it, and writes it when it closes it: until then it is empty.
+    # The file exists before dask has written the address: it is empty at first.
     while not (file.exists() and file.stat().st_size) and time.monotonic() < end:
         time.sleep(0.1)
         if waiting.is_long:
@@ -186,11 +188,13 @@ def _address_in(file: Path, say: Say) -> str:
     try:
         return str(read_json(file)["address"])
     except (KeyError, TypeError) as error:
-        raise DataFileError(f"{file}: is not a scheduler file of dask") from error
+        raise DataFileError(
+            f"{file}: expected a scheduler file of dask, got one without an address"
+        ) from error
 
 
 def _refuse_open(address: str, *, allowed: bool) -> None:
-    """Refuse a scheduler that anyone on the network may talk to."""
+    """Raise an error for a scheduler that everyone on the network can use."""
     try:
         protocol, location = parse_address(address)
         host, _ = parse_host_port(location)
@@ -204,14 +208,14 @@ def _refuse_open(address: str, *, allowed: bool) -> None:
         _refuse_without_certificates(address)
     elif not allowed and not _is_this_machine(host):
         raise ConfigurationError(
-            f"scheduler: {address} is another machine and without TLS: whoever reaches "
-            "it can run programs as you, and read what is sent. Use tls://, or "
-            "--insecure in a network where you trust everyone"
+            f"scheduler: expected TLS on another machine, got {address} without TLS: "
+            "everyone who reaches it can run programs as you and read what is sent. "
+            "Use tls://, or --insecure in a network where you trust everyone"
         )
 
 
 def _refuse_without_certificates(address: str) -> None:
-    """Refuse TLS that dask has no certificates for; it would try until it times out."""
+    """Raise an error for TLS without certificates, which dask would try in vain."""
     problem = "there is no certificate"
     try:
         if distributed.Security().get_connection_args("client").get("ssl_context"):
@@ -227,7 +231,7 @@ def _refuse_without_certificates(address: str) -> None:
 
 def _is_this_machine(host: str) -> bool:
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    return all(ip_address(one.partition("%")[0]).is_loopback for one in found)
+    return all(ip_address(one.partition("%")[0]).is_loopback for one in addresses)

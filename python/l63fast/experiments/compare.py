@@ -1,4 +1,4 @@
-"""Schemes side by side on the test split of a twin experiment, in one call."""
+"""Comparison of schemes on the test split of a twin experiment, in one call."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from l63fast.twin import TwinExperiment
 if TYPE_CHECKING:
     import pandas as pd
 
-_VERBS: Final = ("window", "initial", "forecast", "analyse")
+_REQUIRED: Final = ("window", "initial", "forecast", "analyse")
 _SPLIT: Final = "test"
-# What experiments call the schemes of the package, by which figures choose their look.
+# Names of the schemes in experiments; they decide the colours in figures.
 _KINDS: Final[dict[type[Any], str]] = {
     ThreeDVar: "3dvar",
     FourDVar: "4dvar",
@@ -45,18 +45,18 @@ _KINDS: Final[dict[type[Any], str]] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SchemeComparison:
-    """Schemes on the same cycles of the same trajectories; printed, it is a table.
+    """Scores and cycles of schemes that were compared; it prints as a table.
 
     Attributes
     ----------
     runs : mapping of str to CycleResult
-        The cycles of each scheme, members where they are few enough to keep.
+        The cycles of each scheme; members are kept if they are not too large.
     results : DataFrame
-        A row per scheme and test trajectory, in the columns of `open_results`; `scores`
-        takes it.
+        A row per scheme and test trajectory, with the columns of `open_results`, for
+        `scores`.
     board : DataFrame
-        A row per scheme, best first, as `scores` gives it. `ratio_to_3dvar` is against
-        the scheme `versus`.
+        A row per scheme, best first, as `scores` returns it. `ratio_to_3dvar` is the
+        ratio to the scheme `versus`.
     measure : str
     versus : str
     """
@@ -119,30 +119,31 @@ def compare(
     n_bootstrap: int = 1000,
     progress: Progress = False,
 ) -> SchemeComparison:
-    """Return schemes cycled over the test split, scored and compared pair by pair.
+    """Return scores and paired comparisons of schemes, cycled over the test split.
 
-    All have the same cycles, burn-in, first background and seed. A scheme whose window
-    needs more observations than the burn-in has lets all of them be scored later.
+    All schemes have the same cycles, burn-in, first background and seed. If the window
+    of a scheme is longer than the burn-in, the burn-in of all schemes is longer too.
 
     Parameters
     ----------
     schemes : mapping of str to Scheme
-        By the name that tables give it.
+        The schemes by their names in tables.
     twin : TwinExperiment
     n_cycles, burn_in, initial, warm_up, seed, imperfect_model
         As in `run_cycles`.
     measure, n_bootstrap
         As in `scores`.
     versus : str, optional
-        The scheme that the others are divided by; by default "3dvar" if there is one,
-        otherwise the first.
+        The scheme by whose score the others are divided; by default "3dvar" if there is
+        one, otherwise the first.
     progress : bool or callable
-        Show how far it is, on standard error; a callable is given each line.
+        Show the progress on standard error; a callable is given each line.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If an argument is not as described, or a scheme was made for another setup.
+        If an argument is not as described, or a scheme was made for other settings than
+        those of the twin.
     """
     _checks.instance("twin", twin, TwinExperiment)
     names = _checked_names(schemes)
@@ -152,17 +153,17 @@ def compare(
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap, minimum=1)
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "n_cycles": n_cycles,
         "initial": initial,
         "warm_up": warm_up,
         "imperfect_model": imperfect_model,
     }
-    # Plans before runs: what is wrong with the last scheme is said at once.
+    # All schemes are checked before the first one runs.
     first = 0
     for name, scheme in schemes.items():
         try:
-            plan = plan_cycles(scheme, twin, _SPLIT, burn_in=burn_in, **how)
+            plan = plan_cycles(scheme, twin, _SPLIT, burn_in=burn_in, **options)
         except ArgumentValueError as error:
             raise ArgumentValueError(f"schemes[{name!r}]: {error}") from error
         first = max(first, plan.first)
@@ -180,11 +181,11 @@ def compare(
                 seed=seed,
                 keep_members=keep,
                 progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
-                **how,
+                **options,
             )
-            found = problem.estimates(_SPLIT, run.scored, vars(run))
-            columns = found.trajectory_columns(blind=twin.operator.is_mirror_blind)
-            metrics = scored(found, twin, scheme, n_bootstrap=n_bootstrap)
+            estimates = problem.estimates(_SPLIT, run.scored, vars(run))
+            columns = estimates.trajectory_columns(blind=twin.operator.is_mirror_blind)
+            metrics = scored(estimates, twin, scheme, n_bootstrap=n_bootstrap)
             times = {
                 "per_cycle": run.seconds_per_cycle,
                 "per_analysis": run.seconds_per_analysis,
@@ -210,10 +211,10 @@ def _checked_names(schemes: Mapping[str, Any]) -> list[str]:
     for name, scheme in schemes.items():
         if not isinstance(name, str) or not name.strip():
             raise ArgumentTypeError(f"schemes: expected names, got the key {name!r}")
-        if missing := [verb for verb in _VERBS if not hasattr(scheme, verb)]:
+        if missing := [name for name in _REQUIRED if not hasattr(scheme, name)]:
             raise ArgumentTypeError(
-                f"schemes[{name!r}]: expected a scheme with {', '.join(_VERBS)}, got "
-                f"{type(scheme).__name__} without {', '.join(missing)}"
+                f"schemes[{name!r}]: expected a scheme with {', '.join(_REQUIRED)}, "
+                f"got {type(scheme).__name__} without {', '.join(missing)}"
             )
     return list(schemes)
 
@@ -224,7 +225,7 @@ def _rows(
     twin: TwinExperiment,
     columns: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
-    """Return time means of a scheme by trajectory, with what stands in every row."""
+    """Return the rows of a scheme: time means of trajectories, and common columns."""
     import pandas as pd
 
     data = twin.settings

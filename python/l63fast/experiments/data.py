@@ -1,4 +1,4 @@
-"""Data of experiments on disk: a twin experiment, or an ensemble in shards."""
+"""Data of experiments on disk: twin experiments, and ensembles in shards."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from l63fast.twin.shards import INDEX, KIND, ShardSettings, read_index, write_sh
 
 @dataclass(frozen=True)
 class SavedSettings(TwinSettings):
-    """Settings of a twin experiment that is in a folder of the user's own.
+    """Settings of a twin experiment that the user has saved in a folder.
 
     Attributes
     ----------
     path : str
-        The folder, which is read and never written. It decides nothing.
+        The folder, which is never written to. Results do not depend on it.
     sha256 : str
-        Of the hashes of the splits: the same data are the same wherever they are.
+        Hash of the hashes of the splits. It identifies the data in any folder.
     """
 
     path: str = field(default="", compare=False)
@@ -52,41 +52,41 @@ class SavedSettings(TwinSettings):
 
 
 def saved_settings(path: str | Path) -> SavedSettings:
-    """Return the settings and the identity of the twin experiment in a folder.
+    """Return the settings and the hash of the twin experiment in a folder.
 
     Raises
     ------
     DataFileError
-        If the folder is missing, damaged or no twin experiment.
+        If the folder is missing, is damaged, or holds no twin experiment.
     ConfigurationError
-        If its observation operator is one of the user's own.
+        If its observation operator is the user's own.
     """
     try:
         twin = TwinExperiment.load(_checks.path("data.path", path))
     except ArgumentValueError:
         raise ConfigurationError(
             f"data.path: expected data of a named operator, such as xy, got {path}, "
-            "whose operator is your own; l63fast.compare compares schemes on it"
+            "whose operator is your own; use l63fast.compare for these data"
         ) from None
     known = vars(twin.settings)
     return SavedSettings(**known, path=str(path), sha256=_identity(twin))
 
 
 def _identity(twin: TwinExperiment) -> str:
-    """Return one sha256 of all splits."""
+    """Return one sha256 for all splits."""
     content = "".join(twin.hashes[name] for name in SPLIT_NAMES)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def find_data(path: str | Path, settings: TwinSettings) -> TwinExperiment | None:
-    """Return the twin experiment in a folder, None if there is no such folder.
+    """Return the twin experiment in a folder; None if the folder is missing or empty.
 
-    An operator of the user's own that the settings name is imported.
+    If the settings name an operator of the user's own, it is imported.
 
     Raises
     ------
     DataFileError
-        If the folder holds something else, or is damaged.
+        If the folder holds other files, or is damaged.
     """
     folder = _checks.path("data", path)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -100,17 +100,19 @@ def _loaded(path: Path, settings: TwinSettings) -> TwinExperiment:
 
 
 def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
-    """Return the data in a folder; the user's own operator of settings is imported.
+    """Return the twin experiment in a folder.
+
+    If the settings name an operator of the user's own, it is imported.
 
     Raises
     ------
     DataFileError
-        If they are missing, damaged, or other data than saved settings are of.
+        If the data are missing or damaged, or do not have the hash of the settings.
     """
     twin = _loaded(path, settings)
     if isinstance(settings, SavedSettings) and _identity(twin) != settings.sha256:
         raise DataFileError(
-            f"{path}: expected the data of sha256 {settings.sha256}, which the "
+            f"{path}: expected the data with sha256 {settings.sha256}, which the "
             f"experiment was made for, got {_identity(twin)}"
         )
     return twin
@@ -119,17 +121,24 @@ def open_data(path: Path, settings: TwinSettings) -> TwinExperiment:
 def open_or_make(
     settings: TwinSettings, path: Path, *, overwrite: bool = False
 ) -> TwinExperiment:
-    """Return the data of these settings in a folder of ours, simulated if need be.
+    """Return the data with these settings in a folder; simulate them if needed.
 
-    Saved ones are verified as a whole, before anything else is done.
+    Data that the user has saved are verified file by file first.
+
+    Parameters
+    ----------
+    settings : TwinSettings
+    path : Path
+    overwrite : bool
+        Replace data of other settings.
 
     Raises
     ------
     DataFileError
-        If saved data are damaged, or are other data.
+        If saved data are damaged, or have another hash.
     ConfigurationError
-        If it holds data of other settings, which results may be of, and they are not
-        to be replaced.
+        If the folder holds data of other settings and `overwrite` is false: results
+        may depend on them.
     """
     if isinstance(settings, SavedSettings):
         storage.verify_directory(path)
@@ -140,15 +149,15 @@ def open_or_make(
     if (path / storage.MANIFEST).exists():
         try:
             twin = open_data(path, settings)
-            found = differences(to_table(twin.settings), to_table(settings))
-        except ArgumentValueError as error:  # of another operator
-            found = [str(error)]
-        if not found:
+            differing = differences(to_table(twin.settings), to_table(settings))
+        except ArgumentValueError as error:  # they have another operator
+            differing = [str(error)]
+        if not differing:
             return twin
         if not overwrite:
             raise ConfigurationError(
-                f"{path}: holds data of other settings ({', '.join(found)}): give this "
-                "experiment another --name or --results, or replace them with "
+                f"{path}: holds data of other settings ({', '.join(differing)}): give "
+                "this experiment another --name or --results, or replace the data with "
                 "--overwrite"
             )
     twin = TwinExperiment.generate(settings)
@@ -159,19 +168,19 @@ def open_or_make(
 def refuse_other_settings(
     twin: TwinExperiment, asked: Mapping[str, Any], path: str | Path
 ) -> None:
-    """Refuse data that were made with other settings than those asked for.
+    """Raise an error if data have other settings than those that are expected.
 
     Raises
     ------
     ConfigurationError
-        Naming every difference.
+        The message names every difference.
     """
     known = {"path": asked.get("path"), "sha256": _identity(twin)}
-    found = differences(to_table(twin.settings) | known, asked)
-    if found:
+    differing = differences(to_table(twin.settings) | known, asked)
+    if differing:
         raise ConfigurationError(
-            f"{path}: these data are not those asked for: {', '.join(found)}; "
-            "simulate them again, or choose another folder with --data"
+            f"{path}: holds data of other settings ({', '.join(differing)}): simulate "
+            "them again, or choose another folder with --data"
         )
 
 
@@ -184,28 +193,28 @@ def make_shards(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Write an ensemble in shards to a folder, which appears when all are there.
+    """Write an ensemble in shards; the folder appears when all shards are finished.
 
-    What a stopped run has finished waits beside the folder for `resume`.
+    The finished shards of a stopped run are kept next to the folder, for `resume`.
 
     Parameters
     ----------
     settings : ShardSettings
     path : path
-        The folder; shards in it are replaced as a whole.
+        The folder; an old ensemble in it is replaced as a whole.
     n_workers, scheduler
-        As in `run_cells`; what is written does not depend on them.
+        As in `run_cells`; the files do not depend on them.
     resume : bool
-        Keep the shards of a stopped or a finished run whose hash is right.
+        Keep the shards of an earlier run, finished or stopped, whose hash is right.
     progress : Progress, optional
-        Told of each shard.
+        Receives a message about each shard.
 
     Raises
     ------
     ConfigurationError
-        If shards of other settings would be resumed.
+        If `resume` is true and the shards there have other settings.
     ResultError, LockedError
-        If the folder may not be written, the disk is too small, or a shard failed.
+        If the folder cannot be written, the disk is too small, or a shard failed.
     """
     target = checked_target(path)
     if resume:
@@ -230,23 +239,23 @@ def make_shards(
         failures = run_tasks(pool, tasks, progress)
         if failures:
             raise ResultError(
-                f"{target}: {len(failures)} of {settings.n_shards} shards failed; the "
-                f"others are kept, --resume makes these: {', '.join(failures)} (the "
-                f"first because: {next(iter(failures.values()))})"
+                f"{target}: {len(failures)} of {settings.n_shards} shards failed: "
+                f"{', '.join(failures)} (the first: {next(iter(failures.values()))}); "
+                "the others are kept, and --resume makes only those that failed"
             )
         for name in (*settings.names, INDEX):
             storage.move_part(made, name, working)
 
 
 def _refuse_other_shards(settings: ShardSettings, directory: Path) -> None:
-    """Refuse to go on from shards of other settings, if there are any."""
+    """Raise an error if a folder holds shards of other settings."""
     if not (directory / INDEX).exists():
         return
-    found = differences(read_index(directory), settings.to_dict())
-    if found:
+    differing = differences(read_index(directory), settings.to_dict())
+    if differing:
         raise ConfigurationError(
-            f"{directory}: holds shards of other settings ({', '.join(found)}): choose "
-            "another folder, or start anew without --resume"
+            f"{directory}: holds shards of other settings ({', '.join(differing)}): "
+            "choose another folder, or start again without --resume"
         )
 
 
@@ -257,7 +266,7 @@ def _make_shard(
     shard: int,
     n_threads: int | None,
 ) -> Done:
-    """Make one shard, or keep it if it is there; return one line about it."""
+    """Make one shard, or keep a finished one; return one line about it."""
     require_seen(made)
     name, n = settings.names[shard], len(settings.trajectories(shard))
     damage = ""
@@ -276,12 +285,12 @@ def _make_shard(
 
 
 def _is_kept(name: str, made: Path, finished: Path | None) -> bool:
-    """Whether a shard of an earlier run is there and whole.
+    """Return whether an earlier run has made this shard and it is undamaged.
 
     Raises
     ------
     DataFileError
-        If it is there and damaged.
+        If it exists and is damaged.
     """
     if storage.finished_part(made, name) is not None:
         return True
@@ -289,7 +298,7 @@ def _is_kept(name: str, made: Path, finished: Path | None) -> bool:
         return False
     try:
         manifest = storage.read_manifest(finished)
-    except L63Error:  # nothing finished there
+    except L63Error:  # there is no finished ensemble
         return False
     if name not in manifest.files:
         return False

@@ -1,4 +1,4 @@
-"""Settings, progress, numbers and tables as plain text, for terminals and files."""
+"""Data, outcomes, numbers and tables as plain text, for terminals and files."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from l63fast.twin import TwinSettings
 
 @cache
 def captions() -> dict[str, Any]:
-    """Return the words of tables and figures."""
+    """Return the texts of tables and figures in `captions.toml`."""
     path = files("l63fast.experiments") / "captions.toml"
     return tomllib.loads(path.read_text("utf-8"))
 
 
 def counted(n: int, one: str, several: str = "") -> str:
-    """Return a number of things, such as "1 analysis" or "3 cells"."""
+    """Return a number with its noun, such as "1 analysis" or "3 cells"."""
     return f"{n} {one if n == 1 else several or one + 's'}"
 
 
 def observed(operator: str) -> str:
-    """Return what an operator observes, such as "x, y" or "x²", or its own name."""
+    """Return what an operator observes, such as "x, y" or "x²"; else its own name."""
     if not is_named(operator):
         return operator
     return ", ".join(ObservationOperator(operator).labels)
 
 
 def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
-    """Return one sentence about a twin experiment, or an ensemble without splits."""
+    """Return one line about a twin experiment, or about an ensemble without splits."""
     interval = data.steps_per_cycle * data.dt
     more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
@@ -52,29 +52,29 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
 
 
 def describe_outcome(metrics: Mapping[str, Any]) -> str:
-    """Return one line about a finished cell: its score, or what was tuned."""
+    """Return one line about a finished cell: its score or its tuned number."""
     measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]
-    name, said = measure.shown(blind), [metrics["label"]]
+    name, parts = measure.shown(blind), [metrics["label"]]
     if "scores" in metrics:
         score = metrics["scores"][f"{'mirror_' * blind}{measure.kind}"]
     else:
         score, parameter = metrics["tuning"]["score"], metrics["parameter"]
         is_end = not metrics["tuning"]["is_bracketed"]
-        end = " (at the end of what was tried)" if is_end else ""
-        said.append(f"{parameter['name']} {float(parameter['value']):.4g}{end}")
+        end = " (at the end of the range tried)" if is_end else ""
+        parts.append(f"{parameter['name']} {float(parameter['value']):.4g}{end}")
     value = measure.value(float(score))
-    found = f"{value:.4g}" if math.isfinite(value) else "diverged"
-    return f"{', '.join(said)}: {name} {found}"
+    shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
+    return f"{', '.join(parts)}: {name} {shown}"
 
 
 def microseconds(seconds: float) -> str:
-    """Return a time in microseconds with three digits, or whole from 100 on."""
+    """Return a time in microseconds with three digits, from 100 on without decimals."""
     micro = 1e6 * seconds
     return f"{micro:.3g}" if micro < 99.95 else f"{micro:,.0f}"
 
 
 def decimals(score: float) -> int:
-    """Return how many decimals show a score: 3, and below 0.1 as makes three digits."""
+    """Return the number of decimals of a score: 3, more below 0.1 for three digits."""
     if not math.isfinite(score) or score == 0.0:
         return 3
     return min(max(3, 2 - math.floor(math.log10(abs(score)))), 9)
@@ -90,7 +90,7 @@ class Table:
     lines : sequence of sequences of str
     title : str
     words : collection of int
-        The columns of words; the others are of numbers.
+        Indices of the columns with words; the others have numbers.
     """
 
     header: Sequence[str]
@@ -99,9 +99,10 @@ class Table:
     words: Collection[int] = (0,)
 
     def rich(self) -> Any:
-        """Return the table for a terminal; columns of words break in a short space.
+        """Return the table for a terminal.
 
-        Those of numbers keep their width.
+        In a narrow terminal the columns of words are wrapped; those of numbers keep
+        their width.
         """
         from rich import box
         from rich.table import Table as RichTable
@@ -111,14 +112,16 @@ class Table:
         for i, texts in enumerate(zip(self.header, *self.lines, strict=True)):
             is_words = i in self.words
             parts = " ".join(texts).split() if is_words else texts
-            how: Any = {} if is_words else {"justify": "right", "no_wrap": True}
-            table.add_column(texts[0], min_width=max(map(len, parts), default=0), **how)
+            style: Any = {} if is_words else {"justify": "right", "no_wrap": True}
+            table.add_column(
+                texts[0], min_width=max(map(len, parts), default=0), **style
+            )
         for line in self.lines:
             table.add_row(*line)
         return table
 
     def markdown(self) -> str:
-        """Return the table as Markdown, numbers to the right."""
+        """Return the table as Markdown, numbers aligned right."""
         rule = ["---|" if i in self.words else "--:|" for i in range(len(self.header))]
         first, *rest = (f"| {' | '.join(row)} |" for row in (self.header, *self.lines))
         above = [f"**{self.title}**\n"] if self.title else []

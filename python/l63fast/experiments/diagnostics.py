@@ -1,4 +1,4 @@
-"""Where, how and for how long analyses are wrong: small arrays made once in a cell."""
+"""Diagnostics of the analysis errors of a cell, stored as small arrays."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 DIAGNOSTICS: Final = "diagnostics.nc"
 _SCHEMA: Final = 1
 N_WORST: Final = 3
-_SPAN: Final = 10.0  # time units
-_CYCLES: Final = (60, 300)  # at least and at most
-_LEADS: Final = 50
-_EACH: Final = 0.1  # time units
-_MOST: Final = 1000  # forecasts
+_EXCERPT_TIME: Final = 10.0  # length of an excerpt (time units)
+_EXCERPT_CYCLES: Final = (60, 300)  # smallest and largest length of an excerpt
+_N_LEADS: Final = 50
+_LEAD_STEP: Final = 0.1  # between two lead times (time units)
+_MAX_FORECASTS: Final = 1000
 _BINS: Final = 61
-_WITHIN: Final = 98.0  # per cent of what was needed that the histogram spans
+_SHOWN_PERCENT: Final = 98.0  # of the needed increments, in the range of the histogram
 MAP_EDGES: Final = (np.linspace(-21.0, 21.0, 43), np.linspace(0.0, 50.0, 51))  # x, z
 
 
-def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
-    """Return where, how and for how long analyses are wrong, as small arrays.
+def diagnose(estimates: Estimates, data: TwinSettings) -> xarray.Dataset:
+    """Return failures, forecast errors, error map and increments of the analyses.
 
     Parameters
     ----------
-    found : Estimates
+    estimates : Estimates
     data : TwinSettings
-        What they were made with.
+        The settings of the twin experiment.
     """
     import xarray as xr
 
     operator = as_operator(data.operator)
     blind = operator.is_mirror_blind
-    errors = instantaneous_rms(found.analysis, found.truth, mirror_aware=blind)
-    judged = sign_resolved(found) if blind else found
+    errors = instantaneous_rms(estimates.analysis, estimates.truth, mirror_aware=blind)
+    judged = sign_resolved(estimates) if blind else estimates
     kinds = classify_failures(judged.analysis, judged.truth)
     counts = np.bincount(kinds.ravel(), minlength=len(Failure))
     variables = {
         "failure_share": (("kind",), counts / kinds.size),
-        **excerpts(found, errors, kinds, data),
+        **excerpts(estimates, errors, kinds, data),
         **forecast_errors(judged, data),
-        **error_map(found.truth, errors),
+        **error_map(estimates.truth, errors),
         **increments(judged, operator),
     }
     coordinates = {
@@ -73,41 +73,42 @@ def diagnose(found: Estimates, data: TwinSettings) -> xarray.Dataset:
         "schema": _SCHEMA,
         "operator": data.operator_name,
         "far_off": FAR_OFF,
-        "n_trajectories": found.truth.shape[0],
-        "n_times": found.truth.shape[1],
+        "n_trajectories": estimates.truth.shape[0],
+        "n_times": estimates.truth.shape[1],
     }
     return xr.Dataset(variables, coordinates, attributes)
 
 
-def sign_resolved(found: Estimates) -> Estimates:
-    """Return estimates mirrored where the analysis is nearer to the truth then.
+def sign_resolved(estimates: Estimates) -> Estimates:
+    """Return estimates, mirrored where that brings the analysis nearer to the truth.
 
-    So is the background, so that the increment between them keeps its meaning.
+    The background is mirrored together with the analysis, so that their difference is
+    still an increment.
     """
-    plain, mirrored = mean_squares(found.analysis, found.truth)
+    plain, mirrored = mean_squares(estimates.analysis, estimates.truth)
     flip = (mirrored < plain)[..., None]
     return replace(
-        found,
-        analysis=np.where(flip, mirror(found.analysis), found.analysis),
-        background=np.where(flip, mirror(found.background), found.background),
+        estimates,
+        analysis=np.where(flip, mirror(estimates.analysis), estimates.analysis),
+        background=np.where(flip, mirror(estimates.background), estimates.background),
     )
 
 
 def excerpts(
-    found: Estimates, errors: np.ndarray, kinds: np.ndarray, data: TwinSettings
+    estimates: Estimates, errors: np.ndarray, kinds: np.ndarray, data: TwinSettings
 ) -> dict[str, Any]:
-    """Return the worst trajectories around their largest error, then the median one.
+    """Return parts of the worst trajectories and the median one, at the largest error.
 
-    Worst by the time mean of the error; one that is not finite is worse than any.
+    Trajectories are sorted by the time mean of the error; non-finite errors are worst.
     """
     finite = np.where(np.isfinite(errors), errors, np.inf)
     order = np.argsort(finite.mean(axis=1), kind="stable")
     chosen = np.array([*order[::-1][:N_WORST], order[(len(order) - 1) // 2]])
     worst = finite[chosen].argmax(axis=1)
-    n_times, (low, high) = len(found.times), _CYCLES
+    n_times, (low, high) = len(estimates.times), _EXCERPT_CYCLES
     interval = data.steps_per_cycle * data.dt
-    length = min(max(round(_SPAN / interval), low), high, n_times)
-    # Three quarters of an excerpt lead up to the largest error: how it came about.
+    length = min(max(round(_EXCERPT_TIME / interval), low), high, n_times)
+    # Three quarters of an excerpt are before the largest error, to show its cause.
     starts = np.clip(worst - (3 * length) // 4, 0, n_times - length)
     at = (chosen[:, None], starts[:, None] + np.arange(length))
     dims = ("excerpt", "cycle")
@@ -117,33 +118,33 @@ def excerpts(
         "excerpt_largest": (("excerpt",), errors[chosen, worst]),
         "excerpt_failure": (("excerpt",), kinds[chosen, worst]),
         "excerpt_failed": (("excerpt",), (kinds[chosen] > 0).mean(axis=1)),
-        "excerpt_time": (dims, found.times[at[1]]),
+        "excerpt_time": (dims, estimates.times[at[1]]),
         **{
-            f"excerpt_{name}": ((*dims, "component"), getattr(found, name)[at])
+            f"excerpt_{name}": ((*dims, "component"), getattr(estimates, name)[at])
             for name in ("truth", "background", "analysis")
         },
-        "excerpt_observations": ((*dims, "observed"), found.observations[at]),
+        "excerpt_observations": ((*dims, "observed"), estimates.observations[at]),
     }
 
 
 def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
-    """Return mean and spread of the error of forecasts against their lead time.
+    """Return mean and percentiles of the forecast error as functions of lead time.
 
-    Analyses evenly spread over trajectories and times are integrated without model
-    error, and so is the truth from the same time: what grows is the analysis error.
-    One that diverges counts as infinitely wrong in the percentiles and makes the mean
-    NaN.
+    Forecasts start from analyses that are spread evenly over trajectories and times.
+    They are compared with forecasts from the truth, both without model error, so that
+    only the analysis error grows. A forecast that diverges has an infinite error in the
+    percentiles and makes the mean NaN.
     """
-    step = max(round(_EACH / data.dt), 1)
+    step = max(round(_LEAD_STEP / data.dt), 1)
     size = judged.truth[..., 0].size
-    pick = np.unique(np.linspace(0, size - 1, min(_MOST, size)).astype(int))
+    pick = np.unique(np.linspace(0, size - 1, min(_MAX_FORECASTS, size)).astype(int))
     starts = np.stack(
         [states.reshape(-1, 3)[pick] for states in (judged.analysis, judged.truth)]
     )
     finite = np.isfinite(starts).all(axis=(0, 2))
     paths = simulate(
         np.where(finite[None, :, None], starts, 0.0),
-        _LEADS * step,
+        _N_LEADS * step,
         dt=data.dt,
         save_every=step,
         parameters=data.parameters,
@@ -156,7 +157,7 @@ def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
     low, median, high = np.percentile(whole, (10.0, 50.0, 90.0), axis=0, method="lower")
     dims = ("lead",)
     return {
-        "lead": (dims, step * data.dt * np.arange(_LEADS + 1)),
+        "lead": (dims, step * data.dt * np.arange(_N_LEADS + 1)),
         "forecast_error": (dims, error.mean(axis=0)),
         "forecast_error_median": (dims, median),
         "forecast_error_low": (dims, low),
@@ -166,7 +167,7 @@ def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
 
 
 def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
-    """Return mean squared error and number of analyses by x and z of the truth."""
+    """Return mean squared error and number of analyses on a grid of true x and z."""
     x, z, edges = truth[..., 0].ravel(), truth[..., 2].ravel(), list(MAP_EDGES)
     counts = np.histogram2d(x, z, bins=edges)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -180,16 +181,17 @@ def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
 
 
 def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, Any]:
-    """Return the distribution of increments x_a - x_b and of those needed, x_t - x_b.
+    """Return statistics of the increments x_a - x_b and of those needed, x_t - x_b.
 
-    By component: shares per bin, root mean squares and their correlation. What is not
-    finite is left out; `failure_share` counts it. Nothing where no increment is finite.
+    For each component: histograms, root mean squares and correlation. Non-finite
+    increments are left out; `failure_share` counts them. The result is empty if no
+    increment is finite.
 
-    For a linear operator also the gain that is in them, and the best for these
-    backgrounds: least squares of increments, made or needed, on innovations
-    d = y - H x_b. For a linear scheme the first is its K, and the second is the best
-    linear analysis of the same backgrounds. `gain_explained` is the share of the square
-    of the increments that the first explains.
+    For a linear operator also two gains, each a least-squares fit to the innovations
+    d = y - H x_b: `gain` of the increments made, `gain_needed` of those needed. For a
+    linear scheme the first is its K; the second is the best linear gain for these
+    backgrounds. `gain_explained` is the share of the squared increments that K d
+    explains.
     """
     background = judged.background.reshape(-1, 3)
     made = judged.analysis.reshape(-1, 3) - background
@@ -197,7 +199,7 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
     if not finite.any():
         return {}
     made, needed = made[finite], (judged.truth.reshape(-1, 3) - background)[finite]
-    reach = np.maximum(np.percentile(np.abs(needed), _WITHIN, axis=0), 1e-12)
+    reach = np.maximum(np.percentile(np.abs(needed), _SHOWN_PERCENT, axis=0), 1e-12)
     edges = np.array([np.linspace(-end, end, _BINS + 1) for end in reach])
     shares = {
         name: [np.histogram(v, e)[0] / len(v) for v, e in zip(rows, edges, strict=True)]
@@ -207,7 +209,7 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
     with np.errstate(invalid="ignore", divide="ignore"):
         together = (made * needed).mean(axis=0) / np.sqrt(squares[0] * squares[1])
     component = ("component",)
-    found = {
+    statistics = {
         "increment_edges": ((*component, "edge"), edges),
         **{name: ((*component, "bin"), np.array(v)) for name, v in shares.items()},
         "increment_rms": (component, np.sqrt(squares[0])),
@@ -215,7 +217,7 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
         "increment_correlation": (component, together),
     }
     if not operator.is_linear:
-        return found
+        return statistics
     observations = judged.observations.reshape(len(background), -1)
     innovation = (observations - operator(background))[finite]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -227,7 +229,7 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
         explained = 1.0 - left / squares[0]
     dims = ("component", "observed")
     return {
-        **found,
+        **statistics,
         "gain": (dims, gain),
         "gain_needed": (dims, best),
         "gain_explained": (component, explained),

@@ -1,4 +1,4 @@
-"""Experiments: data, a protocol, methods, and what varies between the cells."""
+"""Experiments: data, a protocol, methods, and the settings that vary."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from l63fast.experiments.results import CONFIG, results_of, write_text
 from l63fast.experiments.runner import chosen_cells, run_cells
 from l63fast.experiments.settings import (
     AXES,
-    BESIDE_PATH,
     MEASURES,
-    NO_CELLS,
+    NONE_WITH_PATH,
+    RESERVED_NAMES,
     TUNABLE,
     Cell,
     ScoreSettings,
@@ -44,7 +44,7 @@ from l63fast.experiments.settings import (
     common_settings,
     data_table,
     folder_of,
-    said_of,
+    naming_source,
     with_operator_by_name,
 )
 from l63fast.experiments.settings_file import (
@@ -65,38 +65,41 @@ from l63fast.twin import TwinSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_CELLS: Final = 20_000  # making the settings of each takes half a millisecond
-_OF_CASES: Final = tuple(AXES)[:7]
-_OF_DATA: Final = ("operator", "sigma", "interval", "seed")
-_OF_WINDOWS: Final = ("window", "background", "regime")
-_NOTED: Final = {"window": "window {}", "background": "background {}"}
-AXES_OF_ENCODERS: Final = ("loss", "n_iterations", "training_seed")
-# Axes that vary what others do as well.
-AXES_OF_SEVERAL: Final = {"seed": ("training_seed",), "regime": ("background", "loss")}
+_MOST_CELLS: Final = 20_000  # the settings of one cell take half a millisecond
+_CASE_AXES: Final = tuple(AXES)[:7]
+_DATA_AXES: Final = ("operator", "sigma", "interval", "seed")
+_WINDOW_AXES: Final = ("window", "background", "regime")
+_NOTE_FORMATS: Final = {"window": "window {}", "background": "background {}"}
+ENCODER_AXES: Final = ("loss", "n_iterations", "training_seed")
+# Axes that vary the same settings as other axes.
+OVERLAPPING_AXES: Final = {"seed": ("training_seed",), "regime": ("background", "loss")}
 
 
 @dataclass(frozen=True)
 class Experiment(Checked):
-    """Every method on every case.
+    """A comparison of methods: every method runs on every case.
 
     Attributes
     ----------
     name : str
-        Also the folder of its results.
+        Name of the experiment, and of the folder of its results.
     data : TwinSettings
-        Of which the axes replace what they vary; or the folder of a saved
-        `TwinExperiment`, over whose settings no axis goes.
+        Settings that are common to all cases; an axis replaces those that it varies.
+        The folder of a saved `TwinExperiment` is allowed too; then no axis can vary the
+        data.
     protocol : Windows or Cycles
     methods : dict of str to Method
+        The methods, by the name (key) that the experiment gives them.
     axes : Vary
     measure : str
-        The score that decides, a name in `settings.MEASURES`.
+        The score by which methods are ranked, a name in `settings.MEASURES`; by
+        default that of the protocol.
     model_error : float
-        Variance of the model error over that of the observation error, in each case;
-        0 leaves Q as the data have it.
+        Ratio of the variance of the model error to that of the observation error, in
+        each case; 0 keeps the Q of the data.
     scores : ScoreSettings
     tune_only : bool
-        Fit the methods and leave the test split closed.
+        Tune the methods only; the test split is not read.
 
     Examples
     --------
@@ -125,42 +128,42 @@ class Experiment(Checked):
         object.__setattr__(self, "measure", self.measure or self.protocol.measure)
         for key in self.methods:
             _checks.file_name("methods", key)
-            if key in NO_CELLS:
+            if key in RESERVED_NAMES:
                 raise ConfigurationError(
-                    f"methods.{key}: expected another name: the experiment has a "
-                    "folder of its own of that name"
+                    f"methods.{key}: expected another name, got {key!r}, which is the "
+                    "name of a folder of the experiment itself"
                 )
-        for axis in _OF_WINDOWS:
+        for axis in _WINDOW_AXES:
             refused = isinstance(self.protocol, Cycles) and self._axis(axis)
             refuse(refused, f"vary.{axis}", "none with cycles", list(self._axis(axis)))
-        most = f"at most {_MOST_CELLS} cells (vary less, or make several experiments)"
+        most = f"at most {_MOST_CELLS} cells (vary less, or run several experiments)"
         refuse(self.n_cells > _MOST_CELLS, "vary", most, self.n_cells)
         self.cells()
 
     def _keep_to_saved_data(self) -> None:
-        """Refuse what would change saved data; score as many cycles as they have."""
+        """Refuse changes of saved data; limit the cycles to those that they have."""
         changes: dict[str, Any] = {"experiment.model_error": self.model_error}
-        changes |= {f"vary.{axis}": list(self._axis(axis)) for axis in _OF_DATA}
+        changes |= {f"vary.{axis}": list(self._axis(axis)) for axis in _DATA_AXES}
         for place, value in changes.items():
-            refuse(value, place, BESIDE_PATH, value)
+            refuse(value, place, NONE_WITH_PATH, value)
         if isinstance(self.protocol, Cycles):
             object.__setattr__(self, "protocol", self.protocol.within(self.data))
 
     @classmethod
     def preset(cls, name: str) -> Experiment:
-        """Return a named experiment of this package.
+        """Return the experiment of this package that has this name.
 
         Raises
         ------
         ArgumentValueError
-            If there is none of that name.
+            If no preset has this name.
         """
         _checks.choice("name", name, PRESETS)
         return cls.from_tables(name, preset_tables(name), source=name)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Experiment:
-        """Return the experiment in a TOML file, with the file's name."""
+        """Return the experiment in a TOML file; its name is that of the file."""
         return cls.from_tables(Path(path).stem, read_tables(path), source=str(path))
 
     @classmethod
@@ -169,21 +172,22 @@ class Experiment(Checked):
     ) -> Experiment:
         """Return an experiment from its tables.
 
-        [experiment] measure and model_error, [vary] the axes, [data], [windows] or
-        [cycles], [methods.KEY] with the name of a scheme, [scores].
+        The tables are [experiment] (measure, model_error), [vary] (the axes), [data],
+        [windows] or [cycles], [scores], and [methods.KEY], one for each method, whose
+        `scheme` is a name in `METHODS`.
 
         Raises
         ------
         ConfigurationError
-            If a table or key is unknown, or a value has the wrong type or makes no
-            sense.
+            If a table or a key is unknown, or a value has the wrong type or is not
+            allowed.
         """
-        with said_of(source):
+        with naming_source(source):
             common = common_settings(tables, ("experiment", "vary"), "methods", source)
             protocol, methods = common["protocol"].name, tables.get("methods", {})
             if not methods:
                 raise ConfigurationError(
-                    f"{source}: methods: expected at least one table"
+                    f"{source}: methods: expected at least one table, got none"
                 )
             axes = build(Vary, tables.get("vary", {}), source=source, key="vary")
             _refuse_fixed_and_varied(vars(axes), tables, source)
@@ -194,7 +198,7 @@ class Experiment(Checked):
                 for key, table in methods.items()
             }
             general = tables.get("experiment", {})
-            general = build(_General, general, source=source, key="experiment")
+            general = build(_ExperimentTable, general, source=source, key="experiment")
             return cls(name, methods=built, axes=axes, **common, **vars(general))
 
     def to_tables(self) -> dict[str, Any]:
@@ -224,7 +228,11 @@ class Experiment(Checked):
         return dump_tables(self.to_tables())
 
     def write(self, folder: Path) -> None:
-        """Write the file that makes a folder's cells again; none if it has others."""
+        """Write the settings as a TOML file into the folder of the experiment.
+
+        If the folder has cells of other settings too, the file could not make all of
+        them again: then no file is written, and an old one is removed.
+        """
         path, names = folder / f"{self.name}.toml", {c.name for c in self.cells()}
         if {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")} <= names:
             write_text(folder, path.name, self.to_toml())
@@ -234,7 +242,12 @@ class Experiment(Checked):
     def vary(self, **axes: Any) -> Experiment:
         """Return the experiment with other axes, such as operator=["x", "xy"].
 
-        An axis is a name in `Vary`; what it replaces in data and protocol gives way.
+        An axis is a field of `Vary`. It replaces a setting of data, protocol or method.
+
+        Raises
+        ------
+        ArgumentValueError
+            If there is no such axis.
         """
         chosen = {
             name: tuple(v) if isinstance(v, (list, tuple)) else (v,)
@@ -250,31 +263,33 @@ class Experiment(Checked):
     def updated(self, **tables: Mapping[str, Any]) -> Experiment:
         """Return the experiment with other settings, such as data={"n_test": 50}.
 
-        With data={"path": "folder"} it is on a twin experiment that was saved there.
+        data={"path": "folder"} takes the twin experiment that is saved in that folder.
         """
-        laid = laid_over(self.to_tables(), tables)
-        return type(self).from_tables(self.name, laid, source="updated")
+        changed = merged_tables(self.to_tables(), tables)
+        return type(self).from_tables(self.name, changed, source="updated")
 
     def only(self, *keys: str) -> Experiment:
-        """Return the experiment with some of its methods, in the order given.
+        """Return the experiment with these of its methods, in this order.
 
         Raises
         ------
         ConfigurationError
-            If it has no such method.
+            If it has no method of that name, or no name is given.
         """
         refuse(not keys, "methods", "at least one", "none")
         unknown = [key for key in keys if key not in self.methods]
         if unknown:
             raise ConfigurationError(
-                f"methods: {self.name} has no method {unknown[0]!r} (it has "
-                f"{', '.join(self.methods)})"
+                f"methods: expected methods of {self.name} "
+                f"({', '.join(self.methods)}), got {unknown[0]!r}"
             )
         chosen = {key: self.methods[key] for key in keys}
         return dataclasses.replace(self, methods=chosen)
 
     def tuning(self) -> Experiment:
-        """Return an experiment that only tunes every number that can be, given or not.
+        """Return an experiment that only tunes its methods.
+
+        Every number that can be tuned is tuned, also where a value is given.
 
         Raises
         ------
@@ -288,7 +303,7 @@ class Experiment(Checked):
             numbers = dict.fromkeys({f.name for f in fields} & set(TUNABLE))
             if numbers:
                 opened[key] = dataclasses.replace(method, **numbers)
-        one = f"one with a number to tune ({', '.join(TUNABLE)})"
+        one = f"at least one with a number to tune ({', '.join(TUNABLE)})"
         refuse(not opened, "methods", one, ", ".join(methods))
         name = f"{self.name}-tuning"
         return dataclasses.replace(self, name=name, methods=opened, tune_only=True)
@@ -299,34 +314,35 @@ class Experiment(Checked):
         *,
         workers: int = 1,
         progress: Progress = False,
-        **how: Any,
+        **options: Any,
     ) -> pd.DataFrame:
         """Run every cell, write tables, and return the results as `open_results` does.
 
         Parameters
         ----------
         root : path
-            Folder of results; the experiment takes the folder of its name in it.
+            Folder of all results; those of the experiment are in a subfolder that has
+            its name.
         workers : int
-            Processes on this machine; the results do not depend on them.
+            Number of processes on this machine; the results do not depend on it.
         progress : bool or callable
-            Show each cell that ends, on standard error; a callable is given each line.
-        **how
+            Show each finished cell on standard error; a callable is given each line.
+        **options
             As in `run_cells`.
 
         Raises
         ------
         ResultError
-            If every cell failed; where some did, there is a warning.
+            If every cell failed; if only some failed, there is a warning.
         """
         folder, cells = Path(root).expanduser() / self.name, self.cells()
-        n_cells = len(chosen_cells(cells, how.get("only", "*")))
+        n_cells = len(chosen_cells(cells, options.get("only", "*")))
         with shown(progress) as say:
-            how["progress"] = TaskProgress.of_lines(say, n_cells)
+            options["progress"] = TaskProgress.of_lines(say, n_cells)
             try:
-                outcome = run_cells(cells, folder, n_workers=workers, **how)
+                outcome = run_cells(cells, folder, n_workers=workers, **options)
             except KeyboardInterrupt as error:
-                error.add_note("run(..., resume=True) goes on from what is there")
+                error.add_note("run(..., resume=True) continues this run")
                 raise
         failed = "; ".join(f"{cell}: {why}" for cell, why in outcome.failures.items())
         if not outcome.results:
@@ -337,14 +353,14 @@ class Experiment(Checked):
         return results_of(outcome.results)
 
     def describe(self) -> list[str]:
-        """Return the lines that say what will be done."""
+        """Return lines that describe the experiment: methods, data and protocol."""
         cells = self.cells()
         first = cells[0]
         cases = list(dict.fromkeys(cell.case for cell in cells))
         data = describe_data(first.data)
         if len(cases) > 1:
             data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
-        in_windows = [getattr(self.axes, name) for name in _OF_WINDOWS]
+        in_windows = [getattr(self.axes, name) for name in _WINDOW_AXES]
         return [
             f"experiment  {self.name}: {', '.join(self.methods)}: "
             f"{counted(len(cells), 'cell')}",
@@ -357,37 +373,38 @@ class Experiment(Checked):
         return values
 
     def _combined(self, axes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Return every combination of the values of those of the axes that vary."""
+        """Return every combination of the values of these axes, where they vary."""
         given = {name: self._axis(name) for name in axes if self._axis(name)}
         return [
             dict(zip(given, values, strict=True)) for values in product(*given.values())
         ]
 
     def cases(self) -> list[dict[str, Any]]:
-        """Return what each case has of the axes that make cases."""
-        return self._combined(_OF_CASES)
+        """Return the values of the axes in each case, by the name of the axis."""
+        return self._combined(_CASE_AXES)
 
     @property
     def n_cells(self) -> int:
-        """How many cells there are, without making them."""
+        """Number of cells, computed without making them."""
 
         def n_of(axes: tuple[str, ...]) -> int:
             return math.prod(max(len(self._axis(name)), 1) for name in axes)
 
         n_encoders = sum(isinstance(m, TrainedEncoder) for m in self.methods.values())
         n_others = len(self.methods) - n_encoders
-        return n_of(_OF_CASES) * (n_encoders * n_of(AXES_OF_ENCODERS) + n_others)
+        return n_of(_CASE_AXES) * (n_encoders * n_of(ENCODER_AXES) + n_others)
 
     def cells(self) -> list[Cell]:
         """Return the cells, all methods of one case together.
 
-        A cell is named by its case, its method and the axes that are given, so that a
-        value added to one of them later renames nothing.
+        The name of a cell is made of its case, its method and its values of the axes.
+        It does not depend on the other values of an axis, so that a value that is added
+        later renames no cell.
 
         Raises
         ------
         ConfigurationError
-            If two of them would have one name, or settings do not fit together.
+            If two cells would have the same name, or settings contradict each other.
         """
         cells = [cell for case in self.cases() for cell in self._cells_of(case)]
         for name, n in Counter(cell.name for cell in cells).items():
@@ -402,12 +419,16 @@ class Experiment(Checked):
             changes["Q"] = self.model_error * sigma**2
         data = protocol.completed(self.data, **changes)
         if self.axes.window:
+            # All lengths start where the longest one can, and are scored at the same
+            # times.
             longest = max(self.axes.window)
             dataclasses.replace(protocol, window=longest).completed(data)
             start = max(protocol.start, longest)
             protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
-        note += [words.format(case[a]) for a, words in _NOTED.items() if a in case]
+        note += [
+            words.format(case[a]) for a, words in _NOTE_FORMATS.items() if a in case
+        ]
         if "regime" in case:
             note.append(f"background {case['regime'].partition(':')[0]}")
         for key, method in self.methods.items():
@@ -419,21 +440,21 @@ class Experiment(Checked):
                     method=variant,
                     scores=self.scores,
                     measure=self.measure,
-                    case="_".join(_tags(case, _OF_CASES)),
+                    case="_".join(_tags(case, _CASE_AXES)),
                     repeat=repeat,
                     note=", ".join(note),
-                    data_name="_".join(_tags(case, _OF_DATA)) or folder_of(data),
+                    data_name="_".join(_tags(case, _DATA_AXES)) or folder_of(data),
                     tune_only=self.tune_only,
                 )
 
     def _variants(
         self, method: Method, case: dict[str, Any]
     ) -> Iterator[tuple[list[str], str, Method]]:
-        """Yield what an encoder's variants are called, and their settings."""
+        """Yield each variant of a method: parts of its name, its seed, its settings."""
         if not isinstance(method, TrainedEncoder):
             yield [], "", method
             return
-        for values in self._combined(AXES_OF_ENCODERS):
+        for values in self._combined(ENCODER_AXES):
             chosen, own = {**case, **values}, method.training
             training = dataclasses.replace(own, **_changes("training", chosen))
             changes = {**_changes("method", chosen), "training": training}
@@ -442,17 +463,18 @@ class Experiment(Checked):
             yield more, repeat, dataclasses.replace(method, **changes)
 
 
-def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables laid over those of a named experiment.
+def merged_with_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of a preset, changed by other tables.
 
-    Tables that say `[methods]` themselves are whole: they replace those of the preset.
-    What the preset varies gives way to what the tables fix, and the reverse.
+    A table `[methods]` replaces the methods of the preset as a whole. A setting that
+    the tables fix removes the axis of the preset that varies it, and an axis of the
+    tables removes the setting of the preset.
     """
     below = preset_tables(preset)
     if "methods" in tables:
         del below["methods"]
     varied = below.get("vary", {})
-    for axis, parts in AXES_OF_SEVERAL.items():
+    for axis, parts in OVERLAPPING_AXES.items():
         for part in parts if _holds(tables, "vary", axis) else ():
             varied.pop(part, None)
     for axis, section, key in _places():
@@ -460,34 +482,35 @@ def laid_over_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
             varied.pop(axis, None)
         if _holds(tables, "vary", axis):
             below.get(section, {}).pop(key, None)
-    return laid_over(below, tables)
+    return merged_tables(below, tables)
 
 
-def laid_over(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables laid over others, table by table.
+def merged_tables(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of `below` with the keys of `over` replaced, table by table.
 
-    A folder of data replaces all that is said of data; seeds are of trainings then.
+    A folder of data (`data.path`) replaces all settings of the data; the axis of seeds
+    then repeats the training only.
     """
     if _holds(over, "data", "path"):
         vary, general = below.get("vary", {}), below.get("experiment", {})
         vary = {"training_seed": vary.get("seed", []), **vary}
-        vary = {k: v for k, v in vary.items() if k not in _OF_DATA}
+        vary = {k: v for k, v in vary.items() if k not in _DATA_AXES}
         general = {k: v for k, v in general.items() if k != "model_error"}
         below = {**below, "data": {}, "vary": vary, "experiment": general}
     return merged(below, over)
 
 
 def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return tables whose [method] and [training] went into every encoder.
+    """Return tables in which [method] and [training] are part of every encoder.
 
     Raises
     ------
     ConfigurationError
-        If one of their settings is varied as well.
+        If an axis varies one of their settings too.
     """
     varied = tables.get("vary", {})
     if isinstance(varied, Mapping):
-        # Of seeds that are varied each training has its own, whatever else is given.
+        # Varied seeds replace a seed that is given: that is no contradiction.
         others = {k: v for k, v in varied.items() if not k.endswith("seed")}
         _refuse_fixed_and_varied(others, tables, source)
     rest = {k: v for k, v in tables.items() if k not in ("method", "training")}
@@ -507,7 +530,7 @@ def _refuse_fixed_and_varied(
     for axis, section, key in _places():
         if varied.get(axis) and _holds(tables, section, key):
             raise ConfigurationError(
-                f"{source}: {section}.{key}: is varied by vary.{axis}: give that one"
+                f"{source}: {section}.{key}: expected none, as vary.{axis} varies it"
             )
 
 
@@ -524,7 +547,7 @@ def _holds(tables: Mapping[str, Any], section: str, key: str) -> bool:
 
 
 def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the values of some axes put into a section, by key."""
+    """Return the settings of a table that these values of axes replace, by key."""
     changes = {}
     for axis, place, key in _places():
         if axis in chosen and place == section:
@@ -543,8 +566,8 @@ def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _General(Checked):
-    """What the table [experiment] says."""
+class _ExperimentTable(Checked):
+    """The settings in the table [experiment]."""
 
     measure: str = limited("", _checks.choice, allowed=MEASURES)
     model_error: float = limited(0.0, minimum=0.0)

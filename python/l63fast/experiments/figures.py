@@ -1,4 +1,4 @@
-"""A figure with its words, and the figures of one result, from its own files."""
+"""Figures with their captions, and the figures of a single result."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ FIGURES: Final = "figures"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure and its words.
+    """A figure with its name, caption and summary.
 
     Attributes
     ----------
     name : str
-        Of its files, without suffix.
+        Name of the files, without suffix.
     figure : Figure, or list of frames of an animation
     caption : str
-        What is shown and on how many samples.
+        What the figure shows, and the number of samples.
     summary : str
-        For readers who do not see it, and the line it folds under if `folded`.
+        Alternative text for readers who cannot see the figure.
     folded : bool
-        Whether the page shows it only when asked.
+        Whether the page first shows only the summary, which opens the figure.
     """
 
     name: str
@@ -52,19 +52,26 @@ class Picture:
 def picture(
     summary: Summary, kind: str, figure: Any, rows: Rows = (), **values: Any
 ) -> Picture:
-    """Return a figure of a case, or of all, with its words from `captions.toml`."""
+    """Return a figure of a case, or of all cases, with its texts of `captions.toml`."""
     words = {"name": f"{kind}{{suffix}}" if rows else kind, **captions()[kind]}
     if rows:
         values |= {"case": case_title(rows[0]), "suffix": summary.suffix(rows)}
     texts = (words[key].format(**values) for key in ("name", "caption", "summary"))
-    name, caption, said = texts
-    return Picture(name, figure, caption, said, words.get("folded", False))
+    name, caption, alternative = texts
+    return Picture(name, figure, caption, alternative, words.get("folded", False))
 
 
 def tuning_figure(metrics: Mapping[str, Any], of: str = "", **method: Any) -> Any:
-    """Return the curve by which a number was tuned on the validation split.
+    """Return the figure of a tuning: score on the validation split against the number.
 
-    `method` and `among` are those of `tuning_curve`.
+    Parameters
+    ----------
+    metrics : mapping
+        The metrics of a cell.
+    of : str
+        Text after the name of the score in the label.
+    **method
+        `method` and `among` of `tuning_curve`.
     """
     tuning, name = metrics["tuning"], metrics["parameter"]["name"]
     measure = MEASURES[metrics["measure"]].kind
@@ -81,11 +88,11 @@ def tuning_figure(metrics: Mapping[str, Any], of: str = "", **method: Any) -> An
 def between(
     truth: np.ndarray, times: np.ndarray, settings: TwinSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the truth (n_saved, 3) at every model step, and its times.
+    """Return the truth (n, 3) at every model step, and the times of the steps.
 
-    Each interval is integrated from the truth at its start. Where that does not end on
-    the next truth (a model error, or the user's own data) only what is stored is
-    returned.
+    Each interval is integrated from the truth at its start. If this does not end at the
+    next true state (because of model error, or in the user's own data), the given
+    states and times are returned.
     """
     pieces = simulate(
         truth[:-1],
@@ -103,16 +110,16 @@ def between(
 def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
     """Return states from each analysis to the next (..., n_times - 1, n_steps + 1, 3).
 
-    None of windows, whose backgrounds do not come from the analyses before. What is not
-    finite stays so.
+    None for windows, whose backgrounds are no forecasts from earlier analyses. The
+    forecasts of non-finite analyses are NaN.
     """
     if not isinstance(settings.protocol, Cycles):
         return None
     data, starts = settings.data, analysis[..., :-1, :]
     finite = np.isfinite(starts).all(axis=-1)[..., None]
-    how: dict[str, Any] = {"dt": data.dt, "parameters": data.parameters}
+    model: dict[str, Any] = {"dt": data.dt, "parameters": data.parameters}
     starts = np.where(finite, starts, 0.0)
-    paths = simulate(starts, data.steps_per_cycle, on_divergence="nan", **how)
+    paths = simulate(starts, data.steps_per_cycle, on_divergence="nan", **model)
     return np.where(finite[..., None], paths, np.nan)
 
 
@@ -122,8 +129,9 @@ def draw_figures(directory: str | Path) -> list[Path]:
     Raises
     ------
     DataFileError
-        If the result is missing or damaged; ResultError or LockedError if its folder
-        cannot be written.
+        If the result is missing or damaged.
+    ResultError, LockedError
+        If its folder cannot be written.
     """
     result = Result.open(directory)
     with content_errors(result.directory):
@@ -138,7 +146,7 @@ def draw_figures(directory: str | Path) -> list[Path]:
 
 
 def _figures(result: Result) -> dict[str, Any]:
-    """Return figures and the frames of an animation, by name."""
+    """Return the figures and the list of frames of the animation, by name."""
     data, metrics, history = result.settings.data, result.metrics, result.history
     method: Any = result.settings.method
     names = ("time", "truth", "background", "analysis", "observations")
@@ -147,11 +155,12 @@ def _figures(result: Result) -> dict[str, Any]:
     label, blind = metrics["label"], metrics["mirror_aware"]
     tuned = metrics["three_d_var"]
     methods = {"background": background}
-    needs_h = as_operator(data.operator).is_own  # which nothing imports here
+    # The operator of the user is not imported here, and 3D-Var would need it.
+    needs_h = as_operator(data.operator).is_own
     if tuned is not None and method.scheme != "3dvar" and not needs_h:
         B, R = np.asarray(tuned["B"]), data.observation_covariance
-        found = three_d_var(background, observations, data.operator, B=B, R=R)
-        methods["3D-Var"] = found.state
+        minimum = three_d_var(background, observations, data.operator, B=B, R=R)
+        methods["3D-Var"] = minimum.state
     methods[label] = analysis
     errors = {
         name: instantaneous_rms(estimate, truth, mirror_aware=blind)
@@ -163,8 +172,8 @@ def _figures(result: Result) -> dict[str, Any]:
     paths = {case: between(truth[case], times, data) for case in cases}
     length = min(len(path) for path, _ in paths.values())
     path, path_times = paths[median[0]]
-    how: dict[str, Any] = {"truth_times": path_times, "times": times}
-    how["title"] = f"{label}, observed: {observed(data.operator_name)}; {titles[1]}"
+    shared: dict[str, Any] = {"truth_times": path_times, "times": times}
+    shared["title"] = f"{label}, observed: {observed(data.operator_name)}; {titles[1]}"
     kinds = {"background": "background", "3D-Var": "3dvar"}
     kinds[label] = getattr(method, "model", method.scheme)
     words: dict[str, Any] = {"label": f"{'mirror-aware ' * blind}error (rms)"}
@@ -181,7 +190,11 @@ def _figures(result: Result) -> dict[str, Any]:
             mirror_aware=blind,
         ),
         "attractor": plotting.attractor(
-            path[None], background[median], analysis[median], mirror_aware=blind, **how
+            path[None],
+            background[median],
+            analysis[median],
+            mirror_aware=blind,
+            **shared,
         ),
         "error_against_time": plotting.error_against_time(times, errors, **words),
         "error_distribution": plotting.error_distribution(errors, **words),
@@ -194,4 +207,4 @@ def _figures(result: Result) -> dict[str, Any]:
         of_b = {"tuning": tuned["tuning"], "parameter": {"name": "b"}}
         figures["tuning"] = tuning_figure({**metrics, **of_b}, " of 3D-Var")
     [first], [last] = background[median], analysis[median]
-    return {**figures, "animation": plotting.animation(path, first, last, **how)}
+    return {**figures, "animation": plotting.animation(path, first, last, **shared)}

@@ -1,4 +1,4 @@
-"""How methods meet the data: in windows that stand alone, or in their own cycles."""
+"""The two protocols of an experiment, single windows and cycles, and their results."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ if TYPE_CHECKING:
     import xarray
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
-_MOST_MEMBERS: Final = 2**22  # of ensembles that are carried through windows at once
+_MOST_MEMBERS: Final = 2**22  # members of all windows that are analysed at once
 
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    """What a method made of a split, at the times that are scored.
+    """Backgrounds and analyses of a method on a split, at the scored times.
 
     Attributes
     ----------
     truth, background, analysis : (n_trajectories, n_times, 3)
     observations : (n_trajectories, n_times, obs_dim)
-        At the analysis times.
+        Observations at the analysis times.
     times : (n_times,)
-        Since the start of a trajectory (time units).
+        Time since the start of a trajectory (time units).
     status : (n_trajectories, n_times) int8
+        Values of `Status`.
     spread, innovation, innovation_covariance, members, effective_size
         As in `CycleResult`; None where the method has none.
     seconds_per_cycle : float
-        Wall time of forecast and analysis, per trajectory and cycle; of a window, of
-        all that is done for one analysis.
+        Wall time (seconds) of forecast and analysis per trajectory and cycle; in
+        windows, that of everything that one analysis needs.
     seconds_per_analysis : float or None
-        The part of it inside `analyse`, where that is known.
+        The part of it that `analyse` took, where it is known.
     """
 
     truth: np.ndarray
@@ -76,11 +77,12 @@ class Estimates:
     seconds_per_analysis: float | None = None
 
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
-        """Return time means by trajectory, as the columns of a `results.csv`.
+        """Return the time means of each trajectory, as the columns of a `results.csv`.
 
-        The CRPS is that of the members where they were kept, otherwise of the normal
-        distribution of mean and spread; NaN without a spread, and where the operator is
-        blind to the sign, so that a distribution has two halves.
+        The CRPS is computed from the members where they were kept, otherwise from the
+        normal distribution with the given mean and spread. It is NaN without a spread.
+        It is NaN too where the observations do not show the sign (`blind`): the
+        distribution then has two symmetric parts, and the analysis only one.
         """
         columns = {}
         for end, states in (("a", self.analysis), ("f", self.background)):
@@ -96,7 +98,7 @@ class Estimates:
         return {**columns, "crps": crps}
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
-        """Return truth, observations and states as a dataset that explains itself."""
+        """Return truth, observations and states as a dataset with names and units."""
         kept = ("truth", "background", "analysis", "observations", "status", "spread")
         values = {name: getattr(self, name) for name in kept}
         return estimates_dataset(values, self.times, data, title=title, split="test")
@@ -104,30 +106,31 @@ class Estimates:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A method ready to run, and how it was fitted without the test split.
+    """A method that was fitted without the test split and is ready to run.
 
     Attributes
     ----------
     scheme : Scheme or None
-        What a protocol runs.
+        The scheme that a protocol runs; None where `estimate` replaces it.
     label : str
-        What tables call it.
+        Name of the method in tables.
     start : {"last", "first"}
-        Of windows: the observation at whose time the scheme is given its background.
-        From the first it goes through the window, to the last.
+        In windows: the observation at whose time the background is given. A scheme that
+        starts at the first one is cycled through the window, to the last one.
     parameter, value : str, float
         Name and value of the number that can be tuned; "" and NaN if there is none.
     tuning : Tuning or None
-        None where the number was given.
+        The tuning of this number; None where its value was given.
     facts : dict
-        What else the fit found, as plain values: "convergence", "training" and so on.
+        Other results of the fit for `metrics.json`, such as "convergence" or
+        "training".
     judge : callable or None
-        Takes problem, estimates of the test split and their scores, as plain values;
-        gives more of these that only this method has.
+        Takes the problem, the estimates on the test split and their scores; returns
+        metrics that only this method has.
     estimate : callable or None
-        Takes problem and split and gives `Estimates`, in place of running a scheme.
+        Takes the problem and the name of a split, returns `Estimates`.
     export : callable or None
-        Writes what should be kept of the method into a folder.
+        Writes the files of the method, such as a model, into a folder.
     """
 
     scheme: Scheme[Any] | None
@@ -144,26 +147,27 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Windows(Checked):
-    """Single analyses: of L observations, with a background drawn for each.
+    """Single analyses of L observations, each with a background drawn for it.
 
-    3D-Var and encoders are given the background at the time of the last observation.
-    4D-Var and filters are given that at the first: they begin there, a filter with
-    members drawn from N(background, B_f), and go through the window.
+    3D-Var and encoders get the background at the time of the last observation. 4D-Var
+    and filters get it at the time of the first one and then go through the window; a
+    filter starts with members drawn from N(background, B_f).
 
     Attributes
     ----------
     window : int
-        Observations that a method may see, L.
+        Number L of observations in a window.
     background : str
-        One of `l63fast.assimilation.backgrounds.KINDS`.
+        Kind of background, one of `l63fast.assimilation.backgrounds.KINDS`.
     b_scale : float, optional
-        What multiplies the error covariance B_f of these backgrounds to give the B of
-        3D-Var and of the variational losses; tuned on the validation split by default.
+        Factor b in B = b B_f, where B_f is the error covariance of these backgrounds
+        and B that of 3D-Var and of the variational losses; by default tuned on the
+        validation split.
     stride : int
         Observations from the end of one window to the end of the next.
     start : int
-        Observations before and in the first window, at least; a common one lets
-        windows of different lengths be scored at the same times.
+        Smallest number of observations up to the end of the first window. With the same
+        `start`, windows of different lengths are scored at the same times.
     """
 
     name: ClassVar[str] = "windows"
@@ -175,7 +179,13 @@ class Windows(Checked):
     start: int = limited(1, _checks.count, minimum=1)
 
     def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
-        """Return the data with changes, which these windows have to fit into."""
+        """Return settings of data with changes, if the windows fit into a trajectory.
+
+        Raises
+        ------
+        ConfigurationError
+            If a trajectory has fewer observations than a window.
+        """
         data = dataclasses.replace(data, **changes)
         n_obs = data.n_steps // data.steps_per_cycle
         most = (
@@ -187,7 +197,7 @@ class Windows(Checked):
         return data
 
     def describe(self) -> str:
-        """Return what is done, in one line."""
+        """Return the protocol in one line."""
         return f"windows     {self.window} observations, background {self.background}"
 
     def last_observations(self, data: TwinSettings) -> np.ndarray:
@@ -197,7 +207,7 @@ class Windows(Checked):
     def run(
         self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
     ) -> Estimates:
-        """Return what a method makes of every window of a split."""
+        """Return the estimates of a method for every window of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
         check_agreement("scheme", getattr(scheme, "made_for", Setup()), Setup.of(twin),
@@ -210,10 +220,11 @@ class Windows(Checked):
         at = first if fitted.start == "first" else last
         start = problem.drawn(split)[:, at].reshape(-1, 3)
         rng = _random.generator(data.seed, "scheme", split)
+        # Many windows at once are fast, but all of their members must fit into memory.
         sizes = (getattr(scheme, name, 1) for name in ("n_members", "n_particles"))
         size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
-        found = [
+        analyses = [
             self._analysed(
                 problem, fitted, start[k : k + size], flat[k : k + size], rng
             )
@@ -223,7 +234,7 @@ class Windows(Checked):
             "seconds_per_cycle": (perf_counter() - began) / len(flat)
         }
         for name in (one.name for one in dataclasses.fields(Analysis)):
-            parts = [getattr(analysis, name) for analysis in found]
+            parts = [getattr(analysis, name) for analysis in analyses]
             if parts[0] is not None and (keep_members or name != "members"):
                 values = np.concatenate(parts)
                 kept[name] = values.reshape(*seen.shape[:2], *values.shape[1:])
@@ -237,7 +248,7 @@ class Windows(Checked):
         observations: np.ndarray,
         rng: np.random.Generator,
     ) -> Analysis:
-        """Return the analysis at the last of observations (n, L, obs_dim)."""
+        """Return the analysis at the last of the observations (n, L, obs_dim)."""
         scheme: Any = fitted.scheme
         if isinstance(scheme, FourDVar):
             return self._four_d_var(problem, scheme, background, observations)
@@ -259,13 +270,15 @@ class Windows(Checked):
         background: np.ndarray,
         observations: np.ndarray,
     ) -> Analysis:
-        """Return the minimum over the whole window, without those of shorter ones.
+        """Return the analysis of 4D-Var over the whole window, with one minimisation.
 
-        What it claims of its innovations is left out: its B is of the window's start.
+        The innovations and their covariance are left out: B is the covariance at the
+        start of the window, not at the last observation.
         """
         n, steps = self.window - 1, problem.twin.settings.steps_per_cycle
         end = forecast(background, n * steps, on_divergence="nan", **problem.model)
-        # Of the backgrounds before the last, only the first is that of the window.
+        # In cycles each observation has a background of its own. Here only the first
+        # one is used.
         backgrounds = np.repeat(background[:, None], n, axis=1)
         state = WindowState(end, backgrounds, (steps,) * n)
         _, analysis = scheme.analyse(state, observations)
@@ -276,16 +289,17 @@ class Windows(Checked):
 
 @dataclass(frozen=True)
 class Cycles(Checked):
-    """Forecast and analysis in turn: every background is the method's own forecast.
+    """Forecasts and analyses in turn: each background is the method's own forecast.
 
     Attributes
     ----------
     n_cycles : int
-        Scored cycles of each trajectory; of saved data at most those that they have.
+        Number of scored cycles of each trajectory; for saved data at most the number
+        that they have.
     burn_in : float
-        Time before those (time units), of which nothing is scored.
+        Time before the scored cycles (time units).
     initial_spread : float
-        Standard deviation of the first background's error, in every component.
+        Standard deviation of the error of the first background, in each component.
     """
 
     name: ClassVar[str] = "cycles"
@@ -296,15 +310,21 @@ class Cycles(Checked):
 
     @property
     def prior(self) -> np.ndarray:
-        """Covariance (3, 3) of the first background's error."""
+        """Error covariance (3, 3) of the first background."""
         return self.initial_spread**2 * np.eye(3)
 
     def burn_in_cycles(self, data: TwinSettings) -> int:
-        """Return the cycles that the burn-in takes, the last of them whole."""
+        """Return the number of cycles of the burn-in, rounded up."""
         return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
 
     def within(self, data: TwinSettings) -> Cycles:
-        """Return the cycles that data have which are saved already."""
+        """Return these cycles with at most as many as saved data have.
+
+        Raises
+        ------
+        ConfigurationError
+            If the burn-in is longer than a trajectory.
+        """
         n_cycles, burn_in = data.n_obs, self.burn_in_cycles(data)
         most = f"less than the {data.n_steps * data.dt:g} time units of a trajectory"
         refuse(burn_in >= n_cycles, "cycles.burn_in", most, self.burn_in)
@@ -312,37 +332,42 @@ class Cycles(Checked):
         return dataclasses.replace(self, n_cycles=n_cycles)
 
     def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
-        """Return the data with changes, of the cycles' length, stored once in each.
+        """Return settings of data with changes and with the length of the cycles.
 
-        Data that are saved already are as long as they are.
+        States are stored once a cycle. Saved data keep their length.
+
+        Raises
+        ------
+        ConfigurationError
+            If saved data have too few cycles.
         """
         if isinstance(data, SavedSettings):
             most = "no more than the data have after the burn-in"
             refuse(self != self.within(data), "cycles.n_cycles", most, self.n_cycles)
             return data
         steps = changes.get("steps_per_cycle", data.steps_per_cycle)
-        # What fits any number of steps comes first, as burn-in needs them checked.
+        # First a length that is always allowed: `burn_in_cycles` needs checked steps.
         changes |= {"n_steps": steps, "save_every": 1}
         data = dataclasses.replace(data, **changes)
         n_cycles = self.burn_in_cycles(data) + self.n_cycles
         return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
 
     def describe(self) -> str:
-        """Return what is done, in one line."""
+        """Return the protocol in one line."""
         return (
             f"cycles      {self.n_cycles} scored after {self.burn_in:g} time units, "
             f"from truth + N(0, {self.initial_spread**2:.3g} I)"
         )
 
     def first_background(self, twin: TwinExperiment, split: str) -> np.ndarray:
-        """Return what every method begins with on a split (n_trajectories, 3)."""
+        """Return the first background (n_trajectories, 3), the same for all methods."""
         truth, seed = twin.split(split).initial_state, twin.settings.seed
         return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
         self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
     ) -> Estimates:
-        """Return the scored cycles of a method on a split."""
+        """Return the estimates of a method in the scored cycles of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
         needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)
@@ -366,18 +391,18 @@ PROTOCOLS: Final[dict[str, type[Any]]] = {p.name: p for p in (Windows, Cycles)}
 
 @dataclass(frozen=True)
 class Work:
-    """What a fit that takes long may use.
+    """Folder of checkpoints and progress functions of a long fit.
 
     Attributes
     ----------
     folder : Path or None
-        For what a fit that is stopped can go on from.
+        Folder of the checkpoints.
     resume : bool
-        Go on from there.
+        Continue from the checkpoints in the folder.
     say : callable
-        Takes a line about what was done.
+        Receives a line of text about the progress.
     epoch : callable
-        Takes the record of each epoch of a training, and how many there will be.
+        Receives the record of each epoch of a training, and the number of epochs.
     """
 
     folder: Path | None = None
@@ -388,14 +413,14 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What every method of a case is given, the same for all of them.
+    """The data of a case, and fits that all of its methods share.
 
     Attributes
     ----------
     twin : TwinExperiment
     protocol : Windows or Cycles
     kind : {"rmse_a", "rmse_pooled_a"}
-        By which of the two methods are tuned.
+        The score that tuning minimises.
     work : Work
     """
 
@@ -406,52 +431,53 @@ class Problem:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The model as the schemes take it: that of the truth."""
+        """Time step and parameters of the model, equal to those of the truth."""
         settings = self.twin.settings
         return {"dt": settings.dt, "parameters": settings.parameters}
 
     @property
     def filter(self) -> dict[str, Any]:
-        """What every filter takes: operator, B, R, Q and the model."""
+        """Arguments of every filter: operator, B, R, Q and the model."""
         twin, protocol = self.twin, self.protocol
         B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
         given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
         return {**given, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
-        """Return what is fitted once for all methods of a case, when first asked for.
+        """Return a fit that all methods of a case share, made when first needed.
 
-        It is fitted to this problem's twin: the files of an equal one may be gone.
+        The last fits are cached by the hashes of the data. `fit` uses this problem's
+        twin, since the files of an equal twin may have been removed.
         """
         hashes = tuple(sorted(self.twin.hashes.items()))
         fits = _fits(hashes, self.protocol, self.kind)
         if name not in fits:
             fits[name] = fit()
-        found: Fit = fits[name]
-        return found
+        fit_result: Fit = fits[name]
+        return fit_result
 
     @property
     def cycled_errors(self) -> CycledErrors:
-        """3D-Var in its cycle, with the covariance of its own forecasts, tuned."""
+        """Cycled 3D-Var with the tuned error covariance of its own forecasts."""
         return self._once("cycled", lambda: estimate_cycled_errors(self.twin))
 
     @property
     def backgrounds(self) -> Backgrounds:
-        """Those of windows, fitted without the test split."""
+        """The backgrounds of windows, fitted without the test split."""
         assert isinstance(self.protocol, Windows)
         kind = self.protocol.background
         return self._once("backgrounds", lambda: Backgrounds.fit(self.twin, kind))
 
     @property
     def forecast_covariance(self) -> np.ndarray:
-        """Error covariance (3, 3) of the backgrounds: what 4D-Var and losses take."""
+        """Error covariance (3, 3) of the backgrounds, for 4D-Var and for losses."""
         if isinstance(self.protocol, Cycles):
             return self.cycled_errors.background
         return self.backgrounds.B
 
     @property
     def window_tuning(self) -> Tuning:
-        """Of the scale of B of 3D-Var in windows, on the validation split."""
+        """Tuning of the scale of B for 3D-Var in windows, on the validation split."""
 
         def scaled(scale: float) -> ThreeDVar:
             return ThreeDVar.for_twin(self.twin, B=scale * self.backgrounds.B)
@@ -478,7 +504,7 @@ class Problem:
         )
 
     def samples(self, split: str, *, analysis_at: str = "last") -> AssimilationDataset:
-        """Return what an encoder is given of a split, window by window."""
+        """Return backgrounds, observations and truth of each window of a split."""
         assert isinstance(self.protocol, Windows)
         return AssimilationDataset.from_twin(
             self.twin,
@@ -493,9 +519,17 @@ class Problem:
     def estimates(
         self, split: str, places: Any, values: Mapping[str, Any], n: int | None = None
     ) -> Estimates:
-        """Return values beside the truth at some observations of n trajectories.
+        """Return `Estimates` with these values, and truth and observations added.
 
-        Values that `Estimates` has no place for are left out.
+        Parameters
+        ----------
+        split : str
+        places : slice or array of int
+            The observations that are scored.
+        values : mapping
+            Values by the names of fields; other names are ignored.
+        n : int, optional
+            The first n trajectories; by default all.
         """
         data, part = self.twin.settings, self.twin.split(split)
         interval = data.steps_per_cycle * data.dt
@@ -510,7 +544,7 @@ class Problem:
     def run(
         self, fitted: Fitted, split: str, *, keep_members: bool = False
     ) -> Estimates:
-        """Return what a fitted method makes of a split."""
+        """Return the estimates of a fitted method on a split."""
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
         data = self.twin.settings
@@ -519,11 +553,14 @@ class Problem:
         return self.protocol.run(self, fitted, split, keep_members=keep)
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
-        """Return the score on the validation split, mirror-aware where it must be."""
-        found = self.run(fitted, "val")
+        """Return score and estimates on the validation split.
+
+        The score is mirror-aware where the observations do not show the sign.
+        """
+        estimates = self.run(fitted, "val")
         blind = self.twin.operator.is_mirror_blind
         rate = MEASURES[self.kind]
-        return rate(found.analysis, found.truth, mirror_aware=blind), found
+        return rate(estimates.analysis, estimates.truth, mirror_aware=blind), estimates
 
     def tuned(
         self,
@@ -534,18 +571,18 @@ class Problem:
         values: Any = SCALES,
         limits: tuple[float, float] = LIMITS,
     ) -> Fitted:
-        """Return a method with the number that was given, or the best of some values.
+        """Return a method with a given value of its parameter, or with the tuned one.
 
         Parameters
         ----------
         base : Fitted
-            Without its scheme.
+            The method without a scheme.
         field_name : str
-            What the number is called.
+            Name of the parameter.
         scheme_of : callable
-            Takes the number, gives the scheme.
+            Takes a value of the parameter, returns the scheme.
         given : float or None
-            None: tune it, on the validation split.
+            The value; None tunes it on the validation split.
         values, limits
             As in `tune`.
         """
@@ -562,7 +599,7 @@ class Problem:
 
 
 def has_small_ensembles(scheme: Any, n_states: int) -> bool:
-    """Whether a scheme has members, few enough to keep those of so many states."""
+    """Return whether a scheme has members that fit into memory for n_states states."""
     size = getattr(scheme, "n_members", 0) * 24 * n_states
     return 0 < size <= _LARGEST_ENSEMBLES
 
@@ -571,8 +608,8 @@ def has_small_ensembles(scheme: Any, n_states: int) -> bool:
 def _fits(
     hashes: tuple[tuple[str, str], ...], protocol: Protocol, kind: str
 ) -> dict[str, Any]:
-    """Return the fits of a case by name; the last one's are kept for the next cell.
+    """Return the cached fits of a case by name; only those of the last case are kept.
 
-    The twin is known by its hashes.
+    The hashes stand for the twin, which cannot be a key.
     """
     return {}

@@ -1,4 +1,4 @@
-"""Published scores: of which method, on which data, by whom."""
+"""Published scores, and their comparison with the scores of an experiment."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ SOURCES: Final = ("file", "rerun", "paper")
 
 @dataclass(frozen=True)
 class Published:
-    """A published score, for any cell that is the same experiment.
+    """A published score, with the settings that a cell must have to be compared.
 
     Attributes
     ----------
     source : str
+        Publication or file.
     data : mapping
-        Settings of the data that must be equal, "interval" (time units) among them.
+        Settings of the data that must be equal, such as "interval" (time units).
     method : mapping
-        Keys of the method's table that must be equal; None is a number that was tuned.
+        Keys of the method's table that must be equal; None means a tuned number.
     file : float
-        The value that the settings file of the reference implementation gives.
+        Value in the settings file of the reference implementation (DAPPER).
     rerun : float
-        What that implementation (DAPPER 1.7.1) gives when it is run, one seed.
+        Value that DAPPER 1.7.1 gives when it is run, with one seed.
     paper : float
-        The value of the publication. NaN where a source gives none.
+        Value in the publication. Any of the three is NaN if there is no such value.
     monte_carlo : float
-        Standard error of a published value, which is of one trajectory.
+        Standard error of a published value, which comes from one trajectory.
     digit : float
-        Unit of the last digit given.
+        Unit of the last published digit.
     measure : {"rmse_a", "decibel"}
     """
 
@@ -66,10 +67,10 @@ PUBLISHED: Final = tuple(
 
 
 def published_for(cell: Cell) -> Published | None:
-    """Return the published score of the same method on the same data, if there is one.
+    """Return the published score of the same method on the same data, or None.
 
-    The number of trajectories and cycles and the seed may differ, and how long the
-    start is forgotten, from four time units on. No score is that of saved data.
+    The seed and the numbers of trajectories and cycles may differ, and the burn-in may
+    have any length from four time units on. Saved data have no published score.
     """
     data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
@@ -77,48 +78,48 @@ def published_for(cell: Cell) -> Published | None:
     unlike = data.R or isinstance(data, SavedSettings)
     if data.parameters != type(data.parameters)() or data.dt != _DT or unlike:
         return None
-    ours: dict[str, Any] = {
+    own: dict[str, Any] = {
         "operator": data.operator_name,
         "variance": data.sigma**2,
         "interval": data.steps_per_cycle * data.dt,
         "Q": data.Q,
     }
     for one in PUBLISHED:
-        pairs = [(ours[key], value) for key, value in one.data.items()]
+        pairs = [(own[key], value) for key, value in one.data.items()]
         pairs += [(table.get(key), value) for key, value in one.method.items()]
         if one.measure == cell.measure and all(_equal(*pair) for pair in pairs):
             return one
     return None
 
 
-def beside_published(cell: Cell, row: Any) -> dict[str, Any]:
-    """Return the published scores of a row's method, NaN without, and the verdict."""
-    found = published_for(cell)
-    if found is None:
+def published_columns(cell: Cell, row: Any) -> dict[str, Any]:
+    """Return the columns of published scores (NaN without one) and of the verdict."""
+    published = published_for(cell)
+    if published is None:
         return {**dict.fromkeys(SOURCES, math.nan), "verdict": ""}
-    values = {name: getattr(found, name) for name in SOURCES}
-    return {**values, "verdict": verdict(found, row.score, row.low, row.high)}
+    values = {name: getattr(published, name) for name in SOURCES}
+    return {**values, "verdict": verdict(published, row.score, row.low, row.high)}
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
-    floats = isinstance(theirs, float) and isinstance(ours, float)
-    return math.isclose(ours, theirs, rel_tol=1e-6) if floats else bool(ours == theirs)
+def _equal(own: Any, other: Any) -> bool:
+    floats = isinstance(other, float) and isinstance(own, float)
+    return math.isclose(own, other, rel_tol=1e-6) if floats else bool(own == other)
 
 
 def range_of(*values: float) -> tuple[float, float]:
-    """Return the lowest and the highest value that a source gives; NaN without one."""
+    """Return the lowest and the highest of some values; NaN values are left out."""
     known = [value for value in values if not math.isnan(value)]
     return (min(known), max(known)) if known else (math.nan, math.nan)
 
 
 def verdict(published: Published, value: float, low: float, high: float) -> str:
-    """Return how a score compares: "within", "lower", "higher" or "diverged".
+    """Return "within", "lower", "higher" or "diverged", compared with published scores.
 
-    Empty where the score has no interval, as of a single trajectory.
+    Empty if the score has no interval, as with a single trajectory.
 
-    The values of the sources are widened by the half-width of the interval of the
-    score, low to high, and by 1.96 of their own Monte-Carlo errors, both together as
-    independent errors, and by half a unit of the last digit given.
+    The range of the published values is widened by sqrt(w^2 + (1.96 e)^2) + d/2, with
+    the half-width w of the score's own interval (low to high), the Monte-Carlo error e
+    of a published value and the unit d of its last digit.
     """
     if not math.isfinite(value):
         return "diverged"

@@ -1,4 +1,4 @@
-"""Scores a trained encoder again, beside references: on its own data or on others."""
+"""New scores of a trained encoder and of references, on its own or on other data."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ def reevaluate(
     model: Callable[..., Any] | None = None,
     operator: ObservationOperator | None = None,
 ) -> tuple[pd.DataFrame, str]:
-    """Return scores of an exported model and of references, and a sentence on them.
+    """Return scores of an exported encoder and of references, and a sentence.
 
     Parameters
     ----------
     directory : Path
-        The result folder.
+        The result folder of a training.
     data : Path, optional
-        Folder of a twin experiment; the one it was trained on by default.
-    split : str
-        "test" or "val".
+        Folder of a twin experiment; by default that of the training.
+    split : {"test", "val"}
     model : callable, optional
         As in `load_encoder`.
     operator : ObservationOperator, optional
-        That of the data, where it is one of your own.
+        The operator of the data, if it is your own.
 
     Returns
     -------
     DataFrame
-        As `scores` gives it: of the encoder, of tuned 3D-Var, of the climatology, and
-        in windows of the background.
+        The table of `scores` with the encoder, tuned 3D-Var, climatology, and in
+        windows the background.
     str
+        The data, and in the case of its own test split whether the stored scores were
+        reproduced.
 
     Raises
     ------
     DataFileError, ModelFileError
-        If something is missing or damaged, or the result is of no encoder.
+        If a file is missing or damaged, or it is not the result of an encoder.
     ResultError
-        If the folder that the result was trained on now holds other data.
+        If the data folder of the training now holds other data.
     ArgumentValueError
         If the data are observed by another operator or in another interval.
     """
@@ -81,8 +82,8 @@ def reevaluate(
     is_own = dict(twin.hashes) == result.metrics["data"]
     if data is None and not is_own:
         raise ResultError(
-            f"{folder}: no longer holds the data that {directory} was trained on; "
-            "choose a folder with --data"
+            f"{folder}: expected the data on which {directory} was trained, got other "
+            "data; choose a folder with --data"
         )
     problem = problem_of(cell, twin)
     names = ["climatology", "3dvar"]
@@ -99,8 +100,8 @@ def reevaluate(
             own = {"method": key, "label": method.label, "role": roles[key]}
             table = results.trajectory_table(cell, problem.run(method, split))
             tables.append(table.assign(**(common | own)))
-    found = results.joined(tables)
-    board = scores(found, cell.measure, **asdict(cell.scores))
+    trajectories = results.joined(tables)
+    board = scores(trajectories, cell.measure, **asdict(cell.scores))
     blind = twin.operator.is_mirror_blind
     board.attrs["measure"] = MEASURES[cell.measure].shown(blind)
     board.attrs["encoder"] = own_key
@@ -111,15 +112,15 @@ def reevaluate(
         return board, f"on {folder}, the data of the result"
     again = tables[0][list(results.MEANS)].to_numpy()
     worst = np.abs(again - result.trajectories[list(results.MEANS)].to_numpy()).max()
-    how = "to the last digit" if worst == 0.0 else f"to within {worst:.2g}"
-    return board, f"on {folder}: the stored scores, {how}"
+    precision = "to the last digit" if worst == 0.0 else f"to within {worst:.2g}"
+    return board, f"on {folder}: the stored scores, {precision}"
 
 
 def verdict_on_3dvar(board: pd.DataFrame) -> str:
-    """Return whether the encoder of `reevaluate` is better, in one sentence."""
+    """Return a sentence that compares the encoder of `reevaluate` with 3D-Var."""
     row: Any = board[board["method"] == board.attrs["encoder"]].iloc[0]
     low, high = row["ratio_to_3dvar_low"], row["ratio_to_3dvar_high"]
     ratio = f"{row['ratio_to_3dvar']:.3f} times its error (95 %: {low:.3f}–{high:.3f})"
-    said = "loses to" if low > 1.0 else "is not distinguishable from"
-    said = "beats" if high < 1.0 else said
-    return f"The encoder {said} tuned 3D-Var: {ratio}."
+    verb = "loses to" if low > 1.0 else "is not distinguishable from"
+    verb = "beats" if high < 1.0 else verb
+    return f"The encoder {verb} tuned 3D-Var: {ratio}."

@@ -1,4 +1,4 @@
-"""Finished cells: what their folders hold, and all of them in one tidy table."""
+"""Results of finished cells: reading of their folders, and one tidy table of all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from l63fast.errors import (
 )
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
-from l63fast.experiments.settings import NO_CELLS, REPORT, Cell
+from l63fast.experiments.settings import REPORT, RESERVED_NAMES, Cell
 from l63fast.experiments.settings_file import parse_tables
 from l63fast.observation import as_operator
 
@@ -38,21 +38,23 @@ RESULTS: Final = "results.csv"
 TIMING: Final = "timing.json"
 ESTIMATES: Final = "estimates.nc"
 _READ: Final = (CONFIG, METRICS, TIMING, RESULTS, HISTORY)
-# What `timing.json` says of where and when, for the provenance of a report.
-MADE_ON: Final = ("python", "backend", "machine", "platform", "started")
+# Where and when a cell ran: keys of `timing.json`, for the provenance in a report.
+PROVENANCE: Final = ("python", "backend", "machine", "platform", "started")
 
-# What the methods of one comparison were given.
+# Columns that identify a case: methods are compared within one case.
 CASE: Final = ("operator", "sigma", "interval", "case")
-OF_METHOD: Final = (
+# Columns that describe a method.
+METHOD_COLUMNS: Final = (
     *("method", "label", "role", "scheme", "cell", "parameter", "start"),
     "mirror_aware",
 )
-# Time means of one trajectory: of the instantaneous root mean square error over x, y, z
-# and of its square, of the analyses and of the nearer of each and its mirror image.
+# Time means of one trajectory, of the error of the analysis: of the instantaneous root
+# mean square error over x, y, z, and of its square. In the mirror-aware ones the error
+# is that of the analysis or of its mirror image, whichever is nearer to the truth.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-# The same of the backgrounds, and more.
+# The same of the background, and the CRPS of the analysis.
 MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
-# Numbers of a whole cell, the same in each of its rows; NaN where it has none.
+# Numbers of a whole cell, the same in each of its rows; NaN where they do not exist.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
 )
@@ -65,7 +67,7 @@ FACTS: Final = (
 
 @dataclass(frozen=True)
 class Result:
-    """A finished result folder, verified against its manifest when it is opened.
+    """The content of a result folder, which is verified when it is opened.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class Result:
     metrics, timing : dict
         The contents of `metrics.json` and `timing.json`.
     tables : dict of bytes
-        The files of numbers, as they were when it was opened.
+        The contents of all files that are read at once, by name.
     """
 
     directory: Path
@@ -92,14 +94,14 @@ class Result:
         Raises
         ------
         DataFileError
-            If it is missing or damaged, or is no result of this version.
+            If the folder is missing or damaged, or holds no result of this version.
         """
         directory = _checks.path("result_dir", path)
         manifest, files = storage.read_directory(directory, *_READ)
         for name in (CONFIG, METRICS, TIMING):
             if name not in files:
                 raise DataFileError(
-                    f"{directory}: expected the result of a method, got a folder "
+                    f"{directory}: expected the result of a cell, got a folder "
                     f"without {name}"
                 )
         with storage.content_errors(directory):
@@ -109,36 +111,37 @@ class Result:
     def _of(
         cls, directory: Path, manifest: storage.Manifest, files: Mapping[str, bytes]
     ) -> Result:
-        """Return the result, what tables are made of found in it."""
+        """Return the result after a check that tables can be made from its files."""
         tables, metrics, earlier = _described(directory, files)
         if earlier:
             raise DataFileError(
-                f"{directory}: was made by l63fast {earlier}, whose results have "
-                "another form: run the same `l63fast experiment` or `l63fast train` "
-                "again, into another folder or with --overwrite"
+                f"{directory}: expected a result of this version, got one of l63fast "
+                f"{earlier}, which has another form: run `l63fast experiment` or "
+                "`l63fast train` again, into another folder or with --overwrite"
             )
         with storage.content_errors(directory / CONFIG):
             settings = Cell.from_tables(tables, source=str(directory / CONFIG))
         timing = all_printable(json.loads(files[TIMING]))
-        found = cls(directory, manifest, settings, metrics, timing, files)
-        # All that is asked of any result: what makes no sense is to fail here.
+        result = cls(directory, manifest, settings, metrics, timing, files)
+        # Everything that tables and reports read: wrong content must fail here, not in
+        # the middle of a report.
         _ = describe_outcome(metrics), str(metrics["versions"]["l63fast"])
-        _ = [str(timing[name]) for name in ("data", *MADE_ON)], found.history
+        _ = [str(timing[name]) for name in ("data", *PROVENANCE)], result.history
         if settings.tune_only:
-            tuned_numbers([found])
-            return found
-        columns_of(found)
+            tuned_numbers([result])
+            return result
+        columns_of(result)
         expected = metrics["n_trajectories"]
-        got = len(found.trajectories[["trajectory", *MEANS, *MORE_MEANS]])
+        got = len(result.trajectories[["trajectory", *MEANS, *MORE_MEANS]])
         if got != expected:
             raise DataFileError(
                 f"{directory}: expected {expected} rows in {RESULTS}, got {got}"
             )
-        return found
+        return result
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """One row per epoch of a training; empty without one."""
+        """The rows of `history.csv`, one per epoch; empty without a training."""
         if HISTORY not in self.tables:
             return []
         rows: list[dict[str, float]] = self._table(HISTORY).to_dict("records")
@@ -146,7 +149,7 @@ class Result:
 
     @cached_property
     def trajectories(self) -> pd.DataFrame:
-        """The rows of its `results.csv`, one per test trajectory."""
+        """The rows of `results.csv`, one per test trajectory."""
         return self._table(RESULTS)
 
     @cached_property
@@ -156,22 +159,22 @@ class Result:
         Raises
         ------
         DataFileError
-            If they were not kept, or are damaged.
+            If the states were not written, or are damaged.
         """
         if ESTIMATES not in self.manifest.files:
             raise DataFileError(
-                f"{self.directory}: keeps no states of the test split: run it again "
-                "with --keep_states"
+                f"{self.directory}: expected the states of the test split in "
+                f"{ESTIMATES}, got none: run it again with --keep_states"
             )
         return self.dataset(ESTIMATES)
 
     def dataset(self, name: str) -> xarray.Dataset:
-        """Return one of its netCDF files.
+        """Return one of the netCDF files of the result.
 
         Raises
         ------
         DataFileError
-            If it is damaged, or the result has been replaced.
+            If the file is damaged, or the result was replaced since it was opened.
         """
 
         def read() -> xarray.Dataset:
@@ -181,22 +184,22 @@ class Result:
         return storage.read_unchanged(self.directory, read, self.manifest)
 
     def _table(self, name: str) -> pd.DataFrame:
-        """Return a table of numbers, the first column whole, each to its last digit."""
+        """Return a CSV file as a table; its first column has integers."""
         import pandas as pd
 
         content = io.BytesIO(self.tables[name])
-        # By Python's own float: pandas is exact by default since 3.1 alone.
+        # Converted by Python's float: before version 3.1 pandas rounds the last digit.
         table = pd.read_csv(content, dtype=object).astype(float)
         return table.astype({table.columns[0]: int})
 
 
 def earlier_version(directory: Path) -> str:
-    """Return which version made a result of another form; empty where none did.
+    """Return the version that made a result of an old form; empty for a current one.
 
     Raises
     ------
     DataFileError
-        If no result can be read there.
+        If the folder has no result that can be read.
     """
     files = {name: storage.read_bytes(directory, name) for name in (CONFIG, METRICS)}
     return _described(directory, files)[2]
@@ -205,7 +208,7 @@ def earlier_version(directory: Path) -> str:
 def _described(
     directory: Path, files: Mapping[str, bytes]
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Return `config.toml`, `metrics.json`, and which earlier version wrote them."""
+    """Return `config.toml`, `metrics.json`, and the version if their form is old."""
     with storage.content_errors(f"{directory}: {CONFIG} or {METRICS}"):
         _checks.file_name("name", directory.resolve().name)
         tables = all_printable(parse_tables(files[CONFIG].decode()))
@@ -217,15 +220,15 @@ def _described(
 
 @dataclass(frozen=True)
 class Source:
-    """An experiment as its folder shows it.
+    """The results in the folder of an experiment.
 
     Attributes
     ----------
     folder : Path
     results : list of Result
-        Verified against their manifests.
+        The cells that could be read and verified.
     left_out : dict of str
-        Why a cell is not among them, by its name.
+        The reason why a cell is missing, by the name of the cell.
     """
 
     folder: Path
@@ -236,12 +239,18 @@ class Source:
     def open(
         cls, path: str | Path, failures: Mapping[str, str] | None = None
     ) -> Source:
-        """Return the experiment in a folder; `failures` are cells known to be missing.
+        """Return the experiment in a folder.
+
+        Parameters
+        ----------
+        path : path
+        failures : dict of str, optional
+            Reasons of cells that are known to have failed, by name.
 
         Raises
         ------
         DataFileError
-            If the folder is none of an experiment, or no cell in it can be read.
+            If it is not the folder of an experiment, or no cell in it can be read.
         """
         folder = _checks.path("results", path)
         there = folder.iterdir() if folder.is_dir() else ()
@@ -263,12 +272,12 @@ class Source:
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Source:
-        """Return an experiment of cells that were opened before."""
+        """Return the experiment of results that are open already."""
         return cls(results[0].directory.parent, sorted(results, key=_place))
 
     @property
     def name(self) -> str:
-        """What the experiment is called."""
+        """Name of the experiment, which is that of the folder."""
         return printable(self.folder.resolve().name)
 
     @cached_property
@@ -278,93 +287,93 @@ class Source:
 
 
 def _is_cell(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name in NO_CELLS
+    hidden = path.name.startswith(".") or path.name in RESERVED_NAMES
     marks = (storage.MANIFEST, CONFIG)
     return not hidden and path.is_dir() and any((path / n).exists() for n in marks)
 
 
 def _kind(folder: Path) -> str:
-    """Return what is there in place of an experiment, and where one may be."""
+    """Return what a path has instead of an experiment, and a hint where one is."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "nothing"
     if (folder / CONFIG).exists():
-        return f"one without cells; it is a cell itself: give {folder.parent}"
+        return f"the folder of a cell; the experiment is {folder.parent}"
     inner = sorted(p.name for p in folder.iterdir() if (p / REPORT).is_dir())
     hint = f"; choose one of {', '.join(inner)} in it" if inner else ""
     return f"one without cells{hint}"
 
 
 def _place(result: Result) -> tuple[Any, ...]:
-    """Return what results are sorted by: what they were given, then their names."""
+    """Return the sort key of a result: operator, interval, sigma, name."""
     data, name = result.settings.data, result.directory.name
     given = (len(data.operator_name), data.operator_name, data.steps_per_cycle)
     return (*given, data.sigma, name)
 
 
-def trajectory_table(cell: Cell, found: Estimates) -> pd.DataFrame:
-    """Return what a cell writes as `results.csv`: time means, a row per trajectory."""
+def trajectory_table(cell: Cell, estimates: Estimates) -> pd.DataFrame:
+    """Return the table `results.csv` of a cell: time means, a row per trajectory."""
     import pandas as pd
 
     blind = as_operator(cell.data.operator).is_mirror_blind
-    columns = found.trajectory_columns(blind=blind)
+    columns = estimates.trajectory_columns(blind=blind)
     return pd.DataFrame(columns).rename_axis("trajectory").reset_index()
 
 
 def open_results(folder: str | Path) -> pd.DataFrame:
     """Return the error of every method on every test trajectory of an experiment.
 
-    The files are verified against their manifests; nothing that they name is imported.
+    The files are verified with their manifests. The user's own models and operators are
+    not imported.
 
     Parameters
     ----------
     folder : path
-        Of an experiment.
+        Folder of an experiment.
 
     Returns
     -------
     DataFrame
-        A row per case, method, seed, training and trajectory. Columns: those of
-        `CASE`; `method`, the key of the method in its experiment, and `label`, its name
-        in tables; `role` ("method", "baseline", "optimum"), as the method states it,
-        and `scheme`; `cell`, its folder; `parameter`, what was tuned; `start`, of
-        windows the observation at which it is given a background; `mirror_aware`,
-        whether the observations cannot tell a state from its mirror image; `seed` of
-        the data, `training` (seed; -1 for what is not trained), `data` (hash of the
-        test split); `trajectory`; `MEANS` of the analyses, the same of the backgrounds
-        (`rmse_f` and so on) and `crps`; `FACTS`. Where methods were only tuned, a row
-        per cell: `parameter`, its best value `tuned` and the `score` there on the
-        validation split, the `lowest` and `highest` scale of it that were tried, how
-        many `diverged`, and whether the best `is_bracketed` by others.
+        A row per case, method, seed, training and trajectory. The columns: `CASE`;
+        `method` (key in the experiment), `label` (name in tables), `role` ("method",
+        "baseline" or "optimum"), `scheme`; `cell` (folder); `parameter` (the tuned
+        one); `start` (in windows: "first" or "last", the observation at whose time the
+        background is given); `mirror_aware` (True if the observations do not show the
+        sign of x and y); `seed` of the data, `training` (its seed; -1 without
+        training), `data` (hash of the test split), `trajectory`; the time means `MEANS`
+        of the analyses and `MORE_MEANS`; `FACTS`. If methods were only tuned: a row per
+        cell with `parameter`, the best value `tuned`, its `score` on the validation
+        split, the `lowest` and `highest` value tried, the number of values that
+        `diverged`, and `is_bracketed` (the best value is not at an end).
 
     Raises
     ------
     DataFileError
-        If the folder is none of an experiment, or no cell in it can be read.
+        If it is not the folder of an experiment, or no cell in it can be read.
     ResultError
-        If cells of one case and seed come from different data.
+        If cells of one case and seed have different data.
     """
     return results_of(Source.open(folder).results)
 
 
 def results_of(results: Sequence[Result]) -> pd.DataFrame:
-    """Return what `open_results` does, of cells that were opened before."""
+    """Return the table of `open_results` for results that are open already."""
     if results[0].settings.tune_only:
         frame = tuned_numbers(results)
     else:
         frame = joined([r.trajectories.assign(**columns_of(r)) for r in results])
-    # Where `report` finds the rest.
+    # `report` reads the other files there.
     frame.attrs["folder"] = str(results[0].directory.parent)
     return frame
 
 
 def tuned_numbers(results: Sequence[Result]) -> pd.DataFrame:
-    """Return what tuning alone found, a row per cell, as `open_results` says."""
+    """Return the table of `open_results` for methods that were only tuned."""
     import pandas as pd
 
     rows = []
     for result in results:
         tuning, number = result.metrics["tuning"], result.metrics["parameter"]
-        found = {
+        row = {
             "parameter": number["name"],
             "tuned": float(number["value"]),
             "score": float(tuning["score"]),
@@ -373,35 +382,35 @@ def tuned_numbers(results: Sequence[Result]) -> pd.DataFrame:
             "diverged": sum(math.isnan(float(score)) for score in tuning["scores"]),
             "is_bracketed": tuning["is_bracketed"],
         }
-        rows.append(_identity(result) | found)
+        rows.append(_identity(result) | row)
     return pd.DataFrame(rows)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return trajectory tables, each with the columns of its cell, as one.
+    """Return one table made of the tables of all cells.
 
     Raises
     ------
     ResultError
-        If cells of one case and seed come from different data.
+        If cells of one case and seed have different data.
     """
     import pandas as pd
 
     frame = pd.concat(tables, ignore_index=True)
-    first = [*CASE, *OF_METHOD, "seed", "training", "data", "trajectory"]
+    first = [*CASE, *METHOD_COLUMNS, "seed", "training", "data", "trajectory"]
     frame = frame[[*first, *MEANS, *MORE_MEANS, *FACTS]]
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
         cells = rows.drop_duplicates("data")["cell"].tolist()
         if len(cells) > 1:
             raise ResultError(
-                f"{' and '.join(cells)}: come from different data of seed {seed} and "
-                "cannot be compared"
+                f"{' and '.join(cells)}: expected the same data for seed {seed}, got "
+                "different data, which cannot be compared"
             )
     return frame
 
 
 def columns_of(result: Result) -> dict[str, Any]:
-    """Return what the rows of a cell have in common."""
+    """Return the columns whose values all rows of a cell share."""
     method, metrics = result.settings.method, result.metrics
     seconds = result.timing.get("seconds", {})
     facts = facts_of(metrics, seconds, method.role)
@@ -425,7 +434,7 @@ def columns_of(result: Result) -> dict[str, Any]:
 
 
 def _identity(result: Result) -> dict[str, Any]:
-    """Return which method of which case a cell is."""
+    """Return the columns that identify the case and the method of a cell."""
     cell, data = result.settings, result.settings.data
     return {
         "operator": data.operator_name,
@@ -445,14 +454,14 @@ def _identity(result: Result) -> dict[str, Any]:
 def facts_of(
     metrics: Mapping[str, Any], seconds: Mapping[str, Any], role: str
 ) -> dict[str, Any]:
-    """Return those `FACTS` that scores, claims and times of a method say.
+    """Return the `FACTS` that follow from the scores, claims and times of a method.
 
     Parameters
     ----------
     metrics : mapping
-        As `run_cell.scored` gives them, with what else is known of the method.
+        The metrics of `run_cell.scored`, with others of the method if there are any.
     seconds : mapping
-        Those "per_cycle" and "per_analysis".
+        Times "per_cycle" and "per_analysis" (seconds).
     role : {"method", "baseline", "optimum"}
     """
     scores, status = metrics["scores"], metrics["status"]
@@ -469,18 +478,18 @@ def facts_of(
     if metrics["innovation"]:
         ends = metrics["innovation"]["ci95"]["ratio"]
         facts["innovation_low"], facts["innovation_high"] = ends
-    if role != "baseline":  # climatology defines when another has diverged
+    if role != "baseline":  # divergence is defined by climatology
         facts["diverged"] = scores["divergence_rate"]
         facts["truth_lost"] = status["diverged"] / sum(status.values())
     return facts
 
 
 def numbers(facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return a number for each of `FACTS`, NaN for what is not known."""
+    """Return a number for each of `FACTS`, NaN where it is not known."""
     import pandas as pd
 
-    found: dict[str, float] = pd.Series(facts, list(FACTS), dtype=float).to_dict()
-    return found
+    values: dict[str, float] = pd.Series(facts, list(FACTS), dtype=float).to_dict()
+    return values
 
 
 def write_text(folder: Path, name: str, text: str) -> None:
@@ -489,11 +498,11 @@ def write_text(folder: Path, name: str, text: str) -> None:
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return the versions that decide a result, and of `more` that is installed."""
+    """Return the versions of the packages that results depend on, and of `more`."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = dict.fromkeys(("l63fast", "numpy", "torch"), "not installed")
-    for package in (*found, *more):
+    known = dict.fromkeys(("l63fast", "numpy", "torch"), "not installed")
+    for package in (*known, *more):
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            known[package] = version(package)
+    return known

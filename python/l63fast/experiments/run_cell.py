@@ -1,4 +1,4 @@
-"""A cell: one method fitted, run and scored; a pure function of its settings."""
+"""Running of a cell: fits, runs and scores one method; depends on settings only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
 
-_BINS: Final = 10  # of the spread, fewer where there are fewer analyses
+_BINS: Final = 10  # bins of the spread; fewer if there are fewer analyses
 
 
 def run_cell(
@@ -41,7 +41,7 @@ def run_cell(
 ) -> dict[str, Any]:
     """Fit, run and score a method; return the metrics of its result folder.
 
-    The folder at `directory` appears, or is replaced, as a whole at the end.
+    The folder `directory` is written or replaced as a whole, at the end.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ def run_cell(
     directory : Path
         The result folder.
     resume : bool
-        Go on from what a run that was stopped has kept.
+        Continue from the checkpoints of a stopped run.
     keep_states : bool
-        Write the states of the test split, `estimates.nc`, as well.
+        Write the states of the test split too, as `estimates.nc`.
     say, epoch : callable
         As in `Work`.
 
@@ -61,14 +61,17 @@ def run_cell(
     ------
     ResultError, LockedError
         If the folder may not be replaced, or another run is writing it.
-    DataFileError, ModelFileError, TrainingDiverged
+    DataFileError, ModelFileError
+        If the data or a checkpoint are missing or damaged.
+    TrainingDiverged
+        If the training of an encoder diverged.
     """
     started, begin = datetime.now(UTC), perf_counter()
     cell = cell.imported()
     kind = "tuning" if cell.tune_only else "result"
     with storage.result_directory(directory, kind=kind) as folder, threads_of(cell):
         working = storage.partial_directory(directory, resume=resume)
-        resumed = len(list(working.iterdir())) > 1  # besides the mark that it is ours
+        resumed = len(list(working.iterdir())) > 1  # one file marks the folder
         work = Work(working, resume, say, epoch)
         problem = problem_of(cell, open_data(data, cell.data), work)
         fitted = cell.method.fit(problem)
@@ -78,27 +81,29 @@ def run_cell(
         results.write_text(folder, results.CONFIG, dump_tables(cell.to_tables()))
         if not cell.tune_only:
             begin = perf_counter()
-            found = problem.run(fitted, "test", keep_members=True)
+            estimates = problem.run(fitted, "test", keep_members=True)
             seconds |= {
                 "run": perf_counter() - begin,
-                "per_cycle": found.seconds_per_cycle,
-                "per_analysis": found.seconds_per_analysis,
+                "per_cycle": estimates.seconds_per_cycle,
+                "per_analysis": estimates.seconds_per_analysis,
             }
             begin = perf_counter()
-            metrics |= scored(found, problem.twin, fitted.scheme, **asdict(cell.scores))
+            metrics |= scored(
+                estimates, problem.twin, fitted.scheme, **asdict(cell.scores)
+            )
             if fitted.judge:
-                metrics |= fitted.judge(problem, found, metrics["scores"])
+                metrics |= fitted.judge(problem, estimates, metrics["scores"])
             if fitted.export is not None:
                 fitted.export(folder)
-            table = results.trajectory_table(cell, found)
+            table = results.trajectory_table(cell, estimates)
             text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
             results.write_text(folder, results.RESULTS, text)
             settings = problem.twin.settings
-            storage.write_dataset(diagnose(found, settings), folder / DIAGNOSTICS)
+            storage.write_dataset(diagnose(estimates, settings), folder / DIAGNOSTICS)
             if keep_states:
                 title = f"Analyses of the test split by {fitted.label}"
                 storage.write_dataset(
-                    found.to_xarray(settings, title), folder / results.ESTIMATES
+                    estimates.to_xarray(settings, title), folder / results.ESTIMATES
                 )
             seconds["score"] = perf_counter() - begin
         storage.write_json(folder / results.METRICS, metrics)
@@ -107,7 +112,7 @@ def run_cell(
 
 
 def threads_of(cell: Cell) -> AbstractContextManager[None]:
-    """Return the context in which a cell runs: with torch as its training is set."""
+    """Return the context of a cell: torch uses the threads that its training sets."""
     if not isinstance(cell.method, TrainedEncoder):
         return nullcontext()
     from l63fast.learning.pinned import pinned
@@ -116,13 +121,13 @@ def threads_of(cell: Cell) -> AbstractContextManager[None]:
 
 
 def problem_of(cell: Cell, twin: TwinExperiment, work: Work | None = None) -> Problem:
-    """Return what the method of a cell is given."""
+    """Return the problem that the method of a cell is fitted to."""
     kind = MEASURES[cell.measure].kind
     return Problem(twin, cell.protocol, kind, work or Work())
 
 
 def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]:
-    """Return what is known before the test split is opened, null where nothing is."""
+    """Return the metrics of the fit, None where there is none."""
     twin, tuning = problem.twin, fitted.tuning
     parameter = {"name": fitted.parameter, "value": fitted.value}
     hashes = dict(twin.hashes)
@@ -153,7 +158,7 @@ def _tuned(tuning: Tuning | None) -> dict[str, Any] | None:
 
 
 def _three_d_var(problem: Problem) -> dict[str, Any] | None:
-    """Return the B of tuned 3D-Var in windows, which all of their methods may use."""
+    """Return B and tuning of 3D-Var in windows, which other methods use too."""
     if not isinstance(problem.protocol, Windows):
         return None
     tuning = _tuned(problem.window_tuning)
@@ -161,56 +166,65 @@ def _three_d_var(problem: Problem) -> dict[str, Any] | None:
 
 
 def scored(
-    found: Estimates, twin: TwinExperiment, scheme: Any, **how: Any
+    estimates: Estimates, twin: TwinExperiment, scheme: Any, **options: Any
 ) -> dict[str, Any]:
-    """Return scores, and what the method says of its own errors beside what they are.
+    """Return scores, and comparisons of claimed errors with the actual ones.
 
-    Where the scores are mirror-aware, so are the errors here; members are of both
-    signs then, and have no place among which the truth could be.
+    Claims are spread, innovation covariance and members. If the scores are mirror-aware
+    the errors are too; there are then no ranks and no CRPS, because the members have
+    both signs.
 
     Parameters
     ----------
-    found : Estimates
+    estimates : Estimates
     twin : TwinExperiment
     scheme : Scheme or None
-        What made them.
-    **how
+        The scheme that made the estimates.
+    **options
         `n_bootstrap` and `seed` of the intervals.
     """
-    blind, truth = twin.operator.is_mirror_blind, found.truth
-    n_bins = min(_BINS, found.status.size)
+    blind, truth = twin.operator.is_mirror_blind, estimates.truth
+    n_bins = min(_BINS, estimates.status.size)
     scores = asdict(
-        verification.score(found.analysis, truth, mirror_aware=blind, **how)
+        verification.score(estimates.analysis, truth, mirror_aware=blind, **options)
     )
     claims: dict[str, Any] = dict.fromkeys(
         ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
     )
-    if found.spread is not None:
-        judged = verification.nearer(found.analysis, truth) if blind else found.analysis
+    if estimates.spread is not None:
+        judged = (
+            verification.nearer(estimates.analysis, truth)
+            if blind
+            else estimates.analysis
+        )
         claims["spread"] = asdict(
-            verification.spread_skill(judged, found.spread, truth, n_bins=n_bins, **how)
+            verification.spread_skill(
+                judged, estimates.spread, truth, n_bins=n_bins, **options
+            )
         )
-    d, S = found.innovation, found.innovation_covariance
+    d, S = estimates.innovation, estimates.innovation_covariance
     if d is not None and S is not None:
-        claims["innovation"] = asdict(verification.innovation_statistics(d, S, **how))
-    if found.members is not None and not blind:
-        claims["ranks"] = asdict(
-            verification.rank_histogram(found.members, truth, **how)
+        claims["innovation"] = asdict(
+            verification.innovation_statistics(d, S, **options)
         )
-        value, low, high = verification.crps(found.members, truth, **how)
+    if estimates.members is not None and not blind:
+        claims["ranks"] = asdict(
+            verification.rank_histogram(estimates.members, truth, **options)
+        )
+        value, low, high = verification.crps(estimates.members, truth, **options)
         claims["crps"] = {"crps": value, "ci95": (low, high)}
-    if (sizes := found.effective_size) is not None:
+    if (sizes := estimates.effective_size) is not None:
         quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
     if isinstance(scheme, ParticleFilter) and scheme.rescue:
-        claims["rescued"] = float((found.status == Status.DIVERGED).mean())
-    ended = {one.name.lower(): int((found.status == one).sum()) for one in Status}
+        claims["rescued"] = float((estimates.status == Status.DIVERGED).mean())
+    ended = {one.name.lower(): int((estimates.status == one).sum()) for one in Status}
     size = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
     return {**size, "scores": scores, "status": ended, **claims}
 
 
 def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:
-    """Return when and where a cell ran and how long; apart from all else it made."""
+    """Return when, where and how long a cell ran, the only part that differs by run."""
     from l63fast._kernels import backend_info
 
     backend = backend_info()

@@ -1,4 +1,4 @@
-"""Runs cells: shared data first, then the cells on an executor, then the tables."""
+"""Running of cells: first the shared data, then the cells, then the tables."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from l63fast.experiments.tasks import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an experiment ended.
+    """Results and failures of an experiment.
 
     Attributes
     ----------
     results : list of Result
         The finished cells, in the order of the experiment.
     failures : dict of str
-        Reason of each failed cell, by the cell's name.
+        Reason of each failure, by the name of the cell.
     summary : Summary or None
-        What tables are made from, if any cell finished; written to `report`.
+        Summary of the results, whose tables are in `report`; None without results.
     """
 
     results: list[Result]
@@ -65,40 +65,50 @@ def run_cells(
 ) -> Outcome:
     """Run every cell of an experiment and write its tables.
 
-    The results do not depend on the number of workers. A cell that fails is named in
-    the outcome; the others are kept. Models of the user's own are imported.
+    The results do not depend on the number of workers. If a cell fails, the others go
+    on, and the outcome names it. The user's own models and operators are imported.
 
     Parameters
     ----------
     every : sequence of Cell
     folder : Path
-        Of the experiment. A result of other settings in it is not replaced.
+        Folder of the experiment.
     n_workers : int
-        1 runs the cells in this process, more in as many spawned processes.
+        1 runs the cells in this process, a larger number in so many new processes.
     scheduler : Scheduler, optional
-        Runs them on its workers instead, which see the same file system.
+        Runs the cells on the workers of a dask cluster, which need the same file
+        system.
     resume : bool
-        Keep finished cells of the same settings, data and versions, and go on from
-        the checkpoints of the others.
+        Keep finished cells that have the same settings, data and versions; continue
+        the others from their checkpoints.
     overwrite : bool
-        Replace results of other settings, and data of other settings with them.
+        Replace results and data of other settings.
     force : bool
         Replace results of a newer version of this package.
     keep_states : bool
         Write the states of the test split too.
     only : str
-        Run the cells whose names fit this pattern, such as "x_s0.5*"; others that are
-        finished and still right are in the table.
+        Run only the cells whose names match this pattern, such as "x_s0.5*"; the tables
+        contain the other finished cells too, if they are up to date.
     progress : Progress, optional
-        Told of each cell that ends.
+        Receives a message when a cell ends.
+
+    Raises
+    ------
+    ConfigurationError
+        If no cell matches `only`, or results of other settings would be replaced.
+    ClusterError
+        If the scheduler cannot be reached, or a worker does not see the folder.
+    DataFileError
+        If saved data are damaged.
     """
     every = [cell.imported() for cell in every]
     cells = chosen_cells(every, only)
     for cell in cells:
         _refuse_another_variant(cell, folder / cell.name, overwrite, force)
-    place = folder.absolute()  # a worker's working directory may be another
+    place = folder.absolute()  # workers may have another working directory
     progress = progress or Progress()
-    how = {"resume": resume, "keep_states": keep_states}
+    options = {"resume": resume, "keep_states": keep_states}
     for name in {cell.data_name for cell in cells}:
         inside = folder / DATA / name in (place, *place.parents)
         refuse(inside, str(folder), "a folder outside of the data", name)
@@ -116,12 +126,12 @@ def run_cells(
                 raise error
         tasks = {
             cell.name: partial(
-                _task, cell, place, say=partial(pool.tell, cell.name), **how
+                _task, cell, place, say=partial(pool.tell, cell.name), **options
             )
             for cell in cells
         }
-        alike = {cell.name: (cell.case, cell.key) for cell in cells}
-        failures = run_tasks(pool, tasks, progress, alike)
+        kinds = {cell.name: (cell.case, cell.key) for cell in cells}
+        failures = run_tasks(pool, tasks, progress, kinds)
     results = [
         Result.open(folder / cell.name)
         for cell in every
@@ -136,17 +146,17 @@ def run_cells(
 
 
 def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
-    """Return the cells whose names fit a pattern.
+    """Return the cells whose names match a pattern.
 
     Raises
     ------
     ConfigurationError
-        If there is none.
+        If no cell matches.
     """
     chosen = [cell for cell in cells if fnmatchcase(cell.name, only)]
     if not chosen:
         raise ConfigurationError(
-            f"only: expected a pattern that fits a cell, such as "
+            f"only: expected a pattern that matches a cell, such as "
             f"{cells[0].name[:3] + '*'!r}, got {only!r}"
         )
     return chosen
@@ -155,12 +165,12 @@ def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
 def _refuse_another_variant(
     cell: Cell, directory: Path, overwrite: bool, force: bool
 ) -> None:
-    """Refuse to replace a result of other settings, or of a newer version.
+    """Raise an error if a result of other settings or a newer version would be lost.
 
     Raises
     ------
     ConfigurationError
-        Naming the settings that differ.
+        The message names the settings that differ.
     """
     earlier = ""
     try:
@@ -171,21 +181,21 @@ def _refuse_another_variant(
     except L63Error as error:
         if earlier:
             raise ConfigurationError(str(error)) from None
-        return  # there is none, or none that could be lost
+        return  # there is no result, or it is damaged
     old, made_by = result.settings.to_tables(), result.metrics["versions"]["l63fast"]
     if not force and _numbers(made_by) > _numbers(versions()["l63fast"]):
         raise ConfigurationError(
-            f"{directory}: holds a result of the newer l63fast {made_by}: --force "
-            "replaces it"
+            f"{directory}: holds a result of l63fast {made_by}, which is newer: "
+            "--force replaces it"
         )
     asked = cell.to_tables()
-    asked["data"].setdefault("sha256", None)  # generated data are not saved ones
-    found = differences(old, asked)
-    if found and not overwrite:
+    asked["data"].setdefault("sha256", None)  # only saved data have one
+    differing = differences(old, asked)
+    if differing and not overwrite:
         raise ConfigurationError(
-            f"{directory}: holds a result of other settings ({', '.join(found)}): "
-            "give this experiment another --name or --results, or replace it with "
-            "--overwrite"
+            f"{directory}: holds a result of other settings ({', '.join(differing)}): "
+            "give this experiment another --name or --results, or replace the result "
+            "with --overwrite"
         )
 
 
@@ -195,28 +205,28 @@ def _numbers(version: str) -> list[int]:
 
 @ieee_arithmetic()
 def _make_data(cell: Cell, folder: Path, overwrite: bool) -> None:
-    """Simulate the data of a cell, unless they are there."""
+    """Simulate the data of a cell, unless they exist."""
     path = folder / DATA / cell.data_name
     require_seen(path.parent)
     open_or_make(cell.data, path, overwrite=overwrite)
 
 
 @ieee_arithmetic()
-def _task(cell: Cell, folder: Path, *, resume: bool, **how: Any) -> Done:
-    """Run one cell, or keep it if it is finished; return one line about it."""
+def _task(cell: Cell, folder: Path, *, resume: bool, **options: Any) -> Done:
+    """Run one cell, or keep its finished result; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name
     require_seen(data.parent)
     start = perf_counter()
     kept = _kept(cell, folder) if resume else None
     if kept is not None:
         return Done(f"{describe_outcome(kept)}, kept", None)
-    metrics = run_cell(cell, data, directory, resume=resume, **how)
+    metrics = run_cell(cell, data, directory, resume=resume, **options)
     seconds = perf_counter() - start
     return Done(f"{describe_outcome(metrics)}, {seconds:.0f} s", seconds)
 
 
 def _kept(cell: Cell, folder: Path) -> Mapping[str, Any] | None:
-    """Return the metrics of a finished cell that need not be made again."""
+    """Return the metrics of a finished result that is up to date, otherwise None."""
     try:
         result = Result.open(folder / cell.name)
         hashes = open_data(folder / DATA / cell.data_name, cell.data).hashes

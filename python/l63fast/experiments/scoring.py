@@ -1,4 +1,4 @@
-"""Scores of every method of every case, from the table of results, and a summary."""
+"""Scores and comparisons of the methods in each case, from the table of results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from l63fast._user_code import file_name
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.diagnostics import DIAGNOSTICS
-from l63fast.experiments.published import beside_published
+from l63fast.experiments.published import published_columns
 from l63fast.experiments.results import (
     CASE,
     FACTS,
     MEANS,
-    OF_METHOD,
+    METHOD_COLUMNS,
     Result,
     Source,
     results_of,
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray
 
-Rows = Sequence[Any]  # of one case, best first
+Rows = Sequence[Any]  # rows of one case in a table of scores, best first
 
-# Trainings of one network that differ in their seed alone differ by up to this share.
+# The scores of trainings that differ only in the seed differ by up to this share.
 TRAINING_SCATTER: Final = 0.02
 _POOLED: Final = MEASURES["rmse_pooled_a"]
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
@@ -48,7 +48,7 @@ def scores(
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> pd.DataFrame:
-    """Return score, interval, rank and paired ratios of every method of every case.
+    """Return score, interval, rank and paired ratios of each method in each case.
 
     Parameters
     ----------
@@ -59,39 +59,42 @@ def scores(
         the mean square error over everything, or the latter in dB; mirror-aware where
         the observations cannot tell a state from its mirror image.
     versus : str
-        Key of the method that `ratio_to_3dvar` is against; where a case lacks it, that
-        is missing.
+        Key of the method by which `ratio_to_3dvar` divides; NaN in cases without it.
     n_bootstrap : int
+        Number of bootstrap resamples for the intervals.
     seed : int, SeedSequence or Generator
-        Of the resampling behind every interval.
+        Seed of the resampling.
 
     Returns
     -------
     DataFrame
-        A row per case and method, best first. `score` with its 95 % interval `low`,
-        `high`; `rank`: 1 for the best and all that cannot be told from it, missing for
-        what does not compete or is made by rare losses; `wins`: whether it is better
-        than every other method, beyond doubt; `ties`: keys of the methods that it
-        cannot be told from (the paired 95 % interval holds 0, or two networks, one of
-        them trained once, differ by less than trainings do); ratios `ratio_to_best`
-        (the lowest score of rank 1) and `ratio_to_3dvar` by this measure, and
-        `ratio_to_optimum` of `rmse_pooled_a` (of several optima the one of the lowest
-        score), paired, each with `_low` and `_high`; `rmse_a`,
-        `rmse_pooled_a`; `rare_losses`, `median`, and `lost`, the share of trajectories
-        that are lost, with `_low` and `_high`; `n_data`, `n_trainings` (0 for what is
-        not trained), `n_trajectories`; the columns of the case and of the method, and
-        the means of `FACTS`. The role of an optimum that a method beats is "not
-        settled", and nothing is compared with it.
+        A row per case and method, best first: the columns of the case and the method,
+        the means of `FACTS`, and
+
+        - `score`, with its 95 % interval `low`, `high`; `rmse_a`, `rmse_pooled_a`;
+        - `rank`: 1 for the best and its ties; missing for baselines, the optimum, and
+          scores that rare losses make; `wins`: True if better than all others;
+        - `ties`: keys of the methods from which it is not distinguishable (the paired
+          95 % interval of the difference contains 0; or two networks, one of them
+          trained once, differ by less than `TRAINING_SCATTER`);
+        - paired ratios, each with `_low` and `_high`: `ratio_to_best` (lowest score of
+          rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (always of
+          `rmse_pooled_a`, to the best optimum);
+        - `rare_losses`, `median`, `lost` (share of lost trajectories, with `_low` and
+          `_high`); `n_data`, `n_trainings` (0 without training), `n_trajectories`.
+
+        An optimum that a method beats has the role "not settled", and no ratio to it is
+        given.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If the measure is none of these, no method has the key `versus` (other than the
-        usual one), or the results lack columns, or have a row twice.
+        If the measure is unknown, no method has the key `versus` (only the default may
+        be missing), or the results lack a column or have a row twice.
     """
     import pandas as pd
 
-    columns = dict.fromkeys((*_ONE_ROW, *OF_METHOD, *MEANS, *FACTS))
+    columns = dict.fromkeys((*_ONE_ROW, *METHOD_COLUMNS, *MEANS, *FACTS))
     missing = [column for column in columns if column not in results]
     if missing or results.empty:
         raise ArgumentValueError(
@@ -116,7 +119,7 @@ def scores(
 
 
 class _Case:
-    """The methods of one case, by key, on the trajectories that they were tried on."""
+    """The time means of the methods of one case, and their comparisons."""
 
     def __init__(
         self, results: pd.DataFrame, measure: Measure, bootstrap: Mapping[str, int]
@@ -146,10 +149,11 @@ class _Case:
         }
 
     def repetitions(self, keys: list[str], measure: Measure) -> Repetitions | None:
-        """Return methods on the trajectories that all were tried on, and maybe others.
+        """Return the resampled scores of methods on their common trajectories.
 
-        None if they have no data in common. Resampling is the same for all methods of
-        the same trajectories and trainings: it is done once for all of these.
+        None if they have no data in common. Methods with the same trajectories and
+        trainings have the same resamples, so that all of these are computed together
+        and cached; the result may then contain more methods.
         """
         shapes = {self._shapes[key] for key in keys}
         if len(shapes) == 1:
@@ -160,9 +164,10 @@ class _Case:
         return self._resampled[asked]
 
     def _common(self, keys: list[str], measure: Measure) -> Repetitions | None:
-        """Return methods together, on the trajectories that all were tried on.
+        """Return the resampled scores of methods on their common trajectories.
 
-        A method that was trained more often than another has its first trainings.
+        Of methods that were trained several times, but not equally often, only the
+        first trainings are used.
         """
         blocks = {key: self.blocks[key] for key in keys}
         data = sorted(set.intersection(*map(set, blocks.values())))
@@ -177,12 +182,12 @@ class _Case:
         most = min((number for number in trained.values() if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
-            name, found = f"mirror_{column}" if self.blind else column, {}
+            name, by_method = f"mirror_{column}" if self.blind else column, {}
             for key, block in blocks.items():
                 tables = (block[d][name][tried[d][:n]].to_numpy(float) for d in data)
                 kept = min(trained[key], most)
-                found[key] = np.stack([table[:kept] for table in tables])
-            return found
+                by_method[key] = np.stack([table[:kept] for table in tables])
+            return by_method
 
         return Repetitions.of(
             means(measure.column),
@@ -192,33 +197,33 @@ class _Case:
         )
 
     def _alone(self, key: str, measure: Measure) -> tuple[Repetitions, float]:
-        """Return a method, with others like it, and its score."""
-        found = self.repetitions([key], measure)
-        assert found is not None
-        return found, float(found.scores[found.names.index(key)])
+        """Return resampled scores that contain a method, and the method's score."""
+        resampled = self.repetitions([key], measure)
+        assert resampled is not None
+        return resampled, float(resampled.scores[resampled.names.index(key)])
 
     def compared(self, a: str, b: str | None, measure: Measure) -> Comparison | None:
-        """Return one method beside another, paired; None where that makes no sense."""
+        """Return the paired comparison of two methods; None if there is none."""
         if b is None or b == a or b not in self.methods:
             return None
         both = self.repetitions([a, b], measure)
         return None if both is None else both.compare(a, b)
 
     def rows(self, versus: str) -> list[dict[str, Any]]:
-        """Return the row of each method, best first, what diverged last."""
+        """Return the row of each method, best first, diverged methods last."""
         optima = self._sorted("optimum", _POOLED)
-        optimum = optima[0] if optima else None  # of several, the one that is nearest
+        optimum = optima[0] if optima else None  # the lowest score of several
         if optimum is not None and self._is_beaten(optimum):
             self.role |= dict.fromkeys(optima, "not settled")
             optimum = None
         competing = self._sorted("method", self.measure)
         ranks = self._ranks(competing)
         best = next((k for k in competing if ranks[k]["rank"] == 1), None)
-        # Whether a method without a rank is the best is not known: then nobody wins.
+        # A method without a rank may be the best: then no method wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
         rows = []
         for key, method in self.methods.items():
-            row = method[list(OF_METHOD)].iloc[0].to_dict()
+            row = method[list(METHOD_COLUMNS)].iloc[0].to_dict()
             row |= {"role": self.role[key], "mirror_aware": self.blind}
             if row["role"] == "not settled":
                 row["label"] = "not settled"
@@ -237,7 +242,7 @@ class _Case:
 
     def _score(self, key: str) -> dict[str, Any]:
         score = self._alone(key, self.measure)[0].score(key)
-        if self.role[key] == "baseline":  # climatology defines when others are lost
+        if self.role[key] == "baseline":  # losses are defined by climatology
             nan = (math.nan, math.nan)
             score = replace(score, lost=math.nan, lost_ci95=nan, rare_losses=False)
         value, blocks = self.measure.value, self.blocks[key].values()
@@ -258,7 +263,7 @@ class _Case:
         }
 
     def _sorted(self, role: str, measure: Measure) -> list[str]:
-        """Return the methods of a role that did not diverge, best first."""
+        """Return the keys of a role's methods with a finite score, best first."""
         keys = (key for key, its in self.role.items() if its == role)
         values = {key: self._alone(key, measure)[1] for key in keys}
         able = [key for key, value in values.items() if math.isfinite(value)]
@@ -268,41 +273,41 @@ class _Case:
         together = self.repetitions(keys, self.measure) if keys else None
         if together is None:
             return {key: {"rank": None, "ties": ()} for key in keys}
-        found = together.standings(tuple(keys), tie=self._is_scatter)
-        return {key: {"rank": r.rank, "ties": r.ties} for key, r in found.items()}
+        ranks = together.standings(tuple(keys), tie=self._is_scatter)
+        return {key: {"rank": r.rank, "ties": r.ties} for key, r in ranks.items()}
 
-    def _is_scatter(self, a: str, b: str, found: Comparison) -> bool:
-        """Whether two networks differ by no more than two trainings of one do."""
+    def _is_scatter(self, a: str, b: str, comparison: Comparison) -> bool:
+        """Whether two networks differ less than two trainings of the same network."""
         numbers = (self.n_trainings[a], self.n_trainings[b])
-        return min(numbers) == 1 and abs(found.ratio - 1.0) < TRAINING_SCATTER
+        return min(numbers) == 1 and abs(comparison.ratio - 1.0) < TRAINING_SCATTER
 
     def _is_bounded(self, key: str, optimum: str | None) -> bool:
-        """Whether a method was given what the optimum was, and no other background."""
+        """Whether the optimum bounds a method: both have the same background."""
         return optimum is not None and self.start[key] == self.start[optimum]
 
     def _is_beaten(self, optimum: str) -> bool:
-        """Whether a method scores better than the optimum by more than its interval."""
+        """Whether the score of a method is certainly lower than that of the optimum."""
         able = (key for key, role in self.role.items() if role == "method")
         bounded = (key for key in able if self._is_bounded(key, optimum))
-        found = (self.compared(key, optimum, _POOLED) for key in bounded)
-        return any(c is not None and c.ratio_ci95[1] < 1.0 for c in found)
+        comparisons = (self.compared(key, optimum, _POOLED) for key in bounded)
+        return any(c is not None and c.ratio_ci95[1] < 1.0 for c in comparisons)
 
 
-def _ratio(name: str, found: Comparison | None) -> dict[str, float]:
-    ratio, low, high = (found.ratio, *found.ratio_ci95) if found else [math.nan] * 3
+def _ratio(name: str, pair: Comparison | None) -> dict[str, float]:
+    ratio, low, high = (pair.ratio, *pair.ratio_ci95) if pair else [math.nan] * 3
     return {name: ratio, f"{name}_low": low, f"{name}_high": high}
 
 
 class Summary:
-    """What everything that is shown of an experiment is made from.
+    """The results and scores of an experiment, from which tables and figures are made.
 
     Attributes
     ----------
     source : Source
     measure : Measure
-        The one that decides.
+        The score by which methods are ranked.
     is_tuning : bool
-        Whether methods were tuned and nothing else.
+        Whether methods were only tuned.
     """
 
     def __init__(self, source: Source) -> None:
@@ -314,21 +319,21 @@ class Summary:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """As `open_results` gives it."""
+        """The table of `open_results`."""
         return results_of(self.source.results)
 
     @cached_property
     def board(self) -> pd.DataFrame:
-        """As `scores` gives it, with published scores beside.
+        """The table of `scores`, with columns for published scores.
 
-        Methods of a case that have the same label are told apart by their keys.
+        Methods of a case with the same label have their keys added to it.
         """
         import pandas as pd
 
-        how = asdict(self.source.results[0].settings.scores)
-        board = scores(self.results, self.measure.name, **how)
+        options = asdict(self.source.results[0].settings.scores)
+        board = scores(self.results, self.measure.name, **options)
         cells = (self.cell(row).settings for row in board.itertuples())
-        beside = map(beside_published, cells, board.itertuples())
+        beside = map(published_columns, cells, board.itertuples())
         keyed = board["label"] + " [" + board["method"] + "]"
         twice = board.duplicated([*CASE, "label"], keep=False)
         labels = board["label"].mask(twice, keyed)
@@ -337,7 +342,7 @@ class Summary:
 
     @cached_property
     def cases(self) -> list[Rows]:
-        """The rows of each case, best first; `rank` is an int or None."""
+        """The rows of each case, best first; a `rank` is an int or None."""
         ranks = self.board["rank"].astype(object)
         board = self.board.assign(rank=ranks.where(ranks.notna(), None))
         return [
@@ -352,28 +357,28 @@ class Summary:
 
     @cached_property
     def featured(self) -> list[Rows]:
-        """The cases whose states are shown: one per operator, that in its middle."""
+        """The cases whose states are shown: for each operator the middle one."""
         by_operator: dict[str, list[Rows]] = {}
         for rows in self.cases:
             by_operator.setdefault(rows[0].operator, []).append(rows)
-        return [found[len(found) // 2] for found in by_operator.values()]
+        return [cases[len(cases) // 2] for cases in by_operator.values()]
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Every method and its kind, so that each looks alike in all figures."""
+        """Kind of each method by label; it decides the colour in all figures."""
         methods = {row.label: self.cell(row).settings.method for row in self.rows}
         return {k: str(getattr(m, "model", m.scheme)) for k, m in methods.items()}
 
     def suffix(self, rows: Rows) -> str:
-        """Return what tells the files of a featured case apart; empty for one case."""
+        """Return the suffix of a featured case in file names; empty for one case."""
         return f"_{file_name(rows[0].operator)}" if len(self.featured) > 1 else ""
 
     def cell(self, row: Any) -> Result:
-        """Return the opened cell, of its first seed, that a row was made of."""
+        """Return the cell, of the first seed, that a row was made from."""
         return self.source.cells[row.cell]
 
     def diagnostics(self, row: Any) -> xarray.Dataset:
-        """Return the diagnostics of a row, of its first seed, in double precision."""
+        """Return the diagnostics of a row, of the first seed, in double precision."""
         if row.cell not in self._diagnostics:
             data = self.cell(row).dataset(DIAGNOSTICS)
             self._diagnostics[row.cell] = data.astype(float)
@@ -381,13 +386,13 @@ class Summary:
 
 
 def best_of(rows: Rows) -> Any:
-    """Return the row of lowest score among those that compete; None without one."""
+    """Return the row of the method with the lowest score; None if all diverged."""
     able = (r for r in rows if r.role == "method" and math.isfinite(r.score))
     return next(able, None)
 
 
 def case_title(row: Any) -> str:
-    """Return what the data of a row are."""
+    """Return the title of a case: operator, sigma and interval."""
     more = f", {row.case}" if row.case else ""
     return (
         f"{observed(row.operator)} observed with σ = {row.sigma:.3g} every "

@@ -1,4 +1,4 @@
-"""The settings of a cell, and the axes along which cells of an experiment vary."""
+"""The settings of a cell, and the axes along which the cells of an experiment vary."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinSettings
 from l63fast.verification import decibel
 
-# Folders of an experiment beside its cells.
+# Folders of an experiment that are no cells.
 DATA: Final = "data"
 REPORT: Final = "report"
-NO_CELLS: Final = (DATA, REPORT)
+RESERVED_NAMES: Final = (DATA, REPORT)
 TUNABLE: Final = ("b_scale", "inflation", "regularisation")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a score is.
+    """How a score is computed from time means, and how it is shown.
 
     Attributes
     ----------
     name : str
     column : str
-        Of the results: the time mean that it is made of.
+        The column of the results with the time mean of each trajectory.
     kind : {"rmse_a", "rmse_pooled_a"}
-        The mean of these, or its root.
+        The score is the mean of this column, or the square root of the mean.
     in_decibel : bool
-        Whether it is shown as 20 log10 of itself.
+        Show 20 log10 of the score.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Measure:
     in_decibel: bool = False
 
     def shown(self, mirror_aware: bool) -> str:
-        """Return what tables call it."""
+        """Return the name of the score in tables."""
         return f"mirror-aware {self.name}" if mirror_aware else self.name
 
     def value(self, score: float) -> float:
-        """Return a score as it is shown."""
+        """Return a score as it is shown, in decibel where `in_decibel` is set."""
         return decibel(score) if self.in_decibel else score
 
 
@@ -83,14 +83,14 @@ MEASURES: Final = {
 
 @dataclass(frozen=True)
 class ScoreSettings(Checked):
-    """How the scores are made.
+    """Settings of the confidence intervals.
 
     Attributes
     ----------
     n_bootstrap : int
-        Resamples of the trajectories behind every interval.
+        Number of bootstrap resamples of the trajectories.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     """
 
     n_bootstrap: int = limited(1000, _checks.count, minimum=1)
@@ -119,9 +119,9 @@ _positive = partial(_checks.count, minimum=1)
 
 
 def _axis(check: Callable[[str, Any], Any], tag: str, *places: str) -> Any:
-    """Return an axis: the check of its values, how they stand in names, what they set.
+    """Return an axis: the check of a value, its form in names, what it replaces.
 
-    A place is the table and the key of a setting that the axis replaces.
+    A place is the table and the key of such a setting, as in "data.sigma".
     """
     metadata = {"of_each": check, "tag": tag, "places": places}
     return field(default=(), metadata=metadata)
@@ -129,31 +129,35 @@ def _axis(check: Callable[[str, Any], Any], tag: str, *places: str) -> Any:
 
 @dataclass(frozen=True)
 class Vary:
-    """What varies between the cells of an experiment; an empty axis does not.
+    """The settings that vary between the cells of an experiment.
+
+    An empty axis does not vary.
 
     Attributes
     ----------
     operator : tuple of str
-        Observation operators; cases share one truth, whatever is observed.
+        Observation operators; all of them observe the same truth.
     sigma : tuple of float
         Standard deviations of the observation error.
     interval : tuple of int
         Model steps between observations.
     window : tuple of int
-        Of windows: observations in each; all are scored at the same times.
+        Observations in a window; all lengths are scored at the same times. For windows
+        only.
     background : tuple of str
-        Of windows: which backgrounds are drawn.
+        Kinds of background. For windows only.
     regime : tuple of str
-        Of windows: a background and a loss of the encoders, such as "mean:var3d".
+        Pairs of a background and a loss of the encoders, such as "mean:var3d". For
+        windows only.
     seed : tuple of int
-        Repetitions of everything: of data, and of the training of encoders.
+        Seeds of data and training: each repeats the whole experiment.
     loss, n_iterations : tuple
-        Of every encoder.
+        Losses, and numbers of iterations, of every encoder.
     training_seed : tuple of int
-        Repetitions of the training of encoders alone, all of them on the same data.
+        Seeds of the training of encoders: each repeats it on the same data.
     """
 
-    # The first ones make cases, the last ones variants of every encoder.
+    # The axes up to `seed` make cases, the others make variants of every encoder.
     operator: tuple[str, ...] = _axis(_operator, "{}", "data.operator")
     sigma: tuple[float, ...] = _axis(
         partial(_checks.real, above=0.0), "s{:.6g}", "data.sigma"
@@ -178,7 +182,7 @@ class Vary:
         for axis in dataclasses.fields(self):
             name, values = axis.name, getattr(self, axis.name)
             twice = len(set(values)) != len(values)
-            refuse(twice, name, "each once", list(values))
+            refuse(twice, name, "each value once", list(values))
             for value in values:
                 axis.metadata["of_each"](name, value)
         several = {"regime": ("background", "loss"), "training_seed": ("seed",)}
@@ -186,14 +190,15 @@ class Vary:
             values = list(getattr(self, one))
             for other in others:
                 both = values and getattr(self, other)
-                none = f"none beside {other}, which it varies as well"
+                none = f"none together with {other}, which varies the same"
                 refuse(both, one, none, values)
-        alike = len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma)
+        # The names of cells hold six digits.
+        same = len({f"{value:.6g}" for value in self.sigma}) < len(self.sigma)
         differ = "errors that differ in their first 6 digits"
-        refuse(alike, "sigma", differ, list(self.sigma))
+        refuse(same, "sigma", differ, list(self.sigma))
 
 
-# Which settings each axis replaces, and how it stands in the names of cells.
+# The settings that each axis replaces, and its form in the names of cells.
 AXES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     axis.name: (axis.metadata["places"], axis.metadata["tag"])
     for axis in dataclasses.fields(Vary)
@@ -201,8 +206,8 @@ AXES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _About(Checked):
-    """What the table [cell] says."""
+class _CellTable(Checked):
+    """The settings in the table [cell]."""
 
     key: str = limited(dataclasses.MISSING, _checks.file_name)
     measure: str = limited("", _checks.choice, allowed=MEASURES)
@@ -213,29 +218,31 @@ class _About(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell(_About):
-    """Everything that decides a result: one method on one twin experiment.
+class Cell(_CellTable):
+    """All settings that decide a result: one method on one twin experiment.
 
     Attributes
     ----------
     key : str
-        What the method is called in its experiment.
+        Name of the method in its experiment.
     data : TwinSettings
     protocol : Windows or Cycles
     method : Method
     scores : ScoreSettings
     measure : str
-        The score that decides, a name in `MEASURES`.
+        The score by which methods are ranked, a name in `MEASURES`; by default that of
+        the protocol.
     case : str
-        What is special about data and protocol, as it stands in names.
+        The part of the cell's name that the axes of data and protocol give.
     repeat : str
-        Which training of the method it is, as it stands in names.
+        The part of the cell's name that the seed of the training gives.
     note : str
-        What is special about the case besides operator, sigma and interval, in words.
+        Words for tables: the case's values besides operator, sigma and interval.
     data_name : str
-        The folder of the data, in that of the experiment; it decides nothing.
+        Folder of the data in the data folder of the experiment; no result depends on
+        it.
     tune_only : bool
-        Fit the method and leave the test split closed.
+        Tune the method only; the test split is not read.
     """
 
     data: TwinSettings
@@ -264,9 +271,15 @@ class Cell(_About):
         return "-".join(part for part in (self.case, self.key, self.repeat) if part)
 
     def imported(self) -> Cell:
-        """Return the cell ready to run: what is the user's own has been imported.
+        """Return the cell ready to run: the user's own code has been imported.
 
-        It still goes by its name, and the hash of its source is known.
+        The settings still hold the names of operator and model, and now the hashes of
+        their sources too.
+
+        Raises
+        ------
+        ArgumentValueError
+            If something cannot be imported, or its source has changed.
         """
         operator, method = as_operator(self.data.operator).imported(), self.method
         if isinstance(method, TrainedEncoder):
@@ -276,7 +289,7 @@ class Cell(_About):
 
     def to_tables(self) -> dict[str, Any]:
         """Return the settings as the tables of a `config.toml`."""
-        own = [f.name for f in dataclasses.fields(_About)]
+        own = [f.name for f in dataclasses.fields(_CellTable)]
         return {
             "cell": {name: getattr(self, name) for name in own},
             "data": data_table(self.data, self.protocol),
@@ -292,19 +305,19 @@ class Cell(_About):
         Raises
         ------
         ConfigurationError
-            If a table or key is missing or unknown, or a value makes no sense.
+            If a table or a key is missing or unknown, or a value is not allowed.
         """
-        with said_of(source):
+        with naming_source(source):
             common = common_settings(tables, ("cell",), "method", source)
-            about = build(_About, tables.get("cell", {}), source=source, key="cell")
+            about = build(_CellTable, tables.get("cell", {}), source=source, key="cell")
             protocol, table = common["protocol"].name, tables.get("method")
             method = method_from_table(table, protocol, source=source, key="method")
             return cls(**vars(about), method=method, **common)
 
 
 @contextmanager
-def said_of(source: str) -> Iterator[None]:
-    """Let what is refused name the file, once, that has it."""
+def naming_source(source: str) -> Iterator[None]:
+    """Begin the message of an error with the source, such as a file, once."""
     try:
         yield
     except ArgumentValueError as error:
@@ -317,7 +330,8 @@ def common_settings(
 ) -> dict[str, Any]:
     """Return data, protocol and scores, which both experiments and cells have.
 
-    Tables are refused other than theirs, those `before` and that of the methods.
+    Other tables are refused, except for those named in `before` and that of the
+    methods.
     """
     given = [name for name in PROTOCOLS if name in tables]
     one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
@@ -331,15 +345,16 @@ def common_settings(
     data: TwinSettings
     if "path" in table:
         for key, value in table.items():
-            refuse(key != "path", f"{source}: data.{key}", BESIDE_PATH, repr(value))
+            refuse(key != "path", f"{source}: data.{key}", NONE_WITH_PATH, repr(value))
         data = saved_settings(table["path"])
     elif "sha256" in table:
         data = build(SavedSettings, table, source=source, key="data")
     elif isinstance(protocol, Cycles):
-        none = "none beside cycles, whose n_cycles and burn_in decide it"
-        for key in _DECIDED:
+        none = "none with [cycles], whose n_cycles and burn_in decide it"
+        for key in _SET_BY_CYCLES:
             refuse(key in table, f"{source}: data.{key}", none, repr(table.get(key)))
-        # A length that any number of steps between observations fits, for now.
+        # For now a length at which any number of steps between observations is allowed;
+        # `completed` replaces it.
         table = {"n_steps": 10**9, **table}
         data = build(TwinSettings, table, source=source, key="data")
         data = protocol.completed(data)
@@ -353,27 +368,28 @@ def common_settings(
 
 
 def with_operator_by_name(data: TwinSettings) -> TwinSettings:
-    """Return settings whose operator, if it is the user's own, goes by its name."""
+    """Return settings that hold the name of an operator of the user's own."""
     return dataclasses.replace(data, operator=as_operator(data.operator).by_name())
 
 
 def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
-    """Return the settings of the data that the protocol leaves open.
+    """Return the settings of the data as a table, without those that cycles decide.
 
-    Of saved data all but where they are.
+    The table of saved data has all settings except for the path.
     """
-    left_out: tuple[str, ...] = _DECIDED if isinstance(protocol, Cycles) else ()
+    left_out: tuple[str, ...] = _SET_BY_CYCLES if isinstance(protocol, Cycles) else ()
     if isinstance(data, SavedSettings):
         left_out = ("path",)
     return {k: v for k, v in to_table(data).items() if k not in left_out}
 
 
 def folder_of(data: TwinSettings) -> str:
-    """Return where data are, seen from the folder of data of an experiment."""
+    """Return the folder of data, relative to the data folder of an experiment."""
     if isinstance(data, SavedSettings) and data.path:
         return str(Path(data.path).expanduser().absolute())
     return file_name(data.operator_name)
 
 
-_DECIDED: Final = ("n_steps", "save_every")  # by cycles
-BESIDE_PATH: Final = "none beside the folder of the data, which has settings of its own"
+_SET_BY_CYCLES: Final = ("n_steps", "save_every")
+# Expected of a setting of the data where their folder is given.
+NONE_WITH_PATH: Final = "none with a folder of saved data, which has its own settings"

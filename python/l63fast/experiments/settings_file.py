@@ -1,4 +1,4 @@
-"""Frozen settings from TOML, presets among them, and back; each mistake is one line."""
+"""Reading of settings from TOML files and presets, and writing of TOML."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Table = dict[str, Any]
 
 DEFAULT: Final = "quick"
 _DEEPEST: Final = 16
-# Those of single windows, and those in cycles; a test holds them beside the files.
-OF_WINDOWS: Final = (
+# Presets in single windows, then those in cycles; a test compares them with the files.
+WINDOW_PRESETS: Final = (
     *("quick", "windows", "windows-1000", "windows-losses"),
     *("seed-published", "seed-forecast"),
 )
 PRESETS: Final = (
-    *OF_WINDOWS,
+    *WINDOW_PRESETS,
     *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
     *("encoders-settings", "encoders-knet"),
 )
-# What `l63fast train --recipe` trains: methods of the preset `encoders`.
+# Names for `l63fast train --recipe`, and the methods of the preset `encoders`.
 RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
 
 
@@ -53,16 +53,16 @@ def preset_tables(name: str) -> Table:
 def limited(
     default: Any, check: Callable[..., Any] = _checks.real, **limits: Any
 ) -> Any:
-    """Return a field of `Checked` settings: its default, and what others must pass."""
+    """Return a field of `Checked` settings, with a default and a check of its value."""
     metadata = {"check": partial(check, **limits)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 class Checked:
-    """Frozen settings, each `limited` field of which passes its check or is default."""
+    """Frozen settings that check every `limited` field, unless it has its default."""
 
     def __post_init__(self) -> None:
-        """Check the values, and take them as the checks give them back."""
+        """Check the values; a field takes the value that its check returns."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, check = getattr(self, field.name), field.metadata.get("check")
             if check is not None and value is not field.default:
@@ -75,23 +75,24 @@ def read_tables(path: str | Path) -> Table:
     Raises
     ------
     ConfigurationError
-        If the file cannot be read or is not TOML; a key given twice is named.
+        If the file cannot be read or is not TOML; the message names a key that is given
+        twice.
     """
     try:
-        # Editors of Windows begin with a mark of the byte order.
+        # Some Windows editors write a byte-order mark first; utf-8-sig removes it.
         text = read_file(path, most=LARGEST_TEXT).decode("utf-8-sig")
-    except DataFileError as error:  # its sentence begins with the path
+    except DataFileError as error:  # the message begins with the path already
         raise ConfigurationError(str(error)) from None
     except UnicodeDecodeError:
-        said = "cannot be read: it is not UTF-8 text"
-        raise ConfigurationError(f"{path}: {said}") from None
+        reason = "cannot be read: it is not UTF-8 text"
+        raise ConfigurationError(f"{path}: {reason}") from None
     try:
         return parse_tables(text)
     except tomllib.TOMLDecodeError as error:
-        said = _toml_mistake(text, error)
-    except ValueError as error:  # endless numbers, endless brackets
-        said = f"not valid TOML: {error}"
-    raise ConfigurationError(f"{path}: {said}")
+        reason = _toml_mistake(text, error)
+    except ValueError as error:  # a number too long, or brackets nested too deep
+        reason = f"not valid TOML: {error}"
+    raise ConfigurationError(f"{path}: {reason}")
 
 
 def parse_tables(text: str) -> Table:
@@ -100,7 +101,7 @@ def parse_tables(text: str) -> Table:
     Raises
     ------
     ValueError
-        If it is not TOML, or tables and lists are nested deeper than settings ever are.
+        If it is not TOML, or tables and lists are nested more than 16 deep.
     """
     too_deep = f"tables or lists are nested more than {_DEEPEST} deep"
     try:
@@ -123,14 +124,14 @@ def _toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:
     message = str(error)
     if message.startswith("Cannot overwrite a value"):
         key = source.split("=")[0].strip()
-        return f"line {line}: the key {key!r} stands twice in its table"
+        return f"line {line}: the key {key!r} is given twice in its table"
     if message.startswith("Cannot declare"):
-        return f"line {line}: the table {source.strip()} stands twice"
+        return f"line {line}: the table {source.strip()} is given twice"
     return f"not valid TOML: {message}: {source.strip()!r}"
 
 
 def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
-    """Return the settings with the values of a table, all others at their defaults.
+    """Return settings with the values of a table; the others have their defaults.
 
     Parameters
     ----------
@@ -144,13 +145,14 @@ def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
     Raises
     ------
     ConfigurationError
-        If a key is unknown, or a value has the wrong type or makes no sense.
+        If a key is unknown, or a value has the wrong type or is not allowed.
     """
     from pydantic import TypeAdapter, ValidationError
 
     _check_keys(settings, table, source, key)
     try:
-        # As JSON, which has lists and tables alone, like TOML: strict all the same.
+        # TOML has lists where the settings have tuples. Strict validation accepts that
+        # from JSON only.
         text = json.dumps(table, default=str)
         return TypeAdapter(settings).validate_json(text, strict=True)
     except ValidationError as error:
@@ -158,20 +160,22 @@ def build(settings: type[T], table: Any, *, source: str, key: str) -> T:
         cause = first.get("ctx", {}).get("error")
         place = ".".join([key, *(str(part) for part in first["loc"])])
         what = first["msg"].removeprefix("Input should be ")
-        said = f"{place}: expected {what}, got {first['input']!r}"
-        if isinstance(cause, L63Error):  # the settings' own sentence
-            said = f"{place}.{cause}"
+        message = f"{place}: expected {what}, got {first['input']!r}"
+        if isinstance(cause, L63Error):  # the message of our own check
+            message = f"{place}.{cause}"
         elif first["type"] == "missing":
-            said = f"{place}: expected one, got none"
+            message = f"{place}: expected a value, got none"
     except L63Error as error:
-        said = f"{key}.{error}"
-    raise ConfigurationError(f"{source}: {said}")
+        message = f"{key}.{error}"
+    raise ConfigurationError(f"{source}: {message}")
 
 
 def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
     """Refuse what is no table, and keys that the settings do not have."""
     if not isinstance(table, Mapping):
-        raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
+        raise ConfigurationError(
+            f"{source}: {key}: expected a table [{key}], got {table!r}"
+        )
     hints = typing.get_type_hints(settings)
     known = [f.name for f in dataclasses.fields(settings) if f.init]
     for name, value in table.items():
@@ -187,7 +191,7 @@ def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
 
 
 def refuse(refused: Any, place: str, expected: str, got: Any) -> None:
-    """Refuse a value, in one sentence with its place, if it is to be refused."""
+    """Raise a ConfigurationError in one sentence if `refused` is true."""
     if refused:
         raise ConfigurationError(f"{place}: expected {expected}, got {got}")
 
@@ -195,20 +199,23 @@ def refuse(refused: Any, place: str, expected: str, got: Any) -> None:
 def refuse_unknown_tables(
     tables: Mapping[str, Any], known: tuple[str, ...], source: str
 ) -> None:
-    """Refuse a table that is not known, naming its first key, and what is no table."""
+    """Raise an error for an unknown table, naming its first key, and for no table."""
     for name, table in tables.items():
         if name not in known:
             keys = list(table) if isinstance(table, Mapping) else []
-            place = ".".join([name, *keys[:1]])  # so that a flag that set it is found
+            # The first key names the flag that set it, if one did.
+            place = ".".join([name, *keys[:1]])
             raise ConfigurationError(
                 f"{source}: {place}: unknown table [{name}] (known: {', '.join(known)})"
             )
         if not isinstance(table, Mapping):
-            raise ConfigurationError(f"{source}: {name}: expected a table [{name}]")
+            raise ConfigurationError(
+                f"{source}: {name}: expected a table [{name}], got {table!r}"
+            )
 
 
 def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """Return tables with the keys of `over` laid over them, table by table."""
+    """Return tables with the keys of `over` replaced, table by table."""
     result = dict(tables)
     for key, value in over.items():
         below = result.get(key)
@@ -218,7 +225,7 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 
 def to_table(settings: Any) -> Table:
-    """Return settings as a table that TOML can hold; None is left out."""
+    """Return settings as a TOML table; a value None is left out."""
     pairs = ((f.name, getattr(settings, f.name)) for f in dataclasses.fields(settings))
     return {name: _plain(value) for name, value in pairs if value is not None}
 
@@ -243,12 +250,12 @@ def dump_tables(tables: Mapping[str, Any]) -> str:
 def differences(
     have: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: str = ""
 ) -> list[str]:
-    """Return a phrase for each setting that is not as asked, those in tables too."""
-    found = []
+    """Return a phrase for each setting that is not as asked, also in nested tables."""
+    phrases = []
     for name, value in asked.items():
         old = have.get(name)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            found += differences(old, value, prefix=f"{prefix}{name}.")
+            phrases += differences(old, value, prefix=f"{prefix}{name}.")
         elif _lists(old) != _lists(value):
-            found.append(f"{prefix}{name} is {old}, not {value}")
-    return found
+            phrases.append(f"{prefix}{name} is {old}, not {value}")
+    return phrases

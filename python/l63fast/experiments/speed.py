@@ -1,4 +1,4 @@
-"""The speed of the costly functions beside what the machine allows, in one run."""
+"""The speed of the costly functions, compared with the limits of the machine."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from l63fast.learning.encoder_speed import EncoderTimes
 
 DT: Final = 0.01
-STEP_INSTRUCTIONS: Final = 41  # of one RK4 step, in the order that the kernels promise
-STEP_BYTES: Final = 24  # of one stored state in float64
+STEP_INSTRUCTIONS: Final = 41  # in one RK4 step, in the fixed order of the kernels
+STEP_BYTES: Final = 24  # one stored state in float64
 N_ITERATIONS: Final = 10
-# Multiplications and additions, fused where they can be, of one bare Gauss-Newton
-# iteration for x2, x2y2 and x2y2z2 in the weights of the observed columns of B, without
-# safeguard and status; one division comes on top.
+# Number of multiplications and additions, fused where possible, in one Gauss-Newton
+# iteration for x2, x2y2 and x2y2z2, in the space of the observed columns of B, without
+# safeguard and status. Each iteration has one division too.
 ANALYSIS_INSTRUCTIONS: Final = {1: 8, 2: 28, 3: 63}
-_SPREAD: Final = 0.5  # standard deviation of the background error, each component
+_SPREAD: Final = 0.5  # standard deviation of the background error, in each component
 _CORRELATION: Final = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, -0.1], [0.1, -0.1, 1.0]])
-_EXTRA: Final = "onnxruntime"  # whose version decides times of encoders
-_SECONDS: Final = 1.5  # to spend on each function
+_EXTRA: Final = "onnxruntime"  # the times of encoders depend on its version
+_SECONDS: Final = 1.5  # time spent on each function
 _BOUNDS: Final = {
     "rk4": "arithmetic",
     "fma": "arithmetic",
@@ -49,18 +49,28 @@ _BOUNDS: Final = {
 }
 _HEADINGS: Final = ("one core", "rate", "ceiling", "reached", "bound by")
 _CAPTION: Final = (
-    "processor time per analysis in microseconds, medians. Alone: the program on one "
-    "window; the other columns: through `load_encoder`, by windows in a call. Gain: "
-    "eager / it."
+    "processor time per analysis in microseconds, medians. Alone: the program itself "
+    "on one window; the other columns: through `load_encoder`, by number of windows in "
+    "a call. Gain: time of eager over time of the format."
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """A call to time, and what each unit of its work needs of the machine.
+    """A call that is timed, and the instructions and bytes that it needs.
 
-    `needs` maps a ceiling ("rk4", "stream", ...) to the vector instructions or bytes
-    per unit; the tightest one counts.
+    Attributes
+    ----------
+    name, unit : str
+        Name of the case, and the unit of its work, such as "steps".
+    run : callable
+    amount : float
+        Number of units in one call.
+    needs : mapping of str to float
+        Vector instructions or bytes per unit, by the limit that they are measured
+        against ("rk4", "stream", ...). The limit with the lowest rate is the ceiling.
+    single : bool
+        Whether it computes in single precision.
     """
 
     name: str
@@ -73,7 +83,7 @@ class Case:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """A measured rate beside its ceiling (units per second; None without C++)."""
+    """A measured rate and its ceiling (units per second; None without C++)."""
 
     name: str
     unit: str
@@ -83,13 +93,13 @@ class SpeedRow:
 
     @property
     def share(self) -> float | None:
-        """The part of the ceiling that was reached."""
+        """Ratio of the rate to the ceiling."""
         return None if self.ceiling is None else self.rate / self.ceiling
 
 
 @dataclass(frozen=True, eq=False)
 class AnalysisProblem:
-    """Backgrounds (n, 3), observations (n, m), and what all samples share."""
+    """A 3D-Var problem: backgrounds (n, 3), observations (n, m), operator, B and R."""
 
     background: np.ndarray
     observation: np.ndarray
@@ -99,17 +109,20 @@ class AnalysisProblem:
     n_iter: int
 
     def solve(self, *, backend: str = "auto", n_threads: int = 1) -> np.ndarray:
-        """Return the analyses (n, 3) after exactly `n_iter` iterations at most."""
+        """Return the analyses (n, 3) after `n_iter` iterations.
+
+        A sample takes fewer only if its step becomes zero.
+        """
         given = (self.background, self.observation, self.operator)
-        how: dict[str, Any] = {"n_threads": n_threads, "backend": backend}
-        how |= {"max_iter": self.n_iter, "tol": 1e-300, "multi_start": False}
-        return np.asarray(three_d_var(*given, B=self.B, R=self.R, **how).state)
+        options: dict[str, Any] = {"n_threads": n_threads, "backend": backend}
+        options |= {"max_iter": self.n_iter, "tol": 1e-300, "multi_start": False}
+        return np.asarray(three_d_var(*given, B=self.B, R=self.R, **options).state)
 
 
 def analysis_problem(
     n_samples: int, operator: str, n_iter: int = N_ITERATIONS
 ) -> AnalysisProblem:
-    """Return 3D-Var with |x| and |y| above 4, where plain Gauss-Newton converges."""
+    """Return a 3D-Var problem with |x|, |y| > 4, where Gauss-Newton converges."""
     every = spin_up(4 * n_samples + 100, seed=1, time=5.0)
     truth = every[(np.abs(every[:, :2]) > 4.0).all(axis=1)][:n_samples]
     h, rng = ObservationOperator(operator), np.random.default_rng(0)
@@ -121,7 +134,7 @@ def analysis_problem(
 
 
 def speed_cases(scale: float = 1.0) -> Iterator[Case]:
-    """Yield what the short benchmark times, the next one made when it is asked for.
+    """Yield the cases of the benchmark; each is made when it is requested.
 
     Parameters
     ----------
@@ -154,7 +167,7 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
         needs = {"rk4": STEP_INSTRUCTIONS / lanes, write: float(STEP_BYTES)}
         amount = float(n_trajectories * n_steps)
         yield Case(f"simulate, {name}", "steps", partial(run, out=out), amount, needs)
-    del by_member, by_time, out  # some hundred megabytes
+    del by_member, by_time, out  # several hundred megabytes
     for operator in ("x2", "x2y2", "x2y2z2"):
         problem = analysis_problem(scaled(100_000), operator)
         n_fma = N_ITERATIONS * ANALYSIS_INSTRUCTIONS[problem.operator.obs_dim]
@@ -165,7 +178,7 @@ def speed_cases(scale: float = 1.0) -> Iterator[Case]:
 
 
 def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
-    """Return the rate of a case and of its tightest ceiling, timed in turns."""
+    """Return the rate of a case and its lowest ceiling, measured in turns."""
     works: dict[str, limits.Work] = {}
     for kind in case.needs if backend_info().name == "cpp" else ():
         if kind in limits.WRITES:
@@ -184,19 +197,19 @@ def measured(case: Case, *, seconds: float, n_bytes: int = 2**28) -> SpeedRow:
 def measure_speed(
     scale: float = 1.0, note: Callable[[SpeedRow], None] = lambda row: None
 ) -> list[SpeedRow]:
-    """Return the rate of every costly function beside its ceiling, on one core.
+    """Return the rate and the ceiling of each costly function, on one core.
 
     Parameters
     ----------
     scale : float
         Fraction of the usual sizes and time, in (0, 1].
     note : callable
-        Told of each row as it is done.
+        Receives each row when it is finished.
 
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If `scale` is not such a number.
+        If `scale` is not a number in (0, 1].
     """
     scale = _checks.real("scale", scale, above=0.0, maximum=1.0)
     n_bytes = max(int(2**28 * scale), 2**20)
@@ -209,12 +222,12 @@ def measure_speed(
 
 
 def machine() -> dict[str, str]:
-    """Return where, when and with what a benchmark ran."""
+    """Return machine, date and software of a benchmark."""
     info = backend_info()
     processor = platform.processor() or platform.machine()
     with suppress(OSError):
-        told = Path("/proc/cpuinfo").read_text("utf-8")
-        for line in re.findall(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)[:1]:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+        for line in re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)[:1]:
             processor = line.strip()
     return {
         "processor": processor,
@@ -227,7 +240,7 @@ def machine() -> dict[str, str]:
 
 
 def one_sentence(where: Mapping[str, str]) -> str:
-    """Return on what and when a benchmark ran, for captions."""
+    """Return machine and date of a benchmark in one line, for captions."""
     return (
         f"one core of {where['processor']}, {where['instruction set']}, {where['date']}"
     )
@@ -235,26 +248,26 @@ def one_sentence(where: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What a benchmark found, as it is printed and written.
+    """The result of a benchmark, to print and to write.
 
     Attributes
     ----------
     kind, name : str
-        Of the folder, and of the files in it.
+        Kind of the result folder, and name of the files in it.
     table : Table
-    told : str
-        Printed below the table.
+    note : str
+        Text below the table in the terminal.
     caption : str
-        Below the table in the Markdown file.
+        Text below the table in the Markdown file.
     content : dict
-        Of the JSON file.
+        Content of the JSON file.
     figure : Figure
     """
 
     kind: str
     name: str
     table: Table
-    told: str
+    note: str
     caption: str
     content: Mapping[str, Any]
     figure: Any
@@ -268,15 +281,16 @@ class Benchmark:
         """Return the table for a terminal."""
         from rich.console import Group
 
-        return Group(self.table.rich(), *filter(None, [self.told]))
+        return Group(self.table.rich(), *filter(None, [self.note]))
 
     def write(self, directory: Path) -> None:
-        """Write it into a folder as JSON, Markdown, PNG and SVG.
+        """Write the result into a folder as JSON, Markdown, PNG and SVG.
 
         Raises
         ------
         ResultError, LockedError
-            If the folder holds anything but an earlier one, or cannot be written.
+            If the folder holds other files than an earlier benchmark, or cannot be
+            written.
         """
         with result_directory(directory, kind=self.kind) as folder:
             write_json(folder / f"{self.name}.json", self.content)
@@ -285,7 +299,7 @@ class Benchmark:
 
 
 def kernel_benchmark(rows: Sequence[SpeedRow], where: Mapping[str, str]) -> Benchmark:
-    """Return rates beside their ceilings, measured on the machine `where`."""
+    """Return rates and ceilings, measured on the machine `where`, as a benchmark."""
     lines = []
     for row in rows:
         ceiling = share = ""
@@ -311,7 +325,7 @@ def _millions(rate: float) -> str:
 def encoder_benchmark(
     rows: Mapping[str, EncoderTimes], title: str, where: Mapping[str, str]
 ) -> Benchmark:
-    """Return the times of an encoder by format, measured on the machine `where`."""
+    """Return the times of an encoder in each format as a benchmark."""
     from l63fast.learning.encoder_speed import EAGER
 
     eager = rows[EAGER]
@@ -331,15 +345,15 @@ def encoder_benchmark(
     )
     times_of = {kind: asdict(times) for kind, times in rows.items()}
     made = dict(where) | versions(_EXTRA)
-    told = f"{title}; {_CAPTION}"
+    note = f"{title}; {_CAPTION}"
     return Benchmark(
-        *("encoder benchmark", "encoders", Table(header, lines), told),
-        f"{told} Made with {_made()}.",
+        *("encoder benchmark", "encoders", Table(header, lines), note),
+        f"{note} Made with {_made()}.",
         {"encoder": title, "machine": made, "rows": times_of},
         figure,
     )
 
 
 def _made() -> str:
-    found = versions(_EXTRA)
-    return ", ".join(f"{name} {number}" for name, number in found.items())
+    packages = versions(_EXTRA)
+    return ", ".join(f"{name} {number}" for name, number in packages.items())

@@ -1,4 +1,4 @@
-"""The tables of an experiment: in a terminal, as Markdown, CSV and LaTeX."""
+"""The tables of an experiment for the terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from l63fast.experiments.results import Result, tuned_numbers
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.settings import MEASURES
 
-_MOST_CASES: Final = 4  # that are shown one by one
+_MOST_CASES: Final = 4  # cases with tables of their own; more have one line each
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the leaderboard.
+    """A column of the table of scores.
 
     Attributes
     ----------
     title : str
     name : str
-        What of a row it shows, and is sorted by; empty where that is the text.
+        The value of a row that is shown and by which rows are sorted; if empty, rows
+        are sorted by the text.
     show : callable
-        Takes that, or the whole row if `of_row`; gives what the cell says, empty where
-        there is nothing to say.
+        Takes this value, or the whole row if `of_row`; returns the text, which may be
+        empty.
     of_row : bool
     is_text : bool
-        Left-aligned and sorted as words.
+        Align left and sort as words.
     """
 
     title: str
@@ -49,12 +50,12 @@ class Column:
     is_text: bool = False
 
     def value(self, row: Any) -> Any:
-        """Return what a row is sorted by."""
+        """Return the value by which a row is sorted."""
         value = getattr(row, self.name) if self.name else self.text(row)
         return math.inf if value is None else value
 
     def text(self, row: Any) -> str:
-        """Return what the cell of a row says."""
+        """Return the text of a row in this column."""
         if self.of_row:
             return self.show(row)
         value = getattr(row, self.name)
@@ -64,7 +65,7 @@ class Column:
 
 
 def shown_score(row: Any, value: float) -> str:
-    """Return a value with the digits of the row's score."""
+    """Return a value with as many decimals as the row's score."""
     if not math.isfinite(value):
         return "diverged"
     n = 2 if row.in_decibel else decimals(row.score)
@@ -72,7 +73,7 @@ def shown_score(row: Any, value: float) -> str:
 
 
 def shown_interval(row: Any) -> str:
-    """Return the interval of a row's score; empty without one."""
+    """Return the interval of a row's score; empty if there is none."""
     if not math.isfinite(row.low):
         return ""
     between = " to " if row.in_decibel else "–"
@@ -80,13 +81,13 @@ def shown_interval(row: Any) -> str:
 
 
 def lost_between(row: Any) -> str:
-    """Return the interval of the share that is lost, in per cent."""
+    """Return the interval of the share of lost trajectories, in per cent."""
     ends = (_share(value).removesuffix(" %") for value in (row.lost_low, row.lost_high))
     return "–".join(ends)
 
 
 def is_best(row: Any) -> bool:
-    """Whether a method wins, or shares the first rank with others."""
+    """Return whether a method wins, or shares the first rank with others."""
     return bool(row.wins or (row.rank == 1 and row.ties))
 
 
@@ -166,7 +167,7 @@ _CLAIMS: Final = (
 
 
 def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
-    """Return the columns that say something, with the text of each row."""
+    """Return the columns that are not empty, with the text of each row."""
     other = "rmse_a" if summary.measure.kind == "rmse_pooled_a" else "rmse_pooled_a"
     title = summary.measure.shown(mirror_aware=all(r.mirror_aware for r in rows))
     columns = (
@@ -178,12 +179,12 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
         Column(other, other, _three),
         *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
-    found = {column: [column.text(row) for row in rows] for column in columns}
-    return {column: cells for column, cells in found.items() if any(cells)}
+    texts = {column: [column.text(row) for row in rows] for column in columns}
+    return {column: cells for column, cells in texts.items() if any(cells)}
 
 
 def _varying(rows: Rows) -> list[Column]:
-    """Return the columns in which the cases of some rows differ."""
+    """Return the columns in which the cases of these rows differ."""
     return [c for c in WHERE if len({getattr(row, c.name) for row in rows}) > 1]
 
 
@@ -194,30 +195,30 @@ def _table(title: str, columns: Mapping[Column, Sequence[str]]) -> Table:
 
 
 def _tables(summary: Summary) -> tuple[list[Table], str]:
-    """Return the tables, case by case or of many cases as a line each, and a note."""
+    """Return the tables and a note: tables of each case, or lines for many cases."""
     if summary.is_tuning:
         return _tuned(summary.source.results)
     if len(summary.cases) > _MOST_CASES:
         return _matrices(summary), caption(summary)
-    found = []
+    tables = []
     for rows in summary.cases:
         columns = columns_of(summary, rows)
         scored = {c: cells for c, cells in columns.items() if c not in _CLAIMS}
         rest = {c: cells for c, cells in columns.items() if c in (_METHOD, *_CLAIMS)}
-        found.append(_table(case_title(rows[0]), scored))
-        found.append(_table("losses, claims and costs", rest))
-    return found, caption(summary)
+        tables.append(_table(case_title(rows[0]), scored))
+        tables.append(_table("losses, claims and costs", rest))
+    return tables, caption(summary)
 
 
-def _beside(row: Any) -> str:
-    """Return what was published: "file 0.60, rerun 0.57 within"."""
+def _published_text(row: Any) -> str:
+    """Return published scores and verdict, such as "file 0.60, rerun 0.57 within"."""
     values = {name: getattr(row, name) for name in SOURCES}
-    said = [f"{name} {v:g}" for name, v in values.items() if not math.isnan(v)]
-    return f"{', '.join(said)} {row.verdict}".strip().replace("-", "−")
+    parts = [f"{name} {v:g}" for name, v in values.items() if not math.isnan(v)]
+    return f"{', '.join(parts)} {row.verdict}".strip().replace("-", "−")
 
 
 def _matrices(summary: Summary) -> list[Table]:
-    """Return a line per case: the score of every method, and how far it is off."""
+    """Return tables with a line per case: scores, and ratios to 3D-Var and optimum."""
     cases = summary.cases
     where = {c: [c.text(rows[0]) for rows in cases] for c in _varying(summary.rows)}
     winners = [" = ".join(r.method for r in rows if is_best(r)) for rows in cases]
@@ -226,9 +227,9 @@ def _matrices(summary: Summary) -> list[Table]:
         summary.measure.name: lambda r: SCORE.text(r) + " *" * r.rare_losses,
         "over tuned 3D-Var": RATIOS[0].text,
         "rmse_pooled_a over that of the optimum": RATIOS[1].text,
-        "published for the same settings": _beside,
+        "published for the same settings": _published_text,
     }
-    found = []
+    tables = []
     for title, text in texts.items():
         by_key = [{row.method: text(row) for row in rows} for rows in cases]
         cells = {
@@ -236,12 +237,12 @@ def _matrices(summary: Summary) -> list[Table]:
             for key in dict.fromkeys(row.method for row in summary.rows)
         }
         if any(map(any, cells.values())):
-            found.append(_table(title, where | cells | best))
-    return found
+            tables.append(_table(title, where | cells | best))
+    return tables
 
 
 def caption(summary: Summary) -> str:
-    """Return what the tables show and on how many samples."""
+    """Return the text below the tables: their columns, and the number of samples."""
     board, metrics = summary.board, summary.source.results[0].metrics
     trained = sorted(set(board["n_trainings"]) - {0, 1})
     several = f"; means over {'–'.join(map(str, trained))} trainings" if trained else ""
@@ -268,15 +269,15 @@ def caption(summary: Summary) -> str:
         "several": several,
         "scatter": f"{100.0 * TRAINING_SCATTER:.0f} %",
     }
-    said = (captions()["table"][k] for k, is_true in is_shown.items() if is_true)
-    return f"{'. '.join(said)}.".format(**values)
+    texts = (captions()["table"][k] for k, is_true in is_shown.items() if is_true)
+    return f"{'. '.join(texts)}.".format(**values)
 
 
 def _tuned(results: Sequence[Result]) -> tuple[list[Table], str]:
-    """Return what tuning alone found, and what the table shows."""
+    """Return the table of methods that were only tuned, and a note."""
     lines = []
-    found: Any = tuned_numbers(results).itertuples()
-    for result, row in zip(results, found, strict=True):
+    tuned: Any = tuned_numbers(results).itertuples()
+    for result, row in zip(results, tuned, strict=True):
         notes = [] if row.is_bracketed else ["at the end"]
         notes += [f"{row.diverged} diverged"] if row.diverged else []
         case = result.settings.case or row.operator
@@ -301,7 +302,7 @@ def rich(summary: Summary) -> Any:
 
 
 def small_table(board: pd.DataFrame) -> Any:
-    """Return scores of one case, without rank and claims, for a terminal."""
+    """Return a short table of the scores of one case, for the terminal."""
     shown = (SCORE, _INTERVAL, _TO_3DVAR)
     rows = board.assign(in_decibel=False).itertuples()
     lines = [(row.label, *(column.text(row) for column in shown)) for row in rows]
@@ -310,12 +311,13 @@ def small_table(board: pd.DataFrame) -> Any:
 
 
 def compared_table(board: pd.DataFrame, versus: str) -> Table:
-    """Return scores of one case beside those of the method `versus`, paired.
+    """Return the scores of one case, with paired ratios to the method `versus`.
 
     Parameters
     ----------
     board : DataFrame
-        As `scores` gives it against `versus`; `attrs["measure"]` is what it shows.
+        The table of `scores` with this `versus`; `attrs["measure"]` is the name of the
+        score.
     versus : str
     """
     ranks = board["rank"].astype(object)
@@ -335,7 +337,7 @@ def compared_table(board: pd.DataFrame, versus: str) -> Table:
 
 
 def _ratio(row: Any) -> str:
-    """Return the paired ratio and its interval; empty for the method itself."""
+    """Return the paired ratio and its interval; empty for the method `versus`."""
     ratio, *ends = (getattr(row, f"ratio_to_3dvar{e}") for e in ("", "_low", "_high"))
     if not math.isfinite(ratio):
         return ""
@@ -364,15 +366,15 @@ _SPECIAL: Final = {
 
 
 def escaped(text: str) -> str:
-    """Return text as LaTeX prints it."""
+    """Return text with the special characters of LaTeX escaped."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
 def latex(summary: Summary, note: str) -> str:
-    """Return the scores as a tabular with booktabs rules; `note` says what is shown.
+    """Return the scores as a LaTeX tabular, with a note as a comment.
 
-    The best of a case is bold; where others cannot be told from it, none is, and all of
-    them have a dagger.
+    The best method of a case is bold. If others are not distinguishable from it, none
+    is bold and all of them have a dagger.
     """
     every, left_out = columns_of(summary, summary.rows), (*WHERE, *_CLAIMS)
     shown = {column: every[column] for column in every if column not in left_out}

@@ -1,4 +1,4 @@
-"""Runs named tasks, in this process or on workers: how each ended, and why."""
+"""Running of named tasks in this process or on workers, and progress messages."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from l63fast.experiments.workers import LocalPool
 _MINUTE, _HOUR = 60, 3600
 Say = Callable[[str, str], None]
 Tasks = Mapping[str, Callable[[], Any]]
-Outcomes = Iterator[tuple[str, Any]]  # names, and results or errors
+Outcomes = Iterator[tuple[str, Any]]  # name of a task, and its result or error
 
 
 @dataclass(frozen=True)
 class Scheduler:
-    """A dask scheduler that runs already.
+    """Address of a running dask scheduler.
 
     Attributes
     ----------
     address : str or None
-        Such as tls://host:8786.
+        Address, such as tls://host:8786.
     file : Path or None
-        The scheduler file that holds the address, instead of the address.
+        Scheduler file with the address, instead of the address.
     insecure : bool
-        Allow another machine without TLS: whoever reaches such a scheduler can run
-        programs as its user.
+        Allow a scheduler on another machine without TLS. Everyone who reaches such a
+        scheduler can run programs as its user.
     """
 
     address: str | None = None
@@ -44,27 +44,28 @@ class Scheduler:
     def __post_init__(self) -> None:
         if (self.address is None) == (self.file is None):
             raise ConfigurationError(
-                "scheduler: expected an address or a scheduler file, one of the two"
+                "scheduler: expected either an address or a scheduler file, got "
+                f"{'none' if self.file is None else 'both'}"
             )
 
 
 class Pool(Protocol):
-    """Runs tasks, and hears of them meanwhile."""
+    """Runs tasks, and receives their messages."""
 
     @property
     def n_workers(self) -> int:
-        """Tasks that run at once, as things stand."""
+        """Number of tasks that can run at the same time now."""
 
     @property
     def tell(self) -> Say:
-        """What a task may call with its name and a line, wherever it runs."""
+        """Function that a task calls with its name and a line, on any worker."""
 
     def run(self, tasks: Tasks) -> Outcomes:
-        """Yield the name of each task when it ends, and its result or its error."""
+        """Yield the name and the result or error of each task when it ends."""
 
 
 class InProcess:
-    """A pool that runs one task after the other, here."""
+    """A pool that runs one task after the other in this process."""
 
     n_workers = 1
 
@@ -72,7 +73,7 @@ class InProcess:
         self.tell = say
 
     def run(self, tasks: Tasks) -> Outcomes:
-        """Run each task when its outcome is asked for."""
+        """Yield the outcomes; a task runs when its outcome is requested."""
         for name, task in tasks.items():
             try:
                 outcome = task()
@@ -82,7 +83,7 @@ class InProcess:
 
 
 def default_workers(n_tasks: int) -> int:
-    """Return one worker per core that this process may use, at most one per task."""
+    """Return the default number of workers: one per usable core, at most n_tasks."""
     return max(1, min(_checks.usable_cores(), n_tasks))
 
 
@@ -92,24 +93,23 @@ def executor(
     scheduler: Scheduler | None = None,
     say: Say = lambda name, line: None,
 ) -> Iterator[Pool]:
-    """Give a pool; when it is left, its workers have ended.
+    """Return a context with a pool of workers, which end with the context.
 
-    One worker is this process, more are processes beside it. A scheduler of dask has
-    workers of its own. `say` hears the lines of tasks, and what is waited for.
+    One worker is this process; more workers are new processes. A dask scheduler has its
+    own workers. `say` receives the messages of tasks and of waiting.
 
     Raises
     ------
     ConfigurationError
-        If a scheduler is given and dask is not installed, or the scheduler is on
-        another machine and without TLS.
+        If dask is not installed, or the scheduler is on another machine without TLS.
     ClusterError
         If the scheduler cannot be reached.
     """
     if scheduler is not None:
         if find_spec("distributed") is None:
             raise ConfigurationError(
-                "a scheduler: dask is not installed; pip install 'l63fast[cluster]', "
-                "or use --workers on this machine"
+                "scheduler: expected dask to be installed: pip install "
+                "'l63fast[cluster]', or use --workers on this machine"
             )
         from l63fast.experiments.cluster import workers_of
 
@@ -126,12 +126,12 @@ def executor(
 
 
 def require_seen(folder: Path) -> None:
-    """Refuse to work where a folder is not seen that whoever started the run has made.
+    """Raise an error if a worker does not see the folder that the run has made.
 
     Raises
     ------
     ClusterError
-        Naming the machine.
+        The message names the machine.
     """
     if not folder.is_dir():
         raise ClusterError(
@@ -142,14 +142,14 @@ def require_seen(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """What a task says when it ends.
+    """Message of a finished task.
 
     Attributes
     ----------
     line : str
-        One line about its result.
+        One line about the result.
     seconds : float or None
-        What it took where it ran; None if its result was there already.
+        Time of the task; None if an earlier result was kept.
     """
 
     line: str
@@ -158,16 +158,17 @@ class Done:
 
 @dataclass
 class Progress:
-    """Receives messages about a run, in the process that started it.
+    """Functions that receive messages about a run, in the process that started it.
 
     Attributes
     ----------
     note : callable
-        Takes the name of a task and one line about it, when it ends.
+        Takes the name of a task and one line, when the task ends.
     left : callable
-        Takes the seconds to completion, before the note, when a task ends that was run.
+        Takes the estimated time to completion (seconds), when a task ends; not for a
+        task whose earlier result was kept. It is called before `note`.
     say : callable
-        Takes the name of a task and one line while it runs.
+        Takes the name of a task and one line, while the task runs.
     """
 
     note: Callable[[str, str], None] = lambda name, line: None
@@ -176,7 +177,7 @@ class Progress:
 
     @classmethod
     def of_lines(cls, say: Callable[[str], None], n_tasks: int) -> Progress:
-        """Return what says a line per task, with its number and the time left."""
+        """Return progress that says one line per task: number, result, time left."""
         done, left = 0, ""
         width = max(len(str(n_tasks)), 2)
 
@@ -197,14 +198,14 @@ def run_tasks(
     pool: Pool,
     tasks: Mapping[str, Callable[[], Done]],
     progress: Progress,
-    alike: Mapping[str, Hashable] | None = None,
+    kinds: Mapping[str, Hashable] | None = None,
 ) -> dict[str, str]:
-    """Run every task; return the reason of each that failed, by its name.
+    """Run every task; return the reason of each failure, by the name of the task.
 
-    Tasks of the same value in `alike` are expected to take about as long, by default
-    all.
+    Tasks with the same value in `kinds` are expected to take equally long; by default
+    all tasks are of one kind.
     """
-    left = dict(alike or dict.fromkeys(tasks))
+    left = dict(kinds or dict.fromkeys(tasks))
     seconds: list[tuple[Hashable, float]] = []
     failures: dict[str, str] = {}
     for name, outcome in pool.run(tasks):
@@ -224,12 +225,13 @@ def run_tasks(
 def seconds_left(
     seconds: Sequence[tuple[Hashable, float]], left: Sequence[Hashable], n_workers: int
 ) -> float:
-    """Return the time until all tasks have ended, from those that have.
+    """Return the estimated time (seconds) until all tasks have ended.
 
-    Each of `left` takes the mean time of its kind among `seconds`, or that of all where
-    none of its kind has ended. Tasks kept from an earlier run tell nothing about the
-    others and are not among `seconds`. Those that run beside the one that has just
-    ended, the first of `left`, count as half done. No task is shared by workers.
+    A task of `left` is expected to take the mean time of the finished tasks of its
+    kind, or of all finished tasks if none of its kind has ended. `seconds` contains no
+    tasks whose earlier results were kept. The first tasks of `left` are running on the
+    other workers and count as half done. A task runs on one worker only, so that the
+    longest task is a lower bound.
     """
     by_kind: dict[Hashable, list[float]] = defaultdict(list)
     for kind, each in seconds:
@@ -242,7 +244,7 @@ def seconds_left(
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words, no more exact than an estimate deserves."""
+    """Return a time (seconds) as text, rounded as an estimate should be."""
     if seconds < 1.5 * _MINUTE:
         return f"{max(round(seconds), 1)} s"
     if seconds < 1.5 * _HOUR:
@@ -252,6 +254,6 @@ def duration(seconds: float) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a task failed, in one line."""
+    """Return the reason of a failure, in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, L63Error) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""The answer of an experiment in plain sentences."""
+"""The result of an experiment in plain sentences."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Final
 from l63fast.experiments.scoring import TRAINING_SCATTER, Rows, Summary, case_title
 from l63fast.experiments.tables import lost_between, shown_interval, shown_score
 
-_BESIDES: Final = {
+_GAP_TEXTS: Final = {
     "ratio_to_3dvar": "{} times that of tuned 3D-Var",
     "ratio_to_optimum": "{} times that of the optimum (rmse_pooled_a)",
 }
 
 
 def answer(summary: Summary) -> str:
-    """Return the answer to all cases in one sentence."""
+    """Return the result of all cases in one sentence."""
     cases, n_cases = summary.cases, len(summary.cases)
     if n_cases == 1:
         return _winner(cases[0])
     if not any(_leaders(rows) for rows in cases):
         return f"No method has a rank in any of {n_cases} cases."
     if all(sum(row.role == "method" for row in rows) == 1 for rows in cases):
-        return f"One method in each of {n_cases} cases: nothing to compare it with."
+        return f"Each of the {n_cases} cases has only one method: no comparison."
     won = Counter(row.label for row in _winners(cases)).most_common(3)
     shared = sum(len(_leaders(rows)) > 1 for rows in cases)
     unsure = sum(
@@ -37,35 +37,35 @@ def answer(summary: Summary) -> str:
     parts = [", ".join(said)] if said else []
     open_cases = {
         "the best is not distinguishable from another": shared,
-        "nobody wins for sure, as rare losses make a score": unsure,
+        "no winner is certain, because rare losses make a score": unsure,
     }
     parts += [f"in {n} of {n_cases} cases {why}" for why, n in open_cases.items() if n]
     return _capital(f"{'; '.join(parts)}.")
 
 
 def overview(summary: Summary) -> list[str]:
-    """Return a sentence on each method that is best in some of several cases."""
+    """Return sentences about the best methods of several cases, and the optimum."""
     n_cases = len(summary.cases)
     if n_cases == 1:
         return []
     alone, lines = _winners(summary.cases), []
     for label in dict.fromkeys(row.label for row in alone):
         won = [row for row in alone if row.label == label]
-        gaps = {name: _span([getattr(row, name) for row in won]) for name in _BESIDES}
-        said = [text.format(gaps[n]) for n, text in _BESIDES.items() if gaps[n]]
-        if said:
-            lines.append(f"Where {label} is best, its error is {' and '.join(said)}.")
+        gaps = {name: _span([getattr(row, name) for row in won]) for name in _GAP_TEXTS}
+        parts = [text.format(gaps[n]) for n, text in _GAP_TEXTS.items() if gaps[n]]
+        if parts:
+            lines.append(f"Where {label} is best, its error is {' and '.join(parts)}.")
     beaten = sum(row.role == "not settled" for row in summary.rows)
     moving = sum(row.role == "optimum" and row.settled < 1.0 for row in summary.rows)
     if beaten:
         lines.append(
-            f"In {beaten} of {n_cases} cases a method beats what was to be the "
-            "optimum: it is not settled, and no distance is given."
+            f"In {beaten} of {n_cases} cases a method beats the computed optimum, which"
+            " is therefore not the optimum, and no ratio to it is given."
         )
     if moving:
         lines.append(
-            f"In {moving} of {n_cases} cases the optimum was still improving with its "
-            "size, so that the distance to it is larger."
+            f"In {moving} of {n_cases} cases the computed optimum was still improving "
+            "with its size, so that the true ratio to the optimum is larger."
         )
     return lines
 
@@ -75,12 +75,12 @@ def _leaders(rows: Rows) -> Rows:
 
 
 def _winners(cases: Sequence[Rows]) -> Rows:
-    """Return the rows that are better than all others of their case beyond doubt."""
+    """Return the rows of methods that are certainly the best of their cases."""
     return [row for rows in cases for row in rows if row.wins]
 
 
 def _is_unranked(row: Any) -> bool:
-    """Whether a method has a score and, as few trajectories make it, no rank."""
+    """Whether a method has a score but no rank, because rare losses make its score."""
     return row.role == "method" and row.rank is None and math.isfinite(row.score)
 
 
@@ -98,28 +98,28 @@ def _winner(rows: Rows) -> str:
     leaders = _leaders(rows)
     able = [row for row in rows if row.role == "method"]
     if not able:
-        return "No method competes: there are baselines and the optimum alone."
+        return "No method competes: there are only baselines and the optimum."
     if not leaders:
         if any(map(_is_unranked, able)):
-            return "No method has a rank: rare losses make every score."
+            return "No method has a rank: rare losses make all scores."
         return "Every method diverged."
     best = leaders[0]
     if len(able) == 1:
         return f"{_capital(best.label)} is the only method."
-    said = []
+    parts = []
     if _is_clear(best, "ratio_to_3dvar"):
-        said.append(_beside(best, "ratio_to_3dvar", "tuned 3D-Var")[0])
+        parts.append(_gap(best, "ratio_to_3dvar", "tuned 3D-Var")[0])
     if math.isfinite(best.ratio_to_optimum):
         unit = "from" if best.in_decibel else "times"
-        said.append(f"{_times(best, 'ratio_to_optimum')[0]} {unit} the optimum")
-    gaps = f": {' and '.join(said)}" if said else ""
+        parts.append(f"{_times(best, 'ratio_to_optimum')[0]} {unit} the optimum")
+    gaps = f": {' and '.join(parts)}" if parts else ""
     below = [r for r in able if r.rank is None and r.score < best.score]
     if below:
         which = " and ".join(row.label for row in below)
         lower = "score lower but have" if len(below) > 1 else "scores lower but has"
         return (
             f"{_capital(best.label)} has the first rank{gaps}; {which} {lower} "
-            "no rank, as few trajectories make such a score."
+            "no rank, because a few trajectories make such a score."
         )
     *others, last = (row.label for row in leaders)
     if not others:
@@ -135,7 +135,7 @@ def _three(row: Any, name: str) -> list[float]:
 
 
 def _is_clear(row: Any, name: str) -> bool:
-    """Whether the interval of a ratio leaves out 1."""
+    """Whether the interval of a ratio does not contain 1."""
     _, low, high = _three(row, name)
     return low > 1.0 or high < 1.0
 
@@ -145,10 +145,10 @@ def _db(ratio: float) -> float:
 
 
 def _percent(ratio: float) -> str:
-    return f"{abs(100.0 * (ratio - 1.0)):.1f} %"  # as the table says it
+    return f"{abs(100.0 * (ratio - 1.0)):.1f} %"  # as in the table
 
 
-def _beside(row: Any, name: str, other: str) -> tuple[str, str]:
+def _gap(row: Any, name: str, other: str) -> tuple[str, str]:
     """Return "74.2 % below OTHER" or "0.10 dB above OTHER", and its interval."""
     value, low, high = _three(row, name)
     clear, where = _is_clear(row, name), "below" if value < 1.0 else "above"
@@ -176,12 +176,12 @@ def _times(row: Any, name: str) -> tuple[str, str]:
 
 
 def sentences(summary: Summary) -> dict[str, list[str]]:
-    """Return what each case shows, by its title."""
+    """Return the sentences about each case, by its title."""
     return {case_title(rows[0]): _shown(summary, rows) for rows in summary.cases}
 
 
 def _shown(summary: Summary, rows: Rows) -> list[str]:
-    """Return the score of the best, what is beside it, what went wrong."""
+    """Return sentences about the best method, the others, the optimum and losses."""
     able = [row for row in rows if row.role == "method"]
     wrong = [_rare(r) for r in able if r.rare_losses and math.isfinite(r.score)]
     for row in (row for row in able if row.diverged > 0.0):
@@ -200,11 +200,11 @@ def _shown(summary: Summary, rows: Rows) -> list[str]:
     lines += [_tie(row, best) for row in tied]
     rest = [row for row in rows if row.rank is not None and row.rank > 1]
     for row in rest[:1]:
-        gap = "".join(_beside(row, "ratio_to_best", best.label))
+        gap = "".join(_gap(row, "ratio_to_best", best.label))
         lines.append(f"Next: {row.label}, {gap}.")
     encoders = (row for row in rows if row.scheme == "encoder")
     for row in (row for row in encoders if row.ratio_to_3dvar_low > 1.0):
-        gap = "".join(_beside(row, "ratio_to_3dvar", "it"))
+        gap = "".join(_gap(row, "ratio_to_3dvar", "it"))
         lines.append(f"{_capital(row.label)} loses to tuned 3D-Var: {gap}.")
     return [*lines, _optimum(rows, best), *_published(rows), *wrong]
 
@@ -213,7 +213,7 @@ def _against_3dvar(best: Any) -> str:
     if not math.isfinite(best.ratio_to_3dvar):
         return ""
     if _is_clear(best, "ratio_to_3dvar"):
-        return f", {''.join(_beside(best, 'ratio_to_3dvar', 'tuned 3D-Var'))}"
+        return f", {''.join(_gap(best, 'ratio_to_3dvar', 'tuned 3D-Var'))}"
     times = "".join(_times(best, "ratio_to_3dvar"))
     return f", not distinguishable from tuned 3D-Var ({times} times)"
 
@@ -226,7 +226,7 @@ def _tie(row: Any, best: Any) -> str:
     why = f"the 95 % interval includes {'0' if row.in_decibel else '1'}"
     if _is_clear(row, "ratio_to_best"):
         why = (
-            "they differ by less than two trainings of one network do "
+            "they differ by less than two trainings of the same network can "
             f"({100.0 * TRAINING_SCATTER:.0f} %), and one of them was trained once"
         )
     times = "".join(_times(row, "ratio_to_best"))
@@ -235,14 +235,14 @@ def _tie(row: Any, best: Any) -> str:
 
 def _optimum(rows: Rows, best: Any) -> str:
     if not math.isfinite(best.ratio_to_optimum):
-        why = "the experiment has none on the same trajectories"
+        why = "the experiment has no optimum for the same trajectories"
         starts = {row.start for row in rows if row.role == "optimum"}
         if any(row.role == "not settled" for row in rows):
-            why = "a method beats what was to be it"
+            why = "a method beats the computed optimum"
         elif starts and best.start not in starts:
-            why = "it is the optimum of methods that are given another background"
+            why = "the optimum is that of methods with another background"
         return f"How far this is from the optimum is not known: {why}."
-    text = f"It is {''.join(_beside(best, 'ratio_to_optimum', 'the optimum'))}"
+    text = f"It is {''.join(_gap(best, 'ratio_to_optimum', 'the optimum'))}"
     if not best.in_decibel:
         times = "".join(_times(best, "ratio_to_optimum"))
         text = (
@@ -252,14 +252,14 @@ def _optimum(rows: Rows, best: Any) -> str:
     if not _is_clear(best, "ratio_to_optimum"):
         text += " (not distinguishable)"
     if any(row.role == "optimum" and row.settled < 1.0 for row in rows):
-        text += "; that was still improving with its size"
+        text += "; the computed optimum was still improving with its size"
         if best.ratio_to_optimum > 1.0:
-            text += ", so the true distance is larger"
+            text += ", so the true ratio is larger"
     return f"{text}."
 
 
 def _published(rows: Rows) -> list[str]:
-    """Return how many methods reproduce what was published of them."""
+    """Return a sentence on how many methods reproduce their published scores."""
     known = [row for row in rows if row.verdict]
     if not known:
         return []
@@ -272,7 +272,7 @@ def _published(rows: Rows) -> list[str]:
 def _rare(row: Any) -> str:
     n_lost = round(row.lost * row.n_trajectories)
     return (
-        f"{_capital(row.label)} has no rank: few trajectories make its score. "
+        f"{_capital(row.label)} has no rank: a few trajectories make its score. "
         f"{n_lost or 'None'} of {row.n_trajectories} {'are' if n_lost > 1 else 'is'} "
         f"lost (95 %: {lost_between(row)} %); the median over trajectories is "
         f"{shown_score(row, row.median)}."

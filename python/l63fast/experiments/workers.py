@@ -1,7 +1,7 @@
-"""Workers of this machine: spawned processes, each at the end of a pipe of its own.
+"""Workers on this machine: spawned processes that receive tasks through pipes.
 
-A pipe has no name and no address: no other process can reach a worker or this process,
-whoever it belongs to.
+A pipe has no name and no address, unlike a socket: no other process, of this or of
+another user, can send tasks to a worker.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ _pipe: connection.Connection | None = None  # to the parent, where this is a wor
 
 
 class LocalPool:
-    """Runs tasks in processes of one task at a time, which end with this one.
+    """A pool of worker processes with one task each; they end with this process.
 
-    A task that costs its worker is tried again, and once more when all others have
-    ended: whoever takes the memory of all is then alone. If it kills again it is named.
+    A task whose worker dies is tried again, and a third time when all other tasks have
+    ended: if memory was short because of another task, it then has all of it. If the
+    worker dies again, the task has failed.
     """
 
     def __init__(self, n_workers: int, say: Say) -> None:
@@ -47,7 +48,7 @@ class LocalPool:
 
     @staticmethod
     def tell(name: str, line: str) -> None:
-        """Send a line about a task to whoever started the run."""
+        """Send a line about a task to the process that started the run."""
         if _pipe is not None:
             _pipe.send((name, line))
 
@@ -68,7 +69,7 @@ class LocalPool:
                         continue
                     worker = self._idle.pop() if self._idle else self._start()
                     working[worker.pipe] = worker, waiting.popleft()
-                    with suppress(OSError):  # it has died: reading says so
+                    with suppress(OSError):  # it has died: the read below finds it
                         worker.pipe.send_bytes(task)
                 for pipe in connection.wait(list(working)) if working else ():
                     worker, name = working[pipe]
@@ -96,7 +97,7 @@ class LocalPool:
                 self._end(worker)
 
     def close(self) -> None:
-        """End the workers, also those at work."""
+        """End all workers, also those that run a task."""
         while self._started:
             self._end(self._started[-1])
 
@@ -105,31 +106,31 @@ class LocalPool:
         return self._started[-1]
 
     def _end(self, worker: _Worker) -> None:
-        with suppress(ValueError):  # it has ended
+        with suppress(ValueError):  # it was removed before
             self._started.remove(worker)
         worker.end()
 
 
 class _Worker:
-    """A process that runs tasks, and this end of its pipe."""
+    """A worker process, and our end of its pipe."""
 
     def __init__(self) -> None:
-        # Started on first use, it would let Ctrl-C through in the thread that needs it.
+        # Python would start the tracker below, and that would unblock Ctrl-C too early.
         resource_tracker.ensure_running()
         self.pipe, there = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(there,), daemon=True)
-        with there, _main_left_alone(), _interrupts_held():
+        with there, _main_module_hidden(), _interrupts_blocked():
             self._process.start()
 
     def end(self) -> None:
-        """Kill the process: a task that it still runs would only be in the way."""
+        """Kill the process, also if it runs a task."""
         self._process.kill()
         self._process.join()
         self.pipe.close()
 
 
 def _serve(pipe: connection.Connection) -> None:
-    """Run the tasks that come through a pipe, one after the other, until it closes."""
+    """Run the tasks that a pipe delivers, one after the other, until it closes."""
     global _pipe
     _pipe = pipe
     Thread(target=_end_with_parent, daemon=True).start()
@@ -139,7 +140,7 @@ def _serve(pipe: connection.Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended, in the middle of a task too."""
+    """End this process when its parent has ended, even in the middle of a task."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -147,7 +148,7 @@ def _end_with_parent() -> None:
 
 
 def _outcome(task: bytes) -> bytes:
-    """Return the result or the error of a task, as bytes that can be read again."""
+    """Return the result or the error of a task as pickled bytes."""
     try:
         outcome = pickle.loads(task)()
     except Exception as error:
@@ -155,17 +156,18 @@ def _outcome(task: bytes) -> bytes:
     try:
         data = pickle.dumps(outcome)
         pickle.loads(data)
-    except Exception:  # some errors cannot travel
+    except Exception:  # some errors cannot be pickled
         data = pickle.dumps(RuntimeError(f"{type(outcome).__name__}: {outcome}"))
     return data
 
 
 @contextmanager
-def _main_left_alone() -> Iterator[None]:
-    """Keep workers from running the user's script again, which needs no main guard.
+def _main_module_hidden() -> Iterator[None]:
+    """Hide the main module, so that workers do not run the user's script again.
 
     A spawned process imports the main module of its parent, by its spec or its file.
-    Tasks are functions of this package, so that it has no need to.
+    That is not needed here, because tasks are functions of this package. The user's
+    script therefore needs no `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     hidden = {name: vars(main).pop(name, None) for name in ("__spec__", "__file__")}
@@ -177,10 +179,11 @@ def _main_left_alone() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C; a process that begins meanwhile never hears of it.
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C; in a process that is started meanwhile it stays blocked.
 
-    It reaches the whole group of processes, and the parent decides.
+    Ctrl-C reaches all processes of a group. Only the parent should react to it, and
+    then end its workers.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,4 +1,4 @@
-"""What can be compared: methods by name, and the tables that describe them."""
+"""The methods of experiments by name, and their tables in settings files."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = [
 
 
 class Method(Protocol):
-    """Settings of a method: a frozen dataclass that is fitted to a problem.
+    """Settings of a method, a frozen dataclass that can be fitted to a problem.
 
     Attributes
     ----------
     scheme : str
-        Its name in a settings file.
+        Name of the method in a settings file.
     role : {"method", "baseline", "optimum"}
-        Only methods compete; the optimum is what the others are measured against.
+        Only a "method" gets a rank. The "optimum" is the reference for the others.
     """
 
     scheme: ClassVar[str]
     role: ClassVar[str]
 
     def fit(self, problem: protocols.Problem) -> protocols.Fitted:
-        """Return the method ready to run; what is left open is tuned, or trained.
+        """Return the method ready to run, after tuning or training if it needs that.
 
-        The training and validation splits are read, the test split is not.
+        Only the training and validation splits are used.
         """
 
 
@@ -56,18 +56,20 @@ METHODS: Final[dict[str, type[Any]]] = {
 
 
 def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Method:
-    """Return a method from its table, whose key `scheme` says which it is.
+    """Return the method that a table describes; its key `scheme` names the class.
 
-    An encoder has the recipe of this package for the protocol where its table is
-    silent. Its model may be a class of your own.
+    Settings of an encoder that are not given come from the recipe of this package for
+    the protocol. The model of an encoder may be a class of your own.
 
     Raises
     ------
     ConfigurationError
-        If there is no such scheme, or a setting is unknown or makes no sense.
+        If there is no such scheme, or a setting is unknown or not allowed.
     """
     if not isinstance(table, Mapping):
-        raise ConfigurationError(f"{source}: {key}: expected a table [{key}]")
+        raise ConfigurationError(
+            f"{source}: {key}: expected a table [{key}], got {table!r}"
+        )
     name: Any = table.get("scheme")
     unknown = not isinstance(name, str) or name not in METHODS
     one = f"one of {', '.join(METHODS)}"
@@ -82,5 +84,5 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
 
 
 def method_table(method: Any) -> dict[str, Any]:
-    """Return the table that `method_from_table` reads."""
+    """Return the table of a method, as `method_from_table` reads it."""
     return {"scheme": method.scheme, **to_table(method)}

@@ -1,4 +1,4 @@
-"""Methods that learn nothing: baselines, interpolation, 3D-Var, 4D-Var, filters."""
+"""Methods without training: baselines, interpolation, 3D-Var, 4D-Var, filters."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _NAMES: Final = {
 
 @dataclass(frozen=True)
 class Background:
-    """The background itself: in windows what is drawn, in cycles a free forecast."""
+    """The background itself: in windows the drawn one, in cycles a free forecast."""
 
     scheme: ClassVar[str] = "background"
     role: ClassVar[str] = "baseline"
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the method; there is nothing to tune."""
+        """Return the method, which has nothing to tune."""
         return Fitted(FreeForecast(problem), "background")
 
 
 class FreeForecast:
-    """A scheme that leaves the background (n, 3) as it is."""
+    """A scheme whose analysis is the background (n, 3)."""
 
     window = 1
 
@@ -61,7 +61,7 @@ class FreeForecast:
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
-        """Return the state, and how far from it the observations are."""
+        """Return the state, and it as an analysis with its residuals."""
         return state, self.described(state, state, obs_window, n_iter=0)
 
     def described(
@@ -72,7 +72,7 @@ class FreeForecast:
         *,
         n_iter: int,
     ) -> Analysis:
-        """Return analyses (n, 3) of a scheme without a cost, in full."""
+        """Return states (n, 3) as the `Analysis` of a scheme that has no cost."""
         finite = np.isfinite(state).all(axis=-1)
         status = np.where(finite, Status.CONVERGED, Status.NON_FINITE)
         return Analysis(
@@ -87,25 +87,25 @@ class FreeForecast:
 
 @dataclass(frozen=True)
 class Climatology:
-    """The climatological mean, always."""
+    """The climatological mean as the analysis, whatever is observed."""
 
     scheme: ClassVar[str] = "climatology"
     role: ClassVar[str] = "baseline"
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the method; there is nothing to tune."""
+        """Return the method, which has nothing to tune."""
         return Fitted(ClimatologicalMean.for_twin(problem.twin), "climatology")
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Optimal interpolation: the climatological mean corrected by the observation."""
+    """Optimal interpolation: the climatological mean, corrected by the observation."""
 
     scheme: ClassVar[str] = "oi"
     role: ClassVar[str] = "method"
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the method; there is nothing to tune."""
+        """Return the method, which has nothing to tune."""
         return Fitted(OptimalInterpolation.for_twin(problem.twin), "optimal interp.")
 
 
@@ -116,10 +116,10 @@ class Variational(Checked):
     Attributes
     ----------
     B : {"climatology", "forecast"}
-        The climatological covariance C, or the error covariance of the backgrounds: in
-        cycles, of the scheme's own forecasts.
+        The climatological covariance C, or the error covariance of the backgrounds; in
+        cycles these are the scheme's own forecasts.
     b_scale : float, optional
-        Factor on it; tuned if not given.
+        Factor on this covariance; tuned if not given.
     """
 
     scheme: ClassVar[str] = "3dvar"
@@ -128,14 +128,14 @@ class Variational(Checked):
     b_scale: float | None = limited(None, above=0.0)
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return 3D-Var; the scale of B is tuned where it is not given."""
+        """Return 3D-Var, with a tuned scale of B if none is given."""
         twin, label, given, tuning = problem.twin, "3D-Var", self.b_scale, None
         if self.B == "climatology":
             B, label = twin.climatology.covariance, "3D-Var, b C"
         elif isinstance(problem.protocol, Cycles):
             errors = problem.cycled_errors
             B = errors.scheme.B / errors.tuning.scale
-        else:  # with the scale of B that all methods of windows share
+        else:  # the scale of B is that of the protocol, the same for all methods
             B = problem.backgrounds.B
             given = problem.protocol.b_scale if given is None else given
             tuning = problem.window_tuning if given is None else None
@@ -144,18 +144,18 @@ class Variational(Checked):
         def scaled(scale: float) -> ThreeDVar:
             return ThreeDVar.for_twin(twin, B=scale * B)
 
-        found = problem.tuned(Fitted(None, label), "b", scaled, given)
-        return found if tuning is None else replace(found, tuning=tuning)
+        fitted = problem.tuned(Fitted(None, label), "b", scaled, given)
+        return fitted if tuning is None else replace(fitted, tuning=tuning)
 
 
 @dataclass(frozen=True)
 class FourDimensional(Checked):
-    """4D-Var over a window; its B is the error covariance of a forecast at its start.
+    """4D-Var over a window; B is the error covariance of forecasts at its start.
 
     Attributes
     ----------
     window : int, optional
-        Observations in it; by default 4 in cycles, and what windows hold.
+        Number of observations, by default 4 in cycles; windows have their own length.
     b_scale : float, optional
         Factor on B; tuned if not given.
     """
@@ -166,7 +166,7 @@ class FourDimensional(Checked):
     b_scale: float | None = limited(None, above=0.0)
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return 4D-Var; the scale of B is tuned where it is not given."""
+        """Return 4D-Var, with a tuned scale of B if none is given."""
         twin, protocol, B = problem.twin, problem.protocol, problem.forecast_covariance
         window, start = self.window or 4, "last"
         if isinstance(protocol, Windows):
@@ -180,16 +180,16 @@ class FourDimensional(Checked):
 
 
 class _Filter(Checked):
-    """A method that knows its own error; its settings are those of its scheme.
+    """Base class of filters: settings of a scheme that estimates its own error.
 
     Attributes
     ----------
     made : type
-        The scheme.
+        Class of the scheme.
     tuned : str
-        The setting that is tuned where it is not given.
+        Name of the setting that is tuned if it is not given.
     values, limits
-        Among which, as in `tune`.
+        First values and range of the tuning, as in `tune`.
     """
 
     role: ClassVar[str] = "method"
@@ -200,15 +200,15 @@ class _Filter(Checked):
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Name of the method in tables."""
         raise NotImplementedError
 
     def settings(self, problem: Problem) -> dict[str, Any]:
-        """Return what the scheme is made of, the tuned setting None if not given."""
+        """Return the arguments of the scheme; the tuned one is None if not given."""
         return {**problem.filter, **vars(self)}
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the filter; what can be tuned is so where it is not given."""
+        """Return the filter, with a tuned setting if it is not given."""
         settings = self.settings(problem)
         return problem.tuned(
             Fitted(None, self.label, start="first"),
@@ -227,7 +227,8 @@ class ExtendedKalmanFilter(_Filter):
     Attributes
     ----------
     inflation : float, optional
-        Factor on the standard deviations of each forecast; tuned if not given.
+        Factor on the standard deviations of the forecast error in each cycle; tuned if
+        not given.
     """
 
     scheme: ClassVar[str] = "extkf"
@@ -247,9 +248,9 @@ class EnsembleKalmanFilter(_Filter):
     variant : {"square_root", "stochastic", "finite_size"}
     rotation : bool
     inflation : float, optional
-        Factor on the anomalies of each analysis; tuned if not given.
+        Factor on the anomalies of the analysis in each cycle; tuned if not given.
     prior_certainty : float
-        Of "finite_size", as in `EnKF`.
+        For the variant "finite_size", as in `EnKF`.
     """
 
     scheme: ClassVar[str] = "enkf"
@@ -263,11 +264,11 @@ class EnsembleKalmanFilter(_Filter):
 
     @property
     def label(self) -> str:
-        """The variant, and how many members."""
+        """The variant and the number of members."""
         return f"{_NAMES[self.variant]}, N={self.n_members}"
 
     def settings(self, problem: Problem) -> dict[str, Any]:
-        """Return what the scheme is made of, with the climatology as its bound."""
+        """Return the arguments of the scheme; climatology limits the spread."""
         return {**super().settings(problem), "climatology": problem.twin.climatology}
 
 
@@ -279,11 +280,11 @@ class BootstrapFilter(_Filter):
     ----------
     n_particles : int
     threshold : float
-        Share of effective particles below which they are drawn anew.
+        Particles are resampled if the effective share of them is below this.
     regularisation : float, optional
-        Width of the noise on copies; tuned if not given.
+        Width of the noise that is added after resampling; tuned if not given.
     rescue : bool
-        Scatter particles that have lost the truth, as in `ParticleFilter`.
+        Scatter the particles if they have lost the truth, as in `ParticleFilter`.
     """
 
     scheme: ClassVar[str] = "pf"
@@ -298,5 +299,5 @@ class BootstrapFilter(_Filter):
 
     @property
     def label(self) -> str:
-        """How many particles."""
+        """The name with the number of particles."""
         return f"particle filter, N={self.n_particles}"

@@ -1,4 +1,4 @@
-"""Neural encoders as methods: trained on windows or in cycles, then run like others."""
+"""Neural encoders as methods of an experiment, trained on windows or in cycles."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from l63fast.learning.training import TrainResult
 
 HISTORY: Final = "history.csv"
-_FRESH_WINDOWS: Final = 10  # of each trajectory that is simulated anew
+_FRESH_WINDOWS: Final = 10  # windows in each trajectory that is simulated for training
 
 _RECIPE: Final = Path(__file__).with_name("in_cycles.toml")
 
 
 def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how an encoder is trained where its table is silent."""
+    """Return the default settings of an encoder in this protocol."""
     if protocol != Cycles.name:
         return {}
     carried = table.get("model", TrainedEncoder.model) in CARRIED_NAMES
@@ -54,26 +54,26 @@ def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainedEncoder(Checked):
-    """A neural encoder, trained for the data and the protocol that it is tried on.
+    """A neural encoder that is trained for the data and protocol of the experiment.
 
     Attributes
     ----------
     model, hidden, n_iterations, memory, iteration
-        As in `EncoderSettings`; the operator is that of the data. A model of your own
-        is imported when it is trained, by its name.
+        As in `EncoderSettings`. A model of your own is given by name and imported when
+        it is trained.
     window : int, optional
-        Of cycles: the observations that it reads. Windows have their own length.
+        Number of observations in the input, in cycles; windows have their own length.
     analysis_at : {"last", "first"}, optional
-        Of windows: as in `EncoderSettings`; by default as the loss needs it.
+        As in `EncoderSettings`, for windows; by default as the loss needs it.
     training : TrainSettings
     cycles : ChainSettings
-        Of cycles: how it learns from the forecasts of its own analyses.
+        Settings of the training in cycles.
     fresh : int
-        Of windows: trajectories that are simulated anew for each epoch, to learn from
-        in place of the training split; 0: the training split.
+        Number of trajectories that are simulated for each epoch in windows, instead of
+        the training split; 0 uses the training split.
     source_sha256 : str, optional
-        Of the source of a model of your own, which no other is taken for. A settings
-        file does without it; the result has it.
+        Hash of the source of a model of your own. The result records it, and another
+        source is refused; a settings file does not need it.
     """
 
     scheme: ClassVar[str] = "encoder"
@@ -98,12 +98,12 @@ class TrainedEncoder(Checked):
     def settings(
         self, operator: ObservationOperator | str, protocol: Windows | Cycles
     ) -> EncoderSettings:
-        """Return the encoder for an operator and a protocol.
+        """Return the settings of the encoder for an operator and a protocol.
 
         Raises
         ------
         ArgumentValueError
-            If it is not one for the protocol.
+            If a setting does not fit the protocol.
         """
         of_a_window = self.training.loss == "var3d_window"
         analysis_at = self.analysis_at or ("first" if of_a_window else "last")
@@ -115,15 +115,15 @@ class TrainedEncoder(Checked):
 
         if isinstance(protocol, Cycles):
             window = self.window or 1
-            once = "one of a single analysis in cycles"
-            refuse(of_a_window, "training.loss", once)
-            there = "'last' in cycles, which go on from there"
+            single = "a loss of a single analysis in cycles"
+            refuse(of_a_window, "training.loss", single)
+            there = "'last' in cycles, where the next forecast starts"
             refuse(analysis_at == "first", "analysis_at", there)
         else:
             window = protocol.window
-            none = f"none of its own beside windows of {window} observations"
+            none = f"none, or {window} as in the windows"
             refuse(self.window not in (None, window), "window", none)
-            past = "'window' in windows, whose observations have no past"
+            past = "'window' in windows, before which nothing was observed"
             refuse(self.memory == "carried", "memory", past)
             first = "'first' for the loss 'var3d_window'"
             refuse(of_a_window and analysis_at != "first", "analysis_at", first)
@@ -138,24 +138,24 @@ class TrainedEncoder(Checked):
         return EncoderSettings(**values)
 
     def imported(self) -> TrainedEncoder:
-        """Return the same with the hash of a model of your own, which is imported.
+        """Return these settings after the import of a model of your own, with its hash.
 
         Raises
         ------
         ArgumentValueError
-            If it cannot be imported, or is not the one that the hash is of.
+            If it cannot be imported, or its source does not have the given hash.
         """
         own = OwnModel.imported(self.model)
-        found = None if own is None else own.source_sha256
-        if self.source_sha256 not in (None, found):
+        source_sha256 = None if own is None else own.source_sha256
+        if self.source_sha256 not in (None, source_sha256):
             raise ArgumentValueError(
-                f"source_sha256: expected that of {self.model} as it is now, {found}, "
-                f"got {self.source_sha256}"
+                f"source_sha256: expected {source_sha256}, the hash of the present "
+                f"source of {self.model}, got {self.source_sha256}"
             )
-        return dataclasses.replace(self, source_sha256=found)
+        return dataclasses.replace(self, source_sha256=source_sha256)
 
     def describe(self, protocol: Windows | Cycles) -> list[str]:
-        """Return the lines that say how it will be trained."""
+        """Return two lines about the model and its training."""
         settings, training = self.settings("x", protocol), self.training
         more = f", {settings.n_iterations} iterations" * (settings.n_iterations > 1)
         more += " (legacy)" * (self.iteration == "legacy")
@@ -172,11 +172,11 @@ class TrainedEncoder(Checked):
         ]
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the encoder of its best epoch, trained as the protocol is."""
+        """Return the trained encoder of the best epoch."""
         from l63fast.learning.inference import EncoderFunction
         from l63fast.learning.programs import require_scripts
 
-        require_scripts()  # which fails at the end otherwise
+        require_scripts()  # otherwise the export would fail after the training
         settings = self.settings(problem.twin.operator, problem.protocol)
         in_windows, work = isinstance(problem.protocol, Windows), problem.work
         train = self._trained_on_windows if in_windows else self._trained_in_cycles
@@ -191,16 +191,16 @@ class TrainedEncoder(Checked):
         work.say(f"trained     {n_epochs} epochs, the best was {best}")
         updates = None if in_windows else n_epochs * self.cycles.updates
         training = {"epochs": n_epochs, "best_epoch": best, "updates": updates}
-        found = self._fixed_point(trained, problem, settings)
+        report = self._fixed_point(trained, problem, settings)
         return dataclasses.replace(
             self.as_trained(EncoderFunction.of(trained.encoder), problem),
-            facts={"training": training, **found},
+            facts={"training": training, **report},
             judge=_cost if in_windows and self.training.loss == "var3d" else None,
             export=lambda folder: self._exported(trained, folder, problem),
         )
 
     def as_trained(self, function: EncoderFunction, problem: Problem) -> Fitted:
-        """Return an encoder that was trained before, ready to run."""
+        """Return an encoder that is already trained, ready to run."""
         from l63fast.learning.inference import NeuralAnalysis
 
         settings = self.settings(problem.twin.operator, problem.protocol)
@@ -249,7 +249,7 @@ class TrainedEncoder(Checked):
     def _fixed_point(
         self, trained: TrainResult, problem: Problem, settings: EncoderSettings
     ) -> dict[str, Any]:
-        """Return how iterations move on the validation split, where there are some."""
+        """Return the convergence of the iterations on the validation split, if any."""
         if settings.n_iterations == 1 or not isinstance(problem.protocol, Windows):
             return {}
         from l63fast.learning.fixed_point import fixed_point_report
@@ -258,7 +258,7 @@ class TrainedEncoder(Checked):
         return {"fixed_point": asdict(fixed_point_report(trained.encoder, samples))}
 
     def _exported(self, trained: TrainResult, folder: Path, problem: Problem) -> None:
-        """Write model and history, and what the model is good for."""
+        """Write the model with its model card, and the history of the training."""
         import pandas as pd
 
         from l63fast.learning.card import CARD, WRITTEN
@@ -285,7 +285,7 @@ class TrainedEncoder(Checked):
 
 
 class _AtStart(FreeForecast):
-    """An encoder that analyses a window's start; the model carries that to its end."""
+    """An encoder that analyses a window's start, followed by a forecast to its end."""
 
     def __init__(
         self, function: EncoderFunction, problem: Problem, window: int
@@ -297,7 +297,7 @@ class _AtStart(FreeForecast):
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
-        """Return the state at the window's end after all of its observations."""
+        """Return the state at the end of the window, given all of its observations."""
         analysed = self.function(state, np.ascontiguousarray(obs_window[:, ::-1]))
         end, background = (self.forecast(s, self.n_steps) for s in (analysed, state))
         return end, self.described(end, background, obs_window, n_iter=1)
@@ -306,11 +306,11 @@ class _AtStart(FreeForecast):
 def _simulation(
     problem: Problem, n_trajectories: int, seed: int, settings: EncoderSettings
 ) -> Callable[[int], AssimilationDataset]:
-    """Return what gives the samples of an epoch, counted from 0.
+    """Return a function that simulates the samples of an epoch (from 0).
 
-    They are the training split of another twin experiment of the same settings but for
-    the length of its trajectories and its seed, which follows from `seed` and epoch;
-    their backgrounds are drawn as the problem's are.
+    They are the training split of a twin experiment with the same settings, except for
+    the length of the trajectories and the seed, which depends on `seed` and the epoch.
+    Backgrounds are drawn in the same way as those of the problem.
     """
     data, window = problem.twin.settings, settings.window
     steps, n_obs = data.steps_per_cycle, window + _FRESH_WINDOWS - 1
@@ -329,17 +329,19 @@ def _simulation(
     return simulated
 
 
-def _cost(problem: Problem, found: Estimates, scores: dict[str, Any]) -> dict[str, Any]:
-    """Return the mean cost J of the analyses over that of 3D-Var on the same windows.
+def _cost(
+    problem: Problem, estimates: Estimates, scores: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the ratio of the mean cost J to that of 3D-Var on the same windows.
 
-    1 is what an encoder reaches at best that was trained with the loss `var3d`.
+    1 is the best value that an encoder with the loss `var3d` can reach.
     """
     twin, B = problem.twin, problem.window_covariance
-    given = (found.background, found.observations, twin.operator)
+    given = (estimates.background, estimates.observations, twin.operator)
     best = three_d_var(*given, B=B, R=twin.R).state
     ours, least = (
         variational_cost(states, *given, B=B, R=twin.R).mean(axis=1)
-        for states in (found.analysis, best)
+        for states in (estimates.analysis, best)
     )
     ratio = compare(ours, least, measure="rmse_a")  # of means over trajectories
     means = {"analysis": float(ours.mean()), "3dvar": float(least.mean())}

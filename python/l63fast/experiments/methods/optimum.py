@@ -1,4 +1,4 @@
-"""The optimum: what no method can beat that is given the same observations."""
+"""The optimum: the posterior mean, which no method with the same observations beats."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ from l63fast.storage import (
 )
 from l63fast.twin import TwinExperiment
 
-_NARROWER: Final = 2.0**-0.5
-_ENOUGH: Final = 2  # steps in a row that change nothing
-# Backgrounds that say nothing of the state beyond the climate, and those whose errors
-# have nothing to do with the observations' of the window. One that was cycled on these
-# observations has no simple optimum.
-_KNOWN: Final = ("mean", "independent", "none", "forecast", "gauss")
-_THINNEST: Final = 10.0  # effective size that all but 5 % of the windows have
-_HONEST: Final = 1.05  # error made over the one claimed
-_NOTED: Final = 1024  # windows between two notes of progress
+_WIDTH_FACTOR: Final = 2.0**-0.5  # between two values of the regularisation
+_STILL_STEPS: Final = 2  # doublings in a row that must not change the score
+# Backgrounds whose optimum is known. "mean", "independent" and "none" contain nothing
+# about the state beyond climatology. The errors of "forecast" and "gauss" do not depend
+# on the observation errors in the window. A background that was cycled on the same
+# observations would have no simple posterior.
+_BACKGROUNDS: Final = ("mean", "independent", "none", "forecast", "gauss")
+_MIN_SIZE: Final = 10.0  # effective size that all but 5 % of the windows must have
+_MAX_RATIO: Final = 1.05  # of the actual error to the claimed one
+_NOTE_EVERY: Final = 1024  # windows between two progress messages and checkpoints
 
 
 @dataclass(frozen=True)
 class Optimum(Checked):
-    """The mean of what the observations leave possible, as far as it can be computed.
+    """The posterior mean given the observations, as exactly as it can be computed.
 
-    In cycles it is a particle filter so large that a larger one scores the same: on the
-    validation split its size is doubled, and its regularisation lowered where that is
-    better, until twice in a row the score moves by less than the tolerance. In windows
-    it is the mean of the climate's states, weighted by how well they fit.
+    In cycles it is a large particle filter. Its size is doubled on the validation
+    split, and its regularisation lowered if that helps, until the score changes by less
+    than the tolerance twice in a row. In windows it is computed by importance sampling
+    with climatological states as the prior; see `l63fast.assimilation.analogs`.
 
     Attributes
     ----------
     n_particles, max_particles : int
-        Of cycles: the first size, and the largest.
+        First and largest size, in cycles.
     tolerance : float
-        Of cycles: relative change of the score that counts as none.
+        Relative change of the score that counts as no change, in cycles.
     regularisation, threshold : float
-        Of cycles: those of the first size, as in `ParticleFilter`.
+        As in `ParticleFilter`, in cycles; the regularisation is that of the first size.
     rescue : bool
-        Of cycles: scatter particles that have lost the truth, as in `ParticleFilter`.
+        As in `ParticleFilter`, in cycles.
     n_trajectories : int
-        Of cycles: of the validation split, the first so many at most, on which sizes
-        are compared. Of windows: of the test split, the first so many at most.
+        Largest number of trajectories: in cycles, of the validation split, to compare
+        sizes; in windows, of the test split, to score.
     library : int
-        Of windows: states of the climate, among which those that fit are found.
+        Number of climatological states, in windows.
     """
 
     scheme: ClassVar[str] = "optimum"
@@ -79,34 +80,40 @@ class Optimum(Checked):
         _checks.count("max_particles", self.max_particles, minimum=self.n_particles)
 
     def fit(self, problem: Problem) -> Fitted:
-        """Return the filter at the size where its score has settled, or the posterior.
+        """Return the filter with the size at which its score has settled.
 
-        What is found on the way is kept in the problem's folder, to go on from.
+        In windows, return the posterior mean, which is computed when it is run.
+        Intermediate results are kept in the folder of `problem.work`, to be resumed.
+
+        Raises
+        ------
+        ConfigurationError
+            If the optimum for the background of the windows is not known.
         """
         if isinstance(problem.protocol, Windows):
             kind = problem.protocol.background
-            if kind not in _KNOWN:
+            if kind not in _BACKGROUNDS:
                 raise ConfigurationError(
-                    "methods: the optimum of a window is known for the backgrounds "
-                    f"{', '.join(_KNOWN)}, got {kind!r}"
+                    "windows.background: expected one for which the optimum is known "
+                    f"({', '.join(_BACKGROUNDS)}), got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
-        found = _Doubling(self, problem).converged()
-        last = found["stages"][-1]
+        convergence = _Doubling(self, problem).converged()
+        last = convergence["stages"][-1]
         n, width = last["n_particles"], last["regularisation"]
         return Fitted(
             self._filter(problem, n, width),
-            f"optimum (N{'=' if found['settled'] else '>'}{n})",
+            f"optimum (N{'=' if convergence['settled'] else '>'}{n})",
             start="first",
             parameter="regularisation",
             value=width,
-            facts={"convergence": found},
+            facts={"convergence": convergence},
         )
 
     def _filter(self, problem: Problem, n: int, width: float) -> ParticleFilter:
-        how: dict[str, Any] = {"threshold": self.threshold, "rescue": self.rescue}
-        how |= {**problem.filter, "n_particles": n, "regularisation": width}
-        return ParticleFilter(**how)
+        arguments: dict[str, Any] = {"threshold": self.threshold, "rescue": self.rescue}
+        arguments |= {**problem.filter, "n_particles": n, "regularisation": width}
+        return ParticleFilter(**arguments)
 
     def _windows(self, problem: Problem, split: str) -> Estimates:
         """Return the posterior mean of the windows of a split's first trajectories."""
@@ -117,10 +124,10 @@ class Optimum(Checked):
         n = min(self.n_trajectories, data.n_trajectories(split))
         size, began = n * len(last), perf_counter()
         background, seen = samples.background[:size], samples.obs_window[:size]
-        how = (twin.operator, twin.R, data.steps_per_cycle)
-        # What backgrounds say of the states when they were drawn, `lag` cycles before
-        # the analysis: estimates (n, 3) and the covariance of their errors, if these
-        # are normal and have nothing to do with the observations'.
+        arguments = (twin.operator, twin.R, data.steps_per_cycle)
+        # Some backgrounds are forecasts of states that were drawn `lag` cycles before
+        # the analysis, with normal errors that do not depend on the observations. Then
+        # these states (n, 3) and their error covariance are observations too.
         drawn, before = problem.backgrounds, None
         covariance, lag = drawn.start_covariance, drawn.drawn_before
         if covariance is not None:
@@ -128,77 +135,85 @@ class Optimum(Checked):
 
             n_steps = lag * data.steps_per_cycle
             before = earlier_states(background, n_steps, **problem.model)
-        evidence = analogs.WindowObservations(seen, *how, before, covariance, lag)
-        found = self._posterior(problem, evidence)
-        # For the mirror-aware score the mean of one of each mirrored pair is best.
-        best = found.folded if twin.operator.is_mirror_blind else found.mean
+        observations = analogs.WindowObservations(
+            seen, *arguments, before, covariance, lag
+        )
+        posterior = self._posterior(problem, observations)
+        # The mirror-aware score is best for the mean over one state of each mirrored
+        # pair.
+        best = posterior.folded if twin.operator.is_mirror_blind else posterior.mean
         shape = (n, len(last), 3)
-        spread = np.broadcast_to(np.sqrt(found.variance)[:, None], (size, 3))
+        spread = np.broadcast_to(np.sqrt(posterior.variance)[:, None], (size, 3))
         made = {
             "background": background.reshape(shape),
             "analysis": best.reshape(shape),
             "status": np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
             "spread": spread.reshape(shape),
-            "effective_size": found.effective_size.reshape(shape[:2]),
+            "effective_size": posterior.effective_size.reshape(shape[:2]),
             "seconds_per_cycle": (perf_counter() - began) / size,
         }
         return problem.estimates(split, last, made, n)
 
     def _posterior(
-        self, problem: Problem, evidence: analogs.WindowObservations
+        self, problem: Problem, observations: analogs.WindowObservations
     ) -> analogs.WindowPosterior:
-        """Return the posterior of windows, going on from what a stopped run has kept.
+        """Return the posterior of the windows; continue from a stopped run.
 
-        What is kept is named after all that decides it.
+        The name of the checkpoint contains a hash of everything that it depends on.
         """
-        data, work, size = problem.twin.settings, problem.work, len(evidence.whitened())
+        data, work, size = (
+            problem.twin.settings,
+            problem.work,
+            len(observations.whitened()),
+        )
         climate = analogs.ClimatologicalPrior(data.dt, data.parameters, data.seed)
-        digest = hashlib.sha256(evidence.whitened().tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(observations.whitened().tobytes()).hexdigest()[:16]
         kept = work.folder and work.folder / f"posterior_{self.library}_{digest}.npz"
         known = None
         if kept is not None and kept.exists():
             with content_errors(kept):
                 known = analogs.WindowPosterior(**np.load(io.BytesIO(read_file(kept))))
 
-        def note(found: analogs.WindowPosterior) -> None:
-            if len(found.mean) % _NOTED:
+        def note(posterior: analogs.WindowPosterior) -> None:
+            if len(posterior.mean) % _NOTE_EVERY:
                 return
             if kept is not None:
                 content = io.BytesIO()
-                np.savez(content, **vars(found))
+                np.savez(content, **vars(posterior))
                 write_bytes(kept, content.getvalue())
-            work.say(f"optimum     {len(found.mean)} of {size} windows")
+            work.say(f"optimum     {len(posterior.mean)} of {size} windows")
 
         return analogs.window_posterior(
-            evidence, climate, library=self.library, known=known, report=note
+            observations, climate, library=self.library, known=known, report=note
         )
 
 
 def _settled(
-    problem: Problem, found: Estimates, scores: dict[str, Any]
+    problem: Problem, estimates: Estimates, scores: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return whether the states were enough: the error is what is claimed.
+    """Return whether there were enough states: the actual error equals the claimed one.
 
-    Otherwise the score is an upper bound of the optimum's.
+    Otherwise the score is only an upper bound of that of the optimum.
     """
-    assert found.spread is not None
-    assert found.effective_size is not None
+    assert estimates.spread is not None
+    assert estimates.effective_size is not None
     blind = problem.twin.operator.is_mirror_blind
     name = "mirror_rmse_pooled_a" if blind else "rmse_pooled_a"
-    thinnest = float(np.quantile(found.effective_size, 0.05))
-    claimed = float(np.sqrt((found.spread**2).mean()))
-    honest = scores["ci95"][name][0] < _HONEST * claimed
-    settled = bool(thinnest > _THINNEST and honest)
+    thinnest = float(np.quantile(estimates.effective_size, 0.05))
+    claimed = float(np.sqrt((estimates.spread**2).mean()))
+    honest = scores["ci95"][name][0] < _MAX_RATIO * claimed
+    settled = bool(thinnest > _MIN_SIZE and honest)
     return {"convergence": {"stages": [], "settled": settled, "thinnest": thinnest}}
 
 
 class _Doubling:
-    """A particle filter whose size is doubled until its score settles.
+    """Doubles the size of a particle filter until its score settles.
 
-    More particles need less regularisation: at each size that of the size before is
-    tried, and ones smaller by sqrt(2) for as long as they help. One step that changes
-    nothing may be chance: x with sigma 1 every 0.1 stood still from 2,000 to 4,000
-    particles, 4 % above what 128,000 reach. So two in a row are asked for.
+    More particles need less regularisation: each size starts with the regularisation of
+    the size before and divides it by sqrt(2) while this helps. A single doubling
+    without change may be chance: with x observed every 0.1 time units with sigma 1, the
+    score did not change from 2,000 to 4,000 particles, but was 4 % above that of
+    128,000. Therefore two doublings in a row without change are needed.
     """
 
     def __init__(self, optimum: Optimum, problem: Problem) -> None:
@@ -215,10 +230,10 @@ class _Doubling:
                 self.known = {k: [float(x) for x in pair] for k, pair in stages}
 
     def converged(self) -> dict[str, Any]:
-        """Return the stages of rising size, and whether the last ones stood still."""
+        """Return the stages by size, and whether the score has settled."""
         optimum, n_still = self.optimum, 0
         stages = [self._best(optimum.n_particles, optimum.regularisation)]
-        while n_still < _ENOUGH:
+        while n_still < _STILL_STEPS:
             last = stages[-1]
             n = 2 * last["n_particles"]
             if n > optimum.max_particles:
@@ -226,25 +241,25 @@ class _Doubling:
             stages.append(self._best(n, last["regularisation"]))
             still = abs(stages[-1]["score"] / last["score"] - 1.0) < optimum.tolerance
             n_still = n_still + 1 if still else 0
-        return {"stages": stages, "settled": n_still == _ENOUGH}
+        return {"stages": stages, "settled": n_still == _STILL_STEPS}
 
     def _best(self, n: int, width: float) -> dict[str, Any]:
-        """Return the stage of a size at which a smaller width helps no more."""
+        """Return the stage of this size with the best regularisation."""
         best = self._stage(n, width)
         while True:
-            stage = self._stage(n, _NARROWER * best["regularisation"])
+            stage = self._stage(n, _WIDTH_FACTOR * best["regularisation"])
             if not stage["score"] < np.nan_to_num(best["score"], nan=np.inf):
                 return best
             best = stage
 
     def _stage(self, n: int, width: float) -> dict[str, Any]:
-        """Return a filter's score and mean effective size on the validation split."""
+        """Return score and mean effective size of a filter on the validation split."""
         key = f"{n} {width!r}"
         if key not in self.known:
             scheme = self.optimum._filter(self.problem, n, width)
-            score, found = self.problem.score(Fitted(scheme, "", start="first"))
-            assert found.effective_size is not None
-            size = float(found.effective_size.mean())
+            score, estimates = self.problem.score(Fitted(scheme, "", start="first"))
+            assert estimates.effective_size is not None
+            size = float(estimates.effective_size.mean())
             self.known[key] = [score, size]
             if self.kept is not None:
                 write_json(self.kept, self.known)
@@ -255,9 +270,10 @@ class _Doubling:
 
 
 def _with_validation(problem: Problem, n_trajectories: int) -> Problem:
-    """Return a problem with the first trajectories of its validation split.
+    """Return the problem with only the first trajectories of its validation split.
 
-    They are simulated again: a trajectory does not depend on how many there are.
+    They are simulated again, which gives the same trajectories: a trajectory does not
+    depend on how many others there are.
     """
     settings = problem.twin.settings
     if n_trajectories >= settings.n_val:

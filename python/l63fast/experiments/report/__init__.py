@@ -1,4 +1,4 @@
-"""Reports: one page about a finished experiment, its tables and its figures."""
+"""Reports of finished experiments: a page, tables and figures."""
 
 from l63fast.experiments.report.page import PAGE, report, write_report, write_summary
 

@@ -1,4 +1,4 @@
-"""Writes a report: the page, its tables and its figures, as one folder."""
+"""Writing of a report: the page, the tables and the figures, in one folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from l63fast.errors import ArgumentValueError, DataFileError, ResultError
 from l63fast.experiments import tables
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
-from l63fast.experiments.results import MADE_ON, TIMES, Result, Source, write_text
+from l63fast.experiments.results import PROVENANCE, TIMES, Result, Source, write_text
 from l63fast.experiments.scoring import Rows, Summary, case_title
 from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
@@ -32,7 +32,7 @@ from l63fast.storage import content_errors, result_directory
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
 
-# What draws the figures of each section; it yields pictures, and what is missing.
+# Functions that yield the pictures of each section, or a sentence if one is missing.
 _CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
     "scores": scores.scores,
     "trajectories": states.states,
@@ -45,41 +45,43 @@ _CHAPTERS: Final[dict[str, Callable[[Summary], Iterator[Picture | str]]]] = {
     "training": scores.training,
     "timing": scores.timing,
 }
-# Identifiers of the sections, in the order of the page; capitalised, their titles.
+# Identifiers of the sections in the order of the page; their titles are capitalised.
 SECTIONS: Final = ("answer", "leaderboard", *_CHAPTERS, "provenance")
-# Two marks or more of one shape and style, as matplotlib writes them.
+# Two or more marks of the same shape and style, as matplotlib writes them into an SVG.
 _MARKS: Final = (
     r'<use xlink:href="#(m[^"]+)" x="\S+" y="\S+" style="([^"]*)"/>'
     r'(\s*<use xlink:href="#\1" x="\S+" y="\S+" style="\2"/>)+'
 )
-# What an address may hold as it is: all but quotes, #, %, & and angle brackets.
+# Characters that a data address may contain: no quotes, #, %, & and angle brackets.
 _SAFE: Final = " '()*+,-./:;=?@[]_{}!$|~"
 
 
 def report(
     results: pd.DataFrame | str | Path, folder: str | Path | None = None
 ) -> Path:
-    """Write a page about an experiment, with its tables and figures; return its path.
+    """Write the page of an experiment, its tables and figures; return the page's path.
 
     Parameters
     ----------
     results : DataFrame or path
-        As `open_results` gives it, or the folder of the experiment.
+        The table of `open_results`, or the folder of the experiment.
     folder : path, optional
-        Where the report is written; by default `report` in that of the experiment.
+        Folder of the report; by default `report` in the folder of the experiment.
 
     Raises
     ------
     DataFileError
-        If the folder is none of an experiment, or no cell in it can be read.
+        If it is not the folder of an experiment, or no cell in it can be read.
+    ArgumentValueError
+        If a table does not know the folder of its experiment.
     ResultError, LockedError
         If the report cannot be written.
     """
     if isinstance(results, pd.DataFrame):
         if "folder" not in results.attrs:
             raise ArgumentValueError(
-                "results: expected a table as open_results gives it, got one that does "
-                "not know its folder: give that"
+                "results: expected a table of open_results, got one without the folder "
+                "of the experiment: give the folder instead"
             )
         results = str(results.attrs["folder"])
     return write_report(results, target=folder)[0]
@@ -91,7 +93,7 @@ def write_report(
     *,
     target: str | Path | None = None,
 ) -> tuple[Path, Source]:
-    """Write the report of an experiment; return the page's path, and what it is of.
+    """Write the report of an experiment; return the page's path, and the results in it.
 
     The folder holds the page, `tables/` (CSV, Markdown, LaTeX) and `figures/` (PNG,
     SVG). A cell that cannot be read is named in the returned `Source` and on the page.
@@ -99,18 +101,23 @@ def write_report(
     Parameters
     ----------
     folder : path
-        Of the experiment.
+        Folder of the experiment.
     failures : dict of str, optional
-        Why cells are known to be missing, by name.
+        Reasons of cells that are known to have failed, by name.
     target : path, optional
         As `folder` of `report`.
+
+    Raises
+    ------
+    DataFileError, ResultError, LockedError
+        As in `report`; also if methods were only tuned.
     """
     source = Source.open(folder, failures)
     summary = Summary(source)
     if summary.is_tuning:
         raise DataFileError(
-            f"{source.folder}: methods were only tuned: there is nothing to report on "
-            "but report/tables and report/figures"
+            f"{source.folder}: expected scores, got an experiment whose methods were "
+            "only tuned: see report/tables and report/figures"
         )
     place = source.folder / REPORT if target is None else Path(target)
     try:
@@ -118,18 +125,20 @@ def write_report(
     except ResultError:
         raise
     except Exception as error:
-        source = _without_senseless(source, error)
+        source = _without_failing_cells(source, error)
         _write(Summary(source), place)
     return place / PAGE, source
 
 
 def _write(summary: Summary, place: Path) -> None:
     with result_directory(place, kind=REPORT) as directory:
-        # What is missing is a sentence in place of a picture.
+        # A sentence stands for a picture that is missing.
         drawn = {
             name: [
-                found if isinstance(found, str) else _saved(found, directory / FIGURES)
-                for found in draw(summary)
+                picture
+                if isinstance(picture, str)
+                else _saved(picture, directory / FIGURES)
+                for picture in draw(summary)
             ]
             for name, draw in _CHAPTERS.items()
         }
@@ -137,15 +146,15 @@ def _write(summary: Summary, place: Path) -> None:
         write_text(directory, PAGE, _page(summary, drawn))
 
 
-def _without_senseless(source: Source, error: Exception) -> Source:
-    """Return the source without the cells that even a report on each alone fails of.
+def _without_failing_cells(source: Source, error: Exception) -> Source:
+    """Return the source without the cells for which a report on the cell alone fails.
 
     Raises
     ------
     DataFileError
-        If there is no other.
+        If the report fails for every cell.
     Exception
-        The error itself, if there is none of those: it is not of a cell.
+        The error itself, if the report fails for no single cell.
     """
     sound, left_out = [], dict(source.left_out)
     for result in source.results:
@@ -164,13 +173,13 @@ def _without_senseless(source: Source, error: Exception) -> Source:
 
 
 def write_summary(summary: Summary, directory: Path) -> None:
-    """Write the tables of an experiment into a folder that a report will replace."""
+    """Write the tables of an experiment; a report replaces their folder later."""
     with result_directory(directory, kind=REPORT) as folder:
         write_tables(summary, folder / _TABLES)
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
-    """Write the tables of an experiment and its answer into a new folder."""
+    """Write the tables of an experiment and its result in words into a new folder."""
     folder.mkdir()
     write_text(folder, "table.md", tables.markdown(summary))
     if summary.is_tuning:
@@ -180,7 +189,7 @@ def write_tables(summary: Summary, folder: Path) -> None:
         return
     board = summary.board.assign(ties=summary.board["ties"].str.join("; "))
     frames = {"results": summary.results, "scores": board}
-    # Without times, both are the same to the byte whenever they are made.
+    # Without times the files do not depend on the run, to the byte.
     frames = {k: frame.drop(columns=list(TIMES)) for k, frame in frames.items()}
     for name, frame in {**frames, "provenance": origins(summary)}.items():
         frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
@@ -188,44 +197,48 @@ def write_tables(summary: Summary, folder: Path) -> None:
     write_text(folder, "scores.tex", tables.latex(summary, note))
     lines = [note, *overview(summary)]
     lines += [f"{n} is left out: {w}" for n, w in summary.source.left_out.items()]
-    lines += ["\n".join([case, *said]) for case, said in sentences(summary).items()]
+    lines += ["\n".join([case, *text]) for case, text in sentences(summary).items()]
     write_text(folder, "answer.txt", "\n\n".join(lines) + "\n")
 
 
 def _saved(picture: Picture, folder: Path) -> dict[str, Any]:
-    """Write a figure; return it as it stands on the page."""
+    """Write a figure; return it with its address for the page."""
     drawn = {"picture": picture, "is_wide": False, "is_moving": False}
     if isinstance(picture.figure, Sequence):
         path = plotting.save_animation(picture.figure, folder, picture.name)[0]
         content = base64.b64encode(path.read_bytes()).decode()
         address = f"data:image/gif;base64,{content}"
         return {**drawn, "address": address, "is_moving": True}
-    # The layout is found once and not again for each of the two files.
+    # The layout is computed once, not again for each of the two files.
     picture.figure.draw_without_rendering()
     picture.figure.set_layout_engine("none")
     path = plotting.save_figure(picture.figure, folder, picture.name)[1]
     is_wide = 72.0 * picture.figure.get_figwidth() > 600.0
-    return {**drawn, "address": _inlined(path.read_text("utf-8")), "is_wide": is_wide}
+    return {
+        **drawn,
+        "address": _data_address(path.read_text("utf-8")),
+        "is_wide": is_wide,
+    }
 
 
 def _template(name: str) -> str:
-    """Return a file of the page that goes in as it is."""
+    """Return the text of a file that becomes part of the page."""
     path = files("l63fast.experiments.report") / "templates" / name
     return path.read_text("utf-8")
 
 
-def _inlined(svg: str) -> str:
-    """Return an SVG of matplotlib as an address, dark where the reader is.
+def _data_address(svg: str) -> str:
+    """Return an SVG of matplotlib as a data address, with a style for dark mode.
 
-    Coordinates keep a tenth of a point.
+    To save space coordinates are rounded to a tenth of a point.
     """
     head, _, body = svg[svg.index("<svg") :].partition(">")
     svg = f"{head}><style>{_template('dark.css')}</style>{body}"
     svg = re.sub(
         r"<!--.*?-->|/[*].*?[*]/|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL
     )
-    svg = re.sub(_MARKS, _as_one, svg)
-    svg = re.sub(r'd="(M [^A-KN-Za-z"]+)"', _in_steps, svg)
+    svg = re.sub(_MARKS, _marks_as_path, svg)
+    svg = re.sub(r'd="(M [^A-KN-Za-z"]+)"', _relative_path, svg)
     svg = re.sub(r"(?<![\d.])([1-9]\d+\.\d)\d+", r"\1", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\.\d\d)\d+", r"\1", svg)
     svg = svg.replace("xlink:href", "href").replace("DejaVuSans-", "")
@@ -233,8 +246,8 @@ def _inlined(svg: str) -> str:
     return f"data:image/svg+xml,{quote(svg, safe=_SAFE)}"
 
 
-def _as_one(marks: re.Match[str]) -> str:
-    """Return marks of one look as those of one path, a tenth as long."""
+def _marks_as_path(marks: re.Match[str]) -> str:
+    """Return equal marks as the markers of one path, which is ten times shorter."""
     places = re.findall(r'x="(\S+)" y="(\S+)"', marks[0])
     name, ends = f"k{marks.start()}", " L ".join(map(" ".join, places))
     return (
@@ -244,8 +257,8 @@ def _as_one(marks: re.Match[str]) -> str:
     )
 
 
-def _in_steps(path: re.Match[str]) -> str:
-    """Return a path of straight lines by its steps, which are shorter than places."""
+def _relative_path(path: re.Match[str]) -> str:
+    """Return a path of straight lines in relative coordinates, which are shorter."""
     x, y, steps = 0, 0, []
     for kind, *place in re.findall(r"([ML]) (\S+) (\S+)", path[1]):
         to_x, to_y = (round(10.0 * float(end)) for end in place)
@@ -256,7 +269,7 @@ def _in_steps(path: re.Match[str]) -> str:
 
 
 def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
-    """Return the page as HTML that needs nothing else."""
+    """Return the page as HTML without references to other files."""
     environment = Environment(
         loader=PackageLoader("l63fast.experiments.report"),
         autoescape=True,
@@ -264,7 +277,7 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["typeset"] = _typeset
+    environment.filters["typeset"] = _unbroken
     looks = plotting.method_looks(summary.kinds, summary.kinds)
     results = summary.source.results
     dates = [str(result.timing["started"])[:10] for result in results]
@@ -295,7 +308,7 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
 
 
 def _answer_row(rows: Rows) -> dict[str, str]:
-    """Return the answer to a case in short, for a table of many cases."""
+    """Return the row of a case in the table of many cases."""
     leaders = [row for row in rows if is_best(row)]
     short = {column.title: column.text(rows[0]) for column in tables.WHERE}
     short["best"] = " = ".join(row.label for row in leaders) or "not known"
@@ -304,23 +317,23 @@ def _answer_row(rows: Rows) -> dict[str, str]:
     return short
 
 
-def _typeset(text: str) -> str:
-    """Return text that does not break where a reader would stumble."""
+def _unbroken(text: str) -> str:
+    """Return text with non-breaking spaces and hyphens, as in "3D-Var" and "95 %"."""
     text = text.replace("D-Var", "D\u2011Var").replace(" %", "\u00a0%")
     return text.replace("σ = ", "σ\u00a0=\u00a0")
 
 
 def origins(summary: Summary) -> pd.DataFrame:
-    """Return one row per cell: where, when and with what it was made."""
+    """Return one row per cell: machine, date, versions and time of the run."""
     results = summary.source.results
-    # What a cell took: its stages, without the times per analysis in them.
+    # The time of a cell is the sum of its stages; other times are parts of these.
     stages, took = ("fit", "run", "score"), [r.timing["seconds"] for r in results]
     return pd.DataFrame(
         {
             "cell": result.settings.name,
             "data": str(result.metrics["data"].get("test", "")),
             **{name: str(v) for name, v in result.metrics["versions"].items()},
-            **{name: str(result.timing[name]) for name in MADE_ON},
+            **{name: str(result.timing[name]) for name in PROVENANCE},
             "seconds": f"{sum(seconds.get(stage, 0.0) for stage in stages):.1f}",
         }
         for result, seconds in zip(results, took, strict=True)
@@ -328,9 +341,11 @@ def origins(summary: Summary) -> pd.DataFrame:
 
 
 def settings_of(results: Sequence[Result]) -> dict[str, Any]:
-    """Return what the cells share, and what each has of its own, as TOML."""
+    """Return the settings that all cells share and those of each cell, as TOML."""
     each = (pd.json_normalize(result.settings.to_tables()) for result in results)
-    first, *others = flat = [table.to_dict("records")[0] for table in each]  # by path
+    first, *others = flat = [
+        table.to_dict("records")[0] for table in each
+    ]  # by dotted key
     common = {k: v for k, v in first.items() if all(r.get(k) == v for r in others)}
     differing = {
         result.settings.name: _toml({k: row[k] for k in row if k not in common})

@@ -1,4 +1,4 @@
-"""Figures of scores: methods beside each other, what they claim, and how they came."""
+"""Figures of scores, of claimed errors, of training and tuning, and of times."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from l63fast.experiments.wording import answer
 from l63fast.plotting import MethodScore
 
 Settings = dict[str, Any]
-_FEWEST: Final = 3  # values of a setting that make a figure
-# Settings of a network that a figure is drawn against, and what only makes it longer.
+_FEWEST: Final = 3  # values of a setting that are needed for a figure
+# Settings of a network that are the axis of a figure, and those of the training length.
 _AXES: Final = ("window", "n_iterations", "unroll", "epochs")
-_HOW_LONG: Final = ("epochs", "updates", "first_unroll")
+_LENGTH_SETTINGS: Final = ("epochs", "updates", "first_unroll")
 _MOST_RANKS: Final = 4
 _WORDS: Final = {
     "sigma": "the standard deviation σ of the observation error",
@@ -33,20 +33,20 @@ _WORDS: Final = {
 
 
 def scores(summary: Summary) -> Iterator[Picture | str]:
-    """Yield every method beside the others, and across what varies."""
+    """Yield figures of the scores of all methods, and of scores against settings."""
     if len(summary.cases) == len(summary.featured) > 1:
         yield _overview(summary)
     for rows in summary.featured:
-        yield _beside(summary, rows)
+        yield _score_figure(summary, rows)
     for axis in _WORDS:
         if len({getattr(row, axis) for row in summary.rows}) > 1:
-            yield _across(summary, axis)
+            yield _scores_across(summary, axis)
     for rows in summary.featured:
         yield from by_settings(summary, rows)
 
 
-def _drawn(summary: Summary, rows: Rows) -> dict[str, Any]:
-    """Return what a figure of scores is told of them."""
+def _common_arguments(summary: Summary, rows: Rows) -> dict[str, Any]:
+    """Return the arguments that all figures of scores have."""
     label = summary.measure.shown(all(row.mirror_aware for row in rows))
     if in_decibel := summary.measure.in_decibel:
         label = "mean squared error (dB)"
@@ -61,7 +61,7 @@ def _overview(summary: Summary) -> Picture:
     cases = {rows[0].operator: rows for rows in summary.cases}
     figure = plotting.overview(
         {k: {r.label: (r.score, r.low, r.high) for r in c} for k, c in cases.items()},
-        labels={k: _drawn(summary, c)["label"] for k, c in cases.items()},
+        labels={k: _common_arguments(summary, c)["label"] for k, c in cases.items()},
         best={k: [r.label for r in rows if is_best(r)] for k, rows in cases.items()},
         ratios={k: {r.label: r.ratio_to_3dvar for r in c} for k, c in cases.items()},
         among=summary.kinds,
@@ -70,12 +70,12 @@ def _overview(summary: Summary) -> Picture:
     return picture(summary, "overview", figure, **words)
 
 
-def _beside(summary: Summary, rows: Rows) -> Picture:
+def _score_figure(summary: Summary, rows: Rows) -> Picture:
     ranges = {row.label: range_of(row.file, row.rerun, row.paper) for row in rows}
     points = {r.label: _score(r)._replace(published=ranges[r.label]) for r in rows}
     known = any(math.isfinite(low) for low, _ in ranges.values())
     published = "; grey bars: lowest to highest published value" if known else ""
-    drawn = _drawn(summary, rows)
+    drawn = _common_arguments(summary, rows)
     figure = plotting.method_scores(points, **drawn)
     words = {"samples": samples(summary, rows), "answer": answer(summary)}
     words |= {"label": drawn["label"], "published": published}
@@ -83,7 +83,7 @@ def _beside(summary: Summary, rows: Rows) -> Picture:
 
 
 def samples(summary: Summary, rows: Rows) -> str:
-    """Return on how many analyses methods were tried, and which of them on fewer."""
+    """Return the number of trajectories and analyses, in words; some may have fewer."""
     numbers = {row.label: row.n_trajectories // row.n_data for row in rows}
     most = max(numbers.values())
     fewer = [f"{name}: {n}" for name, n in numbers.items() if n < most]
@@ -93,7 +93,7 @@ def samples(summary: Summary, rows: Rows) -> str:
     return f"{tried}{but}, {counted(n_times, 'analysis', 'analyses')} each"
 
 
-def _across(summary: Summary, axis: str) -> Picture:
+def _scores_across(summary: Summary, axis: str) -> Picture:
     panels: dict[tuple[str, str], dict[str, dict[float, MethodScore]]] = {}
     for row in summary.rows:
         if row.role == "baseline":
@@ -104,13 +104,15 @@ def _across(summary: Summary, axis: str) -> Picture:
         name = row.role if row.scheme == "optimum" else row.label
         method = panels.setdefault(place, {}).setdefault(name, {})
         method[getattr(row, axis)] = _score(row)
-    figure = plotting.scores_across(panels, axis, **_drawn(summary, summary.rows))
+    figure = plotting.scores_across(
+        panels, axis, **_common_arguments(summary, summary.rows)
+    )
     words = {"samples": samples(summary, summary.rows), "against": _WORDS[axis]}
     return picture(summary, "scores_by", figure, axis=axis, **words)
 
 
 def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
-    """Yield the score against each setting of which a network has several values."""
+    """Yield the score against each setting that has several values for a network."""
     networks = []
     for row in rows:
         if row.scheme == "encoder":
@@ -128,7 +130,7 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
             for row in rows
             if row.scheme in ("3dvar", "4dvar") or row.role == "optimum"
         }
-        drawn = _drawn(summary, rows)
+        drawn = _common_arguments(summary, rows)
         figure = plotting.scores_across({("", ""): lines}, axis, **drawn)
         words = {"axis": axis, "samples": samples(summary, rows)}
         yield picture(summary, "by", figure, rows, **words)
@@ -137,19 +139,20 @@ def by_settings(summary: Summary, rows: Rows) -> Iterator[Picture]:
 def _lines(
     networks: Sequence[tuple[Any, Settings]], axis: str
 ) -> dict[str, dict[float, MethodScore]]:
-    """Return the score by value of a setting, for networks alike but for it."""
-    found: dict[str, tuple[Settings, dict[float, list[tuple[float, Any]]]]] = {}
+    """Return scores by value of a setting; other settings of a line are the same."""
+    groups: dict[str, tuple[Settings, dict[float, list[tuple[float, Any]]]]] = {}
     for row, settings in networks:
         if axis not in settings:
             continue
-        left_out = {axis, *(_HOW_LONG if axis != "epochs" else ())}
+        left_out = {axis, *(_LENGTH_SETTINGS if axis != "epochs" else ())}
         rest = {k: v for k, v in settings.items() if k not in left_out}
-        _, line = found.setdefault(repr(rest), (rest, {}))
-        # About what a training costs: an iteration half of what is read once.
+        _, line = groups.setdefault(repr(rest), (rest, {}))
+        # Approximate cost of a training; an iteration costs half as much as reading the
+        # observations once.
         n = settings["epochs"] * settings.get("updates", 1) * settings.get("unroll", 1)
         cost = float(n * (2 + settings["n_iterations"]))
         line.setdefault(float(settings[axis]), []).append((cost, row))
-    lines = [(rest, line) for rest, line in found.values() if len(line) >= _FEWEST]
+    lines = [(rest, line) for rest, line in groups.values() if len(line) >= _FEWEST]
     differing = [
         name
         for name in (lines[0][0] if lines else ())
@@ -164,7 +167,7 @@ def _lines(
 
 
 def _at_one_cost(candidates: dict[float, list[tuple[float, Any]]]) -> dict[float, Any]:
-    """Return one row per value: of several, that of the cost usual at the others."""
+    """Return one row per value; of several, the one with the usual training cost."""
     alone = [some[0][0] for some in candidates.values() if len(some) == 1]
     usual = median(alone or [cost for some in candidates.values() for cost, _ in some])
     return {
@@ -174,16 +177,16 @@ def _at_one_cost(candidates: dict[float, list[tuple[float, Any]]]) -> dict[float
 
 
 def ensembles(summary: Summary) -> Iterator[Picture | str]:
-    """Yield whether methods know how wrong they are."""
+    """Yield figures that compare claimed errors with actual ones."""
     for rows in summary.featured:
         metrics = {row.label: summary.cell(row).metrics for row in rows}
         for draw in (_reliability, _ranks, _claims):
             yield from draw(summary, rows, metrics)
 
 
-def _finite(found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return arrays by method, of those methods that have nothing but numbers."""
-    arrays = {name: np.array(values, dtype=float) for name, values in found.items()}
+def _finite(by_method: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays of the methods whose values are all finite."""
+    arrays = {name: np.array(values, dtype=float) for name, values in by_method.items()}
     return {name: array for name, array in arrays.items() if np.isfinite(array).all()}
 
 
@@ -224,14 +227,14 @@ def _claims(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
 
 
 def training(summary: Summary) -> Iterator[Picture | str]:
-    """Yield how encoders learned, numbers were tuned, and the optimum settled."""
+    """Yield figures of training, tuning, and the convergence of the optimum."""
     for rows in summary.featured:
         yield from _learning(summary, rows)
         for i, row in enumerate(rows):
             metrics = summary.cell(row).metrics
             if metrics["tuning"]:
-                how = {"method": row.label, "among": summary.kinds}
-                number, figure = metrics["parameter"], tuning_figure(metrics, **how)
+                names = {"method": row.label, "among": summary.kinds}
+                number, figure = metrics["parameter"], tuning_figure(metrics, **names)
                 words = {"parameter": number["name"], "value": number["value"]}
                 words |= {"method": row.label, "number": i}
                 yield picture(summary, "tuning", figure, rows, **words)
@@ -268,12 +271,12 @@ def _settling(summary: Summary) -> Iterator[Picture]:
 
 
 def timing(summary: Summary) -> Iterator[Picture | str]:
-    """Yield what the accuracy of each method costs, in the first featured case."""
+    """Yield the figure of score against time, for the first featured case."""
     rows = summary.featured[0]
     timed = [r for r in rows if math.isfinite(r.seconds_per_cycle + r.score)]
     if timed:
         timings = (summary.cell(row).timing for row in timed)
         names = dict.fromkeys(f"{t['machine']}, {t['backend']}" for t in timings)
         costs = {r.label: (r.seconds_per_cycle, r.score, r.low, r.high) for r in timed}
-        figure = plotting.score_against_cost(costs, **_drawn(summary, rows))
+        figure = plotting.score_against_cost(costs, **_common_arguments(summary, rows))
         yield picture(summary, "cost", figure, rows, machines="; ".join(names))

@@ -1,4 +1,4 @@
-"""Figures of states and their errors, from the diagnostics that cells keep."""
+"""Figures of states and their errors, from the stored diagnostics of cells."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from l63fast.observation import ObservationOperator
 from l63fast.plotting import ErrorGrowth, Excerpt, Increments
 from l63fast.verification import Failure
 
-Found = dict[str, xarray.Dataset]
-_MEDIAN: Final = -1  # of the excerpts; the worst come first
+Diagnosed = dict[str, xarray.Dataset]
+_MEDIAN: Final = -1  # index of the median excerpt; the worst ones come first
 _FRAMES: Final = 80
-# Before others in figures that cannot hold all methods.
+# Methods that come first in figures which cannot show all methods.
 _INTERESTING: Final = ("3dvar", "encoder", "optimum")
-_FEWEST: Final = 30  # analyses in a cell of the map whose mean square counts
+_FEWEST: Final = 30  # analyses that are needed in a place of the map of ratios
 
 
-def diagnosed(summary: Summary, name: str, most: int) -> Iterator[tuple[Rows, Found]]:
-    """Yield each featured case with diagnostics that have a variable, by label.
+def diagnosed(
+    summary: Summary, name: str, most: int
+) -> Iterator[tuple[Rows, Diagnosed]]:
+    """Yield each featured case, and diagnostics of its methods by label.
 
-    Of at most so many methods: the best, 3D-Var, networks and the optimum come before
-    others; they stand in the order of the case.
+    Only diagnostics with the variable `name` are used, of at most `most` methods. The
+    best method, 3D-Var, networks and the optimum are chosen before others. The order is
+    that of the case.
     """
     for rows in summary.featured:
         best = best_of(rows)
@@ -38,14 +41,14 @@ def diagnosed(summary: Summary, name: str, most: int) -> Iterator[tuple[Rows, Fo
         rest = [r for r in rows if r not in first and r.role == "method"]
         having = (r for r in (*first, *rest) if name in summary.diagnostics(r))
         chosen = {row.label for row in islice(having, most)}
-        found = {r.label: summary.diagnostics(r) for r in rows if r.label in chosen}
-        if found:
-            yield rows, found
+        by_label = {r.label: summary.diagnostics(r) for r in rows if r.label in chosen}
+        if by_label:
+            yield rows, by_label
 
 
-def samples_of(found: Found) -> str:
-    """Return on how many samples diagnostics are based, in words."""
-    sizes = (d.attrs for d in found.values())
+def samples_of(by_label: Diagnosed) -> str:
+    """Return the number of samples of diagnostics, in words."""
+    sizes = (d.attrs for d in by_label.values())
     n, n_times = max((int(a["n_trajectories"]), int(a["n_times"])) for a in sizes)
     total = f"{n * n_times:,}".replace(",", "\u202f")
     return f"{total} analyses ({n} test trajectories, {n_times} times)"
@@ -57,7 +60,7 @@ def _some(rows: Rows, shown: dict[str, Any]) -> str:
 
 
 def states(summary: Summary) -> Iterator[Picture | str]:
-    """Yield truth, background and analysis of the best method, still and in motion."""
+    """Yield truth, background and analysis of the best method, and an animation."""
     for i, rows in enumerate(summary.featured):
         best = best_of(rows)
         if best is None:
@@ -117,25 +120,27 @@ def _animation(summary: Summary, rows: Rows, row: Any) -> Iterator[Picture]:
 
 
 def failures(summary: Summary) -> Iterator[Picture | str]:
-    """Yield how often analyses fail in which way, and the worst of each method."""
-    for rows, found in diagnosed(summary, "lead", 12):
-        shares = {k: d["failure_share"].values[1:].tolist() for k, d in found.items()}
+    """Yield the shares of failures by kind, and the worst trajectories of methods."""
+    for rows, by_label in diagnosed(summary, "lead", 12):
+        shares = {
+            k: d["failure_share"].values[1:].tolist() for k, d in by_label.items()
+        }
         words = [kind.words for kind in Failure if kind is not Failure.NONE]
-        far = float(next(iter(found.values())).attrs["far_off"])
-        how: dict[str, Any] = {"far": far, "samples": samples_of(found)}
+        far = float(next(iter(by_label.values())).attrs["far_off"])
+        values: dict[str, Any] = {"far": far, "samples": samples_of(by_label)}
         if any(map(any, shares.values())):
             figure = plotting.failure_shares(shares, words)
-            yield picture(summary, "failures", figure, rows, **how)
+            yield picture(summary, "failures", figure, rows, **values)
         else:
             yield f"No analysis failed: {case_title(rows[0])}."
         for i, row in enumerate(rows):
-            if row.label in found:
+            if row.label in by_label:
                 yield _atlas(summary, rows, i)
 
 
 def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
     row = rows[number]
-    data, excerpts, told = summary.diagnostics(row), [], []
+    data, excerpts, kinds = summary.diagnostics(row), [], []
     for k in range(data.sizes["excerpt"] - 1):
         kind = Failure(int(data["excerpt_failure"][k]))
         largest = float(data["excerpt_largest"][k])
@@ -145,13 +150,13 @@ def _atlas(summary: Summary, rows: Rows, number: int) -> Picture:
         title += f", largest error {largest:.2f}" if is_finite else ""
         excerpts.append(excerpt_of(summary, row, k, title))
         short = "none" if is_none else kind.words.partition(",")[0]
-        told.append(f"{short} ({largest:.3g})" if is_finite else short)
+        kinds.append(f"{short} ({largest:.3g})" if is_finite else short)
     where = f"{observed(row.operator)} observed, " if len(summary.featured) > 1 else ""
     operator = summary.cell(row).settings.data.operator
-    how = {"operator": operator, "title": row.label}
-    figure = plotting.failure_panels(excerpts, far_off=data.attrs["far_off"], **how)
+    names = {"operator": operator, "title": row.label}
+    figure = plotting.failure_panels(excerpts, far_off=data.attrs["far_off"], **names)
     words = {"n_worst": len(excerpts), "n": row.n_trajectories, "method": row.label}
-    words |= {"where": where, "told": ", ".join(told), "number": number}
+    words |= {"where": where, "kinds": ", ".join(kinds), "number": number}
     return picture(summary, "atlas", figure, rows, **words)
 
 
@@ -166,23 +171,23 @@ def excerpt_of(summary: Summary, row: Any, i: int, title: str = "") -> Excerpt:
 
 
 def horizon(summary: Summary) -> Iterator[Picture | str]:
-    """Yield the growth of the error in forecasts from the analyses."""
+    """Yield the growth of the forecast error with lead time."""
     names = ("lead", "forecast_error", "forecast_error_low", "forecast_error_high")
-    for rows, found in diagnosed(summary, "lead", 9):
+    for rows, by_label in diagnosed(summary, "lead", 9):
         curves = {
             name: ErrorGrowth(*(data[n].values.tolist() for n in names))
-            for name, data in found.items()
+            for name, data in by_label.items()
             if np.isfinite(data["forecast_error"]).any()
         }
         if not curves:
             continue
-        first = next(iter(found.values()))
+        first = next(iter(by_label.values()))
         far = float(first.attrs["far_off"])
         band = getattr(best_of(rows), "label", "")
         times = {name: plotting.horizon(curve, far) for name, curve in curves.items()}
         longest = max(times, key=times.__getitem__)
-        how: dict[str, Any] = {"band": band, "among": summary.kinds}
-        figure = plotting.forecast_growth(curves, limit=far, **how)
+        arguments: dict[str, Any] = {"band": band, "among": summary.kinds}
+        figure = plotting.forecast_growth(curves, limit=far, **arguments)
         if math.isfinite(times[longest]):
             longest += f", {times[longest]:.1f} time units"
         words = {"n": int(first["n_forecasts"]), "band": band, "far": far}
@@ -190,36 +195,39 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
 
 
 def attractor(summary: Summary) -> Iterator[Picture | str]:
-    """Yield where on the attractor analyses are wrong, and lose against the optimum."""
+    """Yield maps of the error on the attractor, and of its ratio to the optimum."""
     each = list(diagnosed(summary, "map_square", 6))
     for draw in (_errors, _ratios):
-        for rows, found in each:
-            yield from draw(summary, rows, found)
+        for rows, by_label in each:
+            yield from draw(summary, rows, by_label)
 
 
-def _errors(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
-    maps = {name: np.sqrt(data["map_square"].values) for name, data in found.items()}
+def _errors(summary: Summary, rows: Rows, by_label: Diagnosed) -> Iterator[Picture]:
+    maps = {name: np.sqrt(data["map_square"].values) for name, data in by_label.items()}
     if maps := _known(maps):
-        words = {"samples": samples_of(found), "some": _some(rows, maps)}
-        words["blind"] = _blindly(rows)
+        words = {"samples": samples_of(by_label), "some": _some(rows, maps)}
+        words["blind"] = _mirror_words(rows)
         label = f"{words['blind']}error (rms)"
-        figure = plotting.error_maps(maps, **_edges(found), label=label)
+        figure = plotting.error_maps(maps, **_edges(by_label), label=label)
         yield picture(summary, "error_map", figure, rows, **words)
 
 
-def _ratios(summary: Summary, rows: Rows, found: Found) -> Iterator[Picture]:
+def _ratios(summary: Summary, rows: Rows, by_label: Diagnosed) -> Iterator[Picture]:
     name = next((row.label for row in rows if row.role == "optimum"), "")
-    if name not in found:
+    if name not in by_label:
         return
-    # The colours of a method that is far off would hide where an encoder loses.
+    # With encoders, only these are shown: a much larger ratio of another method would
+    # stretch the scale of colours.
     encoders = {e.label for e in rows if e.scheme == "encoder"}
-    least = _squares(found[name])
-    shown = (k for k in found if (k in encoders if encoders else k != name))
-    ratios = {k: np.sqrt(_squares(found[k]) / least) for k in shown}
+    least = _squares(by_label[name])
+    shown = (k for k in by_label if (k in encoders if encoders else k != name))
+    ratios = {k: np.sqrt(_squares(by_label[k]) / least) for k in shown}
     if maps := _known(ratios):
         label = f"error over that of {name}"
-        figure = plotting.error_maps(maps, **_edges(found), label=label, relative=True)
-        words = {"blind": _blindly(rows), "optimum": name, "fewest": _FEWEST}
+        figure = plotting.error_maps(
+            maps, **_edges(by_label), label=label, relative=True
+        )
+        words = {"blind": _mirror_words(rows), "optimum": name, "fewest": _FEWEST}
         some = "" if encoders else _some(rows, maps)
         yield picture(summary, "error_ratio", figure, rows, **words, some=some)
 
@@ -228,53 +236,53 @@ def _known(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in maps.items() if np.isfinite(values).any()}
 
 
-def _edges(found: Found) -> dict[str, Any]:
-    first = next(iter(found.values()))
+def _edges(by_label: Diagnosed) -> dict[str, Any]:
+    first = next(iter(by_label.values()))
     return {f"{axis}_edges": first[f"map_{axis}_edge"].values for axis in "xz"}
 
 
-def _blindly(rows: Rows) -> str:
+def _mirror_words(rows: Rows) -> str:
     return "mirror-aware " if rows[0].mirror_aware else ""
 
 
 def _squares(data: xarray.Dataset) -> np.ndarray:
-    """Return the mean square error by place, NaN where it is of a few analyses."""
+    """Return the map of mean square errors, NaN where there are too few analyses."""
     many = (data["map_count"] >= _FEWEST) & (data["map_square"] > 0.0)
     return np.asarray(data["map_square"].where(many))
 
 
 def increments(summary: Summary) -> Iterator[Picture | str]:
-    """Yield increments by component beside those that were needed."""
+    """Yield histograms of the increments and of those that were needed."""
     names = ("edges", "share", "needed", "rms", "needed_rms", "correlation")
-    for rows, found in diagnosed(summary, "increment_share", 4):
+    for rows, by_label in diagnosed(summary, "increment_share", 4):
         drawn = {
             name: Increments(*(data[f"increment_{n}"].values for n in names))
-            for name, data in found.items()
+            for name, data in by_label.items()
         }
         figure = plotting.increment_histograms(drawn, among=summary.kinds)
-        words = {"samples": samples_of(found), "some": _some(rows, drawn)}
+        words = {"samples": samples_of(by_label), "some": _some(rows, drawn)}
         yield picture(summary, "increments", figure, rows, **words)
 
 
 def gain(summary: Summary) -> Iterator[Picture | str]:
-    """Yield the gain in the increments, for linear operators."""
+    """Yield the gains fitted to the increments, for linear operators."""
     operators = [ObservationOperator(r[0].operator) for r in summary.featured]
     if not any(operator.is_linear for operator in operators):
-        yield "No linear operator: there is no gain to compare with."
-    for rows, found in diagnosed(summary, "gain", 5):
-        explained = ", ".join(f"{k} {_explained(d):.0f} %" for k, d in found.items())
+        yield "No operator is linear: no gain can be fitted."
+    for rows, by_label in diagnosed(summary, "gain", 5):
+        explained = ", ".join(f"{k} {_explained(d):.0f} %" for k, d in by_label.items())
         figure = plotting.gain_comparison(
-            {name: data["gain"].values for name, data in found.items()},
-            {name: data["gain_needed"].values for name, data in found.items()},
+            {name: data["gain"].values for name, data in by_label.items()},
+            {name: data["gain_needed"].values for name, data in by_label.items()},
             observed=ObservationOperator(rows[0].operator).labels,
             among=summary.kinds,
         )
-        words = {"samples": samples_of(found), "explained": explained}
+        words = {"samples": samples_of(by_label), "explained": explained}
         yield picture(summary, "gain", figure, rows, **words)
 
 
 def _explained(data: xarray.Dataset) -> float:
-    """Return the share of the increments that the gain explains, in per cent."""
+    """Return the share of the squared increments that the gain explains (per cent)."""
     squares = data["increment_rms"] ** 2
     there = squares > 0.0
     explained = (data["gain_explained"] * squares).where(there).sum()

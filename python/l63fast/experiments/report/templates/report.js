@@ -52,7 +52,7 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "-15% 0px -75% 0px" });
 document.querySelectorAll("section").forEach((section) => seen.observe(section));
 
-// An edge behind which there is more fades, so that one sees that a frame scrolls.
+// A faded edge shows that a frame can be scrolled there.
 const resized = new ResizeObserver((entries) => entries.forEach((e) => fade(e.target)));
 function fade(frame) {
   const rest = frame.scrollWidth - frame.clientWidth - frame.scrollLeft;
