@@ -230,7 +230,7 @@ FILES = {
         ("train tuned", "tuned.toml: cell.tune_only: expected false, as an encoder"),
         ("train carried", "carried.toml: memory: expected 'window' in windows, befor"),
         ("train first", "first.toml: analysis_at: expected 'last' in cycles, where"),
-        ("train oi", "oi.toml: methods.oi: unknown table [methods] (known: cell, data"),
+        ("train oi", "oi.toml: methods.oi: unknown table [methods]; did you mean [met"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(
