@@ -68,7 +68,6 @@ MISTAKES = [
     ("[data]\n[data]", "line 2: the table [data] is given twice"),
     ("[data\n", "not valid TOML"),
     ("[dada]\nsigma = 1", "dada.sigma: unknown table [dada]; did you mean [data]? ("),
-    ("[cycle]\nburn_in = 1", "unknown table [cycle]; did you mean [cycles]?"),
     ("data = 3", "data: expected a table [data]"),
     ("[windows]\nwindow = 101", "windows.window: expected at most the 100"),
     ("[windows]\nbackground = 'good'", "background: expected one of mean, independent"),
