@@ -80,7 +80,7 @@ def source_text(made: Any) -> str | None:
 def _source_in_cell(made: type) -> str | None:
     """Return the source of a class by where its methods are.
 
-    A class knows its module and no file: `inspect` finds none that a notebook made.
+    A class itself knows its module and no file, and that of a notebook has none.
     """
     for method in vars(made).values():
         code = getattr(method, "__code__", None)
@@ -90,12 +90,12 @@ def _source_in_cell(made: type) -> str | None:
         except SyntaxError:
             continue
         for node in ast.walk(tree):
-            if not isinstance(node, ast.ClassDef) or node.name != made.__name__:
-                continue
-            first = min(n.lineno for n in (node, *node.decorator_list))
-            last = node.end_lineno or first
-            if code and first <= code.co_firstlineno <= last:
-                return textwrap.dedent("".join(lines[first - 1 : last]))
+            if isinstance(node, ast.ClassDef) and node.name == made.__name__:
+                above = [decorator.lineno for decorator in node.decorator_list]
+                first = min([node.lineno, *above])
+                last = node.end_lineno or first
+                if code and first <= code.co_firstlineno <= last:
+                    return textwrap.dedent("".join(lines[first - 1 : last]))
     return None
 
 

@@ -229,7 +229,7 @@ FILES = {
         ("experiment scalar --sigmas 1", "scalar.toml: vary: expected a table [vary]"),
         (
             "experiment cycle",
-            "cycle.toml: cycle: unknown table [cycle]; did you mean [c",
+            "cycle.toml: cycle: unknown table [cycle]; did you mean",
         ),
         ("train enkf", "enkf.toml: method.scheme: expected 'encoder', got 'enkf'"),
         ("train tuned", "tuned.toml: cell.tune_only: expected false, as an encoder"),
