@@ -83,7 +83,7 @@ def _source_in_cell(made: type) -> str | None:
     A class itself knows its module and no file, and that of a notebook has none.
     """
     for method in vars(made).values():
-        code = getattr(method, "__code__", None)
+        code = getattr(inspect.unwrap(method), "__code__", None)
         lines = linecache.getlines(code.co_filename) if code else []
         try:
             tree = ast.parse("".join(lines))

@@ -176,6 +176,7 @@ def test_a_class_without_a_source_is_refused() -> None:
 
 
 CELL = """
+import torch
 from own_nets import Net
 
 class Other(Net):
@@ -186,6 +187,7 @@ class Other(Net):
 class Mine(Net):
     width = {width}
 
+    @torch.no_grad()
     def forward(self, *given):
         return super().forward(*given)
 """
