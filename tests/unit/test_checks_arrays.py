@@ -119,7 +119,9 @@ def test_tensors_pass_unless_they_carry_a_gradient():
     tensor = torch.tensor(GOOD)
     np.testing.assert_array_equal(_checks.states("name", tensor), GOOD)
     tensor.requires_grad_(True)
-    refused(_checks.states, tensor, error=ArgumentTypeError, message="detach the tensor")
+    refused(
+        _checks.states, tensor, error=ArgumentTypeError, message="detach the tensor"
+    )
 
 
 @settings(max_examples=50)

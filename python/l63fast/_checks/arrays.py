@@ -234,7 +234,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
         )
     if getattr(value, "requires_grad", False):
         raise ArgumentTypeError(
-            f"{name}: expected an array without gradient; detach first"
+            f"{name}: expected an array without gradient; detach the tensor first"
         )
     if not isinstance(value, np.ndarray) and isinstance(value, (str, bytes)):
         raise ArgumentTypeError(f"{name}: expected an array, got {shown(value)}")
