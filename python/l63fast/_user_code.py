@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
+import linecache
 import re
 import sys
 import textwrap
@@ -72,7 +74,29 @@ def source_text(made: Any) -> str | None:
     try:
         return textwrap.dedent(inspect.getsource(made))
     except (OSError, TypeError):
-        return None
+        return _source_in_cell(made) if inspect.isclass(made) else None
+
+
+def _source_in_cell(made: type) -> str | None:
+    """Return the source of a class by where its methods are.
+
+    A class itself knows its module and no file, and that of a notebook has none.
+    """
+    for method in vars(made).values():
+        code = getattr(inspect.unwrap(method), "__code__", None)
+        lines = linecache.getlines(code.co_filename) if code else []
+        try:
+            tree = ast.parse("".join(lines))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.name == made.__name__:
+                above = [decorator.lineno for decorator in node.decorator_list]
+                first = min([node.lineno, *above])
+                last = node.end_lineno or first
+                if code and first <= code.co_firstlineno <= last:
+                    return textwrap.dedent("".join(lines[first - 1 : last]))
+    return None
 
 
 def source_hash(function: Any) -> str:

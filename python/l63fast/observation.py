@@ -12,7 +12,7 @@ import numpy as np
 
 from l63fast import _checks, _user_code
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.errors import ArgumentTypeError, ArgumentValueError, L63Error
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 
 _GRAMMAR: Final = re.compile(r"(x[1-4]?)?(y[1-4]?)?(z[1-4]?)?")
 _SUPERSCRIPT: Final = {1: "", 2: "²", 3: "³", 4: "⁴"}
@@ -39,7 +39,8 @@ class _Own(NamedTuple):
         if self.h is None:
             raise ArgumentValueError(
                 "operator: expected one with its function, got the name of one of your "
-                "own, which only a run imports; ObservationOperator.custom makes it"
+                "own, which a run imports; .imported() does so elsewhere, and "
+                "ObservationOperator.custom makes one"
             )
         return _evaluated("h", self.h, states, (self.obs_dim,))
 
@@ -66,17 +67,12 @@ class _Own(NamedTuple):
         """Try the functions on states of the attractor's size."""
         rng = np.random.default_rng(63)
         states = rng.uniform((-15.0, -20.0, 5.0), (15.0, 20.0, 40.0), size=(4, 2, 3))
-        try:
-            value, alone = self.value(states), self.value(states[1, 1])
-            jacobian, expected = self.jacobian(states), self.differences(states)
-            mirrored = self.value(states * (-1.0, -1.0, 1.0))
-        except L63Error:
-            raise
-        except Exception as error:
-            raise ArgumentValueError(
-                "h, jacobian: expected functions of states (..., 3) that leave these "
-                f"as they are, got {type(error).__name__} for {states.shape}: {error}"
-            ) from error
+        for name, function in (("h", self.h), ("jacobian", self.derivative)):
+            for given in (states, states[1, 1]) if function else ():
+                _refuse_raising(name, function, given)
+        value, alone = self.value(states), self.value(states[1, 1])
+        jacobian, expected = self.jacobian(states), self.differences(states)
+        mirrored = self.value(states * (-1.0, -1.0, 1.0))
         _checks.finite("h", value)
         _checks.finite("jacobian", jacobian)
         if not np.allclose(value[1, 1], alone, rtol=1e-6, atol=1e-9):
@@ -97,6 +93,24 @@ class _Own(NamedTuple):
                 "mirror_signs: expected h(-x, -y, z) = mirror_signs * h(x, y, z), got "
                 f"{mirrored[0, 0]} and {list(signs)} * {value[0, 0]}"
             )
+
+
+def _refuse_raising(name: str, function: Any, states: np.ndarray) -> None:
+    """Refuse a function that raises an error, by whether it does on a copy too."""
+    seen = states.copy()
+    seen.flags.writeable = False
+    try:
+        function(seen)
+    except Exception as error:  # whatever the user's code raises
+        what = " that leaves them as they are"
+        try:
+            function(states.copy())
+        except Exception:
+            what = ""
+        raise ArgumentValueError(
+            f"{name}: expected a function of NumPy arrays (..., 3){what}, got "
+            f"{type(error).__name__} for {states.shape}: {error}"
+        ) from error
 
 
 def _evaluated(

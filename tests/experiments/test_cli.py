@@ -210,6 +210,7 @@ FILES = {
     "cycles": "[cycles]\nn_cycles = 3",
     "scalar": "vary = 3",
     "oi": "[windows]\n[methods.oi]\nscheme = 'oi'",
+    "cycle": "[cycle]\n[methods.oi]\nscheme = 'oi'",
     "enkf": "[method]\nscheme = 'enkf'",
     "tuned": "[cell]\ntune_only = true",
     "carried": "[windows]\n[method]\nmemory = 'carried'",
@@ -226,11 +227,15 @@ FILES = {
         ("train cycles --window 5", "--window: expected settings in windows, got c"),
         ("experiment oi --burn_in 1", "--burn_in: expected settings in cycles, got o"),
         ("experiment scalar --sigmas 1", "scalar.toml: vary: expected a table [vary]"),
+        (
+            "experiment cycle",
+            "cycle.toml: cycle: unknown table [cycle]; did you mean",
+        ),
         ("train enkf", "enkf.toml: method.scheme: expected 'encoder', got 'enkf'"),
         ("train tuned", "tuned.toml: cell.tune_only: expected false, as an encoder"),
         ("train carried", "carried.toml: memory: expected 'window' in windows, befor"),
         ("train first", "first.toml: analysis_at: expected 'last' in cycles, where"),
-        ("train oi", "oi.toml: methods.oi: unknown table [methods] (known: cell, data"),
+        ("train oi", "oi.toml: methods.oi: unknown table [methods]; did you mean [met"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(

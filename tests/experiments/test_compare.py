@@ -166,6 +166,7 @@ def test_a_scheme_that_diverges_has_no_rank_and_is_named():
         ({1: SCHEMES["static"]}, {}, ArgumentTypeError, "expected names, got the key"),
         ({"a": 3}, {}, ArgumentTypeError,
          r"schemes\['a'\]: expected a scheme with window, .*, got int without window"),
+        ({"a": EnKF}, {}, ArgumentTypeError, r"^schemes\['a'\]: .* got the class EnKF"),
         (SCHEMES, {"versus": "x"}, ArgumentValueError, "versus: expected one of stat"),
         (SCHEMES, {"measure": "rms"}, ArgumentValueError, "measure: expected one of"),
         (SCHEMES, {"burn_in": 60}, ArgumentValueError, "burn_in: expected at least"),

@@ -336,6 +336,14 @@ def test_settings_of_encoders_go_into_each_of_them() -> None:
             match=rf"a file: {section}\.{key}: expected none, as vary\.{axis}",
         ):
             with_encoder_settings(twice, "a file")
+    of_a_method = {
+        "methods": {"a": {"scheme": "oi"}},
+        "method": {"b": {"scheme": "oi"}},
+    }
+    with pytest.raises(
+        ConfigurationError, match=r"a file: method\.b: unknown .* \[methods\.b\]\?"
+    ):
+        with_encoder_settings(of_a_method, "a file")
 
 
 # The recipe of encoders
@@ -475,6 +483,11 @@ def test_axes_that_make_no_sense(axes: dict[str, Any]) -> None:
             {"methods": {"a": {**TINY_GRU, "cycles": {"unrol": 3}}}},
             r"cycles\.unrol: unknown key; did you mean",
         ),
+        (
+            {"methods": {"a": {**TINY_GRU, "cycles": {"unroll": 3}}}},
+            r"first_unroll: expected at most unroll = 3, got \d",
+        ),
+        ({"method": {"enkf": {}}}, r"method\.enkf: unknown table \[method\]; did you"),
     ],
 )
 def test_tables_that_make_no_sense(tables: dict[str, Any], message: str) -> None:

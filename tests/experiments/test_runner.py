@@ -20,7 +20,13 @@ from experiment_samples import (
     tiny_windows,
     weights_only,
 )
-from l63fast.errors import ConfigurationError, L63Warning, ResultError
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConfigurationError,
+    L63Warning,
+    ResultError,
+)
 from l63fast.experiments import run_cell as module
 from l63fast.experiments import runner
 from l63fast.experiments.experiment import Experiment
@@ -137,6 +143,35 @@ def test_an_experiment_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> N
     with pytest.raises(ResultError, match=r"every cell failed: oi: .*mine\.txt"):
         tiny_cycled("pf", "enkf").run(tmp_path)
     assert run(tiny_cycled("pf", "enkf"), tmp_path).summary is None
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"workers": 0}, "workers: expected at least 1, got 0"),
+        ({"workers": -1}, "workers: expected at least 1, got -1"),
+        ({"workers": True}, "workers: expected an integer, got True"),
+        ({"workers": 1.5}, "workers: expected an integer, got 1.5"),
+        ({"workers": "2"}, "workers: expected an integer, got '2'"),
+        ({"resume": "no"}, "resume: expected True or False, got 'no'"),
+        ({"overwrite": 1}, "overwrite: expected True or False, got 1"),
+        ({"force": None}, "force: expected True or False, got None"),
+        ({"keep_states": "yes"}, "keep_states: expected True or False, got 'yes'"),
+        (
+            {"progres": True},
+            "run: expected some of root, workers, .*progress, got .*s'",
+        ),
+        ({"n_workers": 2}, "run: expected some of .*, got an argument 'n_workers'"),
+        ({"root": 3}, "root: expected a path, got 3"),
+        ({"root": __file__}, "root: expected a folder, got the file .*test_runner.py"),
+    ],
+)
+def test_arguments_of_a_run_that_make_no_sense(
+    how: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ArgumentValueError, ArgumentTypeError), match=f"^{sentence}"):
+        tiny_cycled("pf", "enkf").run(**{"root": tmp_path, **how})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_is_not_taken_for_a_failed_cell() -> None:

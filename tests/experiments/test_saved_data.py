@@ -175,6 +175,13 @@ def test_results_are_not_written_into_the_data(folder: Path) -> None:
         run_cells(in_cycles(folder).cells(), folder)
 
 
+def test_a_folder_of_results_names_the_data_in_it(own: Any, tmp_path: Path) -> None:
+    own.save(tmp_path / "mine" / "data" / "x")
+    sentence = "got the folder of an experiment's results; its data are in .*data.x$"
+    with pytest.raises(DataFileError, match=sentence):
+        TwinExperiment.load(tmp_path / "mine")
+
+
 # What is refused
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import golden_results
 from experiment_samples import tiny_cycled
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments import scoring
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.report import write_summary
@@ -166,6 +166,11 @@ def test_a_table_that_cannot_be_scored_is_refused() -> None:
     ):
         with pytest.raises(ArgumentValueError, match=said):
             scores(table, versus=versus)
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"^results: .* table of open_results\(\.\.\.\), got str",
+    ):
+        scores("results/mine")  # type: ignore[arg-type]
 
 
 def test_decibels_are_of_the_pooled_error() -> None:

@@ -67,7 +67,7 @@ MISTAKES = [
     ("[data]\nsigma=1\nsigma=2", "line 3: the key 'sigma' is given twice"),
     ("[data]\n[data]", "line 2: the table [data] is given twice"),
     ("[data\n", "not valid TOML"),
-    ("[dada]\nsigma = 1", "dada.sigma: unknown table [dada] (known: "),
+    ("[dada]\nsigma = 1", "dada.sigma: unknown table [dada]; did you mean [data]? ("),
     ("data = 3", "data: expected a table [data]"),
     ("[windows]\nwindow = 101", "windows.window: expected at most the 100"),
     ("[windows]\nbackground = 'good'", "background: expected one of mean, independent"),

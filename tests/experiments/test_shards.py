@@ -15,7 +15,14 @@ import xarray as xr
 import l63fast
 from builds import HELPERS
 from cli_runs import Command, make_command
-from l63fast.errors import ConfigurationError, DataFileError, L63Error, ResultError
+from l63fast.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConfigurationError,
+    DataFileError,
+    L63Error,
+    ResultError,
+)
 from l63fast.experiments.data import make_shards
 from l63fast.experiments.tasks import Progress
 from l63fast.storage import read_manifest
@@ -170,6 +177,14 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(ResultError, match=f"needs {needed} bytes.* has 1000 bytes"):
         make_shards(small(), tmp_path / "deep" / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_of_shards_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentValueError, match="workers: expected at least 1, got 0"):
+        make_shards(small(), tmp_path / "s", n_workers=0)
+    with pytest.raises(ArgumentTypeError, match="resume: expected True or False"):
+        make_shards(small(), tmp_path / "s", resume="no")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +98,14 @@ def test_what_is_no_array_is_refused(value):
     refused(_checks.states, value, error=ArgumentTypeError)
 
 
+def test_a_table_whose_columns_have_names_is_refused():
+    table = pd.DataFrame(GOOD, columns=["z", "y", "x"])
+    says = r"^name: expected an array, got a DataFrame: .* df\[\['x', 'y', 'z'\]\]\.to"
+    for check in (_checks.states, partial(_checks.array, shape=(None, 3))):
+        with pytest.raises(ArgumentTypeError, match=says):
+            check("name", table)
+
+
 def test_masked_values_are_refused_and_counted():
     masked = np.ma.masked_less(GOOD, 2.0)
     refused(
@@ -108,7 +119,9 @@ def test_tensors_pass_unless_they_carry_a_gradient():
     tensor = torch.tensor(GOOD)
     np.testing.assert_array_equal(_checks.states("name", tensor), GOOD)
     tensor.requires_grad_(True)
-    refused(_checks.states, tensor, error=ArgumentTypeError, message="detach first")
+    refused(
+        _checks.states, tensor, error=ArgumentTypeError, message="detach the tensor"
+    )
 
 
 @settings(max_examples=50)

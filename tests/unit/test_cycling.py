@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -152,6 +152,48 @@ def test_what_cannot_be_run_is_refused(twin):
         run_cycles(Diary(window=3), twin, warm_up=Diary(window=2))
     with pytest.raises(ArgumentValueError, match="initial: expected leading shape"):
         run_cycles(scheme, twin, initial=np.zeros((5, 3)))
+    with pytest.raises(ArgumentValueError, match=r"^split_name: expected one of train"):
+        run_cycles(scheme, twin, "testing")
+    verbs = "expected a scheme with window, initial, forecast, analyse, got"
+    with pytest.raises(ArgumentTypeError, match=f"^scheme: {verbs} TwinExp.* without"):
+        run_cycles(twin, scheme)
+    with pytest.raises(ArgumentTypeError, match=f"^scheme: {verbs} str without window"):
+        run_cycles("3dvar", twin)
+    with pytest.raises(ArgumentTypeError, match=r"^scheme: .*got the class ThreeDVar$"):
+        run_cycles(ThreeDVar, twin)
+    with pytest.raises(ArgumentTypeError, match=r"^twin: expected TwinExperiment, got"):
+        run_cycles(scheme, scheme)
+    with pytest.raises(ArgumentTypeError, match=f"^warm_up: {verbs} str"):
+        run_cycles(Diary(window=3), twin, warm_up="3dvar")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (lambda state, analysis: (state, state), r"analyse .*, got \(tuple, tuple\)"),
+        (lambda state, analysis: analysis, "analyse .*, got Analysis from Wrong"),
+        (lambda state, analysis: analysis.state, "analyse .*, got ndarray from Wrong"),
+        (lambda state, analysis: None, "analyse .*, got NoneType from Wrong"),
+        (
+            lambda state, analysis: (state, replace(analysis, background=None)),
+            "a background, as cycles compare it with the truth, got None",
+        ),
+    ],
+)
+def test_what_analyse_returns_is_checked(twin, given, sentence):
+    class Wrong(Diary):
+        def analyse(self, state, obs_window):
+            return given(*super().analyse(state, obs_window))
+
+    class AtOnce(Wrong):
+        def run(self, state, observations, n_steps):
+            return self.analyse(state, observations[:, :1])
+
+    with pytest.raises(ArgumentTypeError, match=f"^scheme: expected .*{sentence}"):
+        run_cycles(Wrong(), twin)
+    at_once = sentence.replace("analyse", "run").replace("Wrong", "AtOnce")
+    with pytest.raises(ArgumentTypeError, match=f"^scheme: expected .*{at_once}"):
+        run_cycles(AtOnce(), twin)
 
 
 def test_a_scheme_that_does_whole_runs_gives_what_its_cycles_do(twin):

@@ -102,6 +102,11 @@ def test_bad_arguments_are_refused() -> None:
         DifferentiableForecast(1)(torch.zeros(4, 3, dtype=torch.int64))
     with pytest.raises(ArgumentValueError, match="n_steps: expected"):
         torch_forecast(torch.zeros(4, 3), -1)
+    for call in (DifferentiableForecast(2), lambda given: torch_forecast(given, 2)):
+        with pytest.raises(
+            ArgumentTypeError, match=r"^states: expected a torch tensor, got ndarray$"
+        ):
+            call(np.ones(3))  # type: ignore[arg-type]
 
 
 def test_forecasts_of_arrays_name_what_gradients_pass_through() -> None:

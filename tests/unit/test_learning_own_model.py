@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import linecache
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,6 +96,10 @@ def test_the_name_is_kept_and_the_module_starts_from_the_seed() -> None:
             lambda self, x, hidden: (x, hidden),
             "depends on its parameters, got one that does not",
         ),
+        (
+            lambda self, x, hidden: (self.outer.bias * x * math.nan, hidden),
+            "expected a finite analysis and hidden state, got NaN or infinity$",
+        ),
         (lambda self, x, hidden: x @ x, r"to return, got RuntimeError\(.mat1"),
     ],
 )
@@ -131,6 +139,10 @@ def test_a_module_that_draws_is_refused() -> None:
     [
         ({"n_iterations": 2}, "n_iterations, iteration: expected 1 .* own_nets:Net"),
         ({"iteration": "legacy"}, r"got 1 and 'legacy'"),
+        (
+            {"model": nn.Linear(3, 3)},
+            "a class or function .*got an instance of Linear",
+        ),
         ({"model": lambda *sizes: None}, "at the top level of a module, got .*lambda"),
         (
             {"model": "own_nets.Net"},
@@ -161,6 +173,51 @@ def test_a_name_that_cannot_be_imported(name: str, sentence: str) -> None:
 def test_a_class_without_a_source_is_refused() -> None:
     with pytest.raises(ArgumentValueError, match="whose source can be read"):
         OwnModel.of(type("Absent", (), {"__module__": "own_nets"}))
+
+
+CELL = """
+import torch
+from own_nets import Net
+
+class Other(Net):
+    def forward(self, *given):
+        return super().forward(*given)
+
+
+class Mine(Net):
+    width = {width}
+
+    @torch.no_grad()
+    def forward(self, *given):
+        return super().forward(*given)
+"""
+
+
+def written_in_a_notebook(
+    monkeypatch: pytest.MonkeyPatch, file: str, *, width: int, source: bool = True
+) -> Any:
+    """Return a class of a cell; as there, its module has no file."""
+    cell, main = CELL.format(width=width), ModuleType("__main__")
+    if source:
+        lines = (len(cell), None, cell.splitlines(keepends=True), file)
+        monkeypatch.setitem(linecache.cache, file, lines)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    exec(compile(cell, file, "exec"), vars(main))
+    return vars(main)["Mine"]
+
+
+def test_a_class_of_a_notebook_has_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = written_in_a_notebook(monkeypatch, "<cell 1>", width=1)
+    own = OwnModel.of(made)
+    assert own == OwnModel.imported("__main__:Mine")
+    lines = CELL.format(width=1).splitlines(keepends=True)
+    text = "".join(lines[lines.index("class Mine(Net):\n") :])
+    assert own.source_sha256 == hashlib.sha256(text.encode()).hexdigest()
+    changed = written_in_a_notebook(monkeypatch, "<cell 2>", width=2)
+    assert OwnModel.of(changed).source_sha256 != own.source_sha256
+    unknown = written_in_a_notebook(monkeypatch, "<cell 3>", width=1, source=False)
+    with pytest.raises(ArgumentValueError, match="got __main__:Mine"):
+        OwnModel.of(unknown)
 
 
 def test_modules_of_the_current_folder_are_found_and_the_path_is_left(

@@ -7,7 +7,7 @@ import torch
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.normaliser import Normaliser
@@ -115,3 +115,10 @@ def test_a_program_of_another_shape_is_refused(program, message: str) -> None:
 def test_own_settings_are_checked(wrong: dict[str, int], name: str) -> None:
     with pytest.raises(ArgumentValueError, match=name):
         EncoderFunction.own(Halfway(), "xy", **wrong)
+
+
+def test_a_module_itself_is_no_encoder(twin: TwinExperiment) -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"^encoder: expected .*EncoderFunction\.own.* Linear$"
+    ):
+        NeuralAnalysis.for_twin(twin, encoder=torch.nn.Linear(3, 3))

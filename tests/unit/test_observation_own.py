@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -137,6 +138,10 @@ def changing(states: np.ndarray) -> np.ndarray:
     return states[..., :1]
 
 
+def scalar_tanh(states: np.ndarray) -> np.ndarray:
+    return np.array([math.tanh(states[..., 0])])
+
+
 REFUSED = {
     "h: expected a function, got int": {"h": 3},
     "jacobian: expected a function, got list": {"jacobian": [1]},
@@ -147,8 +152,15 @@ REFUSED = {
     },
     "h: expected real numbers, got complex128": {"h": lambda s: 1j * s[..., :1]},
     "h: expected finite values": {"h": lambda s: s[..., :1] * np.nan},
-    "leave these as they are, got ValueError": {"h": changing},
-    "got KeyError": {"h": lambda s: {}["x"]},
+    r"^h: .*\.\.\., 3\) that leaves them as they are, got ValueError": {"h": changing},
+    r"^jacobian: .* that leaves them as they are, got Va": {"jacobian": changing},
+    r"^h: .* of NumPy arrays \(\.\.\., 3\), got TypeError for \(4": {"h": scalar_tanh},
+    r"^h: .* of NumPy arrays \(\.\.\., 3\), got IndexError for \(3,\)": {
+        "h": lambda s: s[:, :, :1]
+    },
+    r"^jacobian: .* of NumPy arrays \(\.\.\., 3\), got KeyError": {
+        "jacobian": lambda s: {}["x"]
+    },
     "jacobian: expected the derivative of h": {"jacobian": lambda s: 1.1 * slope(s)},
     r"jacobian: expected \(4, 2, 1, 3\)": {"jacobian": lambda s: slope(s)[..., 0]},
     "obs_dim: expected at least 1": {"obs_dim": 0},
@@ -408,6 +420,15 @@ NOT_YET: dict[str, Callable[[], Any]] = {
         Experiment.preset("quick").updated(data={"operator": copy_of("x")})
     ),
     "operator: expected NumPy states": lambda: SENSOR([1.0, 2.0, 3.0]),
+    r"got the name of one of your own.*; \.imported\(\) does": lambda: (
+        TwinExperiment.from_arrays(
+            np.ones((3, 11, 3)),
+            np.ones((3, 1, 1)),
+            operator=ObservationOperator("satmod:h"),
+            **{"sigma": 1.0, "dt": 0.01, "steps_per_cycle": 10},
+            **{"n_train": 1, "n_val": 1, "n_test": 1},
+        )
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -111,6 +112,16 @@ GIVEN = {"truth": {"train": RUN[:101], "val": RUN[:101], "test": RUN[:101]},
         ({"n_val": None}, ArgumentTypeError, "n_val: expected an integer, got None"),
         ({"observations": SEEN[1:]}, ArgumentValueError,
          r"observations: expected \(600, n\), got \(599, 2\)"),
+        ({"truth": RUN[:505].reshape(5, 101, 3), "observations":
+          SEEN[:50].reshape(5, 10, 2).swapaxes(0, 1)}, ArgumentValueError,
+         r"observations: expected \(5, 10, 2\) for truth \(5, 101, 3\), both with "
+         r"trajectories first, got \(10, 5, 2\)"),
+        ({"truth": pd.DataFrame(RUN, columns=["z", "y", "x"])}, ArgumentTypeError,
+         "^truth: expected an array, got a DataFrame"),
+        ({"observations": pd.DataFrame(SEEN)}, ArgumentTypeError,
+         "^observations: expected an array, got a DataFrame"),
+        ({**GIVEN, "observations": {**GIVEN["observations"], "test":
+          pd.DataFrame(SEEN[:10])}}, ArgumentTypeError, "got a DataFrame"),
         ({"truth": RUN[:, :2]}, ArgumentValueError, r"truth: expected \(n, 3\)"),
         ({"truth": RUN[::3], "save_every": 3}, ArgumentValueError,
          "save_every: expected a divisor of"),

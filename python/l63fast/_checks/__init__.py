@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from l63fast._checks.arrays import (
     array,
+    as_array,
     batch,
     by_names,
     covariance,
@@ -40,6 +41,7 @@ __all__ = [
     "MAX_THREADS",
     "Seed",
     "array",
+    "as_array",
     "available_memory",
     "batch",
     "boolean",

@@ -149,8 +149,13 @@ def by_names(name: str, value: Any, *, leading: tuple[str, ...] = ()) -> Any:
     return value.transpose(*first, *rest, *last).to_numpy()
 
 
-def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return a float64 array of this shape (`None`: any size); NaN is accepted."""
+def array(
+    name: str, value: Any, *, shape: tuple[int | None, ...], note: str = ""
+) -> np.ndarray:
+    """Return a float64 array of this shape (`None`: any size); NaN is accepted.
+
+    `note` stands behind the shape in the message, where that alone may not help.
+    """
     given = as_array(name, value)
     fits = given.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape, given.shape, strict=True)
@@ -158,7 +163,7 @@ def array(name: str, value: Any, *, shape: tuple[int | None, ...]) -> np.ndarray
     if not fits:
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
         raise ArgumentValueError(
-            f"{name}: expected ({wanted}), got {shape_text(given.shape)}"
+            f"{name}: expected ({wanted}){note}, got {shape_text(given.shape)}"
         )
     if given.dtype.kind not in "fiu":
         raise ArgumentTypeError(f"{name}: expected real numbers, got {given.dtype}")
@@ -216,12 +221,20 @@ def _overlaps_itself(array: np.ndarray) -> bool:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
+    """Return anything like an array as one; what would be read wrongly is refused."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         n_masked = np.count_nonzero(np.ma.getmaskarray(value))
         raise ArgumentTypeError(f"{name}: expected no masked values, got {n_masked}")
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(
+        value, "columns"
+    ):
+        raise ArgumentTypeError(
+            f"{name}: expected an array, got a {type(value).__name__}: give its "
+            "columns in order, df[['x', 'y', 'z']].to_numpy()"
+        )
     if getattr(value, "requires_grad", False):
         raise ArgumentTypeError(
-            f"{name}: expected an array without gradient; detach first"
+            f"{name}: expected an array without gradient; detach the tensor first"
         )
     if not isinstance(value, np.ndarray) and isinstance(value, (str, bytes)):
         raise ArgumentTypeError(f"{name}: expected an array, got {shown(value)}")

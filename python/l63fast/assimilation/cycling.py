@@ -15,9 +15,20 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast._progress import Progress, Say, shown
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import Difference, Setup, check_agreement
-from l63fast.assimilation.scheme import Analysis, Scheme, status_counts
+from l63fast.assimilation.scheme import (
+    Analysis,
+    Scheme,
+    check_analysed,
+    check_scheme,
+    status_counts,
+)
 from l63fast.errors import ArgumentValueError
-from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
+from l63fast.twin import (
+    SPLIT_NAMES,
+    TwinExperiment,
+    TwinSettings,
+    estimates_dataset,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -74,6 +85,9 @@ def plan_cycles(
         If there are too few observations, a warm-up is missing, or a scheme was made
         for another setup.
     """
+    check_scheme("scheme", scheme)
+    _checks.instance("twin", twin, TwinExperiment)
+    _checks.choice("split_name", split_name, SPLIT_NAMES)
     n, n_obs = twin.split(split_name).observations.shape[:2]
     # A window of L observations is full at observation L - 1.
     ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
@@ -83,6 +97,8 @@ def plan_cycles(
     background = _checks.states("initial", initial)
     _checks.batch("initial", background, (n,), f"split {split_name!r}")
     if ready:
+        if warm_up is not None:
+            check_scheme("warm_up", warm_up)
         _check_warm_up(warm_up, scheme.window)
     n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
     # The warm-up may have another dt, and then needs another number of steps.
@@ -328,8 +344,10 @@ def _cycles(
         oldest = max(latest + 1 - scheme.window, 0)
         obs_window = observations[:, oldest : latest + 1]
         forecast = perf_counter()
-        state, analysis = scheme.analyse(state, obs_window)
+        found = scheme.analyse(state, obs_window)
         ended = perf_counter()
+        check_analysed(scheme, found)
+        state, analysis = found
         yield _Cycle(latest, analysis, ended - begun, ended - forecast)
 
 
@@ -379,8 +397,10 @@ def _run_at_once(
 ) -> dict[str, Any]:
     start = perf_counter()
     state = scheme.initial(background, rng)
-    _, analysis = scheme.run(state, observations, steps_per_cycle)
+    found = scheme.run(state, observations, steps_per_cycle)
     seconds = perf_counter() - start
+    check_analysed(scheme, found, "run")
+    analysis = found[1]
     kept = {
         name: getattr(analysis, name)[:, first:]
         for name in (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN)

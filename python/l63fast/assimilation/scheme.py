@@ -13,6 +13,7 @@ from l63fast import _checks, _random
 from l63fast._kernels import BACKENDS
 from l63fast._summary import OneScreen
 from l63fast.assimilation.agreement import FromTwin
+from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
 
@@ -84,6 +85,45 @@ def status_counts(status: np.ndarray) -> str:
     """Return the number of analyses by status, such as "98 converged, 2 max_iter"."""
     numbers = {one: int((status == one).sum()) for one in Status}
     return ", ".join(f"{n} {one.name.lower()}" for one, n in numbers.items() if n)
+
+
+_REQUIRED: Final = ("window", "initial", "forecast", "analyse")
+
+
+def check_scheme(name: str, scheme: Any) -> None:
+    """Refuse what is no scheme, or the class of one."""
+    if isinstance(scheme, type):
+        raise ArgumentTypeError(
+            f"{name}: expected a scheme, such as EnKF.for_twin(...) makes, got the "
+            f"class {scheme.__name__}"
+        )
+    if missing := [verb for verb in _REQUIRED if not hasattr(scheme, verb)]:
+        raise ArgumentTypeError(
+            f"{name}: expected a scheme with {', '.join(_REQUIRED)}, got "
+            f"{type(scheme).__name__} without {', '.join(missing)}"
+        )
+
+
+def check_analysed(scheme: Any, found: Any, verb: str = "analyse") -> None:
+    """Refuse what a scheme's `analyse` or `run` returned, if cycles cannot keep it."""
+    if not (isinstance(found, tuple) and len(found) == 2) or not isinstance(
+        found[1], Analysis
+    ):
+        parts = map(_kind, found) if isinstance(found, tuple) else ()
+        got = f"({', '.join(parts)})" if isinstance(found, tuple) else _kind(found)
+        raise ArgumentTypeError(
+            f"scheme: expected {verb} to return (state, Analysis), got {got} from "
+            f"{_kind(scheme)}"
+        )
+    if found[1].background is None:
+        raise ArgumentTypeError(
+            "scheme: expected its Analysis to have a background, as cycles compare it "
+            f"with the truth, got None from {_kind(scheme)}"
+        )
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 class Scheme(Protocol[State]):

@@ -16,7 +16,7 @@ from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.kalman import ExtendedKalman
 from l63fast.assimilation.particle import ParticleFilter
-from l63fast.assimilation.scheme import Scheme
+from l63fast.assimilation.scheme import Scheme, check_scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.describe import Table
@@ -31,7 +31,6 @@ from l63fast.twin import TwinExperiment
 if TYPE_CHECKING:
     import pandas as pd
 
-_REQUIRED: Final = ("window", "initial", "forecast", "analyse")
 _SPLIT: Final = "test"
 # Names of the schemes in experiments; they decide the colours in figures.
 _KINDS: Final[dict[type[Any], str]] = {
@@ -212,11 +211,7 @@ def _checked_names(schemes: Mapping[str, Any]) -> list[str]:
     for name, scheme in schemes.items():
         if not isinstance(name, str) or not name.strip():
             raise ArgumentTypeError(f"schemes: expected names, got the key {name!r}")
-        if missing := [name for name in _REQUIRED if not hasattr(scheme, name)]:
-            raise ArgumentTypeError(
-                f"schemes[{name!r}]: expected a scheme with {', '.join(_REQUIRED)}, "
-                f"got {type(scheme).__name__} without {', '.join(missing)}"
-            )
+        check_scheme(f"schemes[{name!r}]", scheme)
     return list(schemes)
 
 

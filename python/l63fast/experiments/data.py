@@ -217,7 +217,7 @@ def make_shards(
         If the folder cannot be written, the disk is too small, or a shard failed.
     """
     target = checked_target(path)
-    if resume:
+    if _checks.boolean("resume", resume):
         _refuse_other_shards(settings, target)
     storage.require_space(target, settings.n_bytes)
     progress = progress or Progress()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from l63fast import _checks
 from l63fast._progress import Progress, shown
 from l63fast._user_code import file_name
 from l63fast.errors import (
+    ArgumentTypeError,
     ArgumentValueError,
     ConfigurationError,
     L63Warning,
@@ -334,8 +336,20 @@ class Experiment(Checked):
         ------
         ResultError
             If every cell failed; if only some failed, there is a warning.
+        ArgumentValueError, ArgumentTypeError
+            If an argument is unknown or not as described.
         """
-        folder, cells = Path(root).expanduser() / self.name, self.cells()
+        known = [*inspect.signature(run_cells).parameters][3:]  # after n_workers
+        for name in options:
+            if name not in known:
+                raise ArgumentTypeError(
+                    f"run: expected some of root, workers, {', '.join(known)}, got an "
+                    f"argument {name!r}"
+                )
+        place, cells = _checks.path("root", root), self.cells()
+        if place.exists() and not place.is_dir():
+            raise ArgumentValueError(f"root: expected a folder, got the file {root}")
+        folder = place / self.name
         n_cells = len(chosen_cells(cells, options.get("only", "*")))
         with shown(progress) as say:
             options["progress"] = TaskProgress.of_lines(say, n_cells)
@@ -506,7 +520,7 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
     Raises
     ------
     ConfigurationError
-        If an axis varies one of their settings too.
+        If an axis varies one of their settings too, or [method] has another table.
     """
     varied = tables.get("vary", {})
     if isinstance(varied, Mapping):
@@ -515,6 +529,12 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
         _refuse_fixed_and_varied(others, tables, source)
     rest = {k: v for k, v in tables.items() if k not in ("method", "training")}
     own = tables.get("method", {})
+    for key, value in own.items() if isinstance(own, Mapping) else ():
+        if isinstance(value, Mapping) and key not in ("training", "cycles"):
+            raise ConfigurationError(
+                f"{source}: method.{key}: unknown table [method.{key}]; did you mean "
+                f"[methods.{key}]?"
+            )
     if "training" in tables:
         own = {**own, "training": tables["training"]}
     methods = rest.get("methods")

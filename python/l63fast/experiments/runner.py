@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ClusterError, ConfigurationError, L63Error
 from l63fast.experiments.data import SavedSettings, open_data, open_or_make
@@ -102,6 +103,9 @@ def run_cells(
     DataFileError
         If saved data are damaged.
     """
+    switches = {"resume": resume, "overwrite": overwrite, "force": force}
+    for name, switch in {**switches, "keep_states": keep_states}.items():
+        _checks.boolean(name, switch)
     every = [cell.imported() for cell in every]
     cells = chosen_cells(every, only)
     for cell in cells:

@@ -12,7 +12,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._user_code import file_name
-from l63fast.errors import ArgumentValueError
+from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.diagnostics import DIAGNOSTICS
 from l63fast.experiments.published import published_columns
@@ -94,6 +94,11 @@ def scores(
     """
     import pandas as pd
 
+    if not isinstance(results, pd.DataFrame):
+        raise ArgumentTypeError(
+            "results: expected the table of open_results(...), got "
+            f"{type(results).__name__}"
+        )
     columns = dict.fromkeys((*_ONE_ROW, *METHOD_COLUMNS, *MEANS, *FACTS))
     missing = [column for column in columns if column not in results]
     if missing or results.empty:

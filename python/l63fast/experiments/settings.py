@@ -334,10 +334,12 @@ def common_settings(
     methods.
     """
     given = [name for name in PROTOCOLS if name in tables]
+    known = (*before, "data", *(given or PROTOCOLS), methods, "scores")
+    if len(given) < 2:  # both of them is what is said first
+        refuse_unknown_tables(tables, known, source)
     one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
     refuse(len(given) != 1, source, one, got)
     [name] = given
-    refuse_unknown_tables(tables, (*before, "data", name, methods, "scores"), source)
     protocol: Protocol = build(PROTOCOLS[name], tables[name], source=source, key=name)
     table, scores = tables.get("data", {}), tables.get("scores", {})
     if isinstance(operator := table.get("operator"), ObservationOperator):

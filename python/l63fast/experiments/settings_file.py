@@ -205,8 +205,11 @@ def refuse_unknown_tables(
             keys = list(table) if isinstance(table, Mapping) else []
             # The first key names the flag that set it, if one did.
             place = ".".join([name, *keys[:1]])
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean [{close[0]}]?" if close else ""
             raise ConfigurationError(
-                f"{source}: {place}: unknown table [{name}] (known: {', '.join(known)})"
+                f"{source}: {place}: unknown table [{name}]{hint} (known: "
+                f"{', '.join(known)})"
             )
         if not isinstance(table, Mapping):
             raise ConfigurationError(

@@ -100,11 +100,14 @@ def executor(
 
     Raises
     ------
+    ArgumentValueError, ArgumentTypeError
+        If the number of workers is no count.
     ConfigurationError
         If dask is not installed, or the scheduler is on another machine without TLS.
     ClusterError
         If the scheduler cannot be reached.
     """
+    n_workers = _checks.count("workers", n_workers, minimum=1)
     if scheduler is not None:
         if find_spec("distributed") is None:
             raise ConfigurationError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from l63fast import _checks
+from l63fast.errors import ArgumentTypeError
 from l63fast.learning.pinned import pinned
 from l63fast.lorenz63 import Lorenz63, adjoint, forecast
 
@@ -57,6 +58,7 @@ class DifferentiableForecast:
         DivergenceError
             If a member diverged and `on_divergence` is "raise".
         """
+        _check_tensor(states)
         if states.device.type != "cpu":
             return torch_forecast(
                 states, self.n_steps, dt=self.dt, parameters=self.parameters
@@ -118,8 +120,9 @@ def torch_forecast(
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
-        If `n_steps` is not a number of steps.
+        If `n_steps` is not a number of steps, or `states` is no tensor.
     """
+    _check_tensor(states)
     n_steps = _checks.count("n_steps", n_steps)
     for _ in range(n_steps):
         k1 = _tendency(states, parameters)
@@ -146,6 +149,13 @@ def earlier_states(
     start = torch.from_numpy(np.ascontiguousarray(states))
     later = torch_forecast(start, n_steps, dt=-dt, parameters=parameters)
     return np.asarray(later.numpy())
+
+
+def _check_tensor(states: Any) -> None:
+    if not isinstance(states, Tensor):
+        raise ArgumentTypeError(
+            f"states: expected a torch tensor, got {type(states).__name__}"
+        )
 
 
 def _tendency(states: Tensor, parameters: Lorenz63) -> Tensor:

@@ -325,6 +325,8 @@ class OwnEncoder(Encoder):
             raise self._refused(
                 "an analysis that depends on its parameters", "one that does not"
             )
+        if not all(bool(part.isfinite().all()) for part in outputs[0]):
+            raise self._refused("a finite analysis and hidden state", "NaN or infinity")
         if not all(map(torch.equal, *outputs)):
             raise self._refused(
                 "the same analysis twice", "two different ones, as with dropout"

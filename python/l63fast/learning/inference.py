@@ -265,6 +265,12 @@ class NeuralAnalysis(FromTwin):
     backend: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.encoder, EncoderFunction):
+            raise ArgumentTypeError(
+                "encoder: expected an EncoderFunction, which EncoderFunction.own makes "
+                "of a module of your own and EncoderFunction.of of a trained Encoder, "
+                f"got {type(self.encoder).__name__}"
+            )
         if self.encoder.settings.analysis_at != "last":
             raise ArgumentValueError(
                 "encoder: expected one whose analysis is at the last observation of "

@@ -22,11 +22,15 @@ def model_name(model: Any) -> str:
     if isinstance(model, str):
         return model
     module = getattr(model, "__module__", None)
-    name = f"{module}:{getattr(model, '__qualname__', None)}"
-    if not is_own(name) or not callable(model):
+    qualified = getattr(model, "__qualname__", None)
+    name = f"{module}:{qualified}"
+    if not is_own(name) or not callable(model) or qualified is None:
+        got = name if callable(model) else repr(model)
+        if callable(model) and qualified is None:
+            got = f"an instance of {type(model).__name__}"
         raise ArgumentTypeError(
             "model: expected a name, or a class or function at the top level of a "
-            f"module, got {name if callable(model) else repr(model)}"
+            f"module, got {got}"
         )
     return name
 

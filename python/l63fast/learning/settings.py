@@ -295,7 +295,12 @@ class ChainSettings:
     def __post_init__(self) -> None:
         _checks.count("updates", self.updates, minimum=1, maximum=10**6)
         _checks.count("unroll", self.unroll, minimum=1, maximum=4096)
-        _checks.count("first_unroll", self.first_unroll, minimum=1, maximum=self.unroll)
+        _checks.count("first_unroll", self.first_unroll, minimum=1)
+        if self.first_unroll > self.unroll:  # a default of either may be what is wrong
+            raise ArgumentValueError(
+                f"first_unroll: expected at most unroll = {self.unroll}, got "
+                f"{self.first_unroll}"
+            )
         for name in ("growth", "through_model", "restarts"):
             _checks.real(name, getattr(self, name), minimum=0.0, maximum=1.0)
         _checks.real("start_sigma", self.start_sigma, minimum=0.0)

@@ -81,6 +81,12 @@ def read_index(
     ArgumentValueError
         If the user's own operator is missing, or another operator is given.
     """
+    inside = [str(path.parent) for path in sorted(directory.glob(f"data/*/{INDEX}"))]
+    if inside and not (directory / storage.MANIFEST).exists():
+        raise DataFileError(
+            f"{directory}: expected a twin experiment, got the folder of an "
+            f"experiment's results; its data are in {', '.join(inside)}"
+        )
     return storage.read_unchanged(directory, partial(_index, directory, operator))
 
 

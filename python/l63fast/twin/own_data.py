@@ -133,7 +133,9 @@ def _given(truth: Any, observations: Any, sizes: Mapping[str, int | None]) -> Ow
     for name in SPLIT_NAMES:
         part = _array(f"truth[{name!r}]", truth[name])
         truths.append(part if part.ndim == 3 else part[np.newaxis])
-        rows = np.asarray(_observations(observations[name]))
+        rows = _checks.as_array(
+            f"observations[{name!r}]", _observations(observations[name])
+        )
         observed.append(rows if rows.ndim == 3 else rows[np.newaxis])
         for what, arrays in (("truth", truths), ("observations", observed)):
             wanted, shape = (len(truths[-1]), *arrays[0].shape[1:]), arrays[-1].shape

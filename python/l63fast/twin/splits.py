@@ -291,7 +291,8 @@ def given_splits(
     """Return train, val and test, cut in this order, and checked if `check`."""
     operator = as_operator(settings.operator)
     shape = (len(truth), settings.n_obs, operator.obs_dim)
-    array = _checks.array("observations", observations, shape=shape)
+    note = f" for truth {truth.shape}, both with trajectories first"
+    array = _checks.array("observations", observations, shape=shape, note=note)
     _checks.finite("observations", array)
     sizes = [settings.n_trajectories(name) for name in SPLIT_NAMES]
     if sum(sizes) != len(truth):
