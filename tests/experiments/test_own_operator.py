@@ -66,7 +66,7 @@ def board(experiment: Experiment, root: Path) -> Any:
     return found.set_index(["operator", "method"])
 
 
-@pytest.mark.parametrize("name", ["xy", "x2"])
+@pytest.mark.parametrize("name", [pytest.param("xy", marks=pytest.mark.slow), "x2"])
 def test_a_copy_scores_as_the_operator_that_it_copies(
     tmp_path: Path, name: str
 ) -> None:

@@ -34,7 +34,7 @@ SETTINGS = list(ambient_calls.contexts(Path()))
 # and what computes as torch is set, which the documentation says.
 NOT_CALLED = {
     "__version__", "Analysis", "AssimilationDataset", "Climatology", "L63Error",
-    "Lorenz63", "Status", "TwinSettings", "backend_info", "open_results",
+    "Lorenz63", "Status", "TwinSettings", "backend_info", "open_results", "Result",
     "open_shards", "torch_forecast",
 }  # fmt: skip
 

@@ -55,7 +55,6 @@ def test_no_state_within_the_gap_of_another_split_is_used(gap, cycles):
         (RUN, {"dt": 0.02}),
         (RUN[::2].repeat(2, axis=0)[:6001], {}),  # every second state, twice
         (np.random.default_rng(0).permutation(RUN), {}),
-        (np.concatenate([RUN[:3000], RUN[:3001]]), {}),  # glued together
     ],
 )
 def test_a_truth_that_does_not_follow_the_model_is_warned_of(states, changes):
