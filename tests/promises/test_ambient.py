@@ -73,6 +73,7 @@ def test_no_setting_changes_a_result(setting: str, reference, tmp_path) -> None:
     assert moved == {}
 
 
+@pytest.mark.slow
 @pytest.mark.promise("G1", "exports and figures")
 @pytest.mark.promise("G2", "0 differing bytes, exports and figures, settings together")
 def test_exports_do_not_depend_on_settings(tmp_path) -> None:
