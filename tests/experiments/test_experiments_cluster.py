@@ -100,9 +100,8 @@ def test_lines_of_a_task_arrive(ours: Any) -> None:
     assert heard == [("a", "half way")]
 
 
-@pytest.mark.parametrize(
-    "lost", ["cluster", pytest.param("client", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["cluster", "client"])
 def test_a_cluster_that_is_lost_fails_its_tasks(lost: str, tmp_path: Path) -> None:
     with dask_cluster(1) as mine, executor(scheduler=at(mine)) as pool:
         tasks = {name: partial(touch_and_wait, tmp_path) for name in "abc"}

@@ -160,6 +160,7 @@ def test_nothing_but_a_run_imports_it(
         experiment.run("results", resume=True)
 
 
+@pytest.mark.slow
 def test_workers_import_it_by_name(planted: Path) -> None:
     experiment = tiny_windows("gru", methods={"oi": {"scheme": "oi"}})
     own = experiment.updated(data={"operator": "planted:h"})

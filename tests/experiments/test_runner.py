@@ -398,6 +398,7 @@ def test_tuning_alone_gives_a_table_of_the_numbers_found(tmp_path: Path) -> None
 # Workers
 
 
+@pytest.mark.slow
 @pytest.mark.promise("N6", "equal sha256, 1 and 2 workers")
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     methods = {

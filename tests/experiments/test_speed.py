@@ -80,6 +80,7 @@ def test_a_scale_outside_its_range_is_refused(scale) -> None:
         measure_speed(scale)
 
 
+@pytest.mark.slow
 def test_rows_are_told_as_they_are_done() -> None:
     told: list[SpeedRow] = []
     rows = measure_speed(0.002, told.append)

@@ -156,6 +156,7 @@ def test_sixteen_python_threads_get_the_serial_bits(backend: str) -> None:
     assert done.stdout == "True\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.promise("B3", "a planted deadlock is seen")
 def test_a_deadlock_would_be_seen() -> None:
     done = sixteen("cpp", "3", "deadlock")

@@ -87,6 +87,7 @@ def test_exports_do_not_depend_on_settings(tmp_path) -> None:
     assert moved == {}
 
 
+@pytest.mark.slow
 @pytest.mark.promise("G1", "a process in which each call is the first")
 @pytest.mark.promise("G2", "0 differing bytes, hash seed, folder, flush from the start")
 def test_no_setting_of_another_process_changes_a_result(reference, tmp_path) -> None:

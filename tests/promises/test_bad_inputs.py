@@ -63,6 +63,7 @@ def assert_refused(case: Case, outcome: dict) -> None:
         assert "available" in outcome["said"]
 
 
+@pytest.mark.slow
 def test_a_crash_would_be_seen() -> None:
     first, second, *_ = CASES
     status, outcomes = run(first, "crash", second)

@@ -56,6 +56,7 @@ def test_training_in_the_contexts_of_a_caller() -> None:
             assert weights() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.promise("E1", "PYTORCH_JIT=0: refused before a training")
 def test_training_without_scripts_is_refused_before_it_begins(tmp_path) -> None:
     words = ("train", *SIZES, "--window", "2", "--hidden", "4", "--epochs", "1")
@@ -66,6 +67,7 @@ def test_training_without_scripts_is_refused_before_it_begins(tmp_path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.promise("E1", "60 shards and 40 open files: made, one sentence")
 def test_many_shards_and_few_open_files(tmp_path) -> None:
     code = """
@@ -137,6 +139,7 @@ def test_a_configuration_with_a_mark_of_byte_order(tmp_path) -> None:
     assert read_tables(tmp_path / "c.toml") == {"data": {"n_train": 3}}
 
 
+@pytest.mark.slow
 @pytest.mark.promise("E1", "an ASCII locale and UTF-8 paths: works, or one sentence")
 def test_paths_in_an_ascii_locale(tmp_path) -> None:
     name = "dät ä/ü"

@@ -328,7 +328,9 @@ def test_no_inflation_makes_an_analysis_less_certain_than_the_climatology(
     assert (bounded[cut] >= 1.0).all()
 
 
-@pytest.mark.parametrize("rotation", [True, False])
+@pytest.mark.parametrize(
+    "rotation", [pytest.param(True, marks=pytest.mark.slow), False]
+)
 def test_three_members_that_see_little_lose_no_trajectory(rotation):
     """As wiljes2017 has it; without the bound of the climatology some are lost."""
     twin = TwinExperiment.generate(
@@ -503,6 +505,7 @@ def test_a_collapsed_ensemble_stays_collapsed():
         assert found[..., 1:].std(axis=1).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_sakov_2012_scores_what_is_published():
     """0.54 to 0.60 (DAPPER); a wrong gain, inflation or rotation leaves that range."""
     twin = TwinExperiment.generate(

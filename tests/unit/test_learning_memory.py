@@ -91,6 +91,7 @@ def test_gradients_reach_back_through_the_memory(model: str) -> None:
     assert (observation.grad != 0.0).any(2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CARRIED_NAMES)
 def test_every_format_carries_the_same_memory(model: str, tmp_path: Path) -> None:
     built = encoder(model, "x2z")

@@ -20,10 +20,15 @@ MODELS = (
     *(("mlp", "window"), ("gru", "window"), ("lstm", "window")),
     *(("gru", "carried"), ("lstm", "carried")),
 )
-OPERATORS = ("x", "xy", "xyz", "xz", "x2", "x2z", "y3", "z4")
 
 every_encoder = pytest.mark.parametrize(("model", "memory"), MODELS)
-every_operator = pytest.mark.parametrize("operator", OPERATORS)
+every_operator = pytest.mark.parametrize(
+    "operator",
+    [
+        *("x", "xy", "x2", "x2z"),
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ("xyz", "xz", "y3", "z4")),
+    ],
+)
 
 
 @every_encoder

@@ -328,6 +328,7 @@ def test_filters_of_the_sensor_beat_what_knows_no_observation() -> None:
     assert max(enkf, particles) < var < 0.5 * mean
 
 
+@pytest.mark.slow
 def test_backgrounds_and_tuning_take_it() -> None:
     own, named = (
         Backgrounds.fit(twin) for twin in (twin_of(copy_of("x")), twin_of("x"))

@@ -445,6 +445,7 @@ def no_overlap(fig):
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_each_time_whatever_the_users_settings(tmp_path):
     for name, fig in figures().items():
         paths = plotting.save_figure(fig, tmp_path / "first", name)
