@@ -412,15 +412,9 @@ def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
     """
     import xarray as xr
 
-    target = _checks.path("path", path)
-    check_dataset(target)
-    options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False}
-    try:
-        # xarray changes the warning filters of the process.
-        with warnings.catch_warnings(), xr.open_dataset(target, **options) as dataset:
-            return dataset.load()
-    except Exception as error:  # netCDF, xarray and NumPy have many kinds
-        raise DataFileError(f"{target}: is not readable as netCDF: {error}") from error
+    # xarray changes the warning filters of the process.
+    with _sound_store(_checks.path("path", path)) as store, warnings.catch_warnings():
+        return xr.open_dataset(store, decode_times=False).load()
 
 
 def check_dataset(path: Path, *, in_memory: bool = True) -> None:
@@ -437,26 +431,37 @@ def check_dataset(path: Path, *, in_memory: bool = True) -> None:
     DataFileError
         As in `read_dataset`.
     """
+    with _sound_store(path, in_memory=in_memory):
+        pass
+
+
+@contextmanager
+def _sound_store(path: Path, *, in_memory: bool = True) -> Iterator[Any]:
+    """Open a netCDF file for xarray if it can hold what it declares."""
     from xarray import backends
 
-    store: Any = backends.NetCDF4DataStore
+    open_store: Any = backends.NetCDF4DataStore.open
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
     if "\\" in str(path.absolute()):
         raise DataFileError(f"{path}: {BACKSLASH}")
     try:
-        quiet = warnings.catch_warnings(action="ignore")  # they come when it is read
-        with quiet, closing(store.open(path)) as opened:
+        with closing(open_store(path)) as store:
+            with warnings.catch_warnings(action="ignore"):  # they come when it is read
+                variables = store.get_variables().values()
             declared = sum(
                 math.prod(variable.shape) * (variable.dtype.itemsize or 1)
-                for variable in opened.get_variables().values()
+                for variable in variables
             )
+            if declared > _MOST_COMPRESSED * size:
+                raise DataFileError(
+                    f"{path}: declares {declared} bytes of values, more than a file of "
+                    f"{size} bytes can hold"
+                )
+            if in_memory:
+                refuse_large(path, declared)
+            yield store
+    except L63Error:
+        raise
     except Exception as error:  # netCDF, xarray and NumPy have many kinds
         raise DataFileError(f"{path}: is not readable as netCDF: {error}") from error
-    if declared > _MOST_COMPRESSED * size:
-        raise DataFileError(
-            f"{path}: declares {declared} bytes of values, more than a file of {size} "
-            "bytes can hold"
-        )
-    if in_memory:
-        refuse_large(path, declared)

@@ -210,7 +210,11 @@ def verify_file(
     directory: Path, name: str, manifest: Manifest, *, size_only: bool = False
 ) -> None:
     """Refuse a file that is missing, truncated or, unless `size_only`, changed."""
-    record, path = _record(directory, name, manifest), directory / name
+    record = _record(directory, name, manifest)
+    _verify(directory / name, record, size_only=size_only)
+
+
+def _verify(path: Path, record: FileRecord, *, size_only: bool = False) -> None:
     with open_regular(path, follow=False) as file:
         _compare_size(path, record, file)
     if not size_only:
@@ -389,10 +393,7 @@ def finished_part(directory: Path, name: str) -> FileRecord | None:
         return None
     with content_errors(_record_of(directory, name)):
         record = FileRecord.from_dict(read_json(_record_of(directory, name)))
-    path = directory / name
-    with open_regular(path, follow=False) as file:
-        _compare_size(path, record, file)
-    _compare(path, record, hash_file(path))
+    _verify(directory / name, record)
     return record
 
 
