@@ -330,7 +330,8 @@ class Experiment(Checked):
         progress : bool or callable
             Show each finished cell on standard error; a callable is given each line.
         **options
-            As in `run_cells`.
+            resume, overwrite, force, keep_states : bool, and only : str, as the options
+            of `l63fast experiment`; scheduler, as in `run_cells`.
 
         Raises
         ------

@@ -302,7 +302,7 @@ def _page(summary: Summary, drawn: Mapping[str, Any]) -> str:
         shared=rows.loc[0, same].to_dict(),
         origins=rows.loc[:, ~same].to_dict("records"),
         settings=settings_of(results),
-        again=next((path.name for path in summary.source.folder.glob("*.toml")), ""),
+        settings_file=next((p.name for p in summary.source.folder.glob("*.toml")), ""),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
