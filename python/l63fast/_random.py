@@ -15,6 +15,8 @@ PURPOSES: Final = {
     "bootstrap": 4,
     "training": 5,
     "scheme": 6,
+    "missing": 7,
+    "interval": 8,
 }
 SPLITS: Final = {"none": 0, "train": 1, "val": 2, "test": 3}
 

@@ -185,7 +185,7 @@ def refused(run: Run, expected: str) -> None:
         ("grid --sigmas 0.3,a", "--sigmas: expected a valid number, got 'a'"),
         ("grid --sigmas", "--sigmas"),
         ("grid --intervals 0", "--intervals: expected at least 1, got 0"),
-        ("grid --intervals 10,²", "--intervals: expected a valid integer, got '²'"),
+        ("grid --intervals 10,²", "--intervals: expected an integer, got '²'"),
         ("grid --seeds -1", "--seeds: expected at least 0, got -1"),
         ("grid --seeds 0,1.5", "--seeds: expected a valid integer, got '1.5'"),
         ("grid --sigmas ,", "--sigmas: expected at least one, got none"),

@@ -380,16 +380,19 @@ def test_an_encoder_in_windows_is_trained_by_the_defaults() -> None:
 
 @pytest.mark.parametrize("axis", AXES)
 def test_a_setting_that_is_varied_is_not_fixed_as_well(axis: str) -> None:
-    values = {**TWO, "regime": ("mean:var3d",), "training_seed": (0,)}[axis]
+    more = {"regime": ("mean:var3d",), "training_seed": (0,), "missing": (0.0, 0.5)}
+    values = {**TWO, **more}[axis]
     fixed = {**dict.fromkeys(AXES, values[0]), "regime": "mean"}[axis]
-    varied = tiny_windows().vary(**{axis: values})
+    without = ("gru",) if axis == "missing" else ()  # encoders refuse gaps
+    varied = tiny_windows(*without).vary(**{axis: values})
     for section, key in (place.split(".") for place in AXES[axis][0]):
         if section in ("data", "windows"):  # others are of every encoder
+            value = [0.1, 0.4] if key == "interval" else fixed
             with pytest.raises(
                 ConfigurationError,
                 match=rf"{section}\.{key}: expected none, as vary\.{axis}",
             ):
-                varied.updated(**{section: {key: fixed}})
+                varied.updated(**{section: {key: value}})
 
 
 @pytest.mark.parametrize(
@@ -400,6 +403,9 @@ def test_a_setting_that_is_varied_is_not_fixed_as_well(axis: str) -> None:
         {"sigma": (0.0,)},
         {"sigma": (0.1, 0.1000000001)},  # would share a name
         {"interval": (0,)},
+        {"interval": ((0.4, 0.1),)},
+        {"interval": ((0.1, 0.2, 0.3),)},
+        {"missing": (1.0,)},
         {"window": (0,)},
         {"background": ("good",)},
         {"loss": ("mae",)},

@@ -40,6 +40,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, methods: dict[str, Any]) -> dict[str,
         SimpleNamespace(
             **{"label": key, "scheme": cell.method.scheme, "role": cell.method.role},
             **{"score": float(i), "low": 0.0, "high": 9.0, "cell": key, "case": ""},
+            **{"missing": 0.0},
             **{"operator": "xyz", "sigma": 1.0, "interval": 0.1, "mirror_aware": False},
         )
         for i, (key, cell) in enumerate(cells.items())

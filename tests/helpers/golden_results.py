@@ -32,14 +32,19 @@ def read(name: str) -> pd.DataFrame:
     )
     more: dict[str, Any] = {fact: float("nan") for fact in FACTS if fact not in table}
     blind = [ObservationOperator(name).is_mirror_blind for name in table["operator"]]
-    since = {"start": "", "mirror_aware": blind}  # columns that they do not have
+    since = {
+        "start": "",
+        "mirror_aware": blind,
+        "missing": 0.0,
+    }  # columns that they do not have
     more |= {name: value for name, value in since.items() if name not in table}
     return table.assign(**more)
 
 
 def scored(results: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return scores as they are stored."""
-    found = scores(results, measure, n_bootstrap=200).drop(columns=list(TIMES))
+    found = scores(results, measure, n_bootstrap=200)
+    found = found.drop(columns=[*TIMES, "missing"])
     return found.assign(ties=found["ties"].str.join("; "))
 
 

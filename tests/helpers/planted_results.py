@@ -43,7 +43,13 @@ def method(
         table = pd.DataFrame(means).rename_axis("trajectory").reset_index()
         tables.append(
             table.assign(
-                **{"operator": "xyz", "sigma": 1.0, "interval": 0.1, "case": ""},
+                **{
+                    "operator": "xyz",
+                    "sigma": 1.0,
+                    "interval": 0.1,
+                    "case": "",
+                    "missing": 0.0,
+                },
                 **dict.fromkeys(("method", "label", "scheme", "cell"), name),
                 **{"role": role, "start": "", "parameter": "", "seed": 0},
                 **{"training": training, "data": "d", **dict.fromkeys(FACTS, np.nan)},

@@ -73,8 +73,8 @@ class Setup:
             parameters=settings.parameters,
         )
 
-    def steps_per_cycle(self, name: str, twin: TwinExperiment) -> int:
-        """Return the number of steps of this dt per cycle of a twin.
+    def cycle_steps(self, name: str, twin: TwinExperiment) -> list[int]:
+        """Return the steps of this dt to each observation of a twin from the last one.
 
         `name` is the argument that is named in the message.
 
@@ -83,17 +83,19 @@ class Setup:
         ArgumentValueError
             If a cycle is not a whole number of steps.
         """
-        settings = twin.settings
+        steps: list[int] = twin.settings.cycle_steps.tolist()
         if self.dt is None:
-            return settings.steps_per_cycle
-        interval = settings.steps_per_cycle * settings.dt
-        n_steps = round(interval / self.dt)
-        if not _equal(n_steps * self.dt, interval):
-            raise ArgumentValueError(
-                f"{name}: expected a dt that divides the interval between "
-                f"observations, {interval:.10g}, got {self.dt:.10g}"
-            )
-        return n_steps
+            return steps
+        own = {}
+        for n_steps in dict.fromkeys(steps):
+            interval = n_steps * twin.settings.dt
+            own[n_steps] = round(interval / self.dt)
+            if not _equal(own[n_steps] * self.dt, interval):
+                raise ArgumentValueError(
+                    f"{name}: expected a dt that divides the interval between "
+                    f"observations, {interval:.10g}, got {self.dt:.10g}"
+                )
+        return [own[n_steps] for n_steps in steps]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but operator and encoder as plain values, for JSON."""

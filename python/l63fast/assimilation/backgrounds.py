@@ -374,8 +374,11 @@ class _Forecast(Backgrounds):
             seed=settings.seed,
             split_name=split_name,
         )
-        n_steps = self.made_for.steps_per_cycle("backgrounds", twin)
-        return self.errors.scheme.forecast(start, n_steps)
+        steps = np.array(self.made_for.cycle_steps("backgrounds", twin))
+        for n_steps in dict.fromkeys(steps.tolist()):
+            at = steps == n_steps
+            start[:, at] = self.errors.scheme.forecast(start[:, at], n_steps)
+        return start
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,8 @@ class CyclePlan(NamedTuple):
         Number of scored cycles.
     warm_up : Scheme or None
         None where `ready` is 0.
-    n_steps, warm_up_steps : int
-        Model steps per cycle of the scheme and of the warm-up, each with its own dt.
+    steps, warm_up_steps : list of int
+        Model steps of each cycle, of the scheme and the warm-up, each with its own dt.
     differences : tuple of Difference
         Differences between the schemes' assumptions and the twin.
     """
@@ -61,8 +61,8 @@ class CyclePlan(NamedTuple):
     first: int
     n_cycles: int
     warm_up: Scheme[Any] | None
-    n_steps: int
-    warm_up_steps: int
+    steps: list[int]
+    warm_up_steps: list[int]
     differences: tuple[Difference, ...]
 
 
@@ -100,9 +100,11 @@ def plan_cycles(
         if warm_up is not None:
             check_scheme("warm_up", warm_up)
         _check_warm_up(warm_up, scheme.window)
-    n_steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
+    if getattr(getattr(scheme, "made_for", None), "encoder", None) is not None:
+        twin.settings.require_no_gaps("scheme: an encoder")
+    steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
     # The warm-up may have another dt, and then needs another number of steps.
-    warm_up_steps = n_steps
+    warm_up_steps = steps
     if ready:
         warm_up_steps, more = _agreed("warm_up", warm_up, twin, imperfect_model)
         differences += more
@@ -112,7 +114,7 @@ def plan_cycles(
         first,
         n_cycles,
         warm_up if ready else None,
-        n_steps,
+        steps,
         warm_up_steps,
         differences,
     )
@@ -120,14 +122,14 @@ def plan_cycles(
 
 def _agreed(
     name: str, scheme: Any, twin: TwinExperiment, imperfect_model: bool | None
-) -> tuple[int, tuple[Difference, ...]]:
-    """Return the model steps per cycle, and the differences that are allowed."""
+) -> tuple[list[int], tuple[Difference, ...]]:
+    """Return the model steps of each cycle, and the differences that are allowed."""
     made_for = getattr(scheme, "made_for", Setup())
     _checks.instance(f"{name}.made_for", made_for, Setup)
     differences = check_agreement(
         name, made_for, Setup.of(twin), imperfect_model=imperfect_model
     )
-    return made_for.steps_per_cycle(name, twin), differences
+    return made_for.cycle_steps(name, twin), differences
 
 
 def _scored_cycles(
@@ -212,7 +214,7 @@ class CycleResult(OneScreen):
         ``result.to_xarray().analysis - twin.test.to_xarray().truth`` is the error.
         """
         data = self.settings
-        steps = data.steps_per_cycle * np.arange(1, data.n_obs + 1)[self.scored]
+        steps = data.observed_steps[self.scored]
         more = {"title": f"Analysis cycles over the {self.split_name} split"}
         if self.imperfect_model:
             more["imperfect_model"] = ", ".join(map(str, self.imperfect_model))
@@ -303,12 +305,14 @@ def run_cycles(
             background = cycle.analysis.state
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
-    # `run` gives no members, and starts with the first observation.
-    if hasattr(scheme, "run") and not keep_members and not plan.ready:
+    # `run` gives no members, starts with the first observation, and has one interval.
+    is_regular = len(set(plan.steps)) == 1
+    may_run = is_regular and not keep_members and not plan.ready
+    if hasattr(scheme, "run") and may_run:
         seen = observations[:, : cycles.stop]
-        values = _run_at_once(scheme, background, seen, plan.first, plan.n_steps, rng)
+        values = _run_at_once(scheme, background, seen, plan.first, plan.steps[0], rng)
     else:
-        running = _cycles(scheme, background, observations, cycles, plan.n_steps, rng)
+        running = _cycles(scheme, background, observations, cycles, plan.steps, rng)
         shape = (len(background), plan.n_cycles)
         with shown(progress) as say:
             values = _recorded(running, shape, plan.first, keep_members, say)
@@ -333,13 +337,13 @@ def _cycles(
     background: np.ndarray,
     observations: np.ndarray,
     cycles: range,
-    steps_per_cycle: int,
+    steps: list[int],
     rng: np.random.Generator,
 ) -> Iterator[_Cycle]:
     state = scheme.initial(background, rng)
     for latest in cycles:
         begun = perf_counter()
-        state = scheme.forecast(state, steps_per_cycle)
+        state = scheme.forecast(state, steps[latest])
         # A growing window is shorter in the first cycles.
         oldest = max(latest + 1 - scheme.window, 0)
         obs_window = observations[:, oldest : latest + 1]

@@ -33,25 +33,13 @@ from l63fast.experiments.settings_file import (
 )
 
 
-def _list_reader(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """Return a function that reads a list of values separated by commas.
-
-    A value that cannot be converted stays text; a later check names it in an error.
-    """
-
-    def read(text: str) -> list[Any]:
-        values: list[Any] = []
-        for part in filter(None, map(str.strip, text.split(","))):
-            try:
-                values.append(convert(part))
-            except ValueError:
-                values.append(part)
-        return values
-
-    return read
+def _steps_or_times(text: str) -> int | list[float]:
+    """Return a number of steps, or two times such as 0.1-0.4."""
+    low, dash, high = text.partition("-")
+    return [float(low), float(high)] if dash else int(text)
 
 
-_names, _integers, _reals = _list_reader(str), _list_reader(int), _list_reader(float)
+_names, _integers, _reals = map(options.list_reader, (str, int, float))
 
 
 def _axis(name: str, axis: str, help: str, read: Callable[[str], Any]) -> Option:
@@ -83,8 +71,15 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     _axis(
         "intervals",
         "interval",
-        "Model steps between observations, such as 10,25.",
-        _integers,
+        "Model steps between observations, such as 10,25; or ranges of times (time "
+        "units) that are drawn, such as 0.1-0.4.",
+        options.list_reader(_steps_or_times),
+    ),
+    _axis(
+        "missing_shares",
+        "missing",
+        "Probabilities that a value is not observed, such as 0,0.5.",
+        _reals,
     ),
     _axis("seeds", "seed", "Seeds of data and encoders, such as 0,1,2.", _integers),
     _axis(

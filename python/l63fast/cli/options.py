@@ -22,6 +22,24 @@ from l63fast.learning.settings import (
 from l63fast.twin import TwinSettings
 
 
+def list_reader(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return a function that reads a list of values separated by commas.
+
+    A value that cannot be converted stays text; a later check names it in an error.
+    """
+
+    def read(text: str) -> list[Any]:
+        values: list[Any] = []
+        for part in filter(None, map(str.strip, text.split(","))):
+            try:
+                values.append(convert(part))
+            except ValueError:
+                values.append(part)
+        return values
+
+    return read
+
+
 def _sets(settings: Any, table: str, panel: str) -> Callable[..., Option]:
     """Return a function that declares an option for a setting, with its default."""
 
@@ -55,6 +73,16 @@ SIZES: Final = (
     _data("n_steps", int, "Model steps of each trajectory.", minimum=1),
     _data("dt", float, "Time step of the model (time units)."),
     _data("steps_per_cycle", int, "Model steps between observations.", minimum=1),
+    Option(
+        "interval",
+        str,
+        "Shortest and longest time between observations (time units), such as 0.1,0.4: "
+        "the times are drawn from this range, instead of --steps_per_cycle.",
+        target="data.interval",
+        panel="Data",
+        read=list_reader(float),
+    ),
+    _data("missing", float, "Probability that a value is not observed.", minimum=0.0),
     _data("sigma", float, "Standard deviation of the observation error.", minimum=0.0),
     _data("save_every", int, "Model steps between stored states.", minimum=1),
     _data("spin_up_time", float, "Length of the spin-up (time units).", minimum=0.0),

@@ -140,7 +140,8 @@ def _shard_settings(given: Given) -> ShardSettings:
     if given.typed("n_traj") is not None or "n_train" not in data:
         data["n_train"] = given["n_traj"]
     save_every = data.get("save_every")
-    if "steps_per_cycle" not in data and isinstance(save_every, int):
+    every = ("steps_per_cycle", "interval", "observation_steps")
+    if not any(name in data for name in every) and isinstance(save_every, int):
         data["steps_per_cycle"] = max(save_every, given["steps_per_cycle"])
     settings = _settings(given, {**tables, "data": {**data, "n_val": 1}})
     try:

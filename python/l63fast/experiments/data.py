@@ -68,7 +68,8 @@ def saved_settings(path: str | Path) -> SavedSettings:
             f"data.path: expected data of a named operator, such as xy, got {path}, "
             "whose operator is your own; use l63fast.compare for these data"
         ) from None
-    known = vars(twin.settings)
+    names = (f.name for f in dataclasses.fields(TwinSettings))
+    known = {name: getattr(twin.settings, name) for name in names}
     return SavedSettings(**known, path=str(path), sha256=_identity(twin))
 
 
@@ -149,7 +150,8 @@ def open_or_make(
     if (path / storage.MANIFEST).exists():
         try:
             twin = open_data(path, settings)
-            differing = differences(to_table(twin.settings), to_table(settings))
+            have = to_table(twin.settings)
+            differing = differences(have, dict.fromkeys(have) | to_table(settings))
         except ArgumentValueError as error:  # they have another operator
             differing = [str(error)]
         if not differing:
@@ -251,7 +253,8 @@ def _refuse_other_shards(settings: ShardSettings, directory: Path) -> None:
     """Raise an error if a folder holds shards of other settings."""
     if not (directory / INDEX).exists():
         return
-    differing = differences(read_index(directory), settings.to_dict())
+    have = read_index(directory)
+    differing = differences(have, dict.fromkeys(have) | settings.to_dict())
     if differing:
         raise ConfigurationError(
             f"{directory}: holds shards of other settings ({', '.join(differing)}): "

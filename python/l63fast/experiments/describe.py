@@ -37,7 +37,11 @@ def observed(operator: str) -> str:
 
 def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     """Return one line about a twin experiment, or about an ensemble without splits."""
-    interval = data.steps_per_cycle * data.dt
+    times = data.gaps
+    if not data.is_irregular:
+        times = f"every {data.steps_per_cycle} steps "
+        times += f"({data.steps_per_cycle * data.dt:g} time units)"
+        times += f", {data.gaps}," if data.gaps else ""
     more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
@@ -46,8 +50,8 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
         source = f"{data.path}, sha256 {data.sha256[:12]}".removeprefix(", ")
     return (
         f"{data.n_train}{more} trajectories of {data.n_steps} steps (dt {data.dt:g}); "
-        f"observed: {observed(data.operator_name)} every {data.steps_per_cycle} steps "
-        f"({interval:g} time units) with sigma {data.sigma:g}{error}; {source}"
+        f"observed: {observed(data.operator_name)} {times} with sigma {data.sigma:g}"
+        f"{error}; {source}"
     )
 
 

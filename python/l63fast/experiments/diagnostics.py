@@ -191,7 +191,7 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
     d = y - H x_b: `gain` of the increments made, `gain_needed` of those needed. For a
     linear scheme the first is its K; the second is the best linear gain for these
     backgrounds. `gain_explained` is the share of the squared increments that K d
-    explains.
+    explains. The gains are those of the analyses whose values are all observed.
     """
     background = judged.background.reshape(-1, 3)
     made = judged.analysis.reshape(-1, 3) - background
@@ -220,13 +220,17 @@ def increments(judged: Estimates, operator: ObservationOperator) -> dict[str, An
         return statistics
     observations = judged.observations.reshape(len(background), -1)
     innovation = (observations - operator(background))[finite]
+    whole = np.isfinite(innovation).all(axis=-1)
+    if not whole.any():
+        return statistics
+    made, needed, innovation = made[whole], needed[whole], innovation[whole]
     with np.errstate(invalid="ignore", divide="ignore"):
         gain, best = (
             np.linalg.lstsq(innovation, states, rcond=None)[0].T
             for states in (made, needed)
         )
         left = ((made - innovation @ gain.T) ** 2).mean(axis=0)
-        explained = 1.0 - left / squares[0]
+        explained = 1.0 - left / (made**2).mean(axis=0)
     dims = ("component", "observed")
     return {
         **statistics,

@@ -68,8 +68,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CELLS: Final = 20_000  # the settings of one cell take half a millisecond
-_CASE_AXES: Final = tuple(AXES)[:7]
-_DATA_AXES: Final = ("operator", "sigma", "interval", "seed")
+_CASE_AXES: Final = tuple(AXES)[:8]
+_DATA_AXES: Final = ("operator", "sigma", "interval", "missing", "seed")
+# Settings of the times of observation; one of them replaces the others.
+_TIMES: Final = ("steps_per_cycle", "interval", "observation_steps")
 _WINDOW_AXES: Final = ("window", "background", "regime")
 _NOTE_FORMATS: Final = {"window": "window {}", "background": "background {}"}
 ENCODER_AXES: Final = ("loss", "n_iterations", "training_seed")
@@ -441,6 +443,7 @@ class Experiment(Checked):
             start = max(protocol.start, longest)
             protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
+        note += [data.irregular] if data.irregular else []
         note += [
             words.format(case[a]) for a, words in _NOTE_FORMATS.items() if a in case
         ]
@@ -504,7 +507,8 @@ def merged_tables(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
     """Return the tables of `below` with the keys of `over` replaced, table by table.
 
     A folder of data (`data.path`) replaces all settings of the data; the axis of seeds
-    then repeats the training only.
+    then repeats the training only. A setting of the times of observation replaces the
+    others of them.
     """
     if _holds(over, "data", "path"):
         vary, general = below.get("vary", {}), below.get("experiment", {})
@@ -512,6 +516,9 @@ def merged_tables(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
         vary = {k: v for k, v in vary.items() if k not in _DATA_AXES}
         general = {k: v for k, v in general.items() if k != "model_error"}
         below = {**below, "data": {}, "vary": vary, "experiment": general}
+    if any(_holds(over, "data", key) for key in _TIMES):
+        data = {k: v for k, v in below.get("data", {}).items() if k not in _TIMES}
+        below = {**below, "data": data}
     return merged(below, over)
 
 
@@ -575,15 +582,17 @@ def _changes(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
             background, _, loss = str(chosen[axis]).partition(":")
             of_regime = loss if key == "loss" else background
             changes[key] = of_regime if axis == "regime" else chosen[axis]
+    if "interval" in changes:  # one of the two decides
+        is_drawn = isinstance(changes["interval"], tuple)
+        changes["steps_per_cycle" if is_drawn else "interval"] = None
     return changes
 
 
 def _tags(chosen: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
-    return [
-        file_name(AXES[name][1].format(chosen[name]))
-        for name in names
-        if name in chosen
-    ]
+    given = {name: chosen[name] for name in names if name in chosen}
+    if isinstance(pair := given.get("interval"), tuple):
+        given["interval"] = "-".join(f"{time:.6g}" for time in pair)
+    return [file_name(AXES[name][1].format(value)) for name, value in given.items()]
 
 
 @dataclass(frozen=True)

@@ -94,26 +94,27 @@ def between(
     next true state (because of model error, or in the user's own data), the given
     states and times are returned.
     """
-    pieces = simulate(
-        truth[:-1],
-        settings.steps_per_cycle,
-        dt=settings.dt,
-        parameters=settings.parameters,
-        on_divergence="nan",
-    )
-    if not np.allclose(pieces[:, -1], truth[1:], rtol=0.0, atol=1e-6):
+    model: dict[str, Any] = {"dt": settings.dt, "parameters": settings.parameters}
+    model["on_divergence"] = "nan"
+    steps = np.rint(np.diff(times) / settings.dt).astype(int)
+    pieces = [
+        simulate(state, n_steps, **model)
+        for state, n_steps in zip(truth[:-1], steps.tolist(), strict=True)
+    ]
+    ends = np.array([piece[-1] for piece in pieces])
+    if not np.allclose(ends, truth[1:], rtol=0.0, atol=1e-6):
         return truth, times
-    path = np.concatenate([pieces[:, :-1].reshape(-1, 3), truth[-1:]])
+    path = np.concatenate([*(piece[:-1] for piece in pieces), truth[-1:]])
     return path, times[0] + settings.dt * np.arange(len(path))
 
 
 def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
     """Return states from each analysis to the next (..., n_times - 1, n_steps + 1, 3).
 
-    None for windows, whose backgrounds are no forecasts from earlier analyses. The
-    forecasts of non-finite analyses are NaN.
+    None for windows, whose backgrounds are no forecasts from earlier analyses, and for
+    irregular times. The forecasts of non-finite analyses are NaN.
     """
-    if not isinstance(settings.protocol, Cycles):
+    if not isinstance(settings.protocol, Cycles) or settings.data.is_irregular:
         return None
     data, starts = settings.data, analysis[..., :-1, :]
     finite = np.isfinite(starts).all(axis=-1)[..., None]
@@ -159,7 +160,8 @@ def _figures(result: Result) -> dict[str, Any]:
     needs_h = as_operator(data.operator).is_own
     if tuned is not None and method.scheme != "3dvar" and not needs_h:
         B, R = np.asarray(tuned["B"]), data.observation_covariance
-        minimum = three_d_var(background, observations, data.operator, B=B, R=R)
+        gaps: dict[str, Any] = {"missing": "nan"} if data.missing else {}
+        minimum = three_d_var(background, observations, data.operator, B=B, R=R, **gaps)
         methods["3D-Var"] = minimum.state
     methods[label] = analysis
     errors = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import xarray
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
+_LONGEST: Final = 10**9  # steps of a trajectory, before its length is known
 _MOST_MEMBERS: Final = 2**22  # members of all windows that are analysed at once
 
 
@@ -187,13 +189,12 @@ class Windows(Checked):
             If a trajectory has fewer observations than a window.
         """
         data = dataclasses.replace(data, **changes)
-        n_obs = data.n_steps // data.steps_per_cycle
         most = (
-            f"at most the {n_obs} observations of a trajectory (n_steps = "
+            f"at most the {data.n_obs} observations of a trajectory (n_steps = "
             f"{data.n_steps}, steps_per_cycle = {data.steps_per_cycle})"
         )
         for name, n in (("window", self.window), ("start", self.start)):
-            refuse(n > n_obs, f"windows.{name}", most, n)
+            refuse(n > data.n_obs, f"windows.{name}", most, n)
         return data
 
     def describe(self) -> str:
@@ -216,29 +217,40 @@ class Windows(Checked):
         last = self.last_observations(data)
         first = last - (self.window - 1)
         seen = windows(part.observations, self.window)[:, first]
-        flat = seen.reshape(-1, *seen.shape[2:])
         at = first if fitted.start == "first" else last
-        start = problem.drawn(split)[:, at].reshape(-1, 3)
+        start = problem.drawn(split)[:, at]
         rng = _random.generator(data.seed, "scheme", split)
+        # Windows with the same steps between their observations are analysed together:
+        # at regular times, all of them.
+        together: dict[tuple[int, ...], list[int]] = {}
+        for k, one in enumerate(first):
+            between = data.cycle_steps[one + 1 : one + self.window]
+            together.setdefault(tuple(between.tolist()), []).append(k)
         # Many windows at once are fast, but all of their members must fit into memory.
         sizes = (getattr(scheme, name, 1) for name in ("n_members", "n_particles"))
         size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
-        analyses = [
-            self._analysed(
-                problem, fitted, start[k : k + size], flat[k : k + size], rng
-            )
-            for k in range(0, len(flat), size)
-        ]
-        kept: dict[str, Any] = {
-            "seconds_per_cycle": (perf_counter() - began) / len(flat)
-        }
-        for name in (one.name for one in dataclasses.fields(Analysis)):
-            parts = [getattr(analysis, name) for analysis in analyses]
-            if parts[0] is not None and (keep_members or name != "members"):
-                values = np.concatenate(parts)
-                kept[name] = values.reshape(*seen.shape[:2], *values.shape[1:])
-        return problem.estimates(split, last, {**kept, "analysis": kept["state"]})
+        kept: dict[str, Any] = {}
+        for steps, times in together.items():
+            flat = seen[:, times].reshape(-1, *seen.shape[2:])
+            from_ = start[:, times].reshape(-1, 3)
+            analyses = [
+                self._analysed(
+                    problem, fitted, from_[k : k + size], flat[k : k + size], steps, rng
+                )
+                for k in range(0, len(flat), size)
+            ]  # fmt: skip
+            for name in (one.name for one in dataclasses.fields(Analysis)):
+                parts = [getattr(analysis, name) for analysis in analyses]
+                if parts[0] is not None and (keep_members or name != "members"):
+                    values = np.concatenate(parts)
+                    shape = seen.shape[:2] + values.shape[1:]
+                    kept.setdefault(name, np.empty(shape, values.dtype))[:, times] = (
+                        values.reshape(len(seen), len(times), *values.shape[1:])
+                    )
+        seconds = (perf_counter() - began) / math.prod(seen.shape[:2])
+        kept |= {"analysis": kept["state"], "seconds_per_cycle": seconds}
+        return problem.estimates(split, last, kept)
 
     def _analysed(
         self,
@@ -246,12 +258,16 @@ class Windows(Checked):
         fitted: Fitted,
         background: np.ndarray,
         observations: np.ndarray,
+        steps: tuple[int, ...],
         rng: np.random.Generator,
     ) -> Analysis:
-        """Return the analysis at the last of the observations (n, L, obs_dim)."""
+        """Return the analysis at the last of the observations (n, L, obs_dim).
+
+        `steps` are the L - 1 numbers of model steps between them.
+        """
         scheme: Any = fitted.scheme
         if isinstance(scheme, FourDVar):
-            return self._four_d_var(problem, scheme, background, observations)
+            return self._four_d_var(problem, scheme, background, observations, steps)
         state = scheme.initial(background, rng)
         if fitted.start == "last" or scheme.window == self.window:
             analysis: Analysis
@@ -259,7 +275,7 @@ class Windows(Checked):
             return analysis
         for k in range(self.window):
             if k:
-                state = scheme.forecast(state, problem.twin.settings.steps_per_cycle)
+                state = scheme.forecast(state, steps[k - 1])
             state, analysis = scheme.analyse(state, observations[:, k : k + 1])
         return analysis
 
@@ -269,18 +285,18 @@ class Windows(Checked):
         scheme: FourDVar,
         background: np.ndarray,
         observations: np.ndarray,
+        steps: tuple[int, ...],
     ) -> Analysis:
         """Return the analysis of 4D-Var over the whole window, with one minimisation.
 
         The innovations and their covariance are left out: B is the covariance at the
         start of the window, not at the last observation.
         """
-        n, steps = self.window - 1, problem.twin.settings.steps_per_cycle
-        end = forecast(background, n * steps, on_divergence="nan", **problem.model)
+        end = forecast(background, sum(steps), on_divergence="nan", **problem.model)
         # In cycles each observation has a background of its own. Here only the first
         # one is used.
-        backgrounds = np.repeat(background[:, None], n, axis=1)
-        state = WindowState(end, backgrounds, (steps,) * n)
+        backgrounds = np.repeat(background[:, None], len(steps), axis=1)
+        state = WindowState(end, backgrounds, steps)
         _, analysis = scheme.analyse(state, observations)
         return dataclasses.replace(
             analysis, innovation=None, innovation_covariance=None
@@ -315,7 +331,10 @@ class Cycles(Checked):
 
     def burn_in_cycles(self, data: TwinSettings) -> int:
         """Return the number of cycles of the burn-in, rounded up."""
-        return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
+        if not data.is_irregular:
+            return -(-round(self.burn_in / data.dt) // data.steps_per_cycle)
+        starts = data.observed_steps - data.cycle_steps
+        return int(np.count_nonzero(starts < round(self.burn_in / data.dt)))
 
     def within(self, data: TwinSettings) -> Cycles:
         """Return these cycles with at most as many as saved data have.
@@ -334,7 +353,8 @@ class Cycles(Checked):
     def completed(self, data: TwinSettings, **changes: Any) -> TwinSettings:
         """Return settings of data with changes and with the length of the cycles.
 
-        States are stored once a cycle. Saved data keep their length.
+        States are stored once a cycle, or at every step if times are drawn. Saved data
+        and data with given times of observation keep their length.
 
         Raises
         ------
@@ -345,11 +365,25 @@ class Cycles(Checked):
             most = "no more than the data have after the burn-in"
             refuse(self != self.within(data), "cycles.n_cycles", most, self.n_cycles)
             return data
-        steps = changes.get("steps_per_cycle", data.steps_per_cycle)
         # First a length that is always allowed: `burn_in_cycles` needs checked steps.
-        changes |= {"n_steps": steps, "save_every": 1}
-        data = dataclasses.replace(data, **changes)
-        n_cycles = self.burn_in_cycles(data) + self.n_cycles
+        given = data.observation_steps
+        n_steps = _LONGEST if given is None else given[-1]
+        data = dataclasses.replace(data, **changes, n_steps=n_steps, save_every=1)
+        if given is not None:
+            most = "no more than there are times of observation after the burn-in"
+            n_cycles = self.within(data).n_cycles
+            refuse(self.n_cycles > n_cycles, "cycles.n_cycles", most, self.n_cycles)
+            return data
+        if data.interval is not None:
+            n_cycles = math.ceil(self.burn_in / data.interval[0]) + self.n_cycles
+            enough = (n_cycles + 1) * math.ceil(data.interval[1] / data.dt)
+            data = dataclasses.replace(data, n_steps=enough)
+            last = self.burn_in_cycles(data) + self.n_cycles - 1
+            return dataclasses.replace(data, n_steps=int(data.observed_steps[last]))
+        n_cycles, steps = (
+            self.burn_in_cycles(data) + self.n_cycles,
+            data.steps_per_cycle,
+        )
         return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
 
     def describe(self) -> str:
@@ -532,12 +566,11 @@ class Problem:
             The first n trajectories; by default all.
         """
         data, part = self.twin.settings, self.twin.split(split)
-        interval = data.steps_per_cycle * data.dt
         own = {one.name for one in dataclasses.fields(Estimates)}
         return Estimates(
             truth=part.truth_at_observations[:n, places],
             observations=part.observations[:n, places],
-            times=np.arange(1, data.n_obs + 1)[places] * interval,
+            times=_times(data)[places],
             **{name: value for name, value in values.items() if name in own},
         )
 
@@ -596,6 +629,14 @@ class Problem:
             return fitted(given)
         tuning = tune(lambda v: self.score(fitted(v))[0], values, limits=limits)
         return dataclasses.replace(fitted(tuning.scale), tuning=tuning)
+
+
+def _times(data: TwinSettings) -> np.ndarray:
+    """Return the times of the observations, (n_obs,) (time units)."""
+    if data.is_irregular:
+        return data.observed_steps * data.dt
+    # By one product each, as in results of earlier versions.
+    return np.arange(1, data.n_obs + 1) * (data.steps_per_cycle * data.dt)
 
 
 def has_small_ensembles(scheme: Any, n_states: int) -> bool:

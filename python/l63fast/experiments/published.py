@@ -75,7 +75,7 @@ def published_for(cell: Cell) -> Published | None:
     data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
         return None
-    unlike = data.R or isinstance(data, SavedSettings)
+    unlike = data.R or data.gaps or isinstance(data, SavedSettings)
     if data.parameters != type(data.parameters)() or data.dt != _DT or unlike:
         return None
     own: dict[str, Any] = {

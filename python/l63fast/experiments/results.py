@@ -42,7 +42,7 @@ _READ: Final = (CONFIG, METRICS, TIMING, RESULTS, HISTORY)
 PROVENANCE: Final = ("python", "backend", "machine", "platform", "started")
 
 # Columns that identify a case: methods are compared within one case.
-CASE: Final = ("operator", "sigma", "interval", "case")
+CASE: Final = ("operator", "sigma", "interval", "missing", "case")
 # Columns that describe a method.
 METHOD_COLUMNS: Final = (
     *("method", "label", "role", "scheme", "cell", "parameter", "start"),
@@ -304,10 +304,10 @@ def _kind(folder: Path) -> str:
 
 
 def _place(result: Result) -> tuple[Any, ...]:
-    """Return the sort key of a result: operator, interval, sigma, name."""
+    """Return the sort key of a result: operator, interval, missing, sigma, name."""
     data, name = result.settings.data, result.directory.name
     given = (len(data.operator_name), data.operator_name, data.steps_per_cycle)
-    return (*given, data.sigma, name)
+    return (*given, data.missing, data.sigma, name)
 
 
 def trajectory_table(cell: Cell, estimates: Estimates) -> pd.DataFrame:
@@ -440,6 +440,7 @@ def _identity(result: Result) -> dict[str, Any]:
         "operator": data.operator_name,
         "sigma": data.sigma,
         "interval": data.steps_per_cycle * data.dt,
+        "missing": data.missing,
         "case": cell.note,
         "method": cell.key,
         "label": result.metrics["label"],

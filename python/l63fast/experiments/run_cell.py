@@ -219,7 +219,11 @@ def scored(
     if isinstance(scheme, ParticleFilter) and scheme.rescue:
         claims["rescued"] = float((estimates.status == Status.DIVERGED).mean())
     ended = {one.name.lower(): int((estimates.status == one).sum()) for one in Status}
-    size = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
+    size: dict[str, Any] = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
+    if twin.settings.missing:
+        n_missing = int(np.isnan(estimates.observations).sum())
+        n_given = estimates.observations.size - n_missing
+        size["observed_values"] = {"given": n_given, "missing": n_missing}
     return {**size, "scores": scores, "status": ended, **claims}
 
 

@@ -193,7 +193,8 @@ def _refuse_another_variant(
             "--force replaces it"
         )
     asked = cell.to_tables()
-    asked["data"].setdefault("sha256", None)  # only saved data have one
+    # Tables leave out what the data do not have: a hash, gaps.
+    asked["data"] = dict.fromkeys(old["data"]) | asked["data"]
     differing = differences(old, asked)
     if differing and not overwrite:
         raise ConfigurationError(

@@ -397,8 +397,9 @@ def best_of(rows: Rows) -> Any:
 
 
 def case_title(row: Any) -> str:
-    """Return the title of a case: operator, sigma and interval."""
-    more = f", {row.case}" if row.case else ""
+    """Return the title of a case: operator, sigma, interval and gaps."""
+    more = f", {100.0 * row.missing:.4g} % missing" if row.missing else ""
+    more += f", {row.case}" if row.case else ""
     return (
         f"{observed(row.operator)} observed with σ = {row.sigma:.3g} every "
         f"{row.interval:g} time units{more}"

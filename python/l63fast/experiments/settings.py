@@ -33,6 +33,7 @@ from l63fast.experiments.settings_file import (
 from l63fast.learning.settings import LOSS_NAMES
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinSettings
+from l63fast.twin.settings import share
 from l63fast.verification import decibel
 
 # Folders of an experiment that are no cells.
@@ -113,6 +114,14 @@ def _regime(name: str, value: str) -> None:
     _loss(name, loss)
 
 
+def _interval(name: str, value: Any) -> None:
+    if not isinstance(value, tuple):
+        _positive(name, value)
+        return
+    rising = len(value) == 2 and 0.0 < _checks.real(name, value[0]) <= value[1]
+    refuse(not rising, name, "two rising times, such as 0.1 and 0.4", list(value))
+
+
 _background = partial(_checks.choice, allowed=KINDS)
 _loss = partial(_checks.choice, allowed=LOSS_NAMES)
 _positive = partial(_checks.count, minimum=1)
@@ -139,8 +148,11 @@ class Vary:
         Observation operators; all of them observe the same truth.
     sigma : tuple of float
         Standard deviations of the observation error.
-    interval : tuple of int
-        Model steps between observations.
+    interval : tuple of int, or of pairs of float
+        Model steps between observations; or the shortest and the longest time (time
+        units) between observations whose times are drawn.
+    missing : tuple of float
+        Probabilities that a value is not observed.
     window : tuple of int
         Observations in a window; all lengths are scored at the same times. For windows
         only.
@@ -162,7 +174,10 @@ class Vary:
     sigma: tuple[float, ...] = _axis(
         partial(_checks.real, above=0.0), "s{:.6g}", "data.sigma"
     )
-    interval: tuple[int, ...] = _axis(_positive, "i{}", "data.steps_per_cycle")
+    interval: tuple[Any, ...] = _axis(
+        _interval, "i{}", "data.steps_per_cycle", "data.interval"
+    )
+    missing: tuple[float, ...] = _axis(share, "m{:.6g}", "data.missing")
     window: tuple[int, ...] = _axis(_positive, "w{}", "windows.window")
     background: tuple[str, ...] = _axis(_background, "{}", "windows.background")
     regime: tuple[str, ...] = _axis(
@@ -179,6 +194,9 @@ class Vary:
             for o in self.operator
         )
         object.__setattr__(self, "operator", tuple(named))
+        # TOML has lists where the settings have pairs.
+        pairs = (tuple(i) if isinstance(i, list) else i for i in self.interval)
+        object.__setattr__(self, "interval", tuple(pairs))
         for axis in dataclasses.fields(self):
             name, values = axis.name, getattr(self, axis.name)
             twice = len(set(values)) != len(values)
@@ -263,6 +281,7 @@ class Cell(_CellTable):
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
+            self.data.require_no_gaps("method: an encoder")
             self.method.settings(self.data.operator, self.protocol)
 
     @property

@@ -228,8 +228,10 @@ def merged(tables: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 
 def to_table(settings: Any) -> Table:
-    """Return settings as a TOML table; a value None is left out."""
-    pairs = ((f.name, getattr(settings, f.name)) for f in dataclasses.fields(settings))
+    """Return settings as a TOML table; left out are None and what others imply."""
+    implied = getattr(settings, "implied", ())
+    names = [f.name for f in dataclasses.fields(settings) if f.name not in implied]
+    pairs = ((name, getattr(settings, name)) for name in names)
     return {name: _plain(value) for name, value in pairs if value is not None}
 
 

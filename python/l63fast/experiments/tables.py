@@ -141,6 +141,7 @@ WHERE: Final = (
     Column("observed", "operator", observed, is_text=True),
     Column("σ", "sigma", "{:.3g}".format),
     Column("every", "interval", "{:g}".format),
+    Column("missing", "missing", _share),
     Column("case", "case", str, is_text=True),
 )
 RATIOS: Final = (

@@ -24,6 +24,7 @@ _WIDE: Final = 5.0  # a range of ratios that a linear axis cannot show
 _ACROSS: Final = {
     "sigma": "standard deviation of the observation error",
     "interval": "time between observations (time units)",
+    "missing": "share of missing values",
     "window": "observations in the window, L",
     "n_iterations": "iterations of the fixed point, K",
     "unroll": "cycles that one update learns from",
@@ -333,7 +334,8 @@ def scores_across(
     lines = [line for methods in panels.values() for line in methods.values()]
     settings = {x for line in lines for x in line}
     for ax in axes.flat:
-        _style.plain_log(ax, "x")
+        if axis != "missing":  # it may be 0
+            _style.plain_log(ax, "x")
         if axis in _COUNTS:
             ax.set_xticks(sorted(settings), [f"{x:g}" for x in sorted(settings)])
             ax.set_xticks([], minor=True)

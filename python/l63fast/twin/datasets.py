@@ -40,6 +40,11 @@ def twin_dataset(
     **more
         Other attributes, such as `split`.
     """
+    if settings.missing:
+        n_missing = int(np.isnan(observations).sum())
+        counts = {"n_given": observations.size - n_missing, "n_missing": n_missing}
+    else:
+        counts = {}
     of = f", {_SPLIT_TITLES[more['split']]} split" if "split" in more else ""
     attributes = {
         **common_attributes(settings),
@@ -48,6 +53,7 @@ def twin_dataset(
         "comment": "Trajectories are independent; observation k belongs to the "
         "truth at model step observation_step[k]; splits share no random stream.",
         **more,
+        **counts,
         "origin": origin,
         "configuration": json.dumps(settings.to_dict(), sort_keys=True),
     }
@@ -81,8 +87,8 @@ def trajectory_dataset(
 
     operator = as_operator(settings.operator)
     saved = np.arange(settings.n_saved, dtype=np.int64) * settings.save_every
-    cycles = np.arange(1, settings.n_obs + 1, dtype=np.int64)
-    steps = cycles * settings.steps_per_cycle
+    steps = settings.observed_steps
+    gaps = "; NaN: not observed" if settings.missing else ""
     return xr.Dataset(
         {
             "truth": (
@@ -93,7 +99,9 @@ def trajectory_dataset(
             "observation": (
                 ("trajectory", "observation_time", "observed"),
                 observations,
-                names(f"observations y = h(truth) + N(0, R), h = {operator.name}"),
+                names(
+                    f"observations y = h(truth) + N(0, R), h = {operator.name}{gaps}"
+                ),
             ),
         },
         coords={
@@ -183,6 +191,11 @@ def common_attributes(settings: TwinSettings) -> dict[str, Any]:
     """Return the attributes that every file of trajectories has."""
     # No date here: timing.json has it, so that equal results give equal files.
     source = as_operator(settings.operator).source_hash
+    times: dict[str, Any] = {"steps_per_cycle": settings.steps_per_cycle}
+    if settings.is_irregular:
+        times = {"interval": settings.interval} if settings.interval else {}
+    if settings.missing:
+        times["missing"] = settings.missing
     return {
         "Conventions": "CF-1.11",
         "source": f"l63fast {package_version()}",
@@ -192,7 +205,7 @@ def common_attributes(settings: TwinSettings) -> dict[str, Any]:
         **({"operator_source_sha256": source} if source else {}),
         "sigma": settings.sigma,
         "dt": settings.dt,
-        "steps_per_cycle": settings.steps_per_cycle,
+        **times,
         "seed": settings.seed,
     }
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from l63fast.twin.splits import (
 
 if TYPE_CHECKING:
     import xarray
+
+
+_NAN: Final = ("nan",)
 
 
 class TwinExperiment(OneScreen):
@@ -108,7 +111,9 @@ class TwinExperiment(OneScreen):
         operator: ObservationOperator | str,
         sigma: float,
         dt: float,
-        steps_per_cycle: int,
+        steps_per_cycle: int | None = None,
+        observation_steps: Any = None,
+        missing: str | None = None,
         n_train: int | None = None,
         n_val: int | None = None,
         n_test: int | None = None,
@@ -127,7 +132,14 @@ class TwinExperiment(OneScreen):
             run is cut in time into blocks of equal length. Your own splits are a
             mapping with the keys "train", "val" and "test".
         observations : (n, n_obs, m), or (n_obs, m), or these by split
-            At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last.
+            At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last, or at
+            `observation_steps`.
+        observation_steps : (n_obs,) int
+            Step of each observation, in rising order from 1 on; of a single run, whose
+            blocks then have the times of all of them, with NaN where a block has none.
+        missing : "nan", optional
+            NaN in the observations means that a value was not observed. Without it, NaN
+            is an error.
         n_train, n_val, n_test : int
             Trajectories, or blocks of a single run, of each split in this order. Their
             sum is n. Not given with your own splits.
@@ -149,25 +161,37 @@ class TwinExperiment(OneScreen):
             If an argument is not as described, or observations and truth do not match.
         """
         save_every = _checks.count("save_every", save_every, minimum=1)
-        steps_per_cycle = _checks.count("steps_per_cycle", steps_per_cycle, minimum=1)
-        truth, observations, sizes = trajectories(
+        if observation_steps is None:
+            name = "steps_per_cycle"
+            steps_per_cycle = _checks.count(name, steps_per_cycle, minimum=1)
+        given = trajectories(
             truth,
             observations,
             {"n_train": n_train, "n_val": n_val, "n_test": n_test},
             dt=_checks.real("dt", dt, above=0.0),
             steps_per_cycle=steps_per_cycle,
+            observation_steps=observation_steps,
             save_every=save_every,
             gap=gap,
+            missing=missing is not None
+            and bool(_checks.choice("missing", missing, _NAN)),
         )
+        truth, observations = given.truth, given.observations
+        if given.missing:
+            observations = _checks.array(
+                "observations", observations, shape=(None,) * 3
+            )
         settings = TwinSettings(
             operator=operator,
-            **sizes,
+            **given.sizes,
             n_steps=(truth.shape[1] - 1) * save_every,
             dt=dt,
-            steps_per_cycle=steps_per_cycle,
+            steps_per_cycle=steps_per_cycle,  # type: ignore[arg-type]
             sigma=sigma,
             save_every=save_every,
             parameters=Lorenz63() if parameters is None else parameters,
+            missing=float(np.isnan(observations).mean()) if given.missing else 0.0,
+            observation_steps=given.steps,
         )
         covariance = observation_covariance(R, settings)
         check = _checks.boolean("check", check)
@@ -219,6 +243,11 @@ class TwinExperiment(OneScreen):
         """The test split, for the final scores."""
         return self.split("test")
 
+    @property
+    def observation_steps(self) -> np.ndarray:
+        """Model step of each observation, (n_obs,)."""
+        return self.settings.observed_steps
+
     @cached_property
     def climatology(self) -> Climatology:
         """Mean and covariance of the training truth, symmetrised."""
@@ -254,14 +283,17 @@ class TwinExperiment(OneScreen):
 
     def _summary(self) -> dict[str, Any]:
         data = self.settings
-        interval = data.steps_per_cycle * data.dt
+        times = f", every {data.steps_per_cycle * data.dt:g} time units"
+        times = (
+            f"{'' if data.is_irregular else times}{', ' * bool(data.gaps)}{data.gaps}"
+        )
         return {
             **{
                 name: f"{data.n_trajectories(name)} trajectories"
                 for name in SPLIT_NAMES
             },
             "truth": f"{data.n_saved} states in {data.n_steps * data.dt:g} time units",
-            "observations": f"{data.n_obs}, every {interval:g} time units",
+            "observations": f"{data.n_obs}{times}",
             "operator": self.operator.name,
             **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
             "parameters": data.parameters,

@@ -20,6 +20,7 @@ from l63fast.twin.splits import (
     SLACK,
     UNCHECKED,
     Split,
+    check_values,
     make_split,
     misalignment,
     observation_covariance,
@@ -156,6 +157,7 @@ def _split(
             for variable, shape in shapes.items()
         )
         _checks.finite("truth", truth)
+        check_values("observation", observations, missing=settings.missing > 0.0)
     split = make_split(name, truth, observations, settings, index.R, index.origin)
     slack = _SLACK[index.origin]
     problem = slack and misalignment(split, operator, index.R, slack=slack)

@@ -12,7 +12,8 @@ import numpy as np
 from l63fast import _checks
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelWarning
 from l63fast.lorenz63 import Lorenz63, forecast
-from l63fast.twin.settings import SPLIT_NAMES
+from l63fast.twin.settings import SPLIT_NAMES, rising_steps
+from l63fast.twin.splits import check_values
 
 _MISS: Final = 0.3  # of the change between states; half or twice the dt misses more
 _TIMES: Final = ("trajectory", "time", "observation_time")
@@ -27,11 +28,17 @@ class OwnData(NamedTuple):
     observations : (n, n_obs, m)
     sizes : dict of str to int
         Trajectories of each split, by the names `n_train`, `n_val`, `n_test`.
+    steps : (n_obs,) or None
+        Model step of each observation, if they were given.
+    missing : bool
+        Whether NaN stands for what was not observed.
     """
 
     truth: np.ndarray
     observations: Any
     sizes: dict[str, Any]
+    steps: Any = None
+    missing: bool = False
 
 
 def warn_of_another_model(
@@ -72,9 +79,11 @@ def trajectories(
     sizes: Mapping[str, int | None],
     *,
     dt: float,
-    steps_per_cycle: int,
+    steps_per_cycle: int | None,
+    observation_steps: Any,
     save_every: int,
     gap: float,
+    missing: bool,
 ) -> OwnData:
     """Return truth and observations as trajectories in the order of their splits.
 
@@ -87,13 +96,20 @@ def trajectories(
     """
     gap = _checks.real("gap", gap, minimum=0.0)
     if isinstance(truth, Mapping) or isinstance(observations, Mapping):
-        return _given(truth, observations, sizes)
+        data = _given(truth, observations, sizes)
+        return data._replace(steps=observation_steps, missing=missing)
     counts = {
         name: _checks.count(name, size, minimum=1) for name, size in sizes.items()
     }
     truth, observations = _array("truth", truth), _observations(observations)
     if truth.ndim == 3:
-        return OwnData(truth, observations, counts)
+        return OwnData(truth, observations, counts, observation_steps, missing)
+    if observation_steps is not None:
+        steps = rising_steps(observation_steps, (len(truth) - 1) * save_every)
+        seen = _checks.array("observations", observations, shape=(len(steps), None))
+        check_values("observations", seen, missing=missing)
+        return _cut(truth, seen, counts, np.array(steps), save_every, gap / dt)
+    assert steps_per_cycle is not None
     interval = steps_per_cycle * dt
     n_gap = math.ceil(round(gap / interval, 6))  # in cycles, rounded up
     n_cycles = (len(truth) - 1) * save_every // steps_per_cycle
@@ -115,7 +131,43 @@ def trajectories(
         np.stack([truth[k * stride : (k + length) * stride + 1] for k in first]),
         np.stack([observations[k : k + length] for k in first]),
         counts,
+        missing=missing,
     )
+
+
+def _cut(
+    truth: np.ndarray,
+    observations: np.ndarray,
+    counts: dict[str, int],
+    steps: np.ndarray,
+    save_every: int,
+    gap: float,
+) -> OwnData:
+    """Return the blocks of one run with observations at any steps.
+
+    The blocks have the times of all of them, with NaN where a block has no observation.
+    `gap` is in steps.
+    """
+    n_saved = len(truth) - 1  # of saved states after the first
+    n_gap, n_blocks = math.ceil(round(gap / save_every, 6)), sum(counts.values())
+    length = (n_saved - 2 * n_gap) // n_blocks
+    if length < 1:
+        raise ArgumentValueError(
+            f"truth: expected a run of at least {n_blocks + 2 * n_gap} saved states, "
+            f"for {' + '.join(map(str, counts.values()))} blocks and two gaps, got "
+            f"{n_saved}"
+        )
+    split = np.repeat(np.arange(3), list(counts.values()))
+    first = length * np.arange(n_blocks) + n_gap * split
+    # From the start of each block, (n_blocks, n).
+    since = steps - save_every * first[:, None]
+    inside = (since > 0) & (since <= length * save_every)
+    union = np.unique(since[inside])
+    blocks = np.full((n_blocks, len(union), observations.shape[1]), np.nan)
+    for block, own, rows in zip(blocks, since, inside, strict=True):
+        block[np.searchsorted(union, own[rows])] = observations[rows]
+    truths = np.stack([truth[k : k + length + 1] for k in first])
+    return OwnData(truths, blocks, counts, union, missing=True)
 
 
 def _given(truth: Any, observations: Any, sizes: Mapping[str, int | None]) -> OwnData:

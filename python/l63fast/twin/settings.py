@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast import _checks, _random
 from l63fast._user_code import is_own
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 
 SPLIT_NAMES: Final = ("train", "val", "test")
+_LEFT_OUT: Final = ("Q", "R", "missing", "interval", "observation_steps")
 _LARGEST_SIGMA: Final = 1e100  # its square is still finite
 
 
@@ -34,7 +37,9 @@ class TwinSettings:
     dt : float
         Time step (time units).
     steps_per_cycle : int
-        Model steps between observations; the first observation is at this step.
+        Model steps between observations, 10 by default; the first observation is at
+        this step. With `interval` or `observation_steps` it is their mean, rounded, and
+        no other value is accepted.
     sigma : float
         Standard deviation of the observation error; 0 gives perfect observations.
     save_every : int
@@ -51,6 +56,15 @@ class TwinSettings:
     R : float or (obs_dim, obs_dim), optional
         Covariance of the observation error, or the variance of each observed value;
         `sigma` must then be the root of the mean variance. By default sigma^2 I.
+    missing : float
+        Probability, below 1, that a value is not observed: it is then NaN. Values are
+        dropped independently of each other; the errors of the others do not change.
+        For your own data, the share of their values that is missing.
+    interval : (float, float), optional
+        The times between observations (time units) are drawn uniformly from this
+        range, once for all trajectories, and rounded to steps.
+    observation_steps : tuple of int, optional
+        Model step of each observation, in rising order from 1 on.
     """
 
     if TYPE_CHECKING:
@@ -62,7 +76,10 @@ class TwinSettings:
     n_test: int = 500
     n_steps: int = 1000
     dt: float = 0.01
-    steps_per_cycle: int = 10
+    if TYPE_CHECKING:
+        steps_per_cycle: int = 10
+    else:
+        steps_per_cycle: int | None = None  # it follows from the settings at the end
     sigma: float = 1.0
     save_every: int = 1
     spin_up_time: float = 20.0
@@ -70,6 +87,9 @@ class TwinSettings:
     parameters: Lorenz63 = field(default_factory=Lorenz63)
     Q: float | tuple[tuple[float, ...], ...] = 0.0
     R: tuple[tuple[float, ...], ...] | None = None
+    missing: float = 0.0
+    interval: tuple[float, float] | None = None
+    observation_steps: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
@@ -77,8 +97,7 @@ class TwinSettings:
         checked: dict[str, Any] = {"seed": _checks.seed("seed", self.seed)}
         # A named operator is kept as its name, as in files.
         checked["operator"] = operator if operator.source_hash else operator.name
-        counts = ("n_train", "n_val", "n_test", "n_steps", "steps_per_cycle")
-        for name in (*counts, "save_every"):
+        for name in ("n_train", "n_val", "n_test", "n_steps", "save_every"):
             checked[name] = _checks.count(name, getattr(self, name), minimum=1)
         checked["dt"], _ = _checks.time_step("dt", self.dt, allow_large=False)
         for name, most in (("sigma", _LARGEST_SIGMA), ("spin_up_time", None)):
@@ -87,9 +106,43 @@ class TwinSettings:
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = _model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
+        checked["missing"] = share("missing", self.missing)
+        checked |= self._observation_times(checked["n_steps"], checked["dt"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
+
+    def _observation_times(self, n_steps: int, dt: float) -> dict[str, Any]:
+        """Return the settings of the times of observation, of which one decides."""
+        given, steps = self.steps_per_cycle, self.observation_steps
+        name, interval, cycle = "interval", None, None
+        if self.interval is not None:
+            interval = _range("interval", self.interval, dt, n_steps)
+            cycle = max(round(sum(interval) / 2 / dt), 1)
+        if steps is not None:
+            if interval is not None:
+                raise ArgumentValueError(
+                    f"observation_steps: expected none with interval {interval}, which "
+                    f"draws them, got {len(steps)}"
+                )
+            name, steps = "observation_steps", rising_steps(steps, n_steps)
+            cycle = max(round(steps[-1] / len(steps)), 1)
+            every = (cycle, len(steps)) == (steps[0], n_steps // cycle)
+            if every and (np.diff(steps) == cycle).all():
+                steps = None  # a regular interval is the special case
+        if given is None and cycle is None:
+            cycle = 10
+        if given is not None:
+            given = _checks.count("steps_per_cycle", given, minimum=1)
+            if cycle not in (None, given):
+                raise ArgumentValueError(
+                    f"steps_per_cycle: expected none with {name}, which decides the "
+                    f"times of observation, got {given}"
+                )
+            cycle = given
+        return {
+            "steps_per_cycle": cycle, "interval": interval, "observation_steps": steps
+        }  # fmt: skip
 
     def _check_steps(self) -> None:
         if self.steps_per_cycle > self.n_steps:
@@ -97,12 +150,71 @@ class TwinSettings:
                 f"steps_per_cycle: expected at most n_steps = {self.n_steps} (there "
                 f"would be no observation), got {self.steps_per_cycle}"
             )
-        for name in ("steps_per_cycle", "n_steps"):
-            if getattr(self, name) % self.save_every:
+        every = {"steps_per_cycle": self.steps_per_cycle}
+        if self.is_irregular:
+            # Every step may be observed if the times are drawn.
+            steps = self.observation_steps or (1,)
+            every = {"every time of observation": math.gcd(*steps)}
+        for name, value in {**every, "n_steps": self.n_steps}.items():
+            if value % self.save_every:
                 raise ArgumentValueError(
-                    f"save_every: expected a divisor of {name} = "
-                    f"{getattr(self, name)}, got {self.save_every}"
+                    f"save_every: expected a divisor of {name} = {value}, got "
+                    f"{self.save_every}"
                 )
+
+    @property
+    def is_irregular(self) -> bool:
+        """Whether the times between observations differ."""
+        return (self.interval or self.observation_steps) is not None
+
+    @property
+    def observed_steps(self) -> np.ndarray:
+        """Model step of each observation, (n_obs,) int64."""
+        if self.interval is not None:
+            return _drawn_steps(self.interval, self.dt, self.n_steps, self.seed)
+        if self.observation_steps is not None:
+            return np.array(self.observation_steps, dtype=np.int64)
+        cycles = np.arange(1, self.n_steps // self.steps_per_cycle + 1, dtype=np.int64)
+        return cycles * self.steps_per_cycle
+
+    @property
+    def cycle_steps(self) -> np.ndarray:
+        """Model steps from the previous observation, the first from 0, (n_obs,)."""
+        return np.diff(self.observed_steps, prepend=0)
+
+    @property
+    def irregular(self) -> str:
+        """The times between observations in words; "" if they are regular."""
+        ends = self.interval
+        if self.observation_steps is not None:
+            ends = self.cycle_steps.min() * self.dt, self.cycle_steps.max() * self.dt
+        return "" if ends is None else "intervals of {:.4g} to {:.4g}".format(*ends)
+
+    @property
+    def gaps(self) -> str:
+        """Irregular times and missing values in words; "" where there are none."""
+        share = f"{100.0 * self.missing:.4g} % missing" if self.missing else ""
+        return ", ".join(filter(None, (self.irregular, share)))
+
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """Names of the settings of gaps that tables leave out: others imply them."""
+        cycle = ("steps_per_cycle",) if self.is_irregular else ()
+        return cycle if self.missing else (*cycle, "missing")
+
+    def require_no_gaps(self, what: str) -> None:
+        """Refuse missing values and irregular times, which `what` cannot handle.
+
+        Raises
+        ------
+        ArgumentValueError
+            If there are any.
+        """
+        if self.gaps:
+            raise ArgumentValueError(
+                f"{what}: expected all values at regular times, got data with "
+                f"{self.gaps}"
+            )
 
     @property
     def operator_name(self) -> str:
@@ -117,6 +229,8 @@ class TwinSettings:
     @property
     def n_obs(self) -> int:
         """Number of observation times of a trajectory."""
+        if self.is_irregular:
+            return len(self.observed_steps)
         return self.n_steps // self.steps_per_cycle
 
     @property
@@ -146,9 +260,10 @@ class TwinSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON and TOML.
 
-        Q and R are left out for a perfect model and for R = sigma^2 I, so that such
-        data keep the hashes and files that they had before there were Q and R. An
-        operator of your own is stored as its name and the hash of its source.
+        Q, R and the settings of gaps are left out for a perfect model, for R = sigma^2
+        I and where there are no gaps, so that such data keep the hashes and files that
+        they had before there were such settings. An operator of your own is stored as
+        its name and the hash of its source.
         """
         content = {item.name: getattr(self, item.name) for item in fields(self)}
         content["parameters"] = asdict(self.parameters)
@@ -156,11 +271,7 @@ class TwinSettings:
         content["operator"] = operator.name
         if operator.source_hash is not None:
             content["operator_source"] = operator.source_hash
-        if self.Q == 0.0:
-            del content["Q"]
-        if self.R is None:
-            del content["R"]
-        return content
+        return {k: v for k, v in content.items() if k not in _LEFT_OUT or v}
 
     @classmethod
     def from_dict(
@@ -170,7 +281,7 @@ class TwinSettings:
     ) -> TwinSettings:
         """Return the settings from plain values; unknown and missing keys are refused.
 
-        Only Q and R may be missing.
+        Only Q, R and the settings of gaps may be missing.
 
         Parameters
         ----------
@@ -190,7 +301,7 @@ class TwinSettings:
             )
         wanted = {item.name for item in fields(cls)}
         plain = {key: content[key] for key in content if key != "operator_source"}
-        if wrong := sorted(wanted ^ {*plain, "Q", "R"}):
+        if wrong := sorted(wanted ^ {*plain, *_LEFT_OUT}):
             raise ArgumentValueError(
                 f"settings: expected the keys {', '.join(sorted(wanted))}; missing or "
                 f"unknown: {', '.join(map(str, wrong))}"
@@ -248,6 +359,67 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     if not matrix.any():
         return 0.0
     return tuple(tuple(row) for row in matrix.tolist())
+
+
+def share(name: str, value: Any) -> float:
+    """Return a share from 0 to below 1."""
+    number = _checks.real(name, value, minimum=0.0)
+    if number >= 1.0:
+        raise ArgumentValueError(f"{name}: expected a number below 1, got {number:g}")
+    return number
+
+
+def _range(name: str, value: Any, dt: float, n_steps: int) -> tuple[float, float]:
+    """Return two times, from one step on, the longer one within a trajectory."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ArgumentTypeError(
+            f"{name}: expected the shortest and the longest time between observations "
+            f"(time units), such as (0.1, 0.4), got {value!r}"
+        )
+    low, high = (_checks.real(name, one, above=0.0) for one in value)
+    if not 1 <= round(low / dt) <= round(high / dt) <= n_steps:
+        raise ArgumentValueError(
+            f"{name}: expected two rising times from dt = {dt:g} to n_steps dt = "
+            f"{n_steps * dt:g}, got ({low:g}, {high:g})"
+        )
+    return low, high
+
+
+def rising_steps(steps: Any, n_steps: int) -> tuple[int, ...]:
+    """Return given steps of observation as integers, from 1 to n_steps."""
+    name = "observation_steps"
+    array = _checks.as_array(name, steps)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise ArgumentTypeError(
+            f"{name}: expected (n_obs,) integers, got {array.dtype} of shape "
+            f"{array.shape}"
+        )
+    if array[0] < 1 or array[-1] > n_steps or (np.diff(array) < 1).any():
+        raise ArgumentValueError(
+            f"{name}: expected rising steps from 1 to n_steps = {n_steps}, got "
+            f"{array.min()} to {array.max()}"
+            + " in another order"
+            * bool((np.diff(array) < 1).any())
+        )
+    return tuple(array.tolist())
+
+
+@lru_cache(maxsize=8)
+def _drawn_steps(
+    interval: tuple[float, float], dt: float, n_steps: int, seed: int
+) -> np.ndarray:
+    """Return the steps of observation up to n_steps, with intervals that are drawn.
+
+    Interval k depends only on (seed, k).
+    """
+    low, high = interval
+    n = n_steps // round(low / dt)
+    draws = _random.uniforms(seed, "interval", "none", n, ())
+    cycles = np.rint((low + (high - low) * draws) / dt).astype(np.int64)
+    steps = np.cumsum(cycles)
+    steps = steps[: np.searchsorted(steps, n_steps, side="right")]
+    steps.setflags(write=False)
+    return steps
 
 
 def _n_observed(operator: ObservationOperator, R: Any) -> int:

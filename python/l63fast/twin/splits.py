@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,8 +46,10 @@ class Split(OneScreen):
     truth : (n, n_saved, 3) float64
         Entry 0 is the initial state.
     observations : (n, n_obs, m) float64
+        NaN where a value was not observed.
     observation_steps : (n_obs,) int64
-        Model step of each observation; the first is `steps_per_cycle`.
+        Model step of each observation; at a regular interval the first is
+        `steps_per_cycle`.
     hash : str
         sha256 of settings, truth and observations.
     settings : TwinSettings
@@ -88,8 +91,13 @@ class Split(OneScreen):
     @property
     def previous_truth(self) -> np.ndarray:
         """True state one cycle before each observation, (n, n_obs, 3)."""
-        cycle = self.observation_steps[0]
-        return self.truth[:, (self.observation_steps - cycle) // self.save_every]
+        before = self.observation_steps - self.settings.cycle_steps
+        return self.truth[:, before // self.save_every]
+
+    @property
+    def n_missing(self) -> int:
+        """Number of values that were not observed."""
+        return int(np.isnan(self.observations).sum())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled state; arrays are read-only again."""
@@ -127,8 +135,7 @@ def make_split(
     origin: str = GENERATED,
 ) -> Split:
     """Return a split with its hash; the arrays are made read-only."""
-    cycle = settings.steps_per_cycle
-    steps = cycle * np.arange(1, settings.n_obs + 1, dtype=np.int64)
+    steps = settings.observed_steps
     for array in (truth, observations, steps):
         array.setflags(write=False)
     digest = _hash(name, truth, observations, settings, R)
@@ -186,6 +193,8 @@ def bytes_per_trajectory(settings: TwinSettings) -> int:
     values = settings.n_saved * 3 + 3 * settings.n_obs * obs_dim
     if settings.Q != 0.0:
         values += 9 * settings.n_obs
+    if settings.missing:
+        values += 2 * settings.n_obs * obs_dim
     return 8 * values
 
 
@@ -219,9 +228,17 @@ def generated_part(
     else:
         truth = _with_model_error(initial, settings, place, model)
     stride = settings.steps_per_cycle // settings.save_every
-    perfect = as_operator(settings.operator)(truth[:, stride::stride])
+    at: Any = slice(stride, None, stride)  # takes no copy of the truth
+    if settings.is_irregular:
+        at = settings.observed_steps // settings.save_every
+    perfect = as_operator(settings.operator)(truth[:, at])
     _checks.finite("operator: h(truth)", perfect)
-    return truth, perfect + drawn_observation_errors(settings, n=n, **place)
+    observations = perfect + drawn_observation_errors(settings, n=n, **place)
+    if settings.missing:
+        shape, seed = observations.shape[1:], settings.seed
+        draws = _random.uniforms(seed, "missing", split, n, shape, first=first)
+        observations[draws < settings.missing] = np.nan
+    return truth, observations
 
 
 def _with_model_error(
@@ -233,15 +250,14 @@ def _with_model_error(
     """Return trajectories with a model error N(0, Q) at the end of each cycle."""
     errors = drawn_model_errors(settings, n=len(initial), **place)
     truth = np.empty((len(initial), settings.n_saved, 3))
-    state, cycle = initial, settings.steps_per_cycle
-    for k in range(settings.n_obs):
-        first = k * cycle // settings.save_every
-        last = (k + 1) * cycle // settings.save_every
-        truth[:, first : last + 1] = simulate(state, cycle, **model)
+    state, ends = initial, settings.observed_steps.tolist()
+    for k, (start, end) in enumerate(pairwise([0, *ends])):
+        first, last = start // settings.save_every, end // settings.save_every
+        truth[:, first : last + 1] = simulate(state, end - start, **model)
         # Before the next cycle starts, so that the model propagates the error.
         truth[:, last] += errors[:, k]
         state = truth[:, last]
-    n_rest = settings.n_steps - settings.n_obs * cycle
+    n_rest = settings.n_steps - ends[-1]
     truth[:, settings.n_saved - 1 - n_rest // settings.save_every :] = simulate(
         state, n_rest, **model
     )
@@ -288,12 +304,16 @@ def given_splits(
     *,
     check: bool,
 ) -> dict[str, Split]:
-    """Return train, val and test, cut in this order, and checked if `check`."""
+    """Return train, val and test, cut in this order, and checked if `check`.
+
+    NaN is accepted where `settings.missing` is above 0, infinity never.
+    """
     operator = as_operator(settings.operator)
     shape = (len(truth), settings.n_obs, operator.obs_dim)
     note = f" for truth {truth.shape}, both with trajectories first"
     array = _checks.array("observations", observations, shape=shape, note=note)
-    _checks.finite("observations", array)
+    check_values("observations", array, missing=settings.missing > 0.0)
+    array[np.isnan(array)] = np.nan  # one NaN: its other bits are in no hash
     sizes = [settings.n_trajectories(name) for name in SPLIT_NAMES]
     if sum(sizes) != len(truth):
         raise ArgumentValueError(
@@ -312,6 +332,18 @@ def given_splits(
             )
         splits[name] = split
     return splits
+
+
+def check_values(name: str, observations: np.ndarray, *, missing: bool) -> None:
+    """Refuse infinity, and NaN if values may not be missing."""
+    no_value = np.isnan(observations)
+    if no_value.any() and not missing:
+        first = tuple(int(i) for i in np.argwhere(no_value)[0])
+        raise ArgumentValueError(
+            f"{name}: expected finite values, or missing='nan' for values that were "
+            f"not observed, got {no_value.sum()} NaN, the first at index {first}"
+        )
+    _checks.finite(name, np.where(no_value, 0.0, observations))
 
 
 def misalignment(
@@ -334,17 +366,18 @@ def misalignment(
     slack : float
         Factor allowed on the variance, for data whose R is an estimate.
     """
-    squares = _squared_innovations(split, operator, R)
-    by_trajectory = squares.mean(axis=1)
-    n_obs, m = split.observations.shape[1:]
-    overall = float(squares.mean())
-    if not overall <= slack * _bound(squares.size * m):
+    squares, degrees = _squared_innovations(split, operator, R)
+    overall = float(squares.sum() / degrees.sum())
+    if not overall <= slack * _bound(degrees.sum()):
         return (
             "the innovations y - h(truth) have "
             f"{_times(overall)} the standard deviation that R says"
         )
-    worst = int(np.argmax(by_trajectory))
-    if not by_trajectory[worst] <= slack * _bound(n_obs * m, len(by_trajectory)):
+    degrees = np.maximum(degrees, 1)  # a trajectory may have no value at all
+    by_trajectory = squares / degrees
+    excess = by_trajectory / _bound(degrees, len(by_trajectory))
+    worst = int(np.argmax(excess))
+    if not excess[worst] <= slack:
         return (
             f"the innovations of trajectory {worst} have "
             f"{_times(float(by_trajectory[worst]))} the standard deviation that R says"
@@ -356,24 +389,34 @@ def _times(ratio: float) -> str:
     return f"{np.sqrt(ratio):.3g} times"
 
 
-def _bound(degrees: int, n_tests: int = 1) -> float:
+def _bound(degrees: Any, n_tests: int = 1) -> Any:
     # P(chi^2_n / n >= 1 + 2 sqrt(t) + 2 t) <= exp(-n t); for several tests the union
     # bound adds log(n_tests).
     tail = (_TAIL + np.log(n_tests)) / degrees
-    return float(1.0 + 2.0 * np.sqrt(tail) + 2.0 * tail)
+    return 1.0 + 2.0 * np.sqrt(tail) + 2.0 * tail
 
 
 def _squared_innovations(
     split: Split, operator: ObservationOperator, R: np.ndarray
-) -> np.ndarray:
-    """Return d^T R^-1 d / m, (n, n_obs); R is increased by the variance of rounding."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of d^T R^-1 d of the trajectories (n,), and of their values (n,).
+
+    R is increased by the variance of rounding. Of missing values the rows of d and the
+    rows and columns of R are left out.
+    """
     expected = operator(split.truth_at_observations)
     innovations = split.observations - expected
     largest = max(float(np.abs(expected).max()), 1.0)
     # With sigma = 0 only rounding errors of h(truth) are left.
     widened = R + (_ROUNDING * largest) ** 2 * np.eye(len(R))
-    weighted = innovations @ np.linalg.inv(widened)
-    return np.asarray((weighted * innovations).mean(axis=-1))
+    present = ~np.isnan(innovations)
+    squares: np.ndarray = np.zeros(present.shape[:2])
+    patterns = np.unique(present.reshape(-1, len(R)), axis=0)
+    for pattern in patterns[patterns.any(axis=1)]:
+        rows = (present == pattern).all(axis=-1)
+        weight = np.linalg.inv(widened[np.ix_(pattern, pattern)])
+        squares[rows] = _squares(innovations[rows][:, pattern], weight)
+    return squares.sum(axis=1), present.sum(axis=(1, 2))
 
 
 def _better_shift(
@@ -381,27 +424,27 @@ def _better_shift(
 ) -> str | None:
     weight = _weight(R)
     positions = split.observation_steps // split.save_every
+    missing = np.isnan(split.observations)
     fitting = _squares(split.observations - operator(split.truth[:, positions]), weight)
-    cycle = int(positions[0])
     # Common mistakes: one saved time or one cycle too early or too late, and
     # observations of the neighbouring trajectory.
-    shifts = [(0, time) for time in sorted({-cycle, -1, 1, cycle})]
+    cycles = np.diff(positions, prepend=0)
+    after = np.append(cycles[1:], cycles[-1])
+    shifts: list[tuple[str, int, Any]]
+    shifts = [("-1 saved times", 0, -1), ("+1 saved times", 0, 1)]
+    shifts += [("-1 observations", 0, -cycles), ("+1 observations", 0, after)]
     if split.n_trajectories > 1:
-        shifts += [(-1, 0), (1, 0)]
-    for trajectories, times in shifts:
+        shifts += [("-1 trajectories", -1, 0), ("+1 trajectories", 1, 0)]
+    for shift, trajectories, times in shifts:
         moved = positions + times
         inside = (moved >= 0) & (moved < split.truth.shape[1])
         other = np.roll(operator(split.truth[:, moved[inside]]), trajectories, axis=0)
         shifted = _squares(split.observations[:, inside] - other, weight)
-        gain = fitting[:, inside] - shifted
+        gain = (fitting[:, inside] - shifted)[~missing[:, inside].all(axis=-1)]
         if gain.size < _ENOUGH:
             continue
         if gain.mean() > _BETTER * gain.std() / np.sqrt(gain.size):
-            what = "trajectories" if trajectories else "saved times"
-            return (
-                "the observations fit the truth better moved by "
-                f"{trajectories or times:+d} {what}"
-            )
+            return f"the observations fit the truth better moved by {shift}"
     return None
 
 
@@ -410,4 +453,5 @@ def _weight(R: np.ndarray) -> np.ndarray:
 
 
 def _squares(differences: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    differences = np.where(np.isnan(differences), 0.0, differences)
     return np.asarray(((differences @ weight) * differences).sum(axis=-1))

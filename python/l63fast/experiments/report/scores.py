@@ -29,6 +29,7 @@ _MOST_RANKS: Final = 4
 _WORDS: Final = {
     "sigma": "the standard deviation σ of the observation error",
     "interval": "the time between observations",
+    "missing": "the share of missing values",
 }
 
 
@@ -98,8 +99,12 @@ def _scores_across(summary: Summary, axis: str) -> Picture:
     for row in summary.rows:
         if row.role == "baseline":
             continue
-        text = f"σ = {row.sigma:.3g}" if axis != "sigma" else f"every {row.interval:g}"
-        text += f", {row.case}" if row.case else ""
+        parts = {"sigma": f"σ = {row.sigma:.3g}", "interval": f"every {row.interval:g}"}
+        parts.pop(axis, None)
+        parts["case"] = row.case
+        if axis != "missing" and row.missing:
+            parts["missing"] = f"{100.0 * row.missing:.4g} % missing"
+        text = ", ".join(filter(None, parts.values()))
         place = (f"{observed(row.operator)} observed", text)
         name = row.role if row.scheme == "optimum" else row.label
         method = panels.setdefault(place, {}).setdefault(name, {})
