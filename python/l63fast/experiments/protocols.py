@@ -205,6 +205,21 @@ class Windows(Checked):
         """Return the index of the last observation of each window."""
         return np.arange(max(self.window, self.start) - 1, data.n_obs, self.stride)
 
+    def by_steps(
+        self, data: TwinSettings, n_cycles: int
+    ) -> dict[tuple[int, ...], list[int]]:
+        """Return the windows by the model steps of their last cycles.
+
+        Such windows can be analysed together: at regular times, all of them. A window
+        is its index in `last_observations`.
+        """
+        steps = data.cycle_steps.tolist()
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for k, last in enumerate(self.last_observations(data)):
+            key = tuple(steps[last + 1 - n_cycles : last + 1])
+            groups.setdefault(key, []).append(k)
+        return groups
+
     def run(
         self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
     ) -> Estimates:
@@ -220,18 +235,12 @@ class Windows(Checked):
         at = first if fitted.start == "first" else last
         start = problem.drawn(split)[:, at]
         rng = _random.generator(data.seed, "scheme", split)
-        # Windows with the same steps between their observations are analysed together:
-        # at regular times, all of them.
-        together: dict[tuple[int, ...], list[int]] = {}
-        for k, one in enumerate(first):
-            between = data.cycle_steps[one + 1 : one + self.window]
-            together.setdefault(tuple(between.tolist()), []).append(k)
         # Many windows at once are fast, but all of their members must fit into memory.
         sizes = (getattr(scheme, name, 1) for name in ("n_members", "n_particles"))
         size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
         kept: dict[str, Any] = {}
-        for steps, times in together.items():
+        for steps, times in self.by_steps(data, self.window - 1).items():
             flat = seen[:, times].reshape(-1, *seen.shape[2:])
             from_ = start[:, times].reshape(-1, 3)
             analyses = [

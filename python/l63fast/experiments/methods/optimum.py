@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, ClassVar, Final
 
@@ -17,6 +18,7 @@ from l63fast.assimilation.scheme import Status
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
 from l63fast.experiments.settings_file import Checked, limited
+from l63fast.learning.data import windows
 from l63fast.storage import (
     content_errors,
     read_file,
@@ -24,7 +26,8 @@ from l63fast.storage import (
     write_bytes,
     write_json,
 )
-from l63fast.twin import TwinExperiment
+from l63fast.twin import SPLIT_NAMES, TwinExperiment
+from l63fast.twin.splits import make_split
 
 _WIDTH_FACTOR: Final = 2.0**-0.5  # between two values of the regularisation
 _STILL_STEPS: Final = 2  # doublings in a row that must not change the score
@@ -119,38 +122,45 @@ class Optimum(Checked):
         """Return the posterior mean of the windows of a split's first trajectories."""
         twin, protocol = problem.twin, problem.protocol
         assert isinstance(protocol, Windows)
-        data, samples = twin.settings, problem.samples(split)
-        last = protocol.last_observations(data)
-        n = min(self.n_trajectories, data.n_trajectories(split))
-        size, began = n * len(last), perf_counter()
-        background, seen = samples.background[:size], samples.obs_window[:size]
-        arguments = (twin.operator, twin.R, data.steps_per_cycle)
+        data, last = twin.settings, protocol.last_observations(twin.settings)
+        n, L = min(self.n_trajectories, data.n_trajectories(split)), protocol.window
+        # Contiguous, so that means over it are sums in one order.
+        backgrounds = np.ascontiguousarray(problem.drawn(split)[:n, last])
+        seen = windows(twin.split(split).observations[:n], L)[:, last - (L - 1)]
         # Some backgrounds are forecasts of states that were drawn `lag` cycles before
         # the analysis, with normal errors that do not depend on the observations. Then
         # these states (n, 3) and their error covariance are observations too.
-        drawn, before = problem.backgrounds, None
+        drawn, began = problem.backgrounds, perf_counter()
         covariance, lag = drawn.start_covariance, drawn.drawn_before
-        if covariance is not None:
-            from l63fast.learning.dynamics import earlier_states
+        n_cycles = max(L - 1, 0 if covariance is None else lag)
+        spread, best = np.empty_like(backgrounds), np.empty_like(backgrounds)
+        effective_size = np.empty(best.shape[:2])
+        for steps, times in protocol.by_steps(data, n_cycles).items():
+            background, before = backgrounds[:, times].reshape(-1, 3), None
+            if covariance is not None:
+                from l63fast.learning.dynamics import earlier_states
 
-            n_steps = lag * data.steps_per_cycle
-            before = earlier_states(background, n_steps, **problem.model)
-        observations = analogs.WindowObservations(
-            seen, *arguments, before, covariance, lag
-        )
-        posterior = self._posterior(problem, observations)
-        # The mirror-aware score is best for the mean over one state of each mirrored
-        # pair.
-        best = posterior.folded if twin.operator.is_mirror_blind else posterior.mean
-        shape = (n, len(last), 3)
-        spread = np.broadcast_to(np.sqrt(posterior.variance)[:, None], (size, 3))
+                n_steps = sum(steps[n_cycles - lag :])
+                before = earlier_states(background, n_steps, **problem.model)
+            flat = np.ascontiguousarray(seen[:, times]).reshape(-1, *seen.shape[2:])
+            each: Any = steps if data.is_irregular else data.steps_per_cycle
+            observations = analogs.WindowObservations(
+                flat, twin.operator, twin.R, each, before, covariance, lag
+            )
+            found = self._posterior(problem, observations)
+            # The mirror-aware score is best for the mean over one state of each
+            # mirrored pair.
+            means = found.folded if twin.operator.is_mirror_blind else found.mean
+            best[:, times] = means.reshape(n, -1, 3)
+            spread[:, times] = np.sqrt(found.variance).reshape(n, -1, 1)
+            effective_size[:, times] = found.effective_size.reshape(n, -1)
         made = {
-            "background": background.reshape(shape),
-            "analysis": best.reshape(shape),
-            "status": np.full(shape[:2], Status.CONVERGED, dtype=np.int8),
-            "spread": spread.reshape(shape),
-            "effective_size": posterior.effective_size.reshape(shape[:2]),
-            "seconds_per_cycle": (perf_counter() - began) / size,
+            "background": backgrounds,
+            "analysis": best,
+            "status": np.full(best.shape[:2], Status.CONVERGED, dtype=np.int8),
+            "spread": spread,
+            "effective_size": effective_size,
+            "seconds_per_cycle": (perf_counter() - began) / effective_size.size,
         }
         return problem.estimates(split, last, made, n)
 
@@ -270,13 +280,16 @@ class _Doubling:
 
 
 def _with_validation(problem: Problem, n_trajectories: int) -> Problem:
-    """Return the problem with only the first trajectories of its validation split.
-
-    They are simulated again, which gives the same trajectories: a trajectory does not
-    depend on how many others there are.
-    """
-    settings = problem.twin.settings
-    if n_trajectories >= settings.n_val:
+    """Return the problem with only the first trajectories of its validation split."""
+    twin, n = problem.twin, n_trajectories
+    if n >= twin.settings.n_val:
         return problem
-    few = replace(settings, n_train=1, n_val=n_trajectories, n_test=1)
-    return replace(problem, twin=TwinExperiment.generate(few))
+    few, val = replace(twin.settings, n_val=n), twin.val
+    val = make_split(
+        "val", val.truth[:n], val.observations[:n], few, twin.R, twin.origin
+    )
+    openers = {name: partial(twin.split, name) for name in SPLIT_NAMES}
+    openers["val"] = partial(replace, val)
+    hashes = {**twin.hashes, "val": val.hash}
+    few_twin = TwinExperiment(few, twin.R, twin.origin, hashes, openers)
+    return replace(problem, twin=few_twin)
