@@ -101,7 +101,7 @@ def plan_cycles(
             check_scheme("warm_up", warm_up)
         _check_warm_up(warm_up, scheme.window)
     if getattr(getattr(scheme, "made_for", None), "encoder", None) is not None:
-        twin.settings.require_no_gaps("scheme: an encoder")
+        twin.settings.require_no_gaps("twin")
     steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
     # The warm-up may have another dt, and then needs another number of steps.
     warm_up_steps = steps

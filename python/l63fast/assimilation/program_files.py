@@ -99,7 +99,7 @@ def write_cycle_inputs(
     """
     settings = twin.settings
     operator = named_operator(settings.operator, "the C++ programs")
-    settings.require_no_gaps("the C++ programs")
+    settings.require_no_gaps("twin", "the C++ programs")
     if twin.origin != "generated":
         raise ArgumentValueError(
             "twin: expected a generated experiment, whose errors can be drawn again, "

@@ -37,7 +37,7 @@ def observed(operator: str) -> str:
 
 def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     """Return one line about a twin experiment, or about an ensemble without splits."""
-    times = data.gaps
+    times = f"in {data.gaps}"
     if not data.is_irregular:
         times = f"every {data.steps_per_cycle} steps "
         times += f"({data.steps_per_cycle * data.dt:g} time units)"

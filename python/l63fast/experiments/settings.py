@@ -33,7 +33,7 @@ from l63fast.experiments.settings_file import (
 from l63fast.learning.settings import LOSS_NAMES
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinSettings
-from l63fast.twin.settings import share
+from l63fast.twin.gaps import share
 from l63fast.verification import decibel
 
 # Folders of an experiment that are no cells.
@@ -281,7 +281,7 @@ class Cell(_CellTable):
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
-            self.data.require_no_gaps("method: an encoder")
+            self.data.require_no_gaps("method")
             self.method.settings(self.data.operator, self.protocol)
 
     @property

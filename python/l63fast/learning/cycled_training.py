@@ -113,7 +113,7 @@ def train_cycled(
 
 
 def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
-    twin.settings.require_no_gaps("twin: an encoder")
+    twin.settings.require_no_gaps("twin")
     operator = as_operator(settings.operator)
     check_agreement("encoder_settings", Setup(operator=operator), Setup.of(twin))
     simulated = twin.settings.observation_covariance

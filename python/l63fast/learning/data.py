@@ -119,7 +119,7 @@ class AssimilationDataset(OneScreen):
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described.
         """
-        twin.settings.require_no_gaps("twin: the samples of an encoder")
+        twin.settings.require_no_gaps("twin")
         split = twin.split(split_name)
         if isinstance(backgrounds, Backgrounds):
             backgrounds = backgrounds.draw(twin, split_name)

@@ -12,7 +12,8 @@ import numpy as np
 from l63fast import _checks
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelWarning
 from l63fast.lorenz63 import Lorenz63, forecast
-from l63fast.twin.settings import SPLIT_NAMES, rising_steps
+from l63fast.twin.gaps import rising_steps
+from l63fast.twin.settings import SPLIT_NAMES
 from l63fast.twin.splits import check_values
 
 _MISS: Final = 0.3  # of the change between states; half or twice the dt misses more

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from l63fast import _checks, _random
+from l63fast import _checks
 from l63fast._user_code import is_own
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.twin.gaps import drawn_steps, observation_times, share
 
 SPLIT_NAMES: Final = ("train", "val", "test")
 _LEFT_OUT: Final = ("Q", "R", "missing", "interval", "observation_steps")
@@ -88,7 +88,7 @@ class TwinSettings:
     Q: float | tuple[tuple[float, ...], ...] = 0.0
     R: tuple[tuple[float, ...], ...] | None = None
     missing: float = 0.0
-    interval: tuple[float, float] | None = None
+    interval: tuple[float, ...] | None = None
     observation_steps: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -107,42 +107,13 @@ class TwinSettings:
         checked["Q"] = _model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
         checked["missing"] = share("missing", self.missing)
-        checked |= self._observation_times(checked["n_steps"], checked["dt"])
+        times = self.steps_per_cycle, self.interval, self.observation_steps
+        checked |= observation_times(
+            *times, n_steps=checked["n_steps"], dt=checked["dt"]
+        )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self._check_steps()
-
-    def _observation_times(self, n_steps: int, dt: float) -> dict[str, Any]:
-        """Return the settings of the times of observation, of which one decides."""
-        given, steps = self.steps_per_cycle, self.observation_steps
-        name, interval, cycle = "interval", None, None
-        if self.interval is not None:
-            interval = _range("interval", self.interval, dt, n_steps)
-            cycle = max(round(sum(interval) / 2 / dt), 1)
-        if steps is not None:
-            if interval is not None:
-                raise ArgumentValueError(
-                    f"observation_steps: expected none with interval {interval}, which "
-                    f"draws them, got {len(steps)}"
-                )
-            name, steps = "observation_steps", rising_steps(steps, n_steps)
-            cycle = max(round(steps[-1] / len(steps)), 1)
-            every = (cycle, len(steps)) == (steps[0], n_steps // cycle)
-            if every and (np.diff(steps) == cycle).all():
-                steps = None  # a regular interval is the special case
-        if given is None and cycle is None:
-            cycle = 10
-        if given is not None:
-            given = _checks.count("steps_per_cycle", given, minimum=1)
-            if cycle not in (None, given):
-                raise ArgumentValueError(
-                    f"steps_per_cycle: expected none with {name}, which decides the "
-                    f"times of observation, got {given}"
-                )
-            cycle = given
-        return {
-            "steps_per_cycle": cycle, "interval": interval, "observation_steps": steps
-        }  # fmt: skip
 
     def _check_steps(self) -> None:
         if self.steps_per_cycle > self.n_steps:
@@ -150,12 +121,13 @@ class TwinSettings:
                 f"steps_per_cycle: expected at most n_steps = {self.n_steps} (there "
                 f"would be no observation), got {self.steps_per_cycle}"
             )
-        every = {"steps_per_cycle": self.steps_per_cycle}
+        every = {"steps_per_cycle": self.steps_per_cycle, "n_steps": self.n_steps}
         if self.is_irregular:
-            # Every step may be observed if the times are drawn.
-            steps = self.observation_steps or (1,)
-            every = {"every time of observation": math.gcd(*steps)}
-        for name, value in {**every, "n_steps": self.n_steps}.items():
+            # Any step may be observed if the times are drawn.
+            common = math.gcd(*self.observation_steps or (1,))
+            every["the steps of all observations"] = common
+            del every["steps_per_cycle"]
+        for name, value in every.items():
             if value % self.save_every:
                 raise ArgumentValueError(
                     f"save_every: expected a divisor of {name} = {value}, got "
@@ -171,7 +143,7 @@ class TwinSettings:
     def observed_steps(self) -> np.ndarray:
         """Model step of each observation, (n_obs,) int64."""
         if self.interval is not None:
-            return _drawn_steps(self.interval, self.dt, self.n_steps, self.seed)
+            return drawn_steps(self.interval, self.dt, self.n_steps, self.seed)
         if self.observation_steps is not None:
             return np.array(self.observation_steps, dtype=np.int64)
         cycles = np.arange(1, self.n_steps // self.steps_per_cycle + 1, dtype=np.int64)
@@ -202,18 +174,12 @@ class TwinSettings:
         cycle = ("steps_per_cycle",) if self.is_irregular else ()
         return cycle if self.missing else (*cycle, "missing")
 
-    def require_no_gaps(self, what: str) -> None:
-        """Refuse missing values and irregular times, which `what` cannot handle.
-
-        Raises
-        ------
-        ArgumentValueError
-            If there are any.
-        """
+    def require_no_gaps(self, name: str, who: str = "encoders") -> None:
+        """Refuse missing values and irregular times, for those who cannot use them."""
         if self.gaps:
             raise ArgumentValueError(
-                f"{what}: expected all values at regular times, got data with "
-                f"{self.gaps}"
+                f"{name}: expected all values at regular times, which {who} need, got "
+                f"data with {self.gaps}"
             )
 
     @property
@@ -359,67 +325,6 @@ def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     if not matrix.any():
         return 0.0
     return tuple(tuple(row) for row in matrix.tolist())
-
-
-def share(name: str, value: Any) -> float:
-    """Return a share from 0 to below 1."""
-    number = _checks.real(name, value, minimum=0.0)
-    if number >= 1.0:
-        raise ArgumentValueError(f"{name}: expected a number below 1, got {number:g}")
-    return number
-
-
-def _range(name: str, value: Any, dt: float, n_steps: int) -> tuple[float, float]:
-    """Return two times, from one step on, the longer one within a trajectory."""
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ArgumentTypeError(
-            f"{name}: expected the shortest and the longest time between observations "
-            f"(time units), such as (0.1, 0.4), got {value!r}"
-        )
-    low, high = (_checks.real(name, one, above=0.0) for one in value)
-    if not 1 <= round(low / dt) <= round(high / dt) <= n_steps:
-        raise ArgumentValueError(
-            f"{name}: expected two rising times from dt = {dt:g} to n_steps dt = "
-            f"{n_steps * dt:g}, got ({low:g}, {high:g})"
-        )
-    return low, high
-
-
-def rising_steps(steps: Any, n_steps: int) -> tuple[int, ...]:
-    """Return given steps of observation as integers, from 1 to n_steps."""
-    name = "observation_steps"
-    array = _checks.as_array(name, steps)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
-        raise ArgumentTypeError(
-            f"{name}: expected (n_obs,) integers, got {array.dtype} of shape "
-            f"{array.shape}"
-        )
-    if array[0] < 1 or array[-1] > n_steps or (np.diff(array) < 1).any():
-        raise ArgumentValueError(
-            f"{name}: expected rising steps from 1 to n_steps = {n_steps}, got "
-            f"{array.min()} to {array.max()}"
-            + " in another order"
-            * bool((np.diff(array) < 1).any())
-        )
-    return tuple(array.tolist())
-
-
-@lru_cache(maxsize=8)
-def _drawn_steps(
-    interval: tuple[float, float], dt: float, n_steps: int, seed: int
-) -> np.ndarray:
-    """Return the steps of observation up to n_steps, with intervals that are drawn.
-
-    Interval k depends only on (seed, k).
-    """
-    low, high = interval
-    n = n_steps // round(low / dt)
-    draws = _random.uniforms(seed, "interval", "none", n, ())
-    cycles = np.rint((low + (high - low) * draws) / dt).astype(np.int64)
-    steps = np.cumsum(cycles)
-    steps = steps[: np.searchsorted(steps, n_steps, side="right")]
-    steps.setflags(write=False)
-    return steps
 
 
 def _n_observed(operator: ObservationOperator, R: Any) -> int:
