@@ -74,6 +74,7 @@ def reevaluate(
         )
     folder = Path(result.timing["data"]) if data is None else data
     twin = TwinExperiment.load(folder, operator=operator)
+    twin.settings.require_no_gaps(str(folder))
     given = twin.operator if twin.operator.is_own else None
     encoder = load_encoder(directory, model=model, operator=given)
     differences = check_agreement(
