@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,11 @@ def test_values_are_counted_and_other_gaps_are_other_data(tmp_path: Path) -> Non
     first = climatology().protocol.burn_in_cycles(twin.settings)  # type: ignore[union-attr]
     n_missing = int(np.isnan(twin.test.observations[:, first:]).sum())
     assert counts == {"given": 5 * 20 * 3 - n_missing, "missing": n_missing}
-    with pytest.raises(l63.L63Error, match=r"missing is 0\.5, not None"):
+    refused = r"{}: holds .* of other settings \(.*missing is 0\.5, not None"
+    with pytest.raises(l63.L63Error, match=refused.format("tiny.climatology")):
+        climatology().run(tmp_path)
+    shutil.rmtree(tmp_path / "tiny" / "climatology")
+    with pytest.raises(l63.L63Error, match=refused.format("data.xyz")):
         climatology().run(tmp_path)
     again = climatology().run(tmp_path, overwrite=True)
     assert set(again["missing"]) == {0.0}
@@ -139,10 +144,15 @@ def test_values_are_counted_and_other_gaps_are_other_data(tmp_path: Path) -> Non
     assert "observed_values" not in whole
 
 
-def test_windows_are_analysed_with_the_steps_between_their_observations() -> None:
+@pytest.mark.parametrize(
+    "method",
+    [{"scheme": "4dvar", "b_scale": 1.0}, {"scheme": "extkf", "inflation": 1.0}],
+)
+def test_windows_are_analysed_with_the_steps_between_their_observations(
+    method: dict[str, Any],
+) -> None:
     data = {"interval": [0.05, 0.2], "n_steps": 150}
-    methods = {"4dvar": {"scheme": "4dvar", "b_scale": 1.0}}
-    experiment = tiny_windows("3dvar", "gru", data=data, methods=methods)
+    experiment = tiny_windows("3dvar", "gru", data=data, methods={"it": method})
     [cell] = experiment.cells()
     twin = TwinExperiment.generate(cell.data)
     protocol = cell.protocol
@@ -157,8 +167,9 @@ def test_windows_are_analysed_with_the_steps_between_their_observations() -> Non
         for j in range(last - 2, last + 1):
             if j > last - 2:
                 state = scheme.forecast(state, int(steps[j] - steps[j - 1]))
-            seen = twin.test.observations[:, last - 2 : j + 1]
-            state, analysis = scheme.analyse(state, np.ascontiguousarray(seen))
+            oldest = max(last - 2, j + 1 - scheme.window)
+            seen = np.ascontiguousarray(twin.test.observations[:, oldest : j + 1])
+            state, analysis = scheme.analyse(state, seen)
         np.testing.assert_allclose(found.analysis[:, k], analysis.state, atol=1e-8)
 
 

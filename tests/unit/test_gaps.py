@@ -140,6 +140,9 @@ def test_dropped_values_leave_the_others_bit_for_bit(
     share = np.isnan(holed.train.observations).mean()
     assert share == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(6 * 30 * 3))
     assert not np.array_equal(*np.isnan(holed.train.observations[:2]))
+    # Whether a value is missing does not depend on its error.
+    errors = holed.train.observations - holed.train.truth_at_observations
+    assert abs(np.nanmean(errors)) < 4 / np.sqrt((1 - share) * errors.size)
 
 
 def test_the_first_trajectories_do_not_depend_on_how_many_follow(
@@ -276,7 +279,9 @@ def test_the_alignment_of_what_is_present_is_checked(
     about = {**ABOUT, **SIZES, "observation_steps": ragged.observation_steps}
     about |= {"missing": "nan", "R": np.eye(3) + 0.3 * full_R}
     TwinExperiment.from_arrays(truth, seen, **about)
-    for wrong in (np.roll(seen, 1, axis=1), np.roll(seen, 1, axis=0), seen + 20.0):
+    partly = np.isnan(seen).any(axis=-1, keepdims=True)
+    shifts = np.roll(seen, 1, axis=1), np.roll(seen, 1, axis=0)
+    for wrong in (*shifts, seen + 20.0, seen + 20.0 * partly):
         with pytest.raises(ArgumentValueError, match="do not belong to the truth"):
             TwinExperiment.from_arrays(truth, wrong, **about)
     # Errors as small as R says, but of observations one time too late.

@@ -389,11 +389,9 @@ class Cycles(Checked):
             data = dataclasses.replace(data, n_steps=enough)
             last = self.burn_in_cycles(data) + self.n_cycles - 1
             return dataclasses.replace(data, n_steps=int(data.observed_steps[last]))
-        n_cycles, steps = (
-            self.burn_in_cycles(data) + self.n_cycles,
-            data.steps_per_cycle,
-        )
-        return dataclasses.replace(data, n_steps=n_cycles * steps, save_every=steps)
+        steps = data.steps_per_cycle
+        n_steps = (self.burn_in_cycles(data) + self.n_cycles) * steps
+        return dataclasses.replace(data, n_steps=n_steps, save_every=steps)
 
     def describe(self) -> str:
         """Return the protocol in one line."""

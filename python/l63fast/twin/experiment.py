@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from l63fast.twin.splits import (
 
 if TYPE_CHECKING:
     import xarray
-
-
-_NAN: Final = ("nan",)
 
 
 class TwinExperiment(OneScreen):
@@ -164,6 +161,8 @@ class TwinExperiment(OneScreen):
         if observation_steps is None:
             name = "steps_per_cycle"
             steps_per_cycle = _checks.count(name, steps_per_cycle, minimum=1)
+        if missing is not None:
+            _checks.choice("missing", missing, ("nan",))
         given = trajectories(
             truth,
             observations,
@@ -173,8 +172,7 @@ class TwinExperiment(OneScreen):
             observation_steps=observation_steps,
             save_every=save_every,
             gap=gap,
-            missing=missing is not None
-            and bool(_checks.choice("missing", missing, _NAN)),
+            missing=missing is not None,
         )
         truth, observations = given.truth, given.observations
         if given.missing:
@@ -283,17 +281,15 @@ class TwinExperiment(OneScreen):
 
     def _summary(self) -> dict[str, Any]:
         data = self.settings
-        times = f", every {data.steps_per_cycle * data.dt:g} time units"
-        times = (
-            f"{'' if data.is_irregular else times}{', ' * bool(data.gaps)}{data.gaps}"
-        )
+        every = f"every {data.steps_per_cycle * data.dt:g} time units"
+        times = ("" if data.is_irregular else every, data.gaps)
         return {
             **{
                 name: f"{data.n_trajectories(name)} trajectories"
                 for name in SPLIT_NAMES
             },
             "truth": f"{data.n_saved} states in {data.n_steps * data.dt:g} time units",
-            "observations": f"{data.n_obs}{times}",
+            "observations": ", ".join([str(data.n_obs), *filter(None, times)]),
             "operator": self.operator.name,
             **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
             "parameters": data.parameters,

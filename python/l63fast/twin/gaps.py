@@ -32,7 +32,7 @@ def observation_times(
         if steps is not None:
             raise ArgumentValueError(
                 f"observation_steps: expected none with interval {interval}, which "
-                f"draws them, got {len(steps)}"
+                "draws them, got both"
             )
     if steps is not None:
         steps = rising_steps(steps, n_steps)
@@ -96,6 +96,7 @@ def drawn_steps(
     """
     low, high = interval
     n = n_steps // round(low / dt)
+    _checks.memory("n_steps", 128 * n)
     draws = _random.uniforms(seed, "interval", "none", n, ())
     steps = np.cumsum(np.rint((low + (high - low) * draws) / dt).astype(np.int64))
     steps = steps[: np.searchsorted(steps, n_steps, side="right")]
