@@ -19,7 +19,7 @@ class Network {
     constexpr std::int64_t limit = std::int64_t{1} << 31;
     for (const auto& [width, differentiated] : slots) {
       if (width < 1 || width > limit) throw std::invalid_argument("slots: width");
-      slots_.push_back({n_values_, width, differentiated});
+      slots_.push_back({n_values_, width, differentiated, true});
       n_values_ += width;
     }
     for (const auto& fields : layers) add(fields);
@@ -131,6 +131,7 @@ class Network {
     l63fast::Network net{};
     net.n = n;
     net.slots = slots_.data();
+    net.n_slots = static_cast<int>(slots_.size());
     net.layers = layers_.data();
     net.n_layers = static_cast<int>(layers_.size());
     net.packed = packed_.data();
@@ -183,6 +184,7 @@ class Network {
     const std::int64_t n_saved = lstm ? 5 : gru ? 4 : 1;
     layer.saved =
         layer.kind == LayerKind::linear ? -1 : slot(fields[5], n_saved * units);
+    if (layer.saved >= 0) slots_[static_cast<std::size_t>(layer.saved)].summed = false;
     layer.cell_output = lstm ? slot(fields[7], units) : -1;
     layer.weights = fields[8];
     if (layer.weights < 0 || layer.weights > n_weights_ - n_weights)

@@ -49,11 +49,16 @@ void limit(T* gradients, std::int64_t n, std::int64_t width, double max_gradient
   norms.clear();
   std::vector<double> all(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i) {
-    double square = 0;
-    for (std::int64_t j = 0; j < width; ++j) {
-      const double value = gradients[i * width + j];
-      square += value * value;
+    // Several sums, which the compiler may compute together.
+    T sums[8] = {};
+    const T* const row = gradients + i * width;
+    std::int64_t j = 0;
+    for (; width - j >= 8; j += 8) {
+      for (int lane = 0; lane < 8; ++lane) sums[lane] += row[j + lane] * row[j + lane];
     }
+    double square = 0;
+    for (; j < width; ++j) square += row[j] * row[j];
+    for (const T sum : sums) square += sum;
     all[static_cast<std::size_t>(i)] = std::sqrt(square);
     if (square == square) norms.push_back(all[static_cast<std::size_t>(i)]);
   }
@@ -147,7 +152,11 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
   for (std::int64_t k = chain.n_cycles - 1; k >= 0; --k) {
     const bool is_last = k == chain.n_cycles - 1;
     net.values = chain.net.values + k * chain.n_values;
-    std::fill_n(net.gradients, chain.n_values, 0.0f);
+    for (int slot = 0; slot < net.n_slots; ++slot) {
+      // The other slots are written before they are read.
+      if (net.slots[slot].summed)
+        std::fill_n(slot_of(net.gradients, net, slot), net.slots[slot].width * n, 0.0f);
+    }
     for (std::int64_t i = 0; i < n && !is_last; ++i) {
       if (!chain.lost[k * n + i]) continue;
       std::fill_n(of_state.data() + 3 * i, 3, 0.0);

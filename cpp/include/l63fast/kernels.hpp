@@ -137,6 +137,7 @@ struct Slot {
   std::int64_t offset;  // values of a sample in the slots before it
   std::int64_t width;
   bool differentiated;  // whether layers that read it add to its gradient
+  bool summed;          // whether its gradient is a sum, and not written at once
 };
 
 // y = W x + b; silu of it; a gated recurrent unit; a long short-term memory. The last
@@ -170,6 +171,7 @@ struct Layer {
 struct Network {
   std::int64_t n;
   const Slot* slots;
+  int n_slots;
   const Layer* layers;
   int n_layers;
   const float* weights;

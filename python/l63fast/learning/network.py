@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import torch
 from torch import Tensor
@@ -67,6 +67,7 @@ class _Program:
     """
 
     def __init__(self, encoder: Encoder):
+        self.blocks: list[Tensor] = []
         self.slots: list[tuple[int, bool]] = []
         self.layers: list[tuple[int, ...]] = []
         self.n_weights = 0
@@ -80,6 +81,18 @@ class _Program:
         else:
             last, context, later = self._windowed(encoder, n_read)
         self.outputs = [self._head(encoder, last, context, n_read), *later]
+
+    def block(self, size: int) -> Tensor:
+        """Return memory for some values, where possible that of an earlier update.
+
+        New memory of this size is mapped and cleared by the system, which takes as long
+        as the forward kernels.
+        """
+        while self.blocks:
+            block = self.blocks.pop()
+            if len(block) >= size:
+                return block
+        return torch.empty(size)
 
     def flat_weights(self, encoder: Encoder) -> Tensor:
         """Return all weights in the order of the kernels."""
@@ -241,10 +254,11 @@ class CompiledEncoder:
             program.slots, program.layers, program.n_weights
         )
         self.network.pack(flat.detach().numpy())
-        # One block of memory for all calls: several smaller ones would be returned to
-        # the system after every update, and mapped again in the next.
         size = self.network.n_values * n + _PADDING
-        self._values = flat.new_empty((n_calls, size))
+        block = program.block(n_calls * size)
+        # Nothing refers to the block any more when this object is gone.
+        finalize(self, program.blocks.append, block)
+        self._values = block[: n_calls * size].view(n_calls, size)
         self._free = list(self._values.unbind())
         self.gradients = flat.new_empty(size)
         self._program = program
