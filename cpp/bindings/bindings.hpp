@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -186,6 +187,6 @@ py::ssize_t element_stride(const py::array_t<T>& array, int axis) {
 void define_model(py::module_& module);
 void define_analysis(py::module_& module);
 void define_particles(py::module_& module);
-void define_gru(py::module_& module);
+void define_network(py::module_& module);
 
 }  // namespace bindings

@@ -55,5 +55,5 @@ PYBIND11_MODULE(_core, module) {
   bindings::define_model(module);
   bindings::define_analysis(module);
   bindings::define_particles(module);
-  bindings::define_gru(module);
+  bindings::define_network(module);
 }

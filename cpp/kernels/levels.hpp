@@ -28,9 +28,9 @@ void fill(double*, std::int64_t, bool);
 void filter_particles(const ParticleFilter&, std::int64_t, std::int64_t, void*,
                       const int*);
 std::int64_t particle_scratch(std::int64_t n_particles);
-void gru(const GruWindow&, std::int64_t, std::int64_t, void*, const int*);
-void gru_backward(const GruWindow&, std::int64_t, std::int64_t, void*, const int*);
-std::int64_t gru_scratch(std::int64_t n_units, std::int64_t n_inputs);
+void network_pack(const Network&);
+void network(const Network&);
+void network_backward(const Network&);
 
 }  // namespace L63FAST_LEVEL
 }  // namespace l63fast

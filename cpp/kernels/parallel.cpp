@@ -1,7 +1,6 @@
 // Threads, started for each call: static blocks of members, cancellation, and
 // everything that can throw.
 #include <atomic>
-#include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -10,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "l63fast/kernels.hpp"
+#include "calls.hpp"
 
 namespace l63fast {
 namespace {
@@ -84,23 +83,6 @@ std::int64_t bound(std::int64_t n, int worker, int n_workers) {
   return worker == n_workers || edge > n ? n : edge;
 }
 
-// Sets default IEEE 754 arithmetic during its lifetime, also for threads that are
-// started meanwhile. Code built with fast-math, or a caller that uses another rounding
-// mode or flushes denormal numbers to zero, would change the bits.
-class DefaultArithmetic {
- public:
-  DefaultArithmetic() {
-    std::fegetenv(&callers_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultArithmetic() { std::fesetenv(&callers_); }
-  DefaultArithmetic(const DefaultArithmetic&) = delete;
-  DefaultArithmetic& operator=(const DefaultArithmetic&) = delete;
-
- private:
-  std::fenv_t callers_;
-};
-
 // Calls body(begin, end, cancel) over all members, on the calling thread for a small
 // job.
 template <class Body>
@@ -128,10 +110,6 @@ const auto& tangent_entry(const KernelTable& k, double) { return k.tangent_f64; 
 const auto& tangent_entry(const KernelTable& k, float) { return k.tangent_f32; }
 const auto& adjoint_entry(const KernelTable& k, double) { return k.adjoint_f64; }
 const auto& adjoint_entry(const KernelTable& k, float) { return k.adjoint_f32; }
-
-struct alignas(64) CacheLine {
-  unsigned char bytes[64];
-};
 
 // Returns the number of model steps that cost as much as this job.
 template <class T>
@@ -219,34 +197,18 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
   }
 }
 
-namespace {
-
-template <class Kernel>
-void over_windows(const KernelTable& kernels, const GruWindow& job, int n_threads,
-                  Poll poll, void* poll_data, Kernel kernel) {
-  const std::size_t n_bytes =
-      static_cast<std::size_t>(kernels.gru_scratch(job.n_units, job.n_inputs));
-  // A step of the model takes as long as about 32 multiply-adds.
-  const double steps = static_cast<double>(job.n * job.n_steps) * 3.0 / 32.0 *
-                       static_cast<double>(job.n_units * (job.n_units + job.n_inputs));
-  over_members(job.n, steps, n_threads, poll, poll_data,
-               [&](std::int64_t begin, std::int64_t end, const int* cancel) {
-                 const std::unique_ptr<CacheLine[]> scratch(
-                     new CacheLine[n_bytes / sizeof(CacheLine) + 1]);
-                 kernel(job, begin, end, scratch.get(), cancel);
-               });
+void network_pack(const KernelTable& kernels, const Network& net) {
+  kernels.network_pack(net);
 }
 
-}  // namespace
-
-void gru(const KernelTable& kernels, const GruWindow& job, int n_threads, Poll poll,
-         void* poll_data) {
-  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru);
+void network(const KernelTable& kernels, const Network& net) {
+  const DefaultArithmetic arithmetic;
+  kernels.network(net);
 }
 
-void gru_backward(const KernelTable& kernels, const GruWindow& job, int n_threads,
-                  Poll poll, void* poll_data) {
-  over_windows(kernels, job, n_threads, poll, poll_data, kernels.gru_backward);
+void network_backward(const KernelTable& kernels, const Network& net) {
+  const DefaultArithmetic arithmetic;
+  kernels.network_backward(net);
 }
 
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,

@@ -28,9 +28,9 @@ const KernelTable L63FAST_JOIN(table_, L63FAST_LEVEL) = {
     L63FAST_LEVEL::fill,
     L63FAST_LEVEL::filter_particles,
     L63FAST_LEVEL::particle_scratch,
-    L63FAST_LEVEL::gru,
-    L63FAST_LEVEL::gru_backward,
-    L63FAST_LEVEL::gru_scratch,
+    L63FAST_LEVEL::network_pack,
+    L63FAST_LEVEL::network,
+    L63FAST_LEVEL::network_backward,
 };
 
 }  // namespace l63fast

@@ -1,5 +1,5 @@
-// The gates of a gated recurrent unit and their derivatives, in float32. Every level
-// and the Numba kernels use this order of operations.
+// The activation functions of networks and their derivatives, in float32: those of the
+// gates of recurrent units, and silu.
 #pragma once
 
 #include "l63fast/mask.hpp"
@@ -53,6 +53,16 @@ L63FAST_INLINE Pack<float> hyperbolic_tangent(Pack<float> a) {
   return select(less(a, zero), t, -t);
 }
 
+// a / (1 + exp(-a)) and its derivative.
+struct Silu {
+  Pack<float> value, slope;
+};
+
+L63FAST_INLINE Silu silu(Pack<float> a) {
+  const Pack<float> s = sigmoid(a), value = a * s;
+  return {value, fma(value, broadcast(1.0f) - s, s)};
+}
+
 // A gated recurrent unit (Cho et al. 2014, in the form of cuDNN): reset gate r, update
 // gate z, candidate c = tanh(input part + r * state part), next state c + z (state -
 // c).
@@ -86,6 +96,37 @@ L63FAST_INLINE GateGradient gradient_of(const Gates& g, Pack<float> state,
   const Pack<float> part = input * g.reset;
   return {part * g.part * (one - g.reset),
           kept * (one - g.update) * (state - g.candidate), part, input, kept};
+}
+
+// A long short-term memory (Hochreiter & Schmidhuber 1997, with a forget gate): the
+// next cell is c' = f c + i g, the output o tanh(c').
+struct CellGates {
+  Pack<float> input, forget, candidate, output, squashed, cell;  // squashed: tanh(c')
+};
+
+L63FAST_INLINE CellGates cell_gates(Pack<float> input, Pack<float> forget,
+                                    Pack<float> candidate, Pack<float> output,
+                                    Pack<float> cell) {
+  const Pack<float> i = sigmoid(input), g = hyperbolic_tangent(candidate);
+  const Pack<float> f = sigmoid(forget), next = fma(f, cell, i * g);
+  return {i, f, g, sigmoid(output), hyperbolic_tangent(next), next};
+}
+
+// The gradient with respect to the pre-activations, and to the cell before.
+struct CellGradient {
+  Pack<float> input, forget, candidate, output, cell;
+};
+
+// `gradient` is with respect to the output, `later` with respect to the next cell.
+L63FAST_INLINE CellGradient gradient_of(const CellGates& g, Pack<float> cell,
+                                        Pack<float> gradient, Pack<float> later) {
+  const Pack<float> one = broadcast(1.0f);
+  const Pack<float> next =
+      fma(gradient * g.output, fma(-g.squashed, g.squashed, one), later);
+  return {next * g.candidate * g.input * (one - g.input),
+          next * cell * g.forget * (one - g.forget),
+          next * g.input * fma(-g.candidate, g.candidate, one),
+          gradient * g.squashed * g.output * (one - g.output), next * g.forget};
 }
 
 }  // namespace L63FAST_LEVEL

@@ -16,10 +16,9 @@ import numpy as np
 from l63fast import _checks
 from l63fast._kernels.jobs import (
     AnalysisJob,
+    ChainJob,
     FilteredParticles,
     FilterJob,
-    GruBackwardJob,
-    GruJob,
     IntegrateJob,
     TangentJob,
 )
@@ -28,11 +27,10 @@ from l63fast.errors import BackendError, BackendWarning
 __all__ = [
     "BACKENDS",
     "AnalysisJob",
+    "ChainJob",
     "BackendInfo",
     "FilterJob",
     "FilteredParticles",
-    "GruBackwardJob",
-    "GruJob",
     "IntegrateJob",
     "Kernels",
     "TangentJob",
@@ -74,12 +72,6 @@ class Kernels(Protocol):
 
         Without it `gru` gives the same bits but is slow; so it is with Numba.
         """
-
-    def gru(self, job: GruJob, n_threads: int) -> None:
-        """Fill the job's `gates` and `states`."""
-
-    def gru_backward(self, job: GruBackwardJob, n_threads: int) -> None:
-        """Fill the job's `preactivation_grad`."""
 
 
 @dataclass(frozen=True)

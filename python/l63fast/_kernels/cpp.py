@@ -13,8 +13,6 @@ from l63fast._kernels.jobs import (
     AnalysisJob,
     FilteredParticles,
     FilterJob,
-    GruBackwardJob,
-    GruJob,
     IntegrateJob,
     TangentJob,
 )
@@ -95,13 +93,14 @@ class CppKernels:
         """Whether the processor has an fma instruction that these kernels use."""
         return self.level in (_PREFIX + "v3", _PREFIX + "v4")
 
-    def gru(self, job: GruJob, n_threads: int) -> None:
-        """Fill the job's `gates` and `states`."""
-        _core.gru(job, n_threads, self._core_level)
-
-    def gru_backward(self, job: GruBackwardJob, n_threads: int) -> None:
-        """Fill the job's `preactivation_grad`."""
-        _core.gru_backward(job, n_threads, self._core_level)
+    def network(
+        self,
+        slots: list[tuple[int, bool]],
+        layers: list[tuple[int, ...]],
+        n_weights: int,
+    ) -> _core.Network:
+        """Return a network in training."""
+        return _core.Network(slots, layers, n_weights, self._core_level)
 
     @property
     def register_bytes(self) -> int:

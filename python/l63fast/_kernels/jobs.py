@@ -186,49 +186,63 @@ class FilteredParticles(NamedTuple):
     status: np.ndarray
 
 
-class GruJob(NamedTuple):
-    """A gated recurrent unit that reads windows of L steps, from the hidden state zero.
-
-    Weights and biases hold the rows of the reset gate r, the update gate z and the
-    candidate, one after the other, as torch's nn.GRU does. All arrays are float32.
+class ChainJob(NamedTuple):
+    """Cycles of an encoder in training (`Chain` in kernels.hpp).
 
     Attributes
     ----------
-    inputs : (n, L, n_inputs)
-    input_weights : (3 n_units, n_inputs)
-    state_weights : (3 n_units, n_units)
-    input_bias, state_bias : (3 n_units,)
-    gates : (L, n, 4 n_units)
-        Filled: r, z, the candidate and its state part.
-    states : (L, n, n_units)
-        Filled: the hidden state after each step.
+    values : (n_cycles, n_values) float32
+        The slots of the network in every cycle, filled.
+    last : (n_cycles, n, width) float32
+    slopes : (3, width) float32
+        With the background they make the slot `last_slot`: last + background @ slopes.
+    scale : (3,) float32
+        Unit of the increments.
+    centre, reach : (3,) float64
+        Estimates further than `reach` from the centre are lost.
+    truth : (n_cycles, n, 3) float64
+        Where lost estimates continue.
+    state : (n, 3) float64
+    hidden : (n, n_hidden) float32
+        Before the first cycle; then after the last.
+    starts : (n_cycles, n, 3) float64
+        Filled: the states that are forecast.
+    backgrounds, analyses : (n_cycles, n, 3) float32
+        Filled.
+    lost : (n_cycles, n) uint8
+        Filled: 1 where the estimate is lost.
+    n_steps : (n_cycles,) int64
+        Model steps of each forecast.
+    dt, parameters
+        As in IntegrateJob.
+    last_slot, increment_slot : int
+    parts_before, parts_after : tuple of int
+        Slots of the hidden state.
+    through : bool
+        Whether gradients pass through the forecasts.
+    max_gradient : float
+        Largest gradient from one cycle to the one before, in units of the median one.
     """
 
-    inputs: np.ndarray
-    input_weights: np.ndarray
-    state_weights: np.ndarray
-    input_bias: np.ndarray
-    state_bias: np.ndarray
-    gates: np.ndarray
-    states: np.ndarray
-
-
-class GruBackwardJob(NamedTuple):
-    """Backpropagation of a gradient through the windows of a GruJob.
-
-    Attributes
-    ----------
-    state_weights, gates, states
-        As in GruJob, after that job.
-    gradient : (n, n_units)
-        With respect to the last hidden state.
-    preactivation_grad : (L, n, 4 n_units)
-        Filled: gradient with respect to the pre-activations of r and z, and to the
-        state part and the input part of the candidate's.
-    """
-
-    state_weights: np.ndarray
-    gates: np.ndarray
-    states: np.ndarray
-    gradient: np.ndarray
-    preactivation_grad: np.ndarray
+    values: np.ndarray
+    last: np.ndarray
+    slopes: np.ndarray
+    scale: np.ndarray
+    centre: np.ndarray
+    reach: np.ndarray
+    truth: np.ndarray
+    state: np.ndarray
+    hidden: np.ndarray
+    starts: np.ndarray
+    backgrounds: np.ndarray
+    analyses: np.ndarray
+    lost: np.ndarray
+    n_steps: np.ndarray
+    dt: float
+    parameters: tuple[float, float, float]
+    last_slot: int
+    increment_slot: int
+    parts_before: tuple[int, ...]
+    parts_after: tuple[int, ...]
+    through: bool
+    max_gradient: float

@@ -13,6 +13,7 @@ from l63fast import _random
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
+from l63fast.learning.network import compiled
 from l63fast.learning.normaliser import Normaliser
 from l63fast.observation import ObservationOperator
 
@@ -55,8 +56,10 @@ class Samples:
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the analyses of each batch, and the batch."""
         for batch in self.batches(epoch):
-            hidden = encoder.initial_hidden(len(batch.background))
-            analysis, _ = encoder(batch.background, batch.obs_window, hidden)
+            n = len(batch.background)
+            analyse = compiled(encoder, n) or encoder
+            hidden = encoder.initial_hidden(n)
+            analysis, _ = analyse(batch.background, batch.obs_window, hidden)
             yield analysis, batch
 
     def progress(self) -> dict[str, Any]:

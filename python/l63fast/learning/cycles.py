@@ -12,7 +12,7 @@ estimates, without their gradients (truncated backpropagation through time).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,14 +21,19 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.errors import DivergenceError
+from l63fast.learning.chain import MAX_GRADIENT, Chain, is_linear
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch
+from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
+
+
+Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class TruthSegment(NamedTuple):
@@ -103,8 +108,6 @@ class TruthChains:
         return truth[1:]
 
 
-# Largest gradient of a trajectory, in units of the median one.
-_MAX_GRADIENT: Final = 8.0
 # Beyond it an estimate is lost, in climatological standard deviations from the mean;
 # the attractor reaches 3.3.
 _FAR: Final = 6.0
@@ -206,28 +209,46 @@ class CycledBatches:
         self._seen = seen[len(segment.truth) :]
         obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
         truth = torch.from_numpy(segment.truth).to(self._device)
+        n_cycles, n = truth.shape[:2]
+        fast = compiled(encoder, n, n_cycles)
+        if fast is not None and is_linear(encoder):
+            limits: Any = {"centre": self._centre, "reach": self._reach}
+            chain = Chain(
+                fast, self._forecast, obs_windows, truth, through=through, **limits
+            )
+            ran = chain.run(self._estimate, self._hidden)
+        else:
+            ran = self._looped(fast or encoder, obs_windows, truth, through=through)
+        backgrounds, analyses, self._estimate, self._hidden = ran
+        batch = Batch(
+            background=backgrounds.flatten(0, 1),
+            obs_window=obs_windows.flatten(0, 1),
+            truth=truth.float().flatten(0, 1),
+        )
+        return analyses.flatten(0, 1), batch
+
+    def _looped(
+        self, analyse: Analyse, obs_windows: Tensor, truth: Tensor, *, through: bool
+    ) -> tuple[Tensor, ...]:
+        """Return what `Chain.run` does, by torch's graph."""
         state, hidden = self._estimate, self._hidden
         backgrounds, analyses = [], []
         for obs_window, latest in zip(obs_windows, truth, strict=True):
             background = self._forecast(state if through else state.detach()).float()
             # Gradients are limited on both paths from one cycle to the one before.
-            analysis, hidden = encoder(background, obs_window, limit_gradient(hidden))
+            analysis, hidden = analyse(background, obs_window, limit_gradient(hidden))
             state = limit_gradient(analysis.double())
-            state, hidden = self._replace_lost(state, hidden, latest)
+            lost = self._lost(state.detach())
+            if lost is not None:
+                state = torch.where(lost[:, None], latest, state)
+                hidden = torch.where(lost[:, None], 0.0, hidden)
             backgrounds.append(background)
             analyses.append(analysis)
-        self._estimate, self._hidden = state.detach(), hidden.detach()
-        batch = Batch(
-            background=torch.cat(backgrounds),
-            obs_window=obs_windows.flatten(0, 1),
-            truth=truth.float().flatten(0, 1),
-        )
-        return torch.cat(analyses), batch
+        found = torch.stack(backgrounds), torch.stack(analyses)
+        return *found, state.detach(), hidden.detach()
 
-    def _replace_lost(
-        self, state: Tensor, hidden: Tensor, truth: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the estimates, the truth for those far from the attractor.
+    def _lost(self, states: Tensor) -> Tensor | None:
+        """Return which states are far from the attractor; None if there are none.
 
         Their forecasts would overflow, and make the gradients of all others non-finite.
 
@@ -236,18 +257,18 @@ class CycledBatches:
         DivergenceError
             If more than half of all estimates are lost.
         """
-        away = self._coordinates(state.detach()) - self._centre
-        lost = ~(away.abs() <= self._reach).all(1)
+        away = self._coordinates(states) - self._centre
+        near = away.abs() <= self._reach
+        if bool(near.all()):
+            return None
+        lost = ~near.all(1)
         n_lost, n = int(lost.sum()), len(lost)
-        if not n_lost:
-            return state, hidden
         if n_lost > n / 2:
             members = lost.nonzero()[:, 0].cpu().numpy()
             raise DivergenceError(
                 f"{n_lost} of {n} estimates are far from the attractor", members, 0, 0.0
             )
-        mask = lost[:, None]
-        return torch.where(mask, truth, state), torch.where(mask, 0.0, hidden)
+        return lost
 
     def progress(self) -> dict[str, Any]:
         """Return the states of all trajectories, for `restore`."""
@@ -266,31 +287,33 @@ class CycledBatches:
         self._hidden = progress["hidden"].to(self._device)
 
 
-class _LimitedGradient(torch.autograd.Function):
-    """The identity, whose backward pass shortens the largest gradients."""
+def _limited(gradients: Tensor) -> Tensor:
+    """Return gradients (n, k), each at most `MAX_GRADIENT` times the median one.
 
+    If a trajectory is nearly lost, errors grow from cycle to cycle, and its gradient
+    can be larger than those of all others together. Updates that follow it make the
+    encoder lose the other trajectories as well.
+    """
+    norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+    most = MAX_GRADIENT * norm.nanmedian()
+    is_large = (norm > most) & (most > 0.0)
+    return torch.where(is_large, gradients * (most / norm), gradients)
+
+
+class _LimitedGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        norm = gradient.norm(dim=1, keepdim=True)
-        most = _MAX_GRADIENT * norm.nanmedian()
-        is_large = (norm > most) & (most > 0.0)
-        return torch.where(is_large, gradient * (most / norm), gradient)
+        return _limited(gradient)
 
 
 def limit_gradient(values: Tensor) -> Tensor:
-    """Return values (n, k) unchanged, whose gradients are limited.
-
-    The gradient of each trajectory is at most `_MAX_GRADIENT` times the median one. If
-    a trajectory is nearly lost, errors grow from cycle to cycle, and its gradient can
-    be larger than those of all others together. Updates that follow it make the encoder
-    lose the other trajectories as well.
-    """
-    limited: Tensor = _LimitedGradient.apply(values)  # type: ignore[no-untyped-call]
-    return limited
+    """Return values (n, k) unchanged, whose gradients are limited."""
+    same: Tensor = _LimitedGradient.apply(values)  # type: ignore[no-untyped-call]
+    return same
 
 
 def _time_first(observations: np.ndarray, length: int) -> np.ndarray:

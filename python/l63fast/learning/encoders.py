@@ -169,13 +169,19 @@ class Encoder(nn.Module):
         self, start: Tensor, obs_window: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the static features of the head, and the next hidden state."""
-        seen = (obs_window - self.obs_mean) / self.obs_std
-        scaled = (start - self.state_mean) / self.state_std
+        seen, scaled, innovation = self.inputs(start, obs_window)
         if self.carries:
-            innovation = self.innovation(start, obs_window)
             seen = torch.cat([seen.flatten(1), scaled, innovation], 1)
         context, hidden = self.reader(seen, hidden)
         return self.head.static_features(scaled, context), hidden
+
+    def inputs(
+        self, start: Tensor, obs_window: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return window, background and innovation, scaled to order one."""
+        seen = (obs_window - self.obs_mean) / self.obs_std
+        scaled = (start - self.state_mean) / self.state_std
+        return seen, scaled, self.innovation(start, obs_window)
 
     def correct(
         self, start: Tensor, obs_window: Tensor, static: Tensor, increment: Tensor

@@ -8,7 +8,7 @@ stacks the matrices of its gates; each gate is orthogonalised alone.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +37,11 @@ class Optimiser:
 
     def __init__(self, encoder: Encoder, settings: TrainSettings):
         matrices = _matrices(encoder) if settings.optimiser == "muon" else []
-        self._matrices = [weight for weight, _ in matrices]
-        self._gates = [n_gates for _, n_gates in matrices]
-        self._momenta = [torch.zeros_like(weight) for weight in self._matrices]
+        self._stacks = _stacked(matrices)
+        self._momenta = [stack.zeros() for stack in self._stacks]
         self._ratio = settings.matrix_rate
         self._all = list(encoder.parameters())
-        taken = {id(weight) for weight in self._matrices}
+        taken = {id(weight) for weight, _ in matrices}
         # torch's optimisers import its compiler, which sets environment variables.
         with undisturbed_process():
             self._adam = torch.optim.Adam(
@@ -61,23 +60,8 @@ class Optimiser:
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
-        if self._matrices:
-            self._step_matrices(rate * self._ratio)
-
-    @torch.no_grad()
-    def _step_matrices(self, rate: float) -> None:
-        gradients = [
-            torch.zeros_like(w) if w.grad is None else w.grad for w in self._matrices
-        ]
-        torch._foreach_lerp_(self._momenta, gradients, 1.0 - _MOMENTUM)
-        ahead = torch._foreach_lerp(gradients, self._momenta, _MOMENTUM)
-        for weight, n_gates, step in zip(
-            self._matrices, self._gates, ahead, strict=True
-        ):
-            gates = step.reshape(n_gates, -1, step.shape[1])
-            rows, columns = gates.shape[1:]
-            scale = max(1.0, rows / columns) ** 0.5
-            weight.add_(orthogonalised(gates).flatten(0, 1), alpha=-rate * scale)
+        for stack, momentum in zip(self._stacks, self._momenta, strict=True):
+            stack.step(momentum, rate * self._ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs, as plain values and tensors."""
@@ -87,9 +71,58 @@ class Optimiser:
         """Continue from what `state_dict` returned."""
         self._adam.load_state_dict(state["adam"])
         self._momenta = [
-            momentum.to(weight.device)
-            for momentum, weight in zip(state["momenta"], self._matrices, strict=True)
+            momentum.to(stack.weights[0][0].device)
+            for momentum, stack in zip(state["momenta"], self._stacks, strict=True)
         ]
+
+
+class _Stack(NamedTuple):
+    """Matrices of the same number of rows, which take their steps together.
+
+    Columns of zeros make them equally wide; they change no singular value but zero.
+
+    Attributes
+    ----------
+    weights : list of (Tensor, int)
+        Weights with their numbers of gates; each gate is a matrix.
+    shape : tuple of int
+        Number of matrices, rows and columns of the stack.
+    """
+
+    weights: list[tuple[Tensor, int]]
+    shape: tuple[int, int, int]
+
+    def zeros(self) -> Tensor:
+        """Return an empty stack."""
+        return self.weights[0][0].new_zeros(self.shape).detach()
+
+    @torch.no_grad()
+    def step(self, momentum: Tensor, rate: float) -> None:
+        """Update momentum and weights from the gradients of the weights."""
+        gradients, first = self.zeros(), 0
+        for weight, n_gates in self.weights:
+            if weight.grad is not None:
+                part = gradients[first : first + n_gates, :, : weight.shape[1]]
+                part.copy_(weight.grad.unflatten(0, (n_gates, -1)))
+            first += n_gates
+        momentum.lerp_(gradients, 1.0 - _MOMENTUM)
+        steps, first = orthogonalised(gradients.lerp_(momentum, _MOMENTUM)), 0
+        for weight, n_gates in self.weights:
+            rows, columns = len(weight) // n_gates, weight.shape[1]
+            part = steps[first : first + n_gates, :, :columns]
+            scale = max(1.0, rows / columns) ** 0.5
+            weight.unflatten(0, (n_gates, -1)).add_(part, alpha=-rate * scale)
+            first += n_gates
+
+
+def _stacked(matrices: list[tuple[Tensor, int]]) -> list[_Stack]:
+    stacks = []
+    for rows in sorted({len(weight) // n_gates for weight, n_gates in matrices}):
+        of_rows = [(w, n_gates) for w, n_gates in matrices if len(w) == rows * n_gates]
+        n_matrices = sum(n_gates for _, n_gates in of_rows)
+        widest = max(weight.shape[1] for weight, _ in of_rows)
+        stacks.append(_Stack(of_rows, (n_matrices, rows, widest)))
+    return stacks
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -105,7 +138,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x.transpose(1, 2) if tall else x
     for _ in range(_N_ITERATIONS):
         square = x @ x.transpose(1, 2)
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x.transpose(1, 2) if tall else x
 
 

@@ -9,7 +9,6 @@ once, in the C++ headers (`cpp/include/l63fast/`). Only this folder imports Numb
 from __future__ import annotations
 
 from l63fast._kernels.numba_kernels.analysis import analyse
-from l63fast._kernels.numba_kernels.gru import gru, gru_backward
 from l63fast._kernels.numba_kernels.integration import integrate
 from l63fast._kernels.numba_kernels.particles import filter_particles
 from l63fast._kernels.numba_kernels.tangent import adjoint, tangent
@@ -18,8 +17,6 @@ __all__ = [
     "adjoint",
     "analyse",
     "filter_particles",
-    "gru",
-    "gru_backward",
     "integrate",
     "native_fma",
     "tangent",

@@ -1,0 +1,205 @@
+// Cycles of an encoder in training: forecast, network, analysis, and the way back.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "calls.hpp"
+
+namespace l63fast {
+namespace {
+
+// Returns the values of a slot, or their gradients.
+float* slot_of(float* values, const Network& net, int slot) {
+  return values + net.slots[slot].offset * net.n;
+}
+
+// Copies the parts of a hidden state, one beside the other in each row, to their slots.
+void split(const Chain& chain, const float* hidden, const int* slots, float* values) {
+  const std::int64_t n = chain.net.n;
+  std::int64_t first = 0;
+  for (int part = 0; part < chain.n_parts; ++part) {
+    float* const to = slot_of(values, chain.net, slots[part]);
+    const std::int64_t units = chain.net.slots[slots[part]].width;
+    for (std::int64_t i = 0; i < n; ++i) {
+      std::copy_n(hidden + i * chain.n_hidden + first, units, to + i * units);
+    }
+    first += units;
+  }
+}
+
+void join(const Chain& chain, float* values, const int* slots, float* hidden) {
+  const std::int64_t n = chain.net.n;
+  std::int64_t first = 0;
+  for (int part = 0; part < chain.n_parts; ++part) {
+    const float* const from = slot_of(values, chain.net, slots[part]);
+    const std::int64_t units = chain.net.slots[slots[part]].width;
+    for (std::int64_t i = 0; i < n; ++i) {
+      std::copy_n(from + i * units, units, hidden + i * chain.n_hidden + first);
+    }
+    first += units;
+  }
+}
+
+// Shortens gradients (n, width) to at most max_gradient times the median norm of those
+// that are numbers.
+template <class T>
+void limit(T* gradients, std::int64_t n, std::int64_t width, double max_gradient,
+           std::vector<double>& norms) {
+  norms.clear();
+  std::vector<double> all(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) {
+    // Several sums, which the compiler may compute together.
+    T sums[8] = {};
+    const T* const row = gradients + i * width;
+    std::int64_t j = 0;
+    for (; width - j >= 8; j += 8) {
+      for (int lane = 0; lane < 8; ++lane) sums[lane] += row[j + lane] * row[j + lane];
+    }
+    double square = 0;
+    for (; j < width; ++j) square += row[j] * row[j];
+    for (const T sum : sums) square += sum;
+    all[static_cast<std::size_t>(i)] = std::sqrt(square);
+    if (square == square) norms.push_back(all[static_cast<std::size_t>(i)]);
+  }
+  if (norms.empty()) return;
+  const auto middle =
+      norms.begin() + static_cast<std::ptrdiff_t>((norms.size() - 1) / 2);
+  std::nth_element(norms.begin(), middle, norms.end());
+  const double most = max_gradient * *middle;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double norm = all[static_cast<std::size_t>(i)];
+    if (!(norm > most && most > 0.0)) continue;
+    for (std::int64_t j = 0; j < width; ++j) {
+      gradients[i * width + j] = static_cast<T>(gradients[i * width + j] * (most / norm));
+    }
+  }
+}
+
+}  // namespace
+
+std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
+  const DefaultArithmetic arithmetic;
+  const int cancel = 0;
+  Network net = chain.net;
+  const std::int64_t n = net.n, size = 3 * n;
+  const std::int64_t wide = net.slots[chain.last_slot].width;
+  for (std::int64_t k = 0; k < chain.n_cycles; ++k) {
+    net.values = chain.net.values + k * chain.n_values;
+    double* const start = chain.starts + k * size;
+    std::copy_n(chain.state, size, start);
+    Integration<double> job{};
+    job.initial = start;
+    job.out = chain.state;
+    job.strides = {3, 3, 1};
+    job.n_saved = 1;
+    job.save_every = chain.n_steps[k];
+    job.dt = chain.dt;
+    job.parameters = chain.parameters;
+    if (kernels.integrate_f64(job, 0, n, &cancel) > 0) return k;
+    float* const background = chain.backgrounds + k * size;
+    float* const last = slot_of(net.values, net, chain.last_slot);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float* const given = chain.last + (k * n + i) * wide;
+      for (int c = 0; c < 3; ++c) {
+        background[3 * i + c] = static_cast<float>(chain.state[3 * i + c]);
+      }
+      const float* const x = background + 3 * i;
+      for (std::int64_t j = 0; j < wide; ++j) {
+        last[i * wide + j] = given[j] + x[0] * chain.slopes[j] +
+                             x[1] * chain.slopes[wide + j] +
+                             x[2] * chain.slopes[2 * wide + j];
+      }
+    }
+    split(chain, chain.hidden, chain.parts_before, net.values);
+    kernels.network(net);
+    join(chain, net.values, chain.parts_after, chain.hidden);
+    const float* const increment = slot_of(net.values, net, chain.increment_slot);
+    std::int64_t n_lost = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      bool near = true;
+      for (int c = 0; c < 3; ++c) {
+        const float x = background[3 * i + c] + increment[3 * i + c] * chain.scale[c];
+        chain.analyses[k * size + 3 * i + c] = x;
+        chain.state[3 * i + c] = x;
+        near = near && std::fabs(x - chain.centre[c]) <= chain.reach[c];
+      }
+      chain.lost[k * n + i] = !near;
+      if (near) continue;
+      ++n_lost;
+      std::copy_n(chain.truth + k * size + 3 * i, 3, chain.state + 3 * i);
+      std::fill_n(chain.hidden + i * chain.n_hidden, chain.n_hidden, 0.0f);
+    }
+    if (2 * n_lost > n) return k;
+  }
+  return -1;
+}
+
+std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
+  const DefaultArithmetic arithmetic;
+  const int cancel = 0;
+  Network net = chain.net;
+  const std::int64_t n = net.n, size = 3 * n;
+  const std::int64_t wide = net.slots[chain.last_slot].width;
+  std::vector<double> norms, of_state(static_cast<std::size_t>(size)),
+      of_background(static_cast<std::size_t>(size));
+  std::vector<float> of_hidden(static_cast<std::size_t>(n * chain.n_hidden));
+  std::int64_t most_steps = 1;
+  for (std::int64_t k = 0; k < chain.n_cycles; ++k)
+    most_steps = std::max(most_steps, chain.n_steps[k]);
+  const auto n_bytes = static_cast<std::size_t>(kernels.adjoint_scratch(most_steps));
+  const std::unique_ptr<CacheLine[]> scratch(new CacheLine[n_bytes / 64 + 1]);
+  for (std::int64_t k = chain.n_cycles - 1; k >= 0; --k) {
+    const bool is_last = k == chain.n_cycles - 1;
+    net.values = chain.net.values + k * chain.n_values;
+    for (int slot = 0; slot < net.n_slots; ++slot) {
+      // The other slots are written before they are read.
+      if (net.slots[slot].summed)
+        std::fill_n(slot_of(net.gradients, net, slot), net.slots[slot].width * n, 0.0f);
+    }
+    for (std::int64_t i = 0; i < n && !is_last; ++i) {
+      if (!chain.lost[k * n + i]) continue;
+      std::fill_n(of_state.data() + 3 * i, 3, 0.0);
+      std::fill_n(of_hidden.data() + i * chain.n_hidden, chain.n_hidden, 0.0f);
+    }
+    if (chain.through && !is_last)
+      limit(of_state.data(), n, 3, chain.max_gradient, norms);
+    float* const of_increment = slot_of(net.gradients, net, chain.increment_slot);
+    for (std::int64_t i = 0; i < size; ++i) {
+      float gradient = chain.of_analyses[k * size + i];
+      if (chain.through && !is_last) gradient += static_cast<float>(of_state[i]);
+      of_increment[i] = gradient * chain.scale[i % 3];
+      of_background[static_cast<std::size_t>(i)] = gradient;
+    }
+    if (!is_last) split(chain, of_hidden.data(), chain.parts_after, net.gradients);
+    kernels.network_backward(net);
+    if (k == 0) break;
+    join(chain, net.gradients, chain.parts_before, of_hidden.data());
+    limit(of_hidden.data(), n, chain.n_hidden, chain.max_gradient, norms);
+    if (!chain.through) continue;
+    const float* const of_last = slot_of(net.gradients, net, chain.last_slot);
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (int c = 0; c < 3; ++c) {
+        const std::int64_t at = 3 * i + c;
+        float sum = static_cast<float>(of_background[at]) +
+                    chain.of_backgrounds[k * size + at];
+        for (std::int64_t j = 0; j < wide; ++j) {
+          sum += of_last[i * wide + j] * chain.slopes[c * wide + j];
+        }
+        of_background[static_cast<std::size_t>(at)] = sum;
+      }
+    }
+    Linearised<double> job{};
+    job.state = chain.starts + k * size;
+    job.vectors = of_background.data();
+    job.n_vectors = 1;
+    job.n_steps = chain.n_steps[k];
+    job.dt = chain.dt;
+    job.parameters = chain.parameters;
+    job.out_vectors = of_state.data();
+    if (kernels.adjoint_f64(job, 0, n, scratch.get(), &cancel) > 0) return k;
+  }
+  return -1;
+}
+
+}  // namespace l63fast

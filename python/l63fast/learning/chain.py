@@ -1,0 +1,152 @@
+"""The cycles of one update of a compiled encoder, as one node of torch's graph.
+
+Where all inputs of the network are linear in the background, the kernels run the cycles
+of an update and the way back in one call each: forecasts, network, analyses. Values and
+gradients are those of the loop in `CycledBatches`, which all other encoders use.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from l63fast._kernels import ChainJob
+from l63fast.errors import DivergenceError
+from l63fast.learning.dynamics import DifferentiableForecast
+from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator
+from l63fast.learning.network import CompiledEncoder
+
+# Largest gradient of a trajectory, in units of the median one.
+MAX_GRADIENT: Final = 8.0
+
+
+def is_linear(encoder: Encoder) -> bool:
+    """Return whether all inputs of the network are linear in the background."""
+    return not (
+        encoder.folds
+        or encoder.largest_power > 1
+        or isinstance(encoder, EncoderOfOwnOperator)
+    )
+
+
+class Chain:
+    """The cycles of an update.
+
+    Parameters
+    ----------
+    encoder : CompiledEncoder
+        For which `is_linear` holds.
+    model : DifferentiableForecast
+    obs_windows : (n_cycles, n, L, obs_dim)
+    truth : (n_cycles, n, 3) float64
+    centre, reach : (3,) float64
+        Estimates further than `reach` from the centre are lost; they continue from the
+        truth.
+    through : bool
+        Whether gradients pass through the forecasts.
+    """
+
+    def __init__(
+        self,
+        encoder: CompiledEncoder,
+        model: DifferentiableForecast,
+        obs_windows: Tensor,
+        truth: Tensor,
+        *,
+        centre: Tensor,
+        reach: Tensor,
+        through: bool,
+    ):
+        self._encoder = encoder
+        own = encoder.encoder
+        n_cycles, n, _ = truth.shape
+        windows = obs_windows.flatten(0, 1)
+        # The inputs for a background of zero, and their derivative.
+        inputs = encoder.read(windows.new_zeros(len(windows), 3), windows)
+        values = encoder.fill_all([part.unflatten(0, (n_cycles, n)) for part in inputs])
+        last = inputs[-1]
+        H = torch.eye(3)[own.components]
+        slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
+        before = last.shape[1] - sum(part.shape[1] for part in slopes)
+        empty = torch.empty(truth.shape)
+        self._job = ChainJob(
+            values=values.numpy(),
+            last=last.contiguous().numpy(),
+            slopes=torch.cat([torch.zeros(3, before), *slopes], 1).numpy(),
+            scale=own.increment_std.numpy(),
+            centre=centre.numpy(),
+            reach=reach.numpy(),
+            truth=truth.numpy(),
+            state=np.empty((n, 3)),
+            hidden=np.empty((n, own.hidden_size), np.float32),
+            starts=np.empty((n_cycles, n, 3)),
+            backgrounds=empty.numpy(),
+            analyses=torch.empty_like(empty).numpy(),
+            lost=np.empty((n_cycles, n), np.uint8),
+            n_steps=np.full(n_cycles, model.n_steps, np.int64),
+            dt=model.dt,
+            parameters=model.parameters.as_tuple(),
+            through=through,
+            max_gradient=MAX_GRADIENT,
+            **encoder.slots,
+        )
+
+    def run(self, state: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return backgrounds and analyses (n_cycles, n, 3), last state and hidden.
+
+        Raises
+        ------
+        DivergenceError
+            If more than half of all estimates are lost in a cycle.
+        """
+        ran: tuple[Tensor, ...] = _Run.apply(  # type: ignore[no-untyped-call]
+            self._encoder.token, self, state, hidden
+        )
+        return ran
+
+    def forward(self, state: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Run all cycles."""
+        job = self._job
+        job.state[:], job.hidden[:] = state.numpy(), hidden.numpy()
+        self._check(self._encoder.network.chain(job))
+        found = job.backgrounds, job.analyses, job.state, job.hidden
+        return tuple(map(torch.from_numpy, found))
+
+    def backward(self, of_backgrounds: Tensor, of_analyses: Tensor) -> None:
+        """Add the gradients of the weights, given those of the loss."""
+        given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
+        sums = self._encoder.gradients.numpy(), self._encoder.weight_gradients.numpy()
+        self._check(self._encoder.network.chain_backward(self._job, *given, *sums))
+
+    def _check(self, ended: int) -> None:
+        if ended >= 0:
+            lost = self._job.lost[ended]
+            raise DivergenceError(
+                f"{int(lost.sum())} of {len(lost)} estimates are far from the attractor",
+                lost.nonzero()[0],
+                0,
+                0.0,
+            )
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, token: Tensor, chain: Chain, state: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.chain = chain
+        found = chain.forward(state, hidden)
+        ctx.mark_non_differentiable(*found[2:])
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_backgrounds: Tensor, of_analyses: Tensor, *others: Any
+    ) -> tuple[None, ...]:
+        ctx.chain.backward(of_backgrounds, of_analyses)
+        return None, None, None, None
