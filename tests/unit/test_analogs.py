@@ -62,7 +62,7 @@ def test_neighbours_and_samples_give_what_all_states_give(
     evidence = of_first(evidence, 6)
     found = window_posterior(evidence, CLIMATE, library=2**16)
     states, _ = CLIMATE.states(2**18)
-    path = CLIMATE.carried(states, evidence.n_cycles, STEPS)
+    path = CLIMATE.carried(states, evidence.steps_of_cycles)
     misfit = evidence.whitened_path(path) - evidence.whitened()[:, None]
     weights = np.exp(-0.5 * (misfit**2).sum(axis=2))
     weights /= weights.sum(axis=1, keepdims=True)
