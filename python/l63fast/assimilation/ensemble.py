@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from l63fast.assimilation.scheme import (
     Draws,
     KalmanSettings,
     Status,
+    complete_apart,
     finite_members,
     forecast_members,
     lost_beyond,
@@ -125,10 +126,10 @@ class EnKF(KalmanSettings):
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(members).all(axis=(-2, -1))
             analysis = finite_members(
-                self._analysis,
+                partial(complete_apart, self._analysis),
                 finite,
-                members,
                 observed_values(obs_window[:, -1]),
+                members,
                 normals,
             )
         assert analysis.members is not None
@@ -149,7 +150,7 @@ class EnKF(KalmanSettings):
         return update.whitening(self.R)
 
     def _analysis(
-        self, members: np.ndarray, observation: np.ndarray, normals: np.ndarray
+        self, observation: np.ndarray, members: np.ndarray, normals: np.ndarray
     ) -> Analysis:
         operator = as_operator(self.operator)
         root, whiten = self._whitening

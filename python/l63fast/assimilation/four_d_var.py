@@ -17,6 +17,7 @@ from l63fast.assimilation.scheme import (
     Analysis,
     SchemeSettings,
     claimed_innovations,
+    complete_apart,
     finite_members,
     forecast_members,
     observed_values,
@@ -238,10 +239,10 @@ class FourDVar(SchemeSettings):
         length = starts.shape[1]
         obs_window = observed_values(obs_window)
         analysis = finite_members(
-            partial(self._analysed, state.steps),
+            partial(complete_apart, partial(self._analysed, state.steps)),
             np.isfinite(starts).all(axis=(1, 2)),
-            starts[:, 0],
             obs_window[:, -length:],
+            starts[:, 0],
         )
         innovation, S = claimed_innovations(
             state.estimate, obs_window[:, -1], as_operator(self.operator), self.B,
@@ -258,7 +259,7 @@ class FourDVar(SchemeSettings):
         )
 
     def _analysed(
-        self, steps: tuple[int, ...], background: np.ndarray, observations: np.ndarray
+        self, steps: tuple[int, ...], observations: np.ndarray, background: np.ndarray
     ) -> Analysis:
         operator = as_operator(self.operator)
         y = _checks.vectors(

@@ -374,6 +374,31 @@ def finite_members(
     )
 
 
+def complete_apart(
+    analyse: Callable[..., Analysis], observations: np.ndarray, *arrays: np.ndarray
+) -> Analysis:
+    """Return `analyse(observations, *arrays)`, done apart for samples without gaps.
+
+    So their bits do not depend on the gaps of others, whose matrices differ.
+    """
+    gaps = np.isnan(observations).reshape(len(observations), -1).any(axis=1)
+    if gaps.all() or not gaps.any():
+        return analyse(observations, *arrays)
+    groups = [np.flatnonzero(~gaps), np.flatnonzero(gaps)]
+    parts = [
+        analyse(*(array[group] for array in (observations, *arrays)))
+        for group in groups
+    ]
+    order = np.argsort(np.concatenate(groups))
+    return Analysis(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])[order]
+            for name, value in vars(parts[0]).items()
+            if value is not None
+        }
+    )
+
+
 def _scattered(values: np.ndarray, chosen: np.ndarray, fill: float) -> np.ndarray:
     full = np.full((*chosen.shape, *values.shape[1:]), fill, dtype=values.dtype)
     full[chosen] = values

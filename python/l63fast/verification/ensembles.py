@@ -262,6 +262,7 @@ def innovation_statistics(
     innovation: np.ndarray,
     covariance: np.ndarray,
     *,
+    missing: str = "propagate",
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> InnovationStatistics:
@@ -273,10 +274,12 @@ def innovation_statistics(
     Parameters
     ----------
     innovation : (n_trajectories, n_times, m)
-        NaN with a finite covariance is a missing value, and is left out. Other NaN and
-        infinity make the results non-finite.
+        NaN and infinity are accepted and make the results non-finite.
     covariance : (n_trajectories, n_times, m, m)
         Estimated covariances, symmetric and positive definite.
+    missing : {"propagate", "nan"}
+        With "nan", NaN in `innovation` with a finite covariance is a value that was not
+        observed, and is left out.
     n_bootstrap : int
     seed : int, SeedSequence or Generator
 
@@ -291,7 +294,9 @@ def innovation_statistics(
     S = _checks.array("covariance", covariance, shape=(*d.shape, d.shape[-1]))
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     m = d.shape[-1]
-    present = ~(np.isnan(d) & np.isfinite(S).all(axis=(-2, -1))[..., None])
+    present = np.ones(d.shape, dtype=np.bool_)
+    if _checks.choice("missing", missing, ("propagate", "nan")) == "nan":
+        present = ~(np.isnan(d) & np.isfinite(S).all(axis=(-2, -1))[..., None])
     pairs = present[..., :, None] & present[..., None, :]
     with np.errstate(over="ignore", invalid="ignore"):
         d = np.where(present, d, 0.0)
