@@ -381,7 +381,7 @@ def complete_apart(
 
     So their bits do not depend on the gaps of others, whose matrices differ.
     """
-    gaps = np.isnan(observations).reshape(len(observations), -1).any(axis=1)
+    gaps = np.isnan(observations).any(axis=tuple(range(1, observations.ndim)))
     if gaps.all() or not gaps.any():
         return analyse(observations, *arrays)
     groups = [np.flatnonzero(~gaps), np.flatnonzero(gaps)]
