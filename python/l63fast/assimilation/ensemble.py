@@ -164,9 +164,10 @@ class EnKF(KalmanSettings):
             whiten = update.transposed(present_whitening(self.R, present))
             ensemble = update.observe_members(members, known, operator, root, whiten)
         analysed = self._analysed(ensemble, normals)
-        # Without any value there is no analysis, and so no inflation or rotation.
-        unobserved = ~present.any(axis=-1)
-        analysed[unobserved] = members[unobserved]
+        if not present.all():
+            # Without any value there is no analysis, and so no inflation or rotation.
+            unobserved = ~present.any(axis=-1)
+            analysed[unobserved] = members[unobserved]
         good = np.isfinite(analysed).all(axis=(-2, -1))
         analysed[~good] = np.nan
         mean = update.ensemble_mean(analysed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -381,9 +383,10 @@ def complete_apart(
 
     So their bits do not depend on the gaps of others, whose matrices differ.
     """
-    gaps = np.isnan(observations).any(axis=tuple(range(1, observations.ndim)))
-    if gaps.all() or not gaps.any():
+    gaps = np.isnan(observations)
+    if not gaps.any():
         return analyse(observations, *arrays)
+    gaps = gaps.any(axis=tuple(range(1, observations.ndim)))
     groups = [np.flatnonzero(~gaps), np.flatnonzero(gaps)]
     parts = [
         analyse(*(array[group] for array in (observations, *arrays)))
@@ -411,7 +414,8 @@ def observed_values(observations: np.ndarray) -> np.ndarray:
     The missing values become the one NaN of NumPy, so that no other bit pattern of a
     NaN gets into a result.
     """
-    if np.isfinite(observations).all():
+    # The sum is finite, but for an overflow, where every value is: one short call.
+    if math.isfinite(np.add.reduce(observations, axis=None)):
         return observations
     _checks.finite("observations", observations, missing="nan")
     return np.where(np.isnan(observations), np.nan, observations)
@@ -480,7 +484,12 @@ def lost_beyond(present: np.ndarray) -> np.ndarray:
     limit depends on the number of values that are present (..., m); it is infinite
     without any.
     """
+    return np.asarray(_lost_limits()[np.add.reduce(present, axis=-1)])
+
+
+@cache
+def _lost_limits() -> np.ndarray:
+    """Return the limits for 0 to 3 values."""
     from scipy.special import chdtri  # imported here, as in _random
 
-    limits = [np.inf, *(chdtri(n, _LOST) for n in range(1, present.shape[-1] + 1))]
-    return np.asarray(np.asarray(limits)[present.sum(axis=-1)])
+    return np.array([np.inf, *(chdtri(n, _LOST) for n in (1, 2, 3))])

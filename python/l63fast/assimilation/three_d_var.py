@@ -117,7 +117,9 @@ def three_d_var(
         h = (operator.components, operator.powers)
         n_starts = n_basins(operator) if several else 1
         # The minimum is NaN where any value is; it needs no other array.
-        gaps = missing == "nan" and bool(np.isnan(y.min(initial=0)))
+        gaps = missing == "nan" and bool(
+            np.isnan(np.minimum.reduce(y, axis=None, initial=0.0))
+        )
         job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol, gaps)
         results = kernels.analyse(job, threads)
     state, status, n_iter, cost, residual = results

@@ -294,25 +294,27 @@ def innovation_statistics(
     S = _checks.array("covariance", covariance, shape=(*d.shape, d.shape[-1]))
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     m = d.shape[-1]
-    present = np.ones(d.shape, dtype=np.bool_)
-    if _checks.choice("missing", missing, ("propagate", "nan")) == "nan":
+    _checks.choice("missing", missing, ("propagate", "nan"))
+    block, share = S, np.ones(d.shape[:2])
+    n_present: Any = share.size
+    n_pairs: Any = share.size
+    if missing == "nan":
         present = ~(np.isnan(d) & np.isfinite(S).all(axis=(-2, -1))[..., None])
-    pairs = present[..., :, None] & present[..., None, :]
+        pairs = present[..., :, None] & present[..., None, :]
+        # The block of the present values, with rows of the identity for the others.
+        block, d = np.where(pairs, S, np.eye(m)), np.where(present, d, 0.0)
+        S, share = np.where(pairs, S, 0.0), present.mean(axis=-1)
+        n_present, n_pairs = present.sum(axis=(0, 1)), pairs.sum(axis=(0, 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        d = np.where(present, d, 0.0)
         products = d[..., :, None] * d[..., None, :]
-        # With rows of the identity instead of those of missing values.
-        block = np.where(pairs, S, np.eye(m))
         normalised = (d * np.linalg.solve(block, d[..., None])[..., 0]).sum(axis=-1) / m
         made = np.trace(products, axis1=-2, axis2=-1)
-        S = np.where(pairs, S, 0.0)
-        claimed, share = np.trace(S, axis1=-2, axis2=-1), present.mean(axis=-1)
+        claimed = np.trace(S, axis1=-2, axis2=-1)
         each = (normalised, made, claimed, share)
         means = np.stack([values.mean(axis=1) for values in each], axis=1)
         ratios = resample(means, n_bootstrap, seed).apply(
             lambda of: np.stack([of[..., 0] / of[..., 3], of[..., 1] / of[..., 2]], -1)
         )
-        n_present, n_pairs = present.sum(axis=(0, 1)), pairs.sum(axis=(0, 1))
         names = ("ratio", "trace_ratio")
         return InnovationStatistics(
             mean=d.sum(axis=(0, 1)) / n_present,
