@@ -74,6 +74,14 @@ std::vector<T> analysed(const KernelTable& kernels, std::int64_t n, int m, bool 
   job.residual = left.data();
   l63fast::analyse(kernels, job, n, n_threads, nullptr, nullptr);
   state.insert(state.end(), cost.begin(), cost.end());
+  // Again with every fifth value missing.
+  for (std::size_t i = 0; i < y.size(); i += 5)
+    y[i] = static_cast<T>(__builtin_nan(""));
+  std::vector<T> with_gaps(static_cast<std::size_t>(3 * n));
+  job.gaps = true;
+  job.state = with_gaps.data();
+  l63fast::analyse(kernels, job, n, n_threads, nullptr, nullptr);
+  state.insert(state.end(), with_gaps.begin(), with_gaps.end());
   return state;
 }
 

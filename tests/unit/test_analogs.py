@@ -111,6 +111,12 @@ def test_gaps_and_irregular_times_give_what_all_states_give(
         variance = (weights @ path[:, -1] ** 2 - mean**2).mean()
         assert np.abs(found.mean[i] - mean).max() < 0.35 * np.sqrt(variance)
         assert found.variance[i] == pytest.approx(variance, rel=0.25)
+    # The misfits of the thinned library are those of its trajectories.
+    library = analogs._Library(evidence, CLIMATE, 2**13)
+    seen = analogs._Seen(evidence.whitened(), evidence.of_present())
+    shown = np.repeat(library._coarse[0][None], 8, axis=0)
+    squares = library._coarse_squares(seen)
+    np.testing.assert_allclose(squares, seen.misfits(shown), rtol=1e-9, atol=1e-9)
     # Windows without gaps do not depend on those with gaps; a gap hides its value.
     alone = window_posterior(of_first(evidence, 2), CLIMATE, library=2**16)
     assert alone.mean.tobytes() == found.mean[:2].tobytes()

@@ -152,6 +152,20 @@ def test_without_any_value_the_state_stays(name):
         assert after.members.tobytes() == state.members.tobytes()
 
 
+@pytest.mark.parametrize("backend", ["cpp", "numba"])
+def test_particles_are_not_resampled_without_any_value(backend):
+    scheme = ParticleFilter(
+        "xy", B, np.eye(2), n_particles=50, threshold=1.0, backend=backend
+    )
+    state = scheme.initial(spin_up(N, seed=1), np.random.default_rng(0))
+    state.log_weights[:] = np.linspace(-9.0, 0.0, 50)
+    after, _ = scheme.analyse(state, np.full((N, 1, 2), np.nan))
+    assert np.array_equal(after.states, state.states)
+    assert np.array_equal(after.log_weights, state.log_weights)
+    after, _ = scheme.analyse(state, np.zeros((N, 1, 2)))
+    assert not np.array_equal(after.states, state.states)
+
+
 @pytest.mark.parametrize("h", ["xyz", own("xyz"), "x2yz"])
 @pytest.mark.parametrize("name", SCHEMES)
 def test_what_stands_below_a_gap_has_no_influence(name, h):
