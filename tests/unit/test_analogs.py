@@ -75,7 +75,9 @@ def test_neighbours_and_samples_give_what_all_states_give(
     np.testing.assert_allclose(found.variance, variance, rtol=0.25)
 
 
-@pytest.mark.parametrize(("lag", "enough"), [(1, 64.0), (0, np.inf)])
+@pytest.mark.parametrize(
+    ("lag", "enough"), [(1, 64.0), pytest.param(0, np.inf, marks=pytest.mark.slow)]
+)
 def test_gaps_and_irregular_times_give_what_all_states_give(
     monkeypatch: pytest.MonkeyPatch, lag: int, enough: float
 ) -> None:
