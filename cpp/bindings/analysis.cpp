@@ -34,6 +34,7 @@ py::tuple analyse(const Job& fields, int n_threads, const std::string& level) {
   job.n_starts = value_of<int>(fields, "n_starts");
   job.max_iter = value_of<int>(fields, "max_iter");
   job.tol = value_of<double>(fields, "tol");
+  job.gaps = value_of<bool>(fields, "gaps");
   job.state = state.mutable_data();
   job.status = status.mutable_data();
   job.n_iter = n_iter.mutable_data();

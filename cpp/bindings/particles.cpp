@@ -43,10 +43,10 @@ py::tuple filter_particles(const Job& fields, int n_threads, const std::string& 
   job.dt = value_of<double>(fields, "dt");
   job.parameters = parameters_of(fields);
   job.noise_root = root_of(fields, "noise_root");
-  job.whitening = read<double>(fields, "whitening", dim * dim);
+  job.whitening = read<double>(fields, "whitening", (dim * dim) << dim);
   job.threshold = value_of<double>(fields, "threshold");
   job.bandwidth = value_of<double>(fields, "bandwidth");
-  job.lost = value_of<double>(fields, "lost");
+  job.lost = read<double>(fields, "lost", py::ssize_t{1} << dim);
   job.rescue_root = root_of(fields, "rescue_root");
   job.folded = value_of<bool>(fields, "folded");
   const auto key = value_of<std::array<std::uint32_t, 2>>(fields, "key");

@@ -39,6 +39,7 @@ int main() {
                                            .n_starts = 1,
                                            .max_iter = 20,
                                            .tol = 1e-9,
+                                           .gaps = false,
                                            .state = state.data(),
                                            .status = status.data(),
                                            .n_iter = n_iter.data(),

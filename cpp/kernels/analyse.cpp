@@ -2,7 +2,9 @@
 //
 // Three methods: the closed form for linear h, the fast Newton iteration for x^2 with
 // independent observation errors, and the safeguarded iteration for everything else and
-// for the samples that the fast one does not certify.
+// for the samples that the fast one does not certify. Where values may be missing, they
+// run on the samples of each pattern of present values.
+#include "analyse_present.hpp"
 #include "analyse_safeguarded.hpp"
 #include "analyse_squares.hpp"
 #include "levels.hpp"
@@ -81,6 +83,7 @@ template <class T>
 void analyse_any(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                  const int* cancel) {
   if (begin >= end) return;
+  if (job.gaps) return analyse_present(job, begin, end, cancel, analyse_any<T>);
   if (job.each_b || job.each_r) return analyse_each<T, true>(job, begin, end, cancel);
   return analyse_each<T, false>(job, begin, end, cancel);
 }

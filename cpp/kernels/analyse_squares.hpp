@@ -9,9 +9,12 @@ namespace l63fast {
 inline namespace L63FAST_LEVEL {
 
 // Packs of samples that are iterated together: a single pack would wait for its
-// divisions, the more so the fewer operations lie between them.
-template <int M>
-constexpr int packs_in_flight = M == 1 ? 8 : 4;
+// divisions, the more so the fewer operations lie between them. With AVX-512 there are
+// mask registers for six.
+template <class T, int M>
+constexpr int packs_in_flight = M > 1             ? 4
+                                : has_quotient<T> ? 6
+                                                  : 8;
 
 // Returns the lanes whose R is diagonal.
 template <class T, int M>
@@ -41,6 +44,47 @@ struct SquareCovariances {
   }
 };
 
+// Iterates a group of K packs by step(k), at most max_iter - 1 times. Returns false
+// where it was cancelled.
+template <int K, class T, int M, class Step>
+L63FAST_INLINE bool iterate(int max_iter, const FastNewton<T, M>* iterations,
+                            const int* cancel, Step step) {
+  for (int n = 1; n < max_iter; ++n) {
+    Mask<T> active = ~Mask<T>::all();
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      step(k);
+      active = active | iterations[k].active;
+    }
+    if (!any(active)) break;
+    if (n % iterations_per_check == 0 && is_set(cancel)) return false;
+  }
+  return true;
+}
+
+// Iterates a group of one square, some packs by the divider and the others meanwhile
+// without it. Returns false, and starts the iterations again, where a quotient may have
+// been out of range.
+template <int K, class T>
+L63FAST_INLINE bool iterate_quickly(int max_iter, const SquareConstants<T, 1>& s,
+                                    FastNewton<T, 1>* iterations, const int* cancel) {
+  Mask<T> fine = Mask<T>::all();
+  Pack<T> least = broadcast(T(1));
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) fine = fine & may_be_quick(s, iterations[k]);
+  iterate<K>(max_iter, iterations, cancel, [&](int k) __attribute__((always_inline)) {
+    if (k % 3 == 0) {  // then the divider and the other units take as long
+      quick_step<true>(s, iterations[k], least);
+    } else {
+      quick_step<false>(s, iterations[k], least);
+    }
+  });
+  if (!any(~(fine & at_most(broadcast(T(least_pivot)), least)))) return true;
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) start_newton(s, iterations[k]);
+  return false;
+}
+
 // Analyses a group of K packs; appends to `left` the samples that must be analysed by
 // the safeguarded iteration, and returns how many these are.
 template <class T, int M, bool each, int K>
@@ -49,6 +93,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
                                          SquareCovariances<T, M>* known,
                                          std::int64_t* left, const int* cancel) {
   FastNewton<T, M> iterations[K];
+  bool quick = false;
 #pragma GCC unroll 8
   for (int k = 0; k < K; ++k) {
     const Lanes lanes = lanes_of<T>(begin, end, nullptr, k);
@@ -58,15 +103,14 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
     iterations[k].y = load_rows<T, M>(job.observation, lanes);
     start_newton(known[each ? k : 0].constants, iterations[k]);
   }
-  for (int n = 1; n < job.max_iter; ++n) {
-    Mask<T> active = ~Mask<T>::all();
-#pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) {
-      newton_step(known[each ? k : 0].constants, iterations[k]);
-      active = active | iterations[k].active;
-    }
-    if (!any(active)) break;
-    if (n % iterations_per_check == 0 && is_set(cancel)) return 0;
+  if constexpr (M == 1 && has_quotient<T> && !each) {
+    quick = iterate_quickly<K>(job.max_iter, known[0].constants, iterations, cancel);
+  }
+  if (!quick && !iterate<K>(job.max_iter, iterations, cancel,
+                            [&](int k) __attribute__((always_inline)) {
+                              newton_step(known[each ? k : 0].constants, iterations[k]);
+                            })) {
+    return 0;
   }
   std::int64_t n_left = 0;
 #pragma GCC unroll 8
@@ -97,7 +141,7 @@ L63FAST_INLINE std::int64_t square_group(const Analysis<T>& job, std::int64_t be
 template <class T, int M, bool each>
 void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t end,
                      const int* cancel) {
-  constexpr int packs = each ? 1 : packs_in_flight<M>;
+  constexpr int packs = each ? 1 : packs_in_flight<T, M>;
   SquareCovariances<T, M> known[each ? packs : 1];
   if (!each) {
     known[0].load(job, lanes_of<T>(begin, end, nullptr, 0));
@@ -105,11 +149,12 @@ void analyse_squares(const Analysis<T>& job, std::int64_t begin, std::int64_t en
       return analyse_safeguarded<T, M, 2>(job, begin, end, nullptr, cancel);
     }
   }
-  for (std::int64_t first = begin; first < end; first += block) {
+  constexpr std::int64_t group = packs * width<T>, groups = block / group * group;
+  for (std::int64_t first = begin; first < end; first += groups) {
     if (is_set(cancel)) return;
-    const std::int64_t last = end - first < block ? end : first + block;
+    const std::int64_t last = end - first < groups ? end : first + groups;
     std::int64_t left[block], n_left = 0;
-    for (std::int64_t i = first; i < last; i += packs * width<T>) {
+    for (std::int64_t i = first; i < last; i += group) {
       n_left +=
           square_group<T, M, each, packs>(job, i, last, known, left + n_left, cancel);
     }

@@ -197,7 +197,7 @@ void analyse(const ParticleFilter& job, ParticleArrays& particles, const Draws& 
                                    particles.log_weight, particles.weight);
   if (!explained)
     normalise(particles, particles.log_prior, particles.log_weight, particles.weight);
-  const bool lost = explained && -2 * best > job.lost;
+  const bool lost = explained && -2 * best > *job.lost;
   const Status status = explained && !lost ? Status::converged : Status::diverged;
   *out.status = static_cast<std::int8_t>(status);
   const Moments after = weighted_moments(particles, particles.weight, job.folded);
@@ -213,12 +213,22 @@ void analyse(const ParticleFilter& job, ParticleArrays& particles, const Draws& 
     draw<D>(job, particles, draws, y, after, rescued);
 }
 
-// Makes one analysis. Results that are not finite, or were not computed, are NaN.
-void analyse_cycle(const ParticleFilter& job, ParticleArrays& particles,
-                   const Draws& draws, std::int64_t at) {
+// Makes one analysis. Results that are not finite, or were not computed, are NaN. Zeros
+// stand for missing values, which W multiplies by zero; without any value nothing is
+// resampled.
+void analyse_cycle(ParticleFilter job, ParticleArrays& particles, const Draws& draws,
+                   std::int64_t at) {
   const Results out(job, at);
   const int d = job.obs_dim;
-  const double* y = job.observation + d * at;
+  double y[3] = {};
+  int present = 0;
+  for (int a = 0; a < d; ++a) {
+    const double value = job.observation[d * at + a];
+    if (value == value) y[a] = value, present |= 1 << a;
+  }
+  job.whitening += d * d * present;
+  job.lost += present;
+  if (present == 0) job.threshold = -1;
   struct {
     double* values;
     int n;
@@ -234,6 +244,9 @@ void analyse_cycle(const ParticleFilter& job, ParticleArrays& particles,
     analyse<2>(job, particles, draws, y, out);
   } else {
     analyse<3>(job, particles, draws, y, out);
+  }
+  for (int a = 0; a < d; ++a) {
+    if ((present >> a & 1) == 0) out.innovation[a] = __builtin_nan("");
   }
   for (const auto& result : results) {
     for (int i = 0; i < result.n; ++i) canonicalise(result.values[i]);

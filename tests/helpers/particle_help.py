@@ -15,18 +15,24 @@ MASK = 0xFFFFFFFF
 # The hash of what `golden_bits` does; a new one goes here after an intended change.
 GOLDEN: Final = "354a3eeeac05a037d42706e4d79d9f7ca2e5fb40a5905253f53e0d629d286d98"
 
+
+def errors(W: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields of a job whose observations are whitened by W (m, m)."""
+    sets = 2 ** len(W)  # of values that are present, of which these jobs use the last
+    return {"whitening": np.repeat(W[None], sets, axis=0), "lost": np.full(sets, 45.0)}
+
+
 JOB = FilterJob(
     states=np.zeros((1, 1, 3)),
     log_weights=np.zeros((1, 1)),
     n_steps=None,
     observation=None,
     noise_root=None,
-    whitening=np.eye(3),
+    **errors(np.eye(3)),
     components=(0, 1, 2),
     powers=(1, 1, 1),
     threshold=0.3,
     bandwidth=0.3,
-    lost=45.0,
     rescue_root=np.eye(3),
     folded=False,
     key=(11, 22),
@@ -67,7 +73,7 @@ def cycled_problem(n: int, n_particles: int, n_cycles: int, **settings):
         log_weights=np.zeros((n, n_particles)),
         n_steps=10,
         observation=exact + rng.normal(size=exact.shape),
-        whitening=np.eye(len(components)),
+        **errors(np.eye(len(components))),
         **settings,
     )
 
@@ -81,13 +87,13 @@ def golden_bits(kernels: Kernels, n_threads: int) -> str:
     states[1, ::3], states[2] = 1e200, np.nan  # some are not finite; none is
     job = JOB._replace(
         states=states, log_weights=np.zeros(states.shape[:2]), observation=y,
-        n_steps=11, whitening=np.tril(np.full((3, 3), 0.25)),
+        n_steps=11, **errors(np.tril(np.full((3, 3), 0.25))),
     )  # fmt: skip
     plain = job._replace(threshold=0.5)
     noisy = job._replace(noise_root=np.diag([1.0, 0.5, 0.25]))
     square = np.ascontiguousarray(y[..., :1] ** 2)
     folded = job._replace(
-        observation=square, whitening=np.array([[0.125]]), components=(0,),
+        observation=square, **errors(np.array([[0.125]])), components=(0,),
         powers=(2,), folded=True, threshold=1.0,
     )  # fmt: skip
     jobs = plain, noisy, folded

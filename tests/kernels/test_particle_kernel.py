@@ -13,6 +13,7 @@ from particle_help import (
     GOLDEN,
     JOB,
     cycled_problem,
+    errors,
     golden_bits,
     philox,
     uniforms,
@@ -23,7 +24,7 @@ LEVELS = cpp.levels()
 # One observation for each of so many trajectories, which says nothing.
 BLIND = JOB._replace(
     observation=np.zeros((400, 1, 1)), components=(2,), powers=(1,),
-    whitening=1e-12 * np.eye(1),
+    **errors(1e-12 * np.eye(1)),
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def test_weights_are_the_exponential_of_the_misfit(level):
     states[0, :, 0] = x
     job = JOB._replace(
         states=states, log_weights=np.zeros((1, 1000)), components=(0,), powers=(1,),
-        observation=np.zeros((1, 1, 1)), whitening=np.eye(1), threshold=0.0,
+        observation=np.zeros((1, 1, 1)), **errors(np.eye(1)), threshold=0.0,
     )  # fmt: skip
     done = load_kernels("cpp", level=level).filter_particles(job, 1)
     weights = np.exp(-0.5 * x**2)
@@ -212,7 +213,7 @@ def test_lost_particles_are_scattered_as_far_as_the_observation_is(backend, far)
     y = np.full((n, 1, 1), far)
     job = BLIND._replace(
         states=states, log_weights=np.zeros((n, n_particles)), observation=y,
-        whitening=1e3 * np.eye(1), threshold=0.0, bandwidth=0.0, rescue_root=given,
+        **errors(1e3 * np.eye(1)), threshold=0.0, bandwidth=0.0, rescue_root=given,
     )  # fmt: skip
     done = load_kernels(backend).filter_particles(job, 1)
     assert (done.status == 2).all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from builds import REPOSITORY, output, tool
+from l63fast._kernels import AnalysisJob, cpp, load_kernels
 from l63fast.assimilation.scheme import Status
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.observation import ObservationOperator
@@ -83,3 +85,44 @@ def test_few_iterations_end_as_the_careful_ones_do(max_iter: int) -> None:
     assert left.any()
     assert np.all(fast.n_iter <= max_iter)
     assert np.allclose(fast.state[left], careful.state[left], rtol=0, atol=1e-6)
+
+
+# Backgrounds of x, one group of samples each, that are in and out of the range where
+# AVX-512 replaces the division; and variances of the observation.
+EXTREMES = (
+    *(3.0, -7.5, 0.0, -0.0, -5e-324, -1e-310),
+    *(1e-62, 1e-30, 1e12, 1e70, 1e150, np.nan),
+)
+VARIANCES = (1.0, 1e-11, 1e11, 1e-300, 1e300)
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_bits_of_one_square_are_the_same_at_every_level(variance: float) -> None:
+    background = np.full((len(EXTREMES) * 64, 3), 1.0)
+    background[:, 0] = np.repeat(EXTREMES, 64)
+    background[:, 0] *= 1.0 + np.tile(np.arange(64.0), len(EXTREMES)) / 97.0
+    observation = (
+        background[:, :1] ** 2 * np.linspace(-0.5, 2.0, len(background))[:, None]
+    )
+    R = np.full((1, 1, 1), variance)
+    job = AnalysisJob(
+        background, observation, 3.7 * np.eye(3)[None], R, (0,), (2,), 1, 30, 1e-300
+    )
+    expected = load_kernels("numba").analyse(job, 1)
+    assert len(set(expected[1])) > 1
+    for level in cpp.levels():
+        for got, wanted in zip(
+            cpp.kernels(level).analyse(job, 1), expected, strict=True
+        ):
+            assert got.tobytes() == wanted.tobytes(), level
+
+
+@pytest.mark.slow
+def test_quotients_without_the_divider_are_correctly_rounded(tmp_path) -> None:
+    if "x86-64-v4" not in cpp.levels():
+        pytest.skip("this processor has no AVX-512")
+    program, sources = tmp_path / "quotient", REPOSITORY / "tests" / "native"
+    flags = ("-std=gnu++17", "-O2", "-march=x86-64-v4", "-ffp-contract=off")
+    headers = f"-I{REPOSITORY / 'cpp' / 'include'}"
+    output(tool("c++"), *flags, headers, sources / "quotient.cpp", "-o", program)
+    assert output(program) == "0\n"

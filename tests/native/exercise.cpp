@@ -74,6 +74,14 @@ std::vector<T> analysed(const KernelTable& kernels, std::int64_t n, int m, bool 
   job.residual = left.data();
   l63fast::analyse(kernels, job, n, n_threads, nullptr, nullptr);
   state.insert(state.end(), cost.begin(), cost.end());
+  // Again with every fifth value missing.
+  for (std::size_t i = 0; i < y.size(); i += 5)
+    y[i] = static_cast<T>(__builtin_nan(""));
+  std::vector<T> with_gaps(static_cast<std::size_t>(3 * n));
+  job.gaps = true;
+  job.state = with_gaps.data();
+  l63fast::analyse(kernels, job, n, n_threads, nullptr, nullptr);
+  state.insert(state.end(), with_gaps.begin(), with_gaps.end());
   return state;
 }
 
@@ -85,8 +93,14 @@ std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particle
   const std::vector<double> log_weights(static_cast<std::size_t>(n * n_particles));
   const std::vector<double> y(static_cast<std::size_t>(n * n_cycles * m), 9.0);
   const std::vector<double> root = {1, 0, 0, 0.5, 1, 0, 0, 0, 1};
-  std::vector<double> whitening(static_cast<std::size_t>(m * m));
-  for (int j = 0; j < m; ++j) whitening[static_cast<std::size_t>((m + 1) * j)] = 0.5;
+  // For each of the 2^m sets of values that are present.
+  std::vector<double> whitening(static_cast<std::size_t>(m * m) << m);
+  const std::vector<double> lost(std::size_t{1} << m, 30.0);
+  for (std::size_t i = 0; i < lost.size(); ++i) {
+    for (int j = 0; j < m; ++j)
+      whitening[i * static_cast<std::size_t>(m * m) +
+                static_cast<std::size_t>((m + 1) * j)] = 0.5;
+  }
   std::vector<double> out(particles), out_weights(log_weights);
   const std::size_t cycles = static_cast<std::size_t>(n * n_cycles);
   const std::size_t d = static_cast<std::size_t>(m);
@@ -109,7 +123,7 @@ std::vector<double> filtered(const KernelTable& kernels, std::int64_t n_particle
   for (int j = 0; j < m; ++j) job.components[j] = j, job.powers[j] = 1 + j;
   job.threshold = 1;
   job.bandwidth = 0.2;
-  job.lost = 30;
+  job.lost = lost.data();
   job.folded = m == 2;
   job.out_states = out.data();
   job.out_log_weights = out_weights.data();

@@ -15,6 +15,7 @@ from l63fast.assimilation.analogs import (
     window_posterior,
 )
 from l63fast.assimilation.three_d_var import three_d_var
+from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
@@ -62,7 +63,7 @@ def test_neighbours_and_samples_give_what_all_states_give(
     evidence = of_first(evidence, 6)
     found = window_posterior(evidence, CLIMATE, library=2**16)
     states, _ = CLIMATE.states(2**18)
-    path = CLIMATE.carried(states, evidence.n_cycles, STEPS)
+    path = CLIMATE.carried(states, evidence.steps_of_cycles)
     misfit = evidence.whitened_path(path) - evidence.whitened()[:, None]
     weights = np.exp(-0.5 * (misfit**2).sum(axis=2))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -72,6 +73,59 @@ def test_neighbours_and_samples_give_what_all_states_give(
     assert off.max() < 0.35
     assert np.sqrt((off**2).mean()) < 0.12
     np.testing.assert_allclose(found.variance, variance, rtol=0.25)
+
+
+@pytest.mark.parametrize(
+    ("lag", "enough"), [(1, 64.0), pytest.param(0, np.inf, marks=pytest.mark.slow)]
+)
+def test_gaps_and_irregular_times_give_what_all_states_give(
+    monkeypatch: pytest.MonkeyPatch, lag: int, enough: float
+) -> None:
+    monkeypatch.setattr(analogs, "_ENOUGH", enough)  # infinite: always sampled
+    monkeypatch.setattr(analogs, "_NEIGHBOURS", 2**15)
+    steps, R = (7, 20, 11), np.array([[1.0, 0.5], [0.5, 1.5]])
+    rng, starts = np.random.default_rng(2), spin_up(8, seed=5)
+    path = CLIMATE.carried(starts, steps)
+    for k, n_steps in enumerate(np.cumsum(steps), start=1):
+        at = simulate(starts, int(n_steps), save_every=int(n_steps))[:, -1]
+        assert at.tobytes() == path[:, k].tobytes()
+    y = path[..., :2] + rng.normal(size=(8, 4, 2)) @ np.linalg.cholesky(R).T
+    y[rng.random(y.shape) < 0.4] = np.nan
+    y[:2] = np.where(np.isnan(y[:2]), path[:2, :, :2], y[:2])
+    wide = 9.0 * P
+    earlier = path[:, -1 - lag] + rng.normal(size=(8, 3)) @ np.sqrt(wide)
+    operator = ObservationOperator("xy")
+    evidence = WindowObservations(y, operator, R, steps, earlier, wide, lag)
+    found = window_posterior(evidence, CLIMATE, library=2**16)
+    states, _ = CLIMATE.states(2**18)
+    path = CLIMATE.carried(states, steps)
+    at = path[:, -1 - lag]
+    for i in range(8):
+        square = ((at - earlier[i]) ** 2 / np.diag(wide)).sum(axis=1)
+        for k in range(4):
+            some = ~np.isnan(y[i, k])
+            d = (path[:, k, :2] - y[i, k])[:, some]
+            inverse = np.linalg.inv(R[np.ix_(some, some)])
+            square += np.einsum("ni,ij,nj->n", d, inverse, d)
+        weights = np.exp(-0.5 * (square - square.min()))
+        weights /= weights.sum()
+        mean = weights @ path[:, -1]
+        variance = (weights @ path[:, -1] ** 2 - mean**2).mean()
+        assert np.abs(found.mean[i] - mean).max() < 0.35 * np.sqrt(variance)
+        assert found.variance[i] == pytest.approx(variance, rel=0.25)
+    # The misfits of the thinned library are those of its trajectories.
+    library = analogs._Library(evidence, CLIMATE, 2**13)
+    seen = analogs._Seen(evidence.whitened(), evidence.of_present())
+    shown = np.repeat(library._coarse[0][None], 8, axis=0)
+    squares = library._coarse_squares(seen)
+    np.testing.assert_allclose(squares, seen.misfits(shown), rtol=1e-9, atol=1e-9)
+    # Windows without gaps do not depend on those with gaps; a gap hides its value.
+    alone = window_posterior(of_first(evidence, 2), CLIMATE, library=2**16)
+    assert alone.mean.tobytes() == found.mean[:2].tobytes()
+    with pytest.raises(ArgumentValueError, match="steps: expected one per cycle, 3"):
+        window_posterior(
+            dataclasses.replace(evidence, steps=(7, 20)), CLIMATE, library=2**13
+        )
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,6 @@ def test_a_window_with_too_few_observations_is_refused():
     scheme, state = scheme_of("xy", 4), begun(background, STEPS)
     with pytest.raises(ArgumentValueError, match=r"obs_window: expected .*\(60, 4\)"):
         scheme.analyse(state, y[:, 1:])
-    y[3, 1, 0] = np.nan
-    with pytest.raises(ArgumentValueError, match="obs_window"):
+    y[3, 1, 0] = np.inf
+    with pytest.raises(ArgumentValueError, match=r"observations: .*\(3, 1, 0\)"):
         scheme.analyse(state, y)

@@ -349,7 +349,7 @@ def test_evidence_of_windows_takes_it() -> None:
     path = np.stack([STATES[:5], STATES[5:10]], axis=1)
     y = np.zeros((5, 2, 1))
     one, other = (
-        WindowObservations(y, h, np.eye(1), n_steps=10).whitened_path(path)
+        WindowObservations(y, h, np.eye(1), steps=10).whitened_path(path)
         for h in (copy_of("x2"), ObservationOperator("x2"))
     )
     np.testing.assert_array_equal(one, other)

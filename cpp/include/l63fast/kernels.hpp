@@ -45,7 +45,7 @@ struct Integration {
 template <class T>
 struct Analysis {
   const T* background;   // (n, 3)
-  const T* observation;  // (n, obs_dim)
+  const T* observation;  // (n, obs_dim); where gaps, NaN is a missing value
   const T* b_matrix;     // (3, 3), or (n, 3, 3) where each_b
   const T* r_matrix;     // (obs_dim, obs_dim), or (n, obs_dim, obs_dim)
   bool each_b;           // one B per sample instead of one for all
@@ -57,11 +57,13 @@ struct Analysis {
                          // nonlinear components
   int max_iter;          // largest number of iterations per start
   double tol;            // the iteration ends at a relative step below this
+  bool gaps;             // whether values may be missing: they have no row in H and R;
+                         // without any value the analysis is the background and J 0
   T* state;              // (n, 3)
   std::int8_t* status;   // (n): Status
   std::int32_t* n_iter;  // (n)
   T* cost;               // (n): J(state)
-  T* residual;           // (n, obs_dim): y - h(state)
+  T* residual;           // (n, obs_dim): y - h(state), NaN where missing
 };
 
 // The tangent-linear and the adjoint model: vectors multiplied by the derivative of
@@ -99,17 +101,18 @@ struct ParticleFilter {
   Parameters parameters;         // of the model
   const double* noise_root;      // (3, 3): the model error is root * N(0, I); null:
                                  // none
-  const double* observation;     // (n, n_cycles, obs_dim)
-  const double* whitening;       // (obs_dim, obs_dim), lower triangular, W with R^-1 =
-                                 // W^T W
+  const double* observation;     // (n, n_cycles, obs_dim); NaN is a missing value
+  const double* whitening;       // (2^obs_dim, obs_dim, obs_dim), lower triangular, W
+                                 // with R^-1 = W^T W for each set of present values,
+                                 // numbered by its bits; zeros for the missing values
   int obs_dim;                   // 1 to 3
   int components[3], powers[3];  // as in Analysis
   double threshold;              // resample where the effective size is at most this
                                  // share of n_particles
   double bandwidth;              // of the noise added to copies, in standard deviations
-  double lost;                   // the filter has lost the truth (status diverged)
-                                 // where |W (y - h)|^2 of the best particle exceeds
-                                 // this
+  const double* lost;            // (2^obs_dim): the filter has lost the truth (status
+                                 // diverged) where |W (y - h)|^2 of the best particle
+                                 // exceeds this
   const double* rescue_root;     // (3, 3), lower triangular, or null. Not null: a
                                  // filter that has lost the truth resamples all
                                  // particles and adds noise with the forecast
@@ -123,7 +126,8 @@ struct ParticleFilter {
   double* out_states;            // (n, n_particles, 3)
   double* out_log_weights;       // (n, n_particles); after an analysis the largest is 0
   double* background;            // (n, n_cycles, 3): means before the observation
-  double* innovation;            // (n, n_cycles, obs_dim): y - mean of h
+  double* innovation;            // (n, n_cycles, obs_dim): y - mean of h, NaN where
+                                 // missing
   double* observed_covariance;   // (n, n_cycles, obs_dim, obs_dim): covariance of h(x)
   double* mean;                  // (n, n_cycles, 3)
   double* spread;                // (n, n_cycles, 3)

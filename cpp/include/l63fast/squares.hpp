@@ -16,6 +16,7 @@
 // three_d_var.hpp.
 #pragma once
 
+#include "l63fast/quotient.hpp"
 #include "l63fast/three_d_var.hpp"
 
 namespace l63fast {
@@ -126,17 +127,22 @@ L63FAST_INLINE Mask<T> solve_step(const SquareConstants<T, M>& s, const Vector<T
   }
 }
 
-// Makes one Newton step of the lanes that are still active.
+// Computes h, the diagonal of P + diag(3 k u^2 - k y), and 2 k u^3 + P u_b.
 template <class T, int M>
-L63FAST_INLINE void newton_step(const SquareConstants<T, M>& s,
-                                FastNewton<T, M>& newton) {
-  Vector<T, M> h, right, next;
+L63FAST_INLINE void linearise(const SquareConstants<T, M>& s,
+                              const FastNewton<T, M>& newton, Vector<T, M>& h,
+                              Vector<T, M>& right) {
   for (int i = 0; i < M; ++i) {
     const Pack<T> u = newton.u.at[i], square = u * u;
     h.at[i] = fma(s.k3.at[i], square, newton.alpha.at[i]);
     right.at[i] = fma(s.k2.at[i] * square, u, newton.c.at[i]);
   }
-  newton.unsound = newton.unsound | solve_step(s, h, right, newton.active, next);
+}
+
+// Moves the active lanes to `next`; those that moved by little end there.
+template <class T, int M>
+L63FAST_INLINE void take_step(const SquareConstants<T, M>& s, const Vector<T, M>& next,
+                              FastNewton<T, M>& newton) {
   Mask<T> large = ~Mask<T>::all();
   for (int i = 0; i < M; ++i) {
     const Pack<T> limit = fma(s.tol, magnitude(next.at[i]), newton.slack.at[i]);
@@ -147,6 +153,49 @@ L63FAST_INLINE void newton_step(const SquareConstants<T, M>& s,
   newton.active = large;
   newton.n_steps = select(large, newton.n_steps + broadcast(T(1)), newton.n_steps);
 }
+
+// Makes one Newton step of the lanes that are still active.
+template <class T, int M>
+L63FAST_INLINE void newton_step(const SquareConstants<T, M>& s,
+                                FastNewton<T, M>& newton) {
+  Vector<T, M> h, right, next;
+  linearise(s, newton, h, right);
+  newton.unsound = newton.unsound | solve_step(s, h, right, newton.active, next);
+  take_step(s, next, newton);
+}
+
+// Makes the same step for one square, without the divider if `spared`; `least` becomes
+// the smallest h so far. It does not look for unsound lanes: h tells them too.
+template <bool spared, class T>
+L63FAST_INLINE void quick_step(const SquareConstants<T, 1>& s, FastNewton<T, 1>& newton,
+                               Pack<T>& least) {
+  Vector<T, 1> h, right, next;
+  linearise(s, newton, h, right);
+  least = smaller(least, h.at[0]);
+  next.at[0] = spared ? quotient(right.at[0], h.at[0]) : Pack<T>(right.at[0] / h.at[0]);
+  take_step(s, next, newton);
+}
+
+template <class T>
+L63FAST_INLINE Mask<T> between(Pack<T> a, T low, T high) {
+  return at_most(broadcast(low), a) & at_most(a, broadcast(high));
+}
+
+// Returns the lanes whose quotients are all in the range of `quotient`, as long as no h
+// is below `least_pivot`. From |u| > 2^50 a step leads towards zero, because h is then
+// 3 k u^2 to 2^-20 of it; from elsewhere at most to 2^231. So 2 k u^3 + P u_b stays
+// below 2^750. It is no negative zero, because P u_b is not zero. Where its terms
+// nearly cancel, both are above 2^-202 and products of normal numbers, so that it is +0
+// or a multiple of 2^-310.
+template <class T>
+L63FAST_INLINE Mask<T> may_be_quick(const SquareConstants<T, 1>& s,
+                                    const FastNewton<T, 1>& newton) {
+  return between<T>(s.k2.at[0], 0x1p-40, 0x1p40) &
+         between<T>(magnitude(newton.c.at[0]), 0x1p-200, 0x1p40) &
+         between<T>(newton.alpha.at[0], -0x1p40, 0x1p40) &
+         at_most(magnitude(newton.u.at[0]), broadcast(T(0x1p100)));
+}
+constexpr double least_pivot = 0x1p-40;
 
 // Makes the last step, in w, and computes J there. Returns the lanes whose result is
 // certified: the step is below the tolerance, or the steps are used up and only

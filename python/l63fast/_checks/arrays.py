@@ -255,9 +255,12 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return str(tuple(int(n) for n in shape))
 
 
-def finite(name: str, array: np.ndarray) -> None:
-    """Refuse NaN and infinity; the message gives their number and the first index."""
-    good = np.isfinite(array)
+def finite(name: str, array: np.ndarray, *, missing: str = "raise") -> None:
+    """Refuse infinity, and NaN except where `missing` is "nan".
+
+    The message gives the number of such values and the first index.
+    """
+    good = np.isfinite(array) if missing == "raise" else ~np.isinf(array)
     if good.all():
         return
     first = tuple(int(i) for i in np.argwhere(~good)[0])

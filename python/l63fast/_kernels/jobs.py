@@ -42,6 +42,7 @@ class AnalysisJob(NamedTuple):
     ----------
     background : (n, 3)
     observation : (n, obs_dim)
+        With `gaps`, NaN is a missing value.
     b_matrices : (1, 3, 3) or (n, 3, 3)
         B of all samples, or of each sample.
     r_matrices : (1, obs_dim, obs_dim) or (n, obs_dim, obs_dim)
@@ -54,6 +55,9 @@ class AnalysisJob(NamedTuple):
         Largest number of iterations per start.
     tol : float
         The iteration ends at a relative step below this.
+    gaps : bool
+        Whether values may be missing. They have no row in H and R, and the residual
+        NaN; without any value the analysis is the background, with the cost 0.
     """
 
     background: np.ndarray
@@ -65,6 +69,7 @@ class AnalysisJob(NamedTuple):
     n_starts: int
     max_iter: int
     tol: float
+    gaps: bool = False
 
 
 class TangentJob(NamedTuple):
@@ -101,11 +106,12 @@ class FilterJob(NamedTuple):
     log_weights : (n, n_particles) float64
         Up to a constant; -inf means weight zero.
     observation : (n, n_cycles, obs_dim) float64, or None
-        None: a single forecast.
+        NaN is a missing value. None: a single forecast.
     noise_root : (3, 3) float64, or None
         Root of the covariance of the model error added after a forecast.
-    whitening : (obs_dim, obs_dim) float64
-        Lower triangular W with R^-1 = W^T W.
+    whitening : (2^obs_dim, obs_dim, obs_dim) float64
+        Lower triangular W with R^-1 = W^T W, for each set of values that are present,
+        numbered by its bits, with zeros in the rows and columns of missing values.
     rescue_root : (3, 3) float64, or None
         Lower triangular. A filter that has lost the truth resamples all particles and
         adds noise with the forecast covariance, or with this root where that is too
@@ -120,9 +126,9 @@ class FilterJob(NamedTuple):
         Resample where the effective size is at most this share of n_particles.
     bandwidth : float
         Noise added to particles drawn more than once, in standard deviations.
-    lost : float
-        The filter has lost the truth where |W (y - h)|^2 of the best particle is above
-        this.
+    lost : (2^obs_dim,) float64
+        For each such set: the filter has lost the truth where |W (y - h)|^2 of the best
+        particle is above this.
     folded : bool
         Whether mean and covariance take one particle of each mirrored pair of states.
     key : tuple of int
@@ -146,7 +152,7 @@ class FilterJob(NamedTuple):
     powers: tuple[int, ...]
     threshold: float
     bandwidth: float
-    lost: float
+    lost: np.ndarray
     folded: bool
     key: tuple[int, int]
     first_stage: int
@@ -165,7 +171,7 @@ class FilteredParticles(NamedTuple):
     background, mean, spread : (n, n_cycles, 3)
         Mean before the observation; mean and standard deviation after it.
     innovation : (n, n_cycles, obs_dim)
-        y minus the mean of h(x) before the observation.
+        y minus the mean of h(x) before the observation; NaN where y is missing.
     observed_covariance : (n, n_cycles, obs_dim, obs_dim)
         Covariance of h(x) before the observation.
     effective_size : (n, n_cycles)

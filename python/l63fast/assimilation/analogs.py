@@ -13,18 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from l63fast import _checks
+from l63fast.assimilation.scheme import present_whitening
 from l63fast.assimilation.window_sampling import (
     Population,
     largest_exponent,
     sampled,
     shares,
 )
-from l63fast.lorenz63 import Lorenz63, mirror, simulate, spin_up
+from l63fast.errors import ArgumentValueError
+from l63fast.lorenz63 import Lorenz63, forecast, mirror, simulate, spin_up
 from l63fast.observation import ObservationOperator
 
 _SNAPSHOT_STEPS: Final = 25
@@ -56,7 +58,7 @@ class ClimatologicalPrior:
             n_members, seed=self.seed, dt=self.dt, parameters=self.parameters
         )
         n_snapshots = _SNAPSHOTS + _ANCESTOR
-        path = self.carried(start, n_snapshots - 1, _SNAPSHOT_STEPS)
+        path = self.carried(start, (_SNAPSHOT_STEPS,) * (n_snapshots - 1))
         halves = (
             part.reshape(-1, 3)[: n // 2]
             for part in (path[:, _ANCESTOR:], path[:, :-_ANCESTOR])
@@ -66,15 +68,15 @@ class ClimatologicalPrior:
         later, earlier = (np.concatenate([half, mirror(half)]) for half in halves)
         return later, earlier
 
-    def carried(self, states: np.ndarray, n_cycles: int, n_steps: int) -> np.ndarray:
-        """Return states (n, 3) and those after each cycle, (n, 1 + n_cycles, 3)."""
-        return simulate(
-            states,
-            n_cycles * n_steps,
-            save_every=n_steps,
-            dt=self.dt,
-            parameters=self.parameters,
-        )
+    def carried(self, states: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
+        """Return states (n, 3) and those after each interval, (n, 1 + k, 3)."""
+        model: dict[str, Any] = {"dt": self.dt, "parameters": self.parameters}
+        if len(set(steps)) == 1:
+            return simulate(states, sum(steps), save_every=steps[0], **model)
+        path = [states]
+        for n_steps in steps:
+            path.append(forecast(path[-1], n_steps, **model))
+        return np.stack(path, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +86,13 @@ class WindowObservations:
     Attributes
     ----------
     observations : (n, L, m)
-        One per cycle, the last at analysis time.
+        One per cycle, the last at analysis time; NaN is a missing value.
     operator : ObservationOperator
     R : (m, m)
         Covariance of the observation error.
-    n_steps : int
-        Model steps of a cycle.
+    steps : int or (n_cycles,)
+        Model steps of each cycle, the last one to the analysis time; one number for
+        all.
     earlier : (n, 3), optional
         Estimates of the states `lag` cycles before the last observation, with errors
         that are independent of those of the observations.
@@ -102,7 +105,7 @@ class WindowObservations:
     observations: np.ndarray
     operator: ObservationOperator
     R: np.ndarray
-    n_steps: int
+    steps: int | tuple[int, ...]
     earlier: np.ndarray | None = None
     P: np.ndarray | None = None
     lag: int = 1
@@ -114,13 +117,41 @@ class WindowObservations:
         return max(int(self.observations.shape[1]) - 1, lag)
 
     @property
+    def steps_of_cycles(self) -> tuple[int, ...]:
+        """Model steps of each of the `n_cycles` cycles."""
+        steps = self.steps
+        steps = (steps,) * self.n_cycles if isinstance(steps, int) else tuple(steps)
+        if len(steps) != self.n_cycles:
+            raise ArgumentValueError(
+                f"steps: expected one per cycle, {self.n_cycles}, got {len(steps)}"
+            )
+        return steps
+
+    @property
     def sign_is_unknown(self) -> bool:
         """Whether a state and its mirror image fit equally well."""
         return self.operator.is_mirror_blind and self.earlier is None
 
     def whitened(self) -> np.ndarray:
-        """Return all observed values (n, D), in units of their errors."""
-        return self._whitened(self.observations, self.earlier)
+        """Return all observed values (n, D), in units of their errors.
+
+        Where values are missing, zeros; the errors are those of the present values.
+        """
+        seen = self._whitened(self.observations, self.earlier)
+        gaps = np.isnan(self.observations)
+        W = present_whitening(self.R, ~gaps)
+        known = (W @ np.where(gaps, 0.0, self.observations)[..., None])[..., 0]
+        some = gaps.any(axis=(1, 2))
+        seen[some, : known[0].size] = known.reshape(len(known), -1)[some]
+        return seen
+
+    def of_present(self) -> np.ndarray:
+        """Return matrices (n, L, m, m) that take `whitened_path` to `whitened`.
+
+        They have zeros in the rows of missing values.
+        """
+        present = ~np.isnan(self.observations)
+        return present_whitening(self.R, present) @ np.linalg.cholesky(self.R)
 
     def whitened_path(self, path: np.ndarray) -> np.ndarray:
         """Return the error-free values of trajectories (n, 1 + n_cycles, 3)."""
@@ -205,17 +236,19 @@ def window_posterior(
     """
     library = _checks.count("library", library, minimum=_SMALLEST_LIBRARY)
     states, seen = _Library(evidence, climate, library), evidence.whitened()
-    n = len(seen)
-    estimates = _Estimates(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
+    n, gaps = len(seen), np.isnan(evidence.observations).any(axis=(1, 2))
+    present = evidence.of_present() if gaps.any() else None
+    estimates = _Estimates.empty(n)
     done = 0 if known is None else len(known.mean) // _CHUNK * _CHUNK
     if known is not None:
         for values, before in zip(estimates, vars(known).values(), strict=True):
             values[:done] = before[:done]
     for start in range(done, n, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        states.weigh_windows(
-            seen[part], _Estimates(*(values[part] for values in estimates))
-        )
+        part = np.arange(start, min(start + _CHUNK, n))
+        complete, other = part[~gaps[part]], part[gaps[part]]
+        states.weigh_windows(_Seen(seen[complete], None), complete, estimates)
+        if present is not None:
+            states.weigh_windows(_Seen(seen[other], present[other]), other, estimates)
         if report is not None:
             report(WindowPosterior(*(values[: start + _CHUNK] for values in estimates)))
     return WindowPosterior(*estimates)
@@ -227,9 +260,37 @@ class _Estimates(NamedTuple):
     variance: np.ndarray
     effective_size: np.ndarray
 
+    @classmethod
+    def empty(cls, n: int) -> _Estimates:
+        """Return estimates of n windows, to be filled."""
+        return cls(np.empty((n, 3)), np.empty((n, 3)), np.empty(n), np.empty(n))
+
     def put(self, windows: np.ndarray, new: _Estimates) -> None:
         for values, estimate in zip(self, new, strict=True):
             values[windows] = estimate
+
+
+class _Seen(NamedTuple):
+    """Values (n, D) of windows; where some are missing, the matrices `of_present`."""
+
+    values: np.ndarray
+    present: np.ndarray | None
+
+    def of(self, windows: np.ndarray) -> _Seen:
+        """Return some of the windows."""
+        part = None if self.present is None else self.present[windows]
+        return _Seen(self.values[windows], part)
+
+    def misfits(self, shown: np.ndarray) -> np.ndarray:
+        """Return squared misfits (n, k) of the values (n, k, D) of trajectories."""
+        misfit = shown - self.values[:, None]
+        if self.present is not None:
+            n, k = misfit.shape[:2]
+            _, L, m, _ = self.present.shape
+            h = shown[..., : L * m].reshape(n, k, L, m, 1)
+            known = (self.present[:, None] @ h).reshape(n, k, L * m)
+            misfit[..., : L * m] = known - self.values[:, None, : L * m]
+        return np.asarray(np.einsum("nkd,nkd->nk", misfit, misfit))
 
 
 class _Library:
@@ -252,7 +313,7 @@ class _Library:
     def observed(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the error-free values of states (n, 3), and their last states."""
         evidence = self.evidence
-        path = self.climate.carried(states, evidence.n_cycles, evidence.n_steps)
+        path = self.climate.carried(states, evidence.steps_of_cycles)
         return evidence.whitened_path(path), path[:, -1]
 
     def _principal(self) -> np.ndarray:
@@ -262,78 +323,120 @@ class _Library:
         _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
         return vectors[:, ::-1][:, :_DIRECTIONS]
 
-    def weigh_windows(self, seen: np.ndarray, estimates: _Estimates) -> None:
-        """Write the moments of the last states of windows (n, D) to `estimates`."""
+    def weigh_windows(
+        self, seen: _Seen, windows: np.ndarray, estimates: _Estimates
+    ) -> None:
+        """Write the moments of the last states of `windows` to `estimates`."""
+        if not len(windows):
+            return
         near, beyond = self._nearest(seen)
         excess = np.maximum(beyond - near.square.min(axis=1), 1e-9)
         # The neighbours hold all of the weight for exponents from `holding` on, and
         # have a large enough effective size for exponents up to `enough`. Both must
         # include 1, the exponent of the posterior.
         holding = -2.0 * np.log(_NEGLECTED) / excess
-        enough = largest_exponent(near.square, _ENOUGH, np.ones(len(seen)))
+        enough = largest_exponent(near.square, _ENOUGH, np.ones(len(seen.values)))
         broad = holding > 1.0
         thin = ~broad & (enough < 1.0)
         rest = ~broad & ~thin
         if broad.any():
-            estimates.put(broad, self._of_all(seen[broad]))
+            estimates.put(windows[broad], self._of_all(seen.of(broad)))
         if rest.any():
-            estimates.put(rest, self._weighed(near.last[rest], near.square[rest]))
+            estimates.put(
+                windows[rest], self._weighed(near.last[rest], near.square[rest])
+            )
         if thin.any():
             start = Population(*(values[thin] for values in near))
             exponent = np.maximum(enough, holding)[thin]
-            estimates.put(thin, self._sampled(seen[thin], start, exponent))
+            estimates.put(windows[thin], self._sampled(seen.of(thin), start, exponent))
 
-    def _nearest(self, seen: np.ndarray) -> tuple[Population, np.ndarray]:
+    def _nearest(self, seen: _Seen) -> tuple[Population, np.ndarray]:
         """Return neighbours of windows, and an estimate of all other misfits."""
         k = min(_NEIGHBOURS, len(self.states) // 2)
-        distance, index = self._tree.query(seen @ self.directions, k=k)
-        square, last = self._misfits(self.states[index], seen)
+        if seen.present is None:
+            distance, index = self._tree.query(seen.values @ self.directions, k=k)
+            square, last = self._misfits(self.states[index], seen)
+            # Squared misfits that all other states exceed: their projected part is at
+            # least that of the last neighbour, and the rest is taken to be at least the
+            # smallest rest of the neighbours.
+            beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
+        else:
+            # The tree does not know which values are missing: all of the thinned
+            # library is searched.
+            every = self._coarse_squares(seen)
+            k = min(k, every.shape[1] // 2)
+            index = np.argpartition(every, k, axis=1)[:, : k + 1]
+            square = np.take_along_axis(every, index, axis=1)
+            beyond, index = square[:, k], index[:, :k] * self._thinning
+            square, last = self._misfits(self.states[index], seen)
         origins = self.ancestors[index]
         if self.evidence.sign_is_unknown:
             side = _side(self.states[index], np.ones(index.shape))
             origins = np.where(side[..., None], mirror(origins), origins)
             last = np.where(side[..., None], mirror(last), last)
-        # Squared misfits that all other states exceed: their projected part is at least
-        # that of the last neighbour, and the rest is taken to be at least the smallest
-        # rest of the neighbours.
-        beyond = distance[:, -1] ** 2 + (square - distance**2).min(axis=1)
         return Population(origins, square, last), beyond
 
     def _misfits(
-        self, states: np.ndarray, seen: np.ndarray
+        self, states: np.ndarray, seen: _Seen
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return squared misfits (n, k) of states (n, k, 3), and the last states."""
         shown, last = self.observed(states.reshape(-1, 3))
-        misfit = shown.reshape(*states.shape[:2], -1) - seen[:, None]
-        return np.einsum("nkd,nkd->nk", misfit, misfit), last.reshape(states.shape)
+        square = seen.misfits(shown.reshape(*states.shape[:2], -1))
+        return square, last.reshape(states.shape)
 
     def _weighed(self, last: np.ndarray, square: np.ndarray) -> _Estimates:
         share = shares(square, np.ones(len(square)))
         size = 1.0 / (share**2).sum(axis=1)
         return _Estimates(*_means(last, share, self.evidence), size)
 
+    @property
+    def _thinning(self) -> int:
+        return max(len(self.states) // _COARSE, 1)
+
     @cached_property
     def _coarse(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.observed(self.states[:: max(len(self.states) // _COARSE, 1)])
+        return self.observed(self.states[:: self._thinning])
 
-    def _of_all(self, seen: np.ndarray) -> _Estimates:
-        """Return moments over the thinned library, where most states have weight."""
-        shown, last = self._coarse
+    def _coarse_squares(self, seen: _Seen) -> np.ndarray:
+        """Return squared misfits (n, k) of the states of the thinned library."""
+        (shown, _), values = self._coarse, seen.values
         # |a - b|^2 = |a|^2 - 2 a.b + |b|^2 needs no array of all differences.
-        square = (shown**2).sum(axis=1) - 2.0 * seen @ shown.T
-        square += (seen**2).sum(axis=1, keepdims=True)
-        return self._weighed(np.broadcast_to(last, (len(seen), *last.shape)), square)
+        if seen.present is None:
+            square = (shown**2).sum(axis=1) - 2.0 * values @ shown.T
+        else:
+            # With a = T u for each observation: u.(T^T T) u - 2 (T^T b).u.
+            T = seen.present
+            n, L, m, _ = T.shape
+            transposed, b = np.swapaxes(T, -1, -2), values[:, : L * m]
+            square = (transposed @ T).reshape(n, -1) @ self._coarse_products.T
+            at_b = values.copy()
+            at_b[:, : L * m] = (transposed @ b.reshape(n, L, m, 1)).reshape(n, -1)
+            square += (shown[:, L * m :] ** 2).sum(axis=1) - 2.0 * at_b @ shown.T
+        square += (values**2).sum(axis=1, keepdims=True)
+        return np.asarray(square)
+
+    @cached_property
+    def _coarse_products(self) -> np.ndarray:
+        """Products of the values of each observation, (k, L m^2)."""
+        shown, (_, L, m) = self._coarse[0], self.evidence.observations.shape
+        u = shown[:, : L * m].reshape(-1, L, m)
+        return np.asarray((u[..., None] * u[..., None, :]).reshape(len(u), -1))
+
+    def _of_all(self, seen: _Seen) -> _Estimates:
+        """Return moments over the thinned library, where most states have weight."""
+        last, square = self._coarse[1], self._coarse_squares(seen)
+        return self._weighed(np.broadcast_to(last, (len(square), *last.shape)), square)
 
     def _sampled(
-        self, seen: np.ndarray, start: Population, exponent: np.ndarray
+        self, seen: _Seen, start: Population, exponent: np.ndarray
     ) -> _Estimates:
         def weigh(
             origins: np.ndarray, windows: np.ndarray
         ) -> tuple[np.ndarray, np.ndarray]:
             flat = origins.reshape(-1, 3)
             # Proposals are made in the origins, which the model carries to the window.
-            states = self.climate.carried(flat, 1, STEPS_BEFORE)[:, -1]
-            return self._misfits(states.reshape(origins.shape), seen[windows])
+            states = self.climate.carried(flat, (STEPS_BEFORE,))[:, -1]
+            return self._misfits(states.reshape(origins.shape), seen.of(windows))
 
         last, distinct = sampled(weigh, start, exponent, self.climate.seed)
         share = np.full(last.shape[:2], 1.0 / last.shape[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,9 +16,12 @@ from l63fast.assimilation.scheme import (
     Draws,
     KalmanSettings,
     Status,
+    complete_apart,
     finite_members,
     forecast_members,
     lost_beyond,
+    observed_values,
+    present_whitening,
 )
 from l63fast.lorenz63 import Climatology, model_errors
 from l63fast.observation import as_operator
@@ -116,13 +119,18 @@ class EnKF(KalmanSettings):
         The spread is that of the analysed members, inflation included. The status is
         DIVERGED where the filter has lost the truth: the ensemble covariance gives such
         an innovation with a probability below 1e-9. Its members are used as they are.
+        Where no value is present, the members stay as they are.
         """
         normals, draws = self._random_numbers(state)
         members = state.members
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(members).all(axis=(-2, -1))
             analysis = finite_members(
-                self._analysis, finite, members, obs_window[:, -1], normals
+                partial(complete_apart, self._analysis),
+                finite,
+                observed_values(obs_window[:, -1]),
+                members,
+                normals,
             )
         assert analysis.members is not None
         return Ensemble(analysis.members, draws), analysis
@@ -142,22 +150,32 @@ class EnKF(KalmanSettings):
         return update.whitening(self.R)
 
     def _analysis(
-        self, members: np.ndarray, observation: np.ndarray, normals: np.ndarray
+        self, observation: np.ndarray, members: np.ndarray, normals: np.ndarray
     ) -> Analysis:
         operator = as_operator(self.operator)
-        ensemble = update.observe_members(
-            members, observation, operator, *self._whitening
-        )
+        root, whiten = self._whitening
+        ensemble = update.observe_members(members, observation, operator, root, whiten)
+        innovation = ensemble.innovation @ root.T
+        S = root @ ensemble.observed_covariance @ root.T + self.R
+        present = ~np.isnan(observation)
+        if not present.all():
+            innovation = observation - update.ensemble_mean(operator(members))
+            known = np.where(present, observation, 0.0)
+            whiten = update.transposed(present_whitening(self.R, present))
+            ensemble = update.observe_members(members, known, operator, root, whiten)
         analysed = self._analysed(ensemble, normals)
+        if not present.all():
+            # Without any value there is no analysis, and so no inflation or rotation.
+            unobserved = ~present.any(axis=-1)
+            analysed[unobserved] = members[unobserved]
         good = np.isfinite(analysed).all(axis=(-2, -1))
         analysed[~good] = np.nan
         mean = update.ensemble_mean(analysed)
         anomalies = analysed - mean[:, None]
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
-        root = ensemble.root
         # Chi-square distributed if the ensemble covariance is right.
-        lost = ensemble.squared_innovation > lost_beyond(len(root))
+        lost = ensemble.squared_innovation > lost_beyond(present)
         status = np.where(lost, Status.DIVERGED, Status.CONVERGED)
         return Analysis(
             state=mean,
@@ -167,8 +185,8 @@ class EnKF(KalmanSettings):
             residual=observation - operator(mean),
             background=ensemble.mean,
             spread=np.sqrt(squares * (n_members / (n_members - 1))),
-            innovation=ensemble.innovation @ root.T,
-            innovation_covariance=root @ ensemble.observed_covariance @ root.T + self.R,
+            innovation=innovation,
+            innovation_covariance=S,
             members=analysed,
         )
 

@@ -91,7 +91,8 @@ def observe_members(
     observation : (n, m)
     operator : ObservationOperator
     root, whiten : (m, m)
-        As returned by `whitening`.
+        As returned by `whitening`; `whiten` may be one per sample (n, m, m), with zeros
+        in the columns of missing values, which then change nothing.
     """
     mean = ensemble_mean(members)
     observed = operator(members)
@@ -102,6 +103,7 @@ def observe_members(
     # `eigh` fails for the whole batch where one covariance overflowed. The other values
     # of that sample are not finite either, and so mark it.
     covariance[~np.isfinite(covariance)] = 0.0
+    d = observation - observed_mean
     return Observed(
         mean=mean,
         anomalies=anomalies,
@@ -109,7 +111,7 @@ def observe_members(
         observed_covariance=covariance,
         cross_covariance=_products(anomalies, observed_anomalies),
         weights=_weights(covariance),
-        innovation=(observation - observed_mean) @ whiten,
+        innovation=d @ whiten if whiten.ndim == 2 else _row(d, whiten),
         root=root,
     )
 

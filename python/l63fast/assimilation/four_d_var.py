@@ -17,8 +17,11 @@ from l63fast.assimilation.scheme import (
     Analysis,
     SchemeSettings,
     claimed_innovations,
+    complete_apart,
     finite_members,
     forecast_members,
+    observed_values,
+    present_whitening,
 )
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Lorenz63
@@ -63,13 +66,15 @@ class WindowCost:
     background : (n, 3)
         At the time of the first observation.
     observations : (n, L, obs_dim)
+        NaN is a missing value.
     steps : tuple of L - 1 int
         Model steps from each observation to the next.
     operator : ObservationOperator
     root : (3, 3)
         Lower Cholesky factor U of B.
-    whitening : (obs_dim, obs_dim)
-        Inverse of the lower Cholesky factor of R.
+    whitening : (obs_dim, obs_dim) or (n, L, obs_dim, obs_dim)
+        Inverse of the lower Cholesky factor of R; where values are missing, one for
+        each observation, with zeros in their rows and columns.
     carry : Carry
         The model and its tangent-linear.
     """
@@ -96,7 +101,12 @@ class WindowCost:
             self,
             background=self.background[samples],
             observations=self.observations[samples],
+            whitening=self.whitening[samples] if self._gaps else self.whitening,
         )
+
+    @property
+    def _gaps(self) -> bool:
+        return self.whitening.ndim > 2
 
     def of_first(self, length: int) -> WindowCost:
         """Return the cost function of the window's first observations."""
@@ -104,6 +114,7 @@ class WindowCost:
             self,
             observations=self.observations[:, :length],
             steps=self.steps[: length - 1],
+            whitening=self.whitening[:, :length] if self._gaps else self.whitening,
         )
 
     def expanded(self, control: np.ndarray) -> Expansion:
@@ -111,7 +122,12 @@ class WindowCost:
         states, tangents = self._trajectory(control)
         n, L, m = self.observations.shape
         with np.errstate(over="ignore", invalid="ignore"):
-            residuals = (self.observations - self.operator(states)) @ self.whitening.T
+            departures = self.observations - self.operator(states)
+            if self._gaps:
+                departures[np.isnan(self.observations)] = 0.0
+                residuals = (self.whitening @ departures[..., None])[..., 0]
+            else:
+                residuals = departures @ self.whitening.T
             # Chain rule: the derivative of h(M_l(x_b + U v)) by v is H_l M_l U.
             G = self.whitening @ (self.operator.jacobian(states) @ tangents)
         r, G = residuals.reshape(n, L * m), G.reshape(n, L * m, 3)
@@ -221,11 +237,12 @@ class FourDVar(SchemeSettings):
         """Return the state, and the analysis at the time of the last observation."""
         starts = np.concatenate([state.backgrounds, state.estimate[:, None]], axis=1)
         length = starts.shape[1]
+        obs_window = observed_values(obs_window)
         analysis = finite_members(
-            partial(self._analysed, state.steps),
+            partial(complete_apart, partial(self._analysed, state.steps)),
             np.isfinite(starts).all(axis=(1, 2)),
-            starts[:, 0],
             obs_window[:, -length:],
+            starts[:, 0],
         )
         innovation, S = claimed_innovations(
             state.estimate, obs_window[:, -1], as_operator(self.operator), self.B,
@@ -242,11 +259,14 @@ class FourDVar(SchemeSettings):
         )
 
     def _analysed(
-        self, steps: tuple[int, ...], background: np.ndarray, observations: np.ndarray
+        self, steps: tuple[int, ...], observations: np.ndarray, background: np.ndarray
     ) -> Analysis:
         operator = as_operator(self.operator)
-        y = _checks.vectors("obs_window", observations, size=operator.obs_dim)
+        y = _checks.vectors(
+            "obs_window", observations, size=operator.obs_dim, only_finite=False
+        )
         _checks.batch("obs_window", y, (len(background), len(steps) + 1), "the window")
+        present = ~np.isnan(y)
         minimum = self._minimum(
             WindowCost(
                 background,
@@ -254,7 +274,9 @@ class FourDVar(SchemeSettings):
                 steps,
                 operator,
                 root=np.linalg.cholesky(self.B),
-                whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
+                whitening=np.linalg.inv(np.linalg.cholesky(self.R))
+                if present.all()
+                else present_whitening(self.R, present),
                 carry=carrier(**self._model),
             )
         )
@@ -291,6 +313,6 @@ class FourDVar(SchemeSettings):
     def _of_first_observation(self, cost: WindowCost) -> np.ndarray:
         first = three_d_var(
             cost.background, cost.observations[:, 0], self.operator, B=self.B,
-            R=self.R, n_threads=self.n_threads, backend=self.backend,
+            R=self.R, missing="nan", n_threads=self.n_threads, backend=self.backend,
         )  # fmt: skip
         return cost.control(first.state)

@@ -17,6 +17,8 @@ from l63fast.assimilation.scheme import (
     claimed_innovations,
     finite_members,
     lost_beyond,
+    observed_values,
+    present_block,
     propagate_members,
 )
 from l63fast.assimilation.three_d_var import three_d_var
@@ -76,7 +78,7 @@ class ClimatologicalMean(_FromClimatology):
             status=np.full(n, Status.CONVERGED, dtype=np.int8),
             n_iter=np.zeros(n, dtype=np.int32),
             cost=np.full(n, np.nan),
-            residual=obs_window[:, -1] - operator(state),
+            residual=observed_values(obs_window[:, -1]) - operator(state),
             background=state,
             spread=np.tile(spread, (n, 1)),
         )
@@ -105,8 +107,11 @@ class OptimalInterpolation(_FromClimatology):
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the mean as the state, and the analysis of the latest observation."""
-        observation, C = obs_window[:, -1], self.climatology.covariance
-        analysis = three_d_var(state, observation, self.operator, B=C, R=self.R)
+        observation = observed_values(obs_window[:, -1])
+        C = self.climatology.covariance
+        analysis = three_d_var(
+            state, observation, self.operator, B=C, R=self.R, missing="nan"
+        )
         innovation, covariance = claimed_innovations(
             state, observation, as_operator(self.operator), C, self.R
         )
@@ -163,17 +168,25 @@ class ExtendedKalman(KalmanSettings):
         such an innovation with a probability below 1e-9. Its state is used as it is.
         """
         mean, P = state
-        observation, operator = obs_window[:, -1], as_operator(self.operator)
+        operator, observation = (
+            as_operator(self.operator),
+            observed_values(obs_window[:, -1]),
+        )
         finite = np.isfinite(mean).all(axis=-1) & np.isfinite(P).all(axis=(-2, -1))
         analysis = finite_members(self._minimum, finite, mean, P, observation)
         innovation, S = claimed_innovations(mean, observation, operator, P, self.R)
         with np.errstate(over="ignore", invalid="ignore"):
             # H at the analysis, where the cost is at its minimum: the iterated filter.
-            P_a = _joseph(P, operator.jacobian(analysis.state), self.R)
+            H, R, d, S_d = operator.jacobian(analysis.state), self.R, innovation, S
+            present = ~np.isnan(observation)
+            if not present.all():
+                H, d = np.where(present[..., None], H, 0.0), np.where(present, d, 0.0)
+                R, S_d = present_block(R, present), present_block(S, present)
+            P_a = _joseph(P, H, R)
             P_a[~finite] = np.nan
-            weighted = np.linalg.solve(S, innovation[..., None])[..., 0]
+            weighted = np.linalg.solve(S_d, d[..., None])[..., 0]
             # If P is right, d^T S^-1 d is chi-square distributed.
-            lost = (innovation * weighted).sum(axis=-1) > lost_beyond(len(self.R))
+            lost = (d * weighted).sum(axis=-1) > lost_beyond(present)
         return Gaussian(analysis.state, P_a), replace(
             analysis,
             status=np.where(lost & finite, np.int8(Status.DIVERGED), analysis.status),
@@ -193,6 +206,7 @@ class ExtendedKalman(KalmanSettings):
             self.operator,
             B=_definite(P),
             R=self.R,
+            missing="nan",
             n_threads=self.n_threads,
             backend=self.backend,
         )

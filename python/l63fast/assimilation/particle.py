@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,7 +11,14 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
-from l63fast.assimilation.scheme import Analysis, Draws, FilterSettings, lost_beyond
+from l63fast.assimilation.scheme import (
+    Analysis,
+    Draws,
+    FilterSettings,
+    lost_beyond,
+    observed_values,
+    present_whitening,
+)
 from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors
 from l63fast.observation import ObservationOperator, as_operator
@@ -181,8 +189,10 @@ class ParticleFilter(FilterSettings):
 
     def _observation(self, state: Particles, observation: np.ndarray) -> np.ndarray:
         observation = _checks.vectors(
-            "observations", observation, size=len(self.R), dtype=np.dtype(np.float64)
-        )
+            "observations", observation, size=len(self.R), dtype=np.dtype(np.float64),
+            only_finite=False,
+        )  # fmt: skip
+        observation = observed_values(observation)
         shape = (len(state.states), observation.shape[1])
         _checks.batch("observations", observation, shape, "the particles")
         return observation
@@ -191,6 +201,16 @@ class ParticleFilter(FilterSettings):
     def _model_noise(self) -> np.ndarray | None:
         # Errors made from unit vectors are the rows of the (symmetric) root of Q.
         return None if self.Q is None else model_errors(np.eye(3), self.Q)
+
+    @property
+    def _presences(self) -> np.ndarray:
+        """All sets of present values (2^m, m) bool, numbered by their bits."""
+        m = len(self.R)
+        return (np.arange(2**m)[:, None] >> np.arange(m) & 1).astype(np.bool_)
+
+    @cached_property
+    def _whitening(self) -> np.ndarray:
+        return present_whitening(self.R, self._presences)
 
     def _done(
         self,
@@ -210,15 +230,14 @@ class ParticleFilter(FilterSettings):
             n_steps=n_steps,
             observation=observation,
             noise_root=noise_root,
-            # R = L L^T and W = L^-1, so R^-1 = W^T W.
-            whitening=np.linalg.inv(np.linalg.cholesky(self.R)),
+            whitening=self._whitening,
             components=operator.components,
             powers=operator.powers,
             operator=operator if operator.is_own else None,
             threshold=self.threshold,
             # Scott's rule, N^(-1 / (d + 4)), in d = 3 dimensions.
             bandwidth=self.regularisation * self.n_particles ** (-1 / 7),
-            lost=lost_beyond(len(self.R)),
+            lost=lost_beyond(self._presences),
             rescue_root=np.linalg.cholesky(self.B) if self.rescue else None,
             folded=bool(self.folded),
             key=draws.kernel_key,

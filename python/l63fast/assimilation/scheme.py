@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -50,15 +52,15 @@ class Analysis(OneScreen):
     cost : (...,)
         The variational cost at the analysis; NaN for schemes without one.
     residual : (..., obs_dim)
-        y - h(x_a).
+        y - h(x_a); NaN where y is missing.
     background : (..., 3) or None
         The background x_b; every scheme's `analyse` gives it.
     spread : (..., 3) or None
         Standard deviation of the analysis error as estimated by the scheme.
     innovation : (..., obs_dim) or None
-        y - h(x_b); of an ensemble, y minus the mean of h(x).
+        y - h(x_b); of an ensemble, y minus the mean of h(x). NaN where y is missing.
     innovation_covariance : (..., obs_dim, obs_dim) or None
-        The scheme's estimate of its covariance, H B H^T + R.
+        The scheme's estimate of its covariance, H B H^T + R, of missing values as well.
     members : (..., n_members, 3) or None
         The analysis ensemble.
     effective_size : (...,) or None
@@ -151,7 +153,10 @@ class Scheme(Protocol[State]):
         """Return the state `n_steps` model steps later."""
 
     def analyse(self, state: State, obs_window: np.ndarray) -> tuple[State, Analysis]:
-        """Return the state after the observations (n, L, obs_dim), and the analysis."""
+        """Return the state after the observations (n, L, obs_dim), and the analysis.
+
+        NaN is a value that was not observed; without any value the state stays.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,10 +376,75 @@ def finite_members(
     )
 
 
+def complete_apart(
+    analyse: Callable[..., Analysis], observations: np.ndarray, *arrays: np.ndarray
+) -> Analysis:
+    """Return `analyse(observations, *arrays)`, done apart for samples without gaps.
+
+    So their bits do not depend on the gaps of others, whose matrices differ.
+    """
+    gaps = np.isnan(observations)
+    if not gaps.any():
+        return analyse(observations, *arrays)
+    gaps = gaps.any(axis=tuple(range(1, observations.ndim)))
+    groups = [np.flatnonzero(~gaps), np.flatnonzero(gaps)]
+    parts = [
+        analyse(*(array[group] for array in (observations, *arrays)))
+        for group in groups
+    ]
+    order = np.argsort(np.concatenate(groups))
+    return Analysis(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])[order]
+            for name, value in vars(parts[0]).items()
+            if value is not None
+        }
+    )
+
+
 def _scattered(values: np.ndarray, chosen: np.ndarray, fill: float) -> np.ndarray:
     full = np.full((*chosen.shape, *values.shape[1:]), fill, dtype=values.dtype)
     full[chosen] = values
     return full
+
+
+def observed_values(observations: np.ndarray) -> np.ndarray:
+    """Return observations (..., m), of which NaN are missing; refuse infinity.
+
+    The missing values become the one NaN of NumPy, so that no other bit pattern of a
+    NaN gets into a result.
+    """
+    # The sum is finite, but for an overflow, where every value is: one short call.
+    if math.isfinite(np.add.reduce(observations, axis=None)):
+        return observations
+    _checks.finite("observations", observations, missing="nan")
+    return np.where(np.isnan(observations), np.nan, observations)
+
+
+def present_block(matrices: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return matrices with the rows and columns of missing values of the identity.
+
+    So the inverse contains that of the block of the present values.
+
+    Parameters
+    ----------
+    matrices : (..., m, m)
+    present : (..., m) bool
+    """
+    both = present[..., :, None] & present[..., None, :]
+    return np.where(both, matrices, np.eye(present.shape[-1]))
+
+
+def present_whitening(R: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return W (..., m, m), W^T W = R^-1 of the present values, else zeros.
+
+    Parameters
+    ----------
+    R : (m, m) or (..., m, m)
+    present : (..., m) bool
+    """
+    W = np.linalg.inv(np.linalg.cholesky(present_block(R, present)))
+    return np.asarray(W * present[..., None])
 
 
 _LOST: Final = 1e-9  # probability of calling a consistent filter lost
@@ -406,12 +476,20 @@ def claimed_innovations(
         return np.asarray(observation - operator(background)), covariance
 
 
-def lost_beyond(obs_dim: int) -> float:
-    """Return the limit of d^T S^-1 d above which a filter has lost the truth.
+def lost_beyond(present: np.ndarray) -> np.ndarray:
+    """Return the limits (...) of d^T S^-1 d above which a filter has lost the truth.
 
     d is the innovation and S its covariance as estimated by the filter. If S is right,
-    d^T S^-1 d is chi-square distributed and exceeds the limit once in 1e9 times.
+    d^T S^-1 d is chi-square distributed and exceeds the limit once in 1e9 times. The
+    limit depends on the number of values that are present (..., m); it is infinite
+    without any.
     """
+    return np.asarray(_lost_limits()[np.add.reduce(present, axis=-1)])
+
+
+@cache
+def _lost_limits() -> np.ndarray:
+    """Return the limits for 0 to 3 values."""
     from scipy.special import chdtri  # imported here, as in _random
 
-    return float(chdtri(obs_dim, _LOST))
+    return np.array([np.inf, *(chdtri(n, _LOST) for n in (1, 2, 3))])

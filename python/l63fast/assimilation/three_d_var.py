@@ -19,6 +19,8 @@ from l63fast.assimilation.scheme import (
     claimed_innovations,
     finite_members,
     forecast_members,
+    observed_values,
+    present_whitening,
 )
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator
@@ -43,6 +45,7 @@ def three_d_var(
     max_iter: int = 20,
     tol: float | None = None,
     multi_start: bool = True,
+    missing: str = "raise",
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> Analysis:
@@ -74,6 +77,10 @@ def three_d_var(
         own: also at |v| = 2 in both directions of three axes). With several powers and
         strong correlations in B or R, the result may still be a local minimum, in one
         of a hundred problems drawn at random.
+    missing : {"raise", "nan"}
+        Whether NaN in `observation` is refused, or a value that was not observed. Such
+        a value has no row in H and R, and its residual is NaN. Without any value the
+        analysis is the background, CONVERGED after 0 iterations with the cost 0.
 
     Raises
     ------
@@ -95,6 +102,7 @@ def three_d_var(
     default_tol = _TOL if dtype == np.float64 else _TOL_FLOAT32
     tol = _checks.real("tol", default_tol if tol is None else tol, above=0.0)
     several = _checks.boolean("multi_start", multi_start)
+    _checks.choice("missing", missing, ("raise", "nan"))
     _checks.memory("background", x_b.nbytes + y.nbytes + 13 * (x_b.size // 3))
     covariances = B.reshape(-1, 3, 3), R.reshape(-1, m, m)
     arrays = (x_b.reshape(-1, 3), y.reshape(-1, m), *covariances)
@@ -102,17 +110,22 @@ def three_d_var(
     if operator.is_own:
         starts = _STARTS if several and max_iter else _STARTS[:1]
         options = (operator, starts, max_iter, tol)
+        _checks.finite("observation", y, missing=missing)
         blocks = [_minimised(part, *options) for part in _blocks(arrays)]
         results = tuple(map(np.concatenate, zip(*blocks, strict=True)))
     else:
         h = (operator.components, operator.powers)
         n_starts = n_basins(operator) if several else 1
-        job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol)
+        # The minimum is NaN where any value is; it needs no other array.
+        gaps = missing == "nan" and bool(
+            np.isnan(np.minimum.reduce(y, axis=None, initial=0.0))
+        )
+        job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol, gaps)
         results = kernels.analyse(job, threads)
     state, status, n_iter, cost, residual = results
     if status.size and status.max() == Status.NON_FINITE:
         _checks.finite("background", x_b)
-        _checks.finite("observation", y)
+        _checks.finite("observation", y, missing=missing)
     return Analysis(
         state=state.reshape(*shape, 3),
         status=status.reshape(shape),
@@ -215,10 +228,16 @@ def _minimised(
     background, observation, B, R = arrays
     n, k, dtype = len(background), len(starts), background.dtype
     root = np.linalg.cholesky(B.astype(np.float64))
-    whitening = np.linalg.inv(np.linalg.cholesky(R.astype(np.float64)))
+    present = ~np.isnan(observation)
+    if present.all():
+        whitening = np.linalg.inv(np.linalg.cholesky(R.astype(np.float64)))
+    else:
+        whitening = present_whitening(R.astype(np.float64), present)
+    observation = np.where(present, observation, np.nan)
+    known = np.where(present, observation, 0.0)
     each = [
         np.broadcast_to(array, (n, *array.shape[1:])).astype(np.float64)
-        for array in (background, observation, root, whitening)
+        for array in (background, known, root, whitening)
     ]
     cost = _Cost(operator, *(np.repeat(array, k, axis=0) for array in each))
     minimum = minimise(cost, np.tile(starts, (n, 1)), max_iter=max_iter, tol=tol)
@@ -370,7 +389,7 @@ class ThreeDVar(SchemeSettings):
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the analysis of the latest observation, as the state and in full."""
-        observation = obs_window[:, -1]
+        observation = observed_values(obs_window[:, -1])
         analysis = finite_members(
             self._analyse, np.isfinite(state).all(axis=-1), state, observation
         )
@@ -394,6 +413,7 @@ class ThreeDVar(SchemeSettings):
             max_iter=self.max_iter,
             tol=self.tol,
             multi_start=self.multi_start,
+            missing="nan",
             n_threads=self.n_threads,
             backend=self.backend,
         )

@@ -124,6 +124,7 @@ def tune_b_scale(
     scales: Any = SCALES,
     mirror_aware: bool = False,
     measure: str = "rmse_a",
+    missing: str = "raise",
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> Tuning:
@@ -143,6 +144,8 @@ def tune_b_scale(
     measure : {"rmse_a", "rmse_pooled_a"}
         Time mean of the instantaneous root mean square, or root of the mean square over
         everything.
+    missing, n_threads, backend
+        As in `three_d_var`.
 
     Raises
     ------
@@ -150,7 +153,8 @@ def tune_b_scale(
         If an argument is not as described.
     """
     rate = MEASURES[_checks.choice("measure", measure, MEASURES)]
-    options: dict[str, Any] = {"R": R, "n_threads": n_threads, "backend": backend}
+    options: dict[str, Any] = {"R": R, "missing": missing}
+    options |= {"n_threads": n_threads, "backend": backend}
 
     def score(scale: float) -> float:
         scaled = scale * np.asarray(B)

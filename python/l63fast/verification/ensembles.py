@@ -65,8 +65,8 @@ class InnovationStatistics:
     claimed : (m, m)
         Mean of the estimated covariances S.
     ratio : float
-        Mean of d^T S^-1 d / m: 1 if each S is right, above 1 if the scheme is
-        overconfident.
+        Mean of d^T S^-1 d per observed value: 1 if each S is right, above 1 if the
+        scheme is overconfident.
     trace_ratio : float
         Trace of `covariance` divided by the trace of `claimed`: 1 if S is right on
         average.
@@ -262,6 +262,7 @@ def innovation_statistics(
     innovation: np.ndarray,
     covariance: np.ndarray,
     *,
+    missing: str = "propagate",
     n_bootstrap: int = 1000,
     seed: _checks.Seed = 0,
 ) -> InnovationStatistics:
@@ -276,6 +277,9 @@ def innovation_statistics(
         NaN and infinity are accepted and make the results non-finite.
     covariance : (n_trajectories, n_times, m, m)
         Estimated covariances, symmetric and positive definite.
+    missing : {"propagate", "nan"}
+        With "nan", NaN in `innovation` with a finite covariance is a value that was not
+        observed, and is left out.
     n_bootstrap : int
     seed : int, SeedSequence or Generator
 
@@ -290,20 +294,32 @@ def innovation_statistics(
     S = _checks.array("covariance", covariance, shape=(*d.shape, d.shape[-1]))
     n_bootstrap = _checks.count("n_bootstrap", n_bootstrap)
     m = d.shape[-1]
+    _checks.choice("missing", missing, ("propagate", "nan"))
+    block, share = S, np.ones(d.shape[:2])
+    n_present: Any = share.size
+    n_pairs: Any = share.size
+    if missing == "nan":
+        present = ~(np.isnan(d) & np.isfinite(S).all(axis=(-2, -1))[..., None])
+        pairs = present[..., :, None] & present[..., None, :]
+        # The block of the present values, with rows of the identity for the others.
+        block, d = np.where(pairs, S, np.eye(m)), np.where(present, d, 0.0)
+        S, share = np.where(pairs, S, 0.0), present.mean(axis=-1)
+        n_present, n_pairs = present.sum(axis=(0, 1)), pairs.sum(axis=(0, 1))
     with np.errstate(over="ignore", invalid="ignore"):
         products = d[..., :, None] * d[..., None, :]
-        normalised = (d * np.linalg.solve(S, d[..., None])[..., 0]).sum(axis=-1) / m
+        normalised = (d * np.linalg.solve(block, d[..., None])[..., 0]).sum(axis=-1) / m
         made = np.trace(products, axis1=-2, axis2=-1)
         claimed = np.trace(S, axis1=-2, axis2=-1)
-        means = np.stack([a.mean(axis=1) for a in (normalised, made, claimed)], axis=1)
+        each = (normalised, made, claimed, share)
+        means = np.stack([values.mean(axis=1) for values in each], axis=1)
         ratios = resample(means, n_bootstrap, seed).apply(
-            lambda of: np.stack([of[..., 0], of[..., 1] / of[..., 2]], axis=-1)
+            lambda of: np.stack([of[..., 0] / of[..., 3], of[..., 1] / of[..., 2]], -1)
         )
         names = ("ratio", "trace_ratio")
         return InnovationStatistics(
-            mean=d.mean(axis=(0, 1)),
-            covariance=products.mean(axis=(0, 1)),
-            claimed=S.mean(axis=(0, 1)),
+            mean=d.sum(axis=(0, 1)) / n_present,
+            covariance=products.sum(axis=(0, 1)) / n_pairs,
+            claimed=S.sum(axis=(0, 1)) / n_pairs,
             ci95={name: ratios.interval(i) for i, name in enumerate(names)},
             **dict(zip(names, ratios.measured.tolist(), strict=True)),
         )

@@ -220,6 +220,8 @@ def _three_d_var_constants(dtype: np.dtype[Any], tol: float) -> np.ndarray:
 @ieee_arithmetic()
 def analyse(job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
     """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
+    if job.gaps:
+        return _analyse_present(job, n_threads)
     arrays = [one_type(array) for array in job[:4]]
     index = [np.array(job.components, np.int64), np.array(job.powers, np.int64)]
     (n, m), dtype = job.observation.shape, job.background.dtype
@@ -241,4 +243,43 @@ def analyse(job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
         return 0
 
     in_threads(run, n, n_threads)
+    return state, status, n_iter, cost, residual
+
+
+def _analyse_present(job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
+    """Return the same where NaN is a missing value; see analyse_present.hpp.
+
+    Samples with the same values present are analysed as a problem of these values.
+    """
+    (n, m), dtype = job.observation.shape, job.background.dtype
+    state, residual = job.background.copy(), np.full((n, m), np.nan, dtype)
+    finite = np.isfinite(state).all(axis=1)
+    state[~finite] = np.nan
+    # Without any value the analysis is the background.
+    status = np.where(finite, np.int8(CONVERGED), np.int8(NON_FINITE))
+    cost, n_iter = np.where(finite, 0.0, np.nan).astype(dtype), np.zeros(n, np.int32)
+    patterns = (~np.isnan(job.observation)) @ (1 << np.arange(m))
+    for pattern in range(1, 1 << m):
+        rows = np.flatnonzero(patterns == pattern)
+        chosen = np.flatnonzero(pattern >> np.arange(m) & 1)
+        powers = tuple(job.powers[j] for j in chosen)
+        n_starts = 2 ** sum(power > 1 for power in powers)
+        if len(powers) == 1 and powers[0] % 2 == 0:
+            n_starts = 1
+        each_b, each_r = len(job.b_matrices) > 1, len(job.r_matrices) > 1
+        R = job.r_matrices[rows] if each_r else job.r_matrices
+        part = AnalysisJob(
+            job.background[rows],
+            np.ascontiguousarray(job.observation[np.ix_(rows, chosen)]),
+            job.b_matrices[rows] if each_b else job.b_matrices,
+            np.ascontiguousarray(R[:, chosen[:, None], chosen]),
+            tuple(job.components[j] for j in chosen),
+            powers,
+            min(n_starts, job.n_starts),
+            job.max_iter,
+            job.tol,
+        )
+        results = analyse(part, n_threads)
+        state[rows], status[rows], n_iter[rows], cost[rows] = results[:4]
+        residual[np.ix_(rows, chosen)] = results[4]
     return state, status, n_iter, cost, residual

@@ -52,7 +52,7 @@ def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
     if analyses:
         results = [np.stack(values, axis=1) for values in zip(*analyses, strict=True)]
     else:
-        results = _no_analyses(len(states), len(job.whitening))
+        results = _no_analyses(len(states), len(job.components))
     return FilteredParticles(states, log_weights, *results)
 
 
@@ -110,17 +110,24 @@ def _analysed(
     stage: int,
 ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
     log_prior, prior, any_finite = _normalised(log_weights)
-    misfit = y[:, None] - _observed(states, job)
-    likelihood = -0.5 * ((misfit @ job.whitening.T) ** 2).sum(axis=-1)
+    present = ~np.isnan(y)
+    pattern = present @ (1 << np.arange(y.shape[1]))
+    W, limit = job.whitening[pattern], job.lost[pattern]
+    # W has zeros for the missing values, so that 0 in their place changes nothing.
+    misfit = np.where(present, y, 0.0)[:, None] - _observed(states, job)
+    likelihood = -0.5 * ((misfit @ np.swapaxes(W, 1, 2)) ** 2).sum(axis=-1)
     likelihood[np.isnan(likelihood) | (prior == 0.0)] = -np.inf
     log_after, weights, likely = _normalised(log_prior + likelihood)
     log_after[~likely], weights[~likely] = log_prior[~likely], prior[~likely]
     after = _moments(states, weights, job.folded)
-    lost = likely & (-2 * likelihood.max(axis=1) > job.lost)
+    lost = likely & (-2 * likelihood.max(axis=1) > limit)
     good = likely & ~lost
     status = np.where(good, 0, np.where(any_finite, _DIVERGED, _NON_FINITE))
+    background, innovation, covariance = _before(states, prior, misfit)
     analysis = (
-        *_before(states, prior, misfit),
+        background,
+        np.where(present, innovation, np.nan),
+        covariance,
         after.mean,
         np.sqrt(np.diagonal(after.covariance, axis1=1, axis2=2)),
         after.effective_size,
@@ -128,11 +135,12 @@ def _analysed(
     )
     rescued = lost & (job.rescue_root is not None)
     few = rescued | (after.effective_size <= job.threshold * states.shape[1])
+    few &= present.any(axis=1)
     if few.any():
         before = _moments(states, prior, job.folded)
         root = job.bandwidth * _jitter_root(after, before)
         if rescued.any():
-            wider = _rescue_root(states, misfit, weights, after, before, job)
+            wider = _rescue_root(states, misfit, weights, after, before, W, job)
             root = np.where(rescued[:, None, None], wider, root)
         drawn = _redrawn(states, weights, after.side, root, rescued, job, stage)
         states = np.where(few[:, None, None], drawn, states)
@@ -217,6 +225,7 @@ def _rescue_root(
     weights: np.ndarray,
     after: _Moments,
     before: _Moments,
+    W: np.ndarray,
     job: FilterJob,
 ) -> np.ndarray:
     """Return the roots (n, 3, 3) of the noise that lost particles get.
@@ -225,9 +234,9 @@ def _rescue_root(
     heaviest particle equals that misfit.
     """
     heaviest = (np.arange(len(states)), weights.argmax(axis=1))
-    d = misfit[heaviest] @ job.whitening.T
+    d = (W @ misfit[heaviest][..., None])[..., 0]
     square = (d**2).sum(axis=-1)
-    whitened = d @ job.whitening
+    whitened = (d[:, None] @ W)[:, 0]
     if job.operator is not None:
         g = (whitened[:, None] @ job.operator.jacobian(states[heaviest]))[:, 0]
     else:
