@@ -31,7 +31,7 @@ from l63fast.lorenz63 import adjoint, forecast, tangent_linear
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.three_d_var import three_d_var
 kind, backend, *delays = sys.argv[1:]
-states = np.tile([1.0, 2.0, 20.0], (20_000, 1))
+states = np.tile([1.0, 2.0, 20.0], (50_000, 1))
 big = np.tile(states, (100, 1))
 scheme = ParticleFilter(operator="x", B=np.eye(3), R=np.eye(1), n_particles=10_000,
                         backend=backend)
@@ -170,7 +170,7 @@ NO_THREADS = """
 import resource, sys
 import numpy as np
 from l63fast.lorenz63 import forecast
-backend, states = sys.argv[1], np.tile([1.0, 2.0, 20.0], (20_000, 1))
+backend, states = sys.argv[1], np.tile([1.0, 2.0, 20.0], (50_000, 1))
 expected = forecast(states, 50, backend=backend, n_threads=1).tobytes()
 with open("/proc/self/statm") as statm:
     used = int(statm.read().split()[0]) * resource.getpagesize()
