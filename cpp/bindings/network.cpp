@@ -1,4 +1,6 @@
 // Python binding of the layers of a network in training.
+#include "l63fast/network.hpp"
+
 #include "bindings.hpp"
 
 namespace bindings {

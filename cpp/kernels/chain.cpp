@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "calls.hpp"
+#include "l63fast/network.hpp"
 
 namespace l63fast {
 namespace {
@@ -71,12 +72,27 @@ void limit(T* gradients, std::int64_t n, std::int64_t width, double max_gradient
     const double norm = all[static_cast<std::size_t>(i)];
     if (!(norm > most && most > 0.0)) continue;
     for (std::int64_t j = 0; j < width; ++j) {
-      gradients[i * width + j] = static_cast<T>(gradients[i * width + j] * (most / norm));
+      gradients[i * width + j] =
+          static_cast<T>(gradients[i * width + j] * (most / norm));
     }
   }
 }
 
 }  // namespace
+
+void network_pack(const KernelTable& kernels, const Network& net) {
+  kernels.network_pack(net);
+}
+
+void network(const KernelTable& kernels, const Network& net) {
+  const DefaultArithmetic arithmetic;
+  kernels.network(net);
+}
+
+void network_backward(const KernelTable& kernels, const Network& net) {
+  const DefaultArithmetic arithmetic;
+  kernels.network_backward(net);
+}
 
 std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
   const DefaultArithmetic arithmetic;
@@ -181,8 +197,8 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
     for (std::int64_t i = 0; i < n; ++i) {
       for (int c = 0; c < 3; ++c) {
         const std::int64_t at = 3 * i + c;
-        float sum = static_cast<float>(of_background[at]) +
-                    chain.of_backgrounds[k * size + at];
+        float sum =
+            static_cast<float>(of_background[at]) + chain.of_backgrounds[k * size + at];
         for (std::int64_t j = 0; j < wide; ++j) {
           sum += of_last[i * wide + j] * chain.slopes[c * wide + j];
         }

@@ -5,6 +5,8 @@
 // their sums stay in registers while they run over the inputs. The loops over layers
 // and columns are outside, the loop over rows inside: the weights of a few columns stay
 // in the L1 cache.
+#include "l63fast/network.hpp"
+
 #include "l63fast/gates.hpp"
 
 #include "levels.hpp"
@@ -361,7 +363,8 @@ void add_outer(const float* values, std::int64_t n_inputs, const float* grad,
     constexpr int P = decltype(packs)::value;
     for (std::int64_t begin = 0; begin < n; begin += at_a_time) {
       const std::int64_t n_rows = smaller(at_a_time, n - begin);
-      // A copy: rows that are a power of two apart would share a few lines of the cache.
+      // A copy: rows that are a power of two apart would share a few lines of the
+      // cache.
       alignas(64) float copy[at_a_time * P * w];
       for (std::int64_t row = 0; row < n_rows; ++row) {
         const float* const from = grad + (begin + row) * stride + first;
@@ -424,7 +427,8 @@ void layer_backward(const Network& net, const Layer& layer) {
     }
     over_columns(m.n_rows, [&](auto packs, std::int64_t first) {
       if (m.slot >= 0 && m.differentiated) {
-        input_columns<decltype(packs)::value>(net, m, grad + m.first, stride, first, packed);
+        input_columns<decltype(packs)::value>(net, m, grad + m.first, stride, first,
+                                              packed);
       }
       packed += packs.value * w * m.n_columns;
     });

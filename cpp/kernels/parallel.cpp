@@ -197,20 +197,6 @@ void filter_particles(const KernelTable& kernels, const ParticleFilter& job,
   }
 }
 
-void network_pack(const KernelTable& kernels, const Network& net) {
-  kernels.network_pack(net);
-}
-
-void network(const KernelTable& kernels, const Network& net) {
-  const DefaultArithmetic arithmetic;
-  kernels.network(net);
-}
-
-void network_backward(const KernelTable& kernels, const Network& net) {
-  const DefaultArithmetic arithmetic;
-  kernels.network_backward(net);
-}
-
 template std::int64_t integrate(const KernelTable&, const Integration<double>&,
                                 std::int64_t, int, Poll, void*);
 template std::int64_t integrate(const KernelTable&, const Integration<float>&,

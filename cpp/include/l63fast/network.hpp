@@ -1,0 +1,113 @@
+// Networks in training, as data, and the cycles of encoders that contain them.
+#pragma once
+
+#include "l63fast/kernels.hpp"
+
+namespace l63fast {
+
+// A network in training, as data: layers that read slots and write others. A slot holds
+// `width` values of each of n samples, (n, width); one slot follows the other.
+struct Slot {
+  std::int64_t offset;  // values of a sample in the slots before it
+  std::int64_t width;
+  bool differentiated;  // whether layers that read it add to its gradient
+  bool summed;          // whether its gradient is a sum, and not written at once
+};
+
+// y = W x + b; silu of it; a gated recurrent unit; a long short-term memory. The last
+// two are torch's nn.GRUCell and nn.LSTMCell.
+enum class LayerKind : std::int8_t { linear, silu, gru, lstm };
+
+constexpr int max_layer_inputs = 2;
+
+// The weights of a layer follow one another: a matrix for each input, one for the state
+// of a recurrent layer, the biases. A matrix has a row for each of its input's values
+// and a column for each unit; recurrent layers have one for each gate and unit. The
+// gates of a GRU are the candidate's state part, r, z and the candidate's input part:
+// the first three for the state, the last three for the inputs. Those of an LSTM are
+// torch's i, f, g, o.
+struct Layer {
+  LayerKind kind;
+  std::int64_t n_units;
+  int n_inputs;
+  int inputs[max_layer_inputs];  // slots that it reads
+  int state;                     // slot of the last state, -1: zero (recurrent layers)
+  int cell;                      // slot of the last cell, -1: zero (LSTM)
+  int saved;                     // slot of what the backpropagation needs; widths:
+                                 // silu 1, gru 4, lstm 5 times n_units
+  int output;                    // slot of the output
+  int cell_output;               // slot of the next cell (LSTM)
+  std::int64_t weights;          // where its weights begin
+  std::int64_t packed;           // where its packed weights begin
+  bool shared;                   // its weights are those of an earlier layer
+};
+
+struct Network {
+  std::int64_t n;
+  const Slot* slots;
+  int n_slots;
+  const Layer* layers;
+  int n_layers;
+  const float* weights;
+  float* packed;            // written by network_pack
+  float* values;            // the slots, and 16 values more
+  float* gradients;         // likewise, of the gradients with respect to the slots:
+                            // network_backward adds to them
+  float* weight_gradients;  // like the weights: network_backward adds to them
+};
+
+// Cycles of an encoder in training. In each the states are forecast; the slot
+// `last_slot` becomes last + background * slopes; the network gives the increments of
+// the analyses, in units of `scale`, and the next hidden states. Estimates beyond
+// `reach` are lost and continue from the truth with a hidden state of zero. The way
+// back adds to the gradients of the weights. Gradients that pass from a cycle to the
+// one before, through the hidden state and the forecast, are at most max_gradient times
+// the median one.
+struct Chain {
+  Network net;  // values: (n_cycles, n_values), with the slots that no cycle
+                // fills; gradients: (n_values)
+  std::int64_t n_cycles;
+  std::int64_t n_values;        // of the net, with its 16 more
+  const std::int64_t* n_steps;  // (n_cycles): model steps of each forecast
+  double dt;                    // time step (time units)
+  Parameters parameters;        // of the model
+  int last_slot, increment_slot;
+  int n_parts;  // of the hidden state: 0 to 2 slots
+  int parts_before[2], parts_after[2];
+  std::int64_t n_hidden;        // width of all parts
+  const float* last;            // (n_cycles, n, width of last_slot)
+  const float* slopes;          // (3, width of last_slot)
+  const float* scale;           // (3)
+  const double* centre;         // (3)
+  const double* reach;          // (3)
+  const double* truth;          // (n_cycles, n, 3)
+  double* state;                // (n, 3): before the first cycle, then after the last
+  float* hidden;                // (n, n_hidden): likewise
+  double* starts;               // (n_cycles, n, 3): states that are forecast
+  float* backgrounds;           // (n_cycles, n, 3)
+  float* analyses;              // (n_cycles, n, 3)
+  std::uint8_t* lost;           // (n_cycles, n): 1 where the estimate is lost
+  const float* of_backgrounds;  // (n_cycles, n, 3): gradients of the loss
+  const float* of_analyses;     // (n_cycles, n, 3)
+  bool through;                 // whether gradients pass through the forecasts
+  double max_gradient;
+};
+
+// Returns n units in whole packs of the widest instruction set.
+inline std::int64_t padded(std::int64_t n) { return (n + 15) / 16 * 16; }
+
+// Returns the number of gates that an input of a layer takes part in.
+inline std::int64_t gates_per_input(LayerKind kind) {
+  return kind == LayerKind::lstm ? 4 : kind == LayerKind::gru ? 3 : 1;
+}
+
+// On the calling thread: pack the weights; compute the outputs; compute the gradients.
+void network_pack(const KernelTable& kernels, const Network& net);
+void network(const KernelTable& kernels, const Network& net);
+void network_backward(const KernelTable& kernels, const Network& net);
+// Likewise all cycles of a chain, forwards and back. Return -1, or the cycle in which a
+// forecast became non-finite or most estimates were lost.
+std::int64_t chain(const KernelTable& kernels, const Chain& chain);
+std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain);
+
+}  // namespace l63fast
