@@ -153,7 +153,7 @@ def test_what_is_far_away_is_far_in_the_coordinates_of_the_encoder() -> None:
     states = torch.tensor(
         [[12.0, 17.0, 30.0], [-12.0, -17.0, 30.0], [24.0, -24.0, 30.0]]
     )
-    truth = torch.zeros(3, 3, dtype=torch.float64)
-    found, memory = batches._replace_lost(states.double(), torch.ones(3, 8), truth)
-    assert torch.equal(found, torch.cat([states[:2].double(), truth[2:]]))
-    assert memory.sum(1).tolist() == [8.0, 8.0, 0.0]
+    lost = batches._lost(states.double())
+    assert lost is not None
+    assert lost.tolist() == [False, False, True]
+    assert batches._lost(states[:2].double()) is None

@@ -61,7 +61,7 @@ class Chain:
         reach: Tensor,
         through: bool,
     ):
-        self._encoder = encoder
+        self._encoder, self.through = encoder, through
         own = encoder.encoder
         n_cycles, n, _ = truth.shape
         windows = obs_windows.flatten(0, 1)
@@ -139,9 +139,10 @@ class _Run(torch.autograd.Function):
         ctx: Any, token: Tensor, chain: Chain, state: Tensor, hidden: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.chain = chain
-        found = chain.forward(state, hidden)
-        ctx.mark_non_differentiable(*found[2:])
-        return found
+        backgrounds, *others = chain.forward(state, hidden)
+        constant = others[1:] if chain.through else [backgrounds, *others[1:]]
+        ctx.mark_non_differentiable(*constant)
+        return backgrounds, *others
 
     @staticmethod
     @once_differentiable

@@ -109,9 +109,7 @@ class _Program:
         units, n_seen = reader.mixer.out_features, reader.n_inputs
         seen, state = self._slot(n_seen), self._slot(units)
         self.inputs = [seen, state]
-        mixer = self._kept(
-            encoder, lambda e: _dense(e.reader.mixer, [n_seen, units])
-        )
+        mixer = self._kept(encoder, lambda e: _dense(e.reader.mixer, [n_seen, units]))
         mixed = self._layer("silu", units, mixer, seen, state)
         cell = -1
         if encoder.reader.name == "lstm":
@@ -158,7 +156,10 @@ class _Program:
         hidden, n_before = encoder.settings.hidden, self.slots[last][0] - n_read
 
         def first(encoder: Any) -> list[Tensor]:
-            fixed, moving = encoder.head.fixed.weight.t(), encoder.head.moving.weight.t()
+            fixed, moving = (
+                encoder.head.fixed.weight.t(),
+                encoder.head.moving.weight.t(),
+            )
             none = fixed.new_zeros(n_before, hidden)
             read = torch.cat([none, fixed[:3], moving[3:]])
             return [read, fixed[3:], encoder.head.fixed.bias]
@@ -333,9 +334,7 @@ class CompiledEncoder:
         self.network.forward(values.numpy(), self.n)
         return values, [self._slot(values, place).clone() for place in self._outputs]
 
-    def backward(
-        self, values: Tensor, *gradients: Tensor | None
-    ) -> list[Tensor]:
+    def backward(self, values: Tensor, *gradients: Tensor | None) -> list[Tensor]:
         """Return the gradients of the inputs, from those of the outputs.
 
         They are valid until the next call.

@@ -138,7 +138,9 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x.transpose(1, 2) if tall else x
     for _ in range(_N_ITERATIONS):
         square = x @ x.transpose(1, 2)
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        x = torch.baddbmm(
+            x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a
+        )
     return x.transpose(1, 2) if tall else x
 
 

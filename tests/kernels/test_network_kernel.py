@@ -1,0 +1,108 @@
+"""The kernels of networks in training: their bits, their values, what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from l63fast._kernels import Kernels, cpp, load_kernels
+from network_help import GOLDEN, INPUTS, golden_bits, network, there_and_back
+
+
+@pytest.fixture(params=cpp.levels())
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return load_kernels("cpp", level=request.param)
+
+
+@pytest.mark.promise("N2", "golden hash of the kernels of networks, every level")
+def test_golden_bits_from_every_level(kernels: Kernels) -> None:
+    assert golden_bits(kernels) == GOLDEN
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 8, 97])
+def test_a_sample_does_not_depend_on_its_batch(n: int) -> None:
+    kernels = load_kernels("cpp")
+    everyone, some = there_and_back(kernels, 250), there_and_back(kernels, n)
+    for mine, theirs in zip(some[:-1], everyone[:-1], strict=True):
+        assert mine.tobytes() == theirs[:n].tobytes()
+
+
+def test_no_sample_at_all() -> None:
+    *_, sums = there_and_back(load_kernels("cpp"), 0)
+    assert not sums.any()
+
+
+def activations(kernels: Kernels, values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return silu and its slope, then r, z and c of a GRU, of v, v, -v and v."""
+    slots = [(1, True), (1, True), (1, True), (1, True), (4, True)]
+    layers = [(1, 0, -1, -1, -1, 2, 1, -1, 0), (2, 0, -1, -1, -1, 4, 3, -1, 2)]
+    net = kernels.network(slots, layers, 2 + 10)
+    # silu: weight, bias; gru: weights of r, z, c, of the state, biases.
+    net.pack(np.array([1, 0, 1, -1, 1, 0, 0, 0, 0, 0, 0, 0], np.float32))
+    n = len(values)
+    out = np.zeros(8 * n + 16, np.float32)
+    out[:n] = values
+    net.forward(out, n)
+    gates = out[4 * n : 8 * n].reshape(n, 4)
+    return out[n : 2 * n], out[2 * n : 3 * n], *gates.T[1:]
+
+
+def test_activations_are_exact_to_a_few_ulp(kernels: Kernels) -> None:
+    values = np.concatenate([np.linspace(-20, 20, 40_001), np.logspace(-30, 1, 6301)])
+    values = values.astype(np.float32)
+    wide = values.astype(np.float64)
+    s = 1 / (1 + np.exp(-wide))
+    exact = wide * s, s * (1 + wide * (1 - s)), s, 1 / (1 + np.exp(wide)), np.tanh(wide)
+    for ours, theirs in zip(activations(kernels, values), exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=3e-7, atol=2e-7)
+    np.testing.assert_allclose(activations(kernels, values)[4], exact[4], rtol=3e-7)
+
+
+@pytest.mark.parametrize("size", [86.9, 87.1, 200.0, 3e38, np.inf])
+def test_saturated_gates_end_at_their_limits(kernels: Kernels, size: float) -> None:
+    _, _, r, z, c = activations(kernels, np.float32([size, -size]))
+    assert (r[0], z[1], c[0], c[1]) == (1.0, 1.0, 1.0, -1.0)
+    assert 0.0 <= r[1] < 1e-13
+    assert 0.0 <= z[0] < 1e-13
+
+
+def test_arrays_of_the_wrong_size_are_refused() -> None:
+    net, _, n_weights = network(load_kernels("cpp"))
+    values = np.zeros(net.n_values * 4 + 16, np.float32)
+    sums = np.zeros(n_weights, np.float32)
+    with pytest.raises(ValueError, match="unexpected size"):
+        net.pack(sums[1:])
+    for n in (3, 5):
+        with pytest.raises(ValueError, match="unexpected size|not that of the array"):
+            net.forward(values, n)
+    with pytest.raises(ValueError, match="n: not that of the array"):
+        net.forward(values, 2**62)
+    with pytest.raises(ValueError, match="unexpected size"):
+        net.backward(values, values.copy(), sums[1:], 4)
+    with pytest.raises(TypeError, match="incompatible"):
+        net.forward(values.astype(np.float64), 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        ((4, 0, -1, -1, -1, -1, 1, -1, 0), "kind"),
+        ((0, 9, -1, -1, -1, -1, 1, -1, 0), "slot"),
+        ((0, 0, -1, -1, -1, -1, -1, -1, 0), "slot"),
+        ((2, 0, -1, 0, -1, 2, 1, -1, 0), "width"),
+        ((1, 0, -1, -1, -1, 0, 1, -1, 0), "width"),
+        ((0, 0, -1, -1, -1, -1, 1, -1, 10**6), "weights"),
+        ((0, 0, -1, -1, -1, -1, 1, -1, -1), "weights"),
+    ],
+)
+def test_layers_that_would_leave_the_memory_are_refused(layer, what: str) -> None:
+    slots = [*INPUTS[:2], (84, True)]
+    with pytest.raises(ValueError, match=f"layers: {what}"):
+        load_kernels("cpp").network(slots, [layer], 5000)
+
+
+def test_weights_are_shared_by_equal_layers_only() -> None:
+    slots = [(3, True), (5, True), (5, True)]
+    layers = [(0, 0, -1, -1, -1, -1, 1, -1, 0), (0, 1, -1, -1, -1, -1, 2, -1, 0)]
+    with pytest.raises(ValueError, match="layers: shared weights"):
+        load_kernels("cpp").network(slots, layers, 100)
