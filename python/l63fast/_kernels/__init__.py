@@ -160,18 +160,18 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
 
 
 def _cpp_kernels(cpp: ModuleType, level: str | None) -> Kernels:
-    available = cpp.levels()
     if level is not None:
-        if level not in available:
+        if level not in cpp.levels():
             raise BackendError(
-                f"level: expected one of {', '.join(available)}, got {level!r}"
+                f"level: expected one of {', '.join(cpp.levels())}, got {level!r}"
             )
         return cpp.kernels(level)  # type: ignore[no-any-return]
-    return cpp.kernels(_default_level(available))  # type: ignore[no-any-return]
+    wanted = cpp.environment(LEVEL_VARIABLE)  # at each call: it may have been changed
+    return cpp.kernels(_default_level(cpp.levels(), wanted))  # type: ignore[no-any-return]
 
 
-def _default_level(available: tuple[str, ...]) -> str:
-    wanted = os.environ.get(LEVEL_VARIABLE)
+@cache
+def _default_level(available: tuple[str, ...], wanted: str | None) -> str:
     if wanted in available:
         return wanted
     if wanted is not None:
@@ -192,4 +192,5 @@ def backend_info(backend: str = "auto") -> BackendInfo:
             raise BackendError(f"backend: 'cpp' was asked for, but {reason}")
         why = "Numba was asked for" if backend == "numba" else reason
         return BackendInfo("numba", "llvm", n_threads, why)
-    return BackendInfo("cpp", _default_level(cpp.levels()), n_threads, reason)
+    level = _default_level(cpp.levels(), cpp.environment(LEVEL_VARIABLE))
+    return BackendInfo("cpp", level, n_threads, reason)

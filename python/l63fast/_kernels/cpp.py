@@ -17,6 +17,8 @@ from l63fast._kernels.jobs import (
     TangentJob,
 )
 
+environment = _core.environment  # of a name, the variable's value or None
+
 _PREFIX = "x86-64-"
 INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 
