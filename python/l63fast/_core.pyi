@@ -2,9 +2,8 @@ import numpy as np
 
 from l63fast._kernels.jobs import (
     AnalysisJob,
+    ChainJob,
     FilterJob,
-    GruBackwardJob,
-    GruJob,
     IntegrateJob,
     TangentJob,
 )
@@ -25,5 +24,32 @@ def adjoint(job: TangentJob, n_threads: int, level: str) -> tuple[np.ndarray, in
 def filter_particles(
     job: FilterJob, n_threads: int, level: str
 ) -> tuple[np.ndarray, ...]: ...
-def gru(job: GruJob, n_threads: int, level: str) -> None: ...
-def gru_backward(job: GruBackwardJob, n_threads: int, level: str) -> None: ...
+
+class Network:
+    def __init__(
+        self,
+        slots: list[tuple[int, bool]],
+        layers: list[tuple[int, ...]],
+        n_weights: int,
+        level: str,
+    ) -> None: ...
+    @property
+    def n_values(self) -> int: ...
+    def pack(self, weights: np.ndarray) -> None: ...
+    def forward(self, values: np.ndarray, n: int) -> None: ...
+    def backward(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        weight_gradients: np.ndarray,
+        n: int,
+    ) -> None: ...
+    def chain(self, job: ChainJob) -> int: ...
+    def chain_backward(
+        self,
+        job: ChainJob,
+        of_backgrounds: np.ndarray,
+        of_analyses: np.ndarray,
+        gradients: np.ndarray,
+        weight_gradients: np.ndarray,
+    ) -> int: ...

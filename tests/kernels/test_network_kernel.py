@@ -54,7 +54,8 @@ def test_activations_are_exact_to_a_few_ulp(kernels: Kernels) -> None:
     s = 1 / (1 + np.exp(-wide))
     exact = wide * s, s * (1 + wide * (1 - s)), s, 1 / (1 + np.exp(wide)), np.tanh(wide)
     for ours, theirs in zip(activations(kernels, values), exact, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=3e-7, atol=2e-7)
+        # 1 - s loses digits where s is near 1.
+        np.testing.assert_allclose(ours, theirs, rtol=3e-7, atol=2e-6)
     np.testing.assert_allclose(activations(kernels, values)[4], exact[4], rtol=3e-7)
 
 
@@ -73,7 +74,7 @@ def test_arrays_of_the_wrong_size_are_refused() -> None:
     with pytest.raises(ValueError, match="unexpected size"):
         net.pack(sums[1:])
     for n in (3, 5):
-        with pytest.raises(ValueError, match="unexpected size|not that of the array"):
+        with pytest.raises(ValueError, match=r"unexpected size|not that of the array"):
             net.forward(values, n)
     with pytest.raises(ValueError, match="n: not that of the array"):
         net.forward(values, 2**62)

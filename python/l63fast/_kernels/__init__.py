@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from l63fast.errors import BackendError, BackendWarning
 __all__ = [
     "BACKENDS",
     "AnalysisJob",
-    "ChainJob",
     "BackendInfo",
+    "ChainJob",
     "FilterJob",
     "FilteredParticles",
     "IntegrateJob",
@@ -36,6 +36,7 @@ __all__ = [
     "TangentJob",
     "backend_info",
     "load_kernels",
+    "network_kernels",
 ]
 
 BACKENDS: Final = ("auto", "cpp", "numba")
@@ -66,11 +67,67 @@ class Kernels(Protocol):
         every instruction set and any number of threads.
         """
 
-    @property
-    def native_fma(self) -> bool:
-        """Whether the processor has an fma instruction that these kernels use.
 
-        Without it `gru` gives the same bits but is slow; so it is with Numba.
+class CompiledNetwork(Protocol):
+    """A network in training (`network.hpp`), with the weights of one update.
+
+    A slot holds `width` values of each sample, (n, width) float32; all arrays of slots
+    have n_values * n + 16 values.
+    """
+
+    @property
+    def n_values(self) -> int:
+        """Number of values per sample in all slots."""
+
+    def pack(self, weights: np.ndarray) -> None:
+        """Take the weights of all layers."""
+
+    def forward(self, values: np.ndarray, n: int) -> None:
+        """Fill the slots that layers write."""
+
+    def backward(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        weight_gradients: np.ndarray,
+        n: int,
+    ) -> None:
+        """Add to the gradients of the slots and of the weights."""
+
+    def chain(self, job: ChainJob) -> int:
+        """Run cycles; return -1, or the cycle in which most estimates were lost."""
+
+    def chain_backward(
+        self,
+        job: ChainJob,
+        of_backgrounds: np.ndarray,
+        of_analyses: np.ndarray,
+        gradients: np.ndarray,
+        weight_gradients: np.ndarray,
+    ) -> int:
+        """Add to the gradients of the weights, given those of the loss."""
+
+
+class NetworkKernels(Protocol):
+    """The kernels of networks in training, which only the C++ backend has."""
+
+    def network(
+        self,
+        slots: list[tuple[int, bool]],
+        layers: list[tuple[int, ...]],
+        n_weights: int,
+    ) -> CompiledNetwork:
+        """Return a network.
+
+        Parameters
+        ----------
+        slots : list of (int, bool)
+            Width, and whether the gradient of the slot is needed.
+        layers : list of tuple of int
+            Kind (0: linear, 1: silu, 2: GRU, 3: LSTM), two inputs, state, cell, saved,
+            output and next cell as numbers of slots (-1: none), begin of the weights.
+        n_weights : int
+            Number of weights of all layers.
         """
 
 
@@ -180,6 +237,15 @@ def _default_level(available: tuple[str, ...], wanted: str | None) -> str:
             f"{wanted!r}; {available[-1]} is used"
         )
     return available[-1]
+
+
+def network_kernels() -> NetworkKernels | None:
+    """Return the kernels of networks; None where torch is faster or there is no C++.
+
+    Without an fma instruction the same bits take much longer.
+    """
+    kernels: Any = load_kernels()
+    return kernels if getattr(kernels, "native_fma", False) else None
 
 
 def backend_info(backend: str = "auto") -> BackendInfo:

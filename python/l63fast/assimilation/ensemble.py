@@ -172,6 +172,8 @@ class EnKF(KalmanSettings):
         if not good.all():
             analysed[~good] = np.nan
         mean = update.ensemble_mean(analysed)
+        if not present.all():  # their means were taken in another layout
+            mean[unobserved] = ensemble.mean[unobserved]
         anomalies = analysed - mean[:, None]
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)

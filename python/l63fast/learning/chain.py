@@ -67,7 +67,7 @@ class Chain:
         windows = obs_windows.flatten(0, 1)
         # The inputs for a background of zero, and their derivative.
         inputs = encoder.read(windows.new_zeros(len(windows), 3), windows)
-        values = encoder.fill_all([part.unflatten(0, (n_cycles, n)) for part in inputs])
+        values = encoder.fill_all([part.view(n_cycles, n, -1) for part in inputs])
         last = inputs[-1]
         H = torch.eye(3)[own.components]
         slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
@@ -124,13 +124,10 @@ class Chain:
 
     def _check(self, ended: int) -> None:
         if ended >= 0:
-            lost = self._job.lost[ended]
-            raise DivergenceError(
-                f"{int(lost.sum())} of {len(lost)} estimates are far from the attractor",
-                lost.nonzero()[0],
-                0,
-                0.0,
-            )
+            lost = self._job.lost[ended].nonzero()[0]
+            n = len(self._job.state)
+            what = f"{len(lost)} of {n} estimates are far from the attractor"
+            raise DivergenceError(what, lost, 0, 0.0)
 
 
 class _Run(torch.autograd.Function):

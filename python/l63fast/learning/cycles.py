@@ -32,7 +32,6 @@ from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
 
-
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 

@@ -10,6 +10,7 @@ innovations, coordinates and the loss.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary, finalize
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from l63fast._kernels import load_kernels
+from l63fast._kernels import NetworkKernels, network_kernels
 from l63fast.learning.encoders import Encoder, OwnEncoder
 from l63fast.learning.readers import MLP
 
@@ -41,19 +42,19 @@ def compiled(encoder: Encoder, n: int, n_calls: int = 1) -> CompiledEncoder | No
     n_calls : int
         Calls that the update makes.
     """
-    mean = encoder.state_mean
+    mean, kernels = encoder.state_mean, network_kernels()
     if (
         isinstance(encoder, OwnEncoder)
         or encoder.n_iterations != 1
         or (mean.dtype, mean.device.type) != (torch.float32, "cpu")
         or n == 0
-        or not load_kernels().native_fma
+        or kernels is None
     ):
         return None
     program = _PROGRAMS.get(encoder)
     if program is None:
         program = _PROGRAMS[encoder] = _Program(encoder)
-    return CompiledEncoder(encoder, program, n, n_calls)
+    return CompiledEncoder(encoder, program, kernels, n, n_calls)
 
 
 class _Program:
@@ -106,31 +107,31 @@ class _Program:
 
     def _carried(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
         reader = encoder.reader
-        units, n_seen = reader.mixer.out_features, reader.n_inputs
+        units, n_seen, kind = reader.mixer.out_features, reader.n_inputs, reader.name
         seen, state = self._slot(n_seen), self._slot(units)
         self.inputs = [seen, state]
         mixer = self._kept(encoder, lambda e: _dense(e.reader.mixer, [n_seen, units]))
         mixed = self._layer("silu", units, mixer, seen, state)
         cell = -1
-        if encoder.reader.name == "lstm":
+        if kind == "lstm":
             cell = self._slot(units)
             self.inputs.append(cell)
         weights = self._kept(
-            encoder, lambda e: _CELLS[e.reader.name](e.reader.cell, [units, n_seen])
+            encoder, lambda e: _CELLS[kind](e.reader.cell, [units, n_seen])
         )
-        kind = encoder.reader.name
         later = self._recurrent(kind, units, weights, [mixed, seen], state, cell)
         return seen, later[0], later
 
     def _windowed(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
-        settings, reader = encoder.settings, encoder.reader
+        settings = encoder.settings
+        reader: Any = encoder.reader
         obs_dim, length = len(encoder.obs_mean), settings.window
-        if isinstance(reader, MLP):
+        if reader.name == MLP.name:
             window = self._slot(obs_dim * length, differentiated=False)
             self.inputs, context = [window], window
             for i in (0, 2):
-                weights = self._kept(encoder, lambda e, i=i: _dense(e.reader.layers[i]))
-                units = reader.layers[i].out_features
+                weights = self._kept(encoder, partial(_of_mlp, i))
+                units = int(reader.layers[i].out_features)
                 context = self._layer("silu", units, weights, context)
         else:
             units, kind = reader.cell.hidden_size, reader.name
@@ -201,7 +202,7 @@ class _Program:
         state: int,
         cell: int,
     ) -> list[int]:
-        """Add a recurrent layer; return the slots of its state and, in an LSTM, cell."""
+        """Add a recurrent layer; return the slots of its state and its cell (LSTM)."""
         after = [self._slot(units) for _ in range(2 if kind == "lstm" else 1)]
         saved = self._slot(_SAVED[kind] * units)
         fields = (*inputs, -1)[:2], (state, cell, saved), (*after, -1)[:2]
@@ -210,15 +211,19 @@ class _Program:
 
 
 def _dense(layer: Any, widths: list[int] | None = None) -> list[Tensor]:
-    parts = layer.weight.split(widths or layer.in_features, 1)
+    parts = torch.split(layer.weight, widths or layer.in_features, 1)
     return [*(part.t() for part in parts), layer.bias]
+
+
+def _of_mlp(i: int, encoder: Any) -> list[Tensor]:
+    return _dense(encoder.reader.layers[i])
 
 
 def _gru(cell: Any, widths: list[int], suffix: str = "") -> list[Tensor]:
     """Return its weights; the gates are those of the kernels, not torch's r, z, n."""
     of_inputs, of_state, b, c = _of_cell(cell, suffix)
     r_and_z = 2 * of_state.shape[1]
-    inputs = [part.t() for part in of_inputs.split(widths, 1)]
+    inputs = [part.t() for part in torch.split(of_inputs, widths, 1)]
     state = torch.cat([of_state[r_and_z:], of_state[:r_and_z]])
     sums = b[:r_and_z] + c[:r_and_z]
     return [*inputs, state.t(), c[r_and_z:], sums, b[r_and_z:]]
@@ -226,7 +231,11 @@ def _gru(cell: Any, widths: list[int], suffix: str = "") -> list[Tensor]:
 
 def _lstm(cell: Any, widths: list[int], suffix: str = "") -> list[Tensor]:
     of_inputs, of_state, b, c = _of_cell(cell, suffix)
-    return [*(part.t() for part in of_inputs.split(widths, 1)), of_state.t(), b + c]
+    return [
+        *(part.t() for part in torch.split(of_inputs, widths, 1)),
+        of_state.t(),
+        b + c,
+    ]
 
 
 def _of_cell(cell: Any, suffix: str) -> list[Tensor]:
@@ -248,12 +257,17 @@ class CompiledEncoder:
         them, the gradients of the weights pass through it.
     """
 
-    def __init__(self, encoder: Encoder, program: _Program, n: int, n_calls: int):
+    def __init__(
+        self,
+        encoder: Encoder,
+        program: _Program,
+        kernels: NetworkKernels,
+        n: int,
+        n_calls: int,
+    ):
         self.encoder, self.n = encoder, n
         flat = program.flat_weights(encoder)
-        self.network = load_kernels().network(
-            program.slots, program.layers, program.n_weights
-        )
+        self.network = kernels.network(program.slots, program.layers, program.n_weights)
         self.network.pack(flat.detach().numpy())
         size = self.network.n_values * n + _PADDING
         block = program.block(n_calls * size)
@@ -308,7 +322,7 @@ class CompiledEncoder:
         """
         for (begin, width), given in zip(self._inputs, inputs[:-1], strict=False):
             part = self._values[:, begin : begin + self.n * width]
-            part.unflatten(1, (self.n, width)).copy_(given)
+            part.view(len(part), self.n, width).copy_(given)
         return self._values
 
     @property
