@@ -9,22 +9,25 @@ namespace {
 using l63fast::Layer;
 using l63fast::LayerKind;
 using l63fast::Slot;
+using l63fast::SlotKind;
 
 // A network with its packed weights. The first check of every index and size is here;
 // the arrays of the later calls need only have the right size.
 class Network {
  public:
-  Network(const std::vector<std::tuple<std::int64_t, bool>>& slots,
+  Network(const std::vector<std::tuple<std::int64_t, bool, bool>>& slots,
           const std::vector<std::array<std::int64_t, 9>>& layers,
           std::int64_t n_weights, const std::string& level)
       : kernels_(table_of(level)), n_weights_(n_weights) {
     constexpr std::int64_t limit = std::int64_t{1} << 31;
-    for (const auto& [width, differentiated] : slots) {
+    for (const auto& [width, differentiated, is_output] : slots) {
       if (width < 1 || width > limit) throw std::invalid_argument("slots: width");
-      slots_.push_back({n_values_, width, differentiated, true});
+      const SlotKind kind = is_output ? SlotKind::output : SlotKind::inner;
+      slots_.push_back({n_values_, width, differentiated, kind});
       n_values_ += width;
     }
     for (const auto& fields : layers) add(fields);
+    if (slots.empty()) throw std::invalid_argument("slots: none");
     packed_.resize(static_cast<std::size_t>(n_packed_));
   }
 
@@ -186,7 +189,8 @@ class Network {
     const std::int64_t n_saved = lstm ? 5 : gru ? 4 : 1;
     layer.saved =
         layer.kind == LayerKind::linear ? -1 : slot(fields[5], n_saved * units);
-    if (layer.saved >= 0) slots_[static_cast<std::size_t>(layer.saved)].summed = false;
+    if (layer.saved >= 0)
+      slots_[static_cast<std::size_t>(layer.saved)].kind = SlotKind::saved;
     layer.cell_output = lstm ? slot(fields[7], units) : -1;
     layer.weights = fields[8];
     if (layer.weights < 0 || layer.weights > n_weights_ - n_weights)
@@ -219,7 +223,7 @@ class Network {
 
 void define_network(py::module_& module) {
   py::class_<Network>(module, "Network")
-      .def(py::init<const std::vector<std::tuple<std::int64_t, bool>>&,
+      .def(py::init<const std::vector<std::tuple<std::int64_t, bool, bool>>&,
                     const std::vector<std::array<std::int64_t, 9>>&, std::int64_t,
                     const std::string&>(),
            py::arg("slots"), py::arg("layers"), py::arg("n_weights"), py::arg("level"))

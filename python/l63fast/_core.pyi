@@ -28,7 +28,7 @@ def filter_particles(
 class Network:
     def __init__(
         self,
-        slots: list[tuple[int, bool]],
+        slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
         n_weights: int,
         level: str,

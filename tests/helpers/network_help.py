@@ -7,8 +7,8 @@ import numpy as np
 import golden
 from l63fast._kernels import Kernels
 
-# Slots: an input, h and c before; their widths and whether they are differentiated.
-INPUTS = [(3, True), (21, True), (21, True)]
+# Slots: an input, h and c before. Width, whether differentiated, whether an output.
+INPUTS = [(3, True, False), (21, True, False), (21, True, False)]
 N_SAVED = {"silu": 1, "gru": 4, "lstm": 5}
 
 
@@ -20,8 +20,8 @@ def integers(*shape: int, step: int) -> np.ndarray:
 
 def network(kernels: Kernels):
     """Return silu(3 + 21) -> gru -> lstm -> linear, its slots and its weights."""
-    slots = [*INPUTS, (21, True), (21, True), (21, True), (84, True)]
-    slots += [(21, True), (105, True), (21, True), (5, True)]
+    widths = [21, 21, 21, 84, 21, 105, 21, 5]
+    slots = [*INPUTS, *((width, True, width == 5) for width in widths)]
     n = 21
     sizes = [(3 + n) * n + n, (n + 3 + n) * 3 * n + 4 * n, 8 * n * n + 4 * n]
     begins = np.cumsum([0, *sizes])
@@ -43,18 +43,18 @@ def there_and_back(kernels: Kernels, n: int) -> tuple[np.ndarray, ...]:
     size = net.n_values * n
     values, gradients = np.full((2, size + 16), 7, np.float32)
     sums = np.zeros(n_weights, np.float32)
-    samples = [integers(400, width, step=41)[:n] for width, _ in INPUTS]
+    samples = [integers(400, width, step=41)[:n] for width, *_ in INPUTS]
     values[: 45 * n] = np.concatenate([part.ravel() for part in samples])
     net.forward(values, n)
     gradients[:] = 0.0
     gradients[size - 5 * n : size] = integers(400, 5, step=59)[:n].ravel()
     net.backward(values, gradients, sums, n)
-    ends = np.cumsum([n * width for width, _ in slots])[:-1]
+    ends = np.cumsum([n * width for width, *_ in slots])[:-1]
     parts = [np.split(array[:size], ends) for array in (values, gradients)]
     of_slots = [
         part.reshape(n, width)
         for array in parts
-        for part, (width, _) in zip(array, slots, strict=True)
+        for part, (width, *_) in zip(array, slots, strict=True)
     ]
     return *of_slots, sums
 

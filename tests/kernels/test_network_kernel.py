@@ -34,7 +34,7 @@ def test_no_sample_at_all() -> None:
 
 def activations(kernels: Kernels, values: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return silu and its slope, then r, z and c of a GRU, of v, v, -v and v."""
-    slots = [(1, True), (1, True), (1, True), (1, True), (4, True)]
+    slots = [(width, True, False) for width in (1, 1, 1, 1, 4)]
     layers = [(1, 0, -1, -1, -1, 2, 1, -1, 0), (2, 0, -1, -1, -1, 4, 3, -1, 2)]
     net = kernels.network(slots, layers, 2 + 10)
     # silu: weight, bias; gru: weights of r, z, c, of the state, biases.
@@ -97,13 +97,13 @@ def test_arrays_of_the_wrong_size_are_refused() -> None:
     ],
 )
 def test_layers_that_would_leave_the_memory_are_refused(layer, what: str) -> None:
-    slots = [*INPUTS[:2], (84, True)]
+    slots = [*INPUTS[:2], (84, True, False)]
     with pytest.raises(ValueError, match=f"layers: {what}"):
         load_kernels("cpp").network(slots, [layer], 5000)
 
 
 def test_weights_are_shared_by_equal_layers_only() -> None:
-    slots = [(3, True), (5, True), (5, True)]
+    slots = [(width, True, False) for width in (3, 5, 5)]
     layers = [(0, 0, -1, -1, -1, -1, 1, -1, 0), (0, 1, -1, -1, -1, -1, 2, -1, 0)]
     with pytest.raises(ValueError, match="layers: shared weights"):
         load_kernels("cpp").network(slots, layers, 100)

@@ -155,13 +155,18 @@ std::vector<float> trained(const KernelTable& kernels, std::int64_t n,
   constexpr std::int64_t n_cycles = 3, wide = 5;
   using l63fast::LayerKind;
   // Slots: read, h and c before; mixed with its slope; gru; lstm's h and c; increment.
-  const std::int64_t widths[] = {wide,  units,     units, units,     units,
-                                 units, 4 * units, units, 5 * units, units, 3};
+  const std::int64_t widths[] = {wide,      units, units,     units, units, units,
+                                 4 * units, units, 5 * units, units, 3};
   std::vector<l63fast::Slot> slots;
   std::int64_t n_values = 0;
   for (const std::int64_t width : widths) {
-    const bool is_saved = slots.size() == 4 || slots.size() == 6 || slots.size() == 8;
-    slots.push_back({n_values, width, true, !is_saved});
+    using l63fast::SlotKind;
+    const std::size_t i = slots.size();
+    const bool saved = i == 4 || i == 6 || i == 8, out = i == 5 || i == 9 || i == 10;
+    slots.push_back({n_values, width, true,
+                     saved ? SlotKind::saved
+                     : out ? SlotKind::output
+                           : SlotKind::inner});
     n_values += width;
   }
   std::vector<l63fast::Layer> layers(4);
@@ -191,6 +196,8 @@ std::vector<float> trained(const KernelTable& kernels, std::int64_t n,
   std::vector<float> gradients(static_cast<std::size_t>(job.n_values));
   std::vector<float> sums(weights.size());
   job.net = {n,
+             0,
+             n,
              slots.data(),
              static_cast<int>(slots.size()),
              layers.data(),
@@ -333,8 +340,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < count; ++i) {
     const bool good = exercised<double>(*tables[i], *tables[0]) &&
                       exercised<float>(*tables[i], *tables[0]) &&
-                      filters(*tables[i], *tables[0]) &&
-                      trains(*tables[i], *tables[0]);
+                      filters(*tables[i], *tables[0]) && trains(*tables[i], *tables[0]);
     std::printf("%s %s\n", tables[i]->name, good ? "same" : "DIFFERENT");
     if (!good) return 1;
   }

@@ -92,7 +92,7 @@ class CompiledNetwork(Protocol):
         weight_gradients: np.ndarray,
         n: int,
     ) -> None:
-        """Add to the gradients of the slots and of the weights."""
+        """Fill the gradients of the inputs, and add to those of the weights."""
 
     def chain(self, job: ChainJob) -> int:
         """Run cycles; return -1, or the cycle in which most estimates were lost."""
@@ -113,7 +113,7 @@ class NetworkKernels(Protocol):
 
     def network(
         self,
-        slots: list[tuple[int, bool]],
+        slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
         n_weights: int,
     ) -> CompiledNetwork:
@@ -121,8 +121,9 @@ class NetworkKernels(Protocol):
 
         Parameters
         ----------
-        slots : list of (int, bool)
-            Width, and whether the gradient of the slot is needed.
+        slots : list of (int, bool, bool)
+            Width, whether the gradient of the slot is needed, and whether `backward`
+            gets the gradient of this slot, which is an output.
         layers : list of tuple of int
             Kind (0: linear, 1: silu, 2: GRU, 3: LSTM), two inputs, state, cell, saved,
             output and next cell as numbers of slots (-1: none), begin of the weights.

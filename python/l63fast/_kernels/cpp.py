@@ -97,7 +97,7 @@ class CppKernels:
 
     def network(
         self,
-        slots: list[tuple[int, bool]],
+        slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
         n_weights: int,
     ) -> _core.Network:

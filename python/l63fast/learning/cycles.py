@@ -80,8 +80,9 @@ class TruthChains:
     def advance(self, n_cycles: int, draw: int) -> TruthSegment:
         """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
         n, m = len(self.truth), self._operator.obs_dim
+        n_drawn = m if self._settings.Q == 0.0 else m + 3
         normals = _random.standard_normals(
-            self._seed, "training", "train", n, (n_cycles, m + 3), draw=draw
+            self._seed, "training", "train", n, (n_cycles, n_drawn), draw=draw
         ).swapaxes(0, 1)
         truth = self._simulated(n_cycles, normals[..., m:])
         self.truth = truth[-1]

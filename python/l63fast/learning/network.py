@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary, finalize
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -69,7 +70,7 @@ class _Program:
 
     def __init__(self, encoder: Encoder):
         self.blocks: list[Tensor] = []
-        self.slots: list[tuple[int, bool]] = []
+        self._slots: list[tuple[int, bool]] = []
         self.layers: list[tuple[int, ...]] = []
         self.n_weights = 0
         self._weights: list[Weights] = []
@@ -82,6 +83,10 @@ class _Program:
         else:
             last, context, later = self._windowed(encoder, n_read)
         self.outputs = [self._head(encoder, last, context, n_read), *later]
+        self.slots = [
+            (width, differentiated, number in self.outputs)
+            for number, (width, differentiated) in enumerate(self._slots)
+        ]
 
     def block(self, size: int) -> Tensor:
         """Return memory for some values, where possible that of an earlier update.
@@ -93,7 +98,7 @@ class _Program:
             block = self.blocks.pop()
             if len(block) >= size:
                 return block
-        return torch.empty(size)
+        return torch.from_numpy(np.empty(size, np.float32))
 
     def flat_weights(self, encoder: Encoder) -> Tensor:
         """Return all weights in the order of the kernels."""
@@ -102,7 +107,7 @@ class _Program:
 
     def places(self, slots: list[int], n: int) -> list[tuple[int, int]]:
         """Return where slots of n samples begin, and their widths."""
-        widths = [width for width, _ in self.slots]
+        widths = [width for width, _ in self._slots]
         return [(n * sum(widths[:slot]), widths[slot]) for slot in slots]
 
     def _carried(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
@@ -154,7 +159,7 @@ class _Program:
 
         The slot `last` ends with the scaled background and the innovation.
         """
-        hidden, n_before = encoder.settings.hidden, self.slots[last][0] - n_read
+        hidden, n_before = encoder.settings.hidden, self._slots[last][0] - n_read
 
         def first(encoder: Any) -> list[Tensor]:
             fixed, moving = (
@@ -173,8 +178,8 @@ class _Program:
         return self._layer("linear", 3, weights, layer)
 
     def _slot(self, width: int, *, differentiated: bool = True) -> int:
-        self.slots.append((width, differentiated))
-        return len(self.slots) - 1
+        self._slots.append((width, differentiated))
+        return len(self._slots) - 1
 
     def _kept(self, encoder: Encoder, weights: Weights) -> int:
         """Add the weights of layers, and return where they begin."""
@@ -353,10 +358,10 @@ class CompiledEncoder:
 
         They are valid until the next call.
         """
-        found = self.gradients.zero_()
-        for place, gradient in zip(self._outputs, gradients, strict=False):
-            if gradient is not None:
-                self._slot(found, place).copy_(gradient)
+        found = self.gradients
+        for place, gradient in zip(self._outputs, gradients, strict=True):
+            to = self._slot(found, place)
+            to.zero_() if gradient is None else to.copy_(gradient)
         summed = self.weight_gradients.numpy()
         self.network.backward(values.numpy(), found.numpy(), summed, self.n)
         return [self._slot(found, place) for place in self._inputs]
