@@ -33,13 +33,14 @@ def network(kernels: Kernels):
     ]
     n_weights = int(begins[3]) + 24 * 5 + 5
     layers = [tuple(map(int, layer)) for layer in layers]
-    return kernels.network(slots, layers, n_weights), slots, n_weights
+    pieces = [(0, 0, n_weights, 0, 1, 0, 1)]
+    return kernels.network(slots, layers, pieces, n_weights), slots, n_weights
 
 
 def there_and_back(kernels: Kernels, n: int) -> tuple[np.ndarray, ...]:
     """Return values and gradients of all slots, (n, width) each, and of the weights."""
     net, slots, n_weights = network(kernels)
-    net.pack(integers(n_weights, step=53) / np.float32(4))
+    net.pack([integers(n_weights, step=53) / np.float32(4)])
     size = net.n_values * n
     values, gradients = np.full((2, size + 16), 7, np.float32)
     sums = np.zeros(n_weights, np.float32)
@@ -48,7 +49,8 @@ def there_and_back(kernels: Kernels, n: int) -> tuple[np.ndarray, ...]:
     net.forward(values, n)
     gradients[:] = 0.0
     gradients[size - 5 * n : size] = integers(400, 5, step=59)[:n].ravel()
-    net.backward(values, gradients, sums, n)
+    net.backward(values, gradients, n)
+    net.take_gradients([sums])
     ends = np.cumsum([n * width for width, *_ in slots])[:-1]
     parts = [np.split(array[:size], ends) for array in (values, gradients)]
     of_slots = [

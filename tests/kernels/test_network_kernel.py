@@ -36,9 +36,9 @@ def activations(kernels: Kernels, values: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return silu and its slope, then r, z and c of a GRU, of v, v, -v and v."""
     slots = [(width, True, False) for width in (1, 1, 1, 1, 4)]
     layers = [(1, 0, -1, -1, -1, 2, 1, -1, 0), (2, 0, -1, -1, -1, 4, 3, -1, 2)]
-    net = kernels.network(slots, layers, 2 + 10)
+    net = kernels.network(slots, layers, [(0, 0, 12, 0, 1, 0, 1)], 12)
     # silu: weight, bias; gru: weights of r, z, c, of the state, biases.
-    net.pack(np.array([1, 0, 1, -1, 1, 0, 0, 0, 0, 0, 0, 0], np.float32))
+    net.pack([np.array([1, 0, 1, -1, 1, 0, 0, 0, 0, 0, 0, 0], np.float32)])
     n = len(values)
     out = np.zeros(8 * n + 16, np.float32)
     out[:n] = values
@@ -71,15 +71,21 @@ def test_arrays_of_the_wrong_size_are_refused() -> None:
     net, _, n_weights = network(load_kernels("cpp"))
     values = np.zeros(net.n_values * 4 + 16, np.float32)
     sums = np.zeros(n_weights, np.float32)
-    with pytest.raises(ValueError, match="unexpected size"):
-        net.pack(sums[1:])
+    for method in (net.pack, net.take_gradients):
+        with pytest.raises(ValueError, match="parameters: shape"):
+            method([sums[1:]])
+        with pytest.raises(ValueError, match="parameters: number"):
+            method([])
+    sums.flags.writeable = False
+    with pytest.raises(ValueError, match="gradients: read-only"):
+        net.take_gradients([sums])
     for n in (3, 5):
         with pytest.raises(ValueError, match=r"unexpected size|not that of the array"):
             net.forward(values, n)
     with pytest.raises(ValueError, match="n: not that of the array"):
         net.forward(values, 2**62)
     with pytest.raises(ValueError, match="unexpected size"):
-        net.backward(values, values.copy(), sums[1:], 4)
+        net.backward(values, values[1:].copy(), 4)
     with pytest.raises(TypeError, match="incompatible"):
         net.forward(values.astype(np.float64), 4)
 
@@ -99,11 +105,19 @@ def test_arrays_of_the_wrong_size_are_refused() -> None:
 def test_layers_that_would_leave_the_memory_are_refused(layer, what: str) -> None:
     slots = [*INPUTS[:2], (84, True, False)]
     with pytest.raises(ValueError, match=f"layers: {what}"):
-        load_kernels("cpp").network(slots, [layer], 5000)
+        load_kernels("cpp").network(slots, [layer], [], 5000)
 
 
 def test_weights_are_shared_by_equal_layers_only() -> None:
     slots = [(width, True, False) for width in (3, 5, 5)]
     layers = [(0, 0, -1, -1, -1, -1, 1, -1, 0), (0, 1, -1, -1, -1, -1, 2, -1, 0)]
     with pytest.raises(ValueError, match="layers: shared weights"):
-        load_kernels("cpp").network(slots, layers, 100)
+        load_kernels("cpp").network(slots, layers, [], 100)
+
+
+@pytest.mark.parametrize(
+    "piece", [(0, 0, 4, 0, 4, 0, 4), (0, -1, 4, 0, 1, 0, 4), (0, 0, 4, 0, 2, 1, 4)]
+)
+def test_pieces_outside_the_weights_are_refused(piece) -> None:
+    with pytest.raises(ValueError, match="pieces: range"):
+        load_kernels("cpp").network(INPUTS, [], [piece], 8)

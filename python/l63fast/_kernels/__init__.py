@@ -79,8 +79,11 @@ class CompiledNetwork(Protocol):
     def n_values(self) -> int:
         """Number of values per sample in all slots."""
 
-    def pack(self, weights: np.ndarray) -> None:
-        """Take the weights of all layers."""
+    def pack(self, parameters: list[np.ndarray]) -> None:
+        """Take the parameters, of which the weights of the layers are pieces."""
+
+    def take_gradients(self, gradients: list[np.ndarray]) -> None:
+        """Fill the gradients of the parameters, and begin again with zero."""
 
     def forward(self, values: np.ndarray, n: int) -> None:
         """Fill the slots that layers write."""
@@ -89,7 +92,6 @@ class CompiledNetwork(Protocol):
         self,
         values: np.ndarray,
         gradients: np.ndarray,
-        weight_gradients: np.ndarray,
         n: int,
     ) -> None:
         """Fill the gradients of the inputs, and add to those of the weights."""
@@ -103,7 +105,6 @@ class CompiledNetwork(Protocol):
         of_backgrounds: np.ndarray,
         of_analyses: np.ndarray,
         gradients: np.ndarray,
-        weight_gradients: np.ndarray,
     ) -> int:
         """Add to the gradients of the weights, given those of the loss."""
 
@@ -115,6 +116,7 @@ class NetworkKernels(Protocol):
         self,
         slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
+        pieces: list[tuple[int, ...]],
         n_weights: int,
     ) -> CompiledNetwork:
         """Return a network.
@@ -127,6 +129,11 @@ class NetworkKernels(Protocol):
         layers : list of tuple of int
             Kind (0: linear, 1: silu, 2: GRU, 3: LSTM), two inputs, state, cell, saved,
             output and next cell as numbers of slots (-1: none), begin of the weights.
+        pieces : list of tuple of int
+            Number of a parameter (outputs, inputs), its first row, number of rows,
+            first column and number of columns, and where its transpose begins in the
+            weights, with how many weights from row to row. Pieces in one place are
+            added up.
         n_weights : int
             Number of weights of all layers.
         """

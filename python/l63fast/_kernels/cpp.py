@@ -99,10 +99,11 @@ class CppKernels:
         self,
         slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
+        pieces: list[tuple[int, ...]],
         n_weights: int,
     ) -> _core.Network:
         """Return a network in training."""
-        return _core.Network(slots, layers, n_weights, self._core_level)
+        return _core.Network(slots, layers, pieces, n_weights, self._core_level)
 
     @property
     def register_bytes(self) -> int:

@@ -119,8 +119,8 @@ class Chain:
     def backward(self, of_backgrounds: Tensor, of_analyses: Tensor) -> None:
         """Add the gradients of the weights, given those of the loss."""
         given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
-        sums = self._encoder.gradients.numpy(), self._encoder.weight_gradients.numpy()
-        self._check(self._encoder.network.chain_backward(self._job, *given, *sums))
+        gradients = self._encoder.gradients.numpy()
+        self._check(self._encoder.network.chain_backward(self._job, *given, gradients))
 
     def _check(self, ended: int) -> None:
         if ended >= 0:
