@@ -112,7 +112,11 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
     job.save_every = chain.n_steps[k];
     job.dt = chain.dt;
     job.parameters = chain.parameters;
-    if (kernels.integrate_f64(job, 0, n, &cancel) > 0) return k;
+    if (kernels.integrate_f64(job, 0, n, &cancel) > 0) {
+      for (std::int64_t i = 0; i < n; ++i)
+        chain.lost[k * n + i] = !std::isfinite(chain.state[3 * i]);
+      return k;
+    }
     float* const background = chain.backgrounds + k * size;
     float* const last = slot_of(net.values, net, chain.last_slot);
     for (std::int64_t i = 0; i < n; ++i) {

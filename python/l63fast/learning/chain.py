@@ -112,7 +112,11 @@ class Chain:
         """Run all cycles."""
         job = self._job
         job.state[:], job.hidden[:] = state.numpy(), hidden.numpy()
-        self._check(self._encoder.network.chain(job))
+        ended = self._encoder.network.chain(job)
+        if ended >= 0:
+            lost = job.lost[ended].nonzero()[0]
+            what = f"{len(lost)} of {len(job.state)} estimates are far from the attractor"
+            raise DivergenceError(what, lost, 0, 0.0)
         found = job.backgrounds, job.analyses, job.state, job.hidden
         return tuple(map(torch.from_numpy, found))
 
@@ -120,14 +124,10 @@ class Chain:
         """Add the gradients of the weights, given those of the loss."""
         given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
         gradients = self._encoder.gradients.numpy()
-        self._check(self._encoder.network.chain_backward(self._job, *given, gradients))
-
-    def _check(self, ended: int) -> None:
+        ended = self._encoder.network.chain_backward(self._job, *given, gradients)
         if ended >= 0:
-            lost = self._job.lost[ended].nonzero()[0]
-            n = len(self._job.state)
-            what = f"{len(lost)} of {n} estimates are far from the attractor"
-            raise DivergenceError(what, lost, 0, 0.0)
+            what = f"the gradient of a forecast became non-finite in cycle {ended}"
+            raise DivergenceError(what, np.arange(0), 0, 0.0)
 
 
 class _Run(torch.autograd.Function):

@@ -27,7 +27,7 @@ from l63fast.learning.settings import TrainSettings
 from l63fast.storage import content_errors, read_file, write_bytes
 
 CHECKPOINT: Final = "checkpoint.pt"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _ANEW: Final = "; without resume the training starts anew"
 
 
