@@ -13,6 +13,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
+from l63fast.twin.gaps import share
 
 _ALWAYS: Final = ("operator", "interval")  # these decide what the observations are
 _SAME: Final = 1e-6  # relative difference that changes no score
@@ -36,6 +37,10 @@ class Setup:
     dt : float or None
         Time step of the model (time units).
     parameters : Lorenz63 or None
+    missing : float or None
+        Probability that a value is not observed.
+    interval_range : (float, float) or None
+        Shortest and longest time between observations (time units).
     encoder : Setup or None
         Of a scheme with an encoder: the setup that the encoder was trained for.
     """
@@ -46,6 +51,8 @@ class Setup:
     Q: np.ndarray | None = None
     dt: float | None = None
     parameters: Lorenz63 | None = None
+    missing: float | None = None
+    interval_range: tuple[float, float] | None = None
     encoder: Setup | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +78,8 @@ class Setup:
             Q=twin.Q,
             dt=settings.dt,
             parameters=settings.parameters,
+            missing=settings.missing,
+            interval_range=settings.interval_range,
         )
 
     def cycle_steps(self, name: str, twin: TwinExperiment) -> list[int]:
@@ -98,13 +107,20 @@ class Setup:
         return [own[n_steps] for n_steps in steps]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but operator and encoder as plain values, for JSON."""
+        """Return all but operator and encoder as plain values, for JSON.
+
+        The law of gaps is left out where there are none.
+        """
+        ends = self.interval_range
+        is_irregular = ends is not None and ends[0] < ends[1]
         content = {
             "interval": self.interval,
             "dt": self.dt,
             "parameters": self.parameters and asdict(self.parameters),
             "R": None if self.R is None else self.R.tolist(),
             "Q": None if self.Q is None else self.Q.tolist(),
+            "missing": self.missing or None,
+            "interval_range": list(ends) if ends and is_irregular else None,
         }
         return {name: value for name, value in content.items() if value is not None}
 
@@ -125,6 +141,14 @@ class Setup:
         for name, size in (("R", operator.obs_dim), ("Q", 3)):
             if name in content:
                 values[name] = _covariance(name, content[name], size)
+        values["missing"] = share("missing", content.get("missing", 0.0))
+        ends = content.get("interval_range", [values["interval"]] * 2)
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise ArgumentTypeError("interval_range: expected two times")
+        if ends != [None, None]:
+            values["interval_range"] = tuple(
+                _checks.real("interval_range", end, above=0.0) for end in ends
+            )
         if "parameters" in content:
             try:
                 values["parameters"] = Lorenz63(**content["parameters"])

@@ -127,6 +127,7 @@ class _Program:
     def _windowed(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
         settings, reader = encoder.settings, encoder.reader
         obs_dim, length = len(encoder.obs_mean), settings.window
+        obs_dim += encoder.gaps * encoder.obs_dim  # and the flags
         if isinstance(reader, MLP):
             window = self._slot(obs_dim * length, differentiated=False)
             self.inputs, context = [window], window
