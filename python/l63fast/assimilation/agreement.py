@@ -39,8 +39,9 @@ class Setup:
     parameters : Lorenz63 or None
     missing : float or None
         Probability that a value is not observed.
-    interval_range : (float, float) or None
-        Shortest and longest time between observations (time units).
+    interval_width : float or None
+        Longest minus shortest time between observations (time units), of which
+        `interval` is the mean; 0 where they are regular.
     encoder : Setup or None
         Of a scheme with an encoder: the setup that the encoder was trained for.
     """
@@ -52,7 +53,7 @@ class Setup:
     dt: float | None = None
     parameters: Lorenz63 | None = None
     missing: float | None = None
-    interval_range: tuple[float, float] | None = None
+    interval_width: float | None = None
     encoder: Setup | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class Setup:
             dt=settings.dt,
             parameters=settings.parameters,
             missing=settings.missing,
-            interval_range=settings.interval_range,
+            interval_width=settings.interval_width,
         )
 
     def cycle_steps(self, name: str, twin: TwinExperiment) -> list[int]:
@@ -111,8 +112,6 @@ class Setup:
 
         The law of gaps is left out where there are none.
         """
-        ends = self.interval_range
-        is_irregular = ends is not None and ends[0] < ends[1]
         content = {
             "interval": self.interval,
             "dt": self.dt,
@@ -120,7 +119,7 @@ class Setup:
             "R": None if self.R is None else self.R.tolist(),
             "Q": None if self.Q is None else self.Q.tolist(),
             "missing": self.missing or None,
-            "interval_range": list(ends) if ends and is_irregular else None,
+            "interval_width": self.interval_width or None,
         }
         return {name: value for name, value in content.items() if value is not None}
 
@@ -142,13 +141,8 @@ class Setup:
             if name in content:
                 values[name] = _covariance(name, content[name], size)
         values["missing"] = share("missing", content.get("missing", 0.0))
-        ends = content.get("interval_range", [values["interval"]] * 2)
-        if not isinstance(ends, list) or len(ends) != 2:
-            raise ArgumentTypeError("interval_range: expected two times")
-        if ends != [None, None]:
-            values["interval_range"] = tuple(
-                _checks.real("interval_range", end, above=0.0) for end in ends
-            )
+        width = content.get("interval_width", 0.0)
+        values["interval_width"] = _checks.real("interval_width", width, minimum=0.0)
         if "parameters" in content:
             try:
                 values["parameters"] = Lorenz63(**content["parameters"])

@@ -70,7 +70,7 @@ class DifferentiableForecast:
         """Return states (n, 3), each after its own time (n,), in whole steps."""
         steps = (times / self.dt).round().long()
         order, parts = [], []
-        for n_steps in steps.unique().tolist():
+        for n_steps in sorted(set(steps.tolist())):
             order.append((steps == n_steps).nonzero()[:, 0])
             parts.append(replace(self, n_steps=n_steps)(states[order[-1]]))
         return torch.cat(parts)[torch.cat(order).argsort()]

@@ -165,14 +165,14 @@ class TwinSettings:
         if self.interval is not None:
             return steps_between(self.interval, self.dt, draws)
         steps = self.cycle_steps
-        return steps[(draws * len(steps)).astype(np.int64)]
+        return np.asarray(steps[(draws * len(steps)).astype(np.int64)])
 
     @property
     def irregular(self) -> str:
         """The times between observations in words; "" if they are regular."""
         if not self.is_irregular:
             return ""
-        return "intervals of {:.4g} to {:.4g}".format(*self.interval_range)
+        return "intervals of {:.4g} to {:.4g}".format(*self._interval_ends)
 
     @property
     def gaps(self) -> str:
@@ -192,12 +192,17 @@ class TwinSettings:
         return self.cycle_steps * self.dt
 
     @property
-    def interval_range(self) -> tuple[float, float]:
-        """Shortest and longest time between observations (time units)."""
-        low, high = self.interval or (self.steps_per_cycle * self.dt,) * 2
-        if self.observation_steps is not None:
-            low, high = self.cycle_times.min(), self.cycle_times.max()
-        return float(low), float(high)
+    def interval_width(self) -> float:
+        """Longest minus shortest time between observations (time units)."""
+        low, high = self._interval_ends if self.is_irregular else (0.0, 0.0)
+        return high - low
+
+    @property
+    def _interval_ends(self) -> tuple[float, ...]:
+        if self.interval is not None:
+            return self.interval
+        times = self.cycle_times
+        return float(times.min()), float(times.max())
 
     def require_no_gaps(self, name: str, who: str) -> None:
         """Refuse missing values and irregular times, for those who cannot use them."""

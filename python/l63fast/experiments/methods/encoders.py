@@ -276,6 +276,8 @@ class TrainedEncoder(Checked):
             "background": background,
             **{"loss": training.loss, "seed": training.seed, **more},
         }
+        if gaps := twin.settings.gaps:
+            made_for["gaps"] = gaps
         card = save_model(trained.encoder, folder, made_for)
         missing = [kind for kind in WRITTEN if kind not in card["files"]]
         if missing and is_own(self.model):
@@ -326,6 +328,12 @@ def _simulation(
         sizes |= {"n_steps": n_obs * steps, "save_every": steps}
         data = dataclasses.replace(data, **sizes)
 
+    # The mean interval of a few drawn times is not that of the law.
+    backgrounds = problem.backgrounds
+    if data.is_irregular:
+        any_interval = dataclasses.replace(backgrounds.made_for, interval=None)
+        backgrounds = dataclasses.replace(backgrounds, made_for=any_interval)
+
     def simulated(epoch: int) -> AssimilationDataset:
         draw = _random.uniforms(seed, "training", "train", 1, (1,), first=epoch, draw=0)
         own: dict[str, Any] = {"seed": int(draw[0, 0] * 2.0**52)}
@@ -336,7 +344,7 @@ def _simulation(
         samples = AssimilationDataset.from_twin(
             twin,
             "train",
-            problem.backgrounds,
+            backgrounds,
             window=window,
             analysis_at=settings.analysis_at,
             gaps=bool(data.gaps),
