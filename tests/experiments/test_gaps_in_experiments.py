@@ -12,7 +12,7 @@ import pytest
 
 import l63fast as l63
 from cli_runs import Command
-from experiment_samples import SIZES, TINY_GRU, tiny_cycled, tiny_windows
+from experiment_samples import SIZES, tiny_cycled, tiny_windows
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.describe import describe_data
 from l63fast.experiments.experiment import Experiment

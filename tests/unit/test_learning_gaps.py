@@ -30,7 +30,7 @@ from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSetti
 from l63fast.learning.training import train
 from l63fast.lorenz63 import forecast
 from l63fast.observation import ObservationOperator
-from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin import TwinExperiment
 from learning_samples import GRU, LSTM, MLP, TWIN
 from learning_samples import B as B_ERROR
 
