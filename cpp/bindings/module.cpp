@@ -1,5 +1,7 @@
 // The extension module: the functions of the other files here, and the speed limits of
 // the machine.
+#include <cstdlib>
+
 #include "bindings.hpp"
 
 namespace {
@@ -15,6 +17,14 @@ std::vector<std::string> levels() {
   std::vector<std::string> names;
   for (const KernelTable* table : tables()) names.emplace_back(table->name);
   return names;
+}
+
+// os.environ raises and catches an exception where a variable is not set, which takes
+// as long as the other work of a short call.
+py::object environment(const char* name) {
+  const char* const value = std::getenv(name);
+  if (value == nullptr) return py::none();
+  return py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(value));
 }
 
 std::int64_t instructions(int kind, bool single, std::int64_t rounds,
@@ -44,6 +54,8 @@ PYBIND11_MODULE(_core, module) {
   module.doc() =
       "The compiled kernels of l63fast; l63fast._kernels.cpp is their only user.";
   module.def("levels", &levels, "Instruction sets that can run here, in rising order.");
+  module.def("environment", &environment, py::arg("name"),
+             "The value of an environment variable, or None; quicker than os.environ.");
   module.def(
       "register_bytes",
       [](const std::string& level) { return table_of(level).register_bytes; },

@@ -9,31 +9,75 @@ namespace {
 using l63fast::Layer;
 using l63fast::LayerKind;
 using l63fast::Slot;
+using l63fast::SlotKind;
+
+using Parameters = std::vector<py::array_t<float>>;
+
+// Rows and columns of a parameter, (outputs, inputs) or (outputs), and where they stand
+// in the weights, transposed.
+struct Piece {
+  std::int64_t parameter, row, n_rows, column, n_columns, begin, stride;
+
+  std::size_t at(std::int64_t i, std::int64_t j) const {
+    return static_cast<std::size_t>(begin + j * stride + i);
+  }
+};
 
 // A network with its packed weights. The first check of every index and size is here;
 // the arrays of the later calls need only have the right size.
 class Network {
  public:
-  Network(const std::vector<std::tuple<std::int64_t, bool>>& slots,
+  Network(const std::vector<std::tuple<std::int64_t, bool, bool>>& slots,
           const std::vector<std::array<std::int64_t, 9>>& layers,
+          const std::vector<std::array<std::int64_t, 7>>& pieces,
           std::int64_t n_weights, const std::string& level)
       : kernels_(table_of(level)), n_weights_(n_weights) {
-    constexpr std::int64_t limit = std::int64_t{1} << 31;
-    for (const auto& [width, differentiated] : slots) {
+    constexpr std::int64_t limit = std::int64_t{1} << 30;
+    for (const auto& [width, differentiated, is_output] : slots) {
       if (width < 1 || width > limit) throw std::invalid_argument("slots: width");
-      slots_.push_back({n_values_, width, differentiated, true});
+      const SlotKind kind = is_output ? SlotKind::output : SlotKind::inner;
+      slots_.push_back({n_values_, width, differentiated, kind});
       n_values_ += width;
     }
     for (const auto& fields : layers) add(fields);
+    if (slots.empty()) throw std::invalid_argument("slots: none");
+    if (n_weights < 0 || n_weights > limit) throw std::invalid_argument("n_weights");
+    weights_.resize(static_cast<std::size_t>(n_weights));
+    gradients_.resize(weights_.size());
+    for (const auto& p : pieces) {
+      for (const std::int64_t value : p) {
+        if (value < 0 || value > limit) throw std::invalid_argument("pieces: range");
+      }
+      const Piece piece{p[0], p[1], p[2], p[3], p[4], p[5], p[6]};
+      if (piece.begin + (piece.n_columns - 1) * piece.stride + piece.n_rows > n_weights)
+        throw std::invalid_argument("pieces: range");
+      pieces_.push_back(piece);
+    }
     packed_.resize(static_cast<std::size_t>(n_packed_));
   }
 
   std::int64_t n_values() const { return n_values_; }
 
-  void pack(const py::array_t<float>& weights) {
-    l63fast::Network net = network(0);
-    net.weights = read(weights, n_weights_);
-    l63fast::network_pack(kernels_, net);
+  // Adds up the pieces of the parameters to the weights of the layers.
+  void pack(const Parameters& parameters) {
+    std::fill(weights_.begin(), weights_.end(), 0.0f);
+    over_pieces(parameters, [&](const Piece& piece, const float* row, std::int64_t i) {
+      for (std::int64_t j = 0; j < piece.n_columns; ++j)
+        weights_[piece.at(i, j)] += row[j];
+    });
+    l63fast::network_pack(kernels_, network(0));
+  }
+
+  // Writes the gradients of the parameters since the last call, where they have pieces.
+  void take_gradients(const Parameters& parameters) {
+    for (const auto& parameter : parameters) {
+      if (!parameter.writeable()) throw std::invalid_argument("gradients: read-only");
+    }
+    over_pieces(parameters, [&](const Piece& piece, const float* row, std::int64_t i) {
+      for (std::int64_t j = 0; j < piece.n_columns; ++j)
+        const_cast<float*>(row)[j] = gradients_[piece.at(i, j)];
+    });
+    std::fill(gradients_.begin(), gradients_.end(), 0.0f);
   }
 
   void forward(py::array_t<float>& values, std::int64_t n) {
@@ -43,12 +87,10 @@ class Network {
   }
 
   void backward(py::array_t<float>& values, py::array_t<float>& gradients,
-                py::array_t<float>& weight_gradients, std::int64_t n) {
+                std::int64_t n) {
     l63fast::Network net = network(n);
     net.values = slots_of(values, n);
     net.gradients = slots_of(gradients, n);
-    read(weight_gradients, n_weights_);
-    net.weight_gradients = weight_gradients.mutable_data();
     without_gil([&](void*) { l63fast::network_backward(kernels_, net); });
   }
 
@@ -62,15 +104,12 @@ class Network {
 
   std::int64_t chain_backward(const Job& fields, const py::array_t<float>& backgrounds,
                               const py::array_t<float>& analyses,
-                              py::array_t<float>& gradients,
-                              py::array_t<float>& weight_gradients) {
+                              py::array_t<float>& gradients) {
     l63fast::Chain job = chain_of(fields);
     const auto size = static_cast<py::ssize_t>(3 * job.n_cycles * job.net.n);
     job.of_backgrounds = read(backgrounds, size);
     job.of_analyses = read(analyses, size);
     job.net.gradients = slots_of(gradients, job.net.n);
-    read(weight_gradients, n_weights_);
-    job.net.weight_gradients = weight_gradients.mutable_data();
     std::int64_t ended = -1;
     without_gil([&](void*) { ended = l63fast::chain_backward(kernels_, job); });
     return ended;
@@ -130,6 +169,24 @@ class Network {
     return job;
   }
 
+  template <class Body>
+  void over_pieces(const Parameters& parameters, Body body) const {
+    for (const Piece& piece : pieces_) {
+      const auto index = static_cast<std::size_t>(piece.parameter);
+      if (index >= parameters.size()) throw std::invalid_argument("parameters: number");
+      const py::array_t<float>& parameter = parameters[index];
+      const bool is_matrix = parameter.ndim() == 2;
+      const std::int64_t width = is_matrix ? parameter.shape(1) : 1;
+      if (parameter.ndim() < 1 || parameter.ndim() > 2 ||
+          piece.row + piece.n_rows > parameter.shape(0) ||
+          piece.column + piece.n_columns > width)
+        throw std::invalid_argument("parameters: shape");
+      const float* const values = read(parameter, parameter.size());
+      for (std::int64_t i = 0; i < piece.n_rows; ++i)
+        body(piece, values + (piece.row + i) * width + piece.column, i);
+    }
+  }
+
   std::int64_t width_of(int slot) const {
     return slots_[static_cast<std::size_t>(slot)].width;
   }
@@ -141,7 +198,9 @@ class Network {
     net.n_slots = static_cast<int>(slots_.size());
     net.layers = layers_.data();
     net.n_layers = static_cast<int>(layers_.size());
+    net.weights = weights_.data();
     net.packed = packed_.data();
+    net.weight_gradients = gradients_.data();
     return net;
   }
 
@@ -191,7 +250,8 @@ class Network {
     const std::int64_t n_saved = lstm ? 5 : gru ? 4 : 1;
     layer.saved =
         layer.kind == LayerKind::linear ? -1 : slot(fields[5], n_saved * units);
-    if (layer.saved >= 0) slots_[static_cast<std::size_t>(layer.saved)].summed = false;
+    if (layer.saved >= 0)
+      slots_[static_cast<std::size_t>(layer.saved)].kind = SlotKind::saved;
     layer.cell_output = lstm ? slot(fields[7], units) : -1;
     layer.weights = fields[8];
     if (layer.weights < 0 || layer.weights > n_weights_ - n_weights)
@@ -216,7 +276,8 @@ class Network {
   const KernelTable& kernels_;
   std::vector<Slot> slots_;
   std::vector<Layer> layers_;
-  std::vector<float> packed_;
+  std::vector<Piece> pieces_;
+  std::vector<float> weights_, gradients_, packed_;
   std::int64_t n_values_ = 0, n_weights_, n_packed_ = 0;
 };
 
@@ -224,20 +285,22 @@ class Network {
 
 void define_network(py::module_& module) {
   py::class_<Network>(module, "Network")
-      .def(py::init<const std::vector<std::tuple<std::int64_t, bool>>&,
-                    const std::vector<std::array<std::int64_t, 9>>&, std::int64_t,
+      .def(py::init<const std::vector<std::tuple<std::int64_t, bool, bool>>&,
+                    const std::vector<std::array<std::int64_t, 9>>&,
+                    const std::vector<std::array<std::int64_t, 7>>&, std::int64_t,
                     const std::string&>(),
-           py::arg("slots"), py::arg("layers"), py::arg("n_weights"), py::arg("level"))
+           py::arg("slots"), py::arg("layers"), py::arg("pieces"), py::arg("n_weights"),
+           py::arg("level"))
       .def_property_readonly("n_values", &Network::n_values)
-      .def("pack", &Network::pack, py::arg("weights").noconvert())
+      .def("pack", &Network::pack, py::arg("parameters").noconvert())
+      .def("take_gradients", &Network::take_gradients, py::arg("gradients").noconvert())
       .def("forward", &Network::forward, py::arg("values").noconvert(), py::arg("n"))
       .def("backward", &Network::backward, py::arg("values").noconvert(),
-           py::arg("gradients").noconvert(), py::arg("weight_gradients").noconvert(),
-           py::arg("n"))
+           py::arg("gradients").noconvert(), py::arg("n"))
       .def("chain", &Network::chain, py::arg("job"))
       .def("chain_backward", &Network::chain_backward, py::arg("job"),
            py::arg("of_backgrounds").noconvert(), py::arg("of_analyses").noconvert(),
-           py::arg("gradients").noconvert(), py::arg("weight_gradients").noconvert());
+           py::arg("gradients").noconvert());
 }
 
 }  // namespace bindings

@@ -185,11 +185,6 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
   for (std::int64_t k = chain.n_cycles - 1; k >= 0; --k) {
     const bool is_last = k == chain.n_cycles - 1;
     net.values = chain.net.values + k * chain.n_values;
-    for (int slot = 0; slot < net.n_slots; ++slot) {
-      // The other slots are written before they are read.
-      if (net.slots[slot].summed)
-        std::fill_n(slot_of(net.gradients, net, slot), net.slots[slot].width * n, 0.0f);
-    }
     for (std::int64_t i = 0; i < n && !is_last; ++i) {
       if (!chain.lost[k * n + i]) continue;
       std::fill_n(of_state.data() + 3 * i, 3, 0.0);
@@ -204,7 +199,7 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
       of_increment[i] = gradient * chain.scale[i % 3];
       of_background[static_cast<std::size_t>(i)] = gradient;
     }
-    if (!is_last) split(chain, of_hidden.data(), chain.parts_after, net.gradients);
+    split(chain, of_hidden.data(), chain.parts_after, net.gradients);
     kernels.network_backward(net);
     if (k == 0) break;
     join(chain, net.gradients, chain.parts_before, of_hidden.data());

@@ -25,6 +25,9 @@ constexpr int rows = register_bytes == 64 ? 6 : 3;
 // the L1 cache.
 constexpr std::int64_t at_a_time = 96;
 
+// Values of a group of rows: with their gradients they take half of a small L2 cache.
+constexpr std::int64_t cached_values = 1 << 16;
+
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 // Copies a value to all lanes. Subtracting 0 keeps -0, unlike broadcast's addition,
@@ -172,7 +175,8 @@ L63FAST_INLINE void add_products(const float* values, std::int64_t stride,
 }
 
 L63FAST_INLINE float* slot_of(float* values, const Network& net, int slot) {
-  return values + net.slots[slot].offset * net.n;
+  const Slot& place = net.slots[slot];
+  return values + place.offset * net.n + net.begin * place.width;
 }
 
 template <int P>
@@ -182,7 +186,7 @@ void dense_columns(const Network& net, const Layer& layer, std::int64_t first,
   float* const out = slot_of(net.values, net, layer.output);
   float* const slopes =
       layer.kind == LayerKind::silu ? slot_of(net.values, net, layer.saved) : nullptr;
-  over_rows(net.n, [&](auto count, std::int64_t row) {
+  over_rows(net.end - net.begin, [&](auto count, std::int64_t row) {
     constexpr int M = decltype(count)::value;
     Pack<float> sums[P][M];
 #pragma GCC unroll 4
@@ -220,7 +224,7 @@ void recurrent_columns(const Network& net, const Layer& layer, std::int64_t firs
   constexpr int n_gates = IsGru ? 3 : 4;
   const std::int64_t units = layer.n_units, left = units - first;
   const std::int64_t n_saved = net.slots[layer.saved].width;
-  over_rows(net.n, [&](auto count, std::int64_t row) {
+  over_rows(net.end - net.begin, [&](auto count, std::int64_t row) {
     constexpr int M = decltype(count)::value;
     Pack<float> sums[4][M];
 #pragma GCC unroll 4
@@ -275,7 +279,7 @@ void recurrent_columns(const Network& net, const Layer& layer, std::int64_t firs
 // Replaces the gradient of a layer's output by that of its pre-activations: in the slot
 // `output` of a dense layer, in `saved` of a recurrent one.
 void activation_backward(const Network& net, const Layer& layer) {
-  const std::int64_t units = layer.n_units, n = net.n;
+  const std::int64_t units = layer.n_units, n = net.end - net.begin;
   const auto grad_of = [&](int slot) { return slot_of(net.gradients, net, slot); };
   float* const grad = grad_of(layer.output);
   if (layer.kind == LayerKind::linear) return;
@@ -335,7 +339,7 @@ void input_columns(const Network& net, const Matrix& m, const float* grad,
   float* const out = slot_of(net.gradients, net, m.slot) + first;
   for (std::int64_t begin = 0; begin < m.n_columns; begin += at_a_time) {
     const std::int64_t count = smaller(at_a_time, m.n_columns - begin);
-    over_rows(net.n, [&](auto number, std::int64_t row) {
+    over_rows(net.end - net.begin, [&](auto number, std::int64_t row) {
       constexpr int M = decltype(number)::value;
       Pack<float> sums[P][M];
       for (int p = 0; p < P; ++p) {
@@ -423,7 +427,8 @@ void layer_backward(const Network& net, const Layer& layer) {
   over_matrices(net, layer, [&](const Matrix& m) {
     if (m.slot >= 0) {
       add_outer(slot_of(net.values, net, m.slot), m.n_rows, grad + m.first, stride,
-                m.n_columns, net.n, net.weight_gradients + (m.weights - net.weights));
+                m.n_columns, net.end - net.begin,
+                net.weight_gradients + (m.weights - net.weights));
     }
     over_columns(m.n_rows, [&](auto packs, std::int64_t first) {
       if (m.slot >= 0 && m.differentiated) {
@@ -434,20 +439,12 @@ void layer_backward(const Network& net, const Layer& layer) {
     });
   });
   float* const out = net.weight_gradients + (biases - net.weights);
-  for (std::int64_t row = 0; row < net.n; ++row) {
+  for (std::int64_t row = 0; row < net.end - net.begin; ++row) {
     for (std::int64_t j = 0; j < n_biases; ++j) out[j] += grad[row * stride + j];
   }
 }
 
-}  // namespace
-
-void network_pack(const Network& net) {
-  for (int i = 0; i < net.n_layers; ++i) {
-    if (!net.layers[i].shared) pack_layer(net, net.layers[i]);
-  }
-}
-
-void network(const Network& net) {
+void layers_forward(const Network& net) {
   for (int i = 0; i < net.n_layers; ++i) {
     const Layer& layer = net.layers[i];
     const float* packed = net.packed + layer.packed;
@@ -472,8 +469,38 @@ void network(const Network& net) {
   }
 }
 
-void network_backward(const Network& net) {
-  for (int i = net.n_layers - 1; i >= 0; --i) layer_backward(net, net.layers[i]);
+// Calls body(net) for the rows in groups, whose slots stay in the L2 cache.
+template <class Body>
+void over_groups(Network net, Body body) {
+  const Slot& last = net.slots[net.n_slots - 1];
+  const std::int64_t fitting = cached_values / (last.offset + last.width) / rows;
+  const std::int64_t count = rows * (fitting < 8 ? 8 : fitting);
+  for (net.begin = 0; net.begin < net.n; net.begin = net.end) {
+    net.end = smaller(net.begin + count, net.n);
+    body(net);
+  }
+}
+
+}  // namespace
+
+void network_pack(const Network& net) {
+  for (int i = 0; i < net.n_layers; ++i) {
+    if (!net.layers[i].shared) pack_layer(net, net.layers[i]);
+  }
+}
+
+void network(const Network& net) { over_groups(net, layers_forward); }
+
+void network_backward(const Network& whole) {
+  over_groups(whole, [](const Network& net) {
+    for (int i = 0; i < net.n_slots; ++i) {
+      if (net.slots[i].kind != SlotKind::inner) continue;
+      float* const gradient = slot_of(net.gradients, net, i);
+      const std::int64_t size = (net.end - net.begin) * net.slots[i].width;
+      for (std::int64_t k = 0; k < size; ++k) gradient[k] = 0.0f;
+    }
+    for (int i = net.n_layers - 1; i >= 0; --i) layer_backward(net, net.layers[i]);
+  });
 }
 
 }  // namespace L63FAST_LEVEL

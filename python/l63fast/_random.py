@@ -89,8 +89,10 @@ def uniforms(
     raw = bits.random_raw(n_trajectories * blocks * _WORDS_PER_BLOCK)
     words = raw.reshape(n_trajectories, blocks * _WORDS_PER_BLOCK)[:, :per_trajectory]
     # The top 52 bits plus one half: never 0 or 1, and symmetric about 1/2.
-    centred = (words >> np.uint64(12)).astype(np.float64) + 0.5
-    return np.ascontiguousarray(centred * 2.0**-52).reshape(n_trajectories, *shape)
+    centred = (words >> np.uint64(12)).astype(np.float64, order="C")
+    centred += 0.5
+    centred *= 2.0**-52
+    return centred.reshape(n_trajectories, *shape)
 
 
 def standard_normals(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from gru_help import golden_bits
-from l63fast._kernels import load_kernels
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import adjoint, forecast, propagator, simulate, tangent_linear
 
@@ -23,7 +21,6 @@ def main() -> None:
             function(states, 2, backend="numba")
         for derivative in (tangent_linear, adjoint):
             derivative(states, states, 2, backend="numba")
-    golden_bits(load_kernels("numba"))
 
 
 if __name__ == "__main__":

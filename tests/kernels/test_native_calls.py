@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 
 import golden
-import gru_help
 import particle_help
 from builds import HELPERS
 from l63fast._kernels import (
     AnalysisJob,
-    GruBackwardJob,
-    GruJob,
     IntegrateJob,
     TangentJob,
     load_kernels,
@@ -349,8 +346,6 @@ def test_the_workers_of_a_data_loader_get_the_same_bits(tmp_path) -> None:
 
 STATES = golden.states(4, np.float64)
 TANGENT = TangentJob(STATES, STATES[:, None], 1, 0.01, golden.PARAMETERS)
-WINDOWS, WEIGHTS, GRADIENT = gru_help.problem(4, 3, 2, 5)
-GATES, STATES_AFTER = np.zeros((3, 4, 20), np.float32), np.zeros((3, 4, 5), np.float32)
 JOBS = {
     "integrate": IntegrateJob(STATES, STATES[:, None], 1, 0.01, golden.PARAMETERS),
     "analyse": AnalysisJob(
@@ -359,10 +354,6 @@ JOBS = {
     "tangent": TANGENT,
     "adjoint": TANGENT,
     "filter_particles": particle_help.cycled_problem(4, 10, 2, noise_root=np.eye(3)),
-    "gru": GruJob(WINDOWS, *WEIGHTS, GATES, STATES_AFTER),
-    "gru_backward": GruBackwardJob(
-        WEIGHTS.states, GATES, STATES_AFTER, GRADIENT, GATES.copy()
-    ),
 }
 
 

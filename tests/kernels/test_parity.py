@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import golden
-import gru_help
+import network_help
 import particle_help
 from builds import built, configured_extension, tool
 from l63fast._kernels import Kernels, TangentJob, cpp, load_kernels
@@ -65,7 +65,7 @@ def test_golden_bits_from_the_generic_level(tmp_path, monkeypatch) -> None:
     kernels = cpp.CppKernels("generic")
     assert golden.hashes(kernels) == golden.HASHES
     assert particle_help.golden_bits(kernels, 1) == particle_help.GOLDEN
-    assert gru_help.golden_bits(kernels) == gru_help.GOLDEN
+    assert network_help.golden_bits(kernels) == network_help.GOLDEN
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def check_golden_bits(compiler: str, generic: str, folder, monkeypatch) -> None:
         for n_threads in THREADS:
             assert golden.hashes(kernels, n_threads) == golden.HASHES, level
         assert particle_help.golden_bits(kernels, 2) == particle_help.GOLDEN, level
-        assert gru_help.golden_bits(kernels) == gru_help.GOLDEN, level
+        assert network_help.golden_bits(kernels) == network_help.GOLDEN, level
 
 
 def test_one_ulp_in_one_member_changes_the_hash(kernels: Kernels) -> None:

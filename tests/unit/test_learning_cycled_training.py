@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from l63fast.errors import ArgumentValueError, ModelFileError, TrainingDiverged
+from l63fast.learning import cycles
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.inference import EncoderFunction
@@ -138,6 +139,7 @@ def test_lost_estimates_begin_anew_unless_they_are_most(
         return analysis, hidden
 
     monkeypatch.setattr(Encoder, "forward", astray)
+    monkeypatch.setattr(cycles, "compiled", lambda *given: None)
     if n_lost == 3:
         assert np.isfinite(run(twin).history[-1]["val_loss"])
         return
@@ -172,6 +174,7 @@ def test_a_gradient_that_is_not_finite_stops_training(
     from l63fast.learning import dynamics
 
     monkeypatch.setattr(dynamics, "adjoint", lambda s, g, n, **kw: g * np.inf)
+    monkeypatch.setattr(cycles, "compiled", lambda *given: None)
     with pytest.raises(TrainingDiverged, match=r"the gradient diverged .*non-finite"):
         run(twin)
 

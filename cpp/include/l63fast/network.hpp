@@ -7,11 +7,17 @@ namespace l63fast {
 
 // A network in training, as data: layers that read slots and write others. A slot holds
 // `width` values of each of n samples, (n, width); one slot follows the other.
+enum class SlotKind : std::int8_t {
+  inner,   // its gradient is a sum, which network_backward begins with zero
+  output,  // likewise, but begins with the gradient that the caller gives
+  saved    // what a layer keeps for network_backward
+};
+
 struct Slot {
   std::int64_t offset;  // values of a sample in the slots before it
   std::int64_t width;
   bool differentiated;  // whether layers that read it add to its gradient
-  bool summed;          // whether its gradient is a sum, and not written at once
+  SlotKind kind;
 };
 
 // y = W x + b; silu of it; a gated recurrent unit; a long short-term memory. The last
@@ -44,6 +50,7 @@ struct Layer {
 
 struct Network {
   std::int64_t n;
+  std::int64_t begin, end;  // the rows of a call within the kernels
   const Slot* slots;
   int n_slots;
   const Layer* layers;
@@ -51,8 +58,7 @@ struct Network {
   const float* weights;
   float* packed;            // written by network_pack
   float* values;            // the slots, and 16 values more
-  float* gradients;         // likewise, of the gradients with respect to the slots:
-                            // network_backward adds to them
+  float* gradients;         // likewise: with respect to the slots
   float* weight_gradients;  // like the weights: network_backward adds to them
 };
 

@@ -322,8 +322,11 @@ def covariance(
         )
     if array.ndim > 2:
         memory(name, 4 * array.size * 8)  # the copies of the checks below
-    with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype == dtype and array.flags.c_contiguous:
+        cast = array
+    else:
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(array, dtype=dtype)
     if cast.ndim == 2 and _is_clearly_definite(cast.tolist()):
         return cast
     wide = array.astype(np.float64)

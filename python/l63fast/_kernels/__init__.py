@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from l63fast.errors import BackendError, BackendWarning
 __all__ = [
     "BACKENDS",
     "AnalysisJob",
-    "ChainJob",
     "BackendInfo",
+    "ChainJob",
     "FilterJob",
     "FilteredParticles",
     "IntegrateJob",
@@ -36,6 +36,7 @@ __all__ = [
     "TangentJob",
     "backend_info",
     "load_kernels",
+    "network_kernels",
 ]
 
 BACKENDS: Final = ("auto", "cpp", "numba")
@@ -66,11 +67,75 @@ class Kernels(Protocol):
         every instruction set and any number of threads.
         """
 
-    @property
-    def native_fma(self) -> bool:
-        """Whether the processor has an fma instruction that these kernels use.
 
-        Without it `gru` gives the same bits but is slow; so it is with Numba.
+class CompiledNetwork(Protocol):
+    """A network in training (`network.hpp`), with the weights of one update.
+
+    A slot holds `width` values of each sample, (n, width) float32; all arrays of slots
+    have n_values * n + 16 values.
+    """
+
+    @property
+    def n_values(self) -> int:
+        """Number of values per sample in all slots."""
+
+    def pack(self, parameters: list[np.ndarray]) -> None:
+        """Take the parameters, of which the weights of the layers are pieces."""
+
+    def take_gradients(self, gradients: list[np.ndarray]) -> None:
+        """Fill the gradients of the parameters, and begin again with zero."""
+
+    def forward(self, values: np.ndarray, n: int) -> None:
+        """Fill the slots that layers write."""
+
+    def backward(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        n: int,
+    ) -> None:
+        """Fill the gradients of the inputs, and add to those of the weights."""
+
+    def chain(self, job: ChainJob) -> int:
+        """Run cycles; return -1, or the cycle in which most estimates were lost."""
+
+    def chain_backward(
+        self,
+        job: ChainJob,
+        of_backgrounds: np.ndarray,
+        of_analyses: np.ndarray,
+        gradients: np.ndarray,
+    ) -> int:
+        """Add to the gradients of the weights, given those of the loss."""
+
+
+class NetworkKernels(Protocol):
+    """The kernels of networks in training, which only the C++ backend has."""
+
+    def network(
+        self,
+        slots: list[tuple[int, bool, bool]],
+        layers: list[tuple[int, ...]],
+        pieces: list[tuple[int, ...]],
+        n_weights: int,
+    ) -> CompiledNetwork:
+        """Return a network.
+
+        Parameters
+        ----------
+        slots : list of (int, bool, bool)
+            Width, whether the gradient of the slot is needed, and whether `backward`
+            gets the gradient of this slot, which is an output.
+        layers : list of tuple of int
+            Kind (0: linear, 1: silu, 2: GRU, 3: LSTM), two inputs, state, cell, saved,
+            output and next cell as numbers of slots (-1: none), begin of the weights.
+        pieces : list of tuple of int
+            Number of a parameter (outputs, inputs), its first row, number of rows,
+            first column and number of columns, and where its transpose begins in the
+            weights, with how many weights from row to row. Pieces in one place are
+            added up.
+        n_weights : int
+            Number of weights of all layers.
         """
 
 
@@ -160,18 +225,18 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
 
 
 def _cpp_kernels(cpp: ModuleType, level: str | None) -> Kernels:
-    available = cpp.levels()
     if level is not None:
-        if level not in available:
+        if level not in cpp.levels():
             raise BackendError(
-                f"level: expected one of {', '.join(available)}, got {level!r}"
+                f"level: expected one of {', '.join(cpp.levels())}, got {level!r}"
             )
         return cpp.kernels(level)  # type: ignore[no-any-return]
-    return cpp.kernels(_default_level(available))  # type: ignore[no-any-return]
+    wanted = cpp.environment(LEVEL_VARIABLE)  # at each call: it may have been changed
+    return cpp.kernels(_default_level(cpp.levels(), wanted))  # type: ignore[no-any-return]
 
 
-def _default_level(available: tuple[str, ...]) -> str:
-    wanted = os.environ.get(LEVEL_VARIABLE)
+@cache
+def _default_level(available: tuple[str, ...], wanted: str | None) -> str:
     if wanted in available:
         return wanted
     if wanted is not None:
@@ -180,6 +245,15 @@ def _default_level(available: tuple[str, ...]) -> str:
             f"{wanted!r}; {available[-1]} is used"
         )
     return available[-1]
+
+
+def network_kernels() -> NetworkKernels | None:
+    """Return the kernels of networks; None where torch is faster or there is no C++.
+
+    Without an fma instruction the same bits take much longer.
+    """
+    kernels: Any = load_kernels()
+    return kernels if getattr(kernels, "native_fma", False) else None
 
 
 def backend_info(backend: str = "auto") -> BackendInfo:
@@ -192,4 +266,5 @@ def backend_info(backend: str = "auto") -> BackendInfo:
             raise BackendError(f"backend: 'cpp' was asked for, but {reason}")
         why = "Numba was asked for" if backend == "numba" else reason
         return BackendInfo("numba", "llvm", n_threads, why)
-    return BackendInfo("cpp", _default_level(cpp.levels()), n_threads, reason)
+    level = _default_level(cpp.levels(), cpp.environment(LEVEL_VARIABLE))
+    return BackendInfo("cpp", level, n_threads, reason)

@@ -17,6 +17,8 @@ from l63fast._kernels.jobs import (
     TangentJob,
 )
 
+environment = _core.environment  # of a name, the variable's value or None
+
 _PREFIX = "x86-64-"
 INSTRUCTIONS: Final = ("fma", "add", "divide", "rk4")  # as the core numbers them
 
@@ -95,12 +97,13 @@ class CppKernels:
 
     def network(
         self,
-        slots: list[tuple[int, bool]],
+        slots: list[tuple[int, bool, bool]],
         layers: list[tuple[int, ...]],
+        pieces: list[tuple[int, ...]],
         n_weights: int,
     ) -> _core.Network:
         """Return a network in training."""
-        return _core.Network(slots, layers, n_weights, self._core_level)
+        return _core.Network(slots, layers, pieces, n_weights, self._core_level)
 
     @property
     def register_bytes(self) -> int:

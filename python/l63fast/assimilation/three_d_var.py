@@ -123,7 +123,8 @@ def three_d_var(
         job = AnalysisJob(*arrays, *h, n_starts, max_iter, tol, gaps)
         results = kernels.analyse(job, threads)
     state, status, n_iter, cost, residual = results
-    if status.size and status.max() == Status.NON_FINITE:
+    # As an int: NumPy takes microseconds to compare its own integer with the Status.
+    if status.size and int(status.max()) == Status.NON_FINITE:
         _checks.finite("background", x_b)
         _checks.finite("observation", y, missing=missing)
     return Analysis(

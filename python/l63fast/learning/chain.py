@@ -65,13 +65,13 @@ class Chain:
         reach: Tensor,
         through: bool,
     ):
-        self._encoder = encoder
+        self._encoder, self.through = encoder, through
         own = encoder.encoder
         n_cycles, n, _ = truth.shape
         windows = obs_windows.flatten(0, 1)
         # The inputs for a background of zero, and their derivative.
         inputs = encoder.read(windows.new_zeros(len(windows), 3), windows)
-        values = encoder.fill_all([part.unflatten(0, (n_cycles, n)) for part in inputs])
+        values = encoder.fill_all([part.view(n_cycles, n, -1) for part in inputs])
         last = inputs[-1]
         H = torch.eye(3)[own.components]
         slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
@@ -126,18 +126,15 @@ class Chain:
     def backward(self, of_backgrounds: Tensor, of_analyses: Tensor) -> None:
         """Add the gradients of the weights, given those of the loss."""
         given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
-        sums = self._encoder.gradients.numpy(), self._encoder.weight_gradients.numpy()
-        self._check(self._encoder.network.chain_backward(self._job, *given, *sums))
+        gradients = self._encoder.gradients.numpy()
+        self._check(self._encoder.network.chain_backward(self._job, *given, gradients))
 
     def _check(self, ended: int) -> None:
         if ended >= 0:
-            lost = self._job.lost[ended]
-            raise DivergenceError(
-                f"{int(lost.sum())} of {len(lost)} estimates are far from the attractor",
-                lost.nonzero()[0],
-                0,
-                0.0,
-            )
+            lost = self._job.lost[ended].nonzero()[0]
+            n = len(self._job.state)
+            what = f"{len(lost)} of {n} estimates are far from the attractor"
+            raise DivergenceError(what, lost, 0, 0.0)
 
 
 class _Run(torch.autograd.Function):
@@ -146,9 +143,10 @@ class _Run(torch.autograd.Function):
         ctx: Any, token: Tensor, chain: Chain, state: Tensor, hidden: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.chain = chain
-        found = chain.forward(state, hidden)
-        ctx.mark_non_differentiable(*found[2:])
-        return found
+        backgrounds, *others = chain.forward(state, hidden)
+        constant = others[1:] if chain.through else [backgrounds, *others[1:]]
+        ctx.mark_non_differentiable(*constant)
+        return backgrounds, *others
 
     @staticmethod
     @once_differentiable

@@ -34,7 +34,6 @@ from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
 from l63fast.twin.gaps import with_times
 
-
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -98,8 +97,9 @@ class TruthChains:
     def advance(self, n_cycles: int, draw: int) -> TruthSegment:
         """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
         n, m = len(self.truth), self.obs_dim
+        n_drawn = m if self._settings.Q == 0.0 else m + 3
         normals = _random.standard_normals(
-            self._seed, "training", "train", n, (n_cycles, m + 3), draw=draw
+            self._seed, "training", "train", n, (n_cycles, n_drawn), draw=draw
         ).swapaxes(0, 1)
         settings = self._settings
         steps = settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
@@ -120,7 +120,8 @@ class TruthChains:
     def _simulated(self, steps: np.ndarray, normals: np.ndarray) -> np.ndarray:
         n_cycles, cycle, n = len(steps), int(steps[0]), len(self.truth)
         truth = np.empty((n_cycles + 1, n, 3))
-        if self._settings.Q == 0.0 and not self._settings.is_irregular:
+        settings = self._settings
+        if settings.Q == 0.0 and not settings.is_irregular:
             simulate(
                 self.truth,
                 n_cycles * cycle,
@@ -129,7 +130,9 @@ class TruthChains:
                 **self._model,
             )
             return truth[1:]
-        errors = model_errors(normals, self._settings.model_error_covariance)
+        errors: Any = [0.0] * n_cycles
+        if settings.Q != 0.0:
+            errors = model_errors(normals, settings.model_error_covariance)
         truth[0] = self.truth
         for k in range(n_cycles):
             later = forecast(truth[k], int(steps[k]), **self._model)

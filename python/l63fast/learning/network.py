@@ -9,19 +9,17 @@ innovations, coordinates and the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakKeyDictionary, finalize
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from l63fast._kernels import load_kernels
+from l63fast._kernels import NetworkKernels, network_kernels
 from l63fast.learning.encoders import Encoder, OwnEncoder
 from l63fast.learning.readers import MLP
-
-Weights = Callable[[Any], list[Tensor]]
 
 _KINDS: Final = ("linear", "silu", "gru", "lstm")  # as the core numbers them
 _SAVED: Final = {"silu": 1, "gru": 4, "lstm": 5}  # per unit, for the backpropagation
@@ -41,19 +39,19 @@ def compiled(encoder: Encoder, n: int, n_calls: int = 1) -> CompiledEncoder | No
     n_calls : int
         Calls that the update makes.
     """
-    mean = encoder.state_mean
+    mean, kernels = encoder.state_mean, network_kernels()
     if (
         isinstance(encoder, OwnEncoder)
         or encoder.n_iterations != 1
         or (mean.dtype, mean.device.type) != (torch.float32, "cpu")
         or n == 0
-        or not load_kernels().native_fma
+        or kernels is None
     ):
         return None
     program = _PROGRAMS.get(encoder)
     if program is None:
         program = _PROGRAMS[encoder] = _Program(encoder)
-    return CompiledEncoder(encoder, program, n, n_calls)
+    return CompiledEncoder(encoder, program, kernels, n, n_calls)
 
 
 class _Program:
@@ -61,26 +59,36 @@ class _Program:
 
     Attributes
     ----------
+    slots, layers, pieces, n_weights
+        As the kernels take them.
     inputs, outputs : list of int
         Slots that a call fills, and those that it returns: the scaled increment, then
         the next hidden state in one or two parts.
+    blocks : list of Tensor
+        Memory of updates that are over.
     """
 
     def __init__(self, encoder: Encoder):
-        self.blocks: list[Tensor] = []
-        self.slots: list[tuple[int, bool]] = []
         self.layers: list[tuple[int, ...]] = []
+        self.pieces: list[tuple[int, ...]] = []
         self.n_weights = 0
-        self._weights: list[Weights] = []
+        self.blocks: list[Tensor] = []
+        self._slots: list[tuple[int, bool]] = []
+        self._names = [name for name, _ in encoder.named_parameters()]
         head, reader = encoder.head, encoder.reader
         # What the head reads of background and innovation.
         n_read = head.fixed.in_features - reader.context_size
         n_read += head.moving.in_features - 3
         if encoder.carries:
-            last, context, later = self._carried(encoder, n_read)
+            last, context, later = self._carried(encoder)
         else:
             last, context, later = self._windowed(encoder, n_read)
-        self.outputs = [self._head(encoder, last, context, n_read), *later]
+        hidden = encoder.settings.hidden
+        self.outputs = [self._head(last, context, n_read, hidden), *later]
+        self.slots = [
+            (width, differentiated, number in self.outputs)
+            for number, (width, differentiated) in enumerate(self._slots)
+        ]
 
     def block(self, size: int) -> Tensor:
         """Return memory for some values, where possible that of an earlier update.
@@ -92,97 +100,140 @@ class _Program:
             block = self.blocks.pop()
             if len(block) >= size:
                 return block
-        return torch.empty(size)
-
-    def flat_weights(self, encoder: Encoder) -> Tensor:
-        """Return all weights in the order of the kernels."""
-        parts = [part for weights in self._weights for part in weights(encoder)]
-        return torch.cat([part.reshape(-1) for part in parts])
+        return torch.from_numpy(np.empty(size, np.float32))
 
     def places(self, slots: list[int], n: int) -> list[tuple[int, int]]:
         """Return where slots of n samples begin, and their widths."""
-        widths = [width for width, _ in self.slots]
+        widths = [width for width, _ in self._slots]
         return [(n * sum(widths[:slot]), widths[slot]) for slot in slots]
 
-    def _carried(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
+    def _carried(self, encoder: Any) -> tuple[int, int, list[int]]:
         reader = encoder.reader
-        units, n_seen = reader.mixer.out_features, reader.n_inputs
+        units, n_seen, kind = reader.mixer.out_features, reader.n_inputs, reader.name
         seen, state = self._slot(n_seen), self._slot(units)
-        self.inputs = [seen, state]
-        mixer = self._kept(
-            encoder, lambda e: _dense(e.reader.mixer, [n_seen, units])
-        )
-        mixed = self._layer("silu", units, mixer, seen, state)
-        cell = -1
-        if encoder.reader.name == "lstm":
+        self.inputs, cell = [seen, state], -1
+        if kind == "lstm":
             cell = self._slot(units)
             self.inputs.append(cell)
-        weights = self._kept(
-            encoder, lambda e: _CELLS[e.reader.name](e.reader.cell, [units, n_seen])
-        )
-        kind = encoder.reader.name
-        later = self._recurrent(kind, units, weights, [mixed, seen], state, cell)
+        mixer = self._dense_weights("reader.mixer", units, [n_seen, units])
+        mixed = self._dense("silu", units, mixer, seen, state)
+        weights = self._cell_weights(kind, "", units, [units, n_seen])
+        later = self._recurrent(kind, units, weights, (mixed, seen), state, cell)
         return seen, later[0], later
 
     def _windowed(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
-        settings, reader = encoder.settings, encoder.reader
-        obs_dim, length = len(encoder.obs_mean), settings.window
-        obs_dim += encoder.gaps * encoder.obs_dim  # and the flags
+        reader, length = encoder.reader, encoder.settings.window
+        n_obs = len(encoder.obs_mean) + encoder.gaps * encoder.obs_dim  # and flags
         if isinstance(reader, MLP):
-            window = self._slot(obs_dim * length, differentiated=False)
-            self.inputs, context = [window], window
+            context = self._slot(n_obs * length, differentiated=False)
+            self.inputs = [context]
             for i in (0, 2):
-                weights = self._kept(encoder, lambda e, i=i: _dense(e.reader.layers[i]))
-                units = reader.layers[i].out_features
-                context = self._layer("silu", units, weights, context)
+                layer: Any = reader.layers[i]
+                sizes = layer.out_features, [layer.in_features]
+                weights = self._dense_weights(f"reader.layers.{i}", *sizes)
+                context = self._dense("silu", sizes[0], weights, context)
         else:
             units, kind = reader.cell.hidden_size, reader.name
+            weights = self._cell_weights(kind, "_l0", units, [n_obs])
             self.inputs = [
-                self._slot(obs_dim, differentiated=False) for _ in range(length)
+                self._slot(n_obs, differentiated=False) for _ in range(length)
             ]
-            weights = self._kept(
-                encoder, lambda e: _CELLS[kind](e.reader.cell, [obs_dim], "_l0")
-            )
-            context, cell = -1, -1
+            context = cell = -1
             for seen in self.inputs:
-                after = self._recurrent(kind, units, weights, [seen], context, cell)
+                after = self._recurrent(kind, units, weights, (seen, -1), context, cell)
                 context, cell = (*after, -1)[:2]
         last = self._slot(n_read)
-        self.inputs = [*self.inputs, last]
+        self.inputs.append(last)
         return last, context, []
 
-    def _head(self, encoder: Any, last: int, context: int, n_read: int) -> int:
+    def _head(self, last: int, context: int, n_read: int, hidden: int) -> int:
         """Add the head's first iteration, whose increment is zero.
 
         The slot `last` ends with the scaled background and the innovation.
         """
-        hidden, n_before = encoder.settings.hidden, self.slots[last][0] - n_read
-
-        def first(encoder: Any) -> list[Tensor]:
-            fixed, moving = encoder.head.fixed.weight.t(), encoder.head.moving.weight.t()
-            none = fixed.new_zeros(n_before, hidden)
-            read = torch.cat([none, fixed[:3], moving[3:]])
-            return [read, fixed[3:], encoder.head.fixed.bias]
-
-        weights = self._kept(encoder, first)
-        layer = self._layer("silu", hidden, weights, last, context)
-        weights = self._kept(encoder, lambda e: _dense(e.head.inner))
-        layer = self._layer("silu", hidden, weights, layer)
-        weights = self._kept(encoder, lambda e: _dense(e.head.outer))
-        return self._layer("linear", 3, weights, layer)
+        n_last, n_context = self._slots[last][0], self._slots[context][0]
+        begin = self._matrix(n_last * hidden) + (n_last - n_read) * hidden
+        fixed, moving = "head.fixed.weight", "head.moving.weight"
+        rows = 0, hidden
+        self._piece(fixed, rows, (0, 3), begin, hidden)
+        self._piece(moving, rows, (3, n_read), begin + 3 * hidden, hidden)
+        context_begin = self._matrix(n_context * hidden)
+        self._piece(fixed, rows, (3, 3 + n_context), context_begin, hidden)
+        self._piece("head.fixed.bias", rows, (0, 1), self._matrix(hidden), hidden)
+        first = begin - (n_last - n_read) * hidden
+        layer = self._dense("silu", hidden, first, last, context)
+        weights = self._dense_weights("head.inner", hidden, [hidden])
+        layer = self._dense("silu", hidden, weights, layer)
+        weights = self._dense_weights("head.outer", 3, [hidden])
+        return self._dense("linear", 3, weights, layer)
 
     def _slot(self, width: int, *, differentiated: bool = True) -> int:
-        self.slots.append((width, differentiated))
-        return len(self.slots) - 1
+        self._slots.append((width, differentiated))
+        return len(self._slots) - 1
 
-    def _kept(self, encoder: Encoder, weights: Weights) -> int:
-        """Add the weights of layers, and return where they begin."""
-        begin = self.n_weights
-        self._weights.append(weights)
-        self.n_weights += sum(part.numel() for part in weights(encoder))
+    def _matrix(self, size: int) -> int:
+        """Return where the next weights begin."""
+        self.n_weights += size
+        return self.n_weights - size
+
+    def _piece(
+        self,
+        name: str,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        begin: int,
+        stride: int,
+    ) -> None:
+        """Add rows (outputs) and columns (inputs) of a parameter to the weights.
+
+        Its transpose begins at `begin`, with `stride` weights from row to row.
+        """
+        spans = (rows[0], rows[1] - rows[0], columns[0], columns[1] - columns[0])
+        self.pieces.append((self._names.index(name), *spans, begin, stride))
+
+    def _dense_weights(self, name: str, units: int, widths: list[int]) -> int:
+        begin, first = self.n_weights, 0
+        for width in widths:
+            at, columns = self._matrix(width * units), (first, first + width)
+            self._piece(f"{name}.weight", (0, units), columns, at, units)
+            first += width
+        self._piece(f"{name}.bias", (0, units), (0, 1), self._matrix(units), units)
         return begin
 
-    def _layer(
+    def _cell_weights(
+        self, kind: str, suffix: str, units: int, widths: list[int]
+    ) -> int:
+        """Add the weights of a recurrent cell, whose gates are in the kernels' order.
+
+        Torch's GRU has r, z, n for inputs and state; the kernels' biases are those of
+        the state part of n, r, z, and the input part of n.
+        """
+        n_gates = 4 if kind == "lstm" else 3
+        begin, first, wide = self.n_weights, 0, n_gates * units
+        names = [f"reader.cell.{of}{suffix}" for of in ("weight_ih", "bias_ih")]
+        names += [f"reader.cell.{of}{suffix}" for of in ("weight_hh", "bias_hh")]
+        of_inputs, b, of_state, c = names
+        for width in widths:
+            at, columns = self._matrix(width * wide), (first, first + width)
+            self._piece(of_inputs, (0, wide), columns, at, wide)
+            first += width
+        at, biases = self._matrix(units * wide), self._matrix(4 * units)
+        everything, one = (0, units), (0, 1)
+        if kind == "lstm":
+            self._piece(of_state, (0, wide), everything, at, wide)
+            for name in (b, c):
+                self._piece(name, (0, wide), one, biases, wide)
+            return begin
+        r_and_z, n = (0, 2 * units), (2 * units, wide)
+        self._piece(of_state, n, everything, at, wide)
+        self._piece(of_state, r_and_z, everything, at + units, wide)
+        self._piece(c, n, one, biases, wide)
+        for name in (b, c):
+            self._piece(name, r_and_z, one, biases + units, wide)
+        self._piece(b, n, one, biases + wide, wide)
+        return begin
+
+    def _dense(
         self, kind: str, units: int, weights: int, first: int, second: int = -1
     ) -> int:
         """Add a dense layer, and return the slot of its output."""
@@ -197,44 +248,19 @@ class _Program:
         kind: str,
         units: int,
         weights: int,
-        inputs: list[int],
+        inputs: tuple[int, int],
         state: int,
         cell: int,
     ) -> list[int]:
-        """Add a recurrent layer; return the slots of its state and, in an LSTM, cell."""
+        """Add a recurrent layer; return the slots of its state and its cell (LSTM)."""
         after = [self._slot(units) for _ in range(2 if kind == "lstm" else 1)]
         saved = self._slot(_SAVED[kind] * units)
-        fields = (*inputs, -1)[:2], (state, cell, saved), (*after, -1)[:2]
-        self.layers.append((_KINDS.index(kind), *sum(fields, ()), weights))
+        number, (output, after_cell) = _KINDS.index(kind), (*after, -1)[:2]
+        outputs = saved, output, after_cell, weights
+        self.layers.append((number, *inputs, state, cell, *outputs))
         return after
 
 
-def _dense(layer: Any, widths: list[int] | None = None) -> list[Tensor]:
-    parts = layer.weight.split(widths or layer.in_features, 1)
-    return [*(part.t() for part in parts), layer.bias]
-
-
-def _gru(cell: Any, widths: list[int], suffix: str = "") -> list[Tensor]:
-    """Return its weights; the gates are those of the kernels, not torch's r, z, n."""
-    of_inputs, of_state, b, c = _of_cell(cell, suffix)
-    r_and_z = 2 * of_state.shape[1]
-    inputs = [part.t() for part in of_inputs.split(widths, 1)]
-    state = torch.cat([of_state[r_and_z:], of_state[:r_and_z]])
-    sums = b[:r_and_z] + c[:r_and_z]
-    return [*inputs, state.t(), c[r_and_z:], sums, b[r_and_z:]]
-
-
-def _lstm(cell: Any, widths: list[int], suffix: str = "") -> list[Tensor]:
-    of_inputs, of_state, b, c = _of_cell(cell, suffix)
-    return [*(part.t() for part in of_inputs.split(widths, 1)), of_state.t(), b + c]
-
-
-def _of_cell(cell: Any, suffix: str) -> list[Tensor]:
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return [getattr(cell, name + suffix) for name in names]
-
-
-_CELLS: Final = {"gru": _gru, "lstm": _lstm}
 _PROGRAMS: Final[WeakKeyDictionary[Encoder, _Program]] = WeakKeyDictionary()
 
 
@@ -248,25 +274,31 @@ class CompiledEncoder:
         them, the gradients of the weights pass through it.
     """
 
-    def __init__(self, encoder: Encoder, program: _Program, n: int, n_calls: int):
+    def __init__(
+        self,
+        encoder: Encoder,
+        program: _Program,
+        kernels: NetworkKernels,
+        n: int,
+        n_calls: int,
+    ):
         self.encoder, self.n = encoder, n
-        flat = program.flat_weights(encoder)
-        self.network = load_kernels().network(
-            program.slots, program.layers, program.n_weights
+        self.network = kernels.network(
+            program.slots, program.layers, program.pieces, program.n_weights
         )
-        self.network.pack(flat.detach().numpy())
+        parameters = list(encoder.parameters())
+        self.network.pack([p.detach().contiguous().numpy() for p in parameters])
         size = self.network.n_values * n + _PADDING
         block = program.block(n_calls * size)
         # Nothing refers to the block any more when this object is gone.
         finalize(self, program.blocks.append, block)
         self._values = block[: n_calls * size].view(n_calls, size)
         self._free = list(self._values.unbind())
-        self.gradients = flat.new_empty(size)
+        self.gradients = torch.empty(size)
         self._program = program
         self._inputs = program.places(program.inputs, n)
         self._outputs = program.places(program.outputs, n)
-        self.weight_gradients = torch.zeros_like(flat.detach())
-        self.token: Tensor = _Weights.apply(flat, self)  # type: ignore[no-untyped-call]
+        self.token: Tensor = _Weights.apply(self, *parameters)  # type: ignore[no-untyped-call]
 
     def __call__(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -308,7 +340,7 @@ class CompiledEncoder:
         """
         for (begin, width), given in zip(self._inputs, inputs[:-1], strict=False):
             part = self._values[:, begin : begin + self.n * width]
-            part.unflatten(1, (self.n, width)).copy_(given)
+            part.view(len(part), self.n, width).copy_(given)
         return self._values
 
     @property
@@ -334,26 +366,17 @@ class CompiledEncoder:
         self.network.forward(values.numpy(), self.n)
         return values, [self._slot(values, place).clone() for place in self._outputs]
 
-    def backward(
-        self, values: Tensor, *gradients: Tensor | None
-    ) -> list[Tensor]:
+    def backward(self, values: Tensor, *gradients: Tensor | None) -> list[Tensor]:
         """Return the gradients of the inputs, from those of the outputs.
 
         They are valid until the next call.
         """
-        found = self.gradients.zero_()
-        for place, gradient in zip(self._outputs, gradients, strict=False):
-            if gradient is not None:
-                self._slot(found, place).copy_(gradient)
-        summed = self.weight_gradients.numpy()
-        self.network.backward(values.numpy(), found.numpy(), summed, self.n)
+        found = self.gradients
+        for place, gradient in zip(self._outputs, gradients, strict=True):
+            to = self._slot(found, place)
+            to.zero_() if gradient is None else to.copy_(gradient)
+        self.network.backward(values.numpy(), found.numpy(), self.n)
         return [self._slot(found, place) for place in self._inputs]
-
-    def take_weight_gradients(self) -> Tensor:
-        """Return the gradients of all weights so far, and start again from zero."""
-        summed = self.weight_gradients
-        self.weight_gradients = torch.zeros_like(summed)
-        return summed
 
     def _slot(self, array: Tensor, place: tuple[int, int]) -> Tensor:
         begin, width = place
@@ -362,17 +385,19 @@ class CompiledEncoder:
 
 
 class _Weights(torch.autograd.Function):
-    """Passes the gradients of the weights to torch, after those of all calls."""
+    """Passes the gradients of the parameters to torch, after those of all calls."""
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, encoder: CompiledEncoder) -> Tensor:
-        ctx.encoder = encoder
-        return flat.new_zeros(())
+    def forward(ctx: Any, encoder: CompiledEncoder, *parameters: Tensor) -> Tensor:
+        ctx.encoder, ctx.shapes = encoder, [p.shape for p in parameters]
+        return parameters[0].new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.encoder.take_weight_gradients(), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = [torch.zeros(shape) for shape in ctx.shapes]
+        ctx.encoder.network.take_gradients([part.numpy() for part in gradients])
+        return None, *gradients
 
 
 class _Call(torch.autograd.Function):

@@ -103,7 +103,7 @@ class _Stack(NamedTuple):
         for weight, n_gates in self.weights:
             if weight.grad is not None:
                 part = gradients[first : first + n_gates, :, : weight.shape[1]]
-                part.copy_(weight.grad.unflatten(0, (n_gates, -1)))
+                part.copy_(weight.grad.view(n_gates, -1, weight.shape[1]))
             first += n_gates
         momentum.lerp_(gradients, 1.0 - _MOMENTUM)
         steps, first = orthogonalised(gradients.lerp_(momentum, _MOMENTUM)), 0
@@ -111,7 +111,7 @@ class _Stack(NamedTuple):
             rows, columns = len(weight) // n_gates, weight.shape[1]
             part = steps[first : first + n_gates, :, :columns]
             scale = max(1.0, rows / columns) ** 0.5
-            weight.unflatten(0, (n_gates, -1)).add_(part, alpha=-rate * scale)
+            weight.view(n_gates, rows, columns).add_(part, alpha=-rate * scale)
             first += n_gates
 
 
@@ -138,7 +138,9 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x.transpose(1, 2) if tall else x
     for _ in range(_N_ITERATIONS):
         square = x @ x.transpose(1, 2)
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        x = torch.baddbmm(
+            x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a
+        )
     return x.transpose(1, 2) if tall else x
 
 

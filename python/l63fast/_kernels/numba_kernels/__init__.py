@@ -21,5 +21,3 @@ __all__ = [
     "native_fma",
     "tangent",
 ]
-
-native_fma = False  # `gru` gives the same bits as in C++, but is slow
