@@ -196,7 +196,7 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
 
 
 def _ages(summary: Summary) -> Iterator[Picture]:
-    """Yield the error against the time since the last observation, in data with gaps."""
+    """Yield the error against the time since the last observation, with gaps."""
     for rows, by_label in diagnosed(summary, "age_error", 9):
         curves = {
             name: (data["age"].values, data["age_error"].values)
