@@ -335,6 +335,7 @@ def test_windows_with_gaps(loss: str) -> None:
     assert np.allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_experiment_with_gaps_trains_encoders(tmp_path: Path) -> None:
     experiment = tiny_cycled("oi", "enkf", "pf", methods={"gru": TINY_GRU})
     frame = experiment.vary(missing=[0, 0.5]).run(tmp_path)

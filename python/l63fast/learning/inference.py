@@ -325,7 +325,8 @@ class NeuralAnalysis(FromTwin):
         """
         background, n = state.estimate, len(state.estimate)
         operator = self.encoder.operator
-        obs_window = observed_values(obs_window)
+        if self.reads_gaps:
+            obs_window = observed_values(obs_window)
         # The encoder refuses non-finite input, so diverged trajectories are left out.
         finite = np.isfinite(background).all(axis=-1)
         analysed, hidden = np.full((n, 3), np.nan), state.hidden.copy()
