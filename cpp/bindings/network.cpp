@@ -146,6 +146,11 @@ class Network {
     const std::int64_t wide = width_of(job.last_slot);
     job.last = read<float>(fields, "last", n_cycles * n * wide);
     job.slopes = read<float>(fields, "slopes", 3 * wide);
+    const auto missing = array_of<std::uint8_t>(fields, "missing");
+    if (missing.ndim() != 3 || missing.shape(2) > wide)
+      throw std::invalid_argument("missing: not (n_cycles, n, n_innovations)");
+    job.n_innovations = static_cast<int>(missing.shape(2));
+    job.missing = read(missing, n_cycles * n * missing.shape(2));
     job.scale = read<float>(fields, "scale", 3);
     job.centre = read<double>(fields, "centre", 3);
     job.reach = read<double>(fields, "reach", 3);

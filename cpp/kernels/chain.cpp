@@ -42,6 +42,22 @@ void join(const Chain& chain, float* values, const int* slots, float* hidden) {
   }
 }
 
+// Sets innovations of missing values, of the k-th cycle, to what is given for each
+// sample, (n, width of last_slot); nullptr: to zero.
+void restore_missing(const Chain& chain, std::int64_t k, const float* given,
+                     float* values) {
+  const std::int64_t n = chain.net.n, m = chain.n_innovations;
+  const std::int64_t wide = chain.net.slots[chain.last_slot].width;
+  const std::uint8_t* const missing = chain.missing + k * n * m;
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < m; ++j) {
+      if (!missing[i * m + j]) continue;
+      const std::int64_t at = (i + 1) * wide - m + j;
+      values[at] = given ? given[at] : 0.0f;
+    }
+  }
+}
+
 // Shortens gradients (n, width) to at most max_gradient times the median norm of those
 // that are numbers.
 template <class T>
@@ -131,6 +147,7 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
                              x[2] * chain.slopes[2 * wide + j];
       }
     }
+    restore_missing(chain, k, chain.last + k * n * wide, last);
     split(chain, chain.hidden, chain.parts_before, net.values);
     kernels.network(net);
     join(chain, net.values, chain.parts_after, chain.hidden);
@@ -192,7 +209,8 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
     join(chain, net.gradients, chain.parts_before, of_hidden.data());
     limit(of_hidden.data(), n, chain.n_hidden, chain.max_gradient, norms);
     if (!chain.through) continue;
-    const float* const of_last = slot_of(net.gradients, net, chain.last_slot);
+    float* const of_last = slot_of(net.gradients, net, chain.last_slot);
+    restore_missing(chain, k, nullptr, of_last);
     for (std::int64_t i = 0; i < n; ++i) {
       for (int c = 0; c < 3; ++c) {
         const std::int64_t at = 3 * i + c;

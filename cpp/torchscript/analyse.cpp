@@ -16,10 +16,10 @@ void analyse(const CommandLine& given) {
   const Array background = file.array("background");
   const std::size_t n = background.shape.empty() ? 0 : background.shape[0];
   const std::size_t window = std::size_t(encoder.window());
-  const std::size_t obs_dim = std::size_t(encoder.observation_operator().obs_dim());
+  const std::size_t size = std::size_t(encoder.observation_size());
   if (background.shape != std::vector<std::size_t>{n, 3})
     throw std::runtime_error(given.input + ": background: expected the shape n 3");
-  const auto obs_window = file.values("obs_window", {n, window, obs_dim});
+  const auto obs_window = file.values("obs_window", {n, window, size});
 
   std::vector<float> hidden(n * std::size_t(encoder.hidden_size()));
   std::vector<double> analysis(3 * n);

@@ -208,6 +208,9 @@ void run(const CommandLine& given) {
   if (encoder.looks_ahead())
     throw std::runtime_error(given.model +
                              ": sees later observations, and a cycle has none");
+  if (encoder.reads_gaps())
+    throw std::runtime_error(given.model +
+                             ": reads observations with gaps, and a cycle has none");
   const InputFile file(given.input);
   watch.stop(seconds.load);
   const Twin twin =

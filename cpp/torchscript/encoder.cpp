@@ -27,9 +27,14 @@ torch::jit::Module loaded(const std::string& program) {
   return module;
 }
 
-void check_finite(std::span<const double> values, std::int64_t n, const char* name) {
-  const auto bad = std::find_if(values.begin(), values.end(),
-                                [](double value) { return !std::isfinite(value); });
+// With `size` above 0, the length of an observation, all of its values but the last may
+// be NaN.
+void check_finite(std::span<const double> values, std::int64_t n, const char* name,
+                  std::ptrdiff_t size = 0) {
+  const auto bad = std::find_if(values.begin(), values.end(), [&](const double& value) {
+    const bool may_miss = size && (&value - values.data()) % size < size - 1;
+    return !std::isfinite(value) && !(may_miss && std::isnan(value));
+  });
   if (bad == values.end()) return;
   const auto member = (bad - values.begin()) / (std::int64_t(values.size()) / n);
   throw std::invalid_argument(std::string(name) + ": expected finite values, got " +
@@ -49,7 +54,7 @@ struct Chunk {
   const double *background, *obs_window;
   float* hidden;
   double* analysis;
-  std::int64_t n, window, obs_dim, hidden_size;
+  std::int64_t n, window, observation_size, hidden_size;
 };
 
 // Calls body(0) to body(n - 1) on new threads, each with one thread of torch. Rethrows
@@ -129,7 +134,7 @@ struct Encoder::Parts {
 void Encoder::Parts::analyse(const Chunk& chunk) {
   const c10::InferenceMode inference;
   auto states = torch::empty({chunk.n, 3});
-  auto windows = torch::empty({chunk.n, chunk.window, chunk.obs_dim});
+  auto windows = torch::empty({chunk.n, chunk.window, chunk.observation_size});
   auto memory = torch::empty({chunk.n, chunk.hidden_size});
   std::copy_n(chunk.background, states.numel(), states.data_ptr<float>());
   std::copy_n(chunk.obs_window, windows.numel(), windows.data_ptr<float>());
@@ -178,13 +183,17 @@ const ObservationOperator& Encoder::observation_operator() const {
 int Encoder::window() const { return parts_->card.window; }
 int Encoder::hidden_size() const { return parts_->card.hidden_size; }
 bool Encoder::looks_ahead() const { return parts_->card.looks_ahead; }
+bool Encoder::reads_gaps() const { return parts_->card.reads_gaps; }
+int Encoder::observation_size() const {
+  return observation_operator().obs_dim() + reads_gaps();
+}
 double Encoder::interval() const { return parts_->card.interval; }
 
 void Encoder::analyse(std::span<const double> background,
                       std::span<const double> obs_window, std::span<float> hidden,
                       std::span<double> analysis, const Batching& batching) const {
   const std::int64_t n = std::int64_t(background.size()) / 3;
-  const std::int64_t m = observation_operator().obs_dim(), length = window();
+  const std::int64_t m = observation_size(), length = window();
   check_size(background.size(), 3 * n, "background");
   check_size(obs_window.size(), length * m * n, "obs_window");
   check_size(hidden.size(), hidden_size() * n, "hidden");
@@ -193,7 +202,7 @@ void Encoder::analyse(std::span<const double> background,
     throw std::invalid_argument("batching: expected at least 1 sample and 1 thread");
   if (n == 0) return;
   check_finite(background, n, "background");
-  check_finite(obs_window, n, "obs_window");
+  check_finite(obs_window, n, "obs_window", reads_gaps() ? m : 0);
   const std::int64_t share = (n + batching.n_threads - 1) / batching.n_threads;
   const std::int64_t chunk = std::min(batching.chunk, share);
   const std::int64_t n_chunks = (n + chunk - 1) / chunk;

@@ -188,4 +188,9 @@ int Json::count(const std::string& key, int least, int most) const {
                               std::to_string(least) + " to " + std::to_string(most));
 }
 
+bool Json::flag(const std::string& key) const {
+  if (const auto* flag = std::get_if<bool>(&at(key).value_)) return *flag;
+  throw std::invalid_argument(key + ": expected true or false");
+}
+
 }  // namespace l63fast

@@ -22,6 +22,7 @@ class Json {
   const std::string& text(const std::string& key) const;
   double number(const std::string& key) const;
   int count(const std::string& key, int least, int most) const;
+  bool flag(const std::string& key) const;
   bool has(const std::string& key) const;
 
  private:

@@ -89,6 +89,8 @@ ModelCard read_card(const std::filesystem::path& directory) {
         .window = encoder.count("window", 1, max_window),
         .hidden_size = json.count("hidden_size", 0, max_hidden),
         .looks_ahead = looks_ahead(encoder),
+        // Older cards have no such entry.
+        .reads_gaps = encoder.has("gaps") && encoder.flag("gaps"),
         .interval = training.has("interval") ? training.number("interval")
                                              : std::numeric_limits<double>::quiet_NaN(),
         .sha256 = lower(files.at("torchscript").text("sha256"))};

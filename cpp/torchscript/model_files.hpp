@@ -14,6 +14,7 @@ struct ModelCard {
   int window = 0;
   int hidden_size = 0;
   bool looks_ahead = false;
+  bool reads_gaps = false;
   double interval = 0;  // time units; NaN: not given
   std::string sha256;   // of model.ts.pt
 };

@@ -176,3 +176,24 @@ def test_a_single_time_is_enough() -> None:
     once = estimates(truth, truth + 1, truth, observations, np.array([0.1]))
     found = diagnose(once, settings)
     assert found.sizes["excerpt"] == 3  # two there are, and the median one
+
+
+def test_errors_go_by_the_time_since_something_was_observed() -> None:
+    settings = dataclasses.replace(twin_of("xy").settings, missing=0.5, n_test=100)
+    twin = TwinExperiment.generate(settings)
+    truth, seen = twin.test.truth_at_observations, twin.test.observations
+    # Errors that are the time since an observed value, plus 1, of the same component.
+    present = ~np.isnan(seen).all(axis=-1)
+    last = np.maximum.accumulate(np.where(present, TIMES, -np.inf), axis=1)
+    before = np.full_like(last, -np.inf)
+    before[:, 1:] = last[:, :-1]
+    age = np.where(np.isfinite(before), TIMES - before, 0.0)
+    step = np.sqrt(3.0) * np.array([1.0, 0.0, 0.0])
+    of = estimates(
+        truth, truth + (1.0 + age)[..., None] * step, truth + step, seen, TIMES
+    )
+    found = diagnose(of, settings)
+    assert found["age"].values[:3] == pytest.approx([0.0, 0.1, 0.2])
+    assert found["age_error"].values == pytest.approx(1.0 + found["age"].values)
+    assert "age" not in diagnose(of, settings, cycled=False)
+    assert "age" not in diagnose(of, dataclasses.replace(settings, missing=0.0))

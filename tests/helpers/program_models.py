@@ -9,6 +9,7 @@ import torch
 
 from encoder_programs import Programs
 from l63fast.assimilation.program_files import write_analyse_inputs
+from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import save_model
 from l63fast.learning.normaliser import Normaliser
@@ -18,10 +19,12 @@ from learning_samples import samples
 GRU = EncoderSettings("gru", "xy", 2, 16, 3)
 
 
-def program_encoder(settings: EncoderSettings) -> Encoder:
+def program_encoder(
+    settings: EncoderSettings, data: AssimilationDataset | None = None
+) -> Encoder:
     """Return an encoder that nobody trained, yet that moves what it is given."""
     operator = settings.operator
-    data = samples(operator, 200, window=settings.window)
+    data = data or samples(operator, 200, window=settings.window)
     built = build_encoder(settings, Normaliser.fit(data, operator))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from encoder_programs import SOURCE, Programs, built_programs
 from l63fast.assimilation.cycling import CycleResult, run_cycles
 from l63fast.assimilation.program_files import write_analyse_inputs, write_cycle_inputs
 from l63fast.assimilation.three_d_var import ThreeDVar
-from l63fast.learning.export import load_encoder
+from l63fast.learning.data import AssimilationDataset
+from l63fast.learning.export import load_encoder, save_model
 from l63fast.learning.inference import NeuralAnalysis
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import read_dataset
 from l63fast.twin import TwinExperiment, TwinSettings
 from learning_samples import samples
-from program_models import GRU, refused, saved, written_inputs
+from program_models import GRU, program_encoder, refused, saved, written_inputs
 
 CASES = {
     "carried": (EncoderSettings("gru", "xy", 1, 16, 1, "carried"), 0.0),
@@ -123,6 +124,42 @@ def test_analyses_are_those_of_python(
     analysis = read_dataset(tmp_path / "out.nc")["analysis"]
     expected = load_encoder(gru)(data.background, data.obs_window)
     assert np.allclose(analysis, expected, rtol=0, atol=5e-5)
+
+
+def test_analyses_with_gaps_are_those_of_python(
+    programs: Programs, tmp_path: Path
+) -> None:
+    settings = TwinSettings("xy", n_train=20, n_val=1, n_test=1, n_steps=300)
+    twin = TwinExperiment.generate(
+        replace(settings, missing=0.5, interval=(0.05, 0.2), steps_per_cycle=None)
+    )
+    truth = twin.train.truth_at_observations
+    drawn = truth + np.random.default_rng(0).normal(size=truth.shape)
+    data = AssimilationDataset.from_twin(twin, "train", drawn, window=2)
+    encoder = program_encoder(replace(GRU, gaps=True), data)
+    (tmp_path / "model").mkdir()
+    save_model(encoder, tmp_path / "model", {}, formats=("torchscript",))
+    words = (tmp_path / "model", tmp_path / "in.nc", tmp_path / "out.nc", "--trust")
+
+    def found(obs_window: np.ndarray) -> np.ndarray:
+        given = (data.background, obs_window)
+        write_analyse_inputs(tmp_path / "in.nc", *given, missing="nan")
+        done = programs.run("analyse", *words)
+        assert done.returncode == 0, done.stderr
+        return read_dataset(tmp_path / "out.nc")["analysis"].to_numpy()
+
+    expected = load_encoder(tmp_path / "model")(data.background, data.obs_window)
+    analysis, other = found(data.obs_window), data.obs_window.copy()
+    assert np.allclose(analysis, expected, rtol=0, atol=5e-5)
+    assert np.abs(analysis - data.background).max() > 0.01
+    other.view(np.uint64)[np.isnan(other)] = 0xFFF8_0000_0000_0BAD
+    assert found(other).tobytes() == analysis.tobytes()
+    other[4, 1, 2] = np.nan  # a time
+    write_analyse_inputs(tmp_path / "in.nc", data.background, other, missing="nan")
+    done = programs.run("analyse", *words)
+    assert "obs_window: expected finite values, got nan at sample 4" in done.stderr
+    done = programs.run("cycle", *words)
+    assert "reads observations with gaps, and a cycle has none" in done.stderr
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

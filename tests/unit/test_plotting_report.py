@@ -90,6 +90,9 @@ SINGLE = {
     "growth": lambda **how: plotting.forecast_growth(
         {"GRU": growing(1.0)}, limit=2.0, **how
     ),
+    "age": lambda **how: plotting.error_since_observed(
+        {"GRU": (np.array([0.0, 0.1]), np.array([0.5, 0.6]))}, **how
+    ),
     "shares": lambda **how: plotting.failure_shares(
         {"GRU": [0.01, 0.02, 0.0, 0.0]}, ["flip", "lobe", "far", "lost"], **how
     ),

@@ -63,7 +63,8 @@ struct Network {
 };
 
 // Cycles of an encoder in training. In each the states are forecast; the slot
-// `last_slot` becomes last + background * slopes; the network gives the increments of
+// `last_slot` becomes last + background * slopes, or last for missing values; the
+// network gives the increments of
 // the analyses, in units of `scale`, and the next hidden states. Estimates beyond
 // `reach` are lost and continue from the truth with a hidden state of zero. The way
 // back adds to the gradients of the weights. Gradients that pass from a cycle to the
@@ -83,6 +84,8 @@ struct Chain {
   std::int64_t n_hidden;        // width of all parts
   const float* last;            // (n_cycles, n, width of last_slot)
   const float* slopes;          // (3, width of last_slot)
+  int n_innovations;            // the last values of last_slot, 0: none can be missing
+  const std::uint8_t* missing;  // (n_cycles, n, n_innovations): 1 where it is
   const float* scale;           // (3)
   const double* centre;         // (3)
   const double* reach;          // (3)

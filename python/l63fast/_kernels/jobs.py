@@ -202,6 +202,9 @@ class ChainJob(NamedTuple):
     last : (n_cycles, n, width) float32
     slopes : (3, width) float32
         With the background they make the slot `last_slot`: last + background @ slopes.
+    missing : (n_cycles, n, n_innovations) uint8
+        1 where one of the last values of this slot does not depend on the background;
+        n_innovations may be 0.
     scale : (3,) float32
         Unit of the increments.
     centre, reach : (3,) float64
@@ -233,6 +236,7 @@ class ChainJob(NamedTuple):
     values: np.ndarray
     last: np.ndarray
     slopes: np.ndarray
+    missing: np.ndarray
     scale: np.ndarray
     centre: np.ndarray
     reach: np.ndarray

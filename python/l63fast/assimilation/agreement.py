@@ -13,6 +13,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
+from l63fast.twin.gaps import share
 
 _ALWAYS: Final = ("operator", "interval")  # these decide what the observations are
 _SAME: Final = 1e-6  # relative difference that changes no score
@@ -36,6 +37,11 @@ class Setup:
     dt : float or None
         Time step of the model (time units).
     parameters : Lorenz63 or None
+    missing : float or None
+        Probability that a value is not observed.
+    interval_width : float or None
+        Longest minus shortest time between observations (time units), of which
+        `interval` is the mean; 0 where they are regular.
     encoder : Setup or None
         Of a scheme with an encoder: the setup that the encoder was trained for.
     """
@@ -46,6 +52,8 @@ class Setup:
     Q: np.ndarray | None = None
     dt: float | None = None
     parameters: Lorenz63 | None = None
+    missing: float | None = None
+    interval_width: float | None = None
     encoder: Setup | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +79,8 @@ class Setup:
             Q=twin.Q,
             dt=settings.dt,
             parameters=settings.parameters,
+            missing=settings.missing,
+            interval_width=settings.interval_width,
         )
 
     def cycle_steps(self, name: str, twin: TwinExperiment) -> list[int]:
@@ -98,13 +108,18 @@ class Setup:
         return [own[n_steps] for n_steps in steps]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but operator and encoder as plain values, for JSON."""
+        """Return all but operator and encoder as plain values, for JSON.
+
+        The law of gaps is left out where there are none.
+        """
         content = {
             "interval": self.interval,
             "dt": self.dt,
             "parameters": self.parameters and asdict(self.parameters),
             "R": None if self.R is None else self.R.tolist(),
             "Q": None if self.Q is None else self.Q.tolist(),
+            "missing": self.missing or None,
+            "interval_width": self.interval_width or None,
         }
         return {name: value for name, value in content.items() if value is not None}
 
@@ -125,6 +140,9 @@ class Setup:
         for name, size in (("R", operator.obs_dim), ("Q", 3)):
             if name in content:
                 values[name] = _covariance(name, content[name], size)
+        values["missing"] = share("missing", content.get("missing", 0.0))
+        width = content.get("interval_width", 0.0)
+        values["interval_width"] = _checks.real("interval_width", width, minimum=0.0)
         if "parameters" in content:
             try:
                 values["parameters"] = Lorenz63(**content["parameters"])

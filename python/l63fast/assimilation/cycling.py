@@ -100,8 +100,9 @@ def plan_cycles(
         if warm_up is not None:
             check_scheme("warm_up", warm_up)
         _check_warm_up(warm_up, scheme.window)
-    if getattr(getattr(scheme, "made_for", None), "encoder", None) is not None:
-        twin.settings.require_no_gaps("twin")
+    encoder = getattr(getattr(scheme, "made_for", None), "encoder", None)
+    if encoder is not None and not getattr(scheme, "reads_gaps", False):
+        twin.settings.require_no_gaps("twin", "an encoder without flags of presence")
     steps, differences = _agreed("scheme", scheme, twin, imperfect_model)
     # The warm-up may have another dt, and then needs another number of steps.
     warm_up_steps = steps
@@ -292,7 +293,8 @@ def run_cycles(
         warm_up=warm_up,
         imperfect_model=imperfect_model,
     )
-    background, observations = plan.background, twin.split(split_name).observations
+    background, split = plan.background, twin.split(split_name)
+    observations = split.observations
     seed = twin.settings.seed if seed is None else _checks.seed("seed", seed)
     # One stream per split: tuning on the validation split does not change the test run.
     rng = _random.generator(seed, "scheme", split_name)
@@ -303,6 +305,8 @@ def run_cycles(
             plan.warm_up, background, observations, before, plan.warm_up_steps, rng
         ):
             background = cycle.analysis.state
+    if getattr(scheme, "reads_gaps", False):
+        observations = split.timed_observations
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
     # `run` gives no members, starts with the first observation, and has one interval.

@@ -26,7 +26,11 @@ _STATE: Final = ("trajectory", "component")
 
 
 def write_analyse_inputs(
-    path: str | Path, background: np.ndarray, obs_window: np.ndarray
+    path: str | Path,
+    background: np.ndarray,
+    obs_window: np.ndarray,
+    *,
+    missing: str = "raise",
 ) -> None:
     """Write backgrounds and windows of observations for the program `analyse`.
 
@@ -36,7 +40,10 @@ def write_analyse_inputs(
         A netCDF file; an old one is replaced.
     background : (n, 3) float64 or float32
     obs_window : (n, L, obs_dim)
-        Of the same dtype; the latest observation is the last.
+        Of the same dtype; the latest observation is the last. For an encoder with gaps
+        (n, L, obs_dim + 1): the last value is the time since the previous observation.
+    missing : {"raise", "nan"}
+        "nan" accepts NaN, where an encoder with gaps has no value.
 
     Raises
     ------
@@ -47,9 +54,12 @@ def write_analyse_inputs(
     """
     background = _checks.states("background", background)
     n = len(background)
+    size = np.shape(obs_window)[-1]
     obs_window = _checks.vectors(
-        "obs_window", obs_window, size=np.shape(obs_window)[-1], dtype=background.dtype
+        "obs_window", obs_window, size=size, dtype=background.dtype, only_finite=False
     )
+    _checks.choice("missing", missing, ("raise", "nan"))
+    _checks.finite("obs_window", obs_window, missing=missing)
     if background.shape != (n, 3) or obs_window.ndim != 3 or len(obs_window) != n:
         raise ArgumentValueError(
             f"background, obs_window: expected (n, 3) and (n, L, obs_dim), got "

@@ -32,11 +32,15 @@ _N_LEADS: Final = 50
 _LEAD_STEP: Final = 0.1  # between two lead times (time units)
 _MAX_FORECASTS: Final = 1000
 _BINS: Final = 61
+_AGE_BINS: Final = 4  # in the mean time between observations
+_FEWEST: Final = 30  # errors of which a mean is shown
 _SHOWN_PERCENT: Final = 98.0  # of the needed increments, in the range of the histogram
 MAP_EDGES: Final = (np.linspace(-21.0, 21.0, 43), np.linspace(0.0, 50.0, 51))  # x, z
 
 
-def diagnose(estimates: Estimates, data: TwinSettings) -> xarray.Dataset:
+def diagnose(
+    estimates: Estimates, data: TwinSettings, *, cycled: bool = True
+) -> xarray.Dataset:
     """Return failures, forecast errors, error map and increments of the analyses.
 
     Parameters
@@ -44,6 +48,8 @@ def diagnose(estimates: Estimates, data: TwinSettings) -> xarray.Dataset:
     estimates : Estimates
     data : TwinSettings
         The settings of the twin experiment.
+    cycled : bool
+        Whether the backgrounds are the method's own forecasts.
     """
     import xarray as xr
 
@@ -57,6 +63,7 @@ def diagnose(estimates: Estimates, data: TwinSettings) -> xarray.Dataset:
         "failure_share": (("kind",), counts / kinds.size),
         **excerpts(estimates, errors, kinds, data),
         **forecast_errors(judged, data),
+        **(errors_by_age(estimates, errors, data) if cycled and data.gaps else {}),
         **error_map(estimates.truth, errors),
         **increments(judged, operator),
     }
@@ -163,6 +170,33 @@ def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
         "forecast_error_low": (dims, low),
         "forecast_error_high": (dims, high),
         "n_forecasts": ((), np.int32(len(pick))),
+    }
+
+
+def errors_by_age(
+    estimates: Estimates, errors: np.ndarray, data: TwinSettings
+) -> dict[str, Any]:
+    """Return the mean error by the time since the last observation, in bins.
+
+    At time 0 it is the error of analyses with an observed value, later that of the
+    backgrounds, before the next analysis. Bins with few of them are left out.
+    """
+    present, times = np.isfinite(estimates.observations).any(axis=-1), estimates.times
+    last = np.maximum.accumulate(np.where(present, times, -np.inf), axis=1)
+    since = times[1:] - last[:, :-1]
+    known = np.isfinite(since)  # nothing may have been observed yet
+    blind = as_operator(data.operator).is_mirror_blind
+    of_forecasts = instantaneous_rms(
+        estimates.background, estimates.truth, mirror_aware=blind
+    )[:, 1:]
+    age = np.concatenate([np.zeros(np.count_nonzero(present)), since[known]])
+    error = np.concatenate([errors[present], of_forecasts[known]])
+    bins = np.rint(_AGE_BINS * age / (data.steps_per_cycle * data.dt)).astype(int)
+    counts = np.bincount(bins)
+    enough = counts >= _FEWEST
+    means = [np.bincount(bins, v)[enough] / counts[enough] for v in (age, error)]
+    return {
+        name: (("age",), v) for name, v in zip(("age", "age_error"), means, strict=True)
     }
 
 

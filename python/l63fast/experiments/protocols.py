@@ -231,7 +231,9 @@ class Windows(Checked):
         data, part = twin.settings, twin.split(split)
         last = self.last_observations(data)
         first = last - (self.window - 1)
-        seen = windows(part.observations, self.window)[:, first]
+        reads_gaps = getattr(scheme, "reads_gaps", False)
+        given = part.timed_observations if reads_gaps else part.observations
+        seen = windows(given, self.window)[:, first]
         at = first if fitted.start == "first" else last
         start = problem.drawn(split)[:, at]
         rng = _random.generator(data.seed, "scheme", split)

@@ -21,7 +21,14 @@ from l63fast.experiments import results
 from l63fast.experiments.data import open_data
 from l63fast.experiments.diagnostics import DIAGNOSTICS, diagnose
 from l63fast.experiments.methods import TrainedEncoder
-from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows, Work
+from l63fast.experiments.protocols import (
+    Cycles,
+    Estimates,
+    Fitted,
+    Problem,
+    Windows,
+    Work,
+)
 from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
@@ -99,7 +106,9 @@ def run_cell(
             text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
             results.write_text(folder, results.RESULTS, text)
             settings = problem.twin.settings
-            storage.write_dataset(diagnose(estimates, settings), folder / DIAGNOSTICS)
+            cycled = isinstance(cell.protocol, Cycles)
+            diagnostics = diagnose(estimates, settings, cycled=cycled)
+            storage.write_dataset(diagnostics, folder / DIAGNOSTICS)
             if keep_states:
                 title = f"Analyses of the test split by {fitted.label}"
                 storage.write_dataset(

@@ -281,7 +281,6 @@ class Cell(_CellTable):
         ):
             object.__setattr__(self, name, value)
         if isinstance(self.method, TrainedEncoder):
-            self.data.require_no_gaps("method")
             self.method.settings(self.data.operator, self.protocol)
 
     @property

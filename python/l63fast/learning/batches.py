@@ -167,6 +167,8 @@ def mirrored(batch: Batch, sign: Tensor, operator: ObservationOperator) -> Batch
     state[:, :2] = sign[:, None]
     odd = torch.tensor([s < 0 for s in operator.mirror_signs], device=sign.device)
     seen = torch.where(odd, sign[:, None], sign.new_ones(()))
+    n_times = batch.obs_window.shape[2] - len(odd)  # 1 with gaps
+    seen = torch.cat([seen, sign.new_ones(len(sign), n_times)], 1)
     return Batch(
         background=batch.background * state,
         obs_window=batch.obs_window * seen[:, None],
@@ -204,7 +206,9 @@ class Jittered(Samples):
         self._source = source
         self.n_batches = source.n_batches
         self._on_background = _scale(size * normaliser.background_std).to(device)
-        self._on_observations = _scale(size * normaliser.innovation_std).to(device)
+        n_times = len(normaliser.obs_mean) - len(normaliser.innovation_std)
+        on_values = np.append(size * normaliser.innovation_std, np.zeros(n_times))
+        self._on_observations = _scale(on_values).to(device)
         self._seed = seed
 
     def batches(self, epoch: int) -> Iterator[Batch]:

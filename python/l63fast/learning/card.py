@@ -46,6 +46,7 @@ _ADDED_SINCE: Final = {
     "memory": "window",
     "analysis_at": "last",
     "iteration": "fixed_point",
+    "gaps": False,
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
@@ -78,6 +79,8 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
         "last": "the last observations of {}, the latest one last",
         "first": "the next observations of {}, backwards: that at analysis time last",
     }[settings.analysis_at]
+    if settings.gaps:
+        order += "; NaN where missing; then the time since the observation before it"
     return {
         "schema": SCHEMA,
         "encoder": settings.to_dict(),
@@ -86,7 +89,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
         "inputs": {
             "background": {"shape": ["n", 3], "is": "x_b: x, y, z at analysis time"},
             "obs_window": {
-                "shape": ["n", settings.window, operator.obs_dim],
+                "shape": ["n", settings.window, settings.observation_size],
                 "is": order.format(observed),
             },
             "hidden": {

@@ -41,7 +41,10 @@ class Chain:
     encoder : CompiledEncoder
         For which `is_linear` holds.
     model : DifferentiableForecast
+    steps : (n_cycles,) int64
+        Model steps of each forecast.
     obs_windows : (n_cycles, n, L, obs_dim)
+        As the encoder reads them.
     truth : (n_cycles, n, 3) float64
     centre, reach : (3,) float64
         Estimates further than `reach` from the centre are lost; they continue from the
@@ -54,6 +57,7 @@ class Chain:
         self,
         encoder: CompiledEncoder,
         model: DifferentiableForecast,
+        steps: np.ndarray,
         obs_windows: Tensor,
         truth: Tensor,
         *,
@@ -73,10 +77,13 @@ class Chain:
         slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
         before = last.shape[1] - sum(part.shape[1] for part in slopes)
         empty = torch.empty(truth.shape)
+        # A missing value has no innovation, whatever the background is.
+        latest = obs_windows[:, :, -1, : own.obs_dim if own.gaps else 0]
         self._job = ChainJob(
             values=values.numpy(),
             last=last.contiguous().numpy(),
             slopes=torch.cat([torch.zeros(3, before), *slopes], 1).numpy(),
+            missing=np.ascontiguousarray(latest.isnan().numpy(), np.uint8),
             scale=own.increment_std.numpy(),
             centre=centre.numpy(),
             reach=reach.numpy(),
@@ -87,7 +94,7 @@ class Chain:
             backgrounds=empty.numpy(),
             analyses=torch.empty_like(empty).numpy(),
             lost=np.empty((n_cycles, n), np.uint8),
-            n_steps=np.full(n_cycles, model.n_steps, np.int64),
+            n_steps=steps,
             dt=model.dt,
             parameters=model.parameters.as_tuple(),
             through=through,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,7 +71,8 @@ def train_cycled(
     Parameters
     ----------
     encoder_settings, train_settings, cycle_settings
-        A model of your own is imported by its name.
+        A model of your own is imported by its name. A twin with gaps sets `gaps`; the
+        training then draws gaps by the same law.
     twin : TwinExperiment
     B : (3, 3), optional
         Background error covariance, for the losses that need it.
@@ -88,6 +90,8 @@ def train_cycled(
     ArgumentValueError
         If settings and twin do not agree.
     """
+    if twin.settings.gaps:
+        encoder_settings = replace(encoder_settings, gaps=True)
     _check_twin(twin, encoder_settings)
     own = OwnModel.imported(encoder_settings.model)
     key = identity(
@@ -113,7 +117,6 @@ def train_cycled(
 
 
 def _check_twin(twin: TwinExperiment, settings: EncoderSettings) -> None:
-    twin.settings.require_no_gaps("twin")
     operator = as_operator(settings.operator)
     check_agreement("encoder_settings", Setup(operator=operator), Setup.of(twin))
     simulated = twin.settings.observation_covariance
@@ -135,7 +138,7 @@ def _begin(
 ) -> TrainingRun:
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
     warm_up = _three_d_var(twin, settings.seed)
-    samples = _samples(warm_up, twin.settings, encoder_settings.window, settings.seed)
+    samples = _samples(warm_up, twin.settings, encoder_settings, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
     device = torch_device(settings)
     encoder = build_encoder(
@@ -172,18 +175,22 @@ def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
 
 
 def _samples(
-    scheme: ThreeDVar, twin: TwinSettings, window: int, seed: int
+    scheme: ThreeDVar, twin: TwinSettings, encoder: EncoderSettings, seed: int
 ) -> AssimilationDataset:
     """Return samples from cycles of 3D-Var, which set the scales of an encoder."""
     n, n_before, n_scored = _SCALES
-    chains = TruthChains(twin, n, seed=seed, n_threads=1)
+    gaps, window = encoder.gaps, encoder.window
+    chains = TruthChains(twin, n, seed=seed, n_threads=1, gaps=gaps)
     state = chains.truth
     n_cycles = n_before + max(n_scored, window)
-    truth, observations = (a.swapaxes(0, 1) for a in chains.advance(n_cycles, 0))
+    segment = chains.advance(n_cycles, 0)
+    truth, observations = (
+        a.swapaxes(0, 1) for a in (segment.truth, segment.observations)
+    )
     backgrounds = np.empty_like(truth)
     for k in range(n_cycles):
-        backgrounds[:, k] = state = scheme.forecast(state, twin.steps_per_cycle)
-        seen = np.ascontiguousarray(observations[:, k : k + 1])
+        backgrounds[:, k] = state = scheme.forecast(state, int(segment.steps[k]))
+        seen = np.ascontiguousarray(observations[:, k : k + 1, : chains.obs_dim])
         state, _ = scheme.analyse(state, seen)
     last = slice(n_cycles - n_scored, n_cycles)
     read = windows(observations, window)[:, -n_scored:]
@@ -193,6 +200,8 @@ def _samples(
         truth=np.ascontiguousarray(truth[:, last]).reshape(-1, 3),
         trajectory=np.repeat(np.arange(n), n_scored),
         time_index=np.tile(np.arange(last.start, last.stop), n),
+        gaps=gaps,
+        made_for=Setup(interval=twin.steps_per_cycle * twin.dt),
     )
 
 
@@ -232,7 +241,10 @@ class _CycledValidation:
             np.where(np.isfinite(states), states, mean)
             for states in (result.background, result.analysis)
         )
-        latest = self._twin.val.observations[:, result.scored, None]
+        seen = self._twin.val.observations
+        if encoder.gaps:
+            seen = self._twin.val.timed_observations
+        latest = seen[:, result.scored, None]
         blind = self._twin.operator.is_mirror_blind
         return {
             "val_loss": self._cost(analysis, background, latest, truth),

@@ -13,6 +13,7 @@ estimates, without their gradients (truncated backpropagation through time).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
 from l63fast.twin import TwinSettings
+from l63fast.twin.gaps import with_times
 
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -42,10 +44,14 @@ class TruthSegment(NamedTuple):
     ----------
     truth : (n_cycles, n, 3)
     observations : (n_cycles, n, obs_dim)
+        With gaps (n_cycles, n, obs_dim + 1), as encoders read them.
+    steps : (n_cycles,) int64
+        Model steps of each cycle.
     """
 
     truth: np.ndarray
     observations: np.ndarray
+    steps: np.ndarray
 
 
 class TruthChains:
@@ -62,11 +68,22 @@ class TruthChains:
         Trajectories.
     seed : int
     n_threads : int
+    gaps : bool
+        Whether the observations are those that encoders with gaps read.
     """
 
-    def __init__(self, settings: TwinSettings, n: int, *, seed: int, n_threads: int):
-        self._settings = settings
+    def __init__(
+        self,
+        settings: TwinSettings,
+        n: int,
+        *,
+        seed: int,
+        n_threads: int,
+        gaps: bool = False,
+    ):
+        self._settings, self._gaps = settings, gaps
         self._operator = as_operator(settings.operator)
+        self.obs_dim = self._operator.obs_dim
         self._seed = seed
         self._model: dict[str, Any] = {
             "dt": settings.dt,
@@ -79,20 +96,32 @@ class TruthChains:
 
     def advance(self, n_cycles: int, draw: int) -> TruthSegment:
         """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
-        n, m = len(self.truth), self._operator.obs_dim
+        n, m = len(self.truth), self.obs_dim
         n_drawn = m if self._settings.Q == 0.0 else m + 3
         normals = _random.standard_normals(
             self._seed, "training", "train", n, (n_cycles, n_drawn), draw=draw
         ).swapaxes(0, 1)
-        truth = self._simulated(n_cycles, normals[..., m:])
+        settings = self._settings
+        steps = settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
+        truth = self._simulated(steps, normals[..., m:])
         self.truth = truth[-1]
-        noise = self._settings.observation_errors(normals[..., :m])
-        return TruthSegment(truth, self._operator(truth) + noise)
+        noise = settings.observation_errors(normals[..., :m])
+        observations = self._operator(truth) + noise
+        if settings.missing:
+            draws = _random.uniforms(
+                self._seed, "missing", "train", n, (n_cycles, m), draw=draw
+            )
+            observations[draws.swapaxes(0, 1) < settings.missing] = np.nan
+        if self._gaps:
+            by_trajectory = observations.swapaxes(0, 1)
+            observations = with_times(by_trajectory, steps * settings.dt).swapaxes(0, 1)
+        return TruthSegment(truth, observations, steps)
 
-    def _simulated(self, n_cycles: int, normals: np.ndarray) -> np.ndarray:
-        cycle, n = self._settings.steps_per_cycle, len(self.truth)
+    def _simulated(self, steps: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        n_cycles, cycle, n = len(steps), int(steps[0]), len(self.truth)
         truth = np.empty((n_cycles + 1, n, 3))
-        if self._settings.Q == 0.0:
+        settings = self._settings
+        if settings.Q == 0.0 and not settings.is_irregular:
             simulate(
                 self.truth,
                 n_cycles * cycle,
@@ -101,10 +130,13 @@ class TruthChains:
                 **self._model,
             )
             return truth[1:]
-        errors = model_errors(normals, self._settings.model_error_covariance)
+        errors: Any = [0.0] * n_cycles
+        if settings.Q != 0.0:
+            errors = model_errors(normals, settings.model_error_covariance)
         truth[0] = self.truth
         for k in range(n_cycles):
-            truth[k + 1] = forecast(truth[k], cycle, **self._model) + errors[k]
+            later = forecast(truth[k], int(steps[k]), **self._model)
+            truth[k + 1] = later + errors[k]
         return truth[1:]
 
 
@@ -150,7 +182,9 @@ class CycledBatches:
         self.n_batches = cycles.updates  # per epoch
         self._n_updates = n_epochs * cycles.updates
         self._seed = seed
-        self._chains = TruthChains(twin, n, seed=seed, n_threads=n_threads)
+        self._chains = TruthChains(
+            twin, n, seed=seed, n_threads=n_threads, gaps=encoder.gaps
+        )
         self._forecast = DifferentiableForecast(
             twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
         )
@@ -213,12 +247,16 @@ class CycledBatches:
         fast = compiled(encoder, n, n_cycles)
         if fast is not None and is_linear(encoder):
             limits: Any = {"centre": self._centre, "reach": self._reach}
+            model, steps = self._forecast, segment.steps
             chain = Chain(
-                fast, self._forecast, obs_windows, truth, through=through, **limits
+                fast, model, steps, obs_windows, truth, through=through, **limits
             )
             ran = chain.run(self._estimate, self._hidden)
         else:
-            ran = self._looped(fast or encoder, obs_windows, truth, through=through)
+            steps = segment.steps.tolist()
+            ran = self._looped(
+                fast or encoder, steps, obs_windows, truth, through=through
+            )
         backgrounds, analyses, self._estimate, self._hidden = ran
         batch = Batch(
             background=backgrounds.flatten(0, 1),
@@ -228,13 +266,20 @@ class CycledBatches:
         return analyses.flatten(0, 1), batch
 
     def _looped(
-        self, analyse: Analyse, obs_windows: Tensor, truth: Tensor, *, through: bool
+        self,
+        analyse: Analyse,
+        steps: list[int],
+        obs_windows: Tensor,
+        truth: Tensor,
+        *,
+        through: bool,
     ) -> tuple[Tensor, ...]:
         """Return what `Chain.run` does, by torch's graph."""
         state, hidden = self._estimate, self._hidden
         backgrounds, analyses = [], []
-        for obs_window, latest in zip(obs_windows, truth, strict=True):
-            background = self._forecast(state if through else state.detach()).float()
+        for n_steps, obs_window, latest in zip(steps, obs_windows, truth, strict=True):
+            model = replace(self._forecast, n_steps=n_steps)
+            background = model(state if through else state.detach()).float()
             # Gradients are limited on both paths from one cycle to the one before.
             analysis, hidden = analyse(background, obs_window, limit_gradient(hidden))
             state = limit_gradient(analysis.double())

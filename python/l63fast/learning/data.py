@@ -38,13 +38,16 @@ class AssimilationDataset(OneScreen):
     ----------
     background : (N, 3) float64
         The background x_b at analysis time.
-    obs_window : (N, L, obs_dim) float64
+    obs_window : (N, L, obs_dim) or with gaps (N, L, obs_dim + 1) float64
         L observations; the last in the array is at analysis time. For an analysis at
         the first observation of the window they are in reverse order of time.
     truth : (N, 3) float64
         The truth at analysis time.
     trajectory, time_index : (N,) int64
         Index of the trajectory, and of the observation at analysis time.
+    gaps : bool
+        Whether observations have gaps: NaN where a value is missing, and the time since
+        the previous observation (time units) as the last value.
     made_for : Setup
         The setup of the twin, as far as it is known; an encoder that is trained on the
         samples inherits it.
@@ -60,6 +63,7 @@ class AssimilationDataset(OneScreen):
     truth: np.ndarray
     trajectory: np.ndarray
     time_index: np.ndarray
+    gaps: bool = False
     made_for: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
@@ -70,8 +74,8 @@ class AssimilationDataset(OneScreen):
             )
         checked = {
             "background": _checks.states("background", self.background, dtype=_FLOAT64),
-            "obs_window": _checks.vectors(
-                "obs_window", self.obs_window, size=shape[2], dtype=_FLOAT64
+            "obs_window": checked_windows(
+                self.obs_window, shape[2], gaps=self.gaps, dtype=_FLOAT64
             ),
             "truth": _checks.states("truth", self.truth, dtype=_FLOAT64),
             "trajectory": np.asarray(self.trajectory),
@@ -94,6 +98,7 @@ class AssimilationDataset(OneScreen):
         stride: int = 1,
         analysis_at: str = "last",
         start: int = 1,
+        gaps: bool | None = None,
     ) -> AssimilationDataset:
         """Return the samples of one split of a twin experiment.
 
@@ -113,14 +118,15 @@ class AssimilationDataset(OneScreen):
             The observation of the window at analysis time.
         start : int
             The first window ends at this observation (counted from 1) or later.
+        gaps : bool, optional
+            By default whether the twin has missing values or irregular times.
 
         Raises
         ------
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described.
         """
-        twin.settings.require_no_gaps("twin")
-        split = twin.split(split_name)
+        split, gaps = twin.split(split_name), bool(twin.settings.gaps or gaps)
         if isinstance(backgrounds, Backgrounds):
             backgrounds = backgrounds.draw(twin, split_name)
         background = _checks.states("backgrounds", backgrounds, dtype=_FLOAT64)
@@ -130,20 +136,22 @@ class AssimilationDataset(OneScreen):
             split.observations.shape[:2],
             f"the observations of split {split_name!r}",
         )
-        n, n_obs, obs_dim = split.observations.shape
+        n, n_obs = split.observations.shape[:2]
         window = _checks.count("window", window, minimum=1, maximum=n_obs)
         stride = _checks.count("stride", stride, minimum=1)
         start = _checks.count("start", start, minimum=1, maximum=n_obs)
         at = np.arange(max(window, start) - 1, n_obs, stride)
-        read = windows(split.observations, window)[:, at - (window - 1)]
+        seen = split.timed_observations if gaps else split.observations
+        read = windows(seen, window)[:, at - (window - 1)]
         if _checks.choice("analysis_at", analysis_at, ("last", "first")) == "first":
             at, read = at - (window - 1), read[:, :, ::-1]
         return cls(
             background=background[:, at].reshape(-1, 3),
-            obs_window=np.ascontiguousarray(read).reshape(-1, window, obs_dim),
+            obs_window=np.ascontiguousarray(read).reshape(-1, window, seen.shape[2]),
             truth=split.truth_at_observations[:, at].reshape(-1, 3),
             trajectory=np.repeat(np.arange(n), len(at)),
             time_index=np.tile(at, n),
+            gaps=gaps,
             made_for=Setup.of(twin),
         )
 
@@ -197,7 +205,7 @@ class AssimilationDataset(OneScreen):
     @property
     def obs_dim(self) -> int:
         """Number of values in an observation."""
-        return int(self.obs_window.shape[2])
+        return int(self.obs_window.shape[2]) - self.gaps
 
     @cached_property
     def hash(self) -> str:
@@ -207,6 +215,26 @@ class AssimilationDataset(OneScreen):
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def checked_windows(
+    value: Any, size: int, *, gaps: bool, dtype: np.dtype[Any]
+) -> np.ndarray:
+    """Return windows (..., L, size); with gaps NaN is accepted, but not as a time."""
+    array = _checks.vectors(
+        "obs_window", value, size=size, dtype=dtype, only_finite=False
+    )
+    if np.isfinite(array).all():
+        return array
+    values = array[..., :-1] if gaps else array
+    if not gaps and (n_missing := np.count_nonzero(np.isnan(values))):
+        raise ArgumentValueError(
+            "obs_window: expected finite values where no flags of presence are read "
+            f"(gaps=False), got {n_missing} NaN"
+        )
+    _checks.finite("obs_window", values, missing="nan")
+    _checks.finite("obs_window: times", array[..., -1])
+    return array
 
 
 def windows(observations: np.ndarray, length: int) -> np.ndarray:

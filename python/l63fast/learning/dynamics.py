@@ -8,7 +8,7 @@ graph holds one node per forecast instead of every stage of every step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -65,6 +65,15 @@ class DifferentiableForecast:
             )
         later: Tensor = _KernelForecast.apply(states, self)  # type: ignore[no-untyped-call]
         return later
+
+    def after(self, states: Tensor, times: Tensor) -> Tensor:
+        """Return states (n, 3), each after its own time (n,), in whole steps."""
+        steps = (times / self.dt).round().long()
+        order, parts = [], []
+        for n_steps in sorted(set(steps.tolist())):
+            order.append((steps == n_steps).nonzero()[:, 0])
+            parts.append(replace(self, n_steps=n_steps)(states[order[-1]]))
+        return torch.cat(parts)[torch.cat(order).argsort()]
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of both `forecast` and `adjoint`."""

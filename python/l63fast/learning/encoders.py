@@ -72,6 +72,10 @@ class Encoder(nn.Module):
     x_{k+1} = x_k + g(x_k, 0, window, y - h(x_k)): each analysis is the next background,
     so the same observations are assimilated K times.
 
+    With `gaps` a missing value is 0 in the network's inputs, as is its innovation, and
+    the inputs of each observation also hold the time since the previous one, in units
+    of the mean interval, and for each value 1 where it is present, otherwise 0.
+
     Where the operator cannot tell a state from its mirror image, background and
     increments are in the coordinates of `fold`, and the analysis is the mirror image
     that is nearer to x_b. In x and y themselves this analysis jumps where x_b is
@@ -117,6 +121,7 @@ class Encoder(nn.Module):
         self.carries = settings.memory == "carried"
         self.feeds_back = settings.iteration == "legacy"
         self.folds = settings.folds
+        self.gaps, self.obs_dim = settings.gaps, operator.obs_dim
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
@@ -180,6 +185,10 @@ class Encoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return window, background and innovation, scaled to order one."""
         seen = (obs_window - self.obs_mean) / self.obs_std
+        if self.gaps:
+            missing = seen[:, :, : self.obs_dim].isnan()
+            present = (~missing).to(seen.dtype)
+            seen = torch.cat([seen.nan_to_num(0.0), present], 2)
         scaled = (start - self.state_mean) / self.state_std
         return seen, scaled, self.innovation(start, obs_window)
 
@@ -203,7 +212,10 @@ class Encoder(nn.Module):
         training in cycles unstable. In folded coordinates a = |h'(x)| s / c.
         """
         states = unfold(coordinates) if self.folds else coordinates
-        scaled = (obs_window[:, -1] - self.observe(states)) / self.innovation_std
+        observed = obs_window[:, -1, : self.obs_dim]
+        scaled = (observed - self.observe(states)) / self.innovation_std
+        if self.gaps:
+            scaled = torch.where(observed.isnan(), torch.zeros_like(scaled), scaled)
         if not self.reads_slope:
             return scaled
         s = self.increment_std.index_select(0, self.components)
@@ -419,7 +431,8 @@ def _parts(
     n_innovations = 2 * obs_dim if _reads_slope(settings) else obs_dim
     kinds = CARRIED if settings.memory == "carried" else ENCODERS
     kind = kinds[model or settings.model]
-    sizes = Sizes(obs_dim, settings.window, width, settings.hidden, n_innovations)
+    n_seen = settings.observation_size + settings.gaps * obs_dim
+    sizes = Sizes(n_seen, settings.window, width, settings.hidden, n_innovations)
     reader = kind(sizes)
     return reader, Head(n_innovations, reader.context_size, settings.hidden)
 

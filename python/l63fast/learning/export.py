@@ -188,11 +188,16 @@ def examples(encoder: Encoder, n: int) -> tuple[Tensor, Tensor, Tensor]:
     background = encoder.state(drawn, state.roll(1, 1))
     seen = seen.reshape(n, window, -1)
     obs_window = encoder.obs_mean + encoder.obs_std * seen
+    latest = obs_window[:, -1, : encoder.obs_dim]
     # The last observation belongs to the background: for innovations much larger than
     # in training the iterations may diverge, and every rounding error grows with them.
     if isinstance(encoder, EncoderOfOwnOperator) or encoder.powers.numel():
-        innovation = encoder.innovation_std * seen[:, -1]
-        obs_window[:, -1] = encoder.observe(background) + innovation
+        innovation = encoder.innovation_std * seen[:, -1, : encoder.obs_dim]
+        latest[:] = encoder.observe(background) + innovation
+    if encoder.gaps:
+        missing = seen.roll(1, 2)[:, :, : encoder.obs_dim] > 0.5
+        obs_window[:, :, : encoder.obs_dim][missing] = torch.nan
+        obs_window[:, :, -1].abs_()
     return background, obs_window, encoder.initial_hidden(n)
 
 
@@ -454,7 +459,7 @@ def encoder_from(
         tensors: dict[str, Tensor] = safetensors_from(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{source}: is not valid safetensors: {error}") from None
-    identity = Normaliser.identity(settings.operator)
+    identity = Normaliser.identity(settings.operator, gaps=settings.gaps)
     expected = build_encoder(settings, identity, own=own)
     _check_tensors(tensors, expected.state_dict(), source)
     expected.load_state_dict(tensors)

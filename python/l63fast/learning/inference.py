@@ -12,8 +12,14 @@ import torch
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.assimilation.agreement import FromTwin, Setup
-from l63fast.assimilation.scheme import Analysis, Status, forecast_members
+from l63fast.assimilation.scheme import (
+    Analysis,
+    Status,
+    forecast_members,
+    observed_values,
+)
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
+from l63fast.learning.data import checked_windows
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse, Graph
@@ -149,6 +155,7 @@ class EncoderFunction:
         ----------
         background : (..., 3) float64 or float32
         obs_window : (..., L, obs_dim) of the same dtype
+            With `gaps` (..., L, obs_dim + 1), as in `EncoderSettings`.
 
         Returns
         -------
@@ -187,7 +194,7 @@ class EncoderFunction:
         later = np.empty((n, self.hidden_size), dtype=np.float32)
         flat = (
             background.reshape(n, 3),
-            obs_window.reshape(n, self.window, self.operator.obs_dim),
+            obs_window.reshape(n, self.window, self.settings.observation_size),
             hidden.reshape(n, self.hidden_size),
         )
         # No program sees an empty batch: ONNX Runtime ends the process on one.
@@ -206,10 +213,9 @@ class EncoderFunction:
     def _checked_window(
         self, obs_window: np.ndarray, background: np.ndarray
     ) -> np.ndarray:
-        window = _checks.vectors(
-            "obs_window", obs_window, size=self.operator.obs_dim, dtype=background.dtype
-        )
-        expected = (*background.shape[:-1], self.window, self.operator.obs_dim)
+        size, gaps = self.settings.observation_size, self.settings.gaps
+        window = checked_windows(obs_window, size, gaps=gaps, dtype=background.dtype)
+        expected = (*background.shape[:-1], self.window, size)
         if window.shape != expected:
             raise ArgumentValueError(
                 f"obs_window: expected {expected}, got {window.shape}"
@@ -283,6 +289,11 @@ class NeuralAnalysis(FromTwin):
         return replace(super().made_for, encoder=self.encoder.made_for)
 
     @property
+    def reads_gaps(self) -> bool:
+        """Whether `analyse` is given the time since the previous observation too."""
+        return self.encoder.settings.gaps
+
+    @property
     def window(self) -> int:
         """Number of observations that the encoder reads, L."""
         return self.encoder.window
@@ -307,8 +318,15 @@ class NeuralAnalysis(FromTwin):
     def analyse(
         self, state: NeuralState, obs_window: np.ndarray
     ) -> tuple[NeuralState, Analysis]:
-        """Return the state after the window (n, L, obs_dim), and the analysis."""
+        """Return the state after the window, and the analysis.
+
+        The window is (n, L, obs_dim); if the encoder reads gaps, it has NaN where a
+        value is missing, and the times as its last values, (n, L, obs_dim + 1).
+        """
         background, n = state.estimate, len(state.estimate)
+        operator = self.encoder.operator
+        if self.reads_gaps:
+            obs_window = observed_values(obs_window)
         # The encoder refuses non-finite input, so diverged trajectories are left out.
         finite = np.isfinite(background).all(axis=-1)
         analysed, hidden = np.full((n, 3), np.nan), state.hidden.copy()
@@ -322,7 +340,7 @@ class NeuralAnalysis(FromTwin):
             status=np.where(good, Status.CONVERGED, Status.NON_FINITE).astype(np.int8),
             n_iter=n_iter.astype(np.int32),
             cost=np.full(n, np.nan),
-            residual=obs_window[:, -1] - self.encoder.operator(analysed),
+            residual=obs_window[:, -1, : operator.obs_dim] - operator(analysed),
             background=background,
         )
         return NeuralState(analysed, hidden), analysis

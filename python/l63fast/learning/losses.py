@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from l63fast import _checks
+from l63fast.assimilation.scheme import present_whitening
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.own_operator import observing
 from l63fast.observation import ObservationOperator
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     ----------
     background : (n, 3)
     obs_window : (n, L, obs_dim)
+        With gaps (n, L, obs_dim + 1): NaN where a value is missing, and the time.
     truth : (n, 3)
     """
 
@@ -55,7 +57,8 @@ class Loss:
     B, R : (3, 3) and (obs_dim, obs_dim), optional
         Covariances of the background and observation errors.
     model : callable, optional
-        Forecasts states (n, 3) from one observation to the next, differentiably.
+        Forecasts states (n, 3) from one observation to the next, differentiably; for
+        data with gaps a `DifferentiableForecast`.
     """
 
     name = ""
@@ -121,7 +124,8 @@ class Var3D(Loss):
 
     J = (x_a - x_b)^T B^-1 (x_a - x_b) / 2 + (y - h(x_a))^T R^-1 (y - h(x_a)) / 2, with
     y the last observation of the window. With a linear h the minimiser is the Kalman
-    update with B and R, for every architecture. Source: Keller and Potthast (2024),
+    update with B and R, for every architecture. A missing value has no row in H and R.
+    Source: Keller and Potthast (2024),
     arXiv 2406.00390.
     """
 
@@ -138,6 +142,7 @@ class Var3D(Loss):
         self._observe = observing(operator)
         self._whiten_background = _whitening("B", B, 3)
         self._whiten_observation = _whitening("R", R, operator.obs_dim)
+        self._R = np.asarray(R, dtype=np.float64)
 
     def to(self, device: torch.device) -> Loss:
         """Return the cost of analyses on a device."""
@@ -158,9 +163,24 @@ class Var3D(Loss):
         return half
 
     def _misfit(self, state: Tensor, observation: Tensor) -> Tensor:
-        residual = (observation - self._observe(state)) @ self._whiten_observation
-        half: Tensor = 0.5 * residual.square().sum(1)
+        m = self.operator.obs_dim
+        residual = observation[:, :m] - self._observe(state)
+        if observation.shape[1] == m:
+            whitened = residual @ self._whiten_observation
+        else:
+            whitened = self._whitened(residual)
+        half: Tensor = 0.5 * whitened.square().sum(1)
         return half
+
+    def _whitened(self, residual: Tensor) -> Tensor:
+        """Return whitened residuals (n, obs_dim), of which missing values are NaN."""
+        missing = residual.detach().isnan()
+        residual = torch.where(missing, 0.0, residual)
+        if not (self._R - np.diag(self._R.diagonal())).any():
+            return residual @ self._whiten_observation
+        W = present_whitening(self._R, ~missing.cpu().numpy())
+        each = torch.from_numpy(W).to(residual)
+        return (each @ residual[..., None])[..., 0]
 
 
 class Var3DWindow(Var3D):
@@ -187,7 +207,7 @@ class Var3DWindow(Var3D):
             raise ArgumentValueError(
                 f"model: expected the model between observations for loss {self.name!r}"
             )
-        self._model = model
+        self._model: Any = model
         self._share = 1.0
 
     def at(self, share: float) -> Loss:
@@ -204,7 +224,11 @@ class Var3DWindow(Var3D):
         cost = self._departure(analysis, batch) + self._misfit(analysis, in_order[0])
         state = analysis
         for observation in in_order[1:length]:
-            state = self._model(state)
+            times = observation[:, self.operator.obs_dim :]
+            if times.numel():
+                state = self._model.after(state, times[:, 0])
+            else:
+                state = self._model(state)
             cost = cost + self._misfit(state, observation)
         return cost
 

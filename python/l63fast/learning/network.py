@@ -123,7 +123,7 @@ class _Program:
 
     def _windowed(self, encoder: Any, n_read: int) -> tuple[int, int, list[int]]:
         reader, length = encoder.reader, encoder.settings.window
-        n_obs = len(encoder.obs_mean)
+        n_obs = len(encoder.obs_mean) + encoder.gaps * encoder.obs_dim  # and flags
         if isinstance(reader, MLP):
             context = self._slot(n_obs * length, differentiated=False)
             self.inputs = [context]

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: TorchScript needs the types themselves.
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,7 +62,9 @@ class Normaliser:
         encoder's coordinates: those of `fold` where the operator cannot tell a state
         from its mirror image, otherwise x, y and z.
     obs_mean, obs_std : (obs_dim,) float64
-        Mean and standard deviation of the observations in the windows.
+        Mean and standard deviation of the observations in the windows. In data with
+        gaps, of the values that are present, followed by the mean time between
+        observations, as mean and scale.
     increment_std : (3,) float64
         Robust scale of truth - background, the increment to be learned: half the range
         of the middle 68 %, which is the standard deviation if the errors are normal and
@@ -106,7 +109,16 @@ class Normaliser:
         check_agreement("operator", Setup(operator=operator), data.made_for)
         if len(data) == 0:
             raise ArgumentValueError("train_data: expected samples, got none")
-        innovation = data.obs_window[:, -1] - operator(data.background)
+        if np.isnan(data.obs_window[:, -1]).all(axis=0).any():
+            raise ArgumentValueError(
+                "train_data: expected last observations with a value of each "
+                "component, got none of some component"
+            )
+        m = data.obs_dim
+        innovation = data.obs_window[:, -1, :m] - operator(data.background)
+        seen, times = data.obs_window[..., :m], []
+        if data.gaps:
+            times = [data.made_for.interval or data.obs_window[..., m].mean()]
         truth, start, target = data.truth, data.background, data.truth
         if operator.is_mirror_blind:
             truth, start = _folded(truth), _folded(start)
@@ -114,23 +126,26 @@ class Normaliser:
         return cls(
             state_mean=truth.mean(axis=0),
             state_std=_scale(truth),
-            obs_mean=data.obs_window.mean(axis=(0, 1)),
-            obs_std=_scale(data.obs_window.reshape(-1, data.obs_dim)),
+            obs_mean=np.append(_present(_mean, seen), times),
+            obs_std=np.append(_present(_scale, seen.reshape(-1, m)), times),
             increment_std=_robust_scale(truth - start),
-            innovation_std=_robust_scale(innovation),
+            innovation_std=_present(_robust_scale, innovation),
             background_std=_robust_scale(target - data.background),
             data_hash=data.hash,
         )
 
     @classmethod
-    def identity(cls, operator: ObservationOperator | str) -> Self:
+    def identity(
+        cls, operator: ObservationOperator | str, *, gaps: bool = False
+    ) -> Self:
         """Return means of 0 and scales of 1, to be replaced by those of a file."""
         m = as_operator(operator).obs_dim
+        n_seen = m + gaps
         return cls(
             state_mean=np.zeros(3),
             state_std=np.ones(3),
-            obs_mean=np.zeros(m),
-            obs_std=np.ones(m),
+            obs_mean=np.zeros(n_seen),
+            obs_std=np.ones(n_seen),
             increment_std=np.ones(3),
             innovation_std=np.ones(m),
             background_std=np.ones(3),
@@ -140,6 +155,21 @@ class Normaliser:
 
 def _folded(states: np.ndarray) -> np.ndarray:
     return fold(torch.tensor(states)).numpy()
+
+
+def _present(
+    statistic: Callable[[np.ndarray], np.ndarray], samples: np.ndarray
+) -> np.ndarray:
+    """Return a statistic of the values of each column that are not missing."""
+    missing = np.isnan(samples)
+    if not missing.any():
+        return statistic(samples)
+    columns = (samples[..., i][~missing[..., i]] for i in range(samples.shape[-1]))
+    return np.concatenate([statistic(column[:, None]) for column in columns])
+
+
+def _mean(samples: np.ndarray) -> np.ndarray:
+    return np.asarray(samples.mean(axis=tuple(range(samples.ndim - 1))))
 
 
 def _robust_scale(samples: np.ndarray) -> np.ndarray:

@@ -60,6 +60,10 @@ class EncoderSettings:
         "fixed_point": an iteration starts from the background and the increment so far;
         "legacy": from the analysis so far, in the place of the background, so each
         iteration assimilates the same observations again.
+    gaps : bool
+        Whether it reads observations with gaps: the windows are (L, obs_dim + 1), NaN
+        where a value is missing, and the last value is the time since the previous
+        observation (time units). Trainings set it if the data have gaps.
 
     Raises
     ------
@@ -75,6 +79,7 @@ class EncoderSettings:
     memory: str = "window"
     analysis_at: str = "last"
     iteration: str = "fixed_point"
+    gaps: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
@@ -91,6 +96,7 @@ class EncoderSettings:
         _checks.choice("memory", self.memory, MEMORIES)
         _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
         _checks.choice("iteration", self.iteration, ITERATIONS)
+        _checks.boolean("gaps", self.gaps)
         if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
             raise ArgumentValueError(
                 f"n_iterations, iteration: expected 1 and 'fixed_point' for "
@@ -126,6 +132,11 @@ class EncoderSettings:
         }
 
     @property
+    def observation_size(self) -> int:
+        """Number of values of an observation in a window: obs_dim, and its time."""
+        return as_operator(self.operator).obs_dim + self.gaps
+
+    @property
     def folds(self) -> bool:
         """Whether the encoder uses folded coordinates: if h cannot see the sign."""
         return as_operator(self.operator).is_mirror_blind
@@ -151,6 +162,12 @@ class OwnSettings:
     window: int = 1
     n_iterations: ClassVar[int] = 1
     analysis_at: ClassVar[str] = "last"
+    gaps: ClassVar[bool] = False
+
+    @property
+    def observation_size(self) -> int:
+        """Number of values of an observation."""
+        return as_operator(self.operator).obs_dim
 
     def __post_init__(self) -> None:
         as_operator(self.operator)

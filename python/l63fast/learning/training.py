@@ -84,7 +84,7 @@ def train(
     Parameters
     ----------
     encoder_settings, train_settings : EncoderSettings, TrainSettings
-        A model of your own is imported by its name.
+        A model of your own is imported by its name. Data with gaps set `gaps`.
     train_data, val_data : AssimilationDataset
         `train_data` may also be a function of the epoch (from 0) that simulates a new
         dataset, always of the same size, so that no sample is seen twice.
@@ -116,6 +116,8 @@ def train(
         If data and settings do not agree.
     """
     first = train_data(0) if callable(train_data) else train_data
+    if first.gaps:
+        encoder_settings = replace(encoder_settings, gaps=True)
     operator = with_function(encoder_settings.operator, first.made_for.operator)
     for name, data in (("train_data", first), ("val_data", val_data)):
         _check_data(name, data, encoder_settings)
@@ -269,6 +271,10 @@ def _check_data(
         raise ArgumentValueError(
             f"{name}: expected windows (N, {expected[0]}, {expected[1]}) for operator "
             f"{as_operator(settings.operator).name!r}, got {data.obs_window.shape}"
+        )
+    if data.gaps != settings.gaps:
+        raise ArgumentValueError(
+            f"{name}: expected a dataset with gaps={settings.gaps}, got {data.gaps}"
         )
     if len(data) == 0:
         raise ArgumentValueError(f"{name}: expected samples, got none")

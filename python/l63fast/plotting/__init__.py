@@ -16,6 +16,7 @@ from l63fast.plotting.error_curves import (
     ErrorGrowth,
     error_against_time,
     error_distribution,
+    error_since_observed,
     forecast_growth,
     horizon,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "error_against_time",
     "error_distribution",
     "error_maps",
+    "error_since_observed",
     "failure_panels",
     "failure_shares",
     "forecast_growth",

@@ -188,6 +188,41 @@ class ErrorGrowth(NamedTuple):
     high: Sequence[float]
 
 
+@_style.styled
+def error_since_observed(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    label: str = _ERROR_LABEL,
+    among: Collection[str] = (),
+    ax: Axes | None = None,
+    style: str = _style.OURS,
+) -> Figure:
+    """Return a figure of the mean error against the time since the last observation.
+
+    Parameters
+    ----------
+    curves : method -> (n,) and (n,)
+        Times (time units) and errors.
+    label, among
+        As in `error_against_time`.
+    ax, style
+        As in `forecast_growth`.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    _style.require("curves", curves)
+    fig, ax, legend = _style.single(3.6, ax, style)
+    for method, look in _style.looks(curves, among).items():
+        ax.plot(*curves[method], label=method, marker=".", **look.line)
+    _style.plain_log(ax, "y")
+    ax.set(xlabel="time since the last observation (time units)", ylabel=label)
+    legend(loc="outside upper center", ncols=min(len(curves), 3))
+    return fig
+
+
 def horizon(growth: ErrorGrowth, limit: float) -> float:
     """Return the lead time at which the mean error reaches a limit, infinite if never.
 

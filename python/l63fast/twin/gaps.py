@@ -85,6 +85,29 @@ def rising_steps(steps: Any, n_steps: int) -> tuple[int, ...]:
     return tuple(array.tolist())
 
 
+def steps_between(
+    interval: tuple[float, ...], dt: float, draws: np.ndarray
+) -> np.ndarray:
+    """Return times that are uniform between two, in steps, of uniforms in (0, 1)."""
+    low, high = interval
+    return np.rint((low + (high - low) * draws) / dt).astype(np.int64)
+
+
+def with_times(observations: np.ndarray, cycle_times: np.ndarray) -> np.ndarray:
+    """Return observations as encoders with gaps read them, (..., n_obs, m + 1).
+
+    Parameters
+    ----------
+    observations : (..., n_obs, m)
+        NaN where a value was not observed.
+    cycle_times : (n_obs,)
+        Time since the previous observation (time units), which becomes the last value
+        of each.
+    """
+    column = np.broadcast_to(cycle_times[:, None], (*observations.shape[:-1], 1))
+    return np.concatenate([observations, column], axis=-1)
+
+
 @lru_cache(maxsize=8)
 def drawn_steps(
     interval: tuple[float, ...], dt: float, n_steps: int, seed: int
@@ -94,11 +117,10 @@ def drawn_steps(
     They are uniform between two times (time units) and rounded to steps. The k-th
     depends only on the seed and k.
     """
-    low, high = interval
-    n = n_steps // round(low / dt)
+    n = n_steps // round(interval[0] / dt)
     _checks.memory("n_steps", 128 * n)
     draws = _random.uniforms(seed, "interval", "none", n, ())
-    steps = np.cumsum(np.rint((low + (high - low) * draws) / dt).astype(np.int64))
+    steps = np.cumsum(steps_between(interval, dt, draws))
     steps = steps[: np.searchsorted(steps, n_steps, side="right")]
     steps.setflags(write=False)
     return steps

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from l63fast import _checks
+from l63fast import _checks, _random
 from l63fast._user_code import is_own
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
-from l63fast.twin.gaps import drawn_steps, observation_times, share
+from l63fast.twin.gaps import drawn_steps, observation_times, share, steps_between
 
 SPLIT_NAMES: Final = ("train", "val", "test")
 _LEFT_OUT: Final = ("Q", "R", "missing", "interval", "observation_steps")
@@ -154,13 +154,25 @@ class TwinSettings:
         """Model steps from the previous observation, the first from 0, (n_obs,)."""
         return np.diff(self.observed_steps, prepend=0)
 
+    def drawn_cycle_steps(self, n: int, *, seed: int, draw: int) -> np.ndarray:
+        """Return the model steps of n new cycles (n,), for a training.
+
+        Their law is that of the data: given times are drawn from the given intervals.
+        """
+        if not self.is_irregular:
+            return np.full(n, self.steps_per_cycle, dtype=np.int64)
+        draws = _random.uniforms(seed, "interval", "train", 1, (n,), draw=draw)[0]
+        if self.interval is not None:
+            return steps_between(self.interval, self.dt, draws)
+        steps = self.cycle_steps
+        return np.asarray(steps[(draws * len(steps)).astype(np.int64)])
+
     @property
     def irregular(self) -> str:
         """The times between observations in words; "" if they are regular."""
-        ends = self.interval
-        if self.observation_steps is not None:
-            ends = self.cycle_steps.min() * self.dt, self.cycle_steps.max() * self.dt
-        return "" if ends is None else "intervals of {:.4g} to {:.4g}".format(*ends)
+        if not self.is_irregular:
+            return ""
+        return "intervals of {:.4g} to {:.4g}".format(*self._interval_ends)
 
     @property
     def gaps(self) -> str:
@@ -174,11 +186,29 @@ class TwinSettings:
         cycle = ("steps_per_cycle",) if self.is_irregular else ()
         return cycle if self.missing else (*cycle, "missing")
 
-    def require_no_gaps(self, name: str, who: str = "encoders") -> None:
+    @property
+    def cycle_times(self) -> np.ndarray:
+        """Time since the previous observation (n_obs,) (time units)."""
+        return self.cycle_steps * self.dt
+
+    @property
+    def interval_width(self) -> float:
+        """Longest minus shortest time between observations (time units)."""
+        low, high = self._interval_ends if self.is_irregular else (0.0, 0.0)
+        return high - low
+
+    @property
+    def _interval_ends(self) -> tuple[float, ...]:
+        if self.interval is not None:
+            return self.interval
+        times = self.cycle_times
+        return float(times.min()), float(times.max())
+
+    def require_no_gaps(self, name: str, who: str) -> None:
         """Refuse missing values and irregular times, for those who cannot use them."""
         if self.gaps:
             raise ArgumentValueError(
-                f"{name}: expected all values at regular times, which {who} need, got "
+                f"{name}: expected all values at regular times for {who}, got "
                 f"data with {self.gaps}"
             )
 

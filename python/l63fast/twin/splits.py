@@ -19,6 +19,7 @@ from l63fast.errors import ArgumentValueError
 from l63fast.lorenz63 import model_errors, simulate, spin_up
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin.datasets import twin_dataset
+from l63fast.twin.gaps import with_times
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ class Split(OneScreen):
     def truth_at_observations(self) -> np.ndarray:
         """True state at each observation, (n, n_obs, 3)."""
         return self.truth[:, self.observation_steps // self.save_every]
+
+    @property
+    def timed_observations(self) -> np.ndarray:
+        """Observations with the time since the previous one, (n, n_obs, m + 1)."""
+        return with_times(self.observations, self.settings.cycle_times)
 
     @property
     def previous_truth(self) -> np.ndarray:

@@ -71,17 +71,23 @@ class Encoder {
   int hidden_size() const;   // size of the hidden state; 0: it has none
   bool looks_ahead() const;  // whether the window's other observations are later than
                              // the analysis time
-  double interval() const;   // between observations (time units); NaN: not given in the
-                             // card
+  bool reads_gaps() const;   // whether observations may have gaps
+  int observation_size() const;  // values of an observation in a window: obs_dim, and
+                                 // with gaps the time since the previous observation
+  double interval() const;  // between observations (time units); NaN: not given in the
+                            // card
 
   // Analyses n states. Throws std::invalid_argument where sizes disagree or an input is
   // not finite, and ModelError where the program fails.
-  void analyse(std::span<const double> background,  // (n, 3), at analysis time
-               std::span<const double> obs_window,  // (n, L, obs_dim), the latest last
-               std::span<float> hidden,  // (n, hidden_size): zeros for the first
-                                         // analysis; replaced by the next hidden state
-               std::span<double> analysis,  // (n, 3)
-               const Batching& batching = {}) const;
+  void analyse(
+      std::span<const double> background,  // (n, 3), at analysis time
+                                           // (n, L, observation_size), the latest last;
+                                           // with gaps NaN where a value is missing
+      std::span<const double> obs_window,
+      std::span<float> hidden,     // (n, hidden_size): zeros for the first
+                                   // analysis; replaced by the next hidden state
+      std::span<double> analysis,  // (n, 3)
+      const Batching& batching = {}) const;
 
  private:
   struct Parts;

@@ -14,6 +14,7 @@ import numpy as np
 
 from l63fast import _checks, _random
 from l63fast._user_code import is_own, short_name
+from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.scheme import Analysis
 from l63fast.assimilation.three_d_var import three_d_var, variational_cost
 from l63fast.errors import ArgumentValueError
@@ -275,6 +276,8 @@ class TrainedEncoder(Checked):
             "background": background,
             **{"loss": training.loss, "seed": training.seed, **more},
         }
+        if gaps := twin.settings.gaps:
+            made_for["gaps"] = gaps
         card = save_model(trained.encoder, folder, made_for)
         missing = [kind for kind in WRITTEN if kind not in card["files"]]
         if missing and is_own(self.model):
@@ -293,13 +296,18 @@ class _AtStart(FreeForecast):
         super().__init__(problem)
         self.window, self.function, self.made_for = window, function, function.made_for
         self.n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
+        self.reads_gaps, self.dt = function.settings.gaps, problem.twin.settings.dt
 
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
     ) -> tuple[np.ndarray, Analysis]:
         """Return the state at the end of the window, given all of its observations."""
         analysed = self.function(state, np.ascontiguousarray(obs_window[:, ::-1]))
-        end, background = (self.forecast(s, self.n_steps) for s in (analysed, state))
+        n_steps = self.n_steps
+        if self.reads_gaps:  # all windows of a call have the same times
+            n_steps = round(float(obs_window[0, 1:, -1].sum()) / self.dt)
+            obs_window = obs_window[..., :-1]
+        end, background = (self.forecast(s, n_steps) for s in (analysed, state))
         return end, self.described(end, background, obs_window, n_iter=1)
 
 
@@ -309,24 +317,47 @@ def _simulation(
     """Return a function that simulates the samples of an epoch (from 0).
 
     They are the training split of a twin experiment with the same settings, except for
-    the length of the trajectories and the seed, which depends on `seed` and the epoch.
+    the length of the trajectories and the seed, which depends on `seed` and the epoch,
+    and given times of observation, which are drawn from the given intervals.
     Backgrounds are drawn in the same way as those of the problem.
     """
     data, window = problem.twin.settings, settings.window
     steps, n_obs = data.steps_per_cycle, window + _FRESH_WINDOWS - 1
     sizes: dict[str, Any] = {"n_train": n_trajectories, "n_val": 1, "n_test": 1}
-    sizes |= {"n_steps": n_obs * steps, "save_every": steps}
-    short = dataclasses.replace(data, **sizes)
+    if not data.is_irregular:
+        sizes |= {"n_steps": n_obs * steps, "save_every": steps}
+        data = dataclasses.replace(data, **sizes)
+
+    # The mean interval of a few drawn times is not that of the law.
+    backgrounds = problem.backgrounds
+    if data.is_irregular:
+        any_interval = dataclasses.replace(backgrounds.made_for, interval=None)
+        backgrounds = dataclasses.replace(backgrounds, made_for=any_interval)
 
     def simulated(epoch: int) -> AssimilationDataset:
         draw = _random.uniforms(seed, "training", "train", 1, (1,), first=epoch, draw=0)
-        data = dataclasses.replace(short, seed=int(draw[0, 0] * 2.0**52))
-        twin, drawn = TwinExperiment.generate(data), problem.backgrounds
-        return AssimilationDataset.from_twin(
-            twin, "train", drawn, window=window, analysis_at=settings.analysis_at
+        own: dict[str, Any] = {"seed": int(draw[0, 0] * 2.0**52)}
+        if data.is_irregular:
+            drawn_steps = data.drawn_cycle_steps(n_obs, seed=seed, draw=epoch)
+            own |= _irregular(drawn_steps.cumsum()) | sizes
+        twin = TwinExperiment.generate(dataclasses.replace(data, **own))
+        samples = AssimilationDataset.from_twin(
+            twin,
+            "train",
+            backgrounds,
+            window=window,
+            analysis_at=settings.analysis_at,
+            gaps=bool(data.gaps),
         )
+        return dataclasses.replace(samples, made_for=Setup.of(problem.twin))
 
     return simulated
+
+
+def _irregular(steps: np.ndarray) -> dict[str, Any]:
+    """Return settings of a twin experiment with these steps of observation."""
+    given = {"observation_steps": steps, "n_steps": int(steps[-1]), "save_every": 1}
+    return {**given, "interval": None, "steps_per_cycle": None}
 
 
 def _cost(

@@ -192,6 +192,20 @@ def horizon(summary: Summary) -> Iterator[Picture | str]:
             longest += f", {times[longest]:.1f} time units"
         words = {"n": int(first["n_forecasts"]), "band": band, "far": far}
         yield picture(summary, "horizon", figure, rows, **words, longest=longest)
+    yield from _ages(summary)
+
+
+def _ages(summary: Summary) -> Iterator[Picture]:
+    """Yield the error against the time since the last observation, with gaps."""
+    for rows, by_label in diagnosed(summary, "age_error", 9):
+        curves = {
+            name: (data["age"].values, data["age_error"].values)
+            for name, data in by_label.items()
+        }
+        label = f"{_mirror_words(rows)}error (rms)"
+        figure = plotting.error_since_observed(curves, label=label, among=summary.kinds)
+        words = {"label": label, "samples": samples_of(by_label)}
+        yield picture(summary, "age", figure, rows, **words)
 
 
 def attractor(summary: Summary) -> Iterator[Picture | str]:
