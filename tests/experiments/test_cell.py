@@ -203,6 +203,7 @@ def test_data_that_changed_since_are_noticed(cell: Cell, tmp_path: Path) -> None
         reevaluate(tmp_path / "result")
 
 
+@pytest.mark.slow
 def test_figures_are_added_once_and_the_rest_is_kept(
     finished: Path, tmp_path: Path
 ) -> None:

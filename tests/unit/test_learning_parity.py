@@ -50,8 +50,9 @@ def test_weights_and_torchscript_analyse_as_the_encoder(
         check_parity(built, EncoderFunction(program, longer))
 
 
-@pytest.mark.parametrize("model", ["mlp", pytest.param("gru", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("operator", [pytest.param("xy", marks=pytest.mark.slow), "x2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mlp", "gru"])
+@pytest.mark.parametrize("operator", ["xy", "x2"])
 def test_every_format_knows_the_legacy_iteration(
     model: str, operator: str, tmp_path: Path
 ) -> None:

@@ -122,7 +122,9 @@ class Chain:
         ended = self._encoder.network.chain(job)
         if ended >= 0:
             lost = job.lost[ended].nonzero()[0]
-            what = f"{len(lost)} of {len(job.state)} estimates are far from the attractor"
+            what = (
+                f"{len(lost)} of {len(job.state)} estimates are far from the attractor"
+            )
             raise DivergenceError(what, lost, 0, 0.0)
         found = job.backgrounds, job.analyses, job.state, job.hidden
         return tuple(map(torch.from_numpy, found))
