@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from functools import partial
 
 import numpy as np
@@ -160,3 +161,22 @@ def test_most_estimates_lost_is_an_error(monkeypatch) -> None:
     source = CycledBatches(built, settings, twin, n=8, n_epochs=1, seed=0, n_threads=1)
     with pytest.raises(DivergenceError, match="8 of 8 estimates are far"):
         next(source.epoch(0, built))
+
+
+def test_the_memory_of_an_update_is_free_after_it_without_the_collector() -> None:
+    built = encoder(KINDS[4])
+    given = torch.ones(8, 3), torch.ones(8, 1, 3), built.initial_hidden(8)
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        places = set()
+        for _ in range(3):
+            fast = compiled(built, 8)
+            assert fast is not None
+            places.add(fast._values.data_ptr())
+            fast(*given)[0].sum().backward()
+            del fast
+    finally:
+        if before:
+            gc.enable()
+    assert len(places) == 1

@@ -10,7 +10,7 @@ innovations, coordinates and the loss.
 from __future__ import annotations
 
 from typing import Any, Final
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary, finalize, ref
 
 import numpy as np
 import torch
@@ -389,14 +389,16 @@ class _Weights(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, encoder: CompiledEncoder, *parameters: Tensor) -> Tensor:
-        ctx.encoder, ctx.shapes = encoder, [p.shape for p in parameters]
+        # A weak reference: a cycle of references would keep the memory of the update
+        # until the garbage collector finds it. The nodes of the calls keep the encoder.
+        ctx.encoder, ctx.shapes = ref(encoder), [p.shape for p in parameters]
         return parameters[0].new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [torch.zeros(shape) for shape in ctx.shapes]
-        ctx.encoder.network.take_gradients([part.numpy() for part in gradients])
+        ctx.encoder().network.take_gradients([part.numpy() for part in gradients])
         return None, *gradients
 
 
