@@ -57,7 +57,9 @@ class Samples:
         """Yield the analyses of each batch, and the batch."""
         for batch in self.batches(epoch):
             n = len(batch.background)
-            analyse = compiled(encoder, n) or encoder
+            # Of single windows torch computes dense layers and LSTM faster.
+            fast = compiled(encoder, n) if encoder.settings.model == "gru" else None
+            analyse = fast or encoder
             hidden = encoder.initial_hidden(n)
             analysis, _ = analyse(batch.background, batch.obs_window, hidden)
             yield analysis, batch
