@@ -64,12 +64,11 @@ struct Network {
 
 // Cycles of an encoder in training. In each the states are forecast; the slot
 // `last_slot` becomes last + background * slopes, or last for missing values; the
-// network gives the increments of
-// the analyses, in units of `scale`, and the next hidden states. Estimates beyond
-// `reach` are lost and continue from the truth with a hidden state of zero. The way
-// back adds to the gradients of the weights. Gradients that pass from a cycle to the
-// one before, through the hidden state and the forecast, are at most max_gradient times
-// the median one.
+// network gives the increments of the analyses, in units of `scale`, and the next
+// hidden states. Estimates beyond `reach` are lost and continue from the truth with a
+// hidden state of zero. The way back adds to the gradients of the weights. Gradients
+// that pass from a cycle to the one before, through the hidden state and the forecast,
+// are at most max_gradient times the median one.
 struct Chain {
   Network net;  // values: (n_cycles, n_values), with the slots that no cycle
                 // fills; gradients: (n_values)

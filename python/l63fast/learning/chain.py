@@ -76,7 +76,6 @@ class Chain:
         H = torch.eye(3)[own.components]
         slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
         before = last.shape[1] - sum(part.shape[1] for part in slopes)
-        empty = torch.empty(truth.shape)
         # A missing value has no innovation, whatever the background is.
         latest = obs_windows[:, :, -1, : own.obs_dim if own.gaps else 0]
         self._job = ChainJob(
@@ -91,8 +90,8 @@ class Chain:
             state=np.empty((n, 3)),
             hidden=np.empty((n, own.hidden_size), np.float32),
             starts=np.empty((n_cycles, n, 3)),
-            backgrounds=empty.numpy(),
-            analyses=torch.empty_like(empty).numpy(),
+            backgrounds=np.empty(truth.shape, np.float32),
+            analyses=np.empty(truth.shape, np.float32),
             lost=np.empty((n_cycles, n), np.uint8),
             n_steps=steps,
             dt=model.dt,

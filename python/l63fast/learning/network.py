@@ -152,7 +152,8 @@ class _Program:
         The slot `last` ends with the scaled background and the innovation.
         """
         n_last, n_context = self._slots[last][0], self._slots[context][0]
-        begin = self._matrix(n_last * hidden) + (n_last - n_read) * hidden
+        first = self._matrix(n_last * hidden)
+        begin = first + (n_last - n_read) * hidden  # what stands before is not read
         fixed, moving = "head.fixed.weight", "head.moving.weight"
         rows = 0, hidden
         self._piece(fixed, rows, (0, 3), begin, hidden)
@@ -160,7 +161,6 @@ class _Program:
         context_begin = self._matrix(n_context * hidden)
         self._piece(fixed, rows, (3, 3 + n_context), context_begin, hidden)
         self._piece("head.fixed.bias", rows, (0, 1), self._matrix(hidden), hidden)
-        first = begin - (n_last - n_read) * hidden
         layer = self._dense("silu", hidden, first, last, context)
         weights = self._dense_weights("head.inner", hidden, [hidden])
         layer = self._dense("silu", hidden, weights, layer)
