@@ -32,6 +32,7 @@ _HOMES: Final = {
     "EncoderFunction": "learning.inference",
     "Experiment": "experiments.experiment",
     "ExtendedKalman": "assimilation.kalman",
+    "ForecastModel": "twin",
     "FourDVar": "assimilation.four_d_var",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",

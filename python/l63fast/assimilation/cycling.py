@@ -25,6 +25,7 @@ from l63fast.assimilation.scheme import (
 from l63fast.errors import ArgumentValueError
 from l63fast.twin import (
     SPLIT_NAMES,
+    ForecastModel,
     TwinExperiment,
     TwinSettings,
     estimates_dataset,
@@ -53,7 +54,7 @@ class CyclePlan(NamedTuple):
     steps, warm_up_steps : list of int
         Model steps of each cycle, of the scheme and the warm-up, each with its own dt.
     differences : tuple of Difference
-        Differences between the schemes' assumptions and the twin.
+        Differences between the schemes' assumptions and the truth of the twin.
     """
 
     background: np.ndarray
@@ -130,6 +131,9 @@ def _agreed(
     differences = check_agreement(
         name, made_for, Setup.of(twin), imperfect_model=imperfect_model
     )
+    if not twin.model.is_perfect:
+        truth = Setup.of(twin.with_model(ForecastModel()))
+        differences = check_agreement(name, made_for, truth, imperfect_model=True)
     return made_for.cycle_steps(name, twin), differences
 
 
@@ -271,9 +275,9 @@ def run_cycles(
     keep_members : bool
         Also return the ensembles, which may be large.
     imperfect_model : bool
-        Allow the schemes another dt, other parameters, another Q or R than the twin;
-        the result records the differences. The operator must be the twin's, and so must
-        the interval between observations that an encoder was trained for.
+        Allow the schemes another dt, other parameters, another Q or R than the twin
+        and its model; the result records the differences from the truth. The operator
+        must be the twin's, and so must the interval that an encoder was trained for.
     progress : bool or callable
         Show each cycle on standard error; a callable is given each line.
 

@@ -115,6 +115,10 @@ def write_cycle_inputs(
             "twin: expected a generated experiment, whose errors can be drawn again, "
             f"got one {twin.origin}"
         )
+    if plain := twin.model.describe(settings):
+        raise ArgumentValueError(
+            f"twin: expected the model of the truth for forecasts, got {plain}"
+        )
     plan = plan_cycles(
         scheme,
         twin,

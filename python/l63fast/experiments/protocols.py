@@ -31,7 +31,12 @@ from l63fast.experiments.data import SavedSettings
 from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
-from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
+from l63fast.twin import (
+    ForecastModel,
+    TwinExperiment,
+    TwinSettings,
+    estimates_dataset,
+)
 from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
 
 if TYPE_CHECKING:
@@ -242,7 +247,8 @@ class Windows(Checked):
         size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
         kept: dict[str, Any] = {}
-        for steps, times in self.by_steps(data, self.window - 1).items():
+        for true_steps, times in self.by_steps(data, self.window - 1).items():
+            steps = tuple(twin.model.steps(data, n) for n in true_steps)
             flat = seen[:, times].reshape(-1, *seen.shape[2:])
             from_ = start[:, times].reshape(-1, 3)
             analyses = [
@@ -423,6 +429,8 @@ class Cycles(Checked):
             initial=self.first_background(twin, split),
             warm_up=problem.cycled_errors.scheme if needs else None,
             keep_members=keep_members,
+            # The optimum forecasts with the model of the truth.
+            imperfect_model=not twin.model.is_perfect,
         )
         return problem.estimates(split, result.scored, vars(result))
 
@@ -474,17 +482,26 @@ class Problem:
 
     @property
     def model(self) -> dict[str, Any]:
-        """Time step and parameters of the model, equal to those of the truth."""
-        settings = self.twin.settings
-        return {"dt": settings.dt, "parameters": settings.parameters}
+        """Time step and parameters of the model that methods forecast with."""
+        return self.twin.model.arguments(self.twin.settings)
+
+    def model_steps(self, n_steps: int) -> int:
+        """Return the steps of this model in `n_steps` steps of the truth."""
+        own: int = self.twin.model.steps(self.twin.settings, n_steps)
+        return own
+
+    @property
+    def with_true_model(self) -> Problem:
+        """The problem of a method that forecasts with the model of the truth."""
+        return dataclasses.replace(self, twin=self.twin.with_model(ForecastModel()))
 
     @property
     def filter(self) -> dict[str, Any]:
         """Arguments of every filter: operator, B, R, Q and the model."""
         twin, protocol = self.twin, self.protocol
         B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
-        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
-        return {**given, **self.model}
+        Q = twin.model.error_covariance(twin.settings)
+        return {"operator": twin.operator, "B": B, "R": twin.R, "Q": Q, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
         """Return a fit that all methods of a case share, made when first needed.
@@ -493,7 +510,7 @@ class Problem:
         twin, since the files of an equal twin may have been removed.
         """
         hashes = tuple(sorted(self.twin.hashes.items()))
-        fits = _fits(hashes, self.protocol, self.kind)
+        fits = _fits(hashes, self.protocol, self.kind, self.twin.model)
         if name not in fits:
             fits[name] = fit()
         fit_result: Fit = fits[name]
@@ -656,7 +673,10 @@ def has_small_ensembles(scheme: Any, n_states: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _fits(
-    hashes: tuple[tuple[str, str], ...], protocol: Protocol, kind: str
+    hashes: tuple[tuple[str, str], ...],
+    protocol: Protocol,
+    kind: str,
+    model: ForecastModel,
 ) -> dict[str, Any]:
     """Return the cached fits of a case by name; only those of the last case are kept.
 

@@ -132,6 +132,7 @@ def threads_of(cell: Cell) -> AbstractContextManager[None]:
 def problem_of(cell: Cell, twin: TwinExperiment, work: Work | None = None) -> Problem:
     """Return the problem that the method of a cell is fitted to."""
     kind = MEASURES[cell.measure].kind
+    twin = twin.with_model(cell.model)
     return Problem(twin, cell.protocol, kind, work or Work())
 
 
@@ -154,6 +155,7 @@ def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]
         "three_d_var": _three_d_var(problem),
         **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
         **fitted.facts,
+        **({} if cell.model.is_perfect else {"model": cell.model.to_dict()}),
         "data": hashes,
         "versions": results.versions(),
     }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.twin.gaps import with_times
 
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -158,12 +159,14 @@ class CycledBatches:
         Only its window, coordinates, device and size of the memory are used.
     cycles : ChainSettings
     twin : TwinSettings
-        Of the model, the cycle and the observations.
+        Of the truth, the cycle and the observations.
     n : int
         Trajectories, side by side.
     n_epochs : int
     seed : int
     n_threads : int
+    model : ForecastModel, optional
+        The model of the forecasts, by default that of the truth.
     """
 
     def __init__(
@@ -176,6 +179,7 @@ class CycledBatches:
         n_epochs: int,
         seed: int,
         n_threads: int,
+        model: ForecastModel | None = None,
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
@@ -185,9 +189,13 @@ class CycledBatches:
         self._chains = TruthChains(
             twin, n, seed=seed, n_threads=n_threads, gaps=encoder.gaps
         )
+        model = model or ForecastModel()
         self._forecast = DifferentiableForecast(
-            twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
+            model.steps(twin, twin.steps_per_cycle),
+            **model.arguments(twin),
+            n_threads=n_threads,
         )
+        self._model_steps = partial(model.steps, twin)
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
@@ -244,18 +252,18 @@ class CycledBatches:
         obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
         truth = torch.from_numpy(segment.truth).to(self._device)
         n_cycles, n = truth.shape[:2]
+        steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
         if fast is not None and is_linear(encoder):
             limits: Any = {"centre": self._centre, "reach": self._reach}
-            model, steps = self._forecast, segment.steps
+            model = self._forecast
             chain = Chain(
                 fast, model, steps, obs_windows, truth, through=through, **limits
             )
             ran = chain.run(self._estimate, self._hidden)
         else:
-            steps = segment.steps.tolist()
             ran = self._looped(
-                fast or encoder, steps, obs_windows, truth, through=through
+                fast or encoder, steps.tolist(), obs_windows, truth, through=through
             )
         backgrounds, analyses, self._estimate, self._hidden = ran
         batch = Batch(

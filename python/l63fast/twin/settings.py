@@ -104,7 +104,7 @@ class TwinSettings:
             value = getattr(self, name)
             checked[name] = _checks.real(name, value, minimum=0.0, maximum=most)
         _checks.instance("parameters", self.parameters, Lorenz63)
-        checked["Q"] = _model_error(self.Q)
+        checked["Q"] = model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
         checked["missing"] = share("missing", self.missing)
         times = self.steps_per_cycle, self.interval, self.observation_steps
@@ -236,6 +236,11 @@ class TwinSettings:
         return Q if Q.ndim else Q * np.eye(3)
 
     @property
+    def cycle_error_covariance(self) -> np.ndarray:
+        """Covariance (3, 3) of the model error that a cycle adds."""
+        return self.model_error_covariance
+
+    @property
     def observation_covariance(self) -> np.ndarray:
         """R as a matrix (obs_dim, obs_dim)."""
         if self.R is not None:
@@ -344,7 +349,7 @@ def operator_of(
     return given
 
 
-def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
+def model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     """Return a variance, or a covariance as nested tuples; 0 if there is no error."""
     if np.ndim(Q) == 0:
         return _checks.real("Q", Q, minimum=0.0)

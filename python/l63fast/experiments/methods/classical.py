@@ -9,6 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast.assimilation import tuning as grids
+from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.ensemble import VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.kalman import (
@@ -49,6 +50,7 @@ class FreeForecast:
 
     def __init__(self, problem: Problem) -> None:
         self.operator, self.model = problem.twin.operator, problem.model
+        self.made_for = Setup(**self.model)
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the background."""

@@ -45,6 +45,8 @@ _NOTE_EVERY: Final = 1024  # windows between two progress messages and checkpoin
 class Optimum(Checked):
     """The posterior mean given the observations, as exactly as it can be computed.
 
+    It knows the model of the truth, also where methods forecast with another one.
+
     In cycles it is a large particle filter. Its size is doubled on the validation
     split, and its regularisation lowered if that helps, until the score changes by less
     than the tolerance twice in a row. In windows it is computed by importance sampling
@@ -101,6 +103,7 @@ class Optimum(Checked):
                     f"({', '.join(_BACKGROUNDS)}), got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
+        problem = problem.with_true_model
         convergence = _Doubling(self, problem).converged()
         last = convergence["stages"][-1]
         n, width = last["n_particles"], last["regularisation"]
@@ -140,7 +143,7 @@ class Optimum(Checked):
             if covariance is not None:
                 from l63fast.learning.dynamics import earlier_states
 
-                n_steps = sum(steps[n_cycles - lag :])
+                n_steps = problem.model_steps(sum(steps[n_cycles - lag :]))
                 before = earlier_states(background, n_steps, **problem.model)
             flat = np.ascontiguousarray(seen[:, times]).reshape(-1, *seen.shape[2:])
             each: Any = steps if data.is_irregular else data.steps_per_cycle
