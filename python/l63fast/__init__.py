@@ -30,6 +30,7 @@ _HOMES: Final = {
     "DifferentiableForecast": "learning.dynamics",
     "EnKF": "assimilation.ensemble",
     "EncoderFunction": "learning.inference",
+    "ErrorLaw": "twin",
     "Experiment": "experiments.experiment",
     "ExtendedKalman": "assimilation.kalman",
     "ForecastModel": "twin",

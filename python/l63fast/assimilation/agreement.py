@@ -203,6 +203,8 @@ class FromTwin:
             for field in fields(Setup)
             if field.name in names and field.name != "encoder"
         }
+        if isinstance(stated.get("parameters"), np.ndarray):
+            del stated["parameters"]  # those of each trajectory agree with any twin
         # No Q is a perfect model, which differs from a twin with model error.
         if "Q" in stated and stated["Q"] is None:
             stated["Q"] = np.zeros((3, 3))

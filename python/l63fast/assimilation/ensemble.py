@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class EnKF(KalmanSettings):
         If a setting is not as described.
     """
 
+    _takes_own: ClassVar[bool] = True
     n_members: int = 20
     variant: str = "square_root"
     rotation: bool = True

@@ -451,7 +451,7 @@ class Experiment(Checked):
             start = max(protocol.start, longest)
             protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
-        note += [data.irregular] if data.irregular else []
+        note += list(filter(None, (data.irregular, data.beyond_the_usual)))
         note += [
             words.format(case[a]) for a, words in _NOTE_FORMATS.items() if a in case
         ]
