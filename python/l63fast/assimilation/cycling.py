@@ -178,6 +178,8 @@ class CycleResult(OneScreen):
         Effective number of weighted particles.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
+    parameters, parameters_spread : (n_trajectories, n_cycles, 3) or None
+        Estimates of sigma, rho and beta, and their standard deviations.
     first_cycle : int
         Index of the observation assimilated in the first of these cycles.
     seconds_per_cycle : float
@@ -199,6 +201,8 @@ class CycleResult(OneScreen):
     members: np.ndarray | None
     effective_size: np.ndarray | None
     status: np.ndarray
+    parameters: np.ndarray | None
+    parameters_spread: np.ndarray | None
     first_cycle: int
     seconds_per_cycle: float
     seconds_per_analysis: float | None
@@ -369,6 +373,8 @@ _SOMETIMES_GIVEN: Final = (
     "innovation",
     "innovation_covariance",
     "effective_size",
+    "parameters",
+    "parameters_spread",
 )
 
 

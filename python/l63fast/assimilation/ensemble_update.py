@@ -96,7 +96,7 @@ def observe_members(
     mean = ensemble_mean(both)
     both -= mean[:, None]
     both[..., 3:] = both[..., 3:] @ whiten
-    products = _products(both, both)
+    products = covariances(both, both)
     # `eigh` fails for the whole batch where one covariance overflowed. The other values
     # of that sample are not finite either, and so mark it.
     observed_covariance = products[:, 3:, 3:].copy()
@@ -174,7 +174,7 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     centred = normals[..., :rank] - ensemble_mean(normals[..., :rank])[:, None]
     # The draws have the covariance D D^T (D is `drawn`) and must get W W^T (`wanted`):
     # they are multiplied by D^-T W^T.
-    drawn = np.linalg.cholesky(_products(centred, centred))
+    drawn = np.linalg.cholesky(covariances(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     return np.asarray(centred @ _back_substituted(drawn, wanted))
 
@@ -287,7 +287,7 @@ def bounded_inflation(
     signs = np.repeat([1.0, -1.0], [3, ensemble.observed_anomalies.shape[-1]])
     # With L = [A, Y] and J = diag(I, -I) that matrix is L J L^T, N x N. Its non-zero
     # eigenvalues are those of root^T J root, where root root^T = L^T L.
-    products = _products(both, both)
+    products = covariances(both, both)
     products[~np.isfinite(products)] = 0.0  # as in `observe_members`
     variance, axes = _principal(products)
     root = axes * np.sqrt(variance)[:, None]
@@ -341,7 +341,7 @@ def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(variance, 0.0), axes
 
 
-def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def covariances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the covariances of anomalies (n, n_members, r) and (n, n_members, c)."""
     return np.asarray(transposed(left) @ right / (left.shape[1] - 1))
 

@@ -65,6 +65,8 @@ class Analysis(OneScreen):
         The analysis ensemble.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
+    parameters, parameters_spread : (..., 3) or None
+        Estimates of sigma, rho and beta, and their standard deviations.
     """
 
     state: np.ndarray
@@ -78,6 +80,8 @@ class Analysis(OneScreen):
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    parameters: np.ndarray | None = None
+    parameters_spread: np.ndarray | None = None
 
     def _summary(self) -> dict[str, Any]:
         return {**super()._summary(), "status": status_counts(self.status)}

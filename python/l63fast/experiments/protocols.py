@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
 _LONGEST: Final = 10**9  # steps of a trajectory, before its length is known
+_NORMAL_90: Final = 1.6448536269514722  # quantile of 0.95
 _MOST_MEMBERS: Final = 2**22  # members of all windows that are analysed at once
 
 
@@ -60,8 +61,10 @@ class Estimates:
         Time since the start of a trajectory (time units).
     status : (n_trajectories, n_times) int8
         Values of `Status`.
-    spread, innovation, innovation_covariance, members, effective_size
+    spread, innovation, innovation_covariance, members, effective_size,
+    parameters, parameters_spread
         As in `CycleResult`; None where the method has none.
+    true_parameters : (n_trajectories, 3) or None
     seconds_per_cycle : float
         Wall time (seconds) of forecast and analysis per trajectory and cycle; in
         windows, that of everything that one analysis needs.
@@ -80,6 +83,9 @@ class Estimates:
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    parameters: np.ndarray | None = None
+    parameters_spread: np.ndarray | None = None
+    true_parameters: np.ndarray | None = None
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
@@ -102,7 +108,25 @@ class Estimates:
             crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
         else:
             crps = np.full(len(self.truth), np.nan)
-        return {**columns, "crps": crps}
+        return {**columns, "crps": crps, **self._parameter_columns()}
+
+    def _parameter_columns(self) -> dict[str, np.ndarray]:
+        """Return the errors of estimated parameters: over all times, and at the last.
+
+        `half_width_...` is half the width of the normal interval of 90 % at the last
+        time, which holds the truth where |`last_...`| is smaller.
+        """
+        if self.parameters is None or self.true_parameters is None:
+            return {}
+        assert self.parameters_spread is not None
+        errors = self.parameters - self.true_parameters[:, None]
+        last, half = errors[:, -1], _NORMAL_90 * self.parameters_spread[:, -1]
+        columns = {}
+        for i, name in enumerate(("sigma", "rho", "beta")):
+            columns[f"rmse_{name}"] = np.sqrt((errors[..., i] ** 2).mean(axis=1))
+            columns[f"last_{name}"] = last[:, i]
+            columns[f"half_width_{name}"] = half[:, i]
+        return columns
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset with names and units."""
@@ -121,6 +145,8 @@ class Fitted:
         The scheme that a protocol runs; None where `estimate` replaces it.
     label : str
         Name of the method in tables.
+    knows_parameters : bool
+        In cycles: whether the scheme is given the parameters of each trajectory.
     start : {"last", "first"}
         In windows: the observation at whose time the background is given. A scheme that
         starts at the first one is cycled through the window, to the last one.
@@ -150,6 +176,7 @@ class Fitted:
     judge: Callable[[Problem, Estimates, dict[str, Any]], dict[str, Any]] | None = None
     estimate: Callable[[Problem, str], Estimates] | None = None
     export: Callable[[Path], None] | None = None
+    knows_parameters: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +258,8 @@ class Windows(Checked):
         """Return the estimates of a method for every window of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
+        unfit = "none that knows parameters, in windows"
+        refuse(fitted.knows_parameters, "methods", unfit, fitted.label)
         check_agreement("scheme", getattr(scheme, "made_for", Setup()), Setup.of(twin),
                         imperfect_model=True)  # fmt: skip
         data, part = twin.settings, twin.split(split)
@@ -419,6 +448,9 @@ class Cycles(Checked):
         """Return the estimates of a method in the scored cycles of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
+        if fitted.knows_parameters:
+            own: Any = scheme
+            scheme = dataclasses.replace(own, parameters=twin.split(split).parameters)
         needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)
         result = run_cycles(
             scheme,
@@ -593,6 +625,8 @@ class Problem:
         """
         data, part = self.twin.settings, self.twin.split(split)
         own = {one.name for one in dataclasses.fields(Estimates)}
+        if values.get("parameters") is not None:
+            values = {**values, "true_parameters": part.parameters[:n]}
         return Estimates(
             truth=part.truth_at_observations[:n, places],
             observations=part.observations[:n, places],

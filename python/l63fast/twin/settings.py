@@ -73,9 +73,10 @@ class TwinSettings:
         The law of the observation errors, by default the normal one.
     Q_per_step : bool
         Add the model error at the end of each model step instead of each cycle.
-    parameters_spread : float
+    parameters_spread : float or (3,)
         Above 0, each trajectory has its own parameters: each of them is drawn uniformly
-        from its value in `parameters` plus or minus this share of it.
+        from its value in `parameters` plus or minus this share of it. Three shares are
+        those of sigma, rho and beta.
     """
 
     if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class TwinSettings:
     observation_steps: tuple[int, ...] | None = field(default=None, repr=False)
     noise: ErrorLaw = field(default_factory=ErrorLaw)
     Q_per_step: bool = False
-    parameters_spread: float = 0.0
+    parameters_spread: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
@@ -120,8 +121,8 @@ class TwinSettings:
         _checks.instance("parameters", self.parameters, Lorenz63)
         checked["Q"] = model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
-        for name in ("missing", "parameters_spread"):
-            checked[name] = share(name, getattr(self, name))
+        checked["missing"] = share("missing", self.missing)
+        checked["parameters_spread"] = _spread(self.parameters_spread)
         _checks.instance("noise", self.noise, ErrorLaw)
         checked["Q_per_step"] = _checks.boolean("Q_per_step", self.Q_per_step)
         times = self.steps_per_cycle, self.interval, self.observation_steps
@@ -270,7 +271,8 @@ class TwinSettings:
     @property
     def beyond_the_usual(self) -> str:
         """The law of errors and of the parameters in words; "" if it is the usual."""
-        spread = f"parameters +-{100.0 * self.parameters_spread:.4g} %"
+        shares = np.atleast_1d(100.0 * np.asarray(self.parameters_spread)).tolist()
+        spread = f"parameters +-{', '.join(f'{share:.4g}' for share in shares)} %"
         return ", ".join(
             filter(
                 None,
@@ -301,7 +303,8 @@ class TwinSettings:
     def drawn_parameters(self, draws: np.ndarray) -> np.ndarray:
         """Return sigma, rho and beta (n, 3), made from uniform draws (n, 3)."""
         nominal = np.array(self.parameters.as_tuple())
-        return nominal * (1.0 + self.parameters_spread * (2.0 * draws - 1.0))
+        spread = np.asarray(self.parameters_spread)
+        return np.asarray(nominal * (1.0 + spread * (2.0 * draws - 1.0)))
 
     def n_trajectories(self, split: str) -> int:
         """Return the number of trajectories of a split."""
@@ -402,6 +405,17 @@ def operator_of(
             f"{given.name!r}{got}"
         )
     return given
+
+
+def _spread(value: Any) -> float | tuple[float, ...]:
+    """Return one share for all parameters, or one for each."""
+    name = "parameters_spread"
+    if np.ndim(value) == 0:
+        return share(name, value)
+    shares = tuple(share(name, one) for one in value)
+    if len(shares) != 3:
+        raise ArgumentValueError(f"{name}: expected 1 or 3 shares, got {len(shares)}")
+    return shares if len(set(shares)) > 1 else shares[0]
 
 
 def model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:

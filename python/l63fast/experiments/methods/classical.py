@@ -192,10 +192,13 @@ class _Filter(Checked):
         Name of the setting that is tuned if it is not given.
     values, limits
         First values and range of the tuning, as in `tune`.
+    knows_parameters : bool
+        As in `Fitted`.
     """
 
     role: ClassVar[str] = "method"
     made: ClassVar[type[Any]]
+    knows_parameters: ClassVar[bool] = False
     tuned: ClassVar[str] = "inflation"
     values: ClassVar[tuple[float, ...]]
     limits: ClassVar[tuple[float, float]] = grids.INFLATION_LIMITS
@@ -213,7 +216,12 @@ class _Filter(Checked):
         """Return the filter, with a tuned setting if it is not given."""
         settings = self.settings(problem)
         return problem.tuned(
-            Fitted(None, self.label, start="first"),
+            Fitted(
+                None,
+                self.label,
+                start="first",
+                knows_parameters=self.knows_parameters,
+            ),
             self.tuned,
             lambda value: self.made(**{**settings, self.tuned: value}),
             settings[self.tuned],

@@ -45,7 +45,8 @@ _NOTE_EVERY: Final = 1024  # windows between two progress messages and checkpoin
 class Optimum(Checked):
     """The posterior mean given the observations, as exactly as it can be computed.
 
-    It knows the model of the truth, also where methods forecast with another one.
+    It knows the model of the truth, also where methods forecast with another one, and
+    the parameters of each trajectory, where they differ.
 
     In cycles it is a large particle filter. Its size is doubled on the validation
     split, and its regularisation lowered if that helps, until the score changes by less
@@ -95,7 +96,13 @@ class Optimum(Checked):
         ConfigurationError
             If the optimum for the background of the windows is not known.
         """
+        own = bool(problem.twin.settings.parameters_spread)
         if isinstance(problem.protocol, Windows):
+            if own:
+                raise ConfigurationError(
+                    "data.parameters_spread: expected 0 for the optimum in windows, "
+                    f"got {problem.twin.settings.parameters_spread}"
+                )
             kind = problem.protocol.background
             if kind not in _BACKGROUNDS:
                 raise ConfigurationError(
@@ -114,6 +121,7 @@ class Optimum(Checked):
             parameter="regularisation",
             value=width,
             facts={"convergence": convergence},
+            knows_parameters=own,
         )
 
     def _filter(self, problem: Problem, n: int, width: float) -> ParticleFilter:
@@ -270,7 +278,9 @@ class _Doubling:
         key = f"{n} {width!r}"
         if key not in self.known:
             scheme = self.optimum._filter(self.problem, n, width)
-            score, estimates = self.problem.score(Fitted(scheme, "", start="first"))
+            own = bool(self.problem.twin.settings.parameters_spread)
+            fitted = Fitted(scheme, "", start="first", knows_parameters=own)
+            score, estimates = self.problem.score(fitted)
             assert estimates.effective_size is not None
             size = float(estimates.effective_size.mean())
             self.known[key] = [score, size]
