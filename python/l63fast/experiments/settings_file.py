@@ -34,6 +34,7 @@ PRESETS: Final = (
     *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
     *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
+    *("unknown-parameters", "dynestyx", "wrong-sigma"),
 )
 # Names for `l63fast train --recipe`, and the methods of the preset `encoders`.
 RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
