@@ -79,6 +79,14 @@ def test_it_opens_with_the_answer(page: Page) -> None:
     assert "95\u00a0%, bootstrap over trajectories" in page.text
 
 
+def test_panels_say_what_their_numbers_and_curves_are(page: Page) -> None:
+    # The excerpts of a tiny experiment are as long as its cycles, and all shown.
+    text = " ".join(page.text.split())
+    assert "time means of the error (rms) of background and analysis over 1.9 " in text
+    assert "units around it. The background is the forecast from each analysis" in text
+    assert "time means of the mirror-aware error (rms) of background" in text
+
+
 def test_no_table_has_an_empty_column(reported: Path) -> None:
     text = (reported / "report" / "report.html").read_text("utf-8")
     tables = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
