@@ -191,7 +191,7 @@ def test_the_report_is_the_same_but_for_the_hour(
     reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other was written by another process, with all of its figures.
-    some = {n: page_module._CHAPTERS[n] for n in ("scores", "ensembles", "training")}
+    some = {n: page_module._CHAPTERS[n] for n in ("scores", "training")}
     monkeypatch.setattr(page_module, "_CHAPTERS", some)
     path = report(open_results(reported), tmp_path / "again")
     assert path == tmp_path / "again" / "report.html"

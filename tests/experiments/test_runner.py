@@ -229,7 +229,8 @@ def test_resume_keeps_what_is_the_same_and_makes_the_rest(tmp_path: Path) -> Non
 def test_a_result_is_kept_unless_its_data_or_versions_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, tuning = tiny_cycled("oi", "enkf"), tiny_cycled("oi", "pf").tuning()
+    whole, three = tiny_cycled("oi", "enkf"), {"3dvar": {"scheme": "3dvar"}}
+    tuning = tiny_cycled("oi", "enkf", "pf", methods=three).tuning()
     for experiment in (whole, tuning):
         run(experiment, tmp_path)
 
