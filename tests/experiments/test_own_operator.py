@@ -110,6 +110,7 @@ def test_it_stands_in_the_table_of_cycles(tmp_path: Path) -> None:
         two.run(tmp_path / "wrong")
 
 
+@pytest.mark.filterwarnings("ignore:.*holds .* of other methods or settings too")
 def test_nothing_but_a_run_imports_it(
     tmp_path: Path, planted: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:
