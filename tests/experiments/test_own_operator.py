@@ -114,7 +114,9 @@ def test_it_stands_in_the_table_of_cycles(tmp_path: Path) -> None:
 def test_nothing_but_a_run_imports_it(
     tmp_path: Path, planted: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:
-    experiment = tiny_windows().vary(operator=["planted:h", "planted:square"])
+    quick = {"3dvar": {"scheme": "3dvar", "b_scale": 1.0}}  # with h in Python
+    experiment = tiny_windows(windows={"background": "mean"}, methods=quick)
+    experiment = experiment.vary(operator=["planted:h", "planted:square"])
     (tmp_path / "tiny.toml").write_text(experiment.to_toml())
     assert l63fast("experiment", "--config", "tiny.toml", "--dry_run").code == 0
     assert not planted.exists()

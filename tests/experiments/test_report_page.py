@@ -199,7 +199,7 @@ def test_the_report_is_the_same_but_for_the_hour(
     after = verify_directory(tmp_path / "again").files
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"report.html"}
-    assert len(after) > 20
+    assert len(after) > 12
 
 
 def test_a_report_stands_beside_the_cells_of_its_results(bare: Path) -> None:
