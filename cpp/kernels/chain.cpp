@@ -16,31 +16,32 @@ float* slot_of(float* values, const Network& net, int slot) {
   return values + net.slots[slot].offset * net.n;
 }
 
-// Copies the parts of a hidden state, one beside the other in each row, to their slots.
-void split(const Chain& chain, const float* hidden, const int* slots, float* values) {
+// Calls body(part, at, units) for each sample and each part of a hidden state: its row
+// in the part's slot, and where it stands in the whole, which has all parts in each
+// row.
+template <class Body>
+void over_parts(const Chain& chain, const int* slots, float* values, Body body) {
   const std::int64_t n = chain.net.n;
   std::int64_t first = 0;
   for (int part = 0; part < chain.n_parts; ++part) {
-    float* const to = slot_of(values, chain.net, slots[part]);
+    float* const rows = slot_of(values, chain.net, slots[part]);
     const std::int64_t units = chain.net.slots[slots[part]].width;
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::copy_n(hidden + i * chain.n_hidden + first, units, to + i * units);
-    }
+    for (std::int64_t i = 0; i < n; ++i)
+      body(rows + i * units, i * chain.n_hidden + first, units);
     first += units;
   }
 }
 
+void split(const Chain& chain, const float* hidden, const int* slots, float* values) {
+  over_parts(chain, slots, values, [&](float* part, std::int64_t at, std::int64_t m) {
+    std::copy_n(hidden + at, m, part);
+  });
+}
+
 void join(const Chain& chain, float* values, const int* slots, float* hidden) {
-  const std::int64_t n = chain.net.n;
-  std::int64_t first = 0;
-  for (int part = 0; part < chain.n_parts; ++part) {
-    const float* const from = slot_of(values, chain.net, slots[part]);
-    const std::int64_t units = chain.net.slots[slots[part]].width;
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::copy_n(from + i * units, units, hidden + i * chain.n_hidden + first);
-    }
-    first += units;
-  }
+  over_parts(chain, slots, values, [&](float* part, std::int64_t at, std::int64_t m) {
+    std::copy_n(part, m, hidden + at);
+  });
 }
 
 // Returns the observation of a sample in a cycle.
