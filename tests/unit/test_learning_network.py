@@ -34,6 +34,8 @@ KINDS = [
     EncoderSettings("gru", "xyz", window=1, hidden=64, memory="carried"),
     EncoderSettings("lstm", "xy", window=2, hidden=16, memory="carried"),
     EncoderSettings("lstm", "x2", window=1, hidden=21, memory="carried"),
+    EncoderSettings("gru", "x2z", window=1, hidden=16, memory="carried"),
+    EncoderSettings("gru", "xy2", window=1, hidden=16, memory="carried"),
 ]
 
 
@@ -135,7 +137,7 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
 
 @pytest.mark.parametrize("through", [0.0, 1.0])
 @pytest.mark.parametrize(
-    "settings", [KINDS[0], KINDS[4], KINDS[5], KINDS[6]], ids=lambda s: s.model
+    "settings", [KINDS[0], *KINDS[3:]], ids=lambda s: f"{s.model}-{s.operator}"
 )
 def test_a_chain_is_the_loop_over_its_cycles(settings, through, monkeypatch) -> None:
     more = {"through_model": through}
