@@ -104,7 +104,7 @@ def test_it_stands_in_the_table_of_cycles(tmp_path: Path) -> None:
     assert operator == l63.ObservationOperator("own_sensors:sensor").imported()
     assert operator.source_hash == sensor.source_hash
     with pytest.raises(ArgumentValueError, match="got the name of one of your own"):
-        operator(sensor)
+        operator([1.0, 2.0, 3.0])
     two = tiny_cycled(data={**data, "operator": own_sensors.xy})
     with pytest.raises(ArgumentValueError, match=r"^R: expected .*\(2, 2\)"):
         two.run(tmp_path / "wrong")
