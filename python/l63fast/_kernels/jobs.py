@@ -231,6 +231,8 @@ class ChainJob(NamedTuple):
     dt, parameters
         As in IntegrateJob.
     last_slot, increment_slot : int
+    other_slot : int
+        Slot of an output of each cycle that stays in `values`; -1: none.
     parts_before, parts_after : tuple of int
         Slots of the hidden state.
     through : bool
@@ -264,6 +266,7 @@ class ChainJob(NamedTuple):
     parameters: tuple[float, float, float]
     last_slot: int
     increment_slot: int
+    other_slot: int
     parts_before: tuple[int, ...]
     parts_after: tuple[int, ...]
     through: bool

@@ -18,6 +18,7 @@ from l63fast.assimilation.agreement import FromTwin
 from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.verification import draw_members, mixture_moments
 
 State = TypeVar("State")
 
@@ -63,6 +64,10 @@ class Analysis(OneScreen):
         The scheme's estimate of its covariance, H B H^T + R, of missing values as well.
     members : (..., n_members, 3) or None
         The analysis ensemble.
+    components : (..., k) of dtype `verification.NORMAL`, or None
+        Estimated distribution as a mixture of k normals; with one of them its mean is
+        the analysis. Where the observations do not show the sign of (x, y), the first
+        component is that of `state`, and the second one its mirror image.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
     """
@@ -78,6 +83,22 @@ class Analysis(OneScreen):
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    components: np.ndarray | None = None
+
+    @property
+    def covariance(self) -> np.ndarray | None:
+        """Covariance (..., 3, 3) of the estimated distribution; None without one."""
+        return None if self.components is None else mixture_moments(self.components)[1]
+
+    def draw_members(self, n: int, seed: _checks.Seed = 0) -> np.ndarray:
+        """Return members (..., n, 3) drawn from the estimated distribution.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the scheme gives none.
+        """
+        return draw_members(self.components, n, seed)
 
     def _summary(self) -> dict[str, Any]:
         return {**super()._summary(), "status": status_counts(self.status)}

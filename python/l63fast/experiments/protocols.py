@@ -32,11 +32,20 @@ from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
 from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
-from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
+from l63fast.verification import (
+    PointScores,
+    nearer,
+    score_marginals,
+    score_members,
+    score_mixtures,
+    trajectory_means,
+)
 
 if TYPE_CHECKING:
     import xarray
 
+# Columns of the scores of estimated distributions, as `PointScores.columns` has them.
+DISTRIBUTION: Final = ("crps", "energy", "log_score", "covered_50", "covered_90")
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
 _LONGEST: Final = 10**9  # steps of a trajectory, before its length is known
 _MOST_MEMBERS: Final = 2**22  # members of all windows that are analysed at once
@@ -55,8 +64,10 @@ class Estimates:
         Time since the start of a trajectory (time units).
     status : (n_trajectories, n_times) int8
         Values of `Status`.
-    spread, innovation, innovation_covariance, members, effective_size
+    spread, innovation, innovation_covariance, members, components, effective_size
         As in `CycleResult`; None where the method has none.
+    particle_scores : PointScores or None
+        As in `CycleResult`.
     seconds_per_cycle : float
         Wall time (seconds) of forecast and analysis per trajectory and cycle; in
         windows, that of everything that one analysis needs.
@@ -74,30 +85,51 @@ class Estimates:
     innovation: np.ndarray | None = None
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
+    components: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    particle_scores: PointScores | None = None
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
         """Return the time means of each trajectory, as the columns of a `results.csv`.
 
-        The CRPS is computed from the members where they were kept, otherwise from the
-        normal distribution with the given mean and spread. It is NaN without a spread.
-        It is NaN too where the observations do not show the sign (`blind`): the
-        distribution then has two symmetric parts, and the analysis only one.
+        The columns of `PointScores` are NaN where the method estimates no distribution.
         """
         columns = {}
         for end, states in (("a", self.analysis), ("f", self.background)):
             means = trajectory_means(states, self.truth)
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
-        if self.members is not None and not blind:
-            crps = crps_means(self.members, self.truth)
-        elif self.spread is not None and not blind:
-            crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
-        else:
-            crps = np.full(len(self.truth), np.nan)
-        return {**columns, "crps": crps}
+        scores = self.distribution_scores(blind=blind)
+        if scores is None:
+            return columns | dict.fromkeys(DISTRIBUTION, np.full(len(means), np.nan))
+        return columns | scores.columns()
+
+    def distribution_scores(self, *, blind: bool) -> PointScores | None:
+        """Return the scores of the estimated distributions; None if there are none.
+
+        They are those of the weighted particles or of the mixture of normals, else of
+        the members where they were kept, else of normal marginals with the given mean
+        and spread. Where the observations do not show the sign (`blind`) only particles
+        and mixtures are scored: given the sign, with the nearer image of the truth.
+        """
+        if self.particle_scores is not None:
+            return self.particle_scores
+        components, truth = self.components, self.truth
+        if components is not None:
+            if blind:  # given the sign: the first component alone
+                components = components[..., :1].copy()
+                components["weight"] = 1.0
+                truth = nearer(truth, components["mean"][..., 0, :])
+            return score_mixtures(components, truth)
+        if blind:
+            return None
+        if self.members is not None and self.members.shape[2] > 1:
+            return score_members(self.members, truth)
+        if self.spread is not None:
+            return score_marginals(self.analysis, self.spread, truth)
+        return None
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset with names and units."""
@@ -221,7 +253,13 @@ class Windows(Checked):
         return groups
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method for every window of a split."""
         twin, scheme = problem.twin, fitted.scheme
@@ -408,7 +446,13 @@ class Cycles(Checked):
         return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method in the scored cycles of a split."""
         twin, scheme = problem.twin, fitted.scheme
@@ -423,6 +467,7 @@ class Cycles(Checked):
             initial=self.first_background(twin, split),
             warm_up=problem.cycled_errors.scheme if needs else None,
             keep_members=keep_members,
+            score_particles=score_particles,
         )
         return problem.estimates(split, result.scored, vars(result))
 
@@ -583,16 +628,22 @@ class Problem:
             **{name: value for name, value in values.items() if name in own},
         )
 
-    def run(
-        self, fitted: Fitted, split: str, *, keep_members: bool = False
-    ) -> Estimates:
-        """Return the estimates of a fitted method on a split."""
+    def run(self, fitted: Fitted, split: str, *, judged: bool = False) -> Estimates:
+        """Return the estimates of a fitted method on a split.
+
+        `judged`: with all that the scores of its estimated distributions need.
+        """
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        keep = keep_members and has_small_ensembles(fitted.scheme, n_states)
-        return self.protocol.run(self, fitted, split, keep_members=keep)
+        return self.protocol.run(
+            self,
+            fitted,
+            split,
+            keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
+            score_particles=judged,
+        )
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
         """Return score and estimates on the validation split.

@@ -22,6 +22,7 @@ from l63fast.errors import (
 )
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.settings import REPORT, RESERVED_NAMES, Cell
 from l63fast.experiments.settings_file import parse_tables
 from l63fast.observation import as_operator
@@ -52,8 +53,8 @@ METHOD_COLUMNS: Final = (
 # mean square error over x, y, z, and of its square. In the mirror-aware ones the error
 # is that of the analysis or of its mirror image, whichever is nearer to the truth.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-# The same of the background, and the CRPS of the analysis.
-MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
+# The same of the background, and the scores of the estimated distributions.
+MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), *DISTRIBUTION)
 # Numbers of a whole cell, the same in each of its rows; NaN where they do not exist.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
@@ -150,7 +151,9 @@ class Result:
     @cached_property
     def trajectories(self) -> pd.DataFrame:
         """The rows of `results.csv`, one per test trajectory."""
-        return self._table(RESULTS)
+        table = self._table(RESULTS)
+        # Earlier results have only the CRPS of a distribution.
+        return table.reindex(columns=[*dict.fromkeys((*table, *DISTRIBUTION))])
 
     @cached_property
     def estimates(self) -> xarray.Dataset:

@@ -15,6 +15,7 @@ from l63fast._user_code import file_name
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.diagnostics import DIAGNOSTICS
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.published import published_columns
 from l63fast.experiments.results import (
     CASE,
@@ -37,6 +38,7 @@ Rows = Sequence[Any]  # rows of one case in a table of scores, best first
 # The scores of trainings that differ only in the seed differ by up to this share.
 TRAINING_SCATTER: Final = 0.02
 _POOLED: Final = MEASURES["rmse_pooled_a"]
+_CRPS: Final = MEASURES["crps"]
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
 
 
@@ -54,10 +56,11 @@ def scores(
     ----------
     results : DataFrame
         As `open_results` gives it.
-    measure : {"rmse_a", "rmse_pooled_a", "decibel"}
+    measure : {"rmse_a", "rmse_pooled_a", "decibel", "crps", "energy"}
         Time mean of the instantaneous root mean square error (DAPPER's rmse.a), root of
         the mean square error over everything, or the latter in dB; mirror-aware where
-        the observations cannot tell a state from its mirror image.
+        the observations cannot tell a state from its mirror image. CRPS and energy
+        score are those of estimated distributions; methods without one are left out.
     versus : str
         Key of the method by which `ratio_to_3dvar` divides; NaN in cases without it.
     n_bootstrap : int
@@ -78,8 +81,10 @@ def scores(
           95 % interval of the difference contains 0; or two networks, one of them
           trained once, differ by less than `TRAINING_SCATTER`);
         - paired ratios, each with `_low` and `_high`: `ratio_to_best` (lowest score of
-          rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (always of
-          `rmse_pooled_a`, to the best optimum);
+          rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (of CRPS and energy score,
+          else always of `rmse_pooled_a`; to the best optimum);
+        - of estimated distributions `crps`, `energy`, `log_score`, `covered_50` and
+          `covered_90`, each with `_low` and `_high`, and `crps_to_optimum`, paired;
         - `rare_losses`, `median`, `lost` (share of lost trajectories, with `_low` and
           `_high`); `n_data`, `n_trainings` (0 without training), `n_trajectories`.
 
@@ -116,6 +121,13 @@ def scores(
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
     bootstrap = {"n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1)}
     bootstrap["seed"] = _checks.seed("seed", seed)
+    if chosen.column in DISTRIBUTION:
+        results = results[results[chosen.column].notna()]
+        if results.empty:
+            raise ArgumentValueError(
+                f"measure: expected an estimated distribution for {chosen.name!r}, got "
+                "results of methods without one"
+            )
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
         given = dict(zip(CASE, case, strict=True))
@@ -134,7 +146,8 @@ class _Case:
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
         self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
-        means = list(MEANS)
+        self.known = [name for name in DISTRIBUTION if name in results]
+        means = [*MEANS, *self.known]
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
             key: {
@@ -187,7 +200,8 @@ class _Case:
         most = min((number for number in trained.values() if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
-            name, by_method = f"mirror_{column}" if self.blind else column, {}
+            mirrored = self.blind and column in MEANS
+            name, by_method = f"mirror_{column}" if mirrored else column, {}
             for key, block in blocks.items():
                 tables = (block[d][name][tried[d][:n]].to_numpy(float) for d in data)
                 kept = min(trained[key], most)
@@ -226,6 +240,7 @@ class _Case:
         best = next((k for k in competing if ranks[k]["rank"] == 1), None)
         # A method without a rank may be the best: then no method wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
+        of_optimum = self.measure if self.measure.column in DISTRIBUTION else _POOLED
         rows = []
         for key, method in self.methods.items():
             row = method[list(METHOD_COLUMNS)].iloc[0].to_dict()
@@ -238,9 +253,10 @@ class _Case:
             for name, other, measure in (
                 ("ratio_to_best", best, self.measure),
                 ("ratio_to_3dvar", versus, self.measure),
-                ("ratio_to_optimum", bound, _POOLED),
+                ("ratio_to_optimum", bound, of_optimum),
             ):
                 row |= _ratio(name, self.compared(key, other, measure))
+            row |= self._distribution(key, bound)
             row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
             rows.append(row)
         return sorted(rows, key=lambda row: np.nan_to_num(row["score"], nan=np.inf))
@@ -266,6 +282,19 @@ class _Case:
             "n_trainings": self.n_trainings[key],
             "n_trajectories": sum(len(tuple(b["rmse_a"])) for b in blocks),
         }
+
+    def _distribution(self, key: str, optimum: str | None) -> dict[str, Any]:
+        """Return the scores of a method's estimated distribution; NaN without one."""
+        row: dict[str, Any] = {}
+        for name in DISTRIBUTION:
+            values, ends = math.nan, (math.nan, math.nan)
+            if name in self.known and self.methods[key][name].notna().any():
+                score = self._alone(key, Measure(name, name, "rmse_a"))[0].score(key)
+                values, ends = score.value, score.ci95
+            row |= {name: values, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        known = math.isfinite(row["crps"])
+        of_both = self.compared(key, optimum, _CRPS) if known else None
+        return row | _ratio("crps_to_optimum", of_both)
 
     def _sorted(self, role: str, measure: Measure) -> list[str]:
         """Return the keys of a role's methods with a finite score, best first."""

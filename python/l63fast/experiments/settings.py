@@ -51,7 +51,8 @@ class Measure:
     ----------
     name : str
     column : str
-        The column of the results with the time mean of each trajectory.
+        The column of the results with the time mean of each trajectory. Those of
+        distributions are empty for a method that estimates none.
     kind : {"rmse_a", "rmse_pooled_a"}
         The score is the mean of this column, or the square root of the mean.
     in_decibel : bool
@@ -78,6 +79,8 @@ MEASURES: Final = {
         Measure("rmse_a", "rmse_a", "rmse_a"),
         Measure("rmse_pooled_a", "mse_a", "rmse_pooled_a"),
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
+        Measure("crps", "crps", "rmse_a"),
+        Measure("energy", "energy", "rmse_a"),
     )
 }
 
