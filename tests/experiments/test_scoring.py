@@ -140,6 +140,8 @@ def test_a_winner_is_better_than_every_other_method() -> None:
     gru, oi = method("gru", 0.3), method("oi", 0.5)
     assert scored(gru, oi)["wins"].to_dict() == {"gru": True, "oi": False}
     assert not scored(gru)["wins"].any()  # than none
+    diverged = method("pf", 0.1).assign(rmse_a=np.nan, mse_a=np.nan, diverged=1.0)
+    assert scored(gru, diverged)["wins"].to_dict() == {"gru": True, "pf": False}
     rare = method("enkf", 0.1)
     rare.loc[3, ["rmse_a", "mirror_rmse_a"]] = 9.0
     rare.loc[3, ["mse_a", "mirror_mse_a"]] = 81.0

@@ -241,6 +241,8 @@ class _Case:
         # A method without a rank may be the best: then no method wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
         of_optimum = self.measure if self.measure.column in DISTRIBUTION else _POOLED
+        # One that diverged has no score, and is beaten nevertheless.
+        sure &= sum(role == "method" for role in self.role.values()) > 1
         rows = []
         for key, method in self.methods.items():
             row = method[list(METHOD_COLUMNS)].iloc[0].to_dict()
@@ -248,7 +250,7 @@ class _Case:
             if row["role"] == "not settled":
                 row["label"] = "not settled"
             row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
-            row["wins"] = sure and key == best and len(competing) > 1
+            row["wins"] = sure and key == best
             bound = optimum if self._is_bounded(key, optimum) else None
             for name, other, measure in (
                 ("ratio_to_best", best, self.measure),
