@@ -18,6 +18,7 @@ from l63fast.assimilation.scheme import (
     Status,
     complete_apart,
     finite_members,
+    first_members,
     forecast_members,
     lost_beyond,
     observed_values,
@@ -95,11 +96,7 @@ class EnKF(KalmanSettings):
     @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
         """Return members drawn from N(background, B)."""
-        shape = (self.n_members, 3)
-        normals, draws = Draws.keyed_by(rng).normals(len(background), shape)
-        # B = L L^T, so L z has the covariance B for z from N(0, I).
-        errors = normals @ np.linalg.cholesky(self.B).T
-        return Ensemble(background[:, None] + errors, draws)
+        return Ensemble(*first_members(background, self.B, self.n_members, rng))
 
     @ieee_arithmetic()
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:

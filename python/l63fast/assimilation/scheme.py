@@ -316,6 +316,15 @@ class Draws(NamedTuple):
         return draws, self._replace(position=self.position + 1)
 
 
+def first_members(
+    background: np.ndarray, B: np.ndarray, n_members: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Draws]:
+    """Return members (n, n_members, 3) drawn from N(background, B), and the draws."""
+    normals, draws = Draws.keyed_by(rng).normals(len(background), (n_members, 3))
+    # B = L L^T, so L z has the covariance B for z from N(0, I).
+    return background[:, None] + normals @ np.linalg.cholesky(B).T, draws
+
+
 def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
     """Return the states (..., 3) `n_steps` later; non-finite states give NaN.
 
@@ -486,6 +495,22 @@ def lost_beyond(present: np.ndarray) -> np.ndarray:
     without any.
     """
     return np.asarray(_lost_limits()[np.add.reduce(present, axis=-1)])
+
+
+def is_lost(innovation: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return whether a filter has lost the truth, as in `lost_beyond`, (n,) bool.
+
+    Parameters
+    ----------
+    innovation : (n, m)
+        NaN where a value is missing.
+    covariance : (n, m, m)
+        Of the innovation, as estimated by the filter.
+    """
+    present = ~np.isnan(innovation)
+    d = np.where(present, innovation, 0.0)[..., None]
+    weighted = np.linalg.solve(present_block(covariance, present), d)
+    return np.asarray((d * weighted).sum(axis=(-2, -1)) > lost_beyond(present))
 
 
 @cache

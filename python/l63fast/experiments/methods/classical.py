@@ -11,6 +11,7 @@ from l63fast import _checks
 from l63fast.assimilation import tuning as grids
 from l63fast.assimilation.ensemble import VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.kalman import (
     ClimatologicalMean,
     ExtendedKalman,
@@ -270,6 +271,37 @@ class EnsembleKalmanFilter(_Filter):
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; climatology limits the spread."""
         return {**super().settings(problem), "climatology": problem.twin.climatology}
+
+
+@dataclass(frozen=True)
+class IterativeSmoother(_Filter):
+    """The iterative ensemble Kalman smoother; at a lag of 1 the iEnKF.
+
+    Attributes
+    ----------
+    n_members : int
+    lag : int
+        Number of cycles in the window.
+    rotation : bool
+    inflation : float, optional
+        Factor on the anomalies at the start of the window in each cycle; tuned if not
+        given.
+    """
+
+    scheme: ClassVar[str] = "ienks"
+    made = IEnKS
+    values = grids.INFLATIONS[IEnKS]
+    n_members: int = limited(20, _checks.count, minimum=3)
+    lag: int = limited(1, _checks.count, minimum=1)
+    rotation: bool = limited(True, _checks.boolean)
+    inflation: float | None = limited(None, above=0.0)
+
+    @property
+    def label(self) -> str:
+        """The name with the number of members, and the lag above 1."""
+        if self.lag == 1:
+            return f"iEnKF, N={self.n_members}"
+        return f"iEnKS, N={self.n_members}, L={self.lag}"
 
 
 @dataclass(frozen=True)
