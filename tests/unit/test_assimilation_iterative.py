@@ -99,13 +99,15 @@ def by_the_book(E, y, R, n_steps, n_iter):
     """Return the members at both ends, with the N x N matrices of the article."""
     N, whiten = len(E), np.linalg.inv(np.linalg.cholesky(R))
     x0, X0 = E.mean(axis=0), E - E.mean(axis=0)
-    w, T = np.zeros(N), np.eye(N)
+    w, T, step = np.zeros(N), np.eye(N), np.zeros(N)
     for _ in range(n_iter):
         end = forecast(x0 + (w + T) @ X0, n_steps)
         T_old, d = T, whiten @ (y - end.mean(axis=0))
         Y = np.linalg.inv(T) @ (end - end.mean(axis=0)) @ whiten.T
         hessian = (N - 1) * np.eye(N) + Y @ Y.T
-        step = np.linalg.solve(hessian, Y @ d - (N - 1) * w)
+        last, step = step, np.linalg.solve(hessian, Y @ d - (N - 1) * w)
+        if step @ last < -0.5 * last @ last:  # ours: against oscillations
+            step = 0.5 * step
         values, vectors = np.linalg.eigh(hessian / (N - 1))
         T = vectors / np.sqrt(values) @ vectors.T
         w = w + step

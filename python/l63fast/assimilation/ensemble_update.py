@@ -80,11 +80,12 @@ def observe_members(
     root: np.ndarray,
     whiten: np.ndarray,
 ) -> Observed:
-    """Return members (n, n_members, 3) with their values in observation space.
+    """Return members (n, n_members, k) with their values in observation space.
 
     Parameters
     ----------
-    members : (n, n_members, 3)
+    members : (n, n_members, k)
+        The states observed are the first three columns; the others are updated too.
     observation : (n, m)
     operator : ObservationOperator
     root, whiten : (m, m)
@@ -92,23 +93,24 @@ def observe_members(
         in the columns of missing values, which then change nothing.
     """
     # State and observed values side by side: one product instead of three.
-    both = np.concatenate([members, operator(members)], axis=-1)
+    k = members.shape[-1]
+    both = np.concatenate([members, operator(members[..., :3])], axis=-1)
     mean = ensemble_mean(both)
     both -= mean[:, None]
-    both[..., 3:] = both[..., 3:] @ whiten
+    both[..., k:] = both[..., k:] @ whiten
     products = covariances(both, both)
     # `eigh` fails for the whole batch where one covariance overflowed. The other values
     # of that sample are not finite either, and so mark it.
-    observed_covariance = products[:, 3:, 3:].copy()
+    observed_covariance = products[:, k:, k:].copy()
     observed_covariance[~np.isfinite(observed_covariance)] = 0.0
-    d = observation - mean[:, 3:]
+    d = observation - mean[:, k:]
     return Observed(
-        mean=mean[:, :3],
-        anomalies=both[..., :3],
-        observed_anomalies=both[..., 3:],
-        covariance=products[:, :3, :3],
+        mean=mean[:, :k],
+        anomalies=both[..., :k],
+        observed_anomalies=both[..., k:],
+        covariance=products[:, :k, :k],
         observed_covariance=observed_covariance,
-        cross_covariance=products[:, :3, 3:],
+        cross_covariance=products[:, :k, k:],
         weights=_weights(observed_covariance),
         innovation=d @ whiten if whiten.ndim == 2 else row(d, whiten),
         root=root,
@@ -181,6 +183,22 @@ def redrawn(covariance: np.ndarray, normals: np.ndarray) -> np.ndarray:
     drawn = np.linalg.cholesky(covariances(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     return np.asarray(centred @ _back_substituted(drawn, wanted))
+
+
+def rotated(anomalies: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Return anomalies (n, n_members, k) after a random rotation that keeps the mean.
+
+    Here the rotation itself is made, from draws (n, n_members - 1, n_members - 1), so
+    that states of several times are rotated alike.
+    """
+    n_members = anomalies.shape[1]
+    Q, R = np.linalg.qr(normals)
+    Q = (
+        Q * np.sign(np.diagonal(R, axis1=1, axis2=2))[:, None]
+    )  # uniform (Mezzadri 2007)
+    ones = np.column_stack([np.ones(n_members), np.eye(n_members, n_members - 1)])
+    basis = np.linalg.qr(ones)[0][:, 1:]  # of the anomalies, whose sum is zero
+    return np.asarray(basis @ (Q @ (basis.T @ anomalies)))
 
 
 def _back_substituted(lower: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -332,7 +350,7 @@ def bounded_inflation(
     """
     whiten = np.linalg.inv(np.linalg.cholesky(climatology)).T
     both = np.concatenate(
-        [ensemble.anomalies @ whiten, ensemble.observed_anomalies], axis=-1
+        [ensemble.anomalies[..., :3] @ whiten, ensemble.observed_anomalies], axis=-1
     )
     signs = np.repeat([1.0, -1.0], [3, ensemble.observed_anomalies.shape[-1]])
     # With L = [A, Y] and J = diag(I, -I) that matrix is L J L^T, N x N. Its non-zero

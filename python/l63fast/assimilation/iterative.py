@@ -90,9 +90,9 @@ class IEnKS(KalmanSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `KalmanSettings`; Q must be zero. The first members are drawn from
-        N(background, B).
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
+        As in `KalmanSettings`; Q must be zero and the smoother's lag at most `lag`. The
+        first members are drawn from N(background, B).
     inflation : float
         Factor on the anomalies at the start of the window, once per cycle.
     n_members : int
@@ -126,10 +126,12 @@ class IEnKS(KalmanSettings):
                 "Q: expected zeros, since the iEnKS takes its model to be perfect, got "
                 f"{checked['Q'].tolist()}"
             )
+        lag = _checks.count("lag", self.lag, minimum=1)
+        _checks.count("smoother_lag", checked["smoother_lag"], maximum=lag)
         return {
             **checked,
             "n_members": _checks.count("n_members", self.n_members, minimum=3),
-            "lag": _checks.count("lag", self.lag, minimum=1),
+            "lag": lag,
             "rotation": _checks.boolean("rotation", self.rotation),
             "max_iter": _checks.count("max_iter", self.max_iter, minimum=1),
             "tol": _checks.real("tol", self.tol, above=0.0),
@@ -183,7 +185,9 @@ class IEnKS(KalmanSettings):
             status = np.where(going, Status.MAX_ITER, Status.CONVERGED)
             status = np.where(is_lost(innovation, S), Status.DIVERGED, status)
             squares = update.ensemble_mean(at_end * at_end)
-        return WindowEnsemble(members, state.steps, draws), Analysis(
+        state = WindowEnsemble(members, state.steps, draws)
+        return state, Analysis(
+            smoothed=self._smoothed(state),
             state=end,
             status=np.where(good, status, Status.NON_FINITE).astype(np.int8),
             n_iter=np.where(unobserved, 0, n_iter).astype(np.int32),
@@ -195,6 +199,17 @@ class IEnKS(KalmanSettings):
             innovation_covariance=S,
             members=end[:, None] + at_end,
         )
+
+    def _smoothed(self, state: WindowEnsemble) -> np.ndarray | None:
+        """Return the mean `smoother_lag` cycles before the end of the window."""
+        n_cycles = len(state.steps) - self.smoother_lag
+        if not self.smoother_lag:
+            return None
+        if n_cycles < 0:
+            return np.full((len(state.members), 3), np.nan)
+        n_steps = sum(state.steps[:n_cycles])
+        members = forecast_members(state.members, n_steps, **self._model)
+        return update.ensemble_mean(members)
 
     def _iterated(
         self, state: WindowEnsemble, y: np.ndarray, present: np.ndarray
@@ -259,6 +274,10 @@ class IEnKS(KalmanSettings):
         gradient = update.column(Y, d) - (N - 1) * w
         along = update.row(update.row(gradient, Y), axes) / ((N - 1) * (1.0 + variance))
         step = (gradient - update.column(Y, update.column(axes, along))) / (N - 1)
+        # A step that goes back over more than half of the last one is halved: in long
+        # windows the iteration oscillates without this.
+        back = (step * now.step).sum(axis=1) < -0.5 * (now.step**2).sum(axis=1)
+        step = np.where(back[:, None], 0.5 * step, step)
         state, X = mean[:, :3], both[..., :3]
         return _Iterates(w + step, step, state, X, Y, variance, axes)
 

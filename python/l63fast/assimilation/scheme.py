@@ -65,6 +65,9 @@ class Analysis(OneScreen):
         The analysis ensemble.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
+    smoothed : (..., 3) or None
+        The state `smoother_lag` observations before, given all of them so far; NaN
+        before there are so many.
     """
 
     state: np.ndarray
@@ -78,6 +81,7 @@ class Analysis(OneScreen):
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
 
     def _summary(self) -> dict[str, Any]:
         return {**super()._summary(), "status": status_counts(self.status)}
@@ -136,7 +140,8 @@ class Scheme(Protocol[State]):
     became non-finite stays so and has `Status.NON_FINITE`; the others are not affected.
 
     A scheme may have an attribute `made_for`, a `Setup` with its assumptions about the
-    data; a scheme without it can be used with any twin experiment.
+    data; a scheme without it can be used with any twin experiment. A scheme that gives
+    smoothed states has an attribute `smoother_lag`, above 0.
     """
 
     @property
@@ -230,6 +235,8 @@ class FilterSettings(SchemeSettings):
         Covariance of the error of the first background.
     Q : (3, 3), optional
         Covariance of the model error added in each forecast; zeros mean none.
+    smoother_lag : int
+        Number of later observations that a smoothed state is given too; 0: no smoother.
 
     Raises
     ------
@@ -239,13 +246,18 @@ class FilterSettings(SchemeSettings):
 
     _: KW_ONLY
     Q: np.ndarray | None = None
+    smoother_lag: int = 0
 
     def _checked(self) -> dict[str, Any]:
         Q = self.Q
         if Q is not None:
             options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
             Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **options)
-        return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
+        return {
+            **super()._checked(),
+            "Q": Q if Q is not None and Q.any() else None,
+            "smoother_lag": _checks.count("smoother_lag", self.smoother_lag),
+        }
 
     @property
     def window(self) -> int:
@@ -259,7 +271,7 @@ class KalmanSettings(FilterSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
         As in `FilterSettings`.
     inflation : float
         Factor on the standard deviations, applied once per cycle.

@@ -21,6 +21,7 @@ from l63fast.experiments.results import (
     FACTS,
     MEANS,
     METHOD_COLUMNS,
+    SMOOTHED_MEANS,
     Result,
     Source,
     results_of,
@@ -37,6 +38,7 @@ Rows = Sequence[Any]  # rows of one case in a table of scores, best first
 # The scores of trainings that differ only in the seed differ by up to this share.
 TRAINING_SCATTER: Final = 0.02
 _POOLED: Final = MEASURES["rmse_pooled_a"]
+_CELL: Final = (*CASE, "method")
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
 
 
@@ -54,10 +56,11 @@ def scores(
     ----------
     results : DataFrame
         As `open_results` gives it.
-    measure : {"rmse_a", "rmse_pooled_a", "decibel"}
+    measure : {"rmse_a", "rmse_pooled_a", "decibel", "rmse_s", "rmse_pooled_s"}
         Time mean of the instantaneous root mean square error (DAPPER's rmse.a), root of
         the mean square error over everything, or the latter in dB; mirror-aware where
-        the observations cannot tell a state from its mirror image.
+        the observations cannot tell a state from its mirror image. The last two are
+        those of smoothed states, and methods without such are left out.
     versus : str
         Key of the method by which `ratio_to_3dvar` divides; NaN in cases without it.
     n_bootstrap : int
@@ -71,7 +74,8 @@ def scores(
         A row per case and method, best first: the columns of the case and the method,
         the means of `FACTS`, and
 
-        - `score`, with its 95 % interval `low`, `high`; `rmse_a`, `rmse_pooled_a`;
+        - `score`, with its 95 % interval `low`, `high`; `rmse_a`, `rmse_pooled_a`,
+          `rmse_s` (NaN without smoothed states);
         - `rank`: 1 for the best and its ties; missing for baselines, the optimum, and
           scores that rare losses make; `wins`: True if better than all others;
         - `ties`: keys of the methods from which it is not distinguishable (the paired
@@ -79,7 +83,8 @@ def scores(
           trained once, differ by less than `TRAINING_SCATTER`);
         - paired ratios, each with `_low` and `_high`: `ratio_to_best` (lowest score of
           rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (always of
-          `rmse_pooled_a`, to the best optimum);
+          `rmse_pooled_a`, to the best optimum; of `rmse_pooled_s` if smoothed states
+          are scored);
         - `rare_losses`, `median`, `lost` (share of lost trajectories, with `_low` and
           `_high`); `n_data`, `n_trainings` (0 without training), `n_trajectories`.
 
@@ -116,6 +121,16 @@ def scores(
     chosen = MEASURES[_checks.choice("measure", measure, MEASURES)]
     bootstrap = {"n_bootstrap": _checks.count("n_bootstrap", n_bootstrap, minimum=1)}
     bootstrap["seed"] = _checks.seed("seed", seed)
+    absent = [name for name in SMOOTHED_MEANS if name not in results]
+    results = results.assign(**dict.fromkeys(absent, math.nan))
+    if chosen.column in SMOOTHED_MEANS:
+        smooth = results["rmse_s"].notna().groupby([results[c] for c in _CELL])
+        results = results[smooth.transform("any")]
+        if results.empty:
+            raise ArgumentValueError(
+                f"measure: expected one of analyses, as no method has smoothed states, "
+                f"got {measure!r}"
+            )
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
         given = dict(zip(CASE, case, strict=True))
@@ -134,7 +149,10 @@ class _Case:
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
         self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
-        means = list(MEANS)
+        self.pooled = _POOLED
+        if measure.column in SMOOTHED_MEANS:
+            self.pooled = MEASURES["rmse_pooled_s"]
+        means = [*MEANS, *SMOOTHED_MEANS]
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
             key: {
@@ -216,7 +234,7 @@ class _Case:
 
     def rows(self, versus: str) -> list[dict[str, Any]]:
         """Return the row of each method, best first, diverged methods last."""
-        optima = self._sorted("optimum", _POOLED)
+        optima = self._sorted("optimum", self.pooled)
         optimum = optima[0] if optima else None  # the lowest score of several
         if optimum is not None and self._is_beaten(optimum):
             self.role |= dict.fromkeys(optima, "not settled")
@@ -238,7 +256,7 @@ class _Case:
             for name, other, measure in (
                 ("ratio_to_best", best, self.measure),
                 ("ratio_to_3dvar", versus, self.measure),
-                ("ratio_to_optimum", bound, _POOLED),
+                ("ratio_to_optimum", bound, self.pooled),
             ):
                 row |= _ratio(name, self.compared(key, other, measure))
             row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
@@ -257,6 +275,7 @@ class _Case:
             "high": value(score.ci95[1]),
             "rmse_a": self._alone(key, MEASURES["rmse_a"])[1],
             "rmse_pooled_a": self._alone(key, _POOLED)[1],
+            "rmse_s": self._smoothed(key),
             "rare_losses": score.rare_losses,
             "median": value(score.median),
             "lost": score.lost,
@@ -266,6 +285,12 @@ class _Case:
             "n_trainings": self.n_trainings[key],
             "n_trajectories": sum(len(tuple(b["rmse_a"])) for b in blocks),
         }
+
+    def _smoothed(self, key: str) -> float:
+        """Return the rmse_s of a method, NaN without smoothed states."""
+        if self.methods[key]["rmse_s"].isna().all():
+            return math.nan
+        return self._alone(key, MEASURES["rmse_s"])[1]
 
     def _sorted(self, role: str, measure: Measure) -> list[str]:
         """Return the keys of a role's methods with a finite score, best first."""
@@ -294,7 +319,7 @@ class _Case:
         """Whether the score of a method is certainly lower than that of the optimum."""
         able = (key for key, role in self.role.items() if role == "method")
         bounded = (key for key in able if self._is_bounded(key, optimum))
-        comparisons = (self.compared(key, optimum, _POOLED) for key in bounded)
+        comparisons = (self.compared(key, optimum, self.pooled) for key in bounded)
         return any(c is not None and c.ratio_ci95[1] < 1.0 for c in comparisons)
 
 
