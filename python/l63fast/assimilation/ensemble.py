@@ -155,17 +155,16 @@ class EnKF(KalmanSettings):
                 normals,
             )
         assert analysis.members is not None
+        members, smoothed = analysis.members, None
         if self._updates_past:
-            now, *before = np.split(analysis.members, 1 + len(past), axis=-1)
-            past, analysis = tuple(before), replace(analysis, members=now)
-            smoothed = np.full_like(analysis.state, np.nan)
+            members, *before = np.split(members, 1 + len(past), axis=-1)
+            past, smoothed = tuple(before), np.full_like(analysis.state, np.nan)
             if len(past) == self.smoother_lag:
                 smoothed = update.ensemble_mean(past[-1])
-        else:
+        elif self.smoother_lag:
             smoothed = smoothed_back(analysis.state, past, self.smoother_lag)
-        analysis = replace(analysis, smoothed=smoothed)
-        assert analysis.members is not None
-        return Ensemble(analysis.members, draws, past), analysis
+        analysis = replace(analysis, members=members, smoothed=smoothed)
+        return Ensemble(members, draws, past), analysis
 
     @property
     def _updates_past(self) -> bool:
