@@ -412,6 +412,8 @@ def principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     finite = np.isfinite(covariance)
     if not finite.all():
         covariance = np.where(finite.all((1, 2))[:, None, None], covariance, 0.0)
+    if covariance.shape[-1] == 1:
+        return np.maximum(covariance[..., 0], 0.0), np.ones_like(covariance)
     variance, axes = np.linalg.eigh(covariance)
     return np.maximum(variance, 0.0), axes
 
