@@ -133,6 +133,8 @@ struct ParticleFilter {
   double* spread;                // (n, n_cycles, 3)
   double* effective_size;        // (n, n_cycles): (sum w)^2 / sum w^2
   std::int8_t* status;           // (n, n_cycles): Status
+  std::int32_t* ancestors;       // (n, n_cycles, n_particles): the particle before an
+                            // analysis that each one after it was; null: not wanted
 };
 
 // How an analysis ended. max_iter: all iterations are used up. diverged: the same with

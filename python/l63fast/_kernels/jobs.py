@@ -137,6 +137,8 @@ class FilterJob(NamedTuple):
         Number of the first stage.
     operator : ObservationOperator, optional
         A custom operator, used instead of components and powers; Numba only.
+    ancestry : bool
+        Whether to return the ancestors.
     """
 
     states: np.ndarray
@@ -157,6 +159,7 @@ class FilterJob(NamedTuple):
     key: tuple[int, int]
     first_stage: int
     operator: Any = None
+    ancestry: bool = False
 
 
 class FilteredParticles(NamedTuple):
@@ -179,6 +182,9 @@ class FilteredParticles(NamedTuple):
     status : (n, n_cycles) int8
         0: converged. 2: the filter has lost the truth, or no particle has a likelihood
         above zero and the weights stay as they were. 3: no particle is finite.
+    ancestors : (n, n_cycles, n_particles) int32
+        The particle before each analysis that each one after it was; without
+        `ancestry` the last axis is empty.
     """
 
     states: np.ndarray
@@ -190,6 +196,7 @@ class FilteredParticles(NamedTuple):
     spread: np.ndarray
     effective_size: np.ndarray
     status: np.ndarray
+    ancestors: np.ndarray
 
 
 class ChainJob(NamedTuple):

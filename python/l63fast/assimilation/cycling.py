@@ -99,6 +99,10 @@ def plan_cycles(
     # A window of L observations is full at observation L - 1.
     ready = 0 if getattr(scheme, "window_grows", False) else scheme.window - 1
     first, n_cycles = _scored_cycles(n_obs, n_cycles, burn_in, ready)
+    if n_cycles <= (lag := getattr(scheme, "smoother_lag", 0)):
+        raise ArgumentValueError(
+            f"n_cycles: expected more than the smoother's lag of {lag}, got {n_cycles}"
+        )
     if initial is None:
         initial = np.tile(twin.climatology.mean, (n, 1))
     background = _checks.states("initial", initial)
@@ -184,6 +188,9 @@ class CycleResult(OneScreen):
     particle_scores : PointScores or None
         With `score_particles`: scores of the weighted particles before resampling,
         (n_trajectories, n) at n of the cycles, equally spaced.
+    smoothed : (n_trajectories, n_cycles, 3) or None
+        The states at these cycles given `smoother_lag` later observations, of a
+        smoother; NaN in the last `smoother_lag` cycles, which have fewer.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
     first_cycle : int
@@ -197,6 +204,8 @@ class CycleResult(OneScreen):
     settings : TwinSettings
         Settings of the twin.
     split_name : str
+    smoother_lag : int
+        0 without a smoother.
     """
 
     background: np.ndarray
@@ -215,6 +224,8 @@ class CycleResult(OneScreen):
     imperfect_model: tuple[Difference, ...]
     settings: TwinSettings
     split_name: str
+    smoothed: np.ndarray | None = None
+    smoother_lag: int = 0
 
     @property
     def scored(self) -> slice:
@@ -337,12 +348,14 @@ def run_cycles(
         observations = split.timed_observations
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
-    # `run` gives no members, starts with the first observation, and has one interval.
+    # `run` gives no members and no smoothed states, starts with the first observation,
+    # and has one interval.
     scoring = None
     if _checks.boolean("score_particles", score_particles):
         scoring = _ParticleScoring.of(scheme, split.truth_at_observations, plan, seed)
     is_regular = len(set(plan.steps)) == 1
-    may_run = is_regular and not (keep_members or scoring or plan.ready)
+    lag = getattr(scheme, "smoother_lag", 0)
+    may_run = is_regular and not (keep_members or scoring or plan.ready or lag)
     if hasattr(scheme, "run") and may_run:
         seen = observations[:, : cycles.stop]
         values = _run_at_once(scheme, background, seen, plan.first, plan.steps[0], rng)
@@ -352,7 +365,7 @@ def run_cycles(
         )
         shape = (len(background), plan.n_cycles)
         with shown(progress) as say:
-            values = _recorded(running, shape, plan.first, keep_members, say)
+            values = _recorded(running, shape, plan.first, keep_members, lag, say)
         if scoring is not None:
             values["particle_scores"] = scoring.together()
     return CycleResult(
@@ -361,6 +374,7 @@ def run_cycles(
         imperfect_model=plan.differences,
         settings=twin.settings,
         split_name=split_name,
+        smoother_lag=lag,
     )
 
 
@@ -447,6 +461,7 @@ _SOMETIMES_GIVEN: Final = (
     "innovation_covariance",
     "effective_size",
     "components",
+    "smoothed",
 )
 
 
@@ -455,6 +470,7 @@ def _recorded(
     shape: tuple[int, int],
     first: int,
     keep_members: bool,
+    lag: int,
     say: Say,
 ) -> dict[str, Any]:
     names = (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN, *(("members",) if keep_members else ()))
@@ -463,16 +479,16 @@ def _recorded(
     for cycle in running:
         seconds.append((cycle.seconds, cycle.seconds_of_analysis))
         say(f"cycle {cycle.observation + 1} of {first + shape[1]}")
-        place = cycle.observation - first
-        if place < 0:
-            continue
         for name in names:
             value = getattr(cycle.analysis, name)
-            if value is None:
+            place = cycle.observation - first - lag * (name == "smoothed")
+            if value is None or place < 0:
                 continue
             if name not in kept:
                 kept[name] = _empty(name, shape, value)
             kept[name][:, place] = value
+    if "smoothed" in kept:
+        kept["smoothed"][:, shape[1] - lag :] = np.nan
     per_cycle, per_analysis = np.mean(seconds, axis=0) / shape[0]
     return _values(kept, float(per_cycle), float(per_analysis))
 

@@ -11,6 +11,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
+from l63fast.assimilation.ensemble_update import principal
 from l63fast.assimilation.scheme import (
     Analysis,
     Draws,
@@ -37,11 +38,15 @@ class Particles(NamedTuple):
         Up to a constant; -inf for particles that became non-finite, whose states are
         set to the origin.
     draws : Draws
+    past : tuple of (n, n_particles, 3)
+        With a smoother: the states of each particle's ancestors after the last
+        analyses, the latest first.
     """
 
     states: np.ndarray
     log_weights: np.ndarray
     draws: Draws
+    past: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,8 +60,9 @@ class ParticleFilter(FilterSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `FilterSettings`. The first particles are drawn from N(background, B). An
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
+        As in `FilterSettings`. The first particles are drawn from N(background, B). A
+        smoothed state is the mean of the particles' ancestors (Kitagawa 1996). An
         operator of your own needs the backend "numba".
     n_particles : int
     regularisation : float
@@ -124,7 +130,8 @@ class ParticleFilter(FilterSettings):
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
         """Return particles drawn from N(background, B)."""
         shape = (len(background), self.n_particles)
-        n_bytes = 8 * 4 * _SCRATCH_ARRAYS * shape[0] * shape[1]
+        n_arrays = _SCRATCH_ARRAYS + 2 * self.smoother_lag
+        n_bytes = 8 * 4 * n_arrays * shape[0] * shape[1]
         _checks.memory("n_particles", n_bytes)
         states = np.repeat(background[:, None], self.n_particles, axis=1)
         state = Particles(states, np.zeros(shape), Draws.keyed_by(rng))
@@ -152,6 +159,15 @@ class ParticleFilter(FilterSettings):
         state, done = self._done(state, observation=observation)
         first = FilteredParticles(*done[:2], *(values[:, 0] for values in done[2:]))
         analysis = self._described(first, observation[:, 0])
+        if self.smoother_lag:
+            parents = first.ancestors[..., None]
+            past = [np.take_along_axis(one, parents, axis=1) for one in state.past]
+            kept = (state.states, *past)[: self.smoother_lag + 1]
+            state = state._replace(past=kept)
+            smoothed = np.full_like(analysis.state, np.nan)
+            if len(kept) > self.smoother_lag:
+                smoothed = self._mean(kept[-1], state.log_weights)
+            analysis = replace(analysis, smoothed=smoothed)
         if self.n_members:
             analysis = replace(analysis, members=_drawn(state, self.n_members))
         return state, analysis
@@ -229,6 +245,19 @@ class ParticleFilter(FilterSettings):
         _checks.batch("observations", observation, shape, "the particles")
         return observation
 
+    @np.errstate(all="ignore")
+    def _mean(self, states: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+        """Return the mean (n, 3) of weighted states, folded as that of the analysis."""
+        weights = np.exp(log_weights)
+        share = weights / weights.sum(axis=1, keepdims=True)
+        if self.folded:
+            plane = states[..., :2]
+            second = np.swapaxes(plane, 1, 2) @ (plane * share[..., None])
+            axis = principal(second)[1][..., -1:]
+            side = np.where(plane @ axis < 0.0, -1.0, 1.0)
+            states = np.concatenate([side * plane, states[..., 2:]], axis=-1)
+        return np.asarray((share[:, None] @ states)[:, 0])
+
     @property
     def _model_noise(self) -> np.ndarray | None:
         # Errors made from unit vectors are the rows of the (symmetric) root of Q.
@@ -274,6 +303,7 @@ class ParticleFilter(FilterSettings):
             folded=bool(self.folded),
             key=draws.kernel_key,
             first_stage=draws.position,
+            ancestry=self.smoother_lag > 0,
             dt=self.dt,
             parameters=self.parameters.as_tuple(),
         )
@@ -282,7 +312,7 @@ class ParticleFilter(FilterSettings):
         )
         # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
-        return Particles(done.states, done.log_weights, later), done
+        return Particles(done.states, done.log_weights, later, state.past), done
 
     def _described(self, done: FilteredParticles, observation: np.ndarray) -> Analysis:
         operator = as_operator(self.operator)

@@ -70,6 +70,9 @@ class Analysis(OneScreen):
         component is that of `state`, and the second one its mirror image.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
+    smoothed : (..., 3) or None
+        The state `smoother_lag` observations before, given all of them so far; NaN
+        before there are so many.
     """
 
     state: np.ndarray
@@ -84,6 +87,7 @@ class Analysis(OneScreen):
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
     components: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
 
     @property
     def covariance(self) -> np.ndarray | None:
@@ -157,7 +161,8 @@ class Scheme(Protocol[State]):
     became non-finite stays so and has `Status.NON_FINITE`; the others are not affected.
 
     A scheme may have an attribute `made_for`, a `Setup` with its assumptions about the
-    data; a scheme without it can be used with any twin experiment.
+    data; a scheme without it can be used with any twin experiment. A scheme that gives
+    smoothed states has an attribute `smoother_lag`, above 0.
     """
 
     @property
@@ -251,6 +256,8 @@ class FilterSettings(SchemeSettings):
         Covariance of the error of the first background.
     Q : (3, 3), optional
         Covariance of the model error added in each forecast; zeros mean none.
+    smoother_lag : int
+        Number of later observations that a smoothed state is given too; 0: no smoother.
 
     Raises
     ------
@@ -260,13 +267,18 @@ class FilterSettings(SchemeSettings):
 
     _: KW_ONLY
     Q: np.ndarray | None = None
+    smoother_lag: int = 0
 
     def _checked(self) -> dict[str, Any]:
         Q = self.Q
         if Q is not None:
             options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
             Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **options)
-        return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
+        return {
+            **super()._checked(),
+            "Q": Q if Q is not None and Q.any() else None,
+            "smoother_lag": _checks.count("smoother_lag", self.smoother_lag),
+        }
 
     @property
     def window(self) -> int:
@@ -280,7 +292,7 @@ class KalmanSettings(FilterSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
         As in `FilterSettings`.
     inflation : float
         Factor on the standard deviations, applied once per cycle.
@@ -335,6 +347,15 @@ class Draws(NamedTuple):
             self.key, "scheme", "none", n_trajectories, shape, draw=self.position
         )
         return draws, self._replace(position=self.position + 1)
+
+
+def first_members(
+    background: np.ndarray, B: np.ndarray, n_members: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Draws]:
+    """Return members (n, n_members, 3) drawn from N(background, B), and the draws."""
+    normals, draws = Draws.keyed_by(rng).normals(len(background), (n_members, 3))
+    # B = L L^T, so L z has the covariance B for z from N(0, I).
+    return background[:, None] + normals @ np.linalg.cholesky(B).T, draws
 
 
 def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
@@ -507,6 +528,22 @@ def lost_beyond(present: np.ndarray) -> np.ndarray:
     without any.
     """
     return np.asarray(_lost_limits()[np.add.reduce(present, axis=-1)])
+
+
+def is_lost(innovation: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return whether a filter has lost the truth, as in `lost_beyond`, (n,) bool.
+
+    Parameters
+    ----------
+    innovation : (n, m)
+        NaN where a value is missing.
+    covariance : (n, m, m)
+        Of the innovation, as estimated by the filter.
+    """
+    present = ~np.isnan(innovation)
+    d = np.where(present, innovation, 0.0)[..., None]
+    weighted = np.linalg.solve(present_block(covariance, present), d)
+    return np.asarray((d * weighted).sum(axis=(-2, -1)) > lost_beyond(present))
 
 
 @cache

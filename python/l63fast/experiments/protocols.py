@@ -68,6 +68,8 @@ class Estimates:
         As in `CycleResult`; None where the method has none.
     particle_scores : PointScores or None
         As in `CycleResult`.
+    smoothed, smoother_lag
+        As in `CycleResult`.
     seconds_per_cycle : float
         Wall time (seconds) of forecast and analysis per trajectory and cycle; in
         windows, that of everything that one analysis needs.
@@ -88,6 +90,8 @@ class Estimates:
     components: np.ndarray | None = None
     effective_size: np.ndarray | None = None
     particle_scores: PointScores | None = None
+    smoothed: np.ndarray | None = None
+    smoother_lag: int = 0
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
@@ -95,10 +99,18 @@ class Estimates:
         """Return the time means of each trajectory, as the columns of a `results.csv`.
 
         The columns of `PointScores` are NaN where the method estimates no distribution.
+        Means of smoothed states, where there are some, leave out the last
+        `smoother_lag` times.
         """
         columns = {}
-        for end, states in (("a", self.analysis), ("f", self.background)):
-            means = trajectory_means(states, self.truth)
+        last = self.truth.shape[1] - self.smoother_lag
+        for end, states, n in (
+            ("a", self.analysis, None), ("f", self.background, None),
+            ("s", self.smoothed, last),
+        ):  # fmt: skip
+            if states is None:
+                continue
+            means = trajectory_means(states[:, :n], self.truth[:, :n])
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
         scores = self.distribution_scores(blind=blind)
@@ -365,6 +377,9 @@ class Cycles(Checked):
         Time before the scored cycles (time units).
     initial_spread : float
         Standard deviation of the error of the first background, in each component.
+    lag : int
+        Score also states smoothed with this number of later observations (`rmse_s`), of
+        methods that can give them; below `n_cycles`.
     """
 
     name: ClassVar[str] = "cycles"
@@ -372,6 +387,12 @@ class Cycles(Checked):
     n_cycles: int = limited(1000, _checks.count, minimum=1)
     burn_in: float = limited(16.0, minimum=0.0)
     initial_spread: float = limited(1.5, above=0.0)
+    lag: int = limited(0, _checks.count)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = f"less than the {self.n_cycles} scored cycles"
+        refuse(self.lag >= self.n_cycles, "cycles.lag", most, self.lag)
 
     @property
     def prior(self) -> np.ndarray:
@@ -435,9 +456,10 @@ class Cycles(Checked):
 
     def describe(self) -> str:
         """Return the protocol in one line."""
+        smoothed = f", smoothed with {self.lag} more" if self.lag else ""
         return (
             f"cycles      {self.n_cycles} scored after {self.burn_in:g} time units, "
-            f"from truth + N(0, {self.initial_spread**2:.3g} I)"
+            f"from truth + N(0, {self.initial_spread**2:.3g} I){smoothed}"
         )
 
     def first_background(self, twin: TwinExperiment, split: str) -> np.ndarray:
@@ -524,12 +546,17 @@ class Problem:
         return {"dt": settings.dt, "parameters": settings.parameters}
 
     @property
+    def lag(self) -> int:
+        """Number of later observations of smoothed states; 0: there are none."""
+        return self.protocol.lag if isinstance(self.protocol, Cycles) else 0
+
+    @property
     def filter(self) -> dict[str, Any]:
-        """Arguments of every filter: operator, B, R, Q and the model."""
+        """Arguments of every filter: operator, B, R, Q, lag and the model."""
         twin, protocol = self.twin, self.protocol
         B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
         given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
-        return {**given, **self.model}
+        return {**given, "smoother_lag": self.lag, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
         """Return a fit that all methods of a case share, made when first needed.
@@ -654,6 +681,14 @@ class Problem:
         blind = self.twin.operator.is_mirror_blind
         rate = MEASURES[self.kind]
         return rate(estimates.analysis, estimates.truth, mirror_aware=blind), estimates
+
+    def smoothed_score(self, estimates: Estimates) -> float:
+        """Return the score of smoothed states, as `score` that of analyses."""
+        assert estimates.smoothed is not None
+        kept = slice(estimates.truth.shape[1] - estimates.smoother_lag)
+        blind, rate = self.twin.operator.is_mirror_blind, MEASURES[self.kind]
+        smoothed, truth = estimates.smoothed[:, kept], estimates.truth[:, kept]
+        return rate(smoothed, truth, mirror_aware=blind)
 
     def tuned(
         self,

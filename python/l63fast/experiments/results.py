@@ -55,6 +55,8 @@ METHOD_COLUMNS: Final = (
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
 # The same of the background, and the scores of the estimated distributions.
 MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), *DISTRIBUTION)
+# The same of smoothed states; NaN without them.
+SMOOTHED_MEANS: Final = tuple(name.removesuffix("a") + "s" for name in MEANS)
 # Numbers of a whole cell, the same in each of its rows; NaN where they do not exist.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
@@ -62,7 +64,7 @@ TIMES: Final = (
 FACTS: Final = (
     *("p95", "sign_flips", "diverged", "truth_lost", "spread_ratio"),
     *("innovation_ratio", "innovation_low", "innovation_high", "effective_size"),
-    *("cost_ratio", "tuned", "settled", *TIMES),
+    *("cost_ratio", "tuned", "settled", "lag", *TIMES),
 )
 
 
@@ -152,8 +154,9 @@ class Result:
     def trajectories(self) -> pd.DataFrame:
         """The rows of `results.csv`, one per test trajectory."""
         table = self._table(RESULTS)
-        # Earlier results have only the CRPS of a distribution.
-        return table.reindex(columns=[*dict.fromkeys((*table, *DISTRIBUTION))])
+        # Earlier results have only the CRPS of a distribution, and no smoothed states.
+        optional = (*DISTRIBUTION, *SMOOTHED_MEANS)
+        return table.reindex(columns=[*dict.fromkeys((*table, *optional))])
 
     @cached_property
     def estimates(self) -> xarray.Dataset:
@@ -343,10 +346,10 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         background is given); `mirror_aware` (True if the observations do not show the
         sign of x and y); `seed` of the data, `training` (its seed; -1 without
         training), `data` (hash of the test split), `trajectory`; the time means `MEANS`
-        of the analyses and `MORE_MEANS`; `FACTS`. If methods were only tuned: a row per
-        cell with `parameter`, the best value `tuned`, its `score` on the validation
-        split, the `lowest` and `highest` value tried, the number of values that
-        `diverged`, and `is_bracketed` (the best value is not at an end).
+        of the analyses, `MORE_MEANS` and `SMOOTHED_MEANS`; `FACTS`. If methods were
+        only tuned: a row per cell with `parameter`, the best value `tuned`, its `score`
+        on the validation split, the `lowest` and `highest` value tried, the number of
+        values that `diverged`, and `is_bracketed` (the best value is not at an end).
 
     Raises
     ------
@@ -401,7 +404,9 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     frame = pd.concat(tables, ignore_index=True)
     first = [*CASE, *METHOD_COLUMNS, "seed", "training", "data", "trajectory"]
-    frame = frame[[*first, *MEANS, *MORE_MEANS, *FACTS]]
+    frame = frame.reindex(
+        columns=[*first, *MEANS, *MORE_MEANS, *SMOOTHED_MEANS, *FACTS]
+    )
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
         cells = rows.drop_duplicates("data")["cell"].tolist()
         if len(cells) > 1:
@@ -417,6 +422,7 @@ def columns_of(result: Result) -> dict[str, Any]:
     method, metrics = result.settings.method, result.metrics
     seconds = result.timing.get("seconds", {})
     facts = facts_of(metrics, seconds, method.role)
+    facts["lag"] = getattr(result.settings.protocol, "lag", 0) or None
     training = -1
     if isinstance(method, TrainedEncoder):
         training = method.training.seed

@@ -54,7 +54,8 @@ class Measure:
         The column of the results with the time mean of each trajectory. Those of
         distributions are empty for a method that estimates none.
     kind : {"rmse_a", "rmse_pooled_a"}
-        The score is the mean of this column, or the square root of the mean.
+        The score is the mean of this column, or the square root of the mean. Tuning
+        uses this score of the analyses.
     in_decibel : bool
         Show 20 log10 of the score.
     """
@@ -81,6 +82,8 @@ MEASURES: Final = {
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
         Measure("crps", "crps", "rmse_a"),
         Measure("energy", "energy", "rmse_a"),
+        Measure("rmse_s", "rmse_s", "rmse_a"),
+        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a"),
     )
 }
 

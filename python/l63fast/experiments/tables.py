@@ -202,6 +202,7 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
         *(Column(name, name, "{:g}".format) for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
+        Column(f"rmse_s({rows[0].lag:g})", "rmse_s", _three),
         *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
     texts = {column: [column.text(row) for row in rows] for column in columns}
@@ -286,6 +287,7 @@ def caption(summary: Summary) -> str:
     one_by_one = len(summary.cases) <= _MOST_CASES
     is_shown = {
         "samples": True,
+        "smoothed": one_by_one and board["rmse_s"].notna().any(),
         "rank": one_by_one,
         "once": one_by_one and (board["n_trainings"] == 1).any(),
         "rare": board["rare_losses"].any(),
@@ -301,6 +303,7 @@ def caption(summary: Summary) -> str:
         "trajectories": counted(n, "test trajectory", "test trajectories"),
         "analyses": counted(metrics["n_times"], "analysis", "analyses"),
         "several": several,
+        "lag": f"{board['lag'].max():g}",
         "scatter": f"{100.0 * TRAINING_SCATTER:.0f} %",
     }
     texts = (captions()["table"][k] for k, is_true in is_shown.items() if is_true)

@@ -47,8 +47,9 @@ class Optimum(Checked):
 
     In cycles it is a large particle filter. Its size is doubled on the validation
     split, and its regularisation lowered if that helps, until the score changes by less
-    than the tolerance twice in a row. In windows it is computed by importance sampling
-    with climatological states as the prior; see `l63fast.assimilation.analogs`.
+    than the tolerance twice in a row; with a lag, the score of smoothed states. In
+    windows it is computed by importance sampling with climatological states as the
+    prior; see `l63fast.assimilation.analogs`.
 
     Attributes
     ----------
@@ -268,6 +269,8 @@ class _Doubling:
         if key not in self.known:
             scheme = self.optimum._filter(self.problem, n, width)
             score, estimates = self.problem.score(Fitted(scheme, "", start="first"))
+            if estimates.smoothed is not None:
+                score = self.problem.smoothed_score(estimates)
             assert estimates.effective_size is not None
             size = float(estimates.effective_size.mean())
             self.known[key] = [score, size]
