@@ -24,15 +24,15 @@ class IntegrateJob(NamedTuple):
         Steps between saved states.
     dt : float
         Time step (time units).
-    parameters : tuple of float
-        sigma, rho and beta.
+    parameters : tuple of float, or (n, 3) float64
+        sigma, rho and beta, of all members or of each.
     """
 
     initial: np.ndarray
     out: np.ndarray
     save_every: int
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
 
 
 class AnalysisJob(NamedTuple):
@@ -84,8 +84,9 @@ class TangentJob(NamedTuple):
         gradients with respect to the state at the end.
     n_steps : int
         Number of model steps, at least 1.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float
+        As in IntegrateJob, of all members.
     """
 
     state: np.ndarray
@@ -118,8 +119,9 @@ class FilterJob(NamedTuple):
         narrow, scaled so that it explains the misfit. None: no such rescue.
     n_steps : int or None
         Model steps of each forecast; None: analyses only.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float, or (n, 3) float64
+        As in IntegrateJob, of all trajectories or of each.
     components, powers : tuple of int
         The observation operator.
     threshold : float
@@ -149,7 +151,7 @@ class FilterJob(NamedTuple):
     rescue_root: np.ndarray | None
     n_steps: int | None
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
     components: tuple[int, ...]
     powers: tuple[int, ...]
     threshold: float

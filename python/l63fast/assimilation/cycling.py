@@ -25,6 +25,7 @@ from l63fast.assimilation.scheme import (
 from l63fast.errors import ArgumentValueError
 from l63fast.twin import (
     SPLIT_NAMES,
+    ForecastModel,
     TwinExperiment,
     TwinSettings,
     estimates_dataset,
@@ -60,7 +61,7 @@ class CyclePlan(NamedTuple):
     steps, warm_up_steps : list of int
         Model steps of each cycle, of the scheme and the warm-up, each with its own dt.
     differences : tuple of Difference
-        Differences between the schemes' assumptions and the twin.
+        Differences between the schemes' assumptions and the truth of the twin.
     """
 
     background: np.ndarray
@@ -141,6 +142,9 @@ def _agreed(
     differences = check_agreement(
         name, made_for, Setup.of(twin), imperfect_model=imperfect_model
     )
+    if not twin.model.is_perfect:
+        truth = Setup.of(twin.with_model(ForecastModel()))
+        differences = check_agreement(name, made_for, truth, imperfect_model=True)
     return made_for.cycle_steps(name, twin), differences
 
 
@@ -193,6 +197,8 @@ class CycleResult(OneScreen):
         smoother; NaN in the last `smoother_lag` cycles, which have fewer.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
+    parameters, parameters_spread : (n_trajectories, n_cycles, 3) or None
+        Estimates of sigma, rho and beta, and their standard deviations.
     first_cycle : int
         Index of the observation assimilated in the first of these cycles.
     seconds_per_cycle : float
@@ -218,6 +224,8 @@ class CycleResult(OneScreen):
     effective_size: np.ndarray | None
     particle_scores: PointScores | None
     status: np.ndarray
+    parameters: np.ndarray | None
+    parameters_spread: np.ndarray | None
     first_cycle: int
     seconds_per_cycle: float
     seconds_per_analysis: float | None
@@ -310,9 +318,9 @@ def run_cycles(
         Score the weighted particles of a particle filter, which are too many to be
         kept. Of large filters not every cycle is scored.
     imperfect_model : bool
-        Allow the schemes another dt, other parameters, another Q or R than the twin;
-        the result records the differences. The operator must be the twin's, and so must
-        the interval between observations that an encoder was trained for.
+        Allow the schemes another dt, other parameters, another Q or R than the twin
+        and its model; the result records the differences from the truth. The operator
+        must be the twin's, and so must the interval that an encoder was trained for.
     progress : bool or callable
         Show each cycle on standard error; a callable is given each line.
 
@@ -462,6 +470,8 @@ _SOMETIMES_GIVEN: Final = (
     "effective_size",
     "components",
     "smoothed",
+    "parameters",
+    "parameters_spread",
 )
 
 

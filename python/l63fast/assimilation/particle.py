@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -88,6 +88,7 @@ class ParticleFilter(FilterSettings):
         If a setting is not as described.
     """
 
+    _takes_own: ClassVar[bool] = True
     n_particles: int = 1000
     regularisation: float = 1.0
     threshold: float = 0.2
@@ -305,7 +306,7 @@ class ParticleFilter(FilterSettings):
             first_stage=draws.position,
             ancestry=self.smoother_lag > 0,
             dt=self.dt,
-            parameters=self.parameters.as_tuple(),
+            parameters=self._kernel_parameters(len(state.states)),
         )
         done = load_kernels(self.backend).filter_particles(
             job, _checks.threads("n_threads", self.n_threads)
@@ -313,6 +314,13 @@ class ParticleFilter(FilterSettings):
         # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later, state.past), done
+
+    def _kernel_parameters(self, n: int) -> tuple[float, float, float] | np.ndarray:
+        parameters: Any = self.parameters
+        if not isinstance(parameters, np.ndarray):
+            return self.parameters.as_tuple()
+        _checks.batch("parameters", parameters, (n,), "the trajectories")
+        return parameters
 
     def _described(self, done: FilteredParticles, observation: np.ndarray) -> Analysis:
         operator = as_operator(self.operator)

@@ -115,6 +115,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
         for option in (
             replace(options.OBSERVED, name="operator"),
             *options.SIZES,
+            *options.FORECAST_MODEL,
             *options.WINDOWS,
             *options.MODEL,
             *options.TRAINING,

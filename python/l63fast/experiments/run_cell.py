@@ -132,6 +132,7 @@ def threads_of(cell: Cell) -> AbstractContextManager[None]:
 def problem_of(cell: Cell, twin: TwinExperiment, work: Work | None = None) -> Problem:
     """Return the problem that the method of a cell is fitted to."""
     kind = MEASURES[cell.measure].kind
+    twin = twin.with_model(cell.model)
     return Problem(twin, cell.protocol, kind, work or Work())
 
 
@@ -154,6 +155,7 @@ def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]
         "three_d_var": _three_d_var(problem),
         **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
         **fitted.facts,
+        **({} if cell.model.is_perfect else {"model": cell.model.to_dict()}),
         "data": hashes,
         "versions": results.versions(),
     }
@@ -232,13 +234,33 @@ def scored(
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
     if isinstance(scheme, ParticleFilter) and scheme.rescue:
         claims["rescued"] = float((estimates.status == Status.DIVERGED).mean())
+    more = (
+        {"parameters": _parameters(estimates)}
+        if estimates.parameters is not None
+        else {}
+    )
     ended = {one.name.lower(): int((estimates.status == one).sum()) for one in Status}
     size: dict[str, Any] = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
     if twin.settings.missing:
         n_missing = int(np.isnan(estimates.observations).sum())
         n_given = estimates.observations.size - n_missing
         size["observed_values"] = {"given": n_given, "missing": n_missing}
-    return {**size, "scores": scores, "status": ended, **claims}
+    return {**size, "scores": scores, "status": ended, **claims, **more}
+
+
+def _parameters(estimates: Estimates) -> dict[str, Any]:
+    """Return root mean squares of the errors of parameters, and what was claimed."""
+    columns = estimates.trajectory_columns(blind=True)
+    scores = {}
+    for name in ("sigma", "rho", "beta"):
+        last, half = columns[f"last_{name}"], columns[f"half_width_{name}"]
+        scores[name] = {
+            "rmse": float(np.sqrt((columns[f"rmse_{name}"] ** 2).mean())),
+            "last_rmse": float(np.sqrt((last**2).mean())),
+            "coverage_90": float((np.abs(last) <= half).mean()),
+            "median_width_90": float(np.median(2.0 * half)),
+        }
+    return scores
 
 
 def _with_intervals(

@@ -43,7 +43,7 @@ from l63fast.learning.training import (
 from l63fast.learning.uncertainty import as_mixture
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.observation import as_operator
-from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin import TwinExperiment
 from l63fast.verification import rmse, rmse_pooled
 
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
@@ -67,9 +67,10 @@ def train_cycled(
 ) -> TrainResult:
     """Return an encoder trained in cycles with the settings of a twin experiment.
 
-    Truth and observations of the training are simulated during the training, with the
-    model and the settings of the twin. Only its validation split is read: val_loss,
-    val_rmse_pooled_a and val_rmse_a of a record are scores of the encoder cycled on it.
+    Truth and observations of the training are simulated during the training with the
+    settings of the twin, forecasts with its model. Only its validation split is read:
+    val_loss, val_rmse_pooled_a and val_rmse_a of a record are scores of the encoder
+    cycled on it.
 
     Parameters
     ----------
@@ -98,6 +99,7 @@ def train_cycled(
     encoder_settings.check_loss(train_settings.loss)
     _check_twin(twin, encoder_settings)
     own = OwnModel.imported(encoder_settings.model)
+    more = {} if twin.model.is_perfect else {"model": twin.model.to_dict()}
     key = identity(
         encoder_settings,
         train_settings,
@@ -106,6 +108,7 @@ def train_cycled(
         twin=twin.settings.to_dict(),
         val_data=twin.hashes["val"],
         B=B,
+        **more,
     )
     return completed(
         lambda: _begin(
@@ -142,7 +145,7 @@ def _begin(
 ) -> TrainingRun:
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
     warm_up = _three_d_var(twin, settings.seed)
-    samples = _samples(warm_up, twin.settings, encoder_settings, settings.seed)
+    samples = _samples(warm_up, twin, encoder_settings, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
     device = torch_device(settings)
     encoder = build_encoder(
@@ -153,6 +156,7 @@ def _begin(
         encoder,
         cycle_settings,
         twin.settings,
+        model=twin.model,
         n=settings.batch_size,
         n_epochs=settings.epochs,
         seed=settings.seed,
@@ -179,12 +183,12 @@ def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
 
 
 def _samples(
-    scheme: ThreeDVar, twin: TwinSettings, encoder: EncoderSettings, seed: int
+    scheme: ThreeDVar, twin: TwinExperiment, encoder: EncoderSettings, seed: int
 ) -> AssimilationDataset:
     """Return samples from cycles of 3D-Var, which set the scales of an encoder."""
     n, n_before, n_scored = _SCALES
-    gaps, window = encoder.gaps, encoder.window
-    chains = TruthChains(twin, n, seed=seed, n_threads=1, gaps=gaps)
+    gaps, window, data = encoder.gaps, encoder.window, twin.settings
+    chains = TruthChains(data, n, seed=seed, n_threads=1, gaps=gaps)
     state = chains.truth
     n_cycles = n_before + max(n_scored, window)
     segment = chains.advance(n_cycles, 0)
@@ -193,7 +197,8 @@ def _samples(
     )
     backgrounds = np.empty_like(truth)
     for k in range(n_cycles):
-        backgrounds[:, k] = state = scheme.forecast(state, int(segment.steps[k]))
+        n_steps = twin.model.steps(data, int(segment.steps[k]))
+        backgrounds[:, k] = state = scheme.forecast(state, n_steps)
         seen = np.ascontiguousarray(observations[:, k : k + 1, : chains.obs_dim])
         state, _ = scheme.analyse(state, seen)
     last = slice(n_cycles - n_scored, n_cycles)
@@ -205,7 +210,7 @@ def _samples(
         trajectory=np.repeat(np.arange(n), n_scored),
         time_index=np.tile(np.arange(last.start, last.stop), n),
         gaps=gaps,
-        made_for=Setup(interval=twin.steps_per_cycle * twin.dt),
+        made_for=Setup(interval=data.steps_per_cycle * data.dt),
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.twin.gaps import with_times
 
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
@@ -94,19 +95,42 @@ class TruthChains:
             "parameters": settings.parameters,
             "n_threads": n_threads,
         }
+        if settings.parameters_spread:
+            draws = _random.uniforms(seed, "parameters", "train", n, (3,))
+            self._model["parameters"] = settings.drawn_parameters(draws)
         self.truth = spin_up(
             n, seed=seed, split="train", time=settings.spin_up_time, **self._model
         )
 
+    @property
+    def parameters(self) -> np.ndarray | None:
+        """sigma, rho and beta (n, 3) where each trajectory has its own."""
+        own = self._model["parameters"]
+        return own if isinstance(own, np.ndarray) else None
+
+    @parameters.setter
+    def parameters(self, own: np.ndarray) -> None:
+        self._model["parameters"] = own
+
+    def redraw_parameters(self, chosen: np.ndarray, draw: int) -> None:
+        """Draw new parameters for chosen trajectories (n,) bool, if they have own."""
+        if self.parameters is not None:
+            draws = _random.uniforms(
+                self._seed, "parameters", "train", len(chosen), (3,), draw=draw
+            )
+            new = self._settings.drawn_parameters(draws)
+            self.parameters = np.where(chosen[:, None], new, self.parameters)
+
     def advance(self, n_cycles: int, draw: int) -> TruthSegment:
         """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
         n, m = len(self.truth), self.obs_dim
-        n_drawn = m if self._settings.Q == 0.0 else m + 3
+        steps = self._settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
+        n_errors = int(steps.max()) if self._settings.Q_per_step else 1
+        n_drawn = m if self._settings.Q == 0.0 else m + 3 * n_errors
         normals = _random.standard_normals(
             self._seed, "training", "train", n, (n_cycles, n_drawn), draw=draw
         ).swapaxes(0, 1)
         settings = self._settings
-        steps = settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
         truth = self._simulated(steps, normals[..., m:])
         self.truth = truth[-1]
         noise = settings.observation_errors(normals[..., :m])
@@ -134,13 +158,19 @@ class TruthChains:
                 **self._model,
             )
             return truth[1:]
-        errors: Any = [0.0] * n_cycles
+        errors: Any = np.zeros((n_cycles, 1, 1, 1))
         if settings.Q != 0.0:
-            errors = model_errors(normals, settings.model_error_covariance)
+            errors = model_errors(
+                normals.reshape(n_cycles, n, -1, 3), settings.model_error_covariance
+            )
+            errors = errors.swapaxes(1, 2)
         truth[0] = self.truth
         for k in range(n_cycles):
-            later = forecast(truth[k], int(steps[k]), **self._model)
-            truth[k + 1] = later + errors[k]
+            later, n_errors = truth[k], int(steps[k]) if settings.Q_per_step else 1
+            for i in range(n_errors):
+                n_steps = int(steps[k]) // n_errors
+                later = forecast(later, n_steps, **self._model) + errors[k, i]
+            truth[k + 1] = later
         return truth[1:]
 
 
@@ -162,12 +192,14 @@ class CycledBatches:
         Only its window, coordinates, device and size of the memory are used.
     cycles : ChainSettings
     twin : TwinSettings
-        Of the model, the cycle and the observations.
+        Of the truth, the cycle and the observations.
     n : int
         Trajectories, side by side.
     n_epochs : int
     seed : int
     n_threads : int
+    model : ForecastModel, optional
+        The model of the forecasts, by default that of the truth.
     """
 
     def __init__(
@@ -180,6 +212,7 @@ class CycledBatches:
         n_epochs: int,
         seed: int,
         n_threads: int,
+        model: ForecastModel | None = None,
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
@@ -189,9 +222,13 @@ class CycledBatches:
         self._chains = TruthChains(
             twin, n, seed=seed, n_threads=n_threads, gaps=encoder.gaps
         )
+        model = model or ForecastModel()
         self._forecast = DifferentiableForecast(
-            twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
+            model.steps(twin, twin.steps_per_cycle),
+            **model.arguments(twin),
+            n_threads=n_threads,
         )
+        self._model_steps = partial(model.steps, twin)
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
@@ -235,6 +272,7 @@ class CycledBatches:
             restarts[:, None], torch.from_numpy(start).to(self._device), self._estimate
         )
         self._hidden = torch.where(restarts[:, None], 0.0, self._hidden)
+        self._chains.redraw_parameters(restarts.cpu().numpy(), 2 * update + 2)
 
     def _analysed(
         self, segment: TruthSegment, encoder: Encoder, *, through: bool
@@ -248,10 +286,11 @@ class CycledBatches:
         obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
         truth = torch.from_numpy(segment.truth).to(self._device)
         n_cycles, n = truth.shape[:2]
+        steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
         if fast is not None and not isinstance(encoder, EncoderOfOwnOperator):
             limits: Any = {"centre": self._centre, "reach": self._reach}
-            model, steps = self._forecast, segment.steps
+            model = self._forecast
             chain = Chain(
                 fast, model, steps, obs_windows, truth, through=through, **limits
             )
@@ -260,9 +299,8 @@ class CycledBatches:
             if isinstance(encoder, UncertainEncoder):
                 estimates = encoder.mixture(estimates, outputs.flatten(0, 1))
         else:
-            steps = segment.steps.tolist()
             *ran, estimates = self._looped(
-                fast or encoder, steps, obs_windows, truth, through=through
+                fast or encoder, steps.tolist(), obs_windows, truth, through=through
             )
         backgrounds, _, self._estimate, self._hidden = ran
         batch = Batch(
@@ -330,7 +368,9 @@ class CycledBatches:
 
     def progress(self) -> dict[str, Any]:
         """Return the states of all trajectories, for `restore`."""
+        own = self._chains.parameters
         return {
+            **({} if own is None else {"parameters": torch.from_numpy(own)}),
             "truth": torch.from_numpy(self._chains.truth),
             "seen": torch.from_numpy(self._seen),
             "estimate": self._estimate,
@@ -340,6 +380,8 @@ class CycledBatches:
     def restore(self, progress: dict[str, Any]) -> None:
         """Continue from what `progress` returned."""
         self._chains.truth = progress["truth"].numpy()
+        if "parameters" in progress:
+            self._chains.parameters = progress["parameters"].numpy()
         self._seen = progress["seen"].numpy()
         self._estimate = progress["estimate"].to(self._device)
         self._hidden = progress["hidden"].to(self._device)
