@@ -104,11 +104,14 @@ class Network {
 
   std::int64_t chain_backward(const Job& fields, const py::array_t<float>& backgrounds,
                               const py::array_t<float>& analyses,
+                              const py::array_t<float>& other,
                               py::array_t<float>& gradients) {
     l63fast::Chain job = chain_of(fields);
     const auto size = static_cast<py::ssize_t>(3 * job.n_cycles * job.net.n);
     job.of_backgrounds = read(backgrounds, size);
     job.of_analyses = read(analyses, size);
+    const std::int64_t wide = job.other_slot < 0 ? 0 : width_of(job.other_slot);
+    job.of_other = read(other, job.n_cycles * job.net.n * wide);
     job.net.gradients = slots_of(gradients, job.net.n);
     std::int64_t ended = -1;
     without_gil([&](void*) { ended = l63fast::chain_backward(kernels_, job); });
@@ -132,6 +135,7 @@ class Network {
     job.parameters = parameters_of(fields);
     job.last_slot = slot(value_of<std::int64_t>(fields, "last_slot"), 0);
     job.increment_slot = slot(value_of<std::int64_t>(fields, "increment_slot"), 3);
+    job.other_slot = slot(value_of<std::int64_t>(fields, "other_slot"), 0, true);
     const auto before = value_of<std::vector<std::int64_t>>(fields, "parts_before");
     const auto after = value_of<std::vector<std::int64_t>>(fields, "parts_after");
     if (before.size() != after.size() || before.size() > 2)
@@ -313,7 +317,7 @@ void define_network(py::module_& module) {
       .def("chain", &Network::chain, py::arg("job"))
       .def("chain_backward", &Network::chain_backward, py::arg("job"),
            py::arg("of_backgrounds").noconvert(), py::arg("of_analyses").noconvert(),
-           py::arg("gradients").noconvert());
+           py::arg("of_other").noconvert(), py::arg("gradients").noconvert());
 }
 
 }  // namespace bindings

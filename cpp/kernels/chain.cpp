@@ -222,6 +222,11 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
       for (int c = 0; c < 3; ++c)
         of_increment[first + c] = gradient[c] * chain.scale[c];
     }
+    if (chain.other_slot >= 0) {
+      const std::int64_t n_values = n * net.slots[chain.other_slot].width;
+      std::copy_n(chain.of_other + k * n_values, n_values,
+                  slot_of(net.gradients, net, chain.other_slot));
+    }
     split(chain, of_hidden.data(), chain.parts_after, net.gradients);
     kernels.network_backward(net);
     if (k == 0) break;

@@ -176,7 +176,7 @@ void draw(const ParticleFilter& job, ParticleArrays& particles, const Draws& dra
   }
   Pack<double> offset[3];
   draws.uniforms_of(0, Use::offset, offset);
-  resample(particles, offset[0][0]);
+  resample(particles, offset[0][0], job.ancestors);
   if (rescued) {
     for (std::int64_t i = 0; i < particles.n; ++i) particles.is_copy[i] = 1.0;
   }
@@ -226,6 +226,11 @@ void analyse_cycle(ParticleFilter job, ParticleArrays& particles, const Draws& d
     const double value = job.observation[d * at + a];
     if (value == value) y[a] = value, present |= 1 << a;
   }
+  if (job.ancestors != nullptr) {
+    job.ancestors += particles.n * at;
+    for (std::int64_t i = 0; i < particles.n; ++i)
+      job.ancestors[i] = static_cast<std::int32_t>(i);
+  }
   job.whitening += d * d * present;
   job.lost += present;
   if (present == 0) job.threshold = -1;
@@ -257,10 +262,14 @@ void analyse_cycle(ParticleFilter job, ParticleArrays& particles, const Draws& d
 
 void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_t end,
                       void* scratch, const int* cancel) {
-  const StepConstants<double> k(job.dt, job.parameters);
   ParticleArrays particles(job.n_particles, static_cast<double*>(scratch));
   for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t first = t * particles.n;
+    const double* const own = job.own_parameters;
+    const StepConstants<double> k(
+        job.dt, own == nullptr
+                    ? job.parameters
+                    : Parameters{own[3 * t], own[3 * t + 1], own[3 * t + 2]});
     load_particles(particles, job.states + 3 * first, job.log_weights + first);
     discard_nonfinite(particles);
     Draws draws{

@@ -30,9 +30,12 @@ _HOMES: Final = {
     "DifferentiableForecast": "learning.dynamics",
     "EnKF": "assimilation.ensemble",
     "EncoderFunction": "learning.inference",
+    "ErrorLaw": "twin",
     "Experiment": "experiments.experiment",
     "ExtendedKalman": "assimilation.kalman",
+    "ForecastModel": "twin",
     "FourDVar": "assimilation.four_d_var",
+    "IEnKS": "assimilation.iterative",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.inference",
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from l63fast.assimilation.cycling import run_cycles
     from l63fast.assimilation.ensemble import EnKF
     from l63fast.assimilation.four_d_var import FourDVar
+    from l63fast.assimilation.iterative import IEnKS
     from l63fast.assimilation.kalman import ExtendedKalman
     from l63fast.assimilation.particle import ParticleFilter
     from l63fast.assimilation.program_files import (

@@ -79,7 +79,8 @@ struct Chain {
   double dt;                    // time step (time units)
   Parameters parameters;        // of the model
   int last_slot, increment_slot;
-  int n_parts;  // of the hidden state: 0 to 2 slots
+  int other_slot;  // of an output that stays in `values`, for each cycle; -1: none
+  int n_parts;     // of the hidden state: 0 to 2 slots
   int parts_before[2], parts_after[2];
   std::int64_t n_hidden;           // width of all parts
   std::int64_t n_context;          // last_slot without coordinates and innovations
@@ -105,6 +106,7 @@ struct Chain {
   std::uint8_t* lost;           // (n_cycles, n): 1 where the estimate is lost
   const float* of_backgrounds;  // (n_cycles, n, 3): gradients of the loss
   const float* of_analyses;     // (n_cycles, n, 3)
+  const float* of_other;        // (n_cycles, n, width of other_slot)
   bool through;                 // whether gradients pass through the forecasts
   double max_gradient;
 };

@@ -24,15 +24,15 @@ class IntegrateJob(NamedTuple):
         Steps between saved states.
     dt : float
         Time step (time units).
-    parameters : tuple of float
-        sigma, rho and beta.
+    parameters : tuple of float, or (n, 3) float64
+        sigma, rho and beta, of all members or of each.
     """
 
     initial: np.ndarray
     out: np.ndarray
     save_every: int
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
 
 
 class AnalysisJob(NamedTuple):
@@ -84,8 +84,9 @@ class TangentJob(NamedTuple):
         gradients with respect to the state at the end.
     n_steps : int
         Number of model steps, at least 1.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float
+        As in IntegrateJob, of all members.
     """
 
     state: np.ndarray
@@ -118,8 +119,9 @@ class FilterJob(NamedTuple):
         narrow, scaled so that it explains the misfit. None: no such rescue.
     n_steps : int or None
         Model steps of each forecast; None: analyses only.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float, or (n, 3) float64
+        As in IntegrateJob, of all trajectories or of each.
     components, powers : tuple of int
         The observation operator.
     threshold : float
@@ -137,6 +139,8 @@ class FilterJob(NamedTuple):
         Number of the first stage.
     operator : ObservationOperator, optional
         A custom operator, used instead of components and powers; Numba only.
+    ancestry : bool
+        Whether to return the ancestors.
     """
 
     states: np.ndarray
@@ -147,7 +151,7 @@ class FilterJob(NamedTuple):
     rescue_root: np.ndarray | None
     n_steps: int | None
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
     components: tuple[int, ...]
     powers: tuple[int, ...]
     threshold: float
@@ -157,6 +161,7 @@ class FilterJob(NamedTuple):
     key: tuple[int, int]
     first_stage: int
     operator: Any = None
+    ancestry: bool = False
 
 
 class FilteredParticles(NamedTuple):
@@ -179,6 +184,9 @@ class FilteredParticles(NamedTuple):
     status : (n, n_cycles) int8
         0: converged. 2: the filter has lost the truth, or no particle has a likelihood
         above zero and the weights stay as they were. 3: no particle is finite.
+    ancestors : (n, n_cycles, n_particles) int32
+        The particle before each analysis that each one after it was; without
+        `ancestry` the last axis is empty.
     """
 
     states: np.ndarray
@@ -190,6 +198,7 @@ class FilteredParticles(NamedTuple):
     spread: np.ndarray
     effective_size: np.ndarray
     status: np.ndarray
+    ancestors: np.ndarray
 
 
 class ChainJob(NamedTuple):
@@ -231,6 +240,8 @@ class ChainJob(NamedTuple):
     dt, parameters
         As in IntegrateJob.
     last_slot, increment_slot : int
+    other_slot : int
+        Slot of an output of each cycle that stays in `values`; -1: none.
     parts_before, parts_after : tuple of int
         Slots of the hidden state.
     through : bool
@@ -264,6 +275,7 @@ class ChainJob(NamedTuple):
     parameters: tuple[float, float, float]
     last_slot: int
     increment_slot: int
+    other_slot: int
     parts_before: tuple[int, ...]
     parts_after: tuple[int, ...]
     through: bool

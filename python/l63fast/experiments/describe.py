@@ -45,6 +45,7 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
+    error += f"; {data.beyond_the_usual}" if data.beyond_the_usual else ""
     source = f"seed {data.seed}"
     if isinstance(data, SavedSettings):
         source = f"{data.path}, sha256 {data.sha256[:12]}".removeprefix(", ")

@@ -46,6 +46,7 @@ from l63fast.experiments.settings import (
     common_settings,
     data_table,
     folder_of,
+    model_table,
     naming_source,
     with_operator_by_name,
 )
@@ -62,7 +63,7 @@ from l63fast.experiments.settings_file import (
     to_table,
 )
 from l63fast.experiments.tasks import Progress as TaskProgress
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,9 @@ class Experiment(Checked):
     methods : dict of str to Method
         The methods, by the name (key) that the experiment gives them.
     axes : Vary
+    model : ForecastModel
+        The model that methods forecast with, by default that of the truth. The optimum
+        always knows that of the truth.
     measure : str
         The score by which methods are ranked, a name in `settings.MEASURES`; by
         default that of the protocol.
@@ -116,6 +120,7 @@ class Experiment(Checked):
     protocol: Protocol
     methods: Mapping[str, Method]
     axes: Vary = field(default_factory=Vary)
+    model: ForecastModel = field(default_factory=ForecastModel)
     measure: str = limited("", _checks.choice, allowed=MEASURES)
     model_error: float = limited(0.0, minimum=0.0)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
@@ -177,8 +182,8 @@ class Experiment(Checked):
         """Return an experiment from its tables.
 
         The tables are [experiment] (measure, model_error), [vary] (the axes), [data],
-        [windows] or [cycles], [scores], and [methods.KEY], one for each method, whose
-        `scheme` is a name in `METHODS`.
+        [model] (that methods forecast with), [windows] or [cycles], [scores], and
+        [methods.KEY], one for each method, whose `scheme` is a name in `METHODS`.
 
         Raises
         ------
@@ -223,6 +228,7 @@ class Experiment(Checked):
             "experiment": {"measure": self.measure, "model_error": self.model_error},
             "vary": {k: v for k, v in to_table(self.axes).items() if v},
             **fixed,
+            **model_table(self.model),
             "scores": to_table(self.scores),
             "methods": {k: method_table(m) for k, m in self.methods.items()},
         }
@@ -386,11 +392,13 @@ class Experiment(Checked):
         data = describe_data(first.data)
         if len(cases) > 1:
             data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
+        model = self.model.describe(first.data)
         in_windows = [getattr(self.axes, name) for name in _WINDOW_AXES]
         return [
             f"experiment  {self.name}: {', '.join(self.methods)}: "
             f"{counted(len(cells), 'cell')}",
             f"data        {data}",
+            *([f"model       {model}"] if model else []),
             first.protocol.describe() + "; that of the first case" * any(in_windows),
         ]
 
@@ -452,12 +460,16 @@ class Experiment(Checked):
             start = max(protocol.start, longest)
             protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
-        note += [data.irregular] if data.irregular else []
+        note += list(filter(None, (data.irregular, data.beyond_the_usual)))
         note += [
             words.format(case[a]) for a, words in _NOTE_FORMATS.items() if a in case
         ]
         if "regime" in case:
             note.append(f"background {case['regime'].partition(':')[0]}")
+        tags = _tags(case, _CASE_AXES)
+        if model := self.model.describe(data):
+            note.append(f"model {model}")
+            tags.append(self.model.tag)
         for key, method in self.methods.items():
             for more, repeat, variant in self._variants(method, case):
                 yield Cell(
@@ -465,9 +477,10 @@ class Experiment(Checked):
                     data=data,
                     protocol=protocol,
                     method=variant,
+                    model=self.model,
                     scores=self.scores,
                     measure=self.measure,
-                    case="_".join(_tags(case, _CASE_AXES)),
+                    case="_".join(tags),
                     repeat=repeat,
                     note=", ".join(note),
                     data_name="_".join(_tags(case, _DATA_AXES)) or folder_of(data),

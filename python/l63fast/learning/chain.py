@@ -97,6 +97,8 @@ class Chain:
     def run(self, state: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """Return backgrounds and analyses (n_cycles, n, 3), last state and hidden.
 
+        Last come the outputs for an uncertainty (n_cycles, n, size), if any.
+
         Raises
         ------
         DivergenceError
@@ -119,13 +121,17 @@ class Chain:
             )
             raise DivergenceError(what, lost, 0, 0.0)
         found = job.backgrounds, job.analyses, job.state, job.hidden
-        return tuple(map(torch.from_numpy, found))
+        return *map(torch.from_numpy, found), self._encoder.other_outputs()
 
-    def backward(self, of_backgrounds: Tensor, of_analyses: Tensor) -> None:
+    def backward(
+        self, of_backgrounds: Tensor, of_analyses: Tensor, of_other: Tensor
+    ) -> None:
         """Add the gradients of the weights, given those of the loss."""
         given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
         gradients = self._encoder.gradients.numpy()
-        ended = self._encoder.network.chain_backward(self._job, *given, gradients)
+        ended = self._encoder.network.chain_backward(
+            self._job, *given, of_other.contiguous().numpy(), gradients
+        )
         if ended >= 0:
             what = f"the gradient of a forecast became non-finite in cycle {ended}"
             raise DivergenceError(what, np.arange(0), 0, 0.0)
@@ -137,15 +143,15 @@ class _Run(torch.autograd.Function):
         ctx: Any, token: Tensor, chain: Chain, state: Tensor, hidden: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.chain = chain
-        backgrounds, *others = chain.forward(state, hidden)
-        constant = others[1:] if chain.through else [backgrounds, *others[1:]]
+        backgrounds, analyses, last, hidden, other = chain.forward(state, hidden)
+        constant = [last, hidden] if chain.through else [backgrounds, last, hidden]
         ctx.mark_non_differentiable(*constant)
-        return backgrounds, *others
+        return backgrounds, analyses, last, hidden, other
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, of_backgrounds: Tensor, of_analyses: Tensor, *others: Any
+        ctx: Any, of_backgrounds: Tensor, of_analyses: Tensor, *others: Tensor
     ) -> tuple[None, ...]:
-        ctx.chain.backward(of_backgrounds, of_analyses)
+        ctx.chain.backward(of_backgrounds, of_analyses, others[-1])
         return None, None, None, None

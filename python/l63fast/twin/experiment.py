@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
 from l63fast.twin.datasets import names, twin_dataset
+from l63fast.twin.forecast_model import ForecastModel
 from l63fast.twin.own_data import trajectories, warn_of_another_model
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
@@ -48,6 +50,8 @@ class TwinExperiment(OneScreen):
     Q : (3, 3) float64
         Covariance of the model error that the truth gets once a cycle; zero for a
         perfect model.
+    model : ForecastModel
+        The model that schemes forecast with, by default that of the truth.
     origin : str
         "generated", "from arrays", or "from arrays, whose alignment was not checked".
     hashes : mapping of str to str
@@ -66,8 +70,9 @@ class TwinExperiment(OneScreen):
         self.operator = as_operator(settings.operator)
         self.R = R
         self.R.setflags(write=False)
-        self.Q = settings.model_error_covariance
+        self.Q = settings.cycle_error_covariance
         self.Q.setflags(write=False)
+        self.model = ForecastModel()
         self.origin = origin
         self.hashes = MappingProxyType(dict(hashes))
         # Splits are opened on demand: training and tuning must not read the test split.
@@ -245,6 +250,24 @@ class TwinExperiment(OneScreen):
         """The test split, for the final scores."""
         return self.split("test")
 
+    def with_model(self, model: ForecastModel) -> TwinExperiment:
+        """Return the same data, for schemes that forecast with another model.
+
+        Truth, observations, climatology and hashes stay as they are. `for_twin`,
+        backgrounds, tuning and trainings in cycles use the model, and `run_cycles`
+        records how it differs from that of the truth.
+
+        Raises
+        ------
+        ArgumentValueError
+            If the time step of the model does not divide the time between observations.
+        """
+        _checks.instance("model", model, ForecastModel)
+        model.steps(self.settings, self.settings.cycle_steps)
+        other = copy.copy(self)  # with the splits that are open already
+        other.model = model
+        return other
+
     @property
     def observation_steps(self) -> np.ndarray:
         """Model step of each observation, (n_obs,)."""
@@ -297,6 +320,7 @@ class TwinExperiment(OneScreen):
             "operator": self.operator.name,
             **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
             "parameters": data.parameters,
+            **({} if self.model.is_perfect else {"model": self.model.describe(data)}),
             "origin": self.origin,
         }
 

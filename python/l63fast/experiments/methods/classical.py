@@ -9,8 +9,10 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast.assimilation import tuning as grids
-from l63fast.assimilation.ensemble import VARIANTS, EnKF
+from l63fast.assimilation.agreement import Setup
+from l63fast.assimilation.ensemble import SMOOTHERS, VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.kalman import (
     ClimatologicalMean,
     ExtendedKalman,
@@ -49,6 +51,7 @@ class FreeForecast:
 
     def __init__(self, problem: Problem) -> None:
         self.operator, self.model = problem.twin.operator, problem.model
+        self.made_for = Setup(**self.model)
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the background."""
@@ -171,9 +174,10 @@ class FourDimensional(Checked):
         window, start = self.window or 4, "last"
         if isinstance(protocol, Windows):
             window, start = protocol.window, "first"
+        lag = problem.lag if problem.lag < window else 0
 
         def scaled(scale: float) -> FourDVar:
-            return FourDVar.for_twin(twin, B=scale * B, window=window)
+            return FourDVar.for_twin(twin, B=scale * B, window=window, smoother_lag=lag)
 
         base = Fitted(None, f"4D-Var, L={window}", start=start)
         return problem.tuned(base, "b", scaled, self.b_scale, _WINDOW_SCALES)
@@ -190,10 +194,13 @@ class _Filter(Checked):
         Name of the setting that is tuned if it is not given.
     values, limits
         First values and range of the tuning, as in `tune`.
+    knows_parameters : bool
+        As in `Fitted`.
     """
 
     role: ClassVar[str] = "method"
     made: ClassVar[type[Any]]
+    knows_parameters: ClassVar[bool] = False
     tuned: ClassVar[str] = "inflation"
     values: ClassVar[tuple[float, ...]]
     limits: ClassVar[tuple[float, float]] = grids.INFLATION_LIMITS
@@ -211,7 +218,12 @@ class _Filter(Checked):
         """Return the filter, with a tuned setting if it is not given."""
         settings = self.settings(problem)
         return problem.tuned(
-            Fitted(None, self.label, start="first"),
+            Fitted(
+                None,
+                self.label,
+                start="first",
+                knows_parameters=self.knows_parameters,
+            ),
             self.tuned,
             lambda value: self.made(**{**settings, self.tuned: value}),
             settings[self.tuned],
@@ -251,6 +263,8 @@ class EnsembleKalmanFilter(_Filter):
         Factor on the anomalies of the analysis in each cycle; tuned if not given.
     prior_certainty : float
         For the variant "finite_size", as in `EnKF`.
+    smoother : {"enrts", "enks"}
+        Of the smoothed states, as in `EnKF`.
     """
 
     scheme: ClassVar[str] = "enkf"
@@ -261,15 +275,55 @@ class EnsembleKalmanFilter(_Filter):
     rotation: bool = limited(True, _checks.boolean)
     inflation: float | None = limited(None, above=0.0)
     prior_certainty: float = limited(1.0, above=0.0)
+    smoother: str = limited("enrts", _checks.choice, allowed=SMOOTHERS)
 
     @property
     def label(self) -> str:
-        """The variant and the number of members."""
-        return f"{_NAMES[self.variant]}, N={self.n_members}"
+        """The variant and the number of members, and the smoother if it is the EnKS."""
+        more = ", EnKS" if self.smoother == "enks" else ""
+        return f"{_NAMES[self.variant]}, N={self.n_members}{more}"
 
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; climatology limits the spread."""
         return {**super().settings(problem), "climatology": problem.twin.climatology}
+
+
+@dataclass(frozen=True)
+class IterativeSmoother(_Filter):
+    """The iterative ensemble Kalman smoother; at a lag of 1 the iEnKF.
+
+    It gives smoothed states if the protocol's lag is at most its own.
+
+    Attributes
+    ----------
+    n_members : int
+    lag : int
+        Number of cycles in the window.
+    rotation : bool
+    inflation : float, optional
+        Factor on the anomalies at the start of the window in each cycle; tuned if not
+        given.
+    """
+
+    scheme: ClassVar[str] = "ienks"
+    made = IEnKS
+    values = grids.INFLATIONS[IEnKS]
+    n_members: int = limited(20, _checks.count, minimum=3)
+    lag: int = limited(1, _checks.count, minimum=1)
+    rotation: bool = limited(True, _checks.boolean)
+    inflation: float | None = limited(None, above=0.0)
+
+    @property
+    def label(self) -> str:
+        """The name with the number of members, and the lag above 1."""
+        if self.lag == 1:
+            return f"iEnKF, N={self.n_members}"
+        return f"iEnKS, N={self.n_members}, L={self.lag}"
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return the arguments of the scheme; smoothed states only in the window."""
+        lag = problem.lag if problem.lag <= self.lag else 0
+        return {**super().settings(problem), "smoother_lag": lag}
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ class TrainedEncoder(Checked):
 
         at, model = settings.analysis_at, None
         if self.training.loss == "var3d_window":
-            steps = problem.twin.settings.steps_per_cycle
+            steps = problem.model_steps(problem.twin.settings.steps_per_cycle)
             model = DifferentiableForecast(steps, **problem.model)
         samples: Any = (
             _simulation(problem, self.fresh, self.training.seed, settings)
@@ -276,6 +276,8 @@ class TrainedEncoder(Checked):
             "background": background,
             **{"loss": training.loss, "seed": training.seed, **more},
         }
+        if not twin.model.is_perfect:
+            made_for["model"] = twin.model.describe(twin.settings)
         if gaps := twin.settings.gaps:
             made_for["gaps"] = gaps
         card = save_model(trained.encoder, folder, made_for)
@@ -295,8 +297,9 @@ class _AtStart(FreeForecast):
     ) -> None:
         super().__init__(problem)
         self.window, self.function, self.made_for = window, function, function.made_for
-        self.n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
-        self.reads_gaps, self.dt = function.settings.gaps, problem.twin.settings.dt
+        n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
+        self.n_steps = problem.model_steps(n_steps)
+        self.reads_gaps, self.dt = function.settings.gaps, problem.model["dt"]
 
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
@@ -341,6 +344,7 @@ def _simulation(
             drawn_steps = data.drawn_cycle_steps(n_obs, seed=seed, draw=epoch)
             own |= _irregular(drawn_steps.cumsum()) | sizes
         twin = TwinExperiment.generate(dataclasses.replace(data, **own))
+        twin = twin.with_model(problem.twin.model)
         samples = AssimilationDataset.from_twin(
             twin,
             "train",
