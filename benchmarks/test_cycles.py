@@ -12,6 +12,7 @@ from benchmarks.peers.dapper_cycles import N_CYCLES, dapper_cycles
 from benchmarks.rows import Goal
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.experiments.experiment import Experiment
 from l63fast.twin import TwinExperiment
@@ -27,6 +28,12 @@ SCHEMES: Final = {
         {"upd_a": "Sqrt", "N": 10, "infl": 1.02, "rot": True},
         0.58,
     ),
+    "iEnKF, N=10": (
+        300.0,
+        "iEnKS",
+        {"upd_a": "Sqrt", "N": 10, "infl": 1.02, "rot": True},
+        0.31,
+    ),
 }
 
 
@@ -40,6 +47,8 @@ def scheme(name, twin):
     how = {"operator": "xyz", "R": twin.R}
     if name == "3D-Var":
         return ThreeDVar(**how, B=0.1 * twin.climatology.covariance)
+    if name.startswith("iEnKF"):
+        return IEnKS(**how, B=2.0 * np.eye(3), n_members=10, inflation=1.02)
     return EnKF(**how, B=2.0 * np.eye(3), n_members=10, inflation=1.02)
 
 

@@ -37,6 +37,8 @@ py::tuple filter_particles(const Job& fields, int n_threads, const std::string& 
   py::array_t<double> spread({n, kept, py::ssize_t{3}});
   py::array_t<double> effective_size({n, kept});
   py::array_t<std::int8_t> status({n, kept});
+  const bool ancestry = value_of<bool>(fields, "ancestry");
+  py::array_t<std::int32_t> ancestors({n, kept, ancestry ? n_particles : 0});
   job.n_particles = n_particles;
   job.states = read(states, states.size());
   job.log_weights = read<double>(fields, "log_weights", n * n_particles);
@@ -62,12 +64,14 @@ py::tuple filter_particles(const Job& fields, int n_threads, const std::string& 
   job.spread = spread.mutable_data();
   job.effective_size = effective_size.mutable_data();
   job.status = status.mutable_data();
+  if (ancestry) job.ancestors = ancestors.mutable_data();
   const KernelTable& table = table_of(level);
   without_gil([&](void* gil) {
     l63fast::filter_particles(table, job, n, n_threads, signals_pending, gil);
   });
   return py::make_tuple(out_states, out_log_weights, background, innovation,
-                        observed_covariance, mean, spread, effective_size, status);
+                        observed_covariance, mean, spread, effective_size, status,
+                        ancestors);
 }
 
 }  // namespace

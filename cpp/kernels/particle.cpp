@@ -176,7 +176,7 @@ void draw(const ParticleFilter& job, ParticleArrays& particles, const Draws& dra
   }
   Pack<double> offset[3];
   draws.uniforms_of(0, Use::offset, offset);
-  resample(particles, offset[0][0]);
+  resample(particles, offset[0][0], job.ancestors);
   if (rescued) {
     for (std::int64_t i = 0; i < particles.n; ++i) particles.is_copy[i] = 1.0;
   }
@@ -225,6 +225,11 @@ void analyse_cycle(ParticleFilter job, ParticleArrays& particles, const Draws& d
   for (int a = 0; a < d; ++a) {
     const double value = job.observation[d * at + a];
     if (value == value) y[a] = value, present |= 1 << a;
+  }
+  if (job.ancestors != nullptr) {
+    job.ancestors += particles.n * at;
+    for (std::int64_t i = 0; i < particles.n; ++i)
+      job.ancestors[i] = static_cast<std::int32_t>(i);
   }
   job.whitening += d * d * present;
   job.lost += present;

@@ -35,6 +35,7 @@ _HOMES: Final = {
     "ExtendedKalman": "assimilation.kalman",
     "ForecastModel": "twin",
     "FourDVar": "assimilation.four_d_var",
+    "IEnKS": "assimilation.iterative",
     "L63Error": "errors",
     "Lorenz63": "lorenz63",
     "NeuralAnalysis": "learning.inference",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from l63fast.assimilation.cycling import run_cycles
     from l63fast.assimilation.ensemble import EnKF
     from l63fast.assimilation.four_d_var import FourDVar
+    from l63fast.assimilation.iterative import IEnKS
     from l63fast.assimilation.kalman import ExtendedKalman
     from l63fast.assimilation.particle import ParticleFilter
     from l63fast.assimilation.program_files import (

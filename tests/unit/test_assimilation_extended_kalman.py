@@ -45,8 +45,8 @@ def observations(name: str, mean, seed: int = 1) -> np.ndarray:
 def test_an_analysis_is_the_kalman_update(name):
     scheme, prior = filter_of(name), priors()
     y, operator = observations(name, prior.mean), ObservationOperator(name)
-    (mean, P_a), analysis = scheme.analyse(prior, y[:, None])
-    wanted, wanted_P = kalman_update(*prior, y, operator, scheme.R)
+    (mean, P_a, _), analysis = scheme.analyse(prior, y[:, None])
+    wanted, wanted_P = kalman_update(*prior[:2], y, operator, scheme.R)
     np.testing.assert_allclose(mean, wanted, rtol=0, atol=1e-12)
     np.testing.assert_allclose(P_a, wanted_P, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(P_a, np.swapaxes(P_a, 1, 2))
@@ -63,7 +63,7 @@ def test_an_analysis_is_the_kalman_update(name):
 def test_a_nonlinear_analysis_is_the_minimum_with_the_covariance_there():
     scheme, prior, operator = filter_of("x2z"), priors(), ObservationOperator("x2z")
     y = observations("x2z", prior.mean)
-    (mean, P_a), analysis = scheme.analyse(prior, y[:, None])
+    (mean, P_a, _), analysis = scheme.analyse(prior, y[:, None])
     minimum = three_d_var(prior.mean, y, "x2z", B=prior.covariance, R=scheme.R)
     np.testing.assert_array_equal(mean, minimum.state)
     np.testing.assert_array_equal(analysis.n_iter, minimum.n_iter)
@@ -113,8 +113,8 @@ def test_mirrored_inputs_give_the_mirrored_analysis(name):
     scheme = ExtendedKalman(name, B, np.eye(operator.obs_dim))
     y = observations(name, prior.mean)
     mirrored = Gaussian(prior.mean @ MIRROR, MIRROR @ prior.covariance @ MIRROR)
-    (mean, P), _ = scheme.analyse(scheme.forecast(prior, 5), y[:, None])
-    (other, other_P), _ = scheme.analyse(
+    (mean, P, _), _ = scheme.analyse(scheme.forecast(prior, 5), y[:, None])
+    (other, other_P, _), _ = scheme.analyse(
         scheme.forecast(mirrored, 5), (y * operator.mirror_signs)[:, None]
     )
     np.testing.assert_allclose(other, mean @ MIRROR, atol=1e-8)
@@ -128,8 +128,8 @@ def test_a_covariance_that_has_lost_a_direction_is_still_analysed():
     prior = Gaussian(spin_up(3, seed=0), P)
     scheme = filter_of("xy")
     y = observations("xy", prior.mean)
-    (mean, P_a), analysis = scheme.analyse(prior, y[:, None])
-    wanted, wanted_P = kalman_update(*prior, y, ObservationOperator("xy"), scheme.R)
+    (mean, P_a, _), analysis = scheme.analyse(prior, y[:, None])
+    wanted, wanted_P = kalman_update(*prior[:2], y, ObservationOperator("xy"), scheme.R)
     np.testing.assert_allclose(mean, wanted, atol=1e-10)
     np.testing.assert_allclose(P_a, wanted_P, atol=1e-10)
     assert (analysis.status == Status.CONVERGED).all()

@@ -8,6 +8,7 @@ import pytest
 from l63fast import forecast, propagator
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.kalman import (
     ClimatologicalMean,
     ExtendedKalman,
@@ -46,6 +47,7 @@ SCHEMES = {
     "rotated": enkf(),
     "stochastic": enkf(variant="stochastic"),
     "finite_size": enkf(variant="finite_size", climatology=CLIMATE),
+    "iterative": lambda h, R: IEnKS(h, B, R, n_members=6, lag=2),
     "particles": lambda h, R: ParticleFilter(h, B, R, n_particles=200),
     "numba": lambda h, R: ParticleFilter(h, B, R, n_particles=200, backend="numba"),
 }

@@ -152,15 +152,15 @@ def test_a_lost_validation_trajectory_counts_and_ends_nothing(
     twin: TwinExperiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(twin).history[0]
-    step = EncoderFunction.step
+    estimate = EncoderFunction.estimate
 
     def astray(self: EncoderFunction, *given: Any) -> Any:
-        analysis, hidden = step(self, *given)
-        if len(analysis) == 20:
-            analysis[3] = np.nan
-        return analysis, hidden
+        found = estimate(self, *given)
+        if len(found.analysis) == 20:
+            found.analysis[3] = np.nan
+        return found
 
-    monkeypatch.setattr(EncoderFunction, "step", astray)
+    monkeypatch.setattr(EncoderFunction, "estimate", astray)
     lost = run(twin).history[0]
     assert lost["val_rmse_a"] != whole["val_rmse_a"]
     assert np.isfinite(

@@ -135,6 +135,9 @@ struct ParticleFilter {
   double* spread;                // (n, n_cycles, 3)
   double* effective_size;        // (n, n_cycles): (sum w)^2 / sum w^2
   std::int8_t* status;           // (n, n_cycles): Status
+  // (n, n_cycles, n_particles): the particle before an analysis that each one after it
+  // was; null: not wanted.
+  std::int32_t* ancestors;
   // (n, 3): sigma, rho and beta of each trajectory, used instead of `parameters`; or
   // null.
   const double* own_parameters = nullptr;

@@ -53,8 +53,9 @@ inline void discard_nonfinite(ParticleArrays& particles) {
 // Systematic resampling (Kitagawa 1996) with the offset u, 0 < u < 1: particle i is
 // copied as often as a number u + k, k = 0, 1, ..., lies in its interval of the
 // cumulative weights, scaled to [0, n]. The n new particles have equal weights and keep
-// the order of the old ones.
-inline void resample(ParticleArrays& particles, double u) {
+// the order of the old ones. Writes the old particle of each new one to `ancestors`,
+// unless that is null.
+inline void resample(ParticleArrays& particles, double u, std::int32_t* ancestors) {
   double total = 0;
   for (std::int64_t i = 0; i < particles.n; ++i) {
     total = total + particles.weight[i];
@@ -65,6 +66,10 @@ inline void resample(ParticleArrays& particles, double u) {
   std::int64_t drawn = 0, parent = 0;
   const auto draw_until = [&](std::int64_t end) {
     const double several = end - drawn > 1 ? 1.0 : 0.0;
+    if (ancestors != nullptr) {
+      for (std::int64_t i = drawn; i < end; ++i)
+        ancestors[i] = static_cast<std::int32_t>(parent);
+    }
     for (; drawn < end; ++drawn) {
       particles.next_x[drawn] = particles.x[parent];
       particles.next_y[drawn] = particles.y[parent];

@@ -139,6 +139,8 @@ class FilterJob(NamedTuple):
         Number of the first stage.
     operator : ObservationOperator, optional
         A custom operator, used instead of components and powers; Numba only.
+    ancestry : bool
+        Whether to return the ancestors.
     """
 
     states: np.ndarray
@@ -159,6 +161,7 @@ class FilterJob(NamedTuple):
     key: tuple[int, int]
     first_stage: int
     operator: Any = None
+    ancestry: bool = False
 
 
 class FilteredParticles(NamedTuple):
@@ -181,6 +184,9 @@ class FilteredParticles(NamedTuple):
     status : (n, n_cycles) int8
         0: converged. 2: the filter has lost the truth, or no particle has a likelihood
         above zero and the weights stay as they were. 3: no particle is finite.
+    ancestors : (n, n_cycles, n_particles) int32
+        The particle before each analysis that each one after it was; without
+        `ancestry` the last axis is empty.
     """
 
     states: np.ndarray
@@ -192,6 +198,7 @@ class FilteredParticles(NamedTuple):
     spread: np.ndarray
     effective_size: np.ndarray
     status: np.ndarray
+    ancestors: np.ndarray
 
 
 class ChainJob(NamedTuple):
@@ -201,16 +208,22 @@ class ChainJob(NamedTuple):
     ----------
     values : (n_cycles, n_values) float32
         The slots of the network in every cycle, filled.
-    last : (n_cycles, n, width) float32
-    slopes : (3, width) float32
-        With the background they make the slot `last_slot`: last + background @ slopes.
-    missing : (n_cycles, n, n_innovations) uint8
-        1 where one of the last values of this slot does not depend on the background;
-        n_innovations may be 0.
-    scale : (3,) float32
-        Unit of the increments.
+    context : (n_cycles, n, n_context) float32
+        The slot `last_slot`, but for the scaled coordinates of the background and its
+        innovations.
+    folds : bool
+        Whether the coordinates are those of `fold`.
+    reads_slope : bool
+        Whether there are two innovations for each value, as in `Encoder.innovation`.
+    components, powers : (obs_dim,) int64
+        Of the operator.
+    observations : (n_cycles, n, obs_dim) float32
+        NaN where missing.
+    innovation_std : (obs_dim,) float32
+    mean, std, scale : (3,) float32
+        Scales of the coordinates, and unit of their increments.
     centre, reach : (3,) float64
-        Estimates further than `reach` from the centre are lost.
+        Estimates whose coordinates are further than `reach` from the centre are lost.
     truth : (n_cycles, n, 3) float64
         Where lost estimates continue.
     state : (n, 3) float64
@@ -227,6 +240,8 @@ class ChainJob(NamedTuple):
     dt, parameters
         As in IntegrateJob.
     last_slot, increment_slot : int
+    other_slot : int
+        Slot of an output of each cycle that stays in `values`; -1: none.
     parts_before, parts_after : tuple of int
         Slots of the hidden state.
     through : bool
@@ -236,9 +251,15 @@ class ChainJob(NamedTuple):
     """
 
     values: np.ndarray
-    last: np.ndarray
-    slopes: np.ndarray
-    missing: np.ndarray
+    context: np.ndarray
+    folds: bool
+    reads_slope: bool
+    components: np.ndarray
+    powers: np.ndarray
+    observations: np.ndarray
+    innovation_std: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
     scale: np.ndarray
     centre: np.ndarray
     reach: np.ndarray
@@ -254,6 +275,7 @@ class ChainJob(NamedTuple):
     parameters: tuple[float, float, float]
     last_slot: int
     increment_slot: int
+    other_slot: int
     parts_before: tuple[int, ...]
     parts_after: tuple[int, ...]
     through: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -18,22 +19,30 @@ from l63fast.assimilation.scheme import (
     Status,
     complete_apart,
     finite_members,
+    first_members,
     forecast_members,
     lost_beyond,
     observed_values,
     present_whitening,
 )
+from l63fast.assimilation.smoothing import BackwardStep, smoothed_back
 from l63fast.lorenz63 import Climatology, model_errors
 from l63fast.observation import as_operator
 
 VARIANTS: Final = ("square_root", "stochastic", "finite_size")
+SMOOTHERS: Final = ("enrts", "enks")
 
 
 class Ensemble(NamedTuple):
-    """Members (n, n_members, 3), and the position in the random stream."""
+    """Members (n, n_members, 3), and the position in the random stream.
+
+    With a smoother `past` has the forecasts of the last cycles, the oldest first, or
+    the updated members (n, n_members, 3) of the last analyses, the latest first.
+    """
 
     members: np.ndarray
     draws: Draws
+    past: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,10 +55,14 @@ class EnKF(KalmanSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
         As in `KalmanSettings`.
     inflation : float
         Factor on the anomalies of each analysis.
+    smoother : {"enrts", "enks"}
+        With a `smoother_lag`: take each analysis back through the forecasts (Raanes
+        2016), or update earlier members with the present ones (Evensen & van Leeuwen
+        2000), which draws other rotations.
     n_members : int
         At least 3.
     variant : {"square_root", "stochastic", "finite_size"}
@@ -77,6 +90,7 @@ class EnKF(KalmanSettings):
     rotation: bool = True
     prior_certainty: float = 1.0
     climatology: Climatology | None = None
+    smoother: str = "enrts"
 
     def _checked(self) -> dict[str, Any]:
         if self.climatology is not None:
@@ -88,6 +102,7 @@ class EnKF(KalmanSettings):
             "n_members": _checks.count("n_members", self.n_members, minimum=3),
             "variant": _checks.choice("variant", self.variant, VARIANTS),
             "rotation": _checks.boolean("rotation", self.rotation),
+            "smoother": _checks.choice("smoother", self.smoother, SMOOTHERS),
             "prior_certainty": _checks.real(
                 "prior_certainty", self.prior_certainty, above=0.0
             ),
@@ -96,20 +111,25 @@ class EnKF(KalmanSettings):
     @ieee_arithmetic()
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Ensemble:
         """Return members drawn from N(background, B)."""
-        shape = (self.n_members, 3)
-        normals, draws = Draws.keyed_by(rng).normals(len(background), shape)
-        # B = L L^T, so L z has the covariance B for z from N(0, I).
-        errors = normals @ np.linalg.cholesky(self.B).T
-        return Ensemble(background[:, None] + errors, draws)
+        return Ensemble(*first_members(background, self.B, self.n_members, rng))
 
     @ieee_arithmetic()
     def forecast(self, state: Ensemble, n_steps: int) -> Ensemble:
         """Return the members `n_steps` model steps later, with model errors added."""
-        members = forecast_members(state.members, n_steps, **self._model)
-        if self.Q is None:
-            return state._replace(members=members)
-        normals, draws = state.draws.normals(len(members), members.shape[1:])
-        return Ensemble(members + model_errors(normals, self.Q), draws)
+        members, draws = (
+            forecast_members(state.members, n_steps, **self._model),
+            state.draws,
+        )
+        if self.Q is not None:
+            normals, draws = draws.normals(len(members), members.shape[1:])
+            members = members + model_errors(normals, self.Q)
+        past = state.past
+        if self._updates_past:
+            past = (state.members, *past)[: self.smoother_lag]
+        elif self.smoother_lag:
+            step = _backward_step(state.members, members)
+            past = (*past, step)[-self.smoother_lag :]
+        return Ensemble(members, draws, past)
 
     @ieee_arithmetic()
     def analyse(
@@ -123,7 +143,9 @@ class EnKF(KalmanSettings):
         Where no value is present, the members stay as they are.
         """
         normals, draws = self._random_numbers(state)
-        members = state.members
+        members, past = state.members, state.past
+        if self._updates_past:
+            members = np.concatenate([members, *past], axis=-1)
         with np.errstate(over="ignore", invalid="ignore"):
             finite = _is_finite(members)
             analysis = finite_members(
@@ -134,7 +156,21 @@ class EnKF(KalmanSettings):
                 normals,
             )
         assert analysis.members is not None
-        return Ensemble(analysis.members, draws), analysis
+        members, smoothed = analysis.members, None
+        if self._updates_past:
+            members, *before = np.split(members, 1 + len(past), axis=-1)
+            past, smoothed = tuple(before), np.full_like(analysis.state, np.nan)
+            if len(past) == self.smoother_lag:
+                smoothed = update.ensemble_mean(past[-1])
+        elif self.smoother_lag:
+            smoothed = smoothed_back(analysis.state, past, self.smoother_lag)
+        analysis = replace(analysis, members=members, smoothed=smoothed)
+        return Ensemble(members, draws, past), analysis
+
+    @property
+    def _updates_past(self) -> bool:
+        """Whether each analysis updates the members of earlier ones too."""
+        return self.smoother_lag > 0 and self.smoother == "enks"
 
     def _random_numbers(self, state: Ensemble) -> tuple[np.ndarray, Draws]:
         # For all trajectories, also the non-finite ones: the numbers of a trajectory
@@ -142,6 +178,8 @@ class EnKF(KalmanSettings):
         n, n_members = state.members.shape[:2]
         if self.variant == "stochastic":
             return state.draws.normals(n, (n_members, len(self.R)))
+        if self.rotation and self._updates_past:
+            return state.draws.normals(n, (n_members - 1, n_members - 1))
         if self.rotation:
             return state.draws.normals(n, (n_members, 3))
         return np.empty((n, 0)), state.draws
@@ -160,7 +198,7 @@ class EnKF(KalmanSettings):
         S = root @ ensemble.observed_covariance @ root.T + self.R
         present = ~np.isnan(observation)
         if not present.all():
-            innovation = observation - update.ensemble_mean(operator(members))
+            innovation = observation - update.ensemble_mean(operator(members[..., :3]))
             known = np.where(present, observation, 0.0)
             whiten = update.transposed(present_whitening(self.R, present))
             ensemble = update.observe_members(members, known, operator, root, whiten)
@@ -175,7 +213,8 @@ class EnKF(KalmanSettings):
         mean = update.ensemble_mean(analysed)
         if not present.all():  # their means were taken in another layout
             mean[unobserved] = ensemble.mean[unobserved]
-        anomalies = analysed - mean[:, None]
+        mean, before = mean[:, :3], ensemble.mean[:, :3]
+        anomalies = analysed[..., :3] - mean[:, None]
         n, n_members = analysed.shape[:2]
         squares = update.ensemble_mean(anomalies * anomalies)
         # Chi-square distributed if the ensemble covariance is right.
@@ -187,7 +226,7 @@ class EnKF(KalmanSettings):
             n_iter=np.zeros(n, dtype=np.int32),
             cost=np.full(n, np.nan),
             residual=observation - operator(mean),
-            background=ensemble.mean,
+            background=before,
             spread=np.sqrt(squares * (n_members / (n_members - 1))),
             innovation=innovation,
             innovation_covariance=S,
@@ -205,6 +244,8 @@ class EnKF(KalmanSettings):
             ensemble = update.inflated(ensemble, factor)
         if self.variant == "stochastic":
             anomalies = update.perturbed_anomalies(ensemble, normals)
+        elif self.rotation and self._updates_past:
+            anomalies = update.rotated(update.symmetric_anomalies(ensemble), normals)
         elif self.rotation:
             anomalies = update.rotated_anomalies(ensemble, normals)
         else:
@@ -215,7 +256,15 @@ class EnKF(KalmanSettings):
 
 
 def _is_finite(members: np.ndarray) -> np.ndarray:
-    """Return whether all members (n, n_members, 3) of a trajectory are finite, (n,)."""
+    """Return whether all members (n, n_members, k) of a trajectory are finite, (n,)."""
     # Along one axis: three times faster than along two.
-    n, n_members = members.shape[:2]
-    return np.asarray(np.isfinite(members).reshape(n, 3 * n_members).all(axis=1))
+    flat = np.isfinite(members).reshape(len(members), math.prod(members.shape[1:]))
+    return np.asarray(flat.all(axis=1))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _backward_step(before: np.ndarray, after: np.ndarray) -> BackwardStep:
+    """Return the step of members (n, n_members, 3) and their forecasts."""
+    x_a, x_f = update.ensemble_mean(before), update.ensemble_mean(after)
+    A, F = before - x_a[:, None], after - x_f[:, None]
+    return BackwardStep.of(x_a, x_f, update.covariances(A, F), update.covariances(F, F))

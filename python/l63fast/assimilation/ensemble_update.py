@@ -55,7 +55,7 @@ class Observed(NamedTuple):
     @property
     def squared_innovation(self) -> np.ndarray:
         """The squared innovation d^T S^-1 d, (n,), with S its estimated covariance."""
-        weighted = _column(self.weights, self.innovation)
+        weighted = column(self.weights, self.innovation)
         return np.asarray((self.innovation * weighted).sum(axis=-1))
 
 
@@ -80,11 +80,12 @@ def observe_members(
     root: np.ndarray,
     whiten: np.ndarray,
 ) -> Observed:
-    """Return members (n, n_members, 3) with their values in observation space.
+    """Return members (n, n_members, k) with their values in observation space.
 
     Parameters
     ----------
-    members : (n, n_members, 3)
+    members : (n, n_members, k)
+        The states observed are the first three columns; the others are updated too.
     observation : (n, m)
     operator : ObservationOperator
     root, whiten : (m, m)
@@ -92,25 +93,26 @@ def observe_members(
         in the columns of missing values, which then change nothing.
     """
     # State and observed values side by side: one product instead of three.
-    both = np.concatenate([members, operator(members)], axis=-1)
+    k = members.shape[-1]
+    both = np.concatenate([members, operator(members[..., :3])], axis=-1)
     mean = ensemble_mean(both)
     both -= mean[:, None]
-    both[..., 3:] = both[..., 3:] @ whiten
+    both[..., k:] = both[..., k:] @ whiten
     products = covariances(both, both)
     # `eigh` fails for the whole batch where one covariance overflowed. The other values
     # of that sample are not finite either, and so mark it.
-    observed_covariance = products[:, 3:, 3:].copy()
+    observed_covariance = products[:, k:, k:].copy()
     observed_covariance[~np.isfinite(observed_covariance)] = 0.0
-    d = observation - mean[:, 3:]
+    d = observation - mean[:, k:]
     return Observed(
-        mean=mean[:, :3],
-        anomalies=both[..., :3],
-        observed_anomalies=both[..., 3:],
-        covariance=products[:, :3, :3],
+        mean=mean[:, :k],
+        anomalies=both[..., :k],
+        observed_anomalies=both[..., k:],
+        covariance=products[:, :k, :k],
         observed_covariance=observed_covariance,
-        cross_covariance=products[:, :3, 3:],
+        cross_covariance=products[:, :k, k:],
         weights=_weights(observed_covariance),
-        innovation=d @ whiten if whiten.ndim == 2 else _row(d, whiten),
+        innovation=d @ whiten if whiten.ndim == 2 else row(d, whiten),
         root=root,
     )
 
@@ -121,8 +123,8 @@ def analysed_mean(ensemble: Observed) -> np.ndarray:
     K = cov(x, h(x)) (cov(h(x)) + R)^-1 with the covariances of the ensemble; Evensen
     (2003), equation 46.
     """
-    weights = _column(ensemble.weights, ensemble.innovation)
-    increment = _column(ensemble.cross_covariance, weights)
+    weights = column(ensemble.weights, ensemble.innovation)
+    increment = column(ensemble.cross_covariance, weights)
     return np.asarray(ensemble.mean + increment)
 
 
@@ -149,7 +151,7 @@ def symmetric_anomalies(ensemble: Observed) -> np.ndarray:
     only: T A = A - Y G Y^T A / (N - 1). In the axes in which Y is uncorrelated, G is
     diagonal with the entries 1 / (1 + c + sqrt(1 + c)), where c is the variance of Y.
     """
-    variance, axes = _principal(ensemble.observed_covariance)
+    variance, axes = principal(ensemble.observed_covariance)
     total = 1.0 + variance
     scaled = (ensemble.observed_anomalies @ axes) / (total + np.sqrt(total))[:, None]
     weights = scaled @ transposed(axes)
@@ -169,7 +171,11 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     """
     cross = ensemble.cross_covariance
     explained = cross @ ensemble.weights @ transposed(cross)
-    covariance = ensemble.covariance - explained
+    return redrawn(ensemble.covariance - explained, normals)
+
+
+def redrawn(covariance: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Return random anomalies (n, n_members, 3) with these covariances (n, 3, 3)."""
     rank = min(3, normals.shape[1] - 1)
     centred = normals[..., :rank] - ensemble_mean(normals[..., :rank])[:, None]
     # The draws have the covariance D D^T (D is `drawn`) and must get W W^T (`wanted`):
@@ -177,6 +183,22 @@ def rotated_anomalies(ensemble: Observed, normals: np.ndarray) -> np.ndarray:
     drawn = np.linalg.cholesky(covariances(centred, centred))
     wanted = _cholesky(covariance) if rank == 3 else _planar_root(covariance)
     return np.asarray(centred @ _back_substituted(drawn, wanted))
+
+
+def rotated(anomalies: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Return anomalies (n, n_members, k) after a random rotation that keeps the mean.
+
+    Here the rotation itself is made, from draws (n, n_members - 1, n_members - 1), so
+    that states of several times are rotated alike.
+    """
+    n_members = anomalies.shape[1]
+    Q, R = np.linalg.qr(normals)
+    Q = (
+        Q * np.sign(np.diagonal(R, axis1=1, axis2=2))[:, None]
+    )  # uniform (Mezzadri 2007)
+    ones = np.column_stack([np.ones(n_members), np.eye(n_members, n_members - 1)])
+    basis = np.linalg.qr(ones)[0][:, 1:]  # of the anomalies, whose sum is zero
+    return np.asarray(basis @ (Q @ (basis.T @ anomalies)))
 
 
 def _back_substituted(lower: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -197,7 +219,7 @@ def _planar_root(covariance: np.ndarray) -> np.ndarray:
     orthogonal to one of the first two axes. Non-finite covariances give NaN.
     """
     finite = np.isfinite(covariance).all(axis=(-2, -1))
-    variance, axes = _principal(np.where(finite[:, None, None], covariance, 0.0))
+    variance, axes = principal(np.where(finite[:, None, None], covariance, 0.0))
     root = axes[..., 1:] * np.sqrt(variance[:, None, 1:])
     return np.where(finite[:, None, None], root, np.nan)
 
@@ -210,11 +232,57 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray:
     """
     factor = np.zeros_like(covariance)
     for j in range(3):
-        left = covariance[:, j:, j] - _column(factor[:, j:, :j], factor[:, j, :j])
+        left = covariance[:, j:, j] - column(factor[:, j:, :j], factor[:, j, :j])
         pivot = np.sqrt(np.maximum(left[:, 0], 0.0))
         safe = np.where(pivot > 0.0, pivot, 1.0)
         factor[:, j:, j] = np.where(pivot[:, None] > 0.0, left / safe[:, None], 0.0)
     return factor
+
+
+def transformed(
+    anomalies: np.ndarray,
+    observed: np.ndarray,
+    variance: np.ndarray,
+    axes: np.ndarray,
+    *,
+    inverse: bool = False,
+) -> np.ndarray:
+    """Return T A or T^-1 A, T = (I + Y Y^T / (N - 1))^-1/2 as in `symmetric_anomalies`.
+
+    Parameters
+    ----------
+    anomalies : (n, n_members, k)
+    observed : (n, n_members, m)
+        Y, in units of the observation error.
+    variance, axes : (n, m), (n, m, m)
+        Principal variances and axes of Y.
+    inverse : bool
+    """
+    total = 1.0 + variance
+    root = np.sqrt(total)
+    # In a direction of variance c, T - I is -c / (1 + c + sqrt(1 + c)), and T^-1 - I is
+    # c / (1 + sqrt(1 + c)).
+    share = 1.0 / (1.0 + root) if inverse else -1.0 / (total + root)
+    directions = observed @ axes
+    along = share[..., None] * covariances(directions, anomalies)
+    return np.asarray(anomalies + directions @ along)
+
+
+def innovations(
+    observation: np.ndarray, observed: np.ndarray, R: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return innovations y - mean of h(E), (n, m), and their covariances (n, m, m).
+
+    Parameters
+    ----------
+    observation : (n, m)
+    observed : (n, n_members, m)
+        h(E).
+    R : (m, m)
+    """
+    mean = ensemble_mean(observed)
+    around = observed - mean[:, None]
+    return observation - mean, covariances(around, around) + R
 
 
 def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.ndarray:
@@ -237,8 +305,8 @@ def adapted_inflation(ensemble: Observed, prior_certainty: float = 1.0) -> np.nd
         Factor on the terms of the prior, xN in DAPPER.
     """
     n_members = ensemble.observed_anomalies.shape[1]
-    variance, axes = _principal(ensemble.observed_covariance)
-    squares = _row(ensemble.innovation, axes)[:, None] ** 2
+    variance, axes = principal(ensemble.observed_covariance)
+    squares = row(ensemble.innovation, axes)[:, None] ** 2
     spread = (n_members - 1) * variance[:, None]
     eps = 1.0 + 1.0 / n_members
     # Mode of the squared inflation for c = 1: 1 - 1/N^2.
@@ -282,14 +350,14 @@ def bounded_inflation(
     """
     whiten = np.linalg.inv(np.linalg.cholesky(climatology)).T
     both = np.concatenate(
-        [ensemble.anomalies @ whiten, ensemble.observed_anomalies], axis=-1
+        [ensemble.anomalies[..., :3] @ whiten, ensemble.observed_anomalies], axis=-1
     )
     signs = np.repeat([1.0, -1.0], [3, ensemble.observed_anomalies.shape[-1]])
     # With L = [A, Y] and J = diag(I, -I) that matrix is L J L^T, N x N. Its non-zero
     # eigenvalues are those of root^T J root, where root root^T = L^T L.
     products = covariances(both, both)
     products[~np.isfinite(products)] = 0.0  # as in `observe_members`
-    variance, axes = _principal(products)
+    variance, axes = principal(products)
     root = axes * np.sqrt(variance)[:, None]
     largest = np.linalg.eigvalsh(transposed(root) @ (signs[:, None] * root))[:, -1]
     # An eigenvalue of 1 or more allows no inflation, but does not shrink the ensemble.
@@ -328,15 +396,24 @@ def _inverse(matrices: np.ndarray) -> np.ndarray:
         row = matrices[:, 0, 1:]
         below = row * out[:, 0, :1]
         rest = _inverse(matrices[:, 1:, 1:] - below[:, :, None] * row[:, None])
-        moved = _column(rest, below)
+        moved = column(rest, below)
         out[:, 0, 0] += np.einsum("ni,ni->n", below, moved)
         out[:, 0, 1:] = out[:, 1:, 0] = -moved
         out[:, 1:, 1:] = rest
     return out
 
 
-def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues (n, m), set to at least 0, and eigenvectors (n, m, m)."""
+def principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (n, m), set to at least 0, and eigenvectors (n, m, m).
+
+    `eigh` fails for the whole batch where one covariance overflowed: that one gets
+    zeros.
+    """
+    finite = np.isfinite(covariance)
+    if not finite.all():
+        covariance = np.where(finite.all((1, 2))[:, None, None], covariance, 0.0)
+    if covariance.shape[-1] == 1:
+        return np.maximum(covariance[..., 0], 0.0), np.ones_like(covariance)
     variance, axes = np.linalg.eigh(covariance)
     return np.maximum(variance, 0.0), axes
 
@@ -351,9 +428,11 @@ def transposed(matrices: np.ndarray) -> np.ndarray:
     return np.swapaxes(matrices, -1, -2)
 
 
-def _column(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def column(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the products A v of matrices (n, r, c) and vectors (n, c)."""
     return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
-def _row(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+def row(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Return the products v^T A of vectors (n, r) and matrices (n, r, c)."""
     return np.asarray((vectors[..., None, :] @ matrices)[..., 0, :])

@@ -192,6 +192,9 @@ class FourDVar(SchemeSettings):
     quasi_static : bool
         Minimise windows of 1, 2, ..., L observations in turn, each from the minimum
         before (Pires, Vautard & Talagrand 1996); otherwise start at the background.
+    smoother_lag : int
+        Number of later observations that a smoothed state, which lies on the same
+        trajectory, is given too; below the window. 0: no smoothed states.
 
     Raises
     ------
@@ -206,11 +209,16 @@ class FourDVar(SchemeSettings):
     max_iter: int = 50
     tol: float = 1e-6
     quasi_static: bool = True
+    smoother_lag: int = 0
 
     def _checked(self) -> dict[str, Any]:
+        window = _checks.count("window", self.window, minimum=1)
         return {
             **super()._checked(),
-            "window": _checks.count("window", self.window, minimum=1),
+            "window": window,
+            "smoother_lag": _checks.count(
+                "smoother_lag", self.smoother_lag, maximum=window - 1
+            ),
             "max_iter": _checks.count("max_iter", self.max_iter),
             "tol": _checks.real("tol", self.tol, above=0.0),
             "quasi_static": _checks.boolean("quasi_static", self.quasi_static),
@@ -267,20 +275,24 @@ class FourDVar(SchemeSettings):
         )
         _checks.batch("obs_window", y, (len(background), len(steps) + 1), "the window")
         present = ~np.isnan(y)
-        minimum = self._minimum(
-            WindowCost(
-                background,
-                y,
-                steps,
-                operator,
-                root=np.linalg.cholesky(self.B),
-                whitening=np.linalg.inv(np.linalg.cholesky(self.R))
-                if present.all()
-                else present_whitening(self.R, present),
-                carry=carrier(**self._model),
-            )
+        cost = WindowCost(
+            background,
+            y,
+            steps,
+            operator,
+            root=np.linalg.cholesky(self.B),
+            whitening=np.linalg.inv(np.linalg.cholesky(self.R))
+            if present.all()
+            else present_whitening(self.R, present),
+            carry=carrier(**self._model),
         )
-        end = minimum.at
+        minimum = self._minimum(cost)
+        end, smoothed = minimum.at, None
+        if (n_cycles := len(steps) - self.smoother_lag) < 0:
+            smoothed = np.full_like(background, np.nan)
+        elif self.smoother_lag:
+            start, n_steps = cost.state(minimum.control), sum(steps[:n_cycles])
+            smoothed = forecast_members(start, n_steps, **self._model)
         # Analysis-error covariance: the inverse Hessian, carried to the end of the
         # window.
         P = end.tangent @ np.linalg.solve(end.hessian, np.swapaxes(end.tangent, 1, 2))
@@ -291,6 +303,7 @@ class FourDVar(SchemeSettings):
             cost=end.cost,
             residual=y[:, -1] - operator(end.state),
             spread=np.sqrt(np.diagonal(P, axis1=1, axis2=2)),
+            smoothed=smoothed,
         )
 
     def _minimum(self, cost: WindowCost) -> Minimum:

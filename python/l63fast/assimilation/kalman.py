@@ -21,6 +21,7 @@ from l63fast.assimilation.scheme import (
     present_block,
     propagate_members,
 )
+from l63fast.assimilation.smoothing import BackwardStep, smoothed_back
 from l63fast.assimilation.three_d_var import three_d_var
 from l63fast.lorenz63 import Climatology
 from l63fast.observation import ObservationOperator, as_operator
@@ -124,10 +125,14 @@ _SMALLEST_VARIANCE: Final = 1e-13  # relative to the largest, well above roundin
 
 
 class Gaussian(NamedTuple):
-    """Mean (n, 3) and covariance (n, 3, 3) of each trajectory's state."""
+    """Mean (n, 3) and covariance (n, 3, 3) of each trajectory's state.
+
+    With a smoother `past` has the forecasts of the last cycles, the oldest first.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
+    past: tuple[BackwardStep, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +144,8 @@ class ExtendedKalman(KalmanSettings):
     with B = P_f. This is the Kalman update for linear h, and the iterated filter of
     Bell & Cathey (1993), with H at the analysis, for nonlinear h.
 
-    Its settings are those of `KalmanSettings`; the inflation acts in each forecast.
+    Its settings are those of `KalmanSettings`; the inflation acts in each forecast. The
+    smoother is that of Rauch, Tung & Striebel (1965).
     """
 
     @ieee_arithmetic()
@@ -156,7 +162,13 @@ class ExtendedKalman(KalmanSettings):
             P = self.inflation**2 * (M @ state.covariance @ _transposed(M))
             if self.Q is not None:
                 P = P + self.Q
-            return Gaussian(mean, _symmetric(P))
+            P, past = _symmetric(P), state.past
+            if self.smoother_lag:
+                # The inflation is one of the analysis before the forecast.
+                cross = self.inflation**2 * (state.covariance @ _transposed(M))
+                step = BackwardStep.of(state.mean, mean, cross, P)
+                past = (*past, step)[-self.smoother_lag :]
+            return Gaussian(mean, P, past)
 
     @ieee_arithmetic()
     def analyse(
@@ -167,7 +179,7 @@ class ExtendedKalman(KalmanSettings):
         The status is DIVERGED where the filter has lost the truth: its covariance gives
         such an innovation with a probability below 1e-9. Its state is used as it is.
         """
-        mean, P = state
+        mean, P, past = state
         operator, observation = (
             as_operator(self.operator),
             observed_values(obs_window[:, -1]),
@@ -187,8 +199,9 @@ class ExtendedKalman(KalmanSettings):
             weighted = np.linalg.solve(S_d, d[..., None])[..., 0]
             # If P is right, d^T S^-1 d is chi-square distributed.
             lost = (d * weighted).sum(axis=-1) > lost_beyond(present)
-        return Gaussian(analysis.state, P_a), replace(
+        return Gaussian(analysis.state, P_a, past), replace(
             analysis,
+            smoothed=smoothed_back(analysis.state, past, self.smoother_lag),
             status=np.where(lost & finite, np.int8(Status.DIVERGED), analysis.status),
             background=mean,
             # Rounding may leave a variance just below 0.

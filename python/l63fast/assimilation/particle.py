@@ -11,6 +11,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
+from l63fast.assimilation.ensemble_update import principal
 from l63fast.assimilation.scheme import (
     Analysis,
     Draws,
@@ -20,7 +21,7 @@ from l63fast.assimilation.scheme import (
     present_whitening,
 )
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63 import model_errors
+from l63fast.lorenz63 import mirror, model_errors
 from l63fast.observation import ObservationOperator, as_operator
 
 _MAX_PARTICLES: Final = 2**31
@@ -37,11 +38,15 @@ class Particles(NamedTuple):
         Up to a constant; -inf for particles that became non-finite, whose states are
         set to the origin.
     draws : Draws
+    past : tuple of (n, n_particles, 3)
+        With a smoother: the states of each particle's ancestors after the last
+        analyses, the latest first.
     """
 
     states: np.ndarray
     log_weights: np.ndarray
     draws: Draws
+    past: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,8 +60,9 @@ class ParticleFilter(FilterSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
-        As in `FilterSettings`. The first particles are drawn from N(background, B). An
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
+        As in `FilterSettings`. The first particles are drawn from N(background, B). A
+        smoothed state is the mean of the particles' ancestors (Kitagawa 1996). An
         operator of your own needs the backend "numba".
     n_particles : int
     regularisation : float
@@ -125,7 +131,8 @@ class ParticleFilter(FilterSettings):
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> Particles:
         """Return particles drawn from N(background, B)."""
         shape = (len(background), self.n_particles)
-        n_bytes = 8 * 4 * _SCRATCH_ARRAYS * shape[0] * shape[1]
+        n_arrays = _SCRATCH_ARRAYS + 2 * self.smoother_lag
+        n_bytes = 8 * 4 * n_arrays * shape[0] * shape[1]
         _checks.memory("n_particles", n_bytes)
         states = np.repeat(background[:, None], self.n_particles, axis=1)
         state = Particles(states, np.zeros(shape), Draws.keyed_by(rng))
@@ -153,6 +160,15 @@ class ParticleFilter(FilterSettings):
         state, done = self._done(state, observation=observation)
         first = FilteredParticles(*done[:2], *(values[:, 0] for values in done[2:]))
         analysis = self._described(first, observation[:, 0])
+        if self.smoother_lag:
+            parents = first.ancestors[..., None]
+            past = [np.take_along_axis(one, parents, axis=1) for one in state.past]
+            kept = (state.states, *past)[: self.smoother_lag + 1]
+            state = state._replace(past=kept)
+            smoothed = np.full_like(analysis.state, np.nan)
+            if len(kept) > self.smoother_lag:
+                smoothed = self._mean(kept[-1], state.log_weights)
+            analysis = replace(analysis, smoothed=smoothed)
         if self.n_members:
             analysis = replace(analysis, members=_drawn(state, self.n_members))
         return state, analysis
@@ -188,6 +204,38 @@ class ParticleFilter(FilterSettings):
         )
         return state, self._described(done, observations)
 
+    def weighted(
+        self, state: Particles, obs_window: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the particles (n, n_particles, 3) and their weights in an analysis.
+
+        They are the estimated distribution of the analysis before resampling. If
+        `folded`, each particle is that one of itself and its mirror image on the
+        positive side of the weighted principal axis of (x, y). The weights have the
+        sum 1; they are NaN where no particle is finite.
+
+        Parameters
+        ----------
+        state : Particles
+            Before the analysis.
+        obs_window : (n, L, obs_dim)
+        """
+        y = self._observation(state, obs_window[:, -1:])[:, 0]
+        x, log_weights = state.states, state.log_weights
+        misfit = y[:, None] - as_operator(self.operator)(x)
+        present = ~np.isnan(y)
+        misfit = np.where(present[:, None], misfit, 0.0)
+        number = (present * 2 ** np.arange(y.shape[1])).sum(axis=1)
+        scaled = misfit @ self._whitening[number].swapaxes(1, 2)
+        after = log_weights - 0.5 * (scaled**2).sum(axis=2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Without any likelihood above zero the weights stay as they were.
+            best = after.max(axis=1, keepdims=True)
+            after = np.where(np.isfinite(best), after, log_weights)
+            weights = np.exp(after - after.max(axis=1, keepdims=True))
+            weights /= weights.sum(axis=1, keepdims=True)
+        return (_on_one_side(x, weights) if self.folded else x), weights
+
     def _observation(self, state: Particles, observation: np.ndarray) -> np.ndarray:
         observation = _checks.vectors(
             "observations", observation, size=len(self.R), dtype=np.dtype(np.float64),
@@ -197,6 +245,19 @@ class ParticleFilter(FilterSettings):
         shape = (len(state.states), observation.shape[1])
         _checks.batch("observations", observation, shape, "the particles")
         return observation
+
+    @np.errstate(all="ignore")
+    def _mean(self, states: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+        """Return the mean (n, 3) of weighted states, folded as that of the analysis."""
+        weights = np.exp(log_weights)
+        share = weights / weights.sum(axis=1, keepdims=True)
+        if self.folded:
+            plane = states[..., :2]
+            second = np.swapaxes(plane, 1, 2) @ (plane * share[..., None])
+            axis = principal(second)[1][..., -1:]
+            side = np.where(plane @ axis < 0.0, -1.0, 1.0)
+            states = np.concatenate([side * plane, states[..., 2:]], axis=-1)
+        return np.asarray((share[:, None] @ states)[:, 0])
 
     @property
     def _model_noise(self) -> np.ndarray | None:
@@ -243,6 +304,7 @@ class ParticleFilter(FilterSettings):
             folded=bool(self.folded),
             key=draws.kernel_key,
             first_stage=draws.position,
+            ancestry=self.smoother_lag > 0,
             dt=self.dt,
             parameters=self._kernel_parameters(len(state.states)),
         )
@@ -251,7 +313,7 @@ class ParticleFilter(FilterSettings):
         )
         # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
-        return Particles(done.states, done.log_weights, later), done
+        return Particles(done.states, done.log_weights, later, state.past), done
 
     def _kernel_parameters(self, n: int) -> tuple[float, float, float] | np.ndarray:
         parameters: Any = self.parameters
@@ -274,6 +336,16 @@ class ParticleFilter(FilterSettings):
             innovation_covariance=done.observed_covariance + self.R,
             effective_size=done.effective_size,
         )
+
+
+def _on_one_side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return each particle or its mirror image, on the side of the principal axis."""
+    xy = states[..., :2]
+    second = np.einsum("ni,nia,nib->nab", weights, xy, xy)
+    finite = np.isfinite(second).all(axis=(1, 2))
+    axis = np.linalg.eigh(np.where(finite[:, None, None], second, np.eye(2)))[1]
+    behind = (xy @ axis[:, :, 1:])[..., 0] < 0.0
+    return np.where(behind[..., None], mirror(states), states)
 
 
 def _drawn(state: Particles, n_members: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from l63fast.assimilation.agreement import FromTwin
 from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.verification import draw_members, mixture_moments
 
 State = TypeVar("State")
 
@@ -63,8 +64,15 @@ class Analysis(OneScreen):
         The scheme's estimate of its covariance, H B H^T + R, of missing values as well.
     members : (..., n_members, 3) or None
         The analysis ensemble.
+    components : (..., k) of dtype `verification.NORMAL`, or None
+        Estimated distribution as a mixture of k normals; with one of them its mean is
+        the analysis. Where the observations do not show the sign of (x, y), the first
+        component is that of `state`, and the second one its mirror image.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
+    smoothed : (..., 3) or None
+        The state `smoother_lag` observations before, given all of them so far; NaN
+        before there are so many.
     parameters, parameters_spread : (..., 3) or None
         Estimates of sigma, rho and beta, and their standard deviations.
     """
@@ -80,8 +88,25 @@ class Analysis(OneScreen):
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    components: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
     parameters: np.ndarray | None = None
     parameters_spread: np.ndarray | None = None
+
+    @property
+    def covariance(self) -> np.ndarray | None:
+        """Covariance (..., 3, 3) of the estimated distribution; None without one."""
+        return None if self.components is None else mixture_moments(self.components)[1]
+
+    def draw_members(self, n: int, seed: _checks.Seed = 0) -> np.ndarray:
+        """Return members (..., n, 3) drawn from the estimated distribution.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the scheme gives none.
+        """
+        return draw_members(self.components, n, seed)
 
     def _summary(self) -> dict[str, Any]:
         return {**super()._summary(), "status": status_counts(self.status)}
@@ -140,7 +165,8 @@ class Scheme(Protocol[State]):
     became non-finite stays so and has `Status.NON_FINITE`; the others are not affected.
 
     A scheme may have an attribute `made_for`, a `Setup` with its assumptions about the
-    data; a scheme without it can be used with any twin experiment.
+    data; a scheme without it can be used with any twin experiment. A scheme that gives
+    smoothed states has an attribute `smoother_lag`, above 0.
     """
 
     @property
@@ -249,6 +275,8 @@ class FilterSettings(SchemeSettings):
         Covariance of the error of the first background.
     Q : (3, 3), optional
         Covariance of the model error added in each forecast; zeros mean none.
+    smoother_lag : int
+        Number of later observations that a smoothed state is given too; 0: no smoother.
 
     Raises
     ------
@@ -258,13 +286,18 @@ class FilterSettings(SchemeSettings):
 
     _: KW_ONLY
     Q: np.ndarray | None = None
+    smoother_lag: int = 0
 
     def _checked(self) -> dict[str, Any]:
         Q = self.Q
         if Q is not None:
             options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
             Q = _checks.covariance("Q", Q, size=3, semidefinite=True, **options)
-        return {**super()._checked(), "Q": Q if Q is not None and Q.any() else None}
+        return {
+            **super()._checked(),
+            "Q": Q if Q is not None and Q.any() else None,
+            "smoother_lag": _checks.count("smoother_lag", self.smoother_lag),
+        }
 
     @property
     def window(self) -> int:
@@ -278,7 +311,7 @@ class KalmanSettings(FilterSettings):
 
     Parameters
     ----------
-    operator, B, R, Q, dt, parameters, n_threads, backend
+    operator, B, R, Q, smoother_lag, dt, parameters, n_threads, backend
         As in `FilterSettings`.
     inflation : float
         Factor on the standard deviations, applied once per cycle.
@@ -333,6 +366,15 @@ class Draws(NamedTuple):
             self.key, "scheme", "none", n_trajectories, shape, draw=self.position
         )
         return draws, self._replace(position=self.position + 1)
+
+
+def first_members(
+    background: np.ndarray, B: np.ndarray, n_members: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Draws]:
+    """Return members (n, n_members, 3) drawn from N(background, B), and the draws."""
+    normals, draws = Draws.keyed_by(rng).normals(len(background), (n_members, 3))
+    # B = L L^T, so L z has the covariance B for z from N(0, I).
+    return background[:, None] + normals @ np.linalg.cholesky(B).T, draws
 
 
 def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarray:
@@ -511,6 +553,22 @@ def lost_beyond(present: np.ndarray) -> np.ndarray:
     without any.
     """
     return np.asarray(_lost_limits()[np.add.reduce(present, axis=-1)])
+
+
+def is_lost(innovation: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return whether a filter has lost the truth, as in `lost_beyond`, (n,) bool.
+
+    Parameters
+    ----------
+    innovation : (n, m)
+        NaN where a value is missing.
+    covariance : (n, m, m)
+        Of the innovation, as estimated by the filter.
+    """
+    present = ~np.isnan(innovation)
+    d = np.where(present, innovation, 0.0)[..., None]
+    weighted = np.linalg.solve(present_block(covariance, present), d)
+    return np.asarray((d * weighted).sum(axis=(-2, -1)) > lost_beyond(present))
 
 
 @cache

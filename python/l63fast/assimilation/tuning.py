@@ -14,6 +14,7 @@ from l63fast._progress import Progress, shown
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.kalman import ExtendedKalman
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Scheme
@@ -169,7 +170,7 @@ Variational = TypeVar("Variational", ThreeDVar, FourDVar)
 # Grids by scheme: the best inflation of an ensemble is a few per cent, that of a
 # linearised covariance may be a factor of two.
 INFLATIONS: Final[dict[type, tuple[float, ...]]] = {
-    EnKF: tuple(float(factor) for factor in np.geomspace(1.0, 1.2, 8)),
+    **dict.fromkeys((EnKF, IEnKS), tuple(map(float, np.geomspace(1.0, 1.2, 8)))),
     ExtendedKalman: tuple(float(factor) for factor in np.geomspace(1.0, 4.0, 9)),
 }
 INFLATION_LIMITS: Final = (1.0, 10.0)
@@ -257,7 +258,7 @@ def tune_cycled_b_scale(
 
 
 def tune_inflation(
-    scheme: EnKF | ExtendedKalman,
+    scheme: EnKF | IEnKS | ExtendedKalman,
     twin: TwinExperiment,
     *,
     inflations: Any = None,
@@ -269,7 +270,7 @@ def tune_inflation(
 
     Parameters
     ----------
-    scheme : EnKF or ExtendedKalman
+    scheme : EnKF, IEnKS or ExtendedKalman
     twin : TwinExperiment
     inflations : (n_inflations,), optional
         A grid with a constant ratio, extended if the best is at an end; by default that
@@ -284,7 +285,7 @@ def tune_inflation(
     """
     if type(scheme) not in INFLATIONS:
         raise ArgumentTypeError(
-            "scheme: expected one with an inflation, EnKF or ExtendedKalman, "
+            "scheme: expected one with an inflation, EnKF, IEnKS or ExtendedKalman, "
             f"got {type(scheme).__name__}"
         )
     values = INFLATIONS[type(scheme)] if inflations is None else inflations

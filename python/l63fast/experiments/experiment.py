@@ -7,7 +7,7 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -243,11 +243,16 @@ class Experiment(Checked):
         If the folder has cells of other settings too, the file could not make all of
         them again: then no file is written, and an old one is removed.
         """
-        path, names = folder / f"{self.name}.toml", {c.name for c in self.cells()}
-        if {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")} <= names:
-            write_text(folder, path.name, self.to_toml())
-        else:
+        path = folder / f"{self.name}.toml"
+        if self.others_in(folder):
             path.unlink(missing_ok=True)
+        else:
+            write_text(folder, path.name, self.to_toml())
+
+    def others_in(self, folder: Path) -> list[str]:
+        """Return the names of the cells in a folder that this experiment lacks."""
+        there = {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")}
+        return sorted(there - {cell.name for cell in self.cells()})
 
     def vary(self, **axes: Any) -> Experiment:
         """Return the experiment with other axes, such as operator=["x", "xy"].
@@ -332,7 +337,9 @@ class Experiment(Checked):
         ----------
         root : path
             Folder of all results; those of the experiment are in a subfolder that has
-            its name.
+            its name. If that has cells of other methods or settings too, there is a
+            warning. A page in it is removed if the results are not the ones that it
+            shows: `report` writes it.
         workers : int
             Number of processes on this machine; the results do not depend on it.
         progress : bool or callable
@@ -359,6 +366,8 @@ class Experiment(Checked):
         if place.exists() and not place.is_dir():
             raise ArgumentValueError(f"root: expected a folder, got the file {root}")
         folder = place / self.name
+        if others := self.others_in(folder):
+            warnings.warn(of_others(folder, others), L63Warning, stacklevel=2)
         n_cells = len(chosen_cells(cells, options.get("only", "*")))
         with shown(progress) as say:
             options["progress"] = TaskProgress.of_lines(say, n_cells)
@@ -494,6 +503,15 @@ class Experiment(Checked):
             yield more, repeat, dataclasses.replace(method, **changes)
 
 
+def of_others(folder: Path, names: Sequence[str]) -> str:
+    """Return a sentence on cells in a folder that are not of the experiment."""
+    some = ", ".join([*names[:3], "..."][: len(names)])
+    return (
+        f"{folder}: holds {counted(len(names), 'cell')} of other methods or settings "
+        f"too ({some}), which open_results and the report include"
+    )
+
+
 def merged_with_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables of a preset, changed by other tables.
 
@@ -541,7 +559,8 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
     Raises
     ------
     ConfigurationError
-        If an axis varies one of their settings too, or [method] has another table.
+        If an axis varies one of their settings too, or [method] has a scheme or another
+        table.
     """
     varied = tables.get("vary", {})
     if isinstance(varied, Mapping):
@@ -555,6 +574,11 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
             raise ConfigurationError(
                 f"{source}: method.{key}: unknown table [method.{key}]; did you mean "
                 f"[methods.{key}]?"
+            )
+        if key == "scheme" and value != "encoder":
+            raise ConfigurationError(
+                f"{source}: method.scheme: expected none, as [method] is for all "
+                f"encoders, got {value!r}; the table of one method is [methods.NAME]"
             )
     if "training" in tables:
         own = {**own, "training": tables["training"]}

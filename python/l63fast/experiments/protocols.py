@@ -37,11 +37,20 @@ from l63fast.twin import (
     TwinSettings,
     estimates_dataset,
 )
-from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
+from l63fast.verification import (
+    PointScores,
+    nearer,
+    score_marginals,
+    score_members,
+    score_mixtures,
+    trajectory_means,
+)
 
 if TYPE_CHECKING:
     import xarray
 
+# Columns of the scores of estimated distributions, as `PointScores.columns` has them.
+DISTRIBUTION: Final = ("crps", "energy", "log_score", "covered_50", "covered_90")
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
 _LONGEST: Final = 10**9  # steps of a trajectory, before its length is known
 _NORMAL_90: Final = 1.6448536269514722  # quantile of 0.95
@@ -61,8 +70,8 @@ class Estimates:
         Time since the start of a trajectory (time units).
     status : (n_trajectories, n_times) int8
         Values of `Status`.
-    spread, innovation, innovation_covariance, members, effective_size,
-    parameters, parameters_spread
+    spread, innovation, innovation_covariance, members, components, effective_size,
+    particle_scores, smoothed, smoother_lag, parameters, parameters_spread
         As in `CycleResult`; None where the method has none.
     true_parameters : (n_trajectories, 3) or None
     seconds_per_cycle : float
@@ -82,7 +91,11 @@ class Estimates:
     innovation: np.ndarray | None = None
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
+    components: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    particle_scores: PointScores | None = None
+    smoothed: np.ndarray | None = None
+    smoother_lag: int = 0
     parameters: np.ndarray | None = None
     parameters_spread: np.ndarray | None = None
     true_parameters: np.ndarray | None = None
@@ -92,23 +105,27 @@ class Estimates:
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
         """Return the time means of each trajectory, as the columns of a `results.csv`.
 
-        The CRPS is computed from the members where they were kept, otherwise from the
-        normal distribution with the given mean and spread. It is NaN without a spread.
-        It is NaN too where the observations do not show the sign (`blind`): the
-        distribution then has two symmetric parts, and the analysis only one.
+        The columns of `PointScores` are NaN where the method estimates no distribution.
+        Means of smoothed states, where there are some, leave out the last
+        `smoother_lag` times.
         """
         columns = {}
-        for end, states in (("a", self.analysis), ("f", self.background)):
-            means = trajectory_means(states, self.truth)
+        last = self.truth.shape[1] - self.smoother_lag
+        for end, states, n in (
+            ("a", self.analysis, None), ("f", self.background, None),
+            ("s", self.smoothed, last),
+        ):  # fmt: skip
+            if states is None:
+                continue
+            means = trajectory_means(states[:, :n], self.truth[:, :n])
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
-        if self.members is not None and not blind:
-            crps = crps_means(self.members, self.truth)
-        elif self.spread is not None and not blind:
-            crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
+        scores = self.distribution_scores(blind=blind)
+        if scores is None:
+            columns |= dict.fromkeys(DISTRIBUTION, np.full(len(means), np.nan))
         else:
-            crps = np.full(len(self.truth), np.nan)
-        return {**columns, "crps": crps, **self._parameter_columns()}
+            columns |= scores.columns()
+        return columns | self._parameter_columns()
 
     def _parameter_columns(self) -> dict[str, np.ndarray]:
         """Return the errors of estimated parameters: over all times, and at the last.
@@ -127,6 +144,31 @@ class Estimates:
             columns[f"last_{name}"] = last[:, i]
             columns[f"half_width_{name}"] = half[:, i]
         return columns
+
+    def distribution_scores(self, *, blind: bool) -> PointScores | None:
+        """Return the scores of the estimated distributions; None if there are none.
+
+        They are those of the weighted particles or of the mixture of normals, else of
+        the members where they were kept, else of normal marginals with the given mean
+        and spread. Where the observations do not show the sign (`blind`) only particles
+        and mixtures are scored: given the sign, with the nearer image of the truth.
+        """
+        if self.particle_scores is not None:
+            return self.particle_scores
+        components, truth = self.components, self.truth
+        if components is not None:
+            if blind:  # given the sign: the first component alone
+                components = components[..., :1].copy()
+                components["weight"] = 1.0
+                truth = nearer(truth, components["mean"][..., 0, :])
+            return score_mixtures(components, truth)
+        if blind:
+            return None
+        if self.members is not None and self.members.shape[2] > 1:
+            return score_members(self.members, truth)
+        if self.spread is not None:
+            return score_marginals(self.analysis, self.spread, truth)
+        return None
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset with names and units."""
@@ -253,7 +295,13 @@ class Windows(Checked):
         return groups
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method for every window of a split."""
         twin, scheme = problem.twin, fitted.scheme
@@ -362,6 +410,9 @@ class Cycles(Checked):
         Time before the scored cycles (time units).
     initial_spread : float
         Standard deviation of the error of the first background, in each component.
+    lag : int
+        Score also states smoothed with this number of later observations (`rmse_s`), of
+        methods that can give them; below `n_cycles`.
     """
 
     name: ClassVar[str] = "cycles"
@@ -369,6 +420,12 @@ class Cycles(Checked):
     n_cycles: int = limited(1000, _checks.count, minimum=1)
     burn_in: float = limited(16.0, minimum=0.0)
     initial_spread: float = limited(1.5, above=0.0)
+    lag: int = limited(0, _checks.count)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = f"less than the {self.n_cycles} scored cycles"
+        refuse(self.lag >= self.n_cycles, "cycles.lag", most, self.lag)
 
     @property
     def prior(self) -> np.ndarray:
@@ -432,9 +489,10 @@ class Cycles(Checked):
 
     def describe(self) -> str:
         """Return the protocol in one line."""
+        smoothed = f", smoothed with {self.lag} more" if self.lag else ""
         return (
             f"cycles      {self.n_cycles} scored after {self.burn_in:g} time units, "
-            f"from truth + N(0, {self.initial_spread**2:.3g} I)"
+            f"from truth + N(0, {self.initial_spread**2:.3g} I){smoothed}"
         )
 
     def first_background(self, twin: TwinExperiment, split: str) -> np.ndarray:
@@ -443,7 +501,13 @@ class Cycles(Checked):
         return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method in the scored cycles of a split."""
         twin, scheme = problem.twin, fitted.scheme
@@ -461,6 +525,7 @@ class Cycles(Checked):
             initial=self.first_background(twin, split),
             warm_up=problem.cycled_errors.scheme if needs else None,
             keep_members=keep_members,
+            score_particles=score_particles,
             # The optimum forecasts with the model of the truth.
             imperfect_model=not twin.model.is_perfect,
         )
@@ -528,12 +593,18 @@ class Problem:
         return dataclasses.replace(self, twin=self.twin.with_model(ForecastModel()))
 
     @property
+    def lag(self) -> int:
+        """Number of later observations of smoothed states; 0: there are none."""
+        return self.protocol.lag if isinstance(self.protocol, Cycles) else 0
+
+    @property
     def filter(self) -> dict[str, Any]:
-        """Arguments of every filter: operator, B, R, Q and the model."""
+        """Arguments of every filter: operator, B, R, Q, lag and the model."""
         twin, protocol = self.twin, self.protocol
         B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
         Q = twin.model.error_covariance(twin.settings)
-        return {"operator": twin.operator, "B": B, "R": twin.R, "Q": Q, **self.model}
+        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": Q}
+        return {**given, "smoother_lag": self.lag, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
         """Return a fit that all methods of a case share, made when first needed.
@@ -634,16 +705,22 @@ class Problem:
             **{name: value for name, value in values.items() if name in own},
         )
 
-    def run(
-        self, fitted: Fitted, split: str, *, keep_members: bool = False
-    ) -> Estimates:
-        """Return the estimates of a fitted method on a split."""
+    def run(self, fitted: Fitted, split: str, *, judged: bool = False) -> Estimates:
+        """Return the estimates of a fitted method on a split.
+
+        `judged`: with all that the scores of its estimated distributions need.
+        """
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        keep = keep_members and has_small_ensembles(fitted.scheme, n_states)
-        return self.protocol.run(self, fitted, split, keep_members=keep)
+        return self.protocol.run(
+            self,
+            fitted,
+            split,
+            keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
+            score_particles=judged,
+        )
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
         """Return score and estimates on the validation split.
@@ -654,6 +731,14 @@ class Problem:
         blind = self.twin.operator.is_mirror_blind
         rate = MEASURES[self.kind]
         return rate(estimates.analysis, estimates.truth, mirror_aware=blind), estimates
+
+    def smoothed_score(self, estimates: Estimates) -> float:
+        """Return the score of smoothed states, as `score` that of analyses."""
+        assert estimates.smoothed is not None
+        kept = slice(estimates.truth.shape[1] - estimates.smoother_lag)
+        blind, rate = self.twin.operator.is_mirror_blind, MEASURES[self.kind]
+        smoothed, truth = estimates.smoothed[:, kept], estimates.truth[:, kept]
+        return rate(smoothed, truth, mirror_aware=blind)
 
     def tuned(
         self,

@@ -26,7 +26,8 @@ class Published:
     source : str
         Publication or file.
     data : mapping
-        Settings of the data that must be equal, such as "interval" (time units).
+        Settings of the data that must be equal, such as "interval" (time units); "dt"
+        is 0.01 if not given.
     method : mapping
         Keys of the method's table that must be equal; None means a tuned number.
     file : float
@@ -76,16 +77,18 @@ def published_for(cell: Cell) -> Published | None:
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
         return None
     unlike = data.R or data.gaps or isinstance(data, SavedSettings)
-    if data.parameters != type(data.parameters)() or data.dt != _DT or unlike:
+    if data.parameters != type(data.parameters)() or unlike:
         return None
     own: dict[str, Any] = {
         "operator": data.operator_name,
         "variance": data.sigma**2,
         "interval": data.steps_per_cycle * data.dt,
         "Q": data.Q,
+        "dt": data.dt,
     }
     for one in PUBLISHED:
-        pairs = [(own[key], value) for key, value in one.data.items()]
+        given = {"dt": _DT, **one.data}
+        pairs = [(own[key], value) for key, value in given.items()]
         pairs += [(table.get(key), value) for key, value in one.method.items()]
         if one.measure == cell.measure and all(_equal(*pair) for pair in pairs):
             return one

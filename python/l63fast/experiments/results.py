@@ -22,6 +22,7 @@ from l63fast.errors import (
 )
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.settings import REPORT, RESERVED_NAMES, Cell
 from l63fast.experiments.settings_file import parse_tables
 from l63fast.observation import as_operator
@@ -52,8 +53,10 @@ METHOD_COLUMNS: Final = (
 # mean square error over x, y, z, and of its square. In the mirror-aware ones the error
 # is that of the analysis or of its mirror image, whichever is nearer to the truth.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-# The same of the background, and the CRPS of the analysis.
-MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
+# The same of the background, and the scores of the estimated distributions.
+MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), *DISTRIBUTION)
+# The same of smoothed states; NaN without them.
+SMOOTHED_MEANS: Final = tuple(name.removesuffix("a") + "s" for name in MEANS)
 # Errors of parameters that a method has estimated, in its rows: the root of the mean
 # square over all times; the last error; half the width of its 90 % interval.
 PARAMETERS: Final = tuple(
@@ -68,7 +71,7 @@ TIMES: Final = (
 FACTS: Final = (
     *("p95", "sign_flips", "diverged", "truth_lost", "spread_ratio"),
     *("innovation_ratio", "innovation_low", "innovation_high", "effective_size"),
-    *("cost_ratio", "tuned", "settled", *TIMES),
+    *("cost_ratio", "tuned", "settled", "lag", *TIMES),
 )
 
 
@@ -157,7 +160,10 @@ class Result:
     @cached_property
     def trajectories(self) -> pd.DataFrame:
         """The rows of `results.csv`, one per test trajectory."""
-        return self._table(RESULTS)
+        table = self._table(RESULTS)
+        # Earlier results have only the CRPS of a distribution, and no smoothed states.
+        optional = (*DISTRIBUTION, *SMOOTHED_MEANS)
+        return table.reindex(columns=[*dict.fromkeys((*table, *optional))])
 
     @cached_property
     def estimates(self) -> xarray.Dataset:
@@ -347,11 +353,11 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         background is given); `mirror_aware` (True if the observations do not show the
         sign of x and y); `seed` of the data, `training` (its seed; -1 without
         training), `data` (hash of the test split), `trajectory`; the time means `MEANS`
-        of the analyses and `MORE_MEANS`; `PARAMETERS`, if a method has estimated them;
-        `FACTS`. If methods were only tuned: a row per
-        cell with `parameter`, the best value `tuned`, its `score` on the validation
-        split, the `lowest` and `highest` value tried, the number of values that
-        `diverged`, and `is_bracketed` (the best value is not at an end).
+        of the analyses, `MORE_MEANS` and `SMOOTHED_MEANS`; `PARAMETERS`, if a method
+        has estimated them; `FACTS`. If methods were only tuned: a row per cell with
+        `parameter`, the best value `tuned`, its `score` on the validation split, the
+        `lowest` and `highest` value tried, the number of values that `diverged`, and
+        `is_bracketed` (the best value is not at an end).
 
     Raises
     ------
@@ -407,7 +413,9 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frame = pd.concat(tables, ignore_index=True)
     first = [*CASE, *METHOD_COLUMNS, "seed", "training", "data", "trajectory"]
     estimated = [name for name in PARAMETERS if name in frame]
-    frame = frame[[*first, *MEANS, *MORE_MEANS, *estimated, *FACTS]]
+    frame = frame.reindex(
+        columns=[*first, *MEANS, *MORE_MEANS, *SMOOTHED_MEANS, *estimated, *FACTS]
+    )
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
         cells = rows.drop_duplicates("data")["cell"].tolist()
         if len(cells) > 1:
@@ -423,6 +431,7 @@ def columns_of(result: Result) -> dict[str, Any]:
     method, metrics = result.settings.method, result.metrics
     seconds = result.timing.get("seconds", {})
     facts = facts_of(metrics, seconds, method.role)
+    facts["lag"] = getattr(result.settings.protocol, "lag", 0) or None
     training = -1
     if isinstance(method, TrainedEncoder):
         training = method.training.seed

@@ -88,7 +88,7 @@ def run_cell(
         results.write_text(folder, results.CONFIG, dump_tables(cell.to_tables()))
         if not cell.tune_only:
             begin = perf_counter()
-            estimates = problem.run(fitted, "test", keep_members=True)
+            estimates = problem.run(fitted, "test", judged=True)
             seconds |= {
                 "run": perf_counter() - begin,
                 "per_cycle": estimates.seconds_per_cycle,
@@ -181,8 +181,8 @@ def scored(
 ) -> dict[str, Any]:
     """Return scores, and comparisons of claimed errors with the actual ones.
 
-    Claims are spread, innovation covariance and members. If the scores are mirror-aware
-    the errors are too; there are then no ranks and no CRPS, because the members have
+    Claims are spread, innovation covariance and distribution. If the scores are
+    mirror-aware the errors are too; there are then no ranks, because the members have
     both signs.
 
     Parameters
@@ -200,7 +200,10 @@ def scored(
         verification.score(estimates.analysis, truth, mirror_aware=blind, **options)
     )
     claims: dict[str, Any] = dict.fromkeys(
-        ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
+        (
+            *("spread", "innovation", "ranks", "pit", "distribution"),
+            *("effective_size", "rescued"),
+        )
     )
     if estimates.spread is not None:
         judged = (
@@ -222,8 +225,10 @@ def scored(
         claims["ranks"] = asdict(
             verification.rank_histogram(estimates.members, truth, **options)
         )
-        value, low, high = verification.crps(estimates.members, truth, **options)
-        claims["crps"] = {"crps": value, "ci95": (low, high)}
+    points = estimates.distribution_scores(blind=blind)
+    if points is not None:
+        claims["pit"] = asdict(verification.pit_histogram(points, **options))
+        claims["distribution"] = _with_intervals(points.columns(), **options)
     if (sizes := estimates.effective_size) is not None:
         quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
@@ -256,6 +261,17 @@ def _parameters(estimates: Estimates) -> dict[str, Any]:
             "median_width_90": float(np.median(2.0 * half)),
         }
     return scores
+
+
+def _with_intervals(
+    columns: Mapping[str, np.ndarray], **options: Any
+) -> dict[str, dict[str, Any]]:
+    """Return the mean of each column (n_trajectories,), with its 95 % interval."""
+    means = verification.resample(np.stack([*columns.values()], axis=1), **options)
+    return {
+        name: {"value": float(means.measured[i]), "ci95": means.interval(i)}
+        for i, name in enumerate(columns)
+    }
 
 
 def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:

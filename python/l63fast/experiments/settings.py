@@ -51,9 +51,11 @@ class Measure:
     ----------
     name : str
     column : str
-        The column of the results with the time mean of each trajectory.
+        The column of the results with the time mean of each trajectory. Those of
+        distributions are empty for a method that estimates none.
     kind : {"rmse_a", "rmse_pooled_a"}
-        The score is the mean of this column, or the square root of the mean.
+        The score is the mean of this column, or the square root of the mean. Tuning
+        uses this score of the analyses.
     in_decibel : bool
         Show 20 log10 of the score.
     """
@@ -78,6 +80,10 @@ MEASURES: Final = {
         Measure("rmse_a", "rmse_a", "rmse_a"),
         Measure("rmse_pooled_a", "mse_a", "rmse_pooled_a"),
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
+        Measure("crps", "crps", "rmse_a"),
+        Measure("energy", "energy", "rmse_a"),
+        Measure("rmse_s", "rmse_s", "rmse_a"),
+        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a"),
     )
 }
 

@@ -33,8 +33,8 @@ PRESETS: Final = (
     *WINDOW_PRESETS,
     *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
-    *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
-    *("unknown-parameters", "dynestyx", "wrong-sigma"),
+    *("encoders-settings", "encoders-knet", "gaps", "gaps-x", "bach2025"),
+    *("unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
 )
 # Names for `l63fast train --recipe`, and the methods of the preset `encoders`.
 RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}

@@ -167,6 +167,30 @@ _CLAIMS: Final = (
 )
 
 
+def _between(name: str) -> Callable[[Any], str]:
+    """Return the text of a row's interval of this column."""
+
+    def text(row: Any) -> str:
+        ends = [getattr(row, f"{name}_{end}") for end in ("low", "high")]
+        return "–".join(map(_three, ends)) if all(map(math.isfinite, ends)) else ""
+
+    return text
+
+
+_DISTRIBUTION: Final = (
+    _METHOD,
+    Column("CRPS", "crps", _three),
+    Column("95 %", "crps_low", _between("crps"), of_row=True),
+    Column("/ optimum", "crps_to_optimum", "{:.3f}".format),
+    Column("energy", "energy", _three),
+    Column("log score", "log_score", "{:.3f}".format),
+    Column("in 50 %", "covered_50", "{:.3f}".format),
+    Column("in 90 %", "covered_90", "{:.3f}".format),
+    Column("95 %", "covered_90_low", _between("covered_90"), of_row=True),
+    Column("spread", "spread_ratio", _TWO),
+)
+
+
 def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     """Return the columns that are not empty, with the text of each row."""
     other = "rmse_a" if summary.measure.kind == "rmse_pooled_a" else "rmse_pooled_a"
@@ -178,6 +202,7 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
         *(Column(name, name, "{:g}".format) for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
+        Column(f"rmse_s({rows[0].lag:g})", "rmse_s", _three),
         *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
     texts = {column: [column.text(row) for row in rows] for column in columns}
@@ -208,6 +233,15 @@ def _tables(summary: Summary) -> tuple[list[Table], str]:
         rest = {c: cells for c, cells in columns.items() if c in (_METHOD, *_CLAIMS)}
         tables.append(_table(case_title(rows[0]), scored))
         tables.append(_table("losses, claims and costs", rest))
+        judged = [row for row in rows if math.isfinite(row.crps)]
+        if judged:
+            texts = {c: [c.text(row) for row in judged] for c in _DISTRIBUTION}
+            tables.append(
+                _table(
+                    "estimated distributions",
+                    {column: cells for column, cells in texts.items() if any(cells)},
+                )
+            )
     return tables, caption(summary)
 
 
@@ -253,6 +287,7 @@ def caption(summary: Summary) -> str:
     one_by_one = len(summary.cases) <= _MOST_CASES
     is_shown = {
         "samples": True,
+        "smoothed": one_by_one and board["rmse_s"].notna().any(),
         "rank": one_by_one,
         "once": one_by_one and (board["n_trainings"] == 1).any(),
         "rare": board["rare_losses"].any(),
@@ -268,6 +303,7 @@ def caption(summary: Summary) -> str:
         "trajectories": counted(n, "test trajectory", "test trajectories"),
         "analyses": counted(metrics["n_times"], "analysis", "analyses"),
         "several": several,
+        "lag": f"{board['lag'].max():g}",
         "scatter": f"{100.0 * TRAINING_SCATTER:.0f} %",
     }
     texts = (captions()["table"][k] for k, is_true in is_shown.items() if is_true)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from l63fast._progress import Progress
 from l63fast.assimilation.agreement import Setup, check_agreement
@@ -39,6 +40,7 @@ from l63fast.learning.training import (
     identity,
     loss_of_background,
 )
+from l63fast.learning.uncertainty import as_mixture
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.observation import as_operator
 from l63fast.twin import TwinExperiment
@@ -47,6 +49,7 @@ from l63fast.verification import rmse, rmse_pooled
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
+_FAR: Final = 8.0  # standard deviation of a diverged estimate: that of the climate
 _B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
 
 
@@ -93,6 +96,7 @@ def train_cycled(
     """
     if twin.settings.gaps:
         encoder_settings = replace(encoder_settings, gaps=True)
+    encoder_settings.check_loss(train_settings.loss)
     _check_twin(twin, encoder_settings)
     own = OwnModel.imported(encoder_settings.model)
     more = {} if twin.model.is_perfect else {"model": twin.model.to_dict()}
@@ -240,6 +244,7 @@ class _CycledValidation:
             warm_up=self._warm_up,
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
+        components = result.components
         # A diverged estimate counts as the climatological mean and stops no training.
         mean = truth.mean(axis=(0, 1))
         background, analysis = (
@@ -251,15 +256,18 @@ class _CycledValidation:
             seen = self._twin.val.timed_observations
         latest = seen[:, result.scored, None]
         blind = self._twin.operator.is_mirror_blind
+        estimate = torch.from_numpy(analysis.astype(np.float32)).flatten(0, 1)
+        if components is not None:
+            diverged = ~np.isfinite(components["mean"]).all(axis=(-2, -1))
+            components[diverged] = (1.0 / components.shape[-1], mean, _FAR * np.eye(3))
+            estimate = as_mixture(components).flatten(0, 1)
         return {
-            "val_loss": self._cost(analysis, background, latest, truth),
+            "val_loss": self._cost(estimate, background, latest, truth),
             "val_rmse_pooled_a": rmse_pooled(analysis, truth, blind),
             "val_rmse_a": rmse(analysis, truth, blind),
         }
 
-    def _cost(self, *arrays: np.ndarray) -> float:
-        """Return the mean loss of analyses, backgrounds, windows and truths."""
-        analysis, *batch = (
-            torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays
-        )
-        return float(self._loss(analysis, Batch(*batch)).mean(dtype=torch.float64))
+    def _cost(self, estimate: Tensor, *arrays: np.ndarray) -> float:
+        """Return the mean loss of estimates with backgrounds, windows and truths."""
+        batch = (torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays)
+        return float(self._loss(estimate, Batch(*batch)).mean(dtype=torch.float64))

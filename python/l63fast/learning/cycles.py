@@ -23,10 +23,14 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.errors import DivergenceError
-from l63fast.learning.chain import MAX_GRADIENT, Chain, is_linear
+from l63fast.learning.chain import MAX_GRADIENT, Chain
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
-from l63fast.learning.encoders import Encoder
+from l63fast.learning.encoders import (
+    Encoder,
+    EncoderOfOwnOperator,
+    UncertainEncoder,
+)
 from l63fast.learning.losses import Batch
 from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
@@ -35,7 +39,7 @@ from l63fast.observation import as_operator
 from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.twin.gaps import with_times
 
-Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class TruthSegment(NamedTuple):
@@ -238,7 +242,7 @@ class CycledBatches:
         self._hidden = encoder.initial_hidden(n)
 
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield the analyses of some cycles of all trajectories, and their batch."""
+        """Yield the estimates of some cycles of all trajectories, and their batch."""
         for step in range(self.n_batches):
             update = epoch * self.n_batches + step
             self._restart(update)
@@ -273,7 +277,7 @@ class CycledBatches:
     def _analysed(
         self, segment: TruthSegment, encoder: Encoder, *, through: bool
     ) -> tuple[Tensor, Batch]:
-        """Return the analyses of a segment, and their batch.
+        """Return the analyses of a segment, or their mixtures, and the batch.
 
         `through`: whether gradients pass through the forecasts.
         """
@@ -284,24 +288,27 @@ class CycledBatches:
         n_cycles, n = truth.shape[:2]
         steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
-        if fast is not None and is_linear(encoder):
+        if fast is not None and not isinstance(encoder, EncoderOfOwnOperator):
             limits: Any = {"centre": self._centre, "reach": self._reach}
             model = self._forecast
             chain = Chain(
                 fast, model, steps, obs_windows, truth, through=through, **limits
             )
-            ran = chain.run(self._estimate, self._hidden)
+            *ran, outputs = chain.run(self._estimate, self._hidden)
+            estimates = ran[1].flatten(0, 1)
+            if isinstance(encoder, UncertainEncoder):
+                estimates = encoder.mixture(estimates, outputs.flatten(0, 1))
         else:
-            ran = self._looped(
+            *ran, estimates = self._looped(
                 fast or encoder, steps.tolist(), obs_windows, truth, through=through
             )
-        backgrounds, analyses, self._estimate, self._hidden = ran
+        backgrounds, _, self._estimate, self._hidden = ran
         batch = Batch(
             background=backgrounds.flatten(0, 1),
             obs_window=obs_windows.flatten(0, 1),
             truth=truth.float().flatten(0, 1),
         )
-        return analyses.flatten(0, 1), batch
+        return estimates, batch
 
     def _looped(
         self,
@@ -312,14 +319,19 @@ class CycledBatches:
         *,
         through: bool,
     ) -> tuple[Tensor, ...]:
-        """Return what `Chain.run` does, by torch's graph."""
+        """Return what `Chain.run` does, by torch's graph, and the mixtures.
+
+        Without an uncertainty the last are the analyses.
+        """
         state, hidden = self._estimate, self._hidden
-        backgrounds, analyses = [], []
+        backgrounds, analyses, mixtures = [], [], []
         for n_steps, obs_window, latest in zip(steps, obs_windows, truth, strict=True):
             model = replace(self._forecast, n_steps=n_steps)
             background = model(state if through else state.detach()).float()
             # Gradients are limited on both paths from one cycle to the one before.
-            analysis, hidden = analyse(background, obs_window, limit_gradient(hidden))
+            analysis, hidden, *more = analyse(
+                background, obs_window, limit_gradient(hidden)
+            )
             state = limit_gradient(analysis.double())
             lost = self._lost(state.detach())
             if lost is not None:
@@ -327,8 +339,9 @@ class CycledBatches:
                 hidden = torch.where(lost[:, None], 0.0, hidden)
             backgrounds.append(background)
             analyses.append(analysis)
+            mixtures.append(more[0] if more else analysis)
         found = torch.stack(backgrounds), torch.stack(analyses)
-        return *found, state.detach(), hidden.detach()
+        return *found, state.detach(), hidden.detach(), torch.cat(mixtures)
 
     def _lost(self, states: Tensor) -> Tensor | None:
         """Return which states are far from the attractor; None if there are none.

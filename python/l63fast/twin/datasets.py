@@ -144,6 +144,7 @@ _ESTIMATES: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     ),
     "members": (("member", *_STATE), "analysis ensemble"),
     "effective_size": ((), "effective number of particles"),
+    "smoothed": (_STATE, "state given later observations too"),
 }
 
 

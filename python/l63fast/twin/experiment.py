@@ -14,6 +14,7 @@ import numpy as np
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._summary import OneScreen
+from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
@@ -111,7 +112,7 @@ class TwinExperiment(OneScreen):
         observations: Any,
         *,
         operator: ObservationOperator | str,
-        sigma: float,
+        sigma: float | None = None,
         dt: float,
         steps_per_cycle: int | None = None,
         observation_steps: Any = None,
@@ -136,6 +137,9 @@ class TwinExperiment(OneScreen):
         observations : (n, n_obs, m), or (n_obs, m), or these by split
             At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last, or at
             `observation_steps`.
+        sigma : float
+            Standard deviation of y - h(truth); by default that of R, the root of its
+            mean variance. One of the two is needed.
         observation_steps : (n_obs,) int
             Step of each observation, in rising order from 1 on; of a single run, whose
             blocks then have the times of all of them, with NaN where a block has none.
@@ -190,7 +194,7 @@ class TwinExperiment(OneScreen):
             n_steps=(truth.shape[1] - 1) * save_every,
             dt=dt,
             steps_per_cycle=steps_per_cycle,  # type: ignore[arg-type]
-            sigma=sigma,
+            sigma=_deviation(sigma, R, as_operator(operator)),
             save_every=save_every,
             parameters=Lorenz63() if parameters is None else parameters,
             missing=float(np.isnan(observations).mean()) if given.missing else 0.0,
@@ -366,3 +370,14 @@ class TwinExperiment(OneScreen):
             for name in SPLIT_NAMES
         }
         return cls(*index, openers)
+
+
+def _deviation(sigma: float | None, R: Any, operator: ObservationOperator) -> float:
+    """Return sigma, by default the root of the mean variance of R."""
+    if sigma is not None:
+        return sigma
+    if R is None:
+        raise ArgumentTypeError("sigma: expected a number, or a covariance R, got none")
+    size, dtype = operator.obs_dim, np.dtype(np.float64)
+    matrix = _checks.covariance("R", R, size=size, dtype=dtype, shape=())
+    return float(np.sqrt(matrix.trace() / size))

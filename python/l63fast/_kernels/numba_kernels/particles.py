@@ -51,6 +51,7 @@ def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
             stage += 1
     if analyses:
         results = [np.stack(values, axis=1) for values in zip(*analyses, strict=True)]
+        results[-1] = results[-1][..., : states.shape[1] if job.ancestry else 0]
     else:
         results = _no_analyses(len(states), len(job.components))
     return FilteredParticles(states, log_weights, *results)
@@ -59,7 +60,8 @@ def filter_particles(job: FilterJob, n_threads: int) -> FilteredParticles:
 def _no_analyses(n: int, m: int) -> list[np.ndarray]:
     shapes = [(3,), (m,), (m, m), (3,), (3,), ()]
     none = [np.empty((n, 0, *shape)) for shape in shapes]
-    return [*none, np.empty((n, 0), dtype=np.int8)]
+    codes, ancestors = np.empty((n, 0), np.int8), np.empty((n, 0, 0), np.int32)
+    return [*none, codes, ancestors]
 
 
 def _generator(job: FilterJob, stage: int, use: int) -> np.random.Generator:
@@ -136,6 +138,7 @@ def _analysed(
         after.effective_size,
         status.astype(np.int8),
     )
+    parents = np.tile(np.arange(states.shape[1], dtype=np.int32), (len(states), 1))
     rescued = lost & (job.rescue_root is not None)
     few = rescued | (after.effective_size <= job.threshold * states.shape[1])
     few &= present.any(axis=1)
@@ -145,10 +148,11 @@ def _analysed(
         if rescued.any():
             wider = _rescue_root(states, misfit, weights, after, before, W, job)
             root = np.where(rescued[:, None, None], wider, root)
-        drawn = _redrawn(states, weights, after.side, root, rescued, job, stage)
+        drawn, chosen = _redrawn(states, weights, after.side, root, rescued, job, stage)
         states = np.where(few[:, None, None], drawn, states)
         log_after = np.where(few[:, None], 0.0, log_after)
-    return states, log_after, analysis
+        parents = np.where(few[:, None], chosen, parents)
+    return states, log_after, (*analysis, parents)
 
 
 def _observed(states: np.ndarray, job: FilterJob) -> np.ndarray:
@@ -201,11 +205,14 @@ def _redrawn(
     rescued: np.ndarray,
     job: FilterJob,
     stage: int,
-) -> np.ndarray:
-    """Resample systematically; add noise to copies, or to all that are rescued."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample systematically; add noise to copies, or to all that are rescued.
+
+    Returns the particles and their parents.
+    """
     n, n_particles = weights.shape
     offset = _generator(job, stage, _OFFSET).random((n, 1))
-    parents = np.zeros((n, n_particles), dtype=np.int64)
+    parents = np.zeros((n, n_particles), dtype=np.int32)
     for one, share, shift in zip(parents, weights, offset, strict=True):
         edges = np.cumsum(share)
         if edges[-1] > 0.0:
@@ -219,7 +226,7 @@ def _redrawn(
     moves[:, :-1] |= same
     normals = _generator(job, stage, _JITTER).standard_normal(states.shape)
     scatter = normals @ np.swapaxes(root, 1, 2)
-    return np.asarray(drawn + moves[..., None] * _mirrored(scatter, side))
+    return np.asarray(drawn + moves[..., None] * _mirrored(scatter, side)), parents
 
 
 def _rescue_root(

@@ -50,7 +50,8 @@ METHODS: Final[dict[str, type[Any]]] = {
         *(classical.Background, classical.Climatology, classical.Interpolation),
         *(classical.Variational, classical.FourDimensional),
         *(classical.ExtendedKalmanFilter, classical.EnsembleKalmanFilter),
-        *(classical.BootstrapFilter, Optimum, TrainedEncoder),
+        *(classical.IterativeSmoother, classical.BootstrapFilter),
+        *(Optimum, TrainedEncoder),
         *(parameters.KnownEnsemble, parameters.KnownParticles),
         *(parameters.JointEnsemble, parameters.JointParticles),
     )

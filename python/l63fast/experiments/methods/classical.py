@@ -10,8 +10,9 @@ import numpy as np
 from l63fast import _checks
 from l63fast.assimilation import tuning as grids
 from l63fast.assimilation.agreement import Setup
-from l63fast.assimilation.ensemble import VARIANTS, EnKF
+from l63fast.assimilation.ensemble import SMOOTHERS, VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
 from l63fast.assimilation.kalman import (
     ClimatologicalMean,
     ExtendedKalman,
@@ -173,9 +174,10 @@ class FourDimensional(Checked):
         window, start = self.window or 4, "last"
         if isinstance(protocol, Windows):
             window, start = protocol.window, "first"
+        lag = problem.lag if problem.lag < window else 0
 
         def scaled(scale: float) -> FourDVar:
-            return FourDVar.for_twin(twin, B=scale * B, window=window)
+            return FourDVar.for_twin(twin, B=scale * B, window=window, smoother_lag=lag)
 
         base = Fitted(None, f"4D-Var, L={window}", start=start)
         return problem.tuned(base, "b", scaled, self.b_scale, _WINDOW_SCALES)
@@ -261,6 +263,8 @@ class EnsembleKalmanFilter(_Filter):
         Factor on the anomalies of the analysis in each cycle; tuned if not given.
     prior_certainty : float
         For the variant "finite_size", as in `EnKF`.
+    smoother : {"enrts", "enks"}
+        Of the smoothed states, as in `EnKF`.
     """
 
     scheme: ClassVar[str] = "enkf"
@@ -271,15 +275,55 @@ class EnsembleKalmanFilter(_Filter):
     rotation: bool = limited(True, _checks.boolean)
     inflation: float | None = limited(None, above=0.0)
     prior_certainty: float = limited(1.0, above=0.0)
+    smoother: str = limited("enrts", _checks.choice, allowed=SMOOTHERS)
 
     @property
     def label(self) -> str:
-        """The variant and the number of members."""
-        return f"{_NAMES[self.variant]}, N={self.n_members}"
+        """The variant and the number of members, and the smoother if it is the EnKS."""
+        more = ", EnKS" if self.smoother == "enks" else ""
+        return f"{_NAMES[self.variant]}, N={self.n_members}{more}"
 
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; climatology limits the spread."""
         return {**super().settings(problem), "climatology": problem.twin.climatology}
+
+
+@dataclass(frozen=True)
+class IterativeSmoother(_Filter):
+    """The iterative ensemble Kalman smoother; at a lag of 1 the iEnKF.
+
+    It gives smoothed states if the protocol's lag is at most its own.
+
+    Attributes
+    ----------
+    n_members : int
+    lag : int
+        Number of cycles in the window.
+    rotation : bool
+    inflation : float, optional
+        Factor on the anomalies at the start of the window in each cycle; tuned if not
+        given.
+    """
+
+    scheme: ClassVar[str] = "ienks"
+    made = IEnKS
+    values = grids.INFLATIONS[IEnKS]
+    n_members: int = limited(20, _checks.count, minimum=3)
+    lag: int = limited(1, _checks.count, minimum=1)
+    rotation: bool = limited(True, _checks.boolean)
+    inflation: float | None = limited(None, above=0.0)
+
+    @property
+    def label(self) -> str:
+        """The name with the number of members, and the lag above 1."""
+        if self.lag == 1:
+            return f"iEnKF, N={self.n_members}"
+        return f"iEnKS, N={self.n_members}, L={self.lag}"
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return the arguments of the scheme; smoothed states only in the window."""
+        lag = problem.lag if problem.lag <= self.lag else 0
+        return {**super().settings(problem), "smoother_lag": lag}
 
 
 @dataclass(frozen=True)

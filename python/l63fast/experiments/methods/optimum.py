@@ -50,8 +50,9 @@ class Optimum(Checked):
 
     In cycles it is a large particle filter. Its size is doubled on the validation
     split, and its regularisation lowered if that helps, until the score changes by less
-    than the tolerance twice in a row. In windows it is computed by importance sampling
-    with climatological states as the prior; see `l63fast.assimilation.analogs`.
+    than the tolerance twice in a row; with a lag, the score of smoothed states. In
+    windows it is computed by importance sampling with climatological states as the
+    prior; see `l63fast.assimilation.analogs`.
 
     Attributes
     ----------
@@ -281,6 +282,8 @@ class _Doubling:
             own = bool(self.problem.twin.settings.parameters_spread)
             fitted = Fitted(scheme, "", start="first", knows_parameters=own)
             score, estimates = self.problem.score(fitted)
+            if estimates.smoothed is not None:
+                score = self.problem.smoothed_score(estimates)
             assert estimates.effective_size is not None
             size = float(estimates.effective_size.mean())
             self.known[key] = [score, size]
