@@ -61,7 +61,8 @@ class _JointMethod(_Filter):
             )
         spread = problem.twin.settings.parameters_spread or 0.1
         own = spread if self.prior_spread is None else self.prior_spread
-        return {**super().settings(problem), "prior_spread": own}
+        settings = {**super().settings(problem), "prior_spread": own}
+        return settings | {"smoother_lag": 0}  # these filters do not smooth
 
 
 @dataclass(frozen=True)
