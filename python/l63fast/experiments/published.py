@@ -71,8 +71,8 @@ def published_for(cell: Cell) -> Published | None:
     """Return the published score of the same method on the same data, or None.
 
     The seed and the numbers of trajectories and cycles may differ, and the burn-in may
-    have any length from four time units on. Saved data have no published score, nor have
-    other laws of errors or parameters, or another model than that of the truth.
+    have any length from four time units on. There is none for saved data, other laws of
+    errors or parameters, and another model than that of the truth.
     """
     data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
