@@ -13,6 +13,7 @@ from torch import Tensor
 
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.errors import ArgumentTypeError, ArgumentValueError, ModelFileError
+from l63fast.learning import uncertainty
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import load_encoder, save_model
@@ -21,7 +22,7 @@ from l63fast.learning.losses import Batch, build_loss
 from l63fast.learning.normaliser import Normaliser, fold
 from l63fast.learning.settings import EncoderSettings, TrainSettings
 from l63fast.learning.training import train
-from l63fast.learning.uncertainty import as_components, as_mixture, mixture_of
+from l63fast.learning.uncertainty import as_components, as_mixture
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment
 from l63fast.verification import mixture_moments, score_mixtures
@@ -50,6 +51,11 @@ def given(settings: EncoderSettings, n: int = 30) -> tuple[Tensor, Tensor, Tenso
     data = samples(str(settings.operator), n, window=settings.window)
     tensors = (torch.from_numpy(a).float() for a in (data.background, data.obs_window))
     return *tensors, torch.zeros(n, encoder(settings).hidden_size)
+
+
+def mixture_of(analysis: Tensor, outputs: Tensor, scale: Any, folds: bool) -> Tensor:
+    places = uncertainty.places().to(outputs)
+    return uncertainty.mixture_of(analysis, outputs, scale, places, folds)
 
 
 def drawn(n: int, size: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
-from l63fast.learning.uncertainty import mixture_of, n_outputs
+from l63fast.learning.uncertainty import mixture_of, n_outputs, places
 from l63fast.observation import as_operator
 
 
@@ -323,6 +323,12 @@ class UncertainEncoder(Encoder):
     """
 
     head: UncertainHead
+    places: Tensor
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        """Create the trainable layers, and return the size of the hidden state."""
+        self.register_buffer("places", places(), persistent=False)
+        return super()._build(settings, own)
 
     def forward(  # type: ignore[override]
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -344,7 +350,8 @@ class UncertainEncoder(Encoder):
 
     def mixture(self, analysis: Tensor, outputs: Tensor) -> Tensor:
         """Return the mixture (n, k, 13) of an analysis and outputs of the head."""
-        return mixture_of(analysis, outputs, self.increment_std, self.folds)
+        scale = self.increment_std
+        return mixture_of(analysis, outputs, scale, self.places, self.folds)
 
 
 class UncertainEncoderOfOwnOperator(UncertainEncoder, EncoderOfOwnOperator):
