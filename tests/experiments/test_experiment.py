@@ -451,7 +451,7 @@ def test_axes_that_make_no_sense(axes: dict[str, Any]) -> None:
         ({"data": {"n_steps": 100}}, r"data\.n_steps: expected none with \[cycles\]"),
         ({"data": {"sigma": 0.0}}, r"data\.sigma: expected a number above 0"),
         (
-            {"experiment": {"measure": "crps"}},
+            {"experiment": {"measure": "spread"}},
             "measure: expected one of rmse_a, rmse_p",
         ),
         ({"experiment": {"optimum": 3}}, r"experiment\.optimum: unknown key"),

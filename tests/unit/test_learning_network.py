@@ -35,6 +35,8 @@ KINDS = [
     EncoderSettings("gru", "xyz", window=1, hidden=64, memory="carried"),
     EncoderSettings("lstm", "xy", window=2, hidden=16, memory="carried"),
     EncoderSettings("lstm", "x2", window=1, hidden=21, memory="carried"),
+    EncoderSettings("gru", "x2z", window=1, hidden=16, memory="carried"),
+    EncoderSettings("gru", "xy2", window=1, hidden=16, memory="carried"),
 ]
 UNCERTAIN = [
     dataclasses.replace(KINDS[4], uncertainty="gaussian"),
@@ -152,8 +154,8 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
 @pytest.mark.parametrize("through", [0.0, 1.0])
 @pytest.mark.parametrize(
     "settings",
-    [KINDS[0], KINDS[4], KINDS[5], KINDS[6], *UNCERTAIN[:3]],
-    ids=lambda s: f"{s.model}-{s.uncertainty}",
+    [KINDS[0], *KINDS[3:], *UNCERTAIN[:3]],
+    ids=lambda s: f"{s.model}-{s.operator}-{s.uncertainty}",
 )
 def test_a_chain_is_the_loop_over_its_cycles(settings, through, monkeypatch) -> None:
     more = {"through_model": through}

@@ -199,16 +199,22 @@ class ChainJob(NamedTuple):
     ----------
     values : (n_cycles, n_values) float32
         The slots of the network in every cycle, filled.
-    last : (n_cycles, n, width) float32
-    slopes : (3, width) float32
-        With the background they make the slot `last_slot`: last + background @ slopes.
-    missing : (n_cycles, n, n_innovations) uint8
-        1 where one of the last values of this slot does not depend on the background;
-        n_innovations may be 0.
-    scale : (3,) float32
-        Unit of the increments.
+    context : (n_cycles, n, n_context) float32
+        The slot `last_slot`, but for the scaled coordinates of the background and its
+        innovations.
+    folds : bool
+        Whether the coordinates are those of `fold`.
+    reads_slope : bool
+        Whether there are two innovations for each value, as in `Encoder.innovation`.
+    components, powers : (obs_dim,) int64
+        Of the operator.
+    observations : (n_cycles, n, obs_dim) float32
+        NaN where missing.
+    innovation_std : (obs_dim,) float32
+    mean, std, scale : (3,) float32
+        Scales of the coordinates, and unit of their increments.
     centre, reach : (3,) float64
-        Estimates further than `reach` from the centre are lost.
+        Estimates whose coordinates are further than `reach` from the centre are lost.
     truth : (n_cycles, n, 3) float64
         Where lost estimates continue.
     state : (n, 3) float64
@@ -236,9 +242,15 @@ class ChainJob(NamedTuple):
     """
 
     values: np.ndarray
-    last: np.ndarray
-    slopes: np.ndarray
-    missing: np.ndarray
+    context: np.ndarray
+    folds: bool
+    reads_slope: bool
+    components: np.ndarray
+    powers: np.ndarray
+    observations: np.ndarray
+    innovation_std: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
     scale: np.ndarray
     centre: np.ndarray
     reach: np.ndarray

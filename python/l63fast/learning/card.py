@@ -23,7 +23,7 @@ FILES: Final = {
     "pt2": "model.pt2",
     "onnx": "model.onnx",
 }
-WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # the default of an export
+WRITTEN: Final = ("safetensors", "torchscript")  # by default
 SCHEMA: Final = 1
 MAX_MEMORY: Final = 2**16  # largest hidden state, as in C++
 _KEYS: Final = {

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.errors import DivergenceError
-from l63fast.learning.chain import MAX_GRADIENT, Chain, is_linear
+from l63fast.learning.chain import MAX_GRADIENT, Chain
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
-from l63fast.learning.encoders import Encoder, UncertainEncoder
+from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator, UncertainEncoder
 from l63fast.learning.losses import Batch
 from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
@@ -245,7 +245,7 @@ class CycledBatches:
         truth = torch.from_numpy(segment.truth).to(self._device)
         n_cycles, n = truth.shape[:2]
         fast = compiled(encoder, n, n_cycles)
-        if fast is not None and is_linear(encoder):
+        if fast is not None and not isinstance(encoder, EncoderOfOwnOperator):
             limits: Any = {"centre": self._centre, "reach": self._reach}
             model, steps = self._forecast, segment.steps
             chain = Chain(

@@ -322,7 +322,6 @@ class UncertainEncoder(Encoder):
     is the mean of the mixture, or of the first component if the encoder folds.
     """
 
-    head: UncertainHead
     places: Tensor
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
@@ -343,7 +342,7 @@ class UncertainEncoder(Encoder):
                 static, _ = self.read(start, obs_window, hidden)
             scaled = self.innovation(start + increment, obs_window)
             moved = increment / self.increment_std
-            moved, outputs = self.head.both(static, moved, scaled)
+            moved, outputs = self.head.both(static, moved, scaled)  # type: ignore[operator]
             increment = moved * self.increment_std
         analysis = self.state(start + increment, background)
         return analysis, later, self.mixture(analysis, outputs)

@@ -75,8 +75,8 @@ def save_model(
         JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str, optional
         "torchscript", "pt2", "onnx"; "safetensors" is always written. By default
-        torchscript and pt2. If a model of the user's own cannot be written in a default
-        format, the card's notes say why.
+        torchscript. If a model of the user's own cannot be written as such, the card's
+        notes say why.
 
     Raises
     ------

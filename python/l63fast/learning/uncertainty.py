@@ -124,14 +124,35 @@ def as_mixture(components: np.ndarray) -> Tensor:
     return torch.from_numpy(values.reshape(*components.shape, 13).astype(np.float32))
 
 
+def directions(like: Tensor) -> Tensor:
+    """Return the directions (9, 3) of `crps`: x, y, z, and those half-way between two.
+
+    The variances along them determine all correlations, which those of x, y and z do
+    not. With each direction its mirror image is among them.
+    """
+    half = math.sqrt(0.5)
+    pairs = [
+        [half, half, 0.0],
+        [half, -half, 0.0],
+        [half, 0.0, half],
+        [half, 0.0, -half],
+        [0.0, half, half],
+        [0.0, half, -half],
+    ]
+    axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(axes + pairs, dtype=like.dtype, device=like.device)
+
+
 def crps(mixture: Tensor, truth: Tensor) -> Tensor:
-    """Return the sum (n,) of the CRPS of the marginals of mixtures (n, k, 13).
+    """Return the sum (n,) of the CRPS of mixtures (n, k, 13) along `directions`.
 
     Source: Grimit, Gneiting, Berrocal & Johnson (2006), equation 5; of one component
     Gneiting & Raftery (2007), equation 21.
     """
-    weight, mean = mixture[..., 0:1], mixture[..., 1:4]
-    sigma = _factors(mixture).square().sum(-1).sqrt()
+    along = directions(mixture).t()
+    weight, mean = mixture[..., 0:1], mixture[..., 1:4] @ along
+    sigma = (_factors(mixture).transpose(2, 3) @ along).square().sum(2).sqrt()
+    truth = truth @ along
     score = (weight * _mean_distance(truth[:, None] - mean, sigma)).sum(1)
     # Half the mean distance of two draws: of one component each, and of two of them.
     score = score - (weight.square() * sigma).sum(1) / math.sqrt(math.pi)
