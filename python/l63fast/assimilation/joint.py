@@ -34,6 +34,7 @@ from l63fast.observation import as_operator
 
 _LARGEST_LOG: Final = 0.7  # a factor of two; beyond it a step of 0.01 may be unstable
 _DIMENSIONS: Final = 6
+_RESCUED: Final = 1.0  # scatter of parameters, in standard deviations of the prior
 
 
 class JointState(NamedTuple):
@@ -255,8 +256,8 @@ class JointParticleFilter(_Joint):
     n_particles, regularisation, threshold
         As in `ParticleFilter`.
     rescue : bool
-        Scatter the particles by B, and their parameters by a tenth of the prior, where
-        the filter has lost the truth.
+        Scatter the particles by B, and their parameters by the width of the prior,
+        where the filter has lost the truth.
 
     Raises
     ------
@@ -361,7 +362,8 @@ class JointParticleFilter(_Joint):
         chosen &= rescued | (size <= self.threshold * self.n_particles)
         state = state._replace(members=members, log_weights=_normal(log_after))
         if chosen.any():
-            moments = mean, covariance
+            _, before = _moments(both, prior)
+            moments = mean, _unbiased(covariance, before, size)
             state = self._redrawn(state, both, weights, moments, chosen, rescued)
         return state, analysis
 
@@ -393,7 +395,7 @@ class JointParticleFilter(_Joint):
                 noise = np.concatenate(
                     [
                         normals[i, :, :3] @ np.linalg.cholesky(self.B).T,
-                        0.1 * self._prior_deviation * normals[i, :, 3:],
+                        _RESCUED * self._prior_deviation * normals[i, :, 3:],
                     ],
                     axis=-1,
                 )
@@ -427,6 +429,16 @@ def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     mean = (weights[:, None] @ values)[:, 0]
     around = values - mean[:, None]
     return mean, np.swapaxes(around, 1, 2) @ (around * weights[..., None])
+
+
+def _unbiased(
+    after: np.ndarray, before: np.ndarray, effective_size: np.ndarray
+) -> np.ndarray:
+    """Return unbiased covariances; those before where one particle has all weight."""
+    others = 1.0 - 1.0 / effective_size
+    alone = ~(others > 1e-10)
+    unbiased = after / np.where(alone, 1.0, others)[:, None, None]
+    return np.where(alone[:, None, None], before, unbiased)
 
 
 def _diagonal(covariance: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from l63fast.verification import decibel
 DATA: Final = "data"
 REPORT: Final = "report"
 RESERVED_NAMES: Final = (DATA, REPORT)
-TUNABLE: Final = ("b_scale", "inflation", "regularisation")
+TUNABLE: Final = ("b_scale", "inflation", "regularisation", "walk")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ PRESETS: Final = (
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
     *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
     *("calibrated", "calibrated-x", "calibrated-wiljes2017", "calibrated-x2"),
-    *("bach2025", "dynestyx-smoother"),
+    *("bach2025", "unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
 )
 # Methods for `l63fast train --recipe`: those of the preset `encoders`, and two that
 # estimate a distribution.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final
@@ -219,22 +220,23 @@ class Integration:
         if n_diverged and self.policy == "raise":
             self._raise_divergence(initial, saved[:, -1])
 
-    def _integrate(
-        self, initial: np.ndarray, out: np.ndarray, save_every: int, some: Any = None
-    ) -> int:
-        """Integrate all members, or some of them by their indices."""
-        parameters = self.parameters
-        if some is not None and isinstance(parameters, np.ndarray):
-            parameters = parameters[some]
-        job = IntegrateJob(initial, out, save_every, self.dt, parameters)
+    def _integrate(self, initial: np.ndarray, out: np.ndarray, save_every: int) -> int:
+        job = IntegrateJob(initial, out, save_every, self.dt, self.parameters)
         return self.kernels.integrate(job, self.n_threads)
 
     def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
         members = _non_finite(final)
         _checks.memory(self.name, 2 * initial[:1].nbytes * len(members))
-        raise self.divergence(
-            "", members, self._first_bad_step(initial[members], members)
-        )
+        part = self._part(members)
+        raise self.divergence("", members, part._first_bad_step(initial[members]))
+
+    def _part(self, members: np.ndarray) -> Integration:
+        """Return this call with the parameters of some members only."""
+        if not isinstance(self.parameters, np.ndarray):
+            return self
+        part = copy.copy(self)
+        part.parameters = self.parameters[members]
+        return part
 
     def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
         """Return the error that says what diverged, in which members and when."""
@@ -248,18 +250,18 @@ class Integration:
             time,
         )
 
-    def _first_bad_step(self, states: np.ndarray, members: np.ndarray) -> int:
+    def _first_bad_step(self, states: np.ndarray) -> int:
         """Return the first step after which one of these states is not finite.
 
         All of them are not finite after the last step. The interval is halved, so the
         search takes no more steps than the forecast and stores only final states.
         """
-        done, left = 0, self.n_steps
+        done, left, part = 0, self.n_steps, self
         while left > 1:
             half, later = left // 2, np.empty_like(states)
-            if self._integrate(states, later[:, np.newaxis], half, members):
+            if part._integrate(states, later[:, np.newaxis], half):
                 bad = _non_finite(later)
-                states, members, left = states[bad], members[bad], half
+                part, states, left = part._part(bad), states[bad], half
             else:
                 states, done, left = later, done + half, left - half
         return done + 1

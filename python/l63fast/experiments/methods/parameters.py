@@ -11,7 +11,6 @@ from l63fast.errors import ConfigurationError
 from l63fast.experiments.methods.classical import (
     BootstrapFilter,
     EnsembleKalmanFilter,
-    ExtendedKalmanFilter,
     _Filter,
 )
 from l63fast.experiments.protocols import Cycles, Problem
@@ -48,8 +47,10 @@ class _JointMethod(_Filter):
     """Base class of filters that estimate the parameters with the state."""
 
     scheme: ClassVar[str]
+    tuned = "walk"
+    values = (0.0125, 0.025, 0.05, 0.1, 0.2)
+    limits = (1e-3, 1.0)
     prior_spread: float | None
-    walk: float
 
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; the tuned one is None if not given."""
@@ -70,21 +71,20 @@ class JointEnsemble(_JointMethod):
     Attributes
     ----------
     n_members : int
-    inflation : float, optional
-        Factor on the anomalies of the states in each analysis; tuned if not given.
+    inflation : float
+        Factor on the anomalies of the states in each analysis.
     prior_spread : float, optional
         As in `JointEnKF`; by default that of the data, 0.1 if they have none.
-    walk : float
-        As in `JointEnKF`.
+    walk : float, optional
+        As in `JointEnKF`; tuned if not given.
     """
 
     scheme: ClassVar[str] = "enkf-joint"
     made = JointEnKF
-    values = ExtendedKalmanFilter.values
     n_members: int = limited(100, _checks.count, minimum=7)
-    inflation: float | None = limited(None, above=0.0)
+    inflation: float = limited(1.02, above=0.0)
     prior_spread: float | None = limited(None, minimum=0.0, maximum=0.5)
-    walk: float = limited(0.0, minimum=0.0)
+    walk: float | None = limited(None, minimum=0.0)
 
     @property
     def label(self) -> str:
@@ -99,27 +99,24 @@ class JointParticles(_JointMethod):
     Attributes
     ----------
     n_particles : int
-    regularisation : float, optional
-        Width of the noise that is added after resampling; tuned if not given.
+    regularisation : float
+        Width of the noise that is added after resampling.
     threshold : float
     rescue : bool
     prior_spread : float, optional
         As in `JointParticleFilter`; by default that of the data, 0.1 if they have none.
-    walk : float
-        As in `JointParticleFilter`.
+    walk : float, optional
+        As in `JointParticleFilter`; tuned if not given.
     """
 
     scheme: ClassVar[str] = "pf-joint"
     made = JointParticleFilter
-    tuned = "regularisation"
-    values = (0.125, 0.25, 0.5, 1.0)
-    limits = (1.0 / 64.0, 2.0)
     n_particles: int = limited(1000, _checks.count, minimum=2)
-    regularisation: float | None = limited(None, minimum=0.0)
+    regularisation: float = limited(1.0, minimum=0.0)
     threshold: float = limited(0.5, minimum=0.0, maximum=1.0)
     rescue: bool = limited(True, _checks.boolean)
     prior_spread: float | None = limited(None, minimum=0.0, maximum=0.5)
-    walk: float = limited(0.0, minimum=0.0)
+    walk: float | None = limited(None, minimum=0.0)
 
     @property
     def label(self) -> str:
