@@ -18,7 +18,7 @@ from l63fast.errors import ConfigurationError, DataFileError
 from l63fast.experiments.methods import METHODS, TrainedEncoder, method_from_table
 from l63fast.experiments.methods import optimum as module
 from l63fast.experiments.methods.optimum import Optimum
-from l63fast.experiments.protocols import Fitted, Problem, Windows, Work
+from l63fast.experiments.protocols import Cycles, Fitted, Problem, Windows, Work
 from l63fast.experiments.run_cell import problem_of
 from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.learning.export import load_encoder
@@ -36,6 +36,10 @@ TABLES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "4dvar": ({"b_scale": 0.5}, ("4D-Var, L=3", "4D-Var, L=4")),
     "extkf": ({"inflation": 1.5}, ("extended Kalman", "extended Kalman")),
     "enkf": ({"n_members": 5, "inflation": 1.1}, ("EnKF, N=5", "EnKF, N=5")),
+    "ienks": (
+        {"n_members": 5, "lag": 2, "inflation": 1.1},
+        ("iEnKS, N=5, L=2", "iEnKS, N=5, L=2"),
+    ),
     "pf": (
         {"n_particles": 20, "regularisation": 1.0},
         ("particle filter, N=20", "particle filter, N=20"),
@@ -50,7 +54,7 @@ TABLES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     ),
 }
 # Of windows: these are given the background at the first observation.
-FROM_THE_FIRST = {"4dvar", "extkf", "enkf", "pf"}
+FROM_THE_FIRST = {"4dvar", "extkf", "enkf", "ienks", "pf"}
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +220,43 @@ def test_numbers_are_tuned_by_the_measure_that_decides(
     problem = of_measure(problem, measure)
     found = fitted(problem, **table)
     run = problem.run(found, "val")
-    expected = (rmse if measure == "rmse_a" else rmse_pooled)(run.analysis, run.truth)
+    rate = rmse if MEASURES[measure].kind == "rmse_a" else rmse_pooled
+    expected = rate(run.analysis, run.truth)
     if found.tuning is not None:
         assert found.tuning.score == pytest.approx(expected, rel=1e-12)
         assert found.tuning.score == min(found.tuning.scores)
     else:
         stages = found.facts["convergence"]["stages"]
         assert stages[-1]["score"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["extkf", "enkf", "ienks", "4dvar", "pf", "3dvar"])
+def test_the_lag_of_the_protocol_gives_smoothed_states(
+    cycled: Problem, name: str
+) -> None:
+    protocol = dataclasses.replace(cycled.protocol, lag=2)
+    problem = dataclasses.replace(cycled, protocol=protocol)
+    run = problem.run(fitted(problem, scheme=name, **TABLES[name][0]), "val")
+    columns = run.trajectory_columns(blind=False)
+    if name == "3dvar":
+        assert run.smoothed is None
+        assert "rmse_s" not in columns
+        return
+    assert run.smoother_lag == 2
+    error = np.sqrt(((run.smoothed - run.truth)[:, :-2] ** 2).mean(axis=-1))
+    np.testing.assert_allclose(columns["rmse_s"], error.mean(axis=1), rtol=1e-12)
+    assert rmse(run.smoothed[:, :-2], run.truth[:, :-2]) == pytest.approx(
+        problem.smoothed_score(run)
+    )
+    too_long = dataclasses.replace(protocol, lag=7)
+    problem = dataclasses.replace(cycled, protocol=too_long)
+    if name in ("ienks", "4dvar"):  # beyond their windows
+        assert fitted(problem, scheme=name, **TABLES[name][0]).scheme.smoother_lag == 0
+
+
+def test_a_lag_leaves_cycles_to_score() -> None:
+    with pytest.raises(ConfigurationError, match="lag: expected less than the 9"):
+        Cycles(n_cycles=9, lag=9)
 
 
 # What reaches the scheme

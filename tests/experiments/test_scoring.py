@@ -16,7 +16,12 @@ from l63fast.experiments import scoring
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.report import write_summary
-from l63fast.experiments.results import TIMES, Source, open_results
+from l63fast.experiments.results import (
+    SMOOTHED_MEANS,
+    TIMES,
+    Source,
+    open_results,
+)
 from l63fast.experiments.scoring import scores
 from planted_results import HOW, N, method
 
@@ -247,6 +252,22 @@ def test_a_filter_that_a_method_beats_is_called_not_settled(
     assert "optimum (N" not in table
 
 
+def test_only_methods_with_smoothed_states_are_ranked_by_them() -> None:
+    enkf, pf = method("enkf", 0.5), method("pf", 0.3)
+    for table, factor in ((enkf, 0.5), (pf, 0.9)):
+        for name in SMOOTHED_MEANS:
+            table[name] = factor * table[name.removesuffix("s") + "a"]
+    everything = (method("3dvar", 0.9), enkf, pf)
+    found = scored(*everything, measure="rmse_s")
+    assert list(found.index) == ["enkf", "pf"]
+    assert found["score"].tolist() == pytest.approx([0.25, 0.27], rel=0.05)
+    beside = scored(*everything)
+    assert beside["rmse_s"].dropna().to_dict() == found["score"].to_dict()
+    assert list(beside.index) == ["pf", "enkf", "3dvar"]
+    with pytest.raises(ArgumentValueError, match="no method has smoothed states"):
+        scored(method("3dvar", 0.9), measure="rmse_s")
+
+
 @pytest.mark.parametrize(("name", "measure"), golden_results.GOLDEN.items())
 def test_finished_results_are_scored_as_before(name: str, measure: str) -> None:
     found = golden_results.scored(golden_results.read(name), measure)
@@ -260,7 +281,7 @@ def test_finished_results_are_scored_as_before(name: str, measure: str) -> None:
     ]
     added = {"start", "rmse_s", "lag", *of_distributions}
     assert [c for c in found if c not in added] == [
-        c for c in expected if c not in {*gone, "start", "missing", *TIMES}
+        c for c in expected if c not in {*gone, *added, "missing", *TIMES}
     ]
     numbers = expected.select_dtypes("number").columns
     for column in found.columns.intersection(expected.columns):

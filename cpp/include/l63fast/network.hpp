@@ -79,8 +79,8 @@ struct Chain {
   double dt;                    // time step (time units)
   Parameters parameters;        // of the model
   int last_slot, increment_slot;
-  int other_slot;  // of an output that stays in `values`, for each cycle; -1: none
-  int n_parts;     // of the hidden state: 0 to 2 slots
+  int other_slot = -1;  // of an output that stays in `values`, for each cycle; -1: none
+  int n_parts;          // of the hidden state: 0 to 2 slots
   int parts_before[2], parts_after[2];
   std::int64_t n_hidden;           // width of all parts
   std::int64_t n_context;          // last_slot without coordinates and innovations

@@ -16,6 +16,7 @@ from l63fast.learning.settings import (
     ENCODER_NAMES,
     ITERATIONS,
     LOSS_NAMES,
+    UNCERTAINTIES,
     EncoderSettings,
     TrainSettings,
 )
@@ -141,6 +142,12 @@ MODEL: Final = (
         choices(ITERATIONS),
         "Input of an iteration: the background and the increment so far; or (legacy) "
         "the last analysis instead, which uses the same observations K times.",
+    ),
+    _model(
+        "uncertainty",
+        choices(UNCERTAINTIES),
+        "Distribution that the encoder estimates around its analysis; it is then "
+        "trained by the loss crps or log_score.",
     ),
 )
 OWN_MODEL: Final = Option(

@@ -166,7 +166,7 @@ def _tables(given: Given) -> Tables:
                 )
         preset = preset_tables("encoders")
         below = {name: preset[name] for name in ("data", "cycles")}
-        below["method"] = preset["methods"][RECIPES[recipe]]
+        below["method"] = dict(RECIPES[recipe])
     else:
         given.refuse_other_protocol(str(given["config"]), given.file_tables())
         below |= {} if "cycles" in tables else {"windows": {}}

@@ -33,11 +33,22 @@ PRESETS: Final = (
     *WINDOW_PRESETS,
     *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
-    *("encoders-settings", "encoders-knet", "gaps", "gaps-x", "bach2025"),
-    *("unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
+    *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
+    *("calibrated", "calibrated-x", "calibrated-wiljes2017", "calibrated-x2"),
+    *("bach2025", "unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
 )
-# Names for `l63fast train --recipe`, and the methods of the preset `encoders`.
-RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
+# Methods for `l63fast train --recipe`: those of the preset `encoders`, and two that
+# estimate a distribution.
+RECIPES: Final[Mapping[str, Table]] = {
+    **{
+        f"cycled-{name}": {"scheme": "encoder", "model": name}
+        for name in ("gru", "lstm", "mlp")
+    },
+    **{
+        f"cycled-gru-{kind}": {"scheme": "encoder", "model": "gru", "uncertainty": kind}
+        for kind in ("gaussian", "mixture")
+    },
+}
 
 
 def preset_text(name: str) -> str:

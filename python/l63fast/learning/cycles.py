@@ -26,11 +26,7 @@ from l63fast.errors import DivergenceError
 from l63fast.learning.chain import MAX_GRADIENT, Chain
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
-from l63fast.learning.encoders import (
-    Encoder,
-    EncoderOfOwnOperator,
-    UncertainEncoder,
-)
+from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator, UncertainEncoder
 from l63fast.learning.losses import Batch
 from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings

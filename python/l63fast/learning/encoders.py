@@ -28,7 +28,7 @@ from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
-from l63fast.learning.uncertainty import mixture_of, n_outputs
+from l63fast.learning.uncertainty import mixture_of, n_outputs, places
 from l63fast.observation import as_operator
 
 
@@ -322,7 +322,12 @@ class UncertainEncoder(Encoder):
     is the mean of the mixture, or of the first component if the encoder folds.
     """
 
-    head: UncertainHead
+    places: Tensor
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        """Create the trainable layers, and return the size of the hidden state."""
+        self.register_buffer("places", places(), persistent=False)
+        return super()._build(settings, own)
 
     def forward(  # type: ignore[override]
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
@@ -337,14 +342,15 @@ class UncertainEncoder(Encoder):
                 static, _ = self.read(start, obs_window, hidden)
             scaled = self.innovation(start + increment, obs_window)
             moved = increment / self.increment_std
-            moved, outputs = self.head.both(static, moved, scaled)
+            moved, outputs = self.head.both(static, moved, scaled)  # type: ignore[operator]
             increment = moved * self.increment_std
         analysis = self.state(start + increment, background)
         return analysis, later, self.mixture(analysis, outputs)
 
     def mixture(self, analysis: Tensor, outputs: Tensor) -> Tensor:
         """Return the mixture (n, k, 13) of an analysis and outputs of the head."""
-        return mixture_of(analysis, outputs, self.increment_std, self.folds)
+        scale = self.increment_std
+        return mixture_of(analysis, outputs, scale, self.places, self.folds)
 
 
 class UncertainEncoderOfOwnOperator(UncertainEncoder, EncoderOfOwnOperator):

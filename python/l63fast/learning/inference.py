@@ -58,6 +58,8 @@ class Estimate(NamedTuple):
 
     def at(self, rows: np.ndarray) -> Estimate:
         """Return estimates of which these rows (n,) bool are given here, others NaN."""
+        if rows.all():
+            return self
         found: list[Any] = []
         for values in self:
             if values is None:
@@ -294,13 +296,16 @@ class EncoderFunction:
             k = {"none": 0, "gaussian": 1, "mixture": 2}[self.settings.uncertainty]
             if k == 0:
                 return {}
-            size = others or [np.empty((0, k, 13), np.float32)]
-            components = as_components(np.concatenate(size)).reshape(*lead, k)
-            # Of a state and its mirror image, the spread is that of each.
-            first = components[..., :1].copy() if self.settings.folds else components
-            if self.settings.folds:
-                first["weight"] = 1.0
-            variance = np.diagonal(mixture_moments(first)[1], axis1=-2, axis2=-1)
+            mixtures = np.empty((math.prod(lead), k, 13))
+            np.concatenate(others or [mixtures[:0]], out=mixtures)
+            components = as_components(mixtures).reshape(*lead, k)
+            if k == 1 or self.settings.folds:
+                # Of a state and its mirror image, the spread is that of each.
+                A = components["factor"][..., 0, :, :]
+                variance = np.einsum("...ij,...ij->...i", A, A)
+            else:
+                covariance = mixture_moments(components)[1]
+                variance = np.diagonal(covariance, axis1=-2, axis2=-1)
             return {"components": components, "spread": np.sqrt(variance)}
         if not others:
             return {}

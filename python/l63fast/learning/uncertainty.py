@@ -32,7 +32,23 @@ def n_outputs(settings: EncoderSettings) -> int:
     return _FACTOR + 1 if settings.folds else 2 * _FACTOR + 1 + 3
 
 
-def mixture_of(analysis: Tensor, outputs: Tensor, scale: Tensor, folds: bool) -> Tensor:
+def places() -> Tensor:
+    """Return a constant (7, 9) of `mixture_of`: few large operations are faster.
+
+    Its first row is the unit matrix as nine numbers, the next three put numbers below
+    the diagonal, and the last three a number in all places of a row.
+    """
+    at = torch.zeros(7, 9)
+    at[0, [0, 4, 8]] = 1.0
+    at[[1, 2, 3], [3, 6, 7]] = 1.0
+    for row in range(3):
+        at[4 + row, 3 * row : 3 * row + 3] = 1.0
+    return at
+
+
+def mixture_of(
+    analysis: Tensor, outputs: Tensor, scale: Tensor, places: Tensor, folds: bool
+) -> Tensor:
     """Return the mixture (n, k, 13) of an analysis (n, 3) and outputs of the head.
 
     Outputs of zero give standard deviations of `scale`, the size of increments.
@@ -43,45 +59,40 @@ def mixture_of(analysis: Tensor, outputs: Tensor, scale: Tensor, folds: bool) ->
         Mean of the only component or of a mixture; mean of the first one if it folds.
     outputs : (n, n_outputs)
     scale : (3,)
+    places : (7, 9)
+        From `places`.
     folds : bool
         Whether the encoder works in folded coordinates. The factor is then in these
         coordinates, and a second component is the mirror image.
     """
-    n, size = outputs.shape
-    factor = _factor(outputs[:, :6], scale)
+    factor = _factor(outputs[:, :6], scale, places)
     if folds:
-        factor = _unfolded(factor, analysis)
+        factor = _unfolded(factor.reshape(-1, 3, 3), analysis).reshape(-1, 9)
     one = torch.ones_like(outputs[:, :1])
-    if size == 6:
-        return torch.cat([one, analysis, factor.reshape(n, 9)], 1).unsqueeze(1)
+    if outputs.shape[1] == 6:
+        return torch.cat([one, analysis, factor], 1).unsqueeze(1)
     weight = torch.sigmoid(outputs[:, 6:7] + 1.0)
     if folds:
         mirror = torch.tensor([-1.0, -1.0, 1.0], dtype=scale.dtype, device=scale.device)
         first, second = analysis, analysis * mirror
-        other = factor * mirror.unsqueeze(1)
+        other = factor * (mirror @ places[4:])
     else:
         apart = outputs[:, 13:16] * scale
         first, second = analysis + (1.0 - weight) * apart, analysis - weight * apart
         # Wider than the first, so that the two do not learn the same.
-        other = 2.0 * _factor(outputs[:, 7:13], scale)
+        other = 2.0 * _factor(outputs[:, 7:13], scale, places)
     parts = [
-        torch.cat([weight, first, factor.reshape(n, 9)], 1),
-        torch.cat([one - weight, second, other.reshape(n, 9)], 1),
+        torch.cat([weight, first, factor], 1),
+        torch.cat([one - weight, second, other], 1),
     ]
     return torch.stack(parts, 1)
 
 
-def _factor(outputs: Tensor, scale: Tensor) -> Tensor:
-    """Return Cholesky factors (n, 3, 3): a diagonal times one with a diagonal of 1."""
+def _factor(outputs: Tensor, scale: Tensor, places: Tensor) -> Tensor:
+    """Return Cholesky factors (n, 9): a diagonal times one with a diagonal of 1."""
     size = scale * torch.exp(6.0 * torch.tanh(outputs[:, :3] / 6.0))
     below = outputs[:, 3:6].clamp(-30.0, 30.0)
-    zero, one = torch.zeros_like(below[:, 0]), torch.ones_like(below[:, 0])
-    rows = [
-        torch.stack([one, zero, zero], 1),
-        torch.stack([below[:, 0], one, zero], 1),
-        torch.stack([below[:, 1], below[:, 2], one], 1),
-    ]
-    return torch.stack(rows, 1) * size.unsqueeze(2)
+    return torch.addmm(places[0], below, places[1:4]) * (size @ places[4:7])
 
 
 def _unfolded(factor: Tensor, state: Tensor) -> Tensor:
@@ -113,14 +124,35 @@ def as_mixture(components: np.ndarray) -> Tensor:
     return torch.from_numpy(values.reshape(*components.shape, 13).astype(np.float32))
 
 
+def directions(like: Tensor) -> Tensor:
+    """Return the directions (9, 3) of `crps`: x, y, z, and those half-way between two.
+
+    The variances along them determine all correlations, which those of x, y and z do
+    not. With each direction its mirror image is among them.
+    """
+    half = math.sqrt(0.5)
+    pairs = [
+        [half, half, 0.0],
+        [half, -half, 0.0],
+        [half, 0.0, half],
+        [half, 0.0, -half],
+        [0.0, half, half],
+        [0.0, half, -half],
+    ]
+    axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(axes + pairs, dtype=like.dtype, device=like.device)
+
+
 def crps(mixture: Tensor, truth: Tensor) -> Tensor:
-    """Return the sum (n,) of the CRPS of the marginals of mixtures (n, k, 13).
+    """Return the sum (n,) of the CRPS of mixtures (n, k, 13) along `directions`.
 
     Source: Grimit, Gneiting, Berrocal & Johnson (2006), equation 5; of one component
     Gneiting & Raftery (2007), equation 21.
     """
-    weight, mean = mixture[..., 0:1], mixture[..., 1:4]
-    sigma = _factors(mixture).square().sum(-1).sqrt()
+    along = directions(mixture).t()
+    weight, mean = mixture[..., 0:1], mixture[..., 1:4] @ along
+    sigma = (_factors(mixture).transpose(2, 3) @ along).square().sum(2).sqrt()
+    truth = truth @ along
     score = (weight * _mean_distance(truth[:, None] - mean, sigma)).sum(1)
     # Half the mean distance of two draws: of one component each, and of two of them.
     score = score - (weight.square() * sigma).sum(1) / math.sqrt(math.pi)

@@ -2,8 +2,10 @@
 
 All of them are scored by the same numbers at each time, so that a network that gives a
 normal distribution can be compared with a particle filter. The CRPS and the energy
-score of members and particles are the fair ones, whose expectation does not depend on
-their number; nothing is resampled for the CRPS, the PIT and the coverage.
+score of members are the fair ones, whose expectation does not depend on their number.
+Weighted particles are scored as they stand: where one of them has nearly all the weight
+a fair score would divide by nearly zero. Nothing is resampled for the CRPS, the PIT and
+the coverage.
 """
 
 from __future__ import annotations
@@ -236,8 +238,8 @@ def score_members(
     """Return the scores of ensembles or weighted particles; their log score is NaN.
 
     Both scores are the mean distance from the truth, minus half the mean distance of
-    two different members. With weights w the latter is the weighted mean over all
-    pairs, divided by 1 - sum w^2; equal weights give the fair score of Ferro (2014).
+    two different members: the fair scores of Ferro (2014). With weights the latter is
+    the weighted mean over all pairs, also those of a particle with itself.
     Of more than 32 members not all pairs are taken for the energy score: 16 pairs of
     each member, and 64 pairs drawn by weight.
 
@@ -294,7 +296,6 @@ def fair_crps(ordered: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def _particles(
     x: np.ndarray, y: np.ndarray, w: np.ndarray, rng: np.random.Generator
 ) -> PointScores:
-    two_different = 1.0 - (w**2).sum(axis=-1)
     crps, low = np.zeros(y.shape[:-1]), np.empty(y.shape)
     for c in range(3):
         order = np.argsort(x[..., c], axis=-1)
@@ -304,13 +305,13 @@ def _particles(
         # Half the mean distance of two: sum over i of w_i x_i (2 sum_{j <= i} w_j
         # - w_i - 1), in which each pair is counted once.
         factor = 2.0 * share.cumsum(axis=-1) - share - 1.0
-        half = (share * values * factor).sum(axis=-1) / two_different
+        half = (share * values * factor).sum(axis=-1)
         crps = crps + (distance - half) / 3.0
         low[..., c] = np.where(values < y[..., None, c], share, 0.0).sum(axis=-1)
     a, b = (_picked(x, w, rng) for _ in range(2))
     energy = (w * _distance(x, y[..., None, :])).sum(axis=-1)
-    energy = energy - 0.5 * _distance(a, b).mean(axis=-1) / two_different
-    n = (1.0 / (1.0 - two_different))[..., None]
+    energy = energy - 0.5 * _distance(a, b).mean(axis=-1)
+    n = 1.0 / (w**2).sum(axis=-1)[..., None]  # the effective number
     low = low * n / (n + 1.0)
     high = low + 1.0 / (n + 1.0)
     return PointScores(crps, energy, np.full(energy.shape, np.nan), low, high)

@@ -215,6 +215,14 @@ def _ages(summary: Summary) -> Iterator[Picture]:
         figure = plotting.error_since_observed(curves, label=label, among=summary.kinds)
         words = {"label": label, "samples": samples_of(by_label)}
         yield picture(summary, "age", figure, rows, **words)
+    for rows, by_label in diagnosed(summary, "gap_spread", 9):
+        curves = {
+            name: (data["gap"].values, data["gap_spread"].values)
+            for name, data in by_label.items()
+        }
+        label = "claimed spread (rms)"
+        figure = plotting.error_since_observed(curves, label=label, among=summary.kinds)
+        yield picture(summary, "gap", figure, rows, samples=samples_of(by_label))
 
 
 def attractor(summary: Summary) -> Iterator[Picture | str]:
