@@ -123,7 +123,7 @@ def scores(
     bootstrap["seed"] = _checks.seed("seed", seed)
     absent = [name for name in SMOOTHED_MEANS if name not in results]
     results = results.assign(**dict.fromkeys(absent, math.nan))
-    if chosen.column in SMOOTHED_MEANS:
+    if chosen.smoothed:
         smooth = results["rmse_s"].notna().groupby([results[c] for c in _CELL])
         results = results[smooth.transform("any")]
         if results.empty:
@@ -149,9 +149,7 @@ class _Case:
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
         self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
-        self.pooled = _POOLED
-        if measure.column in SMOOTHED_MEANS:
-            self.pooled = MEASURES["rmse_pooled_s"]
+        self.pooled = MEASURES["rmse_pooled_s"] if measure.smoothed else _POOLED
         means = [*MEANS, *SMOOTHED_MEANS]
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {

@@ -57,12 +57,15 @@ class Measure:
         uses this score of the analyses.
     in_decibel : bool
         Show 20 log10 of the score.
+    smoothed : bool
+        Of smoothed states.
     """
 
     name: str
     column: str
     kind: str
     in_decibel: bool = False
+    smoothed: bool = False
 
     def shown(self, mirror_aware: bool) -> str:
         """Return the name of the score in tables."""
@@ -79,8 +82,8 @@ MEASURES: Final = {
         Measure("rmse_a", "rmse_a", "rmse_a"),
         Measure("rmse_pooled_a", "mse_a", "rmse_pooled_a"),
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
-        Measure("rmse_s", "rmse_s", "rmse_a"),
-        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a"),
+        Measure("rmse_s", "rmse_s", "rmse_a", smoothed=True),
+        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a", smoothed=True),
     )
 }
 
