@@ -137,6 +137,16 @@ inline l63fast::Parameters parameters_of(const Job& job) {
   return {values[0], values[1], values[2]};
 }
 
+// Reads one set of parameters, or the array (n, 3) of those of each member.
+template <class KernelJob>
+void read_parameters(const Job& fields, KernelJob& job, py::ssize_t n) {
+  if (py::isinstance<py::array>(field(fields, "parameters"))) {
+    job.own_parameters = read<double>(fields, "parameters", 3 * n);
+  } else {
+    job.parameters = parameters_of(fields);
+  }
+}
+
 // Returns a function of a job in float64 or float32, chosen by the dtype of its first
 // field.
 template <class Result, class... Others>

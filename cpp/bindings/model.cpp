@@ -19,7 +19,7 @@ std::int64_t integrate(const Job& fields, bool streamed, int n_threads,
   job.n_saved = out.shape(1);
   job.save_every = value_of<std::int64_t>(fields, "save_every");
   job.dt = value_of<double>(fields, "dt");
-  job.parameters = parameters_of(fields);
+  read_parameters(fields, job, n);
   job.streamed = streamed;
   const KernelTable& table = table_of(level);
   std::int64_t diverged = 0;

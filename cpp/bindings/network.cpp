@@ -104,11 +104,14 @@ class Network {
 
   std::int64_t chain_backward(const Job& fields, const py::array_t<float>& backgrounds,
                               const py::array_t<float>& analyses,
+                              const py::array_t<float>& other,
                               py::array_t<float>& gradients) {
     l63fast::Chain job = chain_of(fields);
     const auto size = static_cast<py::ssize_t>(3 * job.n_cycles * job.net.n);
     job.of_backgrounds = read(backgrounds, size);
     job.of_analyses = read(analyses, size);
+    const std::int64_t wide = job.other_slot < 0 ? 0 : width_of(job.other_slot);
+    job.of_other = read(other, job.n_cycles * job.net.n * wide);
     job.net.gradients = slots_of(gradients, job.net.n);
     std::int64_t ended = -1;
     without_gil([&](void*) { ended = l63fast::chain_backward(kernels_, job); });
@@ -132,6 +135,7 @@ class Network {
     job.parameters = parameters_of(fields);
     job.last_slot = slot(value_of<std::int64_t>(fields, "last_slot"), 0);
     job.increment_slot = slot(value_of<std::int64_t>(fields, "increment_slot"), 3);
+    job.other_slot = slot(value_of<std::int64_t>(fields, "other_slot"), 0, true);
     const auto before = value_of<std::vector<std::int64_t>>(fields, "parts_before");
     const auto after = value_of<std::vector<std::int64_t>>(fields, "parts_after");
     if (before.size() != after.size() || before.size() > 2)
@@ -144,13 +148,26 @@ class Network {
     }
     job.n_parts = static_cast<int>(before.size());
     const std::int64_t wide = width_of(job.last_slot);
-    job.last = read<float>(fields, "last", n_cycles * n * wide);
-    job.slopes = read<float>(fields, "slopes", 3 * wide);
-    const auto missing = array_of<std::uint8_t>(fields, "missing");
-    if (missing.ndim() != 3 || missing.shape(2) > wide)
-      throw std::invalid_argument("missing: not (n_cycles, n, n_innovations)");
-    job.n_innovations = static_cast<int>(missing.shape(2));
-    job.missing = read(missing, n_cycles * n * missing.shape(2));
+    job.folds = value_of<bool>(fields, "folds");
+    job.reads_slope = value_of<bool>(fields, "reads_slope");
+    const auto components = array_of<std::int64_t>(fields, "components");
+    if (components.size() < 1 || components.size() > 3)
+      throw std::invalid_argument("components: not 1 to 3");
+    const py::ssize_t m = components.size();
+    job.n_observed = static_cast<int>(m);
+    job.components = read(components, m);
+    job.powers = read<std::int64_t>(fields, "powers", m);
+    for (py::ssize_t j = 0; j < m; ++j) {
+      if (job.components[j] < 0 || job.components[j] > 2)
+        throw std::invalid_argument("components: not 0 to 2");
+    }
+    job.n_context = wide - 3 - (job.reads_slope ? 2 : 1) * m;
+    if (job.n_context < 0) throw std::invalid_argument("last_slot: width");
+    job.context = read<float>(fields, "context", n_cycles * n * job.n_context);
+    job.observations = read<float>(fields, "observations", n_cycles * n * m);
+    job.innovation_std = read<float>(fields, "innovation_std", m);
+    job.mean = read<float>(fields, "mean", 3);
+    job.std = read<float>(fields, "std", 3);
     job.scale = read<float>(fields, "scale", 3);
     job.centre = read<double>(fields, "centre", 3);
     job.reach = read<double>(fields, "reach", 3);
@@ -300,7 +317,7 @@ void define_network(py::module_& module) {
       .def("chain", &Network::chain, py::arg("job"))
       .def("chain_backward", &Network::chain_backward, py::arg("job"),
            py::arg("of_backgrounds").noconvert(), py::arg("of_analyses").noconvert(),
-           py::arg("gradients").noconvert());
+           py::arg("of_other").noconvert(), py::arg("gradients").noconvert());
 }
 
 }  // namespace bindings

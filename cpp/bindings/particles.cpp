@@ -43,7 +43,7 @@ py::tuple filter_particles(const Job& fields, int n_threads, const std::string& 
   job.states = read(states, states.size());
   job.log_weights = read<double>(fields, "log_weights", n * n_particles);
   job.dt = value_of<double>(fields, "dt");
-  job.parameters = parameters_of(fields);
+  read_parameters(fields, job, n);
   job.noise_root = root_of(fields, "noise_root");
   job.whitening = read<double>(fields, "whitening", (dim * dim) << dim);
   job.threshold = value_of<double>(fields, "threshold");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "calls.hpp"
+#include "encoder_inputs.hpp"
 #include "l63fast/network.hpp"
 
 namespace l63fast {
@@ -15,46 +16,44 @@ float* slot_of(float* values, const Network& net, int slot) {
   return values + net.slots[slot].offset * net.n;
 }
 
-// Copies the parts of a hidden state, one beside the other in each row, to their slots.
-void split(const Chain& chain, const float* hidden, const int* slots, float* values) {
+// Calls body(part, at, units) for each sample and each part of a hidden state: its row
+// in the part's slot, and where it stands in the whole, which has all parts in each
+// row.
+template <class Body>
+void over_parts(const Chain& chain, const int* slots, float* values, Body body) {
   const std::int64_t n = chain.net.n;
   std::int64_t first = 0;
   for (int part = 0; part < chain.n_parts; ++part) {
-    float* const to = slot_of(values, chain.net, slots[part]);
+    float* const rows = slot_of(values, chain.net, slots[part]);
     const std::int64_t units = chain.net.slots[slots[part]].width;
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::copy_n(hidden + i * chain.n_hidden + first, units, to + i * units);
-    }
+    for (std::int64_t i = 0; i < n; ++i)
+      body(rows + i * units, i * chain.n_hidden + first, units);
     first += units;
   }
+}
+
+void split(const Chain& chain, const float* hidden, const int* slots, float* values) {
+  over_parts(chain, slots, values, [&](float* part, std::int64_t at, std::int64_t m) {
+    std::copy_n(hidden + at, m, part);
+  });
 }
 
 void join(const Chain& chain, float* values, const int* slots, float* hidden) {
-  const std::int64_t n = chain.net.n;
-  std::int64_t first = 0;
-  for (int part = 0; part < chain.n_parts; ++part) {
-    const float* const from = slot_of(values, chain.net, slots[part]);
-    const std::int64_t units = chain.net.slots[slots[part]].width;
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::copy_n(from + i * units, units, hidden + i * chain.n_hidden + first);
-    }
-    first += units;
-  }
+  over_parts(chain, slots, values, [&](float* part, std::int64_t at, std::int64_t m) {
+    std::copy_n(part, m, hidden + at);
+  });
 }
 
-// Sets innovations of missing values, of the k-th cycle, to what is given for each
-// sample, (n, width of last_slot); nullptr: to zero.
-void restore_missing(const Chain& chain, std::int64_t k, const float* given,
-                     float* values) {
-  const std::int64_t n = chain.net.n, m = chain.n_innovations;
-  const std::int64_t wide = chain.net.slots[chain.last_slot].width;
-  const std::uint8_t* const missing = chain.missing + k * n * m;
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t j = 0; j < m; ++j) {
-      if (!missing[i * m + j]) continue;
-      const std::int64_t at = (i + 1) * wide - m + j;
-      values[at] = given ? given[at] : 0.0f;
-    }
+// Returns the observation of a sample in a cycle.
+const float* observed(const Chain& chain, std::int64_t k, std::int64_t i) {
+  return chain.observations + (k * chain.net.n + i) * chain.n_observed;
+}
+
+void coordinates_of(const Chain& chain, const float* state, float* coordinates) {
+  if (chain.folds) {
+    fold(state, coordinates);
+  } else {
+    std::copy_n(state, 3, coordinates);
   }
 }
 
@@ -116,6 +115,8 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
   Network net = chain.net;
   const std::int64_t n = net.n, size = 3 * n;
   const std::int64_t wide = net.slots[chain.last_slot].width;
+  const std::int64_t n_context = chain.n_context;
+  std::vector<float> coordinates(static_cast<std::size_t>(size));
   for (std::int64_t k = 0; k < chain.n_cycles; ++k) {
     net.values = chain.net.values + k * chain.n_values;
     double* const start = chain.starts + k * size;
@@ -135,19 +136,19 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
     }
     float* const background = chain.backgrounds + k * size;
     float* const last = slot_of(net.values, net, chain.last_slot);
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float* const given = chain.last + (k * n + i) * wide;
-      for (int c = 0; c < 3; ++c) {
-        background[3 * i + c] = static_cast<float>(chain.state[3 * i + c]);
-      }
-      const float* const x = background + 3 * i;
-      for (std::int64_t j = 0; j < wide; ++j) {
-        last[i * wide + j] = given[j] + x[0] * chain.slopes[j] +
-                             x[1] * chain.slopes[wide + j] +
-                             x[2] * chain.slopes[2 * wide + j];
-      }
+    for (std::int64_t i = 0; i < size; ++i) {
+      background[i] = static_cast<float>(chain.state[i]);
     }
-    restore_missing(chain, k, chain.last + k * n * wide, last);
+    for (std::int64_t i = 0; i < n; ++i) {
+      float* const row = last + i * wide;
+      const float* const x = background + 3 * i;
+      float* const at = coordinates.data() + 3 * i;
+      std::copy_n(chain.context + (k * n + i) * n_context, n_context, row);
+      coordinates_of(chain, x, at);
+      for (int c = 0; c < 3; ++c)
+        row[n_context + c] = (at[c] - chain.mean[c]) / chain.std[c];
+      innovations(chain, x, observed(chain, k, i), row + n_context + 3);
+    }
     split(chain, chain.hidden, chain.parts_before, net.values);
     kernels.network(net);
     join(chain, net.values, chain.parts_after, chain.hidden);
@@ -155,12 +156,15 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
     std::int64_t n_lost = 0;
     for (std::int64_t i = 0; i < n; ++i) {
       bool near = true;
+      float* const analysis = chain.analyses + k * size + 3 * i;
+      float* const at = coordinates.data() + 3 * i;
       for (int c = 0; c < 3; ++c) {
-        const float x = background[3 * i + c] + increment[3 * i + c] * chain.scale[c];
-        chain.analyses[k * size + 3 * i + c] = x;
-        chain.state[3 * i + c] = x;
-        near = near && std::fabs(x - chain.centre[c]) <= chain.reach[c];
+        at[c] += increment[3 * i + c] * chain.scale[c];
+        near = near && std::fabs(at[c] - chain.centre[c]) <= chain.reach[c];
       }
+      std::copy_n(at, 3, analysis);
+      if (chain.folds) unfold(at, background + 3 * i, analysis);
+      std::copy_n(analysis, 3, chain.state + 3 * i);
       chain.lost[k * n + i] = !near;
       if (near) continue;
       ++n_lost;
@@ -180,7 +184,8 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
   const std::int64_t wide = net.slots[chain.last_slot].width;
   std::vector<double> norms, of_state(static_cast<std::size_t>(size)),
       of_background(static_cast<std::size_t>(size));
-  std::vector<float> of_hidden(static_cast<std::size_t>(n * chain.n_hidden));
+  std::vector<float> of_hidden(static_cast<std::size_t>(n * chain.n_hidden)),
+      of_coordinates(static_cast<std::size_t>(size));
   std::int64_t most_steps = 1;
   for (std::int64_t k = 0; k < chain.n_cycles; ++k)
     most_steps = std::max(most_steps, chain.n_steps[k]);
@@ -197,11 +202,30 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
     if (chain.through && !is_last)
       limit(of_state.data(), n, 3, chain.max_gradient, norms);
     float* const of_increment = slot_of(net.gradients, net, chain.increment_slot);
-    for (std::int64_t i = 0; i < size; ++i) {
-      float gradient = chain.of_analyses[k * size + i];
-      if (chain.through && !is_last) gradient += static_cast<float>(of_state[i]);
-      of_increment[i] = gradient * chain.scale[i % 3];
-      of_background[static_cast<std::size_t>(i)] = gradient;
+    const float* const increment = slot_of(net.values, net, chain.increment_slot);
+    const float* const background = chain.backgrounds + k * size;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t first = 3 * i;
+      float* const gradient = of_coordinates.data() + first;
+      for (int c = 0; c < 3; ++c) {
+        gradient[c] = chain.of_analyses[k * size + first + c];
+        if (chain.through && !is_last)
+          gradient[c] +=
+              static_cast<float>(of_state[static_cast<std::size_t>(first + c)]);
+      }
+      if (chain.folds) {
+        float at[3], state[3];
+        fold(background + first, at);
+        for (int c = 0; c < 3; ++c) at[c] += increment[first + c] * chain.scale[c];
+        unfold(at, background + first, state, gradient);
+      }
+      for (int c = 0; c < 3; ++c)
+        of_increment[first + c] = gradient[c] * chain.scale[c];
+    }
+    if (chain.other_slot >= 0) {
+      const std::int64_t n_values = n * net.slots[chain.other_slot].width;
+      std::copy_n(chain.of_other + k * n_values, n_values,
+                  slot_of(net.gradients, net, chain.other_slot));
     }
     split(chain, of_hidden.data(), chain.parts_after, net.gradients);
     kernels.network_backward(net);
@@ -210,18 +234,16 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
     limit(of_hidden.data(), n, chain.n_hidden, chain.max_gradient, norms);
     if (!chain.through) continue;
     float* const of_last = slot_of(net.gradients, net, chain.last_slot);
-    restore_missing(chain, k, nullptr, of_last);
     for (std::int64_t i = 0; i < n; ++i) {
-      for (int c = 0; c < 3; ++c) {
-        const std::int64_t at = 3 * i + c;
-        float sum =
-            static_cast<float>(of_background[at]) + chain.of_backgrounds[k * size + at];
-        for (std::int64_t j = 0; j < wide; ++j) {
-          sum += of_last[i * wide + j] * chain.slopes[c * wide + j];
-        }
-        of_background[static_cast<std::size_t>(at)] = sum;
-      }
+      const float* const row = of_last + i * wide + chain.n_context;
+      const float* const x = background + 3 * i;
+      float* const sum = of_coordinates.data() + 3 * i;
+      for (int c = 0; c < 3; ++c) sum[c] += row[c] / chain.std[c];
+      if (chain.folds) fold_backward(x, sum);
+      for (int c = 0; c < 3; ++c) sum[c] += chain.of_backgrounds[k * size + 3 * i + c];
+      innovations(chain, x, observed(chain, k, i), nullptr, row + 3, sum);
     }
+    std::copy(of_coordinates.begin(), of_coordinates.end(), of_background.begin());
     Linearised<double> job{};
     job.state = chain.starts + k * size;
     job.vectors = of_background.data();

@@ -37,9 +37,34 @@ bool canonicalise_saved(T* out, const Strides& s, std::int64_t n_saved) {
   return !finite;
 }
 
+// The constants of a group of M packs: the same for all, or `own` in each lane.
+template <class T, int M, bool own>
+struct GroupConstants {
+  L63FAST_INLINE GroupConstants(const Integration<T>&, const StepConstants<T>& all,
+                                const Members&)
+      : k(all) {}
+  L63FAST_INLINE const StepConstants<T>& of(int) const { return k; }
+  StepConstants<T> k;
+};
+
+template <class T, int M>
+struct GroupConstants<T, M, true> {
+  GroupConstants(const Integration<T>& job, const StepConstants<T>&,
+                 const Members& members) {
+    for (int m = 0; m < M; ++m) {
+      const int count = members.count(m, width<T>);
+      const std::int64_t first = count == 0 ? members.end - 1 : members.at(m, 0);
+      k[m] = lane_constants<T>(job.dt, job.own_parameters + 3 * first, members.lanes,
+                               count == 0 ? 1 : count);
+    }
+  }
+  L63FAST_INLINE const LaneConstants<T>& of(int m) const { return k[m]; }
+  LaneConstants<T> k[M];
+};
+
 // The work of one call, by groups of M packs of members. The writer is chosen by the
 // layout of `out` and does not change a result.
-template <class T>
+template <class T, bool own>
 class Range {
  public:
   Range(const Integration<T>& job, const int* cancel)
@@ -47,7 +72,9 @@ class Range {
 
   std::int64_t run(std::int64_t begin, std::int64_t end) {
     const Strides& s = job_.strides;
-    if (s.component == 1 && s.time == 3 && job_.n_saved >= line<T>) {
+    if constexpr (own) {
+      contiguous<AnyWriter>(begin, end);
+    } else if (s.component == 1 && s.time == 3 && job_.n_saved >= line<T>) {
       by_trajectories(begin, end);
     } else if (s.component == 1 && s.member == 3 && job_.n_saved > 1 && job_.streamed) {
       by_rows(begin, end);
@@ -103,7 +130,7 @@ class Range {
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) states[m] = load(job_.initial, members, m);
     Writer writer(job_, members);
-    if (!integrate<Writer, M>(states, writer)) return;
+    if (!integrate<Writer, M>(states, writer, members)) return;
     bool fine[M];
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) fine[m] = all_finite<1>(&states[m]);
@@ -120,8 +147,10 @@ class Range {
   // outside the loop over steps: where every state is saved, there is one loop only,
   // and the states stay in registers.
   template <class Writer, int M>
-  L63FAST_INLINE bool integrate(Components<T>* states, Writer& writer) {
-    const StepConstants<T> k = k_;  // a local copy: no store can change it
+  L63FAST_INLINE bool integrate(Components<T>* states, Writer& writer,
+                                const Members& members) {
+    // A local copy: no store can change it.
+    const GroupConstants<T, M, own> k(job_, k_, members);
     for (std::int64_t saved = 0; saved < job_.n_saved; ++saved) {
       for (std::int64_t done = 1; done < job_.save_every; done += steps_per_check) {
         const std::int64_t left = job_.save_every - done;
@@ -139,9 +168,9 @@ class Range {
 
   template <int M>
   L63FAST_INLINE static void step_all(Components<T>* states,
-                                      const StepConstants<T>& k) {
+                                      const GroupConstants<T, M, own>& k) {
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) states[m] = rk4_step(states[m], k);
+    for (int m = 0; m < M; ++m) states[m] = rk4_step(states[m], k.of(m));
   }
 
   const Integration<T>& job_;
@@ -154,12 +183,16 @@ class Range {
 
 std::int64_t integrate_f64(const Integration<double>& job, std::int64_t begin,
                            std::int64_t end, const int* cancel) {
-  return Range<double>(job, cancel).run(begin, end);
+  return job.own_parameters == nullptr
+             ? Range<double, false>(job, cancel).run(begin, end)
+             : Range<double, true>(job, cancel).run(begin, end);
 }
 
 std::int64_t integrate_f32(const Integration<float>& job, std::int64_t begin,
                            std::int64_t end, const int* cancel) {
-  return Range<float>(job, cancel).run(begin, end);
+  return job.own_parameters == nullptr
+             ? Range<float, false>(job, cancel).run(begin, end)
+             : Range<float, true>(job, cancel).run(begin, end);
 }
 
 }  // namespace L63FAST_LEVEL

@@ -262,10 +262,14 @@ void analyse_cycle(ParticleFilter job, ParticleArrays& particles, const Draws& d
 
 void filter_particles(const ParticleFilter& job, std::int64_t begin, std::int64_t end,
                       void* scratch, const int* cancel) {
-  const StepConstants<double> k(job.dt, job.parameters);
   ParticleArrays particles(job.n_particles, static_cast<double*>(scratch));
   for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t first = t * particles.n;
+    const double* const own = job.own_parameters;
+    const StepConstants<double> k(
+        job.dt, own == nullptr
+                    ? job.parameters
+                    : Parameters{own[3 * t], own[3 * t + 1], own[3 * t + 2]});
     load_particles(particles, job.states + 3 * first, job.log_weights + first);
     discard_nonfinite(particles);
     Draws draws{

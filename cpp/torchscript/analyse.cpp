@@ -23,16 +23,26 @@ void analyse(const CommandLine& given) {
 
   std::vector<float> hidden(n * std::size_t(encoder.hidden_size()));
   std::vector<double> analysis(3 * n);
+  const std::size_t k = std::size_t(encoder.n_components());
+  std::vector<double> components(13 * k * n);
   Stopwatch watch;
   double seconds = 0;
   const std::clock_t begun = std::clock();
-  encoder.analyse(background.values, obs_window, hidden, analysis, given.batching);
+  encoder.analyse(background.values, obs_window, hidden, analysis, given.batching,
+                  components);
   watch.stop(seconds);
   const double processor = double(std::clock() - begun) / CLOCKS_PER_SEC;
-  write_file(
-      given.output, "Analyses by a trained encoder",
-      {{"trajectory", n}, {"component", 3}},
-      {{"analysis", "analysed state x_a", {"trajectory", "component"}, analysis}});
+  std::map<std::string, std::size_t> dims{{"trajectory", n}, {"component", 3}};
+  std::vector<Variable> found{
+      {"analysis", "analysed state x_a", {"trajectory", "component"}, analysis}};
+  if (k) {
+    dims.insert({{"normal", k}, {"number", 13}});
+    found.push_back({"mixture",
+                     "weight, mean, rows of A with the covariance A A^T",
+                     {"trajectory", "normal", "number"},
+                     components});
+  }
+  write_file(given.output, "Analyses by a trained encoder", dims, found);
   std::printf("%zu analyses in %.3g s, %.3g us each; %.6g s of the processor\n", n,
               seconds, n ? 1e6 * seconds / double(n) : 0.0, processor);
 }

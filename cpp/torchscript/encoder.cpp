@@ -49,12 +49,14 @@ void check_size(std::size_t size, std::int64_t expected, const char* name) {
                                 std::to_string(size));
 }
 
+constexpr std::int64_t component_size = 13;
+
 // The part of a batch that one call of the program analyses.
 struct Chunk {
   const double *background, *obs_window;
   float* hidden;
-  double* analysis;
-  std::int64_t n, window, observation_size, hidden_size;
+  double *analysis, *components;
+  std::int64_t n, window, observation_size, hidden_size, n_components;
 };
 
 // Calls body(0) to body(n - 1) on new threads, each with one thread of torch. Rethrows
@@ -141,11 +143,17 @@ void Encoder::Parts::analyse(const Chunk& chunk) {
   std::copy_n(chunk.hidden, memory.numel(), memory.data_ptr<float>());
   try {
     const auto result = module.forward({states, windows, memory});
-    if (!result.isTuple() || result.toTupleRef().elements().size() != 2)
-      throw ModelError("the program returned no pair of tensors");
-    const auto& pair = result.toTupleRef().elements();
-    const auto found = checked(pair[0], {chunk.n, 3});
-    const auto kept = checked(pair[1], {chunk.n, chunk.hidden_size});
+    const std::size_t n_outputs = chunk.n_components ? 3 : 2;
+    if (!result.isTuple() || result.toTupleRef().elements().size() != n_outputs)
+      throw ModelError("the program returned another number of tensors");
+    const auto& outputs = result.toTupleRef().elements();
+    const auto found = checked(outputs[0], {chunk.n, 3});
+    const auto kept = checked(outputs[1], {chunk.n, chunk.hidden_size});
+    if (chunk.components) {
+      const auto all =
+          checked(outputs[2], {chunk.n, chunk.n_components, component_size});
+      std::copy_n(all.data_ptr<float>(), all.numel(), chunk.components);
+    }
     std::copy_n(found.data_ptr<float>(), found.numel(), chunk.analysis);
     std::copy_n(kept.data_ptr<float>(), kept.numel(), chunk.hidden);
   } catch (const ModelError&) {
@@ -187,17 +195,21 @@ bool Encoder::reads_gaps() const { return parts_->card.reads_gaps; }
 int Encoder::observation_size() const {
   return observation_operator().obs_dim() + reads_gaps();
 }
+int Encoder::n_components() const { return parts_->card.n_components; }
 double Encoder::interval() const { return parts_->card.interval; }
 
 void Encoder::analyse(std::span<const double> background,
                       std::span<const double> obs_window, std::span<float> hidden,
-                      std::span<double> analysis, const Batching& batching) const {
+                      std::span<double> analysis, const Batching& batching,
+                      std::span<double> components) const {
   const std::int64_t n = std::int64_t(background.size()) / 3;
   const std::int64_t m = observation_size(), length = window();
   check_size(background.size(), 3 * n, "background");
   check_size(obs_window.size(), length * m * n, "obs_window");
   check_size(hidden.size(), hidden_size() * n, "hidden");
   check_size(analysis.size(), 3 * n, "analysis");
+  const std::int64_t per_sample = n_components() * component_size;
+  if (!components.empty()) check_size(components.size(), per_sample * n, "components");
   if (batching.chunk < 1 || batching.n_threads < 1)
     throw std::invalid_argument("batching: expected at least 1 sample and 1 thread");
   if (n == 0) return;
@@ -208,10 +220,11 @@ void Encoder::analyse(std::span<const double> background,
   const std::int64_t n_chunks = (n + chunk - 1) / chunk;
   const auto one_chunk = [&](std::int64_t index) {
     const std::int64_t first = index * chunk, size = std::min(chunk, n - first);
-    parts_->analyse({background.data() + 3 * first,
-                     obs_window.data() + length * m * first,
-                     hidden.data() + hidden_size() * first, analysis.data() + 3 * first,
-                     size, length, m, hidden_size()});
+    parts_->analyse(
+        {background.data() + 3 * first, obs_window.data() + length * m * first,
+         hidden.data() + hidden_size() * first, analysis.data() + 3 * first,
+         components.empty() ? nullptr : components.data() + per_sample * first, size,
+         length, m, hidden_size(), n_components()});
   };
   each(n_chunks, int(std::min<std::int64_t>(batching.n_threads, n_chunks)), one_chunk);
 }

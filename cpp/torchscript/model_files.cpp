@@ -72,6 +72,14 @@ bool looks_ahead(const Json& encoder) {
   return at == "first";
 }
 
+int n_components(const Json& encoder) {
+  const std::string kind =
+      encoder.has("uncertainty") ? encoder.text("uncertainty") : "none";
+  if (kind != "none" && kind != "gaussian" && kind != "mixture")
+    throw std::invalid_argument("uncertainty: expected none, gaussian or mixture");
+  return kind == "none" ? 0 : kind == "gaussian" ? 1 : 2;
+}
+
 }  // namespace
 
 ModelCard read_card(const std::filesystem::path& directory) {
@@ -91,6 +99,7 @@ ModelCard read_card(const std::filesystem::path& directory) {
         .looks_ahead = looks_ahead(encoder),
         // Older cards have no such entry.
         .reads_gaps = encoder.has("gaps") && encoder.flag("gaps"),
+        .n_components = n_components(encoder),
         .interval = training.has("interval") ? training.number("interval")
                                              : std::numeric_limits<double>::quiet_NaN(),
         .sha256 = lower(files.at("torchscript").text("sha256"))};

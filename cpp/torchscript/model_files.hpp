@@ -15,8 +15,9 @@ struct ModelCard {
   int hidden_size = 0;
   bool looks_ahead = false;
   bool reads_gaps = false;
-  double interval = 0;  // time units; NaN: not given
-  std::string sha256;   // of model.ts.pt
+  int n_components = 0;  // of an estimated distribution; 0: none
+  double interval = 0;   // time units; NaN: not given
+  std::string sha256;    // of model.ts.pt
 };
 
 // Throws ModelError.

@@ -51,5 +51,6 @@ class Network:
         job: ChainJob,
         of_backgrounds: np.ndarray,
         of_analyses: np.ndarray,
+        of_other: np.ndarray,
         gradients: np.ndarray,
     ) -> int: ...

@@ -17,6 +17,7 @@ PURPOSES: Final = {
     "scheme": 6,
     "missing": 7,
     "interval": 8,
+    "parameters": 9,
 }
 SPLITS: Final = {"none": 0, "train": 1, "val": 2, "test": 3}
 

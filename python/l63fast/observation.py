@@ -445,12 +445,18 @@ class ObservationOperator:
         Parameters
         ----------
         states : (..., 3) NumPy array or torch tensor
-            An operator of your own takes NumPy arrays.
+            An operator of your own takes NumPy arrays. Lists of numbers become one.
 
         Returns
         -------
         (..., obs_dim) of the same kind and dtype
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            If the states are not as described.
         """
+        states = _as_states(states)
         if self._own is not None:
             return self._own.value(states)
         observed = self._components_of(states)
@@ -463,8 +469,6 @@ class ObservationOperator:
     def _components_of(self, states: Any) -> Any:
         # With an index the components of the result would not be contiguous, and every
         # kernel would have to copy them.
-        if isinstance(states, (list, tuple)):
-            states = _checks.states("states", states)
         if isinstance(states, np.ndarray):
             return states.take(self.components, axis=-1)
         return states[..., list(self.components)]
@@ -486,7 +490,8 @@ class ObservationOperator:
         ArgumentValueError
             If the operator is your own.
         """
-        observed = named_operator(self, "jacobian_diagonal")._components_of(states)
+        named = named_operator(self, "jacobian_diagonal")
+        observed = named._components_of(_as_states(states))
         slope = observed * 0 + 1
         for i, power in enumerate(self.powers):
             for _ in range(power - 1):
@@ -498,12 +503,19 @@ class ObservationOperator:
     def jacobian(self, states: np.ndarray) -> np.ndarray:
         """Return H, the Jacobian of h, (..., obs_dim, 3) for states (..., 3)."""
         if self._own is not None:
-            return self._own.jacobian(states)
+            return self._own.jacobian(_as_states(states))
         slopes = self.jacobian_diagonal(states)
         matrix = np.zeros((*slopes.shape, 3), dtype=slopes.dtype)
         for i, component in enumerate(self.components):
             matrix[..., i, component] = slopes[..., i]
         return matrix
+
+
+def _as_states(states: Any) -> Any:
+    """Return what is neither an array nor a tensor, such as a list, as an array."""
+    if isinstance(states, np.ndarray) or hasattr(states, "requires_grad"):
+        return states
+    return _checks.states("states", states)
 
 
 @ieee_arithmetic()

@@ -12,6 +12,7 @@ from cli_runs import Command, Run, make_command, run_in
 from experiment_samples import FLAGS, SIZES, contents
 from l63fast.cli import output, train
 from l63fast.experiments import figures
+from l63fast.experiments.report import page
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings_file import merged, preset_tables
 from l63fast.learning import export
@@ -300,3 +301,59 @@ def test_what_a_recipe_decides_is_not_asked_for(
     assert run.code == 2
     assert message in run.err
     assert not Path("data").exists()
+
+
+def test_a_page_stays_while_it_shows_the_results_of_its_folder(
+    l63fast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        page, "_CHAPTERS", {name: lambda _: [] for name in page._CHAPTERS}
+    )
+    few = ("--operators", "x", *SIZES, "--window", 3, "--n_bootstrap", 20)
+    words = ("experiment", "--methods", "3dvar", *few, "--workers", 1)
+    assert l63fast(*words).code == 0
+    report = Path("results/quick/report/report.html")
+    before = report.read_bytes()
+    again = l63fast(*words, "--no_report", "--resume")
+    assert "is removed" not in again.out
+    assert report.read_bytes() == before
+    assert "report.html" in verify_directory(report.parent).files
+    # Another method changes the results: the old page would not be true.
+    other = l63fast(*words, "--methods", "background", "--no_report")
+    assert (
+        "report.html was of other results and is removed; l63fast report" in other.out
+    )
+    assert not report.exists()
+
+
+def test_cells_of_another_experiment_of_that_name_are_mentioned(
+    l63fast: Command,
+) -> None:
+    few = ("--operators", "x", *SIZES, "--window", 3, *SMALL)
+    first = l63fast("experiment", "--methods", "background", *few)
+    assert "of other methods or settings" not in first.out
+    for more in ((), ("--dry_run",)):
+        run = l63fast("experiment", "--methods", "climatology", *few, *more)
+        said = " ".join(run.out.split())
+        assert "holds 1 cell of other methods or settings too (x-background)" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[method]\nscheme = '3dvar'", "method.scheme: expected none, as [method] is"),
+        ("[method]\nhidden = 8", "method: expected an encoder among the methods, got"),
+        ("[training]\nepochs = 8", "training: expected an encoder among the methods"),
+    ],
+)
+def test_a_table_that_no_method_has_is_refused(
+    l63fast: Command, text: str, expected: str
+) -> None:
+    Path("mine.toml").write_text(text)
+    run = l63fast("experiment", "sakov2012", "--config", "mine.toml", "--dry_run")
+    assert run.code == 2
+    assert run.err.startswith(f"error: mine.toml: {expected}")
+    # An encoder that is not chosen has these settings nevertheless.
+    words = ("experiment", "encoders", "--config", "mine.toml", "--dry_run")
+    if "scheme" not in text:
+        assert l63fast(*words, "--methods", "optimum").code == 0

@@ -195,5 +195,12 @@ def test_errors_go_by_the_time_since_something_was_observed() -> None:
     found = diagnose(of, settings)
     assert found["age"].values[:3] == pytest.approx([0.0, 0.1, 0.2])
     assert found["age_error"].values == pytest.approx(1.0 + found["age"].values)
+    since = np.where(np.isfinite(last), TIMES - last, 0.0)
+    spread = np.broadcast_to((2.0 + since)[..., None], truth.shape)
+    claimed = diagnose(dataclasses.replace(of, spread=spread), settings)
+    expected = 2.0 + claimed["gap"].values
+    assert claimed["gap_spread"].values == pytest.approx(expected)
+    assert claimed["gap"].values[:2] == pytest.approx([0.0, 0.1])
+    assert "gap" not in found
     assert "age" not in diagnose(of, settings, cycled=False)
     assert "age" not in diagnose(of, dataclasses.replace(settings, missing=0.0))

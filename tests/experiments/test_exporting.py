@@ -13,7 +13,7 @@ from cli_runs import Command
 from l63fast.errors import DataFileError
 from l63fast.experiments.speed import encoder_benchmark
 from l63fast.learning import encoder_speed
-from l63fast.learning.card import FILES, WRITTEN
+from l63fast.learning.card import FILES
 from l63fast.learning.encoder_speed import EncoderSpeed, EncoderTimes
 from l63fast.learning.encoders import build_encoder
 from l63fast.learning.export import load_encoder, save_model
@@ -21,6 +21,8 @@ from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import EncoderSettings
 from l63fast.storage import read_manifest, result_directory
 from learning_samples import samples
+
+FORMATS = ("safetensors", "torchscript", "pt2")
 
 TINY = EncoderSpeed((1, 5), rounds=1)
 
@@ -44,14 +46,14 @@ def test_an_export_holds_the_model_in_the_formats_asked_for(
     assert read_manifest(folder).kind == "model"
     card = json.loads((folder / "model.json").read_text())
     old = json.loads((result / "model.json").read_text())
-    assert tuple(card["files"]) == WRITTEN
+    assert tuple(card["files"]) == FORMATS
     for key in ("normaliser_hash", "training", "encoder"):
         assert card[key] == old[key]
     weights = FILES["safetensors"]
     assert (folder / weights).read_bytes() == (result / weights).read_bytes()
     data = samples("xy", 7)
     hashes = dict(re.findall(r"^(\w+) .*sha256 (\w{64})", run.out, re.MULTILINE))
-    assert tuple(hashes) == WRITTEN
+    assert tuple(hashes) == FORMATS
     for format, found in hashes.items():
         loaded = load_encoder(folder, format=format, sha256=found)
         assert np.allclose(
@@ -85,7 +87,7 @@ def test_the_benchmark_times_every_format_and_draws(
     l63fast: Command, result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EncoderSpeed, "of_scale", lambda scale: TINY)
-    monkeypatch.setattr(encoder_speed, "FILES", {kind: FILES[kind] for kind in WRITTEN})
+    monkeypatch.setattr(encoder_speed, "FILES", {kind: FILES[kind] for kind in FORMATS})
     monkeypatch.setattr(encoder_speed, "_LATENCY_CALLS", 2)
     run = l63fast("benchmark", "encoders", "--result_dir", result)
     assert run.code == 0, run.err
@@ -95,7 +97,7 @@ def test_the_benchmark_times_every_format_and_draws(
     }  # fmt: skip
     content = json.loads((folder / "encoders.json").read_text())
     assert content["encoder"].startswith("GRU-8, window 2, xy")
-    assert list(content["rows"]) == ["eager", *WRITTEN]
+    assert list(content["rows"]) == ["eager", *FORMATS]
     for row in content["rows"].values():
         assert row["latency"] > 0.0
         assert list(row["per_window"]) == ["1", "5"]

@@ -220,8 +220,8 @@ def test_numbers_are_tuned_by_the_measure_that_decides(
     problem = of_measure(problem, measure)
     found = fitted(problem, **table)
     run = problem.run(found, "val")
-    is_mean = MEASURES[measure].kind == "rmse_a"
-    expected = (rmse if is_mean else rmse_pooled)(run.analysis, run.truth)
+    rate = rmse if MEASURES[measure].kind == "rmse_a" else rmse_pooled
+    expected = rate(run.analysis, run.truth)
     if found.tuning is not None:
         assert found.tuning.score == pytest.approx(expected, rel=1e-12)
         assert found.tuning.score == min(found.tuning.scores)

@@ -16,11 +16,11 @@ from experiment_samples import TINY, TINY_GRU, tiny_cycled, tiny_windows, weight
 from l63fast.errors import ArgumentValueError, ConfigurationError, ModelFileError
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.reevaluate import reevaluate
-from l63fast.experiments.report import page
 from l63fast.experiments.results import Result
 from l63fast.learning.encoders import n_parameters
 from l63fast.learning.export import load_weights
 from own_nets import Memory, Net
+from report_help import quick_report
 
 OWN_IN_WINDOWS = {"mine": {**TINY["method"], "model": Net}}
 PLANTED = """
@@ -98,11 +98,7 @@ def test_nothing_but_a_run_imports_it(
     folder = Path("results/tiny")
     results = l63.open_results(folder)
     l63.scores(results)
-    unsaved = {"is_wide": False, "is_moving": False, "address": ""}  # which takes long
-    monkeypatch.setattr(
-        page, "_saved", lambda picture, _: {**unsaved, "picture": picture}
-    )
-    l63.report(folder)
+    quick_report(monkeypatch, folder)
     with pytest.raises(ModelFileError):
         l63.load_encoder(folder / "gru")
     assert l63fast("evaluate", "--result_dir", folder / "gru").code == 1

@@ -17,9 +17,9 @@ from experiment_samples import SIZES, TINY, tiny_cycled, tiny_windows, weights_o
 from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.reevaluate import reevaluate
-from l63fast.experiments.report import page
 from l63fast.experiments.results import Result
 from own_nets import Net
+from report_help import quick_report
 
 PLANTED = """
 from pathlib import Path
@@ -51,14 +51,6 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield log
     sys.modules.pop("planted", None)
-
-
-def quick_report(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    unsaved = {"is_wide": False, "is_moving": False, "address": ""}  # which takes long
-    monkeypatch.setattr(
-        page, "_saved", lambda picture, _: {**unsaved, "picture": picture}
-    )
-    return Path(l63.report(folder))
 
 
 def board(experiment: Experiment, root: Path) -> Any:
@@ -112,16 +104,19 @@ def test_it_stands_in_the_table_of_cycles(tmp_path: Path) -> None:
     assert operator == l63.ObservationOperator("own_sensors:sensor").imported()
     assert operator.source_hash == sensor.source_hash
     with pytest.raises(ArgumentValueError, match="got the name of one of your own"):
-        operator(sensor)
+        operator([1.0, 2.0, 3.0])
     two = tiny_cycled(data={**data, "operator": own_sensors.xy})
     with pytest.raises(ArgumentValueError, match=r"^R: expected .*\(2, 2\)"):
         two.run(tmp_path / "wrong")
 
 
+@pytest.mark.filterwarnings("ignore:.*holds .* of other methods or settings too")
 def test_nothing_but_a_run_imports_it(
     tmp_path: Path, planted: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:
-    experiment = tiny_windows().vary(operator=["planted:h", "planted:square"])
+    quick = {"3dvar": {"scheme": "3dvar", "b_scale": 1.0}}  # with h in Python
+    experiment = tiny_windows(windows={"background": "mean"}, methods=quick)
+    experiment = experiment.vary(operator=["planted:h", "planted:square"])
     (tmp_path / "tiny.toml").write_text(experiment.to_toml())
     assert l63fast("experiment", "--config", "tiny.toml", "--dry_run").code == 0
     assert not planted.exists()

@@ -91,6 +91,10 @@ def test_what_is_returned_is_what_the_folder_holds(tmp_path: Path) -> None:
         ),
     )
     assert set(results["cell"]) == {"oi", "enkf"}
+    # Another experiment of this name would add to them: that is not done silently.
+    with pytest.warns(L63Warning, match=r"holds 1 cell of other .* \(enkf\), which"):
+        others = tiny_cycled("pf", "enkf").run(tmp_path)
+    assert set(others["cell"]) == {"oi"}
 
 
 def test_some_cells_alone_and_then_the_others(
@@ -162,6 +166,8 @@ def test_an_experiment_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> N
             "run: expected some of root, workers, .*progress, got .*s'",
         ),
         ({"n_workers": 2}, "run: expected some of .*, got an argument 'n_workers'"),
+        ({"only": 3}, "only: expected str, got int"),
+        ({"only": ["oi"]}, "only: expected str, got list"),
         ({"root": 3}, "root: expected a path, got 3"),
         ({"root": __file__}, "root: expected a folder, got the file .*test_runner.py"),
     ],
@@ -223,7 +229,8 @@ def test_resume_keeps_what_is_the_same_and_makes_the_rest(tmp_path: Path) -> Non
 def test_a_result_is_kept_unless_its_data_or_versions_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, tuning = tiny_cycled("oi", "enkf"), tiny_cycled("oi", "pf").tuning()
+    whole, three = tiny_cycled("oi", "enkf"), {"3dvar": {"scheme": "3dvar"}}
+    tuning = tiny_cycled("oi", "enkf", "pf", methods=three).tuning()
     for experiment in (whole, tuning):
         run(experiment, tmp_path)
 

@@ -14,6 +14,7 @@ from experiment_samples import tiny_cycled
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments import scoring
 from l63fast.experiments.experiment import Experiment
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.report import write_summary
 from l63fast.experiments.results import (
     SMOOTHED_MEANS,
@@ -144,6 +145,8 @@ def test_a_winner_is_better_than_every_other_method() -> None:
     gru, oi = method("gru", 0.3), method("oi", 0.5)
     assert scored(gru, oi)["wins"].to_dict() == {"gru": True, "oi": False}
     assert not scored(gru)["wins"].any()  # than none
+    diverged = method("pf", 0.1).assign(rmse_a=np.nan, mse_a=np.nan, diverged=1.0)
+    assert scored(gru, diverged)["wins"].to_dict() == {"gru": True, "pf": False}
     rare = method("enkf", 0.1)
     rare.loc[3, ["rmse_a", "mirror_rmse_a"]] = 9.0
     rare.loc[3, ["mse_a", "mirror_mse_a"]] = 81.0
@@ -271,7 +274,12 @@ def test_finished_results_are_scored_as_before(name: str, measure: str) -> None:
     expected = golden_results.read(f"{name}_scores")
     # What scores of 0.1.0 had besides; start is new, and empty in their results.
     gone = {"states", "crps"}
-    added = {"start", "rmse_s", "lag"}
+    of_distributions = [
+        f"{name}{end}"
+        for name in (*DISTRIBUTION, "crps_to_optimum")
+        for end in ("", "_low", "_high")
+    ]
+    added = {"start", "rmse_s", "lag", *of_distributions}
     assert [c for c in found if c not in added] == [
         c for c in expected if c not in {*gone, *added, "missing", *TIMES}
     ]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment_samples import FLAGS, SIZES
+from cli_runs import run_in
+from experiment_samples import FLAGS, SIZES, weights_only
 from l63fast.storage import verify_directory
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -26,6 +27,7 @@ def documented(name: str) -> list[str]:
 
 
 def run(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
     words = [sys.executable, str(SRC / script), *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "100"}
     return subprocess.run(
@@ -53,17 +55,18 @@ def test_the_three_commands_in_their_order(tmp_path: Path) -> None:
     assert verify_directory(tmp_path / "data" / "xy").kind == "twin"
     assert "12 training + 6 validation + 6 test trajectories of 60 steps" in done.stdout
 
-    done = run("trainer.py", *trainer[1:], *FLAGS, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "data/xy (found)" in done.stdout
-    assert "epoch   2/2" in done.stdout
-    assert " tuned 3D-Var: " in done.stdout
-    assert "written to results/gru_xy" in done.stdout
+    # The others run in this process, which has imported torch already.
+    with weights_only():
+        here = run_in(tmp_path, *trainer[1:], *FLAGS, script=SRC / "trainer.py")
+    assert (here.code, here.err) == (0, "")
+    assert "data/xy (found)" in here.out
+    assert "epoch   2/2" in here.out
+    assert " tuned 3D-Var: " in here.out
+    assert "written to results/gru_xy" in here.out
 
-    done = run("visualize.py", *visualize[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    written = [tmp_path / line for line in done.stdout.splitlines()]
+    here = run_in(tmp_path, *visualize[1:], script=SRC / "visualize.py")
+    assert here.code == 0, here.err
+    written = [tmp_path / line for line in here.out.splitlines()]
     assert written
     assert all(path.is_file() for path in written)
     assert {"data", "results"} == set(os.listdir(tmp_path))

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from experiment_samples import tiny_cycled
-from l63fast.experiments.protocols import Estimates
+from l63fast.experiments.protocols import DISTRIBUTION, Estimates
 from l63fast.experiments.results import MEANS, MORE_MEANS, Result, results_of
 
 N, TIMES, MEMBERS = 4, 7, 5
@@ -142,10 +142,11 @@ def test_a_cell_writes_these_columns(finished: dict[str, Result]) -> None:
     found = finished["xyz-extkf"].trajectories["crps"]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     enkf = finished["xyz-enkf"]  # whose members are not kept
-    whole = enkf.metrics["crps"]["crps"]
-    assert enkf.trajectories["crps"].mean() == pytest.approx(whole, rel=1e-12)
-    for name in ("xyz-extkf", "x2-enkf"):
-        assert finished[name].metrics["crps"] is None
+    for name in DISTRIBUTION:
+        found = float(enkf.metrics["distribution"][name]["value"])
+        expected = enkf.trajectories[name].mean()
+        assert found == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    assert finished["x2-enkf"].metrics["distribution"] is None
 
 
 def test_all_cells_have_them_in_one_table(finished: dict[str, Result]) -> None:

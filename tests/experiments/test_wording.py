@@ -101,6 +101,39 @@ def test_rare_losses_are_told_with_their_share_and_the_median() -> None:
     assert answer(summary(enkf)) == "No method has a rank: rare losses make all scores."
 
 
+RARE = method("enkf", 0.1, label="EnKF")
+RARE.loc[3, ["rmse_a", "mse_a"]] = 8.0, 64.0
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ((THREE, GRU, LSTM, RARE), "LSTM and GRU share the first rank: 70.0 % below"),
+        ((lost(GRU), RARE), "rare losses make all scores that are finite."),
+        ((lost(GRU), LSTM), "LSTM wins."),
+        ((GRU, LSTM, THREE.assign(**OTHER), GRU.assign(**OTHER)),
+         "GRU scores best in 1 of 2 cases; in 1 of 2 cases the best is not dist"),
+        ((RARE, THREE, THREE.assign(**OTHER), GRU.assign(**OTHER)),
+         "GRU scores best in 1 of 2 cases; in 1 of 2 cases no winner is certain"),
+        ((GRU, THREE.assign(**OTHER), GRU.assign(**OTHER)),
+         "GRU scores best in 1 of 2 cases; in 1 of 2 cases there is only one method."),
+        ((lost(GRU), THREE.assign(**OTHER), GRU.assign(**OTHER)),
+         "GRU scores best in 1 of 2 cases; in 1 of 2 cases no method has a rank."),
+    ],
+)  # fmt: skip
+def test_the_headline_says_what_the_table_says(
+    methods: tuple[pd.DataFrame, ...], said: str
+) -> None:
+    found = summary(*methods)
+    assert said in answer(found)
+    winners = [row.label for rows in found.cases for row in rows if row.wins]
+    for row in found.rows:
+        wins = any(
+            f"{row.label} {verb}" in answer(found) for verb in ("wins", "scores b")
+        )
+        assert wins == (row.label in winners)
+
+
 def test_a_share_of_all_is_100_per_cent() -> None:
     enkf = method("enkf", 0.3, label="EnKF", n=3)
     enkf[["rmse_a", "mse_a"]] = 9.0, 81.0

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -48,8 +49,8 @@ def make_command(
     return run
 
 
-def run_in(folder: Path, *arguments: object) -> Run:
-    """Run `l63fast` in a folder, once for several tests."""
+def run_in(folder: Path, *arguments: object, script: Path | None = None) -> Run:
+    """Run `l63fast`, or a script, in a folder and in this process."""
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -57,9 +58,9 @@ def run_in(folder: Path, *arguments: object) -> Run:
         contextlib.redirect_stderr(err),
     ):
         patch.chdir(folder)
-        patch.setattr("sys.argv", ["l63fast", *map(str, arguments)])
+        patch.setattr("sys.argv", [str(script or "l63fast"), *map(str, arguments)])
         patch.setattr(warnings, "showwarning", warnings.showwarning)
         patch.setenv("COLUMNS", "100")
         with pytest.raises(SystemExit) as ended:
-            main()
+            main() if script is None else run_path(str(script), run_name="__main__")
     return Run(int(ended.value.code or 0), out.getvalue(), err.getvalue())

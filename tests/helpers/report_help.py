@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiment_samples import tiny_cycled
-from l63fast.experiments.report import write_report
+import pytest
 
-__all__ = ["CASES", "experiment_with_report"]
+from experiment_samples import tiny_cycled
+from l63fast.experiments.report import page, report, write_report
+
+__all__ = ["CASES", "experiment_with_report", "quick_report", "unsaved"]
 
 # Two operators, one of them blind to the sign, and two errors: every kind of section.
 CASES: dict[str, Any] = {
@@ -26,6 +28,17 @@ def experiment_with_report(root: Path) -> Path:
     tiny_cycled("oi", "pf", **CASES).run(root)
     write_report(root / "tiny")
     return root / "tiny"
+
+
+def unsaved(picture: Any, folder: Path) -> dict[str, Any]:
+    """Return a picture as it stands on a page, without its file, which takes long."""
+    return {"picture": picture, "address": "", "is_wide": False, "is_moving": False}
+
+
+def quick_report(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Report on an experiment with figures that are drawn and not written."""
+    monkeypatch.setattr(page, "_saved", unsaved)
+    return report(folder)
 
 
 if __name__ == "__main__":

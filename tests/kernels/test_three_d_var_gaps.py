@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import golden
-from l63fast import three_d_var
+from l63fast import three_d_var, variational_cost
 from l63fast._kernels import AnalysisJob, cpp, load_kernels
 from l63fast.errors import ArgumentValueError
 from l63fast.observation import ObservationOperator
@@ -87,6 +87,20 @@ def test_every_level_and_numba_give_the_same_bits(name):
         for n_threads in (1, 2):
             found = load_kernels("cpp", level=level).analyse(job, n_threads)
             assert golden.digest(*found) == wanted, level
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_cost_of_a_state_is_that_of_the_present_values(full):
+    operator, x_b, y, _, B, R = problem("x2yz", n=500, full=full)
+    given = {"B": B, "R": R, "missing": "nan"}
+    found = three_d_var(x_b, y, operator, **given)
+    cost = variational_cost(found.state, x_b, y, operator, **given)
+    np.testing.assert_allclose(cost, found.cost, rtol=1e-9, atol=1e-12)
+    none = np.isnan(y).all(axis=1)
+    assert none.any()
+    assert not variational_cost(x_b, x_b, y, operator, **given)[none].any()
+    with pytest.raises(ArgumentValueError, match="observation: expected finite values"):
+        variational_cost(x_b, x_b, y, operator, B=B, R=R)
 
 
 @pytest.mark.parametrize("backend", ["cpp", "numba"])

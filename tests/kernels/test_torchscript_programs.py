@@ -126,6 +126,24 @@ def test_analyses_are_those_of_python(
     assert np.allclose(analysis, expected, rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("uncertainty", ["gaussian", "mixture"])
+def test_distributions_are_those_of_python(
+    programs: Programs, tmp_path: Path, uncertainty: str
+) -> None:
+    saved(replace(GRU, uncertainty=uncertainty), tmp_path / "model")
+    data = samples("xy", 600, seed=3)
+    write_analyse_inputs(tmp_path / "in.nc", data.background, data.obs_window)
+    words = (tmp_path / "model", tmp_path / "in.nc", tmp_path / "out.nc", "--trust")
+    done = programs.run("analyse", *words)
+    assert done.returncode == 0, done.stderr
+    found = read_dataset(tmp_path / "out.nc")["mixture"].to_numpy()
+    function = load_encoder(tmp_path / "model")
+    expected = function.estimate(data.background, data.obs_window).components
+    assert expected is not None
+    wanted = expected.view(np.float64).reshape(found.shape)
+    assert np.allclose(found, wanted, rtol=0, atol=5e-5)
+
+
 def test_analyses_with_gaps_are_those_of_python(
     programs: Programs, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@
 #include <l63fast/network.hpp>
 
 #include <climits>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -152,7 +153,7 @@ std::vector<float> trained(const KernelTable& kernels, std::int64_t n,
     }
     return all;
   };
-  constexpr std::int64_t n_cycles = 3, wide = 5;
+  constexpr std::int64_t n_cycles = 3, wide = 6;
   using l63fast::LayerKind;
   // Slots: read, h and c before; mixed with its slope; gru; lstm's h and c; increment.
   const std::int64_t widths[] = {wide,      units, units,     units, units, units,
@@ -209,7 +210,11 @@ std::vector<float> trained(const KernelTable& kernels, std::int64_t n,
              sums.data()};
   l63fast::network_pack(kernels, job.net);
   const std::int64_t n_steps[n_cycles] = {3, 1, 2};
-  const auto last = numbers(n_cycles * n * wide), slopes = numbers(3 * wide);
+  const std::int64_t n_context = wide - 5;  // one observed value makes two innovations
+  const auto context = numbers(n_cycles * n * n_context);
+  auto observations = numbers(n_cycles * n);
+  for (std::size_t i = 0; i < observations.size(); i += 3) observations[i] = NAN;
+  const std::int64_t component = 0, power = 2;
   const auto loss = numbers(n_cycles * n * 3);
   const float scale[3] = {1, 2, 3};
   const double centre[3] = {0, 0, 25}, reach[3] = {70, 70, 90};
@@ -232,8 +237,14 @@ std::vector<float> trained(const KernelTable& kernels, std::int64_t n,
   job.parts_after[0] = 5;
   job.parts_after[1] = 9;
   job.n_hidden = 2 * units;
-  job.last = last.data();
-  job.slopes = slopes.data();
+  job.n_context = n_context;
+  job.context = context.data();
+  job.folds = job.reads_slope = true;
+  job.n_observed = 1;
+  job.components = &component;
+  job.powers = &power;
+  job.observations = observations.data();
+  job.innovation_std = job.mean = job.std = scale;
   job.scale = scale;
   job.centre = centre;
   job.reach = reach;

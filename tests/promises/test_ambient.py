@@ -35,7 +35,7 @@ SETTINGS = list(ambient_calls.contexts(Path()))
 NOT_CALLED = {
     "__version__", "Analysis", "AssimilationDataset", "Climatology", "L63Error",
     "Lorenz63", "Status", "TwinSettings", "backend_info", "open_results", "Result",
-    "open_shards", "torch_forecast",
+    "open_shards", "torch_forecast", "ErrorLaw", "ForecastModel",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from l63fast.experiments.results import Result, Source, open_results
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.twin import TwinExperiment
 from mutants import LOADERS, fuzz, originals_in, put
+from report_help import unsaved
 
 SECONDS = float(os.environ.get("L63FAST_FUZZ_SECONDS", "60"))
 SIGNED = [kind for kind in LOADERS if kind != "configuration"]
@@ -89,10 +90,6 @@ def test_a_result_that_makes_no_sense_is_left_out(experiment, name, content) -> 
         Result.open(folder)
     assert set(open_results(experiment)["cell"]) == {"enkf", "pf"}
     assert list(Source.open(experiment).left_out) == ["oi"]
-
-
-def unsaved(picture: Any, folder: Path) -> dict[str, Any]:
-    return {"picture": picture, "address": "", "is_wide": False, "is_moving": False}
 
 
 @pytest.fixture

@@ -142,7 +142,10 @@ def test_its_error_is_what_it_claims(
     assert np.median(found.effective_size) > 50.0
 
 
-@pytest.mark.parametrize(("name", "sigma"), [("xy", 0.1), ("xy", 0.02), ("x2", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "sigma"),
+    [("xy", 0.1), pytest.param("xy", 0.02, marks=pytest.mark.slow), ("x2", 1.0)],
+)
 def test_samples_claim_their_error_between_the_states_of_a_library(
     name: str, sigma: float
 ) -> None:
@@ -168,7 +171,7 @@ def test_a_window_does_not_depend_on_those_beside_it() -> None:
     assert some.mean.tobytes() == every.mean[:5].tobytes()
 
 
-@pytest.mark.parametrize("n_known", [32, 37])
+@pytest.mark.parametrize("n_known", [pytest.param(32, marks=pytest.mark.slow), 37])
 def test_going_on_from_a_report_gives_the_same_bits(n_known: int) -> None:
     _, evidence = twin("xy", 0.1, background=True)
     evidence = of_first(evidence, 40)

@@ -9,6 +9,7 @@ import pytest
 
 from filter_help import MIRROR, B, error_covariance, kalman_update
 from l63fast import _random
+from l63fast.assimilation import cycling
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
@@ -16,7 +17,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63, forecast, spin_up
 from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinExperiment, TwinSettings
-from l63fast.verification import rmse, rmse_pooled
+from l63fast.verification import nearer, rmse, rmse_pooled, score_marginals
 
 BACKENDS = ["cpp", "numba"]
 Q = np.array([[0.5, 0.2, 0.0], [0.2, 0.3, 0.0], [0.0, 0.0, 0.0]])
@@ -276,6 +277,50 @@ def test_a_trajectory_that_diverges_is_kept_and_marked(twin, backend):
     assert np.isnan(result.members[3]).all()
     others = np.arange(20) != 3
     np.testing.assert_array_equal(result.analysis[others], healthy.analysis[others])
+
+
+@pytest.mark.parametrize("name", ["xy", "x2", "xyz"])
+def test_weighted_particles_are_those_of_the_analysis(name):
+    scheme = filter_of(name, n_particles=300, threshold=1.0)  # always resampled
+    truth = spin_up(5, seed=2, time=5.0)
+    state = scheme.forecast(started(scheme, truth), 10)
+    seen = observations(name, forecast(truth, 10))[:, None]
+    if name == "xyz":
+        seen[0, -1, 1], seen[1, -1] = np.nan, np.nan
+    states, weights = scheme.weighted(state, seen)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    mean = (weights[..., None] * states).sum(axis=1)
+    square = (weights[..., None] * (states - mean[:, None]) ** 2).sum(axis=1)
+    later, analysis = scheme.analyse(state, seen)
+    mean = nearer(mean, analysis.state) if name == "x2" else mean
+    np.testing.assert_allclose(mean, analysis.state, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(np.sqrt(square), analysis.spread, rtol=1e-6)
+    effective = 1.0 / (weights**2).sum(axis=1)
+    np.testing.assert_allclose(effective, analysis.effective_size, rtol=1e-8)
+    assert (later.log_weights.std(axis=1) < 1e-12).any()  # they have been resampled
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_particles_are_scored_and_nothing_else_changes(twin, every, monkeypatch):
+    scheme = ParticleFilter.for_twin(twin, B=4.0, n_particles=50)
+    plain = run_cycles(scheme, twin, burn_in=3, n_cycles=12)
+    n = len(plain.status)
+    most = 50 * n * 12 / every
+    monkeypatch.setattr(cycling, "_MOST_SCORED", most)
+    found = run_cycles(scheme, twin, burn_in=3, n_cycles=12, score_particles=True)
+    for values in ("analysis", "spread", "background", "status"):
+        np.testing.assert_array_equal(getattr(found, values), getattr(plain, values))
+    scores = found.particle_scores
+    assert scores is not None
+    assert scores.crps.shape == (n, 12 // every)
+    truth = twin.test.truth_at_observations[:, found.scored][:, ::every]
+    normal = score_marginals(
+        found.analysis[:, ::every], found.spread[:, ::every], truth
+    )
+    assert scores.crps.mean() == pytest.approx(normal.crps.mean(), rel=0.25)
+    apart = np.abs(0.5 * (scores.low + scores.high) - normal.low)
+    assert apart.mean() < 0.1
+    assert plain.particle_scores is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

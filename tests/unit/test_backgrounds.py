@@ -163,7 +163,12 @@ def test_what_cannot_be_fitted_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("xyz", 0.48, 0.53), ("xy", 0.54, 0.59), ("x", 1.05, 1.15), ("x2", 0.17, 0.27)],
+    [
+        pytest.param("xyz", 0.48, 0.53, marks=pytest.mark.slow),
+        pytest.param("xy", 0.54, 0.59, marks=pytest.mark.slow),
+        ("x", 1.05, 1.15),
+        ("x2", 0.17, 0.27),
+    ],
 )
 def test_tuned_3d_var_scores_what_was_found_before(name, low, high):
     # 0.51, 0.57 and 1.11 with a tuned multiple of C; 0.27 for x2, where a search that

@@ -16,7 +16,8 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.inference import EncoderFunction
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult
-from l63fast.twin import TwinExperiment
+from l63fast.lorenz63 import Lorenz63
+from l63fast.twin import ForecastModel, TwinExperiment
 from learning_samples import CYCLES, GRU, LSTM, MLP, TWIN
 
 RECIPE = TrainSettings(
@@ -151,15 +152,15 @@ def test_a_lost_validation_trajectory_counts_and_ends_nothing(
     twin: TwinExperiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(twin).history[0]
-    step = EncoderFunction.step
+    estimate = EncoderFunction.estimate
 
     def astray(self: EncoderFunction, *given: Any) -> Any:
-        analysis, hidden = step(self, *given)
-        if len(analysis) == 20:
-            analysis[3] = np.nan
-        return analysis, hidden
+        found = estimate(self, *given)
+        if len(found.analysis) == 20:
+            found.analysis[3] = np.nan
+        return found
 
-    monkeypatch.setattr(EncoderFunction, "step", astray)
+    monkeypatch.setattr(EncoderFunction, "estimate", astray)
     lost = run(twin).history[0]
     assert lost["val_rmse_a"] != whole["val_rmse_a"]
     assert np.isfinite(
@@ -192,3 +193,22 @@ def test_a_twin_whose_noise_cannot_be_simulated_is_refused(
     other = TwinExperiment(twin.settings, R, "from arrays", twin.hashes, openers)
     with pytest.raises(ArgumentValueError, match="twin: expected R as in its settings"):
         run(other)
+
+
+def test_encoders_are_trained_with_the_model_that_they_forecast_with(
+    twin: TwinExperiment,
+) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    plain = run(twin, recipe=recipe)
+    by_model = {}
+    for model in (ForecastModel(Lorenz63(13.0)), ForecastModel(dt=TWIN.dt / 2)):
+        other = run(twin.with_model(model), recipe=recipe)
+        made_for = other.encoder.made_for
+        expected = model.arguments(TWIN)
+        assert (made_for.dt, made_for.parameters) == tuple(expected.values())
+        assert digest(other) != digest(plain)
+        by_model[model] = other.history[-1]["val_rmse_a"]
+    # Half the step is the same model, in twice as many steps.
+    worse, same = by_model.values()
+    assert same == pytest.approx(plain.history[-1]["val_rmse_a"], rel=0.02)
+    assert worse != pytest.approx(plain.history[-1]["val_rmse_a"], rel=0.02)

@@ -19,6 +19,7 @@ from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.network import compiled
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import ChainSettings, EncoderSettings
+from l63fast.learning.uncertainty import crps
 from l63fast.twin import TwinSettings
 
 pytestmark = pytest.mark.skipif(
@@ -34,6 +35,14 @@ KINDS = [
     EncoderSettings("gru", "xyz", window=1, hidden=64, memory="carried"),
     EncoderSettings("lstm", "xy", window=2, hidden=16, memory="carried"),
     EncoderSettings("lstm", "x2", window=1, hidden=21, memory="carried"),
+    EncoderSettings("gru", "x2z", window=1, hidden=16, memory="carried"),
+    EncoderSettings("gru", "xy2", window=1, hidden=16, memory="carried"),
+]
+UNCERTAIN = [
+    dataclasses.replace(KINDS[4], uncertainty="gaussian"),
+    dataclasses.replace(KINDS[5], uncertainty="mixture"),
+    dataclasses.replace(KINDS[6], uncertainty="mixture"),
+    dataclasses.replace(KINDS[1], uncertainty="gaussian"),
 ]
 
 
@@ -53,15 +62,17 @@ def encoder(settings: EncoderSettings) -> Encoder:
 
 def gradients(analyse, built: Encoder, given: list[Tensor]) -> list[Tensor]:
     """Return analysis and hidden state, and the gradients of a sum of both."""
-    analysis, later = analyse(*given)
+    analysis, later, *more = analyse(*given)
     weights = torch.linspace(-1.0, 1.0, analysis.numel()).view_as(analysis)
     loss = (analysis * weights).sum() + later.square().sum()
+    for mixture in more:
+        loss = loss + mixture.square().sum().log()
     wanted = [*built.parameters(), given[0]]
     wanted += [given[2]] if built.carries else []
     found = torch.autograd.grad(loss, wanted, retain_graph=True)
     again = torch.autograd.grad(loss, wanted)
     assert all(map(torch.equal, found, again))
-    return [analysis.detach(), later.detach(), *found]
+    return [*(part.detach() for part in (analysis, later, *more)), *found]
 
 
 def close(ours: list[Tensor], theirs: list[Tensor], limit: float) -> None:
@@ -70,7 +81,11 @@ def close(ours: list[Tensor], theirs: list[Tensor], limit: float) -> None:
         torch.testing.assert_close(mine, other, rtol=0.0, atol=limit * scale)
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda s: f"{s.model}-{s.operator}")
+@pytest.mark.parametrize(
+    "settings",
+    [*KINDS, *UNCERTAIN],
+    ids=lambda s: f"{s.model}-{s.operator}-{s.uncertainty}",
+)
 @pytest.mark.parametrize("n", [1, 37])
 def test_values_and_gradients_are_torchs(settings: EncoderSettings, n: int) -> None:
     built = encoder(settings)
@@ -124,6 +139,9 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
     source._reach = source._reach * 0.3  # some estimates are lost
     ((analyses, batch),) = source.epoch(0, built)
     loss = analyses.square().mean()
+    if built.settings.is_uncertain:
+        loss = loss + 0.1 * crps(analyses, batch.truth).mean()
+        analyses = analyses[:, 0, 1:4]
     if batch.background.requires_grad:
         loss = loss + 0.3 * (analyses - batch.background).square().mean()
     found = torch.autograd.grad(loss, list(built.parameters()))
@@ -135,7 +153,9 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
 
 @pytest.mark.parametrize("through", [0.0, 1.0])
 @pytest.mark.parametrize(
-    "settings", [KINDS[0], KINDS[4], KINDS[5], KINDS[6]], ids=lambda s: s.model
+    "settings",
+    [KINDS[0], *KINDS[3:], *UNCERTAIN[:3]],
+    ids=lambda s: f"{s.model}-{s.operator}-{s.uncertainty}",
 )
 def test_a_chain_is_the_loop_over_its_cycles(settings, through, monkeypatch) -> None:
     more = {"through_model": through}

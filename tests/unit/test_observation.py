@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.observation import ObservationOperator, as_operator, observe
@@ -209,6 +211,21 @@ def test_bad_arguments_are_refused(change, error, message):
             sigma=arguments["sigma"],
             rng=arguments["rng"],
         )
+
+
+@pytest.mark.parametrize(
+    "call", ["__call__", "jacobian", "jacobian_diagonal"], ids=lambda name: name
+)
+def test_states_that_are_no_array_are_read_or_refused(call):
+    function = getattr(ObservationOperator("x2z"), call)
+    state = [1.5, 2.0, 3.0]
+    assert np.array_equal(function(state), function(np.array(state)))
+    labelled = xr.DataArray([[3.0, 2.0, 1.5]], dims=("time", "component"),
+                            coords={"component": ["z", "y", "x"]})  # fmt: skip
+    assert np.array_equal(function(labelled), function(np.array([state])))
+    for given in (pd.DataFrame([state], columns=["x", "y", "z"]), None, "xyz"):
+        with pytest.raises(ArgumentTypeError, match=r"^states: expected an array"):
+            function(given)
 
 
 @pytest.mark.parametrize("name", ["x", "xz", "xyz", "x2y2z"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import own_sensors
@@ -420,7 +421,7 @@ NOT_YET: dict[str, Callable[[], Any]] = {
     "at the top level of the module of its h.*, got 'my-x'; l63fast.c": lambda: (
         Experiment.preset("quick").updated(data={"operator": copy_of("x")})
     ),
-    "operator: expected NumPy states": lambda: SENSOR([1.0, 2.0, 3.0]),
+    "operator: expected NumPy states": lambda: SENSOR(torch.ones(3)),
     r"got the name of one of your own.*; \.imported\(\) does": lambda: (
         TwinExperiment.from_arrays(
             np.ones((3, 11, 3)),

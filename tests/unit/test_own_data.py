@@ -96,6 +96,13 @@ def test_observations_of_another_time_are_refused_in_a_run_too():
         cut(observations=np.roll(SEEN, 1, axis=0))
 
 
+@pytest.mark.parametrize("R", [0.25, [[0.3, 0.1], [0.1, 0.2]]])
+def test_the_covariance_of_the_errors_says_their_deviation_too(R):
+    twin = cut(sigma=None, R=R)
+    assert twin.settings.sigma == pytest.approx(0.5)
+    np.testing.assert_array_equal(twin.R, R * np.eye(2) if R == 0.25 else R)
+
+
 GIVEN = {"truth": {"train": RUN[:101], "val": RUN[:101], "test": RUN[:101]},
          "observations": {"train": SEEN[:10], "val": SEEN[:10], "test": SEEN[:10]},
          "n_train": None, "n_val": None, "n_test": None}  # fmt: skip
@@ -107,6 +114,13 @@ GIVEN = {"truth": {"train": RUN[:101], "val": RUN[:101], "test": RUN[:101]},
         ({"gap": 29.8}, ArgumentValueError,
          "truth: expected a run of at least 605 cycles, for 4 \\+ 2 \\+ 3 blocks and "
          "two gaps of 29.8 time units, got 600"),
+        ({"gap": 1.8, "truth": RUN[:401], "observations": SEEN[:3], "steps_per_cycle":
+          None, "observation_steps": [50, 57, 300], "n_train": 40}, ArgumentValueError,
+         "at least 405 saved states after the first, for 40 \\+ 2 \\+ 3 blocks and two "
+         "gaps of 1.8 time units, got 400"),
+        ({"sigma": None}, ArgumentTypeError,
+         "sigma: expected a number, or a covariance R, got none"),
+        ({"sigma": None, "R": np.eye(3)}, ArgumentValueError, r"R: expected \(2, 2\)"),
         ({"gap": -1.0}, ArgumentValueError, "gap: expected at least 0, got -1.0"),
         ({"n_val": None}, ArgumentTypeError, "n_val: expected an integer, got None"),
         ({"observations": SEEN[1:]}, ArgumentValueError,

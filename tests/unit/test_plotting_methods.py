@@ -24,6 +24,12 @@ def beside(ax):
     return [text.get_text() for text in ax.texts]
 
 
+@pytest.mark.parametrize("style", ["l63fast", "user"])
+def test_a_notebook_shows_a_figure_without_pyplot(style: str) -> None:
+    figure = plotting.method_scores(SCORES, label="rmse_a", style=style)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_scores_stand_beside_what_was_published():
     figure = drawn(plotting.method_scores(SCORES, label="rmse_a", title="somewhere"))
     [ax] = figure.axes

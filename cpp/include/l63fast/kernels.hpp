@@ -38,6 +38,8 @@ struct Integration {
   bool streamed;            // write to memory past the caches: faster for outputs that
                             // are larger than the caches and in memory that was written
                             // before
+  // (n, 3): sigma, rho and beta of each member, used instead of `parameters`; or null.
+  const double* own_parameters = nullptr;
 };
 
 // Batched 3D-Var, x_a = argmin J (notation of Ide et al. 1997); the order of operations
@@ -133,8 +135,12 @@ struct ParticleFilter {
   double* spread;                // (n, n_cycles, 3)
   double* effective_size;        // (n, n_cycles): (sum w)^2 / sum w^2
   std::int8_t* status;           // (n, n_cycles): Status
-  std::int32_t* ancestors;       // (n, n_cycles, n_particles): the particle before an
-                            // analysis that each one after it was; null: not wanted
+  // (n, n_cycles, n_particles): the particle before an analysis that each one after it
+  // was; null: not wanted.
+  std::int32_t* ancestors;
+  // (n, 3): sigma, rho and beta of each trajectory, used instead of `parameters`; or
+  // null.
+  const double* own_parameters = nullptr;
 };
 
 // How an analysis ended. max_iter: all iterations are used up. diverged: the same with

@@ -33,6 +33,39 @@ struct StepConstants {
         beta(static_cast<T>(p.beta)) {}
 };
 
+// The same where every lane has its own parameters.
+template <class T>
+struct LaneConstants {
+  T h, dt, h6;
+  Pack<T> sh, sd, s6, rho, beta;
+};
+
+// Constants of W members; lanes from `count` on repeat the last one. The parameters are
+// those of the first member, `stride` members apart.
+template <class T>
+L63FAST_INLINE LaneConstants<T> lane_constants(double step, const double* parameters,
+                                               std::int64_t stride, int count) {
+  LaneConstants<T> k{};
+  for (int lane = 0; lane < width<T>; ++lane) {
+    const double* p = parameters + 3 * stride * (lane < count ? lane : count - 1);
+    const StepConstants<T> own(step, {p[0], p[1], p[2]});
+    k.h = own.h, k.dt = own.dt, k.h6 = own.h6;
+    k.sh[lane] = own.sh, k.sd[lane] = own.sd, k.s6[lane] = own.s6;
+    k.rho[lane] = own.rho, k.beta[lane] = own.beta;
+  }
+  return k;
+}
+
+// A constant as a pack, whether it is one value or has one in each lane.
+template <class T>
+L63FAST_INLINE Pack<T> in_lanes(T value) {
+  return broadcast(value);
+}
+template <class T>
+L63FAST_INLINE Pack<T> in_lanes(Pack<T> values) {
+  return values;
+}
+
 // dx/dt without its factor sigma, dy/dt and dz/dt. The step constants carry sigma.
 template <class T>
 struct Tendency {
@@ -60,11 +93,12 @@ L63FAST_INLINE Components<T> moved(Components<T> s, Pack<T> by_a, Pack<T> by,
   return {fma(by_a, k.a, s.x), fma(by, k.b, s.y), fma(by, k.c, s.z)};
 }
 
-template <class T>
-L63FAST_INLINE Stages<T> stages_of(Components<T> s, const StepConstants<T>& k) {
-  const Pack<T> rho = broadcast(k.rho), beta = broadcast(k.beta);
-  const Pack<T> h = broadcast(k.h), sh = broadcast(k.sh);
-  const Pack<T> sd = broadcast(k.sd), dt = broadcast(k.dt);
+// `Constants` are StepConstants or LaneConstants.
+template <class T, class Constants>
+L63FAST_INLINE Stages<T> stages_of(Components<T> s, const Constants& k) {
+  const Pack<T> rho = in_lanes<T>(k.rho), beta = in_lanes<T>(k.beta);
+  const Pack<T> h = broadcast(k.h), sh = in_lanes<T>(k.sh);
+  const Pack<T> sd = in_lanes<T>(k.sd), dt = broadcast(k.dt);
   Stages<T> stages;
   stages.at[0] = s;
   stages.k1 = tendency<T>(stages.at[0], rho, beta);
@@ -78,12 +112,11 @@ L63FAST_INLINE Stages<T> stages_of(Components<T> s, const StepConstants<T>& k) {
 }
 
 // Returns s + dt/6 ((k1 + k4) + 2 (k2 + k3)); the constant s6 holds sigma dt/6 for x.
-template <class T>
+template <class T, class Constants>
 L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
                                       const Tendency<T>& k2, const Tendency<T>& k3,
-                                      const Tendency<T>& k4,
-                                      const StepConstants<T>& k) {
-  const Pack<T> two = broadcast(T(2)), s6 = broadcast(k.s6), h6 = broadcast(k.h6);
+                                      const Tendency<T>& k4, const Constants& k) {
+  const Pack<T> two = broadcast(T(2)), s6 = in_lanes<T>(k.s6), h6 = broadcast(k.h6);
   return {fma(s6, fma(two, k2.a + k3.a, k1.a + k4.a), s.x),
           fma(h6, fma(two, k2.b + k3.b, k1.b + k4.b), s.y),
           fma(h6, fma(two, k2.c + k3.c, k1.c + k4.c), s.z)};
@@ -94,8 +127,8 @@ L63FAST_INLINE Components<T> combined(Components<T> s, const Tendency<T>& k1,
 constexpr int step_packs = register_bytes == 64 ? 5 : 4;
 
 // Returns the state after one step of classical RK4: 41 operations on packs.
-template <class T>
-L63FAST_INLINE Components<T> rk4_step(Components<T> s, const StepConstants<T>& k) {
+template <class T, class Constants>
+L63FAST_INLINE Components<T> rk4_step(Components<T> s, const Constants& k) {
   const Stages<T> at = stages_of(s, k);
   return combined(s, at.k1, at.k2, at.k3, at.k4, k);
 }

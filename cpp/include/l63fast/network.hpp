@@ -63,10 +63,11 @@ struct Network {
 };
 
 // Cycles of an encoder in training. In each the states are forecast; the slot
-// `last_slot` becomes last + background * slopes, or last for missing values; the
-// network gives the increments of the analyses, in units of `scale`, and the next
-// hidden states. Estimates beyond `reach` are lost and continue from the truth with a
-// hidden state of zero. The way back adds to the gradients of the weights. Gradients
+// `last_slot` becomes the context, the scaled coordinates of the background and its
+// innovations; the network gives the increments of the coordinates, in units of
+// `scale`, and the next hidden states. Estimates whose coordinates are beyond `reach`
+// are lost and continue from the truth with a hidden state of zero. The way back adds
+// to the gradients of the weights. Gradients
 // that pass from a cycle to the one before, through the hidden state and the forecast,
 // are at most max_gradient times the median one.
 struct Chain {
@@ -78,17 +79,25 @@ struct Chain {
   double dt;                    // time step (time units)
   Parameters parameters;        // of the model
   int last_slot, increment_slot;
-  int n_parts;  // of the hidden state: 0 to 2 slots
+  int other_slot = -1;  // of an output that stays in `values`, for each cycle; -1: none
+  int n_parts;          // of the hidden state: 0 to 2 slots
   int parts_before[2], parts_after[2];
-  std::int64_t n_hidden;        // width of all parts
-  const float* last;            // (n_cycles, n, width of last_slot)
-  const float* slopes;          // (3, width of last_slot)
-  int n_innovations;            // the last values of last_slot, 0: none can be missing
-  const std::uint8_t* missing;  // (n_cycles, n, n_innovations): 1 where it is
-  const float* scale;           // (3)
-  const double* centre;         // (3)
-  const double* reach;          // (3)
-  const double* truth;          // (n_cycles, n, 3)
+  std::int64_t n_hidden;           // width of all parts
+  std::int64_t n_context;          // last_slot without coordinates and innovations
+  const float* context;            // (n_cycles, n, n_context)
+  bool folds;                      // the angle of the coordinates is doubled
+  bool reads_slope;                // there are two innovations for each value
+  int n_observed;                  // values of an observation
+  const std::int64_t* components;  // (n_observed): of the state, 0 to 2
+  const std::int64_t* powers;      // (n_observed)
+  const float* observations;       // (n_cycles, n, n_observed), NaN where missing
+  const float* innovation_std;     // (n_observed)
+  const float* mean;               // (3): of the coordinates
+  const float* std;                // (3)
+  const float* scale;              // (3)
+  const double* centre;            // (3)
+  const double* reach;             // (3)
+  const double* truth;             // (n_cycles, n, 3)
   double* state;                // (n, 3): before the first cycle, then after the last
   float* hidden;                // (n, n_hidden): likewise
   double* starts;               // (n_cycles, n, 3): states that are forecast
@@ -97,6 +106,7 @@ struct Chain {
   std::uint8_t* lost;           // (n_cycles, n): 1 where the estimate is lost
   const float* of_backgrounds;  // (n_cycles, n, 3): gradients of the loss
   const float* of_analyses;     // (n_cycles, n, 3)
+  const float* of_other;        // (n_cycles, n, width of other_slot)
   bool through;                 // whether gradients pass through the forecasts
   double max_gradient;
 };

@@ -104,6 +104,7 @@ class CompiledNetwork(Protocol):
         job: ChainJob,
         of_backgrounds: np.ndarray,
         of_analyses: np.ndarray,
+        of_other: np.ndarray,
         gradients: np.ndarray,
     ) -> int:
         """Add to the gradients of the weights, given those of the loss."""

@@ -24,15 +24,15 @@ class IntegrateJob(NamedTuple):
         Steps between saved states.
     dt : float
         Time step (time units).
-    parameters : tuple of float
-        sigma, rho and beta.
+    parameters : tuple of float, or (n, 3) float64
+        sigma, rho and beta, of all members or of each.
     """
 
     initial: np.ndarray
     out: np.ndarray
     save_every: int
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
 
 
 class AnalysisJob(NamedTuple):
@@ -84,8 +84,9 @@ class TangentJob(NamedTuple):
         gradients with respect to the state at the end.
     n_steps : int
         Number of model steps, at least 1.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float
+        As in IntegrateJob, of all members.
     """
 
     state: np.ndarray
@@ -118,8 +119,9 @@ class FilterJob(NamedTuple):
         narrow, scaled so that it explains the misfit. None: no such rescue.
     n_steps : int or None
         Model steps of each forecast; None: analyses only.
-    dt, parameters
-        As in IntegrateJob.
+    dt : float
+    parameters : tuple of float, or (n, 3) float64
+        As in IntegrateJob, of all trajectories or of each.
     components, powers : tuple of int
         The observation operator.
     threshold : float
@@ -149,7 +151,7 @@ class FilterJob(NamedTuple):
     rescue_root: np.ndarray | None
     n_steps: int | None
     dt: float
-    parameters: tuple[float, float, float]
+    parameters: tuple[float, float, float] | np.ndarray
     components: tuple[int, ...]
     powers: tuple[int, ...]
     threshold: float
@@ -206,16 +208,22 @@ class ChainJob(NamedTuple):
     ----------
     values : (n_cycles, n_values) float32
         The slots of the network in every cycle, filled.
-    last : (n_cycles, n, width) float32
-    slopes : (3, width) float32
-        With the background they make the slot `last_slot`: last + background @ slopes.
-    missing : (n_cycles, n, n_innovations) uint8
-        1 where one of the last values of this slot does not depend on the background;
-        n_innovations may be 0.
-    scale : (3,) float32
-        Unit of the increments.
+    context : (n_cycles, n, n_context) float32
+        The slot `last_slot`, but for the scaled coordinates of the background and its
+        innovations.
+    folds : bool
+        Whether the coordinates are those of `fold`.
+    reads_slope : bool
+        Whether there are two innovations for each value, as in `Encoder.innovation`.
+    components, powers : (obs_dim,) int64
+        Of the operator.
+    observations : (n_cycles, n, obs_dim) float32
+        NaN where missing.
+    innovation_std : (obs_dim,) float32
+    mean, std, scale : (3,) float32
+        Scales of the coordinates, and unit of their increments.
     centre, reach : (3,) float64
-        Estimates further than `reach` from the centre are lost.
+        Estimates whose coordinates are further than `reach` from the centre are lost.
     truth : (n_cycles, n, 3) float64
         Where lost estimates continue.
     state : (n, 3) float64
@@ -232,6 +240,8 @@ class ChainJob(NamedTuple):
     dt, parameters
         As in IntegrateJob.
     last_slot, increment_slot : int
+    other_slot : int
+        Slot of an output of each cycle that stays in `values`; -1: none.
     parts_before, parts_after : tuple of int
         Slots of the hidden state.
     through : bool
@@ -241,9 +251,15 @@ class ChainJob(NamedTuple):
     """
 
     values: np.ndarray
-    last: np.ndarray
-    slopes: np.ndarray
-    missing: np.ndarray
+    context: np.ndarray
+    folds: bool
+    reads_slope: bool
+    components: np.ndarray
+    powers: np.ndarray
+    observations: np.ndarray
+    innovation_std: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
     scale: np.ndarray
     centre: np.ndarray
     reach: np.ndarray
@@ -259,6 +275,7 @@ class ChainJob(NamedTuple):
     parameters: tuple[float, float, float]
     last_slot: int
     increment_slot: int
+    other_slot: int
     parts_before: tuple[int, ...]
     parts_after: tuple[int, ...]
     through: bool

@@ -70,15 +70,14 @@ class Setup:
 
     @classmethod
     def of(cls, twin: TwinExperiment) -> Setup:
-        """Return the setup of a twin experiment."""
-        settings = twin.settings
+        """Return the setup of a twin experiment, with the model of its schemes."""
+        settings, model = twin.settings, twin.model
         return cls(
             operator=twin.operator,
             interval=settings.steps_per_cycle * settings.dt,
             R=twin.R,
-            Q=twin.Q,
-            dt=settings.dt,
-            parameters=settings.parameters,
+            Q=model.error_covariance(settings),
+            **model.arguments(settings),
             missing=settings.missing,
             interval_width=settings.interval_width,
         )
@@ -164,9 +163,9 @@ def _covariance(name: str, value: Any, size: int) -> np.ndarray:
 _TWIN_VALUES: Final[dict[str, Callable[[TwinExperiment], Any]]] = {
     "operator": lambda twin: twin.operator,
     "R": lambda twin: twin.R,
-    "Q": lambda twin: twin.Q,
-    "dt": lambda twin: twin.settings.dt,
-    "parameters": lambda twin: twin.settings.parameters,
+    "Q": lambda twin: twin.model.error_covariance(twin.settings),
+    "dt": lambda twin: twin.model.arguments(twin.settings)["dt"],
+    "parameters": lambda twin: twin.model.arguments(twin.settings)["parameters"],
     "climatology": lambda twin: twin.climatology,
 }
 
@@ -176,12 +175,13 @@ class FromTwin:
 
     @classmethod
     def for_twin(cls, twin: TwinExperiment, **settings: Any) -> Self:
-        """Return the scheme with operator, R, Q, dt and parameters of a twin.
+        """Return the scheme with operator, R and model of a twin.
 
         Parameters
         ----------
         twin : TwinExperiment
-            Gives those of these settings that the scheme has, and the climatology.
+            Gives those of operator, R, Q, dt, parameters and climatology that the
+            scheme has; Q, dt and parameters are those of its model.
         **settings
             All other settings, and settings that differ from the twin.
         """
@@ -203,6 +203,8 @@ class FromTwin:
             for field in fields(Setup)
             if field.name in names and field.name != "encoder"
         }
+        if isinstance(stated.get("parameters"), np.ndarray):
+            del stated["parameters"]  # those of each trajectory agree with any twin
         # No Q is a perfect model, which differs from a twin with model error.
         if "Q" in stated and stated["Q"] is None:
             stated["Q"] = np.zeros((3, 3))

@@ -374,7 +374,8 @@ class _Forecast(Backgrounds):
             seed=settings.seed,
             split_name=split_name,
         )
-        steps = np.array(self.made_for.cycle_steps("backgrounds", twin))
+        own = Setup(dt=self.errors.scheme.dt)
+        steps = np.array(own.cycle_steps("backgrounds", twin))
         for n_steps in dict.fromkeys(steps.tolist()):
             at = steps == n_steps
             start[:, at] = self.errors.scheme.forecast(start[:, at], n_steps)

@@ -25,9 +25,17 @@ from l63fast.assimilation.scheme import (
 from l63fast.errors import ArgumentValueError
 from l63fast.twin import (
     SPLIT_NAMES,
+    ForecastModel,
     TwinExperiment,
     TwinSettings,
     estimates_dataset,
+)
+from l63fast.verification import (
+    NORMAL,
+    PointScores,
+    draw_members,
+    nearer,
+    score_members,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +61,7 @@ class CyclePlan(NamedTuple):
     steps, warm_up_steps : list of int
         Model steps of each cycle, of the scheme and the warm-up, each with its own dt.
     differences : tuple of Difference
-        Differences between the schemes' assumptions and the twin.
+        Differences between the schemes' assumptions and the truth of the twin.
     """
 
     background: np.ndarray
@@ -134,6 +142,9 @@ def _agreed(
     differences = check_agreement(
         name, made_for, Setup.of(twin), imperfect_model=imperfect_model
     )
+    if not twin.model.is_perfect:
+        truth = Setup.of(twin.with_model(ForecastModel()))
+        differences = check_agreement(name, made_for, truth, imperfect_model=True)
     return made_for.cycle_steps(name, twin), differences
 
 
@@ -174,13 +185,20 @@ class CycleResult(OneScreen):
         As estimated by the scheme.
     members : (n_trajectories, n_cycles, n_members, 3) or None
         The analysis ensembles, with `keep_members`.
+    components : (n_trajectories, n_cycles, k) or None
+        The estimated distributions as mixtures of normals; see `Analysis`.
     effective_size : (n_trajectories, n_cycles) or None
         Effective number of weighted particles.
+    particle_scores : PointScores or None
+        With `score_particles`: scores of the weighted particles before resampling,
+        (n_trajectories, n) at n of the cycles, equally spaced.
     smoothed : (n_trajectories, n_cycles, 3) or None
         The states at these cycles given `smoother_lag` later observations, of a
         smoother; NaN in the last `smoother_lag` cycles, which have fewer.
     status : (n_trajectories, n_cycles) int8
         A `Status` per analysis.
+    parameters, parameters_spread : (n_trajectories, n_cycles, 3) or None
+        Estimates of sigma, rho and beta, and their standard deviations.
     first_cycle : int
         Index of the observation assimilated in the first of these cycles.
     seconds_per_cycle : float
@@ -202,8 +220,12 @@ class CycleResult(OneScreen):
     innovation: np.ndarray | None
     innovation_covariance: np.ndarray | None
     members: np.ndarray | None
+    components: np.ndarray | None
     effective_size: np.ndarray | None
+    particle_scores: PointScores | None
     status: np.ndarray
+    parameters: np.ndarray | None
+    parameters_spread: np.ndarray | None
     first_cycle: int
     seconds_per_cycle: float
     seconds_per_analysis: float | None
@@ -217,6 +239,16 @@ class CycleResult(OneScreen):
     def scored(self) -> slice:
         """Slice of a trajectory's observations that belongs to these cycles."""
         return slice(self.first_cycle, self.first_cycle + self.status.shape[1])
+
+    def draw_members(self, n: int, seed: _checks.Seed = 0) -> np.ndarray:
+        """Return members (n_trajectories, n_cycles, n, 3) of `components`, drawn.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the scheme gives no such distributions.
+        """
+        return draw_members(self.components, n, seed)
 
     def to_xarray(self) -> xarray.Dataset:
         """Return the cycles as a dataset, with all values that the scheme gives.
@@ -254,13 +286,14 @@ def run_cycles(
     warm_up: Scheme[Any] | None = None,
     seed: _checks.Seed | None = None,
     keep_members: bool = False,
+    score_particles: bool = False,
     imperfect_model: bool = False,
     progress: Progress = False,
 ) -> CycleResult:
     """Return backgrounds and analyses of a scheme that is cycled over a split.
 
     If a scheme has a method `run`, which does many cycles in one call with the same
-    results, it is used, except with `keep_members`.
+    results, it is used, except with `keep_members` and `score_particles`.
 
     Parameters
     ----------
@@ -281,10 +314,13 @@ def run_cycles(
         For schemes that draw random numbers; by default the seed of the twin.
     keep_members : bool
         Also return the ensembles, which may be large.
+    score_particles : bool
+        Score the weighted particles of a particle filter, which are too many to be
+        kept. Of large filters not every cycle is scored.
     imperfect_model : bool
-        Allow the schemes another dt, other parameters, another Q or R than the twin;
-        the result records the differences. The operator must be the twin's, and so must
-        the interval between observations that an encoder was trained for.
+        Allow the schemes another dt, other parameters, another Q or R than the twin
+        and its model; the result records the differences from the truth. The operator
+        must be the twin's, and so must the interval that an encoder was trained for.
     progress : bool or callable
         Show each cycle on standard error; a callable is given each line.
 
@@ -322,17 +358,24 @@ def run_cycles(
     keep_members = _checks.boolean("keep_members", keep_members)
     # `run` gives no members and no smoothed states, starts with the first observation,
     # and has one interval.
+    scoring = None
+    if _checks.boolean("score_particles", score_particles):
+        scoring = _ParticleScoring.of(scheme, split.truth_at_observations, plan, seed)
     is_regular = len(set(plan.steps)) == 1
     lag = getattr(scheme, "smoother_lag", 0)
-    may_run = is_regular and not keep_members and not plan.ready and not lag
+    may_run = is_regular and not (keep_members or scoring or plan.ready or lag)
     if hasattr(scheme, "run") and may_run:
         seen = observations[:, : cycles.stop]
         values = _run_at_once(scheme, background, seen, plan.first, plan.steps[0], rng)
     else:
-        running = _cycles(scheme, background, observations, cycles, plan.steps, rng)
+        running = _cycles(
+            scheme, background, observations, cycles, plan.steps, rng, scoring
+        )
         shape = (len(background), plan.n_cycles)
         with shown(progress) as say:
             values = _recorded(running, shape, plan.first, keep_members, lag, say)
+        if scoring is not None:
+            values["particle_scores"] = scoring.together()
     return CycleResult(
         **values,
         first_cycle=plan.first,
@@ -341,6 +384,48 @@ def run_cycles(
         split_name=split_name,
         smoother_lag=lag,
     )
+
+
+_MOST_SCORED: Final = 2e8  # particles of all cycles that are scored, for about a minute
+
+
+@dataclass(frozen=True)
+class _ParticleScoring:
+    """Scores the weighted particles of some cycles, equally spaced."""
+
+    truth: np.ndarray
+    cycles: range
+    seed: int
+    found: list[PointScores]
+
+    @classmethod
+    def of(
+        cls, scheme: Any, truth: np.ndarray, plan: CyclePlan, seed: int
+    ) -> _ParticleScoring | None:
+        """Return None for a scheme without weighted particles."""
+        if not hasattr(scheme, "weighted"):
+            return None
+        size = len(truth) * plan.n_cycles * scheme.n_particles
+        every = math.ceil(size / _MOST_SCORED)
+        end = plan.first + plan.n_cycles
+        return cls(truth, range(plan.first, end, every), seed, [])
+
+    def __call__(self, scheme: Any, state: Any, seen: np.ndarray, cycle: int) -> None:
+        """Score the particles of a cycle, given the state before its analysis."""
+        if cycle not in self.cycles:
+            return
+        states, weights = scheme.weighted(state, seen)
+        truth = self.truth[:, cycle]
+        if scheme.folded:
+            # The distribution given the sign, as the mirror-aware scores judge it.
+            mean = (weights[..., None] * states).sum(axis=1)
+            truth = nearer(truth, mean)
+        self.found.append(score_members(states, truth, weights, seed=self.seed + cycle))
+
+    def together(self) -> PointScores:
+        """Return the scores of all cycles, the cycle as second axis."""
+        columns = zip(*self.found, strict=True)
+        return PointScores(*(np.stack(values, axis=1) for values in columns))
 
 
 class _Cycle(NamedTuple):
@@ -357,20 +442,24 @@ def _cycles(
     cycles: range,
     steps: list[int],
     rng: np.random.Generator,
+    scoring: _ParticleScoring | None = None,
 ) -> Iterator[_Cycle]:
     state = scheme.initial(background, rng)
     for latest in cycles:
-        begun = perf_counter()
+        began = perf_counter()
         state = scheme.forecast(state, steps[latest])
+        forecast = perf_counter() - began
         # A growing window is shorter in the first cycles.
         oldest = max(latest + 1 - scheme.window, 0)
         obs_window = observations[:, oldest : latest + 1]
-        forecast = perf_counter()
+        if scoring is not None:
+            scoring(scheme, state, obs_window, latest)
+        began = perf_counter()
         found = scheme.analyse(state, obs_window)
-        ended = perf_counter()
+        seconds = perf_counter() - began
         check_analysed(scheme, found)
         state, analysis = found
-        yield _Cycle(latest, analysis, ended - begun, ended - forecast)
+        yield _Cycle(latest, analysis, forecast + seconds, seconds)
 
 
 _ALWAYS_GIVEN: Final = ("state", "background", "status")
@@ -379,7 +468,10 @@ _SOMETIMES_GIVEN: Final = (
     "innovation",
     "innovation_covariance",
     "effective_size",
+    "components",
     "smoothed",
+    "parameters",
+    "parameters_spread",
 )
 
 
@@ -440,7 +532,7 @@ def _values(
 ) -> dict[str, Any]:
     """Return the values of a `CycleResult` that the scheme gives."""
     return {
-        **dict.fromkeys((*_SOMETIMES_GIVEN, "members")),
+        **dict.fromkeys((*_SOMETIMES_GIVEN, "members", "particle_scores")),
         **{name: values for name, values in kept.items() if name != "state"},
         "analysis": kept["state"],
         "seconds_per_cycle": seconds_per_cycle,
@@ -452,4 +544,5 @@ def _empty(name: str, shape: tuple[int, int], value: np.ndarray) -> np.ndarray:
     # Shape and size are known only when the scheme has given its first value.
     full = (*shape, *value.shape[1:])
     _checks.memory(f"run_cycles: {name}", value.itemsize * math.prod(full))
-    return np.empty(full, dtype=np.int8 if name == "status" else np.float64)
+    kinds = {"status": np.dtype(np.int8), "components": NORMAL}
+    return np.empty(full, dtype=kinds.get(name, np.dtype(np.float64)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,7 @@ class EnKF(KalmanSettings):
         If a setting is not as described.
     """
 
+    _takes_own: ClassVar[bool] = True
     n_members: int = 20
     variant: str = "square_root"
     rotation: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from l63fast.assimilation.scheme import (
     present_whitening,
 )
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63 import model_errors
+from l63fast.lorenz63 import mirror, model_errors
 from l63fast.observation import ObservationOperator, as_operator
 
 _MAX_PARTICLES: Final = 2**31
@@ -88,6 +88,7 @@ class ParticleFilter(FilterSettings):
         If a setting is not as described.
     """
 
+    _takes_own: ClassVar[bool] = True
     n_particles: int = 1000
     regularisation: float = 1.0
     threshold: float = 0.2
@@ -203,6 +204,38 @@ class ParticleFilter(FilterSettings):
         )
         return state, self._described(done, observations)
 
+    def weighted(
+        self, state: Particles, obs_window: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the particles (n, n_particles, 3) and their weights in an analysis.
+
+        They are the estimated distribution of the analysis before resampling. If
+        `folded`, each particle is that one of itself and its mirror image on the
+        positive side of the weighted principal axis of (x, y). The weights have the
+        sum 1; they are NaN where no particle is finite.
+
+        Parameters
+        ----------
+        state : Particles
+            Before the analysis.
+        obs_window : (n, L, obs_dim)
+        """
+        y = self._observation(state, obs_window[:, -1:])[:, 0]
+        x, log_weights = state.states, state.log_weights
+        misfit = y[:, None] - as_operator(self.operator)(x)
+        present = ~np.isnan(y)
+        misfit = np.where(present[:, None], misfit, 0.0)
+        number = (present * 2 ** np.arange(y.shape[1])).sum(axis=1)
+        scaled = misfit @ self._whitening[number].swapaxes(1, 2)
+        after = log_weights - 0.5 * (scaled**2).sum(axis=2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Without any likelihood above zero the weights stay as they were.
+            best = after.max(axis=1, keepdims=True)
+            after = np.where(np.isfinite(best), after, log_weights)
+            weights = np.exp(after - after.max(axis=1, keepdims=True))
+            weights /= weights.sum(axis=1, keepdims=True)
+        return (_on_one_side(x, weights) if self.folded else x), weights
+
     def _observation(self, state: Particles, observation: np.ndarray) -> np.ndarray:
         observation = _checks.vectors(
             "observations", observation, size=len(self.R), dtype=np.dtype(np.float64),
@@ -273,7 +306,7 @@ class ParticleFilter(FilterSettings):
             first_stage=draws.position,
             ancestry=self.smoother_lag > 0,
             dt=self.dt,
-            parameters=self.parameters.as_tuple(),
+            parameters=self._kernel_parameters(len(state.states)),
         )
         done = load_kernels(self.backend).filter_particles(
             job, _checks.threads("n_threads", self.n_threads)
@@ -281,6 +314,13 @@ class ParticleFilter(FilterSettings):
         # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later, state.past), done
+
+    def _kernel_parameters(self, n: int) -> tuple[float, float, float] | np.ndarray:
+        parameters: Any = self.parameters
+        if not isinstance(parameters, np.ndarray):
+            return self.parameters.as_tuple()
+        _checks.batch("parameters", parameters, (n,), "the trajectories")
+        return parameters
 
     def _described(self, done: FilteredParticles, observation: np.ndarray) -> Analysis:
         operator = as_operator(self.operator)
@@ -296,6 +336,16 @@ class ParticleFilter(FilterSettings):
             innovation_covariance=done.observed_covariance + self.R,
             effective_size=done.effective_size,
         )
+
+
+def _on_one_side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return each particle or its mirror image, on the side of the principal axis."""
+    xy = states[..., :2]
+    second = np.einsum("ni,nia,nib->nab", weights, xy, xy)
+    finite = np.isfinite(second).all(axis=(1, 2))
+    axis = np.linalg.eigh(np.where(finite[:, None, None], second, np.eye(2)))[1]
+    behind = (xy @ axis[:, :, 1:])[..., 0] < 0.0
+    return np.where(behind[..., None], mirror(states), states)
 
 
 def _drawn(state: Particles, n_members: int) -> np.ndarray:

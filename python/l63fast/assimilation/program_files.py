@@ -115,6 +115,14 @@ def write_cycle_inputs(
             "twin: expected a generated experiment, whose errors can be drawn again, "
             f"got one {twin.origin}"
         )
+    another = twin.model.describe(settings)
+    if settings.parameters_spread or settings.Q_per_step:
+        another = settings.beyond_the_usual
+    if another:
+        raise ArgumentValueError(
+            f"twin: expected one model, that of the truth, for the C++ programs, got "
+            f"{another}"
+        )
     plan = plan_cycles(
         scheme,
         twin,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import IntEnum
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from l63fast.assimilation.agreement import FromTwin
 from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Lorenz63, forecast, propagator
 from l63fast.observation import ObservationOperator, as_operator
+from l63fast.verification import draw_members, mixture_moments
 
 State = TypeVar("State")
 
@@ -63,11 +64,17 @@ class Analysis(OneScreen):
         The scheme's estimate of its covariance, H B H^T + R, of missing values as well.
     members : (..., n_members, 3) or None
         The analysis ensemble.
+    components : (..., k) of dtype `verification.NORMAL`, or None
+        Estimated distribution as a mixture of k normals; with one of them its mean is
+        the analysis. Where the observations do not show the sign of (x, y), the first
+        component is that of `state`, and the second one its mirror image.
     effective_size : (...,) or None
         Number of equally weighted particles with the same variance of the mean.
     smoothed : (..., 3) or None
         The state `smoother_lag` observations before, given all of them so far; NaN
         before there are so many.
+    parameters, parameters_spread : (..., 3) or None
+        Estimates of sigma, rho and beta, and their standard deviations.
     """
 
     state: np.ndarray
@@ -81,7 +88,25 @@ class Analysis(OneScreen):
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    components: np.ndarray | None = None
     smoothed: np.ndarray | None = None
+    parameters: np.ndarray | None = None
+    parameters_spread: np.ndarray | None = None
+
+    @property
+    def covariance(self) -> np.ndarray | None:
+        """Covariance (..., 3, 3) of the estimated distribution; None without one."""
+        return None if self.components is None else mixture_moments(self.components)[1]
+
+    def draw_members(self, n: int, seed: _checks.Seed = 0) -> np.ndarray:
+        """Return members (..., n, 3) drawn from the estimated distribution.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the scheme gives none.
+        """
+        return draw_members(self.components, n, seed)
 
     def _summary(self) -> dict[str, Any]:
         return {**super()._summary(), "status": status_counts(self.status)}
@@ -178,6 +203,8 @@ class SchemeSettings(FromTwin):
     dt : float
         Time step of the model (time units).
     parameters : Lorenz63
+        Or (n, 3) float64, sigma, rho and beta of each trajectory, for ensemble Kalman
+        and particle filters.
     n_threads, backend
         Of the model, as in `l63fast.forecast`.
 
@@ -192,9 +219,14 @@ class SchemeSettings(FromTwin):
     R: np.ndarray
     _: KW_ONLY
     dt: float = 0.01
-    parameters: Lorenz63 = field(default_factory=Lorenz63)
+    if TYPE_CHECKING:
+        parameters: Lorenz63 = field(default_factory=Lorenz63)
+    else:
+        parameters: Any = field(default_factory=Lorenz63)
     n_threads: int | None = None
     backend: str = "auto"
+    # Whether each trajectory may have its own parameters.
+    _takes_own: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name, value in self._checked().items():
@@ -203,10 +235,18 @@ class SchemeSettings(FromTwin):
     def _checked(self) -> dict[str, Any]:
         operator = as_operator(self.operator)
         options: dict[str, Any] = {"dtype": np.dtype(np.float64), "shape": ()}
-        _checks.instance("parameters", self.parameters, Lorenz63)
+        parameters: Any = self.parameters
+        if self._takes_own and isinstance(parameters, np.ndarray):
+            size, dtype = 3, np.dtype(np.float64)
+            parameters = _checks.vectors(
+                "parameters", parameters, size=size, dtype=dtype
+            )
+        else:
+            _checks.instance("parameters", parameters, Lorenz63)
         _checks.choice("backend", self.backend, BACKENDS)
         _checks.threads("n_threads", self.n_threads)
         return {
+            "parameters": parameters,
             "dt": _checks.time_step("dt", self.dt, allow_large=False)[0],
             "operator": operator,
             "B": _checks.covariance("B", self.B, size=3, **options),
@@ -343,11 +383,17 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
     The public `forecast` refuses non-finite states. Only a scheme, which counts its
     diverged members, may go on with them.
     """
+    if isinstance(own := model.get("parameters"), np.ndarray):
+        # Of each trajectory, or of each member.
+        shape = own.shape[:-1] + (1,) * (state.ndim - own.ndim) + (3,)
+        model["parameters"] = np.broadcast_to(own.reshape(shape), state.shape)
     values = np.isfinite(state)
     # All at once first, which is much faster than by member.
     finite = None if values.all() else values.all(axis=-1)
     # A member may diverge in this forecast: NaN instead of an exception.
     going = state if finite is None else state[finite]
+    if finite is not None and own is not None and not isinstance(own, Lorenz63):
+        model["parameters"] = model["parameters"][finite]
     later = forecast(going, n_steps, on_divergence="nan", **model)
     return later if finite is None else _scattered(later, finite, np.nan)
 

@@ -20,6 +20,7 @@ from l63fast.assimilation.scheme import (
     finite_members,
     forecast_members,
     observed_values,
+    present_block,
     present_whitening,
 )
 from l63fast.errors import ArgumentValueError
@@ -280,6 +281,7 @@ def variational_cost(
     *,
     B: np.ndarray,
     R: np.ndarray,
+    missing: str = "raise",
 ) -> np.ndarray:
     """Return J = |x - x_b|^2 / 2 in the norm of B^-1 + |y - h(x)|^2 / 2 in R^-1.
 
@@ -292,6 +294,8 @@ def variational_cost(
         Covariance of the background error; a number is a variance.
     R : float, (obs_dim, obs_dim) or (..., obs_dim, obs_dim)
         Covariance of the observation error.
+    missing : {"raise", "nan"}
+        As in `three_d_var`: NaN in `observation` can be a value without a row in H, R.
 
     Returns
     -------
@@ -308,12 +312,21 @@ def variational_cost(
     background = _checks.states("background", background, dtype=dtype)
     _checks.batch("background", background, shape, "state")
     observation = _checks.vectors(
-        "observation", observation, size=operator.obs_dim, dtype=dtype
+        "observation",
+        observation,
+        size=operator.obs_dim,
+        dtype=dtype,
+        only_finite=False,
     )
     _checks.batch("observation", observation, shape, "state")
+    _checks.choice("missing", missing, ("raise", "nan"))
+    _checks.finite("observation", observation, missing=missing)
     B = _checks.covariance("B", B, size=3, dtype=dtype, shape=shape)
     R = _checks.covariance("R", R, size=operator.obs_dim, dtype=dtype, shape=shape)
-    residual = np.asarray(observation - operator(state))
+    present = ~np.isnan(observation)
+    residual = np.where(present, observation - operator(state), 0.0)
+    if not present.all():
+        R = present_block(R, present)
     cost = 0.5 * (_square("B", B, state - background) + _square("R", R, residual))
     return np.asarray(cost)
 

@@ -19,6 +19,7 @@ from l63fast.experiments.experiment import (
     OVERLAPPING_AXES,
     Experiment,
     merged_with_preset,
+    of_others,
     with_encoder_settings,
 )
 from l63fast.experiments.methods import TrainedEncoder
@@ -114,6 +115,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
         for option in (
             replace(options.OBSERVED, name="operator"),
             *options.SIZES,
+            *options.FORECAST_MODEL,
             *options.WINDOWS,
             *options.MODEL,
             *options.TRAINING,
@@ -141,7 +143,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     Option("only", str, "Run only cells whose names match: 'x_s0.5*'.", "*"),
     Option("tune_only", bool, "Only tune; do not use the test split.", False),
     Option("keep_states", bool, "Write the states of the test split too.", False),
-    Option("no_report", bool, "Do not write the report, which takes time.", False),
+    Option("no_report", bool, "Write tables only; page and figures take time.", False),
     *options.WHERE,
     options.RESUME,
     *options.RUN,
@@ -165,6 +167,7 @@ def experiment(given: Given) -> None:
 def _run(chosen: Experiment, given: Given) -> bool:
     """Run an experiment, or show what would be run; return whether a cell failed."""
     from l63fast.experiments.describe import counted
+    from l63fast.experiments.report import PAGE
     from l63fast.experiments.runner import chosen_cells, run_cells
     from l63fast.experiments.tables import rich
     from l63fast.storage import PARTIAL, checked_target
@@ -179,6 +182,8 @@ def _run(chosen: Experiment, given: Given) -> bool:
     pool, place = given.workers(n_cells)
     for line in [*chosen.describe(), f"results     {folder} ({place})"]:
         say(line, quiet=quiet)
+    if others := chosen.others_in(folder):
+        say(f"            {of_others(folder, others)}", quiet=quiet)
     if given["dry_run"]:
         say(f"dry run     {counted(n_cells, 'cell')}", quiet=quiet)
         return False
@@ -189,6 +194,8 @@ def _run(chosen: Experiment, given: Given) -> bool:
             "a run was stopped here; this one starts again, --resume continues it",
             quiet=quiet,
         )
+    page = folder / REPORT / PAGE
+    had_page = page.exists()
     with task_progress(n_cells, quiet=quiet) as progress:
         try:
             outcome = run_cells(every, folder, progress=progress, **options)
@@ -203,6 +210,12 @@ def _run(chosen: Experiment, given: Given) -> bool:
     failed = bool(outcome.failures)
     if outcome.results:
         chosen.write(folder)
+    if given["no_report"] and had_page and not page.exists():
+        say(
+            f"{page} was of other results and is removed; l63fast report {folder} "
+            "writes a new one",
+            quiet=quiet,
+        )
     if outcome.results and not (given["no_report"] or given["tune_only"]):
         try:
             failed |= not _report_on(folder, outcome.failures, quiet=quiet)
@@ -232,6 +245,7 @@ def _chosen_experiment(given: Given) -> Experiment:
         return Experiment.from_tables(name, whole, source=source)
 
     chosen = given.resolved(tables, make, str(config or given["preset"]))
+    _refuse_tables_without_encoders(given, chosen)
     try:
         if given["methods"] is not None:
             chosen = chosen.only(*_names(given["methods"]))
@@ -317,12 +331,26 @@ def _refuse_without_encoders(given: Given, chosen: Experiment) -> None:
     """Refuse options of encoders if no method is an encoder."""
     axes = [given.flag("vary", axis) for axis in ENCODER_AXES]
     flags = [*given.flags("method"), *given.flags("training"), *filter(None, axes)]
-    encoders = [m for m in chosen.methods.values() if isinstance(m, TrainedEncoder)]
-    if flags and not encoders:
+    if flags and not _has_encoders(chosen):
         raise ConfigurationError(
             f"--{flags[0]}: expected an encoder among the methods, got "
             f"{', '.join(chosen.methods)}"
         )
+
+
+def _refuse_tables_without_encoders(given: Given, chosen: Experiment) -> None:
+    """Refuse a file's tables [method] and [training], which only encoders have."""
+    tables = given.file_tables()
+    for name in ("method", "training"):
+        if name in tables and not _has_encoders(chosen):
+            raise ConfigurationError(
+                f"{given['config']}: {name}: expected an encoder among the methods, "
+                "got none; the table of one method is [methods.NAME]"
+            )
+
+
+def _has_encoders(experiment: Experiment) -> bool:
+    return any(isinstance(m, TrainedEncoder) for m in experiment.methods.values())
 
 
 @command(

@@ -16,6 +16,7 @@ from l63fast.learning.settings import (
     ENCODER_NAMES,
     ITERATIONS,
     LOSS_NAMES,
+    UNCERTAINTIES,
     EncoderSettings,
     TrainSettings,
 )
@@ -96,6 +97,33 @@ OBSERVED: Final = _data(
     "operator",
 )
 DATA: Final = (OBSERVED, *SIZES)
+
+
+def _parameters(text: str) -> Any:
+    values = list_reader(float)(text)
+    names = ("sigma", "rho", "beta")
+    return dict(zip(names, values, strict=True)) if len(values) == 3 else values
+
+
+_own = partial(Option, panel="Data", default=None)
+FORECAST_MODEL: Final = (
+    _own(
+        "model_parameters",
+        str,
+        "sigma, rho and beta of the model that methods forecast with, such as "
+        "11,28,2.6667, if they are not those of the truth.",
+        target="model.parameters",
+        read=_parameters,
+    ),
+    _own("model_dt", float, "Time step of this model.", target="model.dt"),
+    _own(
+        "model_Q",
+        float,
+        "Variance of the model error that filters add to each forecast.",
+        target="model.Q",
+        minimum=0.0,
+    ),
+)
 WINDOWS: Final = (
     _windows("window", int, "Number of observations in a window.", minimum=1),
     _windows("background", choices(KINDS), "Kind of background of a window."),
@@ -115,6 +143,12 @@ MODEL: Final = (
         "Input of an iteration: the background and the increment so far; or (legacy) "
         "the last analysis instead, which uses the same observations K times.",
     ),
+    _model(
+        "uncertainty",
+        choices(UNCERTAINTIES),
+        "Distribution that the encoder estimates around its analysis; it is then "
+        "trained by the loss crps or log_score.",
+    ),
 )
 OWN_MODEL: Final = Option(
     "model",
@@ -132,7 +166,7 @@ TRAINING: Final = (
     _training("device", choices(DEVICES), "Device of the training."),
     _scores("n_bootstrap", int, "Resamples for confidence intervals.", minimum=1),
 )
-ALL: Final = (*DATA, *WINDOWS, *MODEL, *TRAINING)
+ALL: Final = (*DATA, *FORECAST_MODEL, *WINDOWS, *MODEL, *TRAINING)
 
 DRY_RUN: Final = Option("dry_run", bool, "Only show what would be done.", False)
 QUIET: Final = Option("quiet", bool, "Print errors only.", False)

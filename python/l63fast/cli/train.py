@@ -33,6 +33,7 @@ _SET_BY_RECIPE = ("n_steps", "save_every", "model", "window", "background", "con
 
 @command(
     *options.DATA,
+    *options.FORECAST_MODEL,
     Option(
         "data_seed",
         int,
@@ -90,6 +91,7 @@ def train(given: Given) -> None:
     for line in (
         f"data in     {data} ({'found' if found else 'not found: simulated now'})",
         f"data        {describe_data(cell.data)}",
+        *(f"model       {m}" for m in [cell.model.describe(cell.data)] if m),
         cell.protocol.describe(),
         *method.describe(cell.protocol),
         f"result in   {save_dir}",
@@ -164,7 +166,7 @@ def _tables(given: Given) -> Tables:
                 )
         preset = preset_tables("encoders")
         below = {name: preset[name] for name in ("data", "cycles")}
-        below["method"] = preset["methods"][RECIPES[recipe]]
+        below["method"] = dict(RECIPES[recipe])
     else:
         given.refuse_other_protocol(str(given["config"]), given.file_tables())
         below |= {} if "cycles" in tables else {"windows": {}}

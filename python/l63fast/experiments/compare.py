@@ -180,6 +180,7 @@ def compare(
                 burn_in=first,
                 seed=seed,
                 keep_members=keep,
+                score_particles=True,
                 progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
                 **options,
             )

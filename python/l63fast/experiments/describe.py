@@ -45,6 +45,7 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
     more = f" training + {data.n_val} validation + {data.n_test} test" * has_splits
     error = "" if data.R is None else f", R {[list(row) for row in data.R]}"
     error += "" if data.Q == 0.0 else f"; model error Q {data.Q}"
+    error += f"; {data.beyond_the_usual}" if data.beyond_the_usual else ""
     source = f"seed {data.seed}"
     if isinstance(data, SavedSettings):
         source = f"{data.path}, sha256 {data.sha256[:12]}".removeprefix(", ")
@@ -58,7 +59,7 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
 def describe_outcome(metrics: Mapping[str, Any]) -> str:
     """Return one line about a finished cell: its score or its tuned number."""
     measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]
-    if measure.smoothed:  # what the method was tuned by, and has in any case
+    if not measure.in_decibel:  # what the method was tuned by, and has in any case
         measure = MEASURES[measure.kind]
     name, parts = measure.shown(blind), [metrics["label"]]
     if "scores" in metrics:

@@ -64,6 +64,7 @@ def diagnose(
         **excerpts(estimates, errors, kinds, data),
         **forecast_errors(judged, data),
         **(errors_by_age(estimates, errors, data) if cycled and data.gaps else {}),
+        **(spread_by_age(estimates, data) if cycled and data.gaps else {}),
         **error_map(estimates.truth, errors),
         **increments(judged, operator),
     }
@@ -198,6 +199,28 @@ def errors_by_age(
     return {
         name: (("age",), v) for name, v in zip(("age", "age_error"), means, strict=True)
     }
+
+
+def spread_by_age(estimates: Estimates, data: TwinSettings) -> dict[str, Any]:
+    """Return the claimed spread by the time since the last observation, in bins.
+
+    At time 0 it is the root mean square spread of analyses with an observed value,
+    later that of analyses without one. It is empty for a method without a spread.
+    """
+    if estimates.spread is None:
+        return {}
+    present, times = np.isfinite(estimates.observations).any(axis=-1), estimates.times
+    age = times - np.maximum.accumulate(np.where(present, times, -np.inf), axis=1)
+    known = np.isfinite(age)
+    variance = (estimates.spread**2).mean(axis=-1)[known]
+    bins = np.rint(_AGE_BINS * age[known] / (data.steps_per_cycle * data.dt))
+    bins = bins.astype(int)
+    counts = np.bincount(bins)
+    enough = counts >= _FEWEST
+    means = [
+        np.bincount(bins, v)[enough] / counts[enough] for v in (age[known], variance)
+    ]
+    return {"gap": (("gap",), means[0]), "gap_spread": (("gap",), np.sqrt(means[1]))}
 
 
 def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:

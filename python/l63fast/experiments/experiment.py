@@ -7,7 +7,7 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -46,6 +46,7 @@ from l63fast.experiments.settings import (
     common_settings,
     data_table,
     folder_of,
+    model_table,
     naming_source,
     with_operator_by_name,
 )
@@ -62,7 +63,7 @@ from l63fast.experiments.settings_file import (
     to_table,
 )
 from l63fast.experiments.tasks import Progress as TaskProgress
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,9 @@ class Experiment(Checked):
     methods : dict of str to Method
         The methods, by the name (key) that the experiment gives them.
     axes : Vary
+    model : ForecastModel
+        The model that methods forecast with, by default that of the truth. The optimum
+        always knows that of the truth.
     measure : str
         The score by which methods are ranked, a name in `settings.MEASURES`; by
         default that of the protocol.
@@ -116,6 +120,7 @@ class Experiment(Checked):
     protocol: Protocol
     methods: Mapping[str, Method]
     axes: Vary = field(default_factory=Vary)
+    model: ForecastModel = field(default_factory=ForecastModel)
     measure: str = limited("", _checks.choice, allowed=MEASURES)
     model_error: float = limited(0.0, minimum=0.0)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
@@ -177,8 +182,8 @@ class Experiment(Checked):
         """Return an experiment from its tables.
 
         The tables are [experiment] (measure, model_error), [vary] (the axes), [data],
-        [windows] or [cycles], [scores], and [methods.KEY], one for each method, whose
-        `scheme` is a name in `METHODS`.
+        [model] (that methods forecast with), [windows] or [cycles], [scores], and
+        [methods.KEY], one for each method, whose `scheme` is a name in `METHODS`.
 
         Raises
         ------
@@ -223,6 +228,7 @@ class Experiment(Checked):
             "experiment": {"measure": self.measure, "model_error": self.model_error},
             "vary": {k: v for k, v in to_table(self.axes).items() if v},
             **fixed,
+            **model_table(self.model),
             "scores": to_table(self.scores),
             "methods": {k: method_table(m) for k, m in self.methods.items()},
         }
@@ -237,11 +243,16 @@ class Experiment(Checked):
         If the folder has cells of other settings too, the file could not make all of
         them again: then no file is written, and an old one is removed.
         """
-        path, names = folder / f"{self.name}.toml", {c.name for c in self.cells()}
-        if {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")} <= names:
-            write_text(folder, path.name, self.to_toml())
-        else:
+        path = folder / f"{self.name}.toml"
+        if self.others_in(folder):
             path.unlink(missing_ok=True)
+        else:
+            write_text(folder, path.name, self.to_toml())
+
+    def others_in(self, folder: Path) -> list[str]:
+        """Return the names of the cells in a folder that this experiment lacks."""
+        there = {cell.parent.name for cell in folder.glob(f"[!.]*/{CONFIG}")}
+        return sorted(there - {cell.name for cell in self.cells()})
 
     def vary(self, **axes: Any) -> Experiment:
         """Return the experiment with other axes, such as operator=["x", "xy"].
@@ -326,7 +337,9 @@ class Experiment(Checked):
         ----------
         root : path
             Folder of all results; those of the experiment are in a subfolder that has
-            its name.
+            its name. If that has cells of other methods or settings too, there is a
+            warning. A page in it is removed if the results are not the ones that it
+            shows: `report` writes it.
         workers : int
             Number of processes on this machine; the results do not depend on it.
         progress : bool or callable
@@ -353,6 +366,8 @@ class Experiment(Checked):
         if place.exists() and not place.is_dir():
             raise ArgumentValueError(f"root: expected a folder, got the file {root}")
         folder = place / self.name
+        if others := self.others_in(folder):
+            warnings.warn(of_others(folder, others), L63Warning, stacklevel=2)
         n_cells = len(chosen_cells(cells, options.get("only", "*")))
         with shown(progress) as say:
             options["progress"] = TaskProgress.of_lines(say, n_cells)
@@ -377,11 +392,13 @@ class Experiment(Checked):
         data = describe_data(first.data)
         if len(cases) > 1:
             data = f"{len(cases)} cases: {', '.join(cases)}; the first: {data}"
+        model = self.model.describe(first.data)
         in_windows = [getattr(self.axes, name) for name in _WINDOW_AXES]
         return [
             f"experiment  {self.name}: {', '.join(self.methods)}: "
             f"{counted(len(cells), 'cell')}",
             f"data        {data}",
+            *([f"model       {model}"] if model else []),
             first.protocol.describe() + "; that of the first case" * any(in_windows),
         ]
 
@@ -443,12 +460,16 @@ class Experiment(Checked):
             start = max(protocol.start, longest)
             protocol = dataclasses.replace(protocol, start=start)
         note = [] if data.R is None else [f"R {[list(row) for row in data.R]}"]
-        note += [data.irregular] if data.irregular else []
+        note += list(filter(None, (data.irregular, data.beyond_the_usual)))
         note += [
             words.format(case[a]) for a, words in _NOTE_FORMATS.items() if a in case
         ]
         if "regime" in case:
             note.append(f"background {case['regime'].partition(':')[0]}")
+        tags = _tags(case, _CASE_AXES)
+        if model := self.model.describe(data):
+            note.append(f"model {model}")
+            tags.append(self.model.tag)
         for key, method in self.methods.items():
             for more, repeat, variant in self._variants(method, case):
                 yield Cell(
@@ -456,9 +477,10 @@ class Experiment(Checked):
                     data=data,
                     protocol=protocol,
                     method=variant,
+                    model=self.model,
                     scores=self.scores,
                     measure=self.measure,
-                    case="_".join(_tags(case, _CASE_AXES)),
+                    case="_".join(tags),
                     repeat=repeat,
                     note=", ".join(note),
                     data_name="_".join(_tags(case, _DATA_AXES)) or folder_of(data),
@@ -479,6 +501,15 @@ class Experiment(Checked):
             more = _tags(chosen, ("loss", "n_iterations"))
             repeat = "".join(_tags(chosen, ("training_seed",)))
             yield more, repeat, dataclasses.replace(method, **changes)
+
+
+def of_others(folder: Path, names: Sequence[str]) -> str:
+    """Return a sentence on cells in a folder that are not of the experiment."""
+    some = ", ".join([*names[:3], "..."][: len(names)])
+    return (
+        f"{folder}: holds {counted(len(names), 'cell')} of other methods or settings "
+        f"too ({some}), which open_results and the report include"
+    )
 
 
 def merged_with_preset(preset: str, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -528,7 +559,8 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
     Raises
     ------
     ConfigurationError
-        If an axis varies one of their settings too, or [method] has another table.
+        If an axis varies one of their settings too, or [method] has a scheme or another
+        table.
     """
     varied = tables.get("vary", {})
     if isinstance(varied, Mapping):
@@ -542,6 +574,11 @@ def with_encoder_settings(tables: Mapping[str, Any], source: str) -> dict[str, A
             raise ConfigurationError(
                 f"{source}: method.{key}: unknown table [method.{key}]; did you mean "
                 f"[methods.{key}]?"
+            )
+        if key == "scheme" and value != "encoder":
+            raise ConfigurationError(
+                f"{source}: method.scheme: expected none, as [method] is for all "
+                f"encoders, got {value!r}; the table of one method is [methods.NAME]"
             )
     if "training" in tables:
         own = {**own, "training": tables["training"]}

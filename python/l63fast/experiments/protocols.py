@@ -31,14 +31,29 @@ from l63fast.experiments.data import SavedSettings
 from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.lorenz63 import forecast
-from l63fast.twin import TwinExperiment, TwinSettings, estimates_dataset
-from l63fast.verification import crps_means, crps_means_of_normal, trajectory_means
+from l63fast.twin import (
+    ForecastModel,
+    TwinExperiment,
+    TwinSettings,
+    estimates_dataset,
+)
+from l63fast.verification import (
+    PointScores,
+    nearer,
+    score_marginals,
+    score_members,
+    score_mixtures,
+    trajectory_means,
+)
 
 if TYPE_CHECKING:
     import xarray
 
+# Columns of the scores of estimated distributions, as `PointScores.columns` has them.
+DISTRIBUTION: Final = ("crps", "energy", "log_score", "covered_50", "covered_90")
 _LARGEST_ENSEMBLES: Final = 2**28  # bytes of members kept for ranks and the CRPS
 _LONGEST: Final = 10**9  # steps of a trajectory, before its length is known
+_NORMAL_90: Final = 1.6448536269514722  # quantile of 0.95
 _MOST_MEMBERS: Final = 2**22  # members of all windows that are analysed at once
 
 
@@ -55,10 +70,10 @@ class Estimates:
         Time since the start of a trajectory (time units).
     status : (n_trajectories, n_times) int8
         Values of `Status`.
-    spread, innovation, innovation_covariance, members, effective_size
+    spread, innovation, innovation_covariance, members, components, effective_size,
+    particle_scores, smoothed, smoother_lag, parameters, parameters_spread
         As in `CycleResult`; None where the method has none.
-    smoothed, smoother_lag
-        As in `CycleResult`.
+    true_parameters : (n_trajectories, 3) or None
     seconds_per_cycle : float
         Wall time (seconds) of forecast and analysis per trajectory and cycle; in
         windows, that of everything that one analysis needs.
@@ -76,20 +91,23 @@ class Estimates:
     innovation: np.ndarray | None = None
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
+    components: np.ndarray | None = None
     effective_size: np.ndarray | None = None
+    particle_scores: PointScores | None = None
     smoothed: np.ndarray | None = None
     smoother_lag: int = 0
+    parameters: np.ndarray | None = None
+    parameters_spread: np.ndarray | None = None
+    true_parameters: np.ndarray | None = None
     seconds_per_cycle: float = float("nan")
     seconds_per_analysis: float | None = None
 
     def trajectory_columns(self, *, blind: bool) -> dict[str, np.ndarray]:
         """Return the time means of each trajectory, as the columns of a `results.csv`.
 
-        The CRPS is computed from the members where they were kept, otherwise from the
-        normal distribution with the given mean and spread. It is NaN without a spread.
-        It is NaN too where the observations do not show the sign (`blind`): the
-        distribution then has two symmetric parts, and the analysis only one. Means of
-        smoothed states, where there are some, leave out the last `smoother_lag` times.
+        The columns of `PointScores` are NaN where the method estimates no distribution.
+        Means of smoothed states, where there are some, leave out the last
+        `smoother_lag` times.
         """
         columns = {}
         last = self.truth.shape[1] - self.smoother_lag
@@ -102,13 +120,55 @@ class Estimates:
             means = trajectory_means(states[:, :n], self.truth[:, :n])
             for i, name in enumerate(("rmse", "mse", "mirror_rmse", "mirror_mse")):
                 columns[f"{name}_{end}"] = means[:, i]
-        if self.members is not None and not blind:
-            crps = crps_means(self.members, self.truth)
-        elif self.spread is not None and not blind:
-            crps = crps_means_of_normal(self.analysis, self.spread, self.truth)
+        scores = self.distribution_scores(blind=blind)
+        if scores is None:
+            columns |= dict.fromkeys(DISTRIBUTION, np.full(len(means), np.nan))
         else:
-            crps = np.full(len(self.truth), np.nan)
-        return {**columns, "crps": crps}
+            columns |= scores.columns()
+        return columns | self._parameter_columns()
+
+    def _parameter_columns(self) -> dict[str, np.ndarray]:
+        """Return the errors of estimated parameters: over all times, and at the last.
+
+        `half_width_...` is half the width of the normal interval of 90 % at the last
+        time, which holds the truth where |`last_...`| is smaller.
+        """
+        if self.parameters is None or self.true_parameters is None:
+            return {}
+        assert self.parameters_spread is not None
+        errors = self.parameters - self.true_parameters[:, None]
+        last, half = errors[:, -1], _NORMAL_90 * self.parameters_spread[:, -1]
+        columns = {}
+        for i, name in enumerate(("sigma", "rho", "beta")):
+            columns[f"rmse_{name}"] = np.sqrt((errors[..., i] ** 2).mean(axis=1))
+            columns[f"last_{name}"] = last[:, i]
+            columns[f"half_width_{name}"] = half[:, i]
+        return columns
+
+    def distribution_scores(self, *, blind: bool) -> PointScores | None:
+        """Return the scores of the estimated distributions; None if there are none.
+
+        They are those of the weighted particles or of the mixture of normals, else of
+        the members where they were kept, else of normal marginals with the given mean
+        and spread. Where the observations do not show the sign (`blind`) only particles
+        and mixtures are scored: given the sign, with the nearer image of the truth.
+        """
+        if self.particle_scores is not None:
+            return self.particle_scores
+        components, truth = self.components, self.truth
+        if components is not None:
+            if blind:  # given the sign: the first component alone
+                components = components[..., :1].copy()
+                components["weight"] = 1.0
+                truth = nearer(truth, components["mean"][..., 0, :])
+            return score_mixtures(components, truth)
+        if blind:
+            return None
+        if self.members is not None and self.members.shape[2] > 1:
+            return score_members(self.members, truth)
+        if self.spread is not None:
+            return score_marginals(self.analysis, self.spread, truth)
+        return None
 
     def to_xarray(self, data: TwinSettings, title: str) -> xarray.Dataset:
         """Return truth, observations and states as a dataset with names and units."""
@@ -127,6 +187,8 @@ class Fitted:
         The scheme that a protocol runs; None where `estimate` replaces it.
     label : str
         Name of the method in tables.
+    knows_parameters : bool
+        In cycles: whether the scheme is given the parameters of each trajectory.
     start : {"last", "first"}
         In windows: the observation at whose time the background is given. A scheme that
         starts at the first one is cycled through the window, to the last one.
@@ -156,6 +218,7 @@ class Fitted:
     judge: Callable[[Problem, Estimates, dict[str, Any]], dict[str, Any]] | None = None
     estimate: Callable[[Problem, str], Estimates] | None = None
     export: Callable[[Path], None] | None = None
+    knows_parameters: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,11 +295,19 @@ class Windows(Checked):
         return groups
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method for every window of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
+        unfit = "none that knows parameters, in windows"
+        refuse(fitted.knows_parameters, "methods", unfit, fitted.label)
         check_agreement("scheme", getattr(scheme, "made_for", Setup()), Setup.of(twin),
                         imperfect_model=True)  # fmt: skip
         data, part = twin.settings, twin.split(split)
@@ -253,7 +324,8 @@ class Windows(Checked):
         size = max(_MOST_MEMBERS // max(sizes), 1)
         began = perf_counter()
         kept: dict[str, Any] = {}
-        for steps, times in self.by_steps(data, self.window - 1).items():
+        for true_steps, times in self.by_steps(data, self.window - 1).items():
+            steps = tuple(twin.model.steps(data, n) for n in true_steps)
             flat = seen[:, times].reshape(-1, *seen.shape[2:])
             from_ = start[:, times].reshape(-1, 3)
             analyses = [
@@ -429,11 +501,20 @@ class Cycles(Checked):
         return perturbed(truth, self.prior, seed=seed, split_name=split)
 
     def run(
-        self, problem: Problem, fitted: Fitted, split: str, *, keep_members: bool
+        self,
+        problem: Problem,
+        fitted: Fitted,
+        split: str,
+        *,
+        keep_members: bool,
+        score_particles: bool,
     ) -> Estimates:
         """Return the estimates of a method in the scored cycles of a split."""
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
+        if fitted.knows_parameters:
+            own: Any = scheme
+            scheme = dataclasses.replace(own, parameters=twin.split(split).parameters)
         needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)
         result = run_cycles(
             scheme,
@@ -444,6 +525,9 @@ class Cycles(Checked):
             initial=self.first_background(twin, split),
             warm_up=problem.cycled_errors.scheme if needs else None,
             keep_members=keep_members,
+            score_particles=score_particles,
+            # The optimum forecasts with the model of the truth.
+            imperfect_model=not twin.model.is_perfect,
         )
         return problem.estimates(split, result.scored, vars(result))
 
@@ -495,9 +579,18 @@ class Problem:
 
     @property
     def model(self) -> dict[str, Any]:
-        """Time step and parameters of the model, equal to those of the truth."""
-        settings = self.twin.settings
-        return {"dt": settings.dt, "parameters": settings.parameters}
+        """Time step and parameters of the model that methods forecast with."""
+        return self.twin.model.arguments(self.twin.settings)
+
+    def model_steps(self, n_steps: int) -> int:
+        """Return the steps of this model in `n_steps` steps of the truth."""
+        own: int = self.twin.model.steps(self.twin.settings, n_steps)
+        return own
+
+    @property
+    def with_true_model(self) -> Problem:
+        """The problem of a method that forecasts with the model of the truth."""
+        return dataclasses.replace(self, twin=self.twin.with_model(ForecastModel()))
 
     @property
     def lag(self) -> int:
@@ -509,7 +602,8 @@ class Problem:
         """Arguments of every filter: operator, B, R, Q, lag and the model."""
         twin, protocol = self.twin, self.protocol
         B = protocol.prior if isinstance(protocol, Cycles) else self.backgrounds.B
-        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": twin.Q}
+        Q = twin.model.error_covariance(twin.settings)
+        given = {"operator": twin.operator, "B": B, "R": twin.R, "Q": Q}
         return {**given, "smoother_lag": self.lag, **self.model}
 
     def _once(self, name: str, fit: Callable[[], Fit]) -> Fit:
@@ -519,7 +613,7 @@ class Problem:
         twin, since the files of an equal twin may have been removed.
         """
         hashes = tuple(sorted(self.twin.hashes.items()))
-        fits = _fits(hashes, self.protocol, self.kind)
+        fits = _fits(hashes, self.protocol, self.kind, self.twin.model)
         if name not in fits:
             fits[name] = fit()
         fit_result: Fit = fits[name]
@@ -602,6 +696,8 @@ class Problem:
         """
         data, part = self.twin.settings, self.twin.split(split)
         own = {one.name for one in dataclasses.fields(Estimates)}
+        if values.get("parameters") is not None:
+            values = {**values, "true_parameters": part.parameters[:n]}
         return Estimates(
             truth=part.truth_at_observations[:n, places],
             observations=part.observations[:n, places],
@@ -609,16 +705,22 @@ class Problem:
             **{name: value for name, value in values.items() if name in own},
         )
 
-    def run(
-        self, fitted: Fitted, split: str, *, keep_members: bool = False
-    ) -> Estimates:
-        """Return the estimates of a fitted method on a split."""
+    def run(self, fitted: Fitted, split: str, *, judged: bool = False) -> Estimates:
+        """Return the estimates of a fitted method on a split.
+
+        `judged`: with all that the scores of its estimated distributions need.
+        """
         if fitted.estimate is not None:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        keep = keep_members and has_small_ensembles(fitted.scheme, n_states)
-        return self.protocol.run(self, fitted, split, keep_members=keep)
+        return self.protocol.run(
+            self,
+            fitted,
+            split,
+            keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
+            score_particles=judged,
+        )
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
         """Return score and estimates on the validation split.
@@ -690,7 +792,10 @@ def has_small_ensembles(scheme: Any, n_states: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _fits(
-    hashes: tuple[tuple[str, str], ...], protocol: Protocol, kind: str
+    hashes: tuple[tuple[str, str], ...],
+    protocol: Protocol,
+    kind: str,
+    model: ForecastModel,
 ) -> dict[str, Any]:
     """Return the cached fits of a case by name; only those of the last case are kept.
 

@@ -79,7 +79,10 @@ def reevaluate(
     if not encoder.settings.gaps:
         twin.settings.require_no_gaps(str(folder), "an encoder without flags")
     differences = check_agreement(
-        str(directory), encoder.made_for, Setup.of(twin), imperfect_model=True
+        str(directory),
+        encoder.made_for,
+        Setup.of(twin.with_model(cell.model)),
+        imperfect_model=True,
     )
     is_own = dict(twin.hashes) == result.metrics["data"]
     if data is None and not is_own:

@@ -22,6 +22,7 @@ from l63fast.errors import (
 )
 from l63fast.experiments.describe import describe_outcome
 from l63fast.experiments.methods import HISTORY, TrainedEncoder
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.settings import REPORT, RESERVED_NAMES, Cell
 from l63fast.experiments.settings_file import parse_tables
 from l63fast.observation import as_operator
@@ -52,10 +53,17 @@ METHOD_COLUMNS: Final = (
 # mean square error over x, y, z, and of its square. In the mirror-aware ones the error
 # is that of the analysis or of its mirror image, whichever is nearer to the truth.
 MEANS: Final = ("rmse_a", "mse_a", "mirror_rmse_a", "mirror_mse_a")
-# The same of the background, and the CRPS of the analysis.
-MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), "crps")
+# The same of the background, and the scores of the estimated distributions.
+MORE_MEANS: Final = (*(name.removesuffix("a") + "f" for name in MEANS), *DISTRIBUTION)
 # The same of smoothed states; NaN without them.
 SMOOTHED_MEANS: Final = tuple(name.removesuffix("a") + "s" for name in MEANS)
+# Errors of parameters that a method has estimated, in its rows: the root of the mean
+# square over all times; the last error; half the width of its 90 % interval.
+PARAMETERS: Final = tuple(
+    f"{what}_{name}"
+    for what in ("rmse", "last", "half_width")
+    for name in ("sigma", "rho", "beta")
+)
 # Numbers of a whole cell, the same in each of its rows; NaN where they do not exist.
 TIMES: Final = (
     *("seconds_per_cycle", "seconds_per_analysis", "training_seconds", "resumed"),
@@ -153,8 +161,9 @@ class Result:
     def trajectories(self) -> pd.DataFrame:
         """The rows of `results.csv`, one per test trajectory."""
         table = self._table(RESULTS)
-        absent = [name for name in SMOOTHED_MEANS if name not in table]
-        return table.assign(**dict.fromkeys(absent, math.nan))
+        # Earlier results have only the CRPS of a distribution, and no smoothed states.
+        optional = (*DISTRIBUTION, *SMOOTHED_MEANS)
+        return table.reindex(columns=[*dict.fromkeys((*table, *optional))])
 
     @cached_property
     def estimates(self) -> xarray.Dataset:
@@ -344,10 +353,11 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         background is given); `mirror_aware` (True if the observations do not show the
         sign of x and y); `seed` of the data, `training` (its seed; -1 without
         training), `data` (hash of the test split), `trajectory`; the time means `MEANS`
-        of the analyses, `MORE_MEANS` and `SMOOTHED_MEANS`; `FACTS`. If methods were
-        only tuned: a row per cell with `parameter`, the best value `tuned`, its `score`
-        on the validation split, the `lowest` and `highest` value tried, the number of
-        values that `diverged`, and `is_bracketed` (the best value is not at an end).
+        of the analyses, `MORE_MEANS` and `SMOOTHED_MEANS`; `PARAMETERS`, if a method
+        has estimated them; `FACTS`. If methods were only tuned: a row per cell with
+        `parameter`, the best value `tuned`, its `score` on the validation split, the
+        `lowest` and `highest` value tried, the number of values that `diverged`, and
+        `is_bracketed` (the best value is not at an end).
 
     Raises
     ------
@@ -402,8 +412,9 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     frame = pd.concat(tables, ignore_index=True)
     first = [*CASE, *METHOD_COLUMNS, "seed", "training", "data", "trajectory"]
+    estimated = [name for name in PARAMETERS if name in frame]
     frame = frame.reindex(
-        columns=[*first, *MEANS, *MORE_MEANS, *SMOOTHED_MEANS, *FACTS]
+        columns=[*first, *MEANS, *MORE_MEANS, *SMOOTHED_MEANS, *estimated, *FACTS]
     )
     for (*_, seed), rows in frame.groupby([*CASE, "seed"], sort=False):
         cells = rows.drop_duplicates("data")["cell"].tolist()

@@ -88,7 +88,7 @@ def run_cell(
         results.write_text(folder, results.CONFIG, dump_tables(cell.to_tables()))
         if not cell.tune_only:
             begin = perf_counter()
-            estimates = problem.run(fitted, "test", keep_members=True)
+            estimates = problem.run(fitted, "test", judged=True)
             seconds |= {
                 "run": perf_counter() - begin,
                 "per_cycle": estimates.seconds_per_cycle,
@@ -132,6 +132,7 @@ def threads_of(cell: Cell) -> AbstractContextManager[None]:
 def problem_of(cell: Cell, twin: TwinExperiment, work: Work | None = None) -> Problem:
     """Return the problem that the method of a cell is fitted to."""
     kind = MEASURES[cell.measure].kind
+    twin = twin.with_model(cell.model)
     return Problem(twin, cell.protocol, kind, work or Work())
 
 
@@ -154,6 +155,7 @@ def _fit_metrics(cell: Cell, problem: Problem, fitted: Fitted) -> dict[str, Any]
         "three_d_var": _three_d_var(problem),
         **dict.fromkeys(("convergence", "training", "fixed_point", "cost")),
         **fitted.facts,
+        **({} if cell.model.is_perfect else {"model": cell.model.to_dict()}),
         "data": hashes,
         "versions": results.versions(),
     }
@@ -179,8 +181,8 @@ def scored(
 ) -> dict[str, Any]:
     """Return scores, and comparisons of claimed errors with the actual ones.
 
-    Claims are spread, innovation covariance and members. If the scores are mirror-aware
-    the errors are too; there are then no ranks and no CRPS, because the members have
+    Claims are spread, innovation covariance and distribution. If the scores are
+    mirror-aware the errors are too; there are then no ranks, because the members have
     both signs.
 
     Parameters
@@ -198,7 +200,10 @@ def scored(
         verification.score(estimates.analysis, truth, mirror_aware=blind, **options)
     )
     claims: dict[str, Any] = dict.fromkeys(
-        ("spread", "innovation", "ranks", "crps", "effective_size", "rescued")
+        (
+            *("spread", "innovation", "ranks", "pit", "distribution"),
+            *("effective_size", "rescued"),
+        )
     )
     if estimates.spread is not None:
         judged = (
@@ -220,20 +225,53 @@ def scored(
         claims["ranks"] = asdict(
             verification.rank_histogram(estimates.members, truth, **options)
         )
-        value, low, high = verification.crps(estimates.members, truth, **options)
-        claims["crps"] = {"crps": value, "ci95": (low, high)}
+    points = estimates.distribution_scores(blind=blind)
+    if points is not None:
+        claims["pit"] = asdict(verification.pit_histogram(points, **options))
+        claims["distribution"] = _with_intervals(points.columns(), **options)
     if (sizes := estimates.effective_size) is not None:
         quantiles = np.quantile(sizes, (0.05, 0.5, 0.95))
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
     if isinstance(scheme, ParticleFilter) and scheme.rescue:
         claims["rescued"] = float((estimates.status == Status.DIVERGED).mean())
+    more = (
+        {"parameters": _parameters(estimates)}
+        if estimates.parameters is not None
+        else {}
+    )
     ended = {one.name.lower(): int((estimates.status == one).sum()) for one in Status}
     size: dict[str, Any] = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
     if twin.settings.missing:
         n_missing = int(np.isnan(estimates.observations).sum())
         n_given = estimates.observations.size - n_missing
         size["observed_values"] = {"given": n_given, "missing": n_missing}
-    return {**size, "scores": scores, "status": ended, **claims}
+    return {**size, "scores": scores, "status": ended, **claims, **more}
+
+
+def _parameters(estimates: Estimates) -> dict[str, Any]:
+    """Return root mean squares of the errors of parameters, and what was claimed."""
+    columns = estimates.trajectory_columns(blind=True)
+    scores = {}
+    for name in ("sigma", "rho", "beta"):
+        last, half = columns[f"last_{name}"], columns[f"half_width_{name}"]
+        scores[name] = {
+            "rmse": float(np.sqrt((columns[f"rmse_{name}"] ** 2).mean())),
+            "last_rmse": float(np.sqrt((last**2).mean())),
+            "coverage_90": float((np.abs(last) <= half).mean()),
+            "median_width_90": float(np.median(2.0 * half)),
+        }
+    return scores
+
+
+def _with_intervals(
+    columns: Mapping[str, np.ndarray], **options: Any
+) -> dict[str, dict[str, Any]]:
+    """Return the mean of each column (n_trajectories,), with its 95 % interval."""
+    means = verification.resample(np.stack([*columns.values()], axis=1), **options)
+    return {
+        name: {"value": float(means.measured[i]), "ci95": means.interval(i)}
+        for i, name in enumerate(columns)
+    }
 
 
 def _timing(started: datetime, seconds: Mapping[str, Any], data: Path) -> Any:

@@ -156,7 +156,10 @@ def chosen_cells(cells: Sequence[Cell], only: str) -> list[Cell]:
     ------
     ConfigurationError
         If no cell matches.
+    ArgumentTypeError
+        If it is no text.
     """
+    _checks.instance("only", only, str)
     chosen = [cell for cell in cells if fnmatchcase(cell.name, only)]
     if not chosen:
         raise ConfigurationError(

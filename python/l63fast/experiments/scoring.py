@@ -15,6 +15,7 @@ from l63fast._user_code import file_name
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.describe import observed
 from l63fast.experiments.diagnostics import DIAGNOSTICS
+from l63fast.experiments.protocols import DISTRIBUTION
 from l63fast.experiments.published import published_columns
 from l63fast.experiments.results import (
     CASE,
@@ -38,6 +39,7 @@ Rows = Sequence[Any]  # rows of one case in a table of scores, best first
 # The scores of trainings that differ only in the seed differ by up to this share.
 TRAINING_SCATTER: Final = 0.02
 _POOLED: Final = MEASURES["rmse_pooled_a"]
+_CRPS: Final = MEASURES["crps"]
 _CELL: Final = (*CASE, "method")
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
 
@@ -56,11 +58,14 @@ def scores(
     ----------
     results : DataFrame
         As `open_results` gives it.
-    measure : {"rmse_a", "rmse_pooled_a", "decibel", "rmse_s", "rmse_pooled_s"}
+    measure : str
+        "rmse_a", "rmse_pooled_a", "decibel", "rmse_s", "rmse_pooled_s", "crps" or
+        "energy".
         Time mean of the instantaneous root mean square error (DAPPER's rmse.a), root of
         the mean square error over everything, or the latter in dB; mirror-aware where
-        the observations cannot tell a state from its mirror image. The last two are
-        those of smoothed states, and methods without such are left out.
+        the observations cannot tell a state from its mirror image. Those that end with
+        s are of smoothed states; CRPS and energy score are those of estimated
+        distributions; methods without such are left out.
     versus : str
         Key of the method by which `ratio_to_3dvar` divides; NaN in cases without it.
     n_bootstrap : int
@@ -82,9 +87,11 @@ def scores(
           95 % interval of the difference contains 0; or two networks, one of them
           trained once, differ by less than `TRAINING_SCATTER`);
         - paired ratios, each with `_low` and `_high`: `ratio_to_best` (lowest score of
-          rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (always of
-          `rmse_pooled_a`, to the best optimum; of `rmse_pooled_s` if smoothed states
-          are scored);
+          rank 1), `ratio_to_3dvar`, and `ratio_to_optimum` (of CRPS, energy score and
+          `rmse_pooled_s` if these are scored, else of `rmse_pooled_a`; to the best
+          optimum);
+        - of estimated distributions `crps`, `energy`, `log_score`, `covered_50` and
+          `covered_90`, each with `_low` and `_high`, and `crps_to_optimum`, paired;
         - `rare_losses`, `median`, `lost` (share of lost trajectories, with `_low` and
           `_high`); `n_data`, `n_trainings` (0 without training), `n_trajectories`.
 
@@ -123,13 +130,15 @@ def scores(
     bootstrap["seed"] = _checks.seed("seed", seed)
     absent = [name for name in SMOOTHED_MEANS if name not in results]
     results = results.assign(**dict.fromkeys(absent, math.nan))
-    if chosen.smoothed:
-        smooth = results["rmse_s"].notna().groupby([results[c] for c in _CELL])
-        results = results[smooth.transform("any")]
+    if chosen.column in (*DISTRIBUTION, *SMOOTHED_MEANS):
+        known = results[chosen.column].notna().groupby([results[c] for c in _CELL])
+        results = results[known.transform("any")]
         if results.empty:
+            smoothed = chosen.column in SMOOTHED_MEANS
+            expected = "smoothed states" if smoothed else "an estimated distribution"
             raise ArgumentValueError(
-                f"measure: expected one of analyses, as no method has smoothed states, "
-                f"got {measure!r}"
+                f"measure: expected {expected} for {chosen.name!r}, got results of "
+                "methods without"
             )
     rows = []
     for case, group in results.groupby(list(CASE), sort=False):
@@ -149,8 +158,13 @@ class _Case:
         self.methods = dict(iter(results.groupby("method", sort=False)))
         self.role = {key: m["role"].iloc[0] for key, m in self.methods.items()}
         self.start = {key: str(m["start"].iloc[0]) for key, m in self.methods.items()}
-        self.pooled = MEASURES["rmse_pooled_s"] if measure.smoothed else _POOLED
-        means = [*MEANS, *SMOOTHED_MEANS]
+        self.known = [name for name in DISTRIBUTION if name in results]
+        self.pooled = _POOLED
+        if measure.column in SMOOTHED_MEANS:
+            self.pooled = MEASURES["rmse_pooled_s"]
+        if measure.column in DISTRIBUTION:
+            self.pooled = measure
+        means = [*MEANS, *SMOOTHED_MEANS, *self.known]
         # Time means by method and data: a row per training, a column per trajectory.
         self.blocks = {
             key: {
@@ -203,7 +217,8 @@ class _Case:
         most = min((number for number in trained.values() if number > 1), default=1)
 
         def means(column: str) -> dict[str, np.ndarray]:
-            name, by_method = f"mirror_{column}" if self.blind else column, {}
+            mirrored = self.blind and column in MEANS
+            name, by_method = f"mirror_{column}" if mirrored else column, {}
             for key, block in blocks.items():
                 tables = (block[d][name][tried[d][:n]].to_numpy(float) for d in data)
                 kept = min(trained[key], most)
@@ -242,6 +257,8 @@ class _Case:
         best = next((k for k in competing if ranks[k]["rank"] == 1), None)
         # A method without a rank may be the best: then no method wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
+        # One that diverged has no score, and is beaten nevertheless.
+        sure &= sum(role == "method" for role in self.role.values()) > 1
         rows = []
         for key, method in self.methods.items():
             row = method[list(METHOD_COLUMNS)].iloc[0].to_dict()
@@ -249,7 +266,7 @@ class _Case:
             if row["role"] == "not settled":
                 row["label"] = "not settled"
             row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
-            row["wins"] = sure and key == best and len(competing) > 1
+            row["wins"] = sure and key == best
             bound = optimum if self._is_bounded(key, optimum) else None
             for name, other, measure in (
                 ("ratio_to_best", best, self.measure),
@@ -257,6 +274,7 @@ class _Case:
                 ("ratio_to_optimum", bound, self.pooled),
             ):
                 row |= _ratio(name, self.compared(key, other, measure))
+            row |= self._distribution(key, bound)
             row |= method[list(FACTS)].drop_duplicates().mean().to_dict()
             rows.append(row)
         return sorted(rows, key=lambda row: np.nan_to_num(row["score"], nan=np.inf))
@@ -283,6 +301,19 @@ class _Case:
             "n_trainings": self.n_trainings[key],
             "n_trajectories": sum(len(tuple(b["rmse_a"])) for b in blocks),
         }
+
+    def _distribution(self, key: str, optimum: str | None) -> dict[str, Any]:
+        """Return the scores of a method's estimated distribution; NaN without one."""
+        row: dict[str, Any] = {}
+        for name in DISTRIBUTION:
+            values, ends = math.nan, (math.nan, math.nan)
+            if name in self.known and self.methods[key][name].notna().any():
+                score = self._alone(key, Measure(name, name, "rmse_a"))[0].score(key)
+                values, ends = score.value, score.ci95
+            row |= {name: values, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        known = math.isfinite(row["crps"])
+        of_both = self.compared(key, optimum, _CRPS) if known else None
+        return row | _ratio("crps_to_optimum", of_both)
 
     def _smoothed(self, key: str) -> float:
         """Return the rmse_s of a method, NaN without smoothed states."""

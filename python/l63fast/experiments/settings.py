@@ -32,7 +32,7 @@ from l63fast.experiments.settings_file import (
 )
 from l63fast.learning.settings import LOSS_NAMES
 from l63fast.observation import ObservationOperator, as_operator
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.twin.gaps import share
 from l63fast.verification import decibel
 
@@ -40,7 +40,7 @@ from l63fast.verification import decibel
 DATA: Final = "data"
 REPORT: Final = "report"
 RESERVED_NAMES: Final = (DATA, REPORT)
-TUNABLE: Final = ("b_scale", "inflation", "regularisation")
+TUNABLE: Final = ("b_scale", "inflation", "regularisation", "walk")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Measure:
     ----------
     name : str
     column : str
-        The column of the results with the time mean of each trajectory.
+        The column of the results with the time mean of each trajectory. Those of
+        distributions are empty for a method that estimates none.
     kind : {"rmse_a", "rmse_pooled_a"}
         The score is the mean of this column, or the square root of the mean. Tuning
         uses this score of the analyses.
@@ -82,6 +83,8 @@ MEASURES: Final = {
         Measure("rmse_a", "rmse_a", "rmse_a"),
         Measure("rmse_pooled_a", "mse_a", "rmse_pooled_a"),
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
+        Measure("crps", "crps", "rmse_a"),
+        Measure("energy", "energy", "rmse_a"),
         Measure("rmse_s", "rmse_s", "rmse_a", smoothed=True),
         Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a", smoothed=True),
     )
@@ -252,6 +255,8 @@ class Cell(_CellTable):
     data : TwinSettings
     protocol : Windows or Cycles
     method : Method
+    model : ForecastModel
+        The model that the method forecasts with, by default that of the truth.
     scores : ScoreSettings
     measure : str
         The score by which methods are ranked, a name in `MEASURES`; by default that of
@@ -272,6 +277,7 @@ class Cell(_CellTable):
     data: TwinSettings
     protocol: Protocol
     method: Method
+    model: ForecastModel = field(default_factory=ForecastModel)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     data_name: str = field(default="", compare=False)
 
@@ -286,6 +292,7 @@ class Cell(_CellTable):
             ("data_name", self.data_name or folder_of(self.data)),
         ):
             object.__setattr__(self, name, value)
+        self.model.steps(self.data, self.data.cycle_steps)
         if isinstance(self.method, TrainedEncoder):
             self.method.settings(self.data.operator, self.protocol)
 
@@ -317,6 +324,7 @@ class Cell(_CellTable):
         return {
             "cell": {name: getattr(self, name) for name in own},
             "data": data_table(self.data, self.protocol),
+            **model_table(self.model),
             self.protocol.name: to_table(self.protocol),
             "method": method_table(self.method),
             "scores": to_table(self.scores),
@@ -352,13 +360,13 @@ def naming_source(source: str) -> Iterator[None]:
 def common_settings(
     tables: Mapping[str, Any], before: tuple[str, ...], methods: str, source: str
 ) -> dict[str, Any]:
-    """Return data, protocol and scores, which both experiments and cells have.
+    """Return data, model, protocol and scores, which both experiments and cells have.
 
     Other tables are refused, except for those named in `before` and that of the
     methods.
     """
     given = [name for name in PROTOCOLS if name in tables]
-    known = (*before, "data", *(given or PROTOCOLS), methods, "scores")
+    known = (*before, "data", "model", *(given or PROTOCOLS), methods, "scores")
     if len(given) < 2:  # both of them is what is said first
         refuse_unknown_tables(tables, known, source)
     one, got = "one of the tables [windows] and [cycles]", "both" if given else "none"
@@ -386,8 +394,10 @@ def common_settings(
         data = protocol.completed(data)
     else:
         data = build(TwinSettings, table, source=source, key="data")
+    model = tables.get("model", {})
     return {
         "data": data,
+        "model": build(ForecastModel, model, source=source, key="model"),
         "protocol": protocol,
         "scores": build(ScoreSettings, scores, source=source, key="scores"),
     }
@@ -407,6 +417,11 @@ def data_table(data: TwinSettings, protocol: Protocol) -> dict[str, Any]:
     if isinstance(data, SavedSettings):
         left_out = ("path",)
     return {k: v for k, v in to_table(data).items() if k not in left_out}
+
+
+def model_table(model: ForecastModel) -> dict[str, Any]:
+    """Return the table [model]; none for the model of the truth."""
+    return {} if model.is_perfect else {"model": to_table(model)}
 
 
 def folder_of(data: TwinSettings) -> str:

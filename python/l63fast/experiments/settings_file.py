@@ -33,11 +33,22 @@ PRESETS: Final = (
     *WINDOW_PRESETS,
     *("sakov2012", "wiljes2017", "knet", "seed", "grid"),
     *("encoders", "encoders-short", "encoders-operators", "encoders-wiljes2017"),
-    *("encoders-settings", "encoders-knet", "gaps", "gaps-x", "bach2025"),
-    "dynestyx-smoother",
+    *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
+    *("calibrated", "calibrated-x", "calibrated-wiljes2017", "calibrated-x2"),
+    *("bach2025", "unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
 )
-# Names for `l63fast train --recipe`, and the methods of the preset `encoders`.
-RECIPES: Final = {f"cycled-{name}": name for name in ("gru", "lstm", "mlp")}
+# Methods for `l63fast train --recipe`: those of the preset `encoders`, and two that
+# estimate a distribution.
+RECIPES: Final[Mapping[str, Table]] = {
+    **{
+        f"cycled-{name}": {"scheme": "encoder", "model": name}
+        for name in ("gru", "lstm", "mlp")
+    },
+    **{
+        f"cycled-gru-{kind}": {"scheme": "encoder", "model": "gru", "uncertainty": kind}
+        for kind in ("gaussian", "mixture")
+    },
+}
 
 
 def preset_text(name: str) -> str:
@@ -186,9 +197,10 @@ def _check_keys(settings: type, table: Any, source: str, key: str) -> None:
             if close:
                 hint = f"; did you mean {close[0]!r}?"
             raise ConfigurationError(f"{source}: {key}.{name}: unknown key{hint}")
-        if dataclasses.is_dataclass(hints[name]):
-            inner = typing.cast(type, hints[name])
-            _check_keys(inner, value, source, f"{key}.{name}")
+        # The settings in a table of their own, which may be optional.
+        for inner in (hints[name], *typing.get_args(hints[name])):
+            if dataclasses.is_dataclass(inner):
+                _check_keys(typing.cast(type, inner), value, source, f"{key}.{name}")
 
 
 def refuse(refused: Any, place: str, expected: str, got: Any) -> None:

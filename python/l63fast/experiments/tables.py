@@ -167,6 +167,30 @@ _CLAIMS: Final = (
 )
 
 
+def _between(name: str) -> Callable[[Any], str]:
+    """Return the text of a row's interval of this column."""
+
+    def text(row: Any) -> str:
+        ends = [getattr(row, f"{name}_{end}") for end in ("low", "high")]
+        return "–".join(map(_three, ends)) if all(map(math.isfinite, ends)) else ""
+
+    return text
+
+
+_DISTRIBUTION: Final = (
+    _METHOD,
+    Column("CRPS", "crps", _three),
+    Column("95 %", "crps_low", _between("crps"), of_row=True),
+    Column("/ optimum", "crps_to_optimum", "{:.3f}".format),
+    Column("energy", "energy", _three),
+    Column("log score", "log_score", "{:.3f}".format),
+    Column("in 50 %", "covered_50", "{:.3f}".format),
+    Column("in 90 %", "covered_90", "{:.3f}".format),
+    Column("95 %", "covered_90_low", _between("covered_90"), of_row=True),
+    Column("spread", "spread_ratio", _TWO),
+)
+
+
 def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     """Return the columns that are not empty, with the text of each row."""
     measure = summary.measure
@@ -212,6 +236,15 @@ def _tables(summary: Summary) -> tuple[list[Table], str]:
         rest = {c: cells for c, cells in columns.items() if c in (_METHOD, *_CLAIMS)}
         tables.append(_table(case_title(rows[0]), scored))
         tables.append(_table("losses, claims and costs", rest))
+        judged = [row for row in rows if math.isfinite(row.crps)]
+        if judged:
+            texts = {c: [c.text(row) for row in judged] for c in _DISTRIBUTION}
+            tables.append(
+                _table(
+                    "estimated distributions",
+                    {column: cells for column, cells in texts.items() if any(cells)},
+                )
+            )
     return tables, caption(summary)
 
 

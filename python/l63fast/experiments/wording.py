@@ -26,21 +26,21 @@ def answer(summary: Summary) -> str:
     if all(sum(row.role == "method" for row in rows) == 1 for rows in cases):
         return f"Each of the {n_cases} cases has only one method: no comparison."
     won = Counter(row.label for row in _winners(cases)).most_common(3)
-    shared = sum(len(_leaders(rows)) > 1 for rows in cases)
-    unsure = sum(
-        len(_leaders(rows)) < 2 and any(map(_is_unranked, rows))
-        for rows in cases
-        if not _winners([rows])
-    )
+    others = Counter(_why_nobody_wins(rows) for rows in cases if not _winners([rows]))
     said = [f"{name} scores best in {n} of {n_cases} cases" for name, n in won[:1]]
     said += [f"{name} in {n}" for name, n in won[1:]]
     parts = [", ".join(said)] if said else []
-    open_cases = {
-        "the best is not distinguishable from another": shared,
-        "no winner is certain, because rare losses make a score": unsure,
-    }
-    parts += [f"in {n} of {n_cases} cases {why}" for why, n in open_cases.items() if n]
+    parts += [f"in {n} of {n_cases} cases {why}" for why, n in others.items()]
     return _capital(f"{'; '.join(parts)}.")
+
+
+def _why_nobody_wins(rows: Rows) -> str:
+    leaders = _leaders(rows)
+    if len(leaders) > 1:
+        return "the best is not distinguishable from another"
+    if any(map(_is_unranked, rows)):
+        return "no winner is certain, because rare losses make a score"
+    return "there is only one method" if leaders else "no method has a rank"
 
 
 def overview(summary: Summary) -> list[str]:
@@ -101,7 +101,8 @@ def _winner(rows: Rows) -> str:
         return "No method competes: there are only baselines and the optimum."
     if not leaders:
         if any(map(_is_unranked, able)):
-            return "No method has a rank: rare losses make all scores."
+            known = "" if all(map(_is_unranked, able)) else " that are finite"
+            return f"No method has a rank: rare losses make all scores{known}."
         return "Every method diverged."
     best = leaders[0]
     if len(able) == 1:
@@ -113,18 +114,20 @@ def _winner(rows: Rows) -> str:
         unit = "from" if best.in_decibel else "times"
         parts.append(f"{_times(best, 'ratio_to_optimum')[0]} {unit} the optimum")
     gaps = f": {' and '.join(parts)}" if parts else ""
+    *others, last = (row.label for row in leaders)
+    names = f"{', '.join(others)} and {last}" if others else last
     below = [r for r in able if r.rank is None and r.score < best.score]
     if below:
         which = " and ".join(row.label for row in below)
         lower = "score lower but have" if len(below) > 1 else "scores lower but has"
+        have = "share" if others else "has"
         return (
-            f"{_capital(best.label)} has the first rank{gaps}; {which} {lower} "
+            f"{_capital(names)} {have} the first rank{gaps}; {which} {lower} "
             "no rank, because a few trajectories make such a score."
         )
-    *others, last = (row.label for row in leaders)
     if not others:
         return f"{_capital(last)} wins{gaps}."
-    tied = f"{_capital(', '.join(others))} and {last} are not distinguishable"
+    tied = f"{_capital(names)} are not distinguishable"
     if not all(math.isfinite(row.low) for row in leaders):
         return f"{tied}: a single trajectory gives no interval."
     return f"{tied} and score best{gaps}."

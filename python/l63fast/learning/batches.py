@@ -33,6 +33,7 @@ class BatchSource(Protocol):
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the analyses (n, 3) of each batch of one epoch, and the batch.
 
+        Of an encoder with an uncertainty they are the mixtures (n, k, 13).
         The weights may change between one batch and the next. The same epoch, counted
         from 0, gives the same batches to the same encoder.
         """
@@ -59,10 +60,10 @@ class Samples:
             n = len(batch.background)
             # Of single windows torch computes dense layers and LSTM faster.
             fast = compiled(encoder, n) if encoder.settings.model == "gru" else None
-            analyse = fast or encoder
+            analyse: Callable[..., tuple[Tensor, ...]] = fast or encoder
             hidden = encoder.initial_hidden(n)
-            analysis, _ = analyse(batch.background, batch.obs_window, hidden)
-            yield analysis, batch
+            analysis, _, *more = analyse(batch.background, batch.obs_window, hidden)
+            yield more[0] if more else analysis, batch
 
     def progress(self) -> dict[str, Any]:
         """Return an empty table: the number of the epoch is enough."""

@@ -23,7 +23,7 @@ FILES: Final = {
     "pt2": "model.pt2",
     "onnx": "model.onnx",
 }
-WRITTEN: Final = ("safetensors", "torchscript", "pt2")  # the default of an export
+WRITTEN: Final = ("safetensors", "torchscript")  # by default
 SCHEMA: Final = 1
 MAX_MEMORY: Final = 2**16  # largest hidden state, as in C++
 _KEYS: Final = {
@@ -47,6 +47,7 @@ _ADDED_SINCE: Final = {
     "analysis_at": "last",
     "iteration": "fixed_point",
     "gaps": False,
+    "uncertainty": "none",
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (
@@ -81,6 +82,10 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
     }[settings.analysis_at]
     if settings.gaps:
         order += "; NaN where missing; then the time since the observation before it"
+    mixture = {
+        "shape": ["n", 1 if settings.uncertainty == "gaussian" else 2, 13],
+        "is": "normal components: weight, mean, rows of A with the covariance A A^T",
+    }
     return {
         "schema": SCHEMA,
         "encoder": settings.to_dict(),
@@ -103,6 +108,7 @@ def describe(encoder: Encoder, training: dict[str, Any]) -> dict[str, Any]:
                 "shape": ["n", encoder.hidden_size],
                 "is": "memory for the next",
             },
+            **({"mixture": mixture} if settings.is_uncertain else {}),
         },
         "n_parameters": n_parameters(encoder),
         "normaliser_hash": encoder.data_hash,

@@ -1,8 +1,8 @@
 """The cycles of one update of a compiled encoder, as one node of torch's graph.
 
-Where all inputs of the network are linear in the background, the kernels run the cycles
-of an update and the way back in one call each: forecasts, network, analyses. Values and
-gradients are those of the loop in `CycledBatches`, which all other encoders use.
+The kernels run the cycles of an update and the way back in one call each: forecasts,
+inputs, network, analyses. Values and gradients are those of the loop in
+`CycledBatches`, which all other encoders use.
 """
 
 from __future__ import annotations
@@ -17,20 +17,10 @@ from torch.autograd.function import once_differentiable
 from l63fast._kernels import ChainJob
 from l63fast.errors import DivergenceError
 from l63fast.learning.dynamics import DifferentiableForecast
-from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator
 from l63fast.learning.network import CompiledEncoder
 
 # Largest gradient of a trajectory, in units of the median one.
 MAX_GRADIENT: Final = 8.0
-
-
-def is_linear(encoder: Encoder) -> bool:
-    """Return whether all inputs of the network are linear in the background."""
-    return not (
-        encoder.folds
-        or encoder.largest_power > 1
-        or isinstance(encoder, EncoderOfOwnOperator)
-    )
 
 
 class Chain:
@@ -39,7 +29,7 @@ class Chain:
     Parameters
     ----------
     encoder : CompiledEncoder
-        For which `is_linear` holds.
+        Of an operator of the package.
     model : DifferentiableForecast
     steps : (n_cycles,) int64
         Model steps of each forecast.
@@ -69,20 +59,23 @@ class Chain:
         own = encoder.encoder
         n_cycles, n, _ = truth.shape
         windows = obs_windows.flatten(0, 1)
-        # The inputs for a background of zero, and their derivative.
+        # The kernels replace the coordinates and innovations of a background of zero.
         inputs = encoder.read(windows.new_zeros(len(windows), 3), windows)
         values = encoder.fill_all([part.view(n_cycles, n, -1) for part in inputs])
-        last = inputs[-1]
-        H = torch.eye(3)[own.components]
-        slopes = (1.0 / own.state_std).diag(), -H.t() / own.innovation_std
-        before = last.shape[1] - sum(part.shape[1] for part in slopes)
-        # A missing value has no innovation, whatever the background is.
-        latest = obs_windows[:, :, -1, : own.obs_dim if own.gaps else 0]
+        n_innovations = own.obs_dim * (2 if own.reads_slope else 1)
+        context = inputs[-1][:, : -3 - n_innovations]
+        observations = obs_windows[:, :, -1, : own.obs_dim]
         self._job = ChainJob(
             values=values.numpy(),
-            last=last.contiguous().numpy(),
-            slopes=torch.cat([torch.zeros(3, before), *slopes], 1).numpy(),
-            missing=np.ascontiguousarray(latest.isnan().numpy(), np.uint8),
+            context=context.contiguous().numpy(),
+            folds=own.folds,
+            reads_slope=own.reads_slope,
+            components=own.components.numpy(),
+            powers=own.powers.numpy(),
+            observations=observations.contiguous().numpy(),
+            innovation_std=own.innovation_std.numpy(),
+            mean=own.state_mean.numpy(),
+            std=own.state_std.numpy(),
             scale=own.increment_std.numpy(),
             centre=centre.numpy(),
             reach=reach.numpy(),
@@ -103,6 +96,8 @@ class Chain:
 
     def run(self, state: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """Return backgrounds and analyses (n_cycles, n, 3), last state and hidden.
+
+        Last come the outputs for an uncertainty (n_cycles, n, size), if any.
 
         Raises
         ------
@@ -126,13 +121,17 @@ class Chain:
             )
             raise DivergenceError(what, lost, 0, 0.0)
         found = job.backgrounds, job.analyses, job.state, job.hidden
-        return tuple(map(torch.from_numpy, found))
+        return *map(torch.from_numpy, found), self._encoder.other_outputs()
 
-    def backward(self, of_backgrounds: Tensor, of_analyses: Tensor) -> None:
+    def backward(
+        self, of_backgrounds: Tensor, of_analyses: Tensor, of_other: Tensor
+    ) -> None:
         """Add the gradients of the weights, given those of the loss."""
         given = of_backgrounds.contiguous().numpy(), of_analyses.contiguous().numpy()
         gradients = self._encoder.gradients.numpy()
-        ended = self._encoder.network.chain_backward(self._job, *given, gradients)
+        ended = self._encoder.network.chain_backward(
+            self._job, *given, of_other.contiguous().numpy(), gradients
+        )
         if ended >= 0:
             what = f"the gradient of a forecast became non-finite in cycle {ended}"
             raise DivergenceError(what, np.arange(0), 0, 0.0)
@@ -144,15 +143,15 @@ class _Run(torch.autograd.Function):
         ctx: Any, token: Tensor, chain: Chain, state: Tensor, hidden: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.chain = chain
-        backgrounds, *others = chain.forward(state, hidden)
-        constant = others[1:] if chain.through else [backgrounds, *others[1:]]
+        backgrounds, analyses, last, hidden, other = chain.forward(state, hidden)
+        constant = [last, hidden] if chain.through else [backgrounds, last, hidden]
         ctx.mark_non_differentiable(*constant)
-        return backgrounds, *others
+        return backgrounds, analyses, last, hidden, other
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, of_backgrounds: Tensor, of_analyses: Tensor, *others: Any
+        ctx: Any, of_backgrounds: Tensor, of_analyses: Tensor, *others: Tensor
     ) -> tuple[None, ...]:
-        ctx.chain.backward(of_backgrounds, of_analyses)
+        ctx.chain.backward(of_backgrounds, of_analyses, others[-1])
         return None, None, None, None

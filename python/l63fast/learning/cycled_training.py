@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from l63fast._progress import Progress
 from l63fast.assimilation.agreement import Setup, check_agreement
@@ -39,14 +40,16 @@ from l63fast.learning.training import (
     identity,
     loss_of_background,
 )
+from l63fast.learning.uncertainty import as_mixture
 from l63fast.lorenz63 import climatology, spin_up
 from l63fast.observation import as_operator
-from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin import TwinExperiment
 from l63fast.verification import rmse, rmse_pooled
 
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
+_FAR: Final = 8.0  # standard deviation of a diverged estimate: that of the climate
 _B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
 
 
@@ -64,9 +67,10 @@ def train_cycled(
 ) -> TrainResult:
     """Return an encoder trained in cycles with the settings of a twin experiment.
 
-    Truth and observations of the training are simulated during the training, with the
-    model and the settings of the twin. Only its validation split is read: val_loss,
-    val_rmse_pooled_a and val_rmse_a of a record are scores of the encoder cycled on it.
+    Truth and observations of the training are simulated during the training with the
+    settings of the twin, forecasts with its model. Only its validation split is read:
+    val_loss, val_rmse_pooled_a and val_rmse_a of a record are scores of the encoder
+    cycled on it.
 
     Parameters
     ----------
@@ -92,8 +96,10 @@ def train_cycled(
     """
     if twin.settings.gaps:
         encoder_settings = replace(encoder_settings, gaps=True)
+    encoder_settings.check_loss(train_settings.loss)
     _check_twin(twin, encoder_settings)
     own = OwnModel.imported(encoder_settings.model)
+    more = {} if twin.model.is_perfect else {"model": twin.model.to_dict()}
     key = identity(
         encoder_settings,
         train_settings,
@@ -102,6 +108,7 @@ def train_cycled(
         twin=twin.settings.to_dict(),
         val_data=twin.hashes["val"],
         B=B,
+        **more,
     )
     return completed(
         lambda: _begin(
@@ -138,7 +145,7 @@ def _begin(
 ) -> TrainingRun:
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
     warm_up = _three_d_var(twin, settings.seed)
-    samples = _samples(warm_up, twin.settings, encoder_settings, settings.seed)
+    samples = _samples(warm_up, twin, encoder_settings, settings.seed)
     normaliser = Normaliser.fit(samples, twin.operator)
     device = torch_device(settings)
     encoder = build_encoder(
@@ -149,6 +156,7 @@ def _begin(
         encoder,
         cycle_settings,
         twin.settings,
+        model=twin.model,
         n=settings.batch_size,
         n_epochs=settings.epochs,
         seed=settings.seed,
@@ -175,12 +183,12 @@ def _three_d_var(twin: TwinExperiment, seed: int) -> ThreeDVar:
 
 
 def _samples(
-    scheme: ThreeDVar, twin: TwinSettings, encoder: EncoderSettings, seed: int
+    scheme: ThreeDVar, twin: TwinExperiment, encoder: EncoderSettings, seed: int
 ) -> AssimilationDataset:
     """Return samples from cycles of 3D-Var, which set the scales of an encoder."""
     n, n_before, n_scored = _SCALES
-    gaps, window = encoder.gaps, encoder.window
-    chains = TruthChains(twin, n, seed=seed, n_threads=1, gaps=gaps)
+    gaps, window, data = encoder.gaps, encoder.window, twin.settings
+    chains = TruthChains(data, n, seed=seed, n_threads=1, gaps=gaps)
     state = chains.truth
     n_cycles = n_before + max(n_scored, window)
     segment = chains.advance(n_cycles, 0)
@@ -189,7 +197,8 @@ def _samples(
     )
     backgrounds = np.empty_like(truth)
     for k in range(n_cycles):
-        backgrounds[:, k] = state = scheme.forecast(state, int(segment.steps[k]))
+        n_steps = twin.model.steps(data, int(segment.steps[k]))
+        backgrounds[:, k] = state = scheme.forecast(state, n_steps)
         seen = np.ascontiguousarray(observations[:, k : k + 1, : chains.obs_dim])
         state, _ = scheme.analyse(state, seen)
     last = slice(n_cycles - n_scored, n_cycles)
@@ -201,7 +210,7 @@ def _samples(
         trajectory=np.repeat(np.arange(n), n_scored),
         time_index=np.tile(np.arange(last.start, last.stop), n),
         gaps=gaps,
-        made_for=Setup(interval=twin.steps_per_cycle * twin.dt),
+        made_for=Setup(interval=data.steps_per_cycle * data.dt),
     )
 
 
@@ -235,6 +244,7 @@ class _CycledValidation:
             warm_up=self._warm_up,
         )
         truth = self._twin.val.truth_at_observations[:, result.scored]
+        components = result.components
         # A diverged estimate counts as the climatological mean and stops no training.
         mean = truth.mean(axis=(0, 1))
         background, analysis = (
@@ -246,15 +256,18 @@ class _CycledValidation:
             seen = self._twin.val.timed_observations
         latest = seen[:, result.scored, None]
         blind = self._twin.operator.is_mirror_blind
+        estimate = torch.from_numpy(analysis.astype(np.float32)).flatten(0, 1)
+        if components is not None:
+            diverged = ~np.isfinite(components["mean"]).all(axis=(-2, -1))
+            components[diverged] = (1.0 / components.shape[-1], mean, _FAR * np.eye(3))
+            estimate = as_mixture(components).flatten(0, 1)
         return {
-            "val_loss": self._cost(analysis, background, latest, truth),
+            "val_loss": self._cost(estimate, background, latest, truth),
             "val_rmse_pooled_a": rmse_pooled(analysis, truth, blind),
             "val_rmse_a": rmse(analysis, truth, blind),
         }
 
-    def _cost(self, *arrays: np.ndarray) -> float:
-        """Return the mean loss of analyses, backgrounds, windows and truths."""
-        analysis, *batch = (
-            torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays
-        )
-        return float(self._loss(analysis, Batch(*batch)).mean(dtype=torch.float64))
+    def _cost(self, estimate: Tensor, *arrays: np.ndarray) -> float:
+        """Return the mean loss of estimates with backgrounds, windows and truths."""
+        batch = (torch.from_numpy(a.astype(np.float32)).flatten(0, 1) for a in arrays)
+        return float(self._loss(estimate, Batch(*batch)).mean(dtype=torch.float64))

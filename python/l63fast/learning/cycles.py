@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,19 +23,19 @@ from torch import Tensor
 
 from l63fast import _random
 from l63fast.errors import DivergenceError
-from l63fast.learning.chain import MAX_GRADIENT, Chain, is_linear
+from l63fast.learning.chain import MAX_GRADIENT, Chain
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
-from l63fast.learning.encoders import Encoder
+from l63fast.learning.encoders import Encoder, EncoderOfOwnOperator, UncertainEncoder
 from l63fast.learning.losses import Batch
 from l63fast.learning.network import compiled
 from l63fast.learning.settings import ChainSettings
 from l63fast.lorenz63 import forecast, model_errors, simulate, spin_up
 from l63fast.observation import as_operator
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.twin.gaps import with_times
 
-Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class TruthSegment(NamedTuple):
@@ -90,19 +91,42 @@ class TruthChains:
             "parameters": settings.parameters,
             "n_threads": n_threads,
         }
+        if settings.parameters_spread:
+            draws = _random.uniforms(seed, "parameters", "train", n, (3,))
+            self._model["parameters"] = settings.drawn_parameters(draws)
         self.truth = spin_up(
             n, seed=seed, split="train", time=settings.spin_up_time, **self._model
         )
 
+    @property
+    def parameters(self) -> np.ndarray | None:
+        """sigma, rho and beta (n, 3) where each trajectory has its own."""
+        own = self._model["parameters"]
+        return own if isinstance(own, np.ndarray) else None
+
+    @parameters.setter
+    def parameters(self, own: np.ndarray) -> None:
+        self._model["parameters"] = own
+
+    def redraw_parameters(self, chosen: np.ndarray, draw: int) -> None:
+        """Draw new parameters for chosen trajectories (n,) bool, if they have own."""
+        if self.parameters is not None:
+            draws = _random.uniforms(
+                self._seed, "parameters", "train", len(chosen), (3,), draw=draw
+            )
+            new = self._settings.drawn_parameters(draws)
+            self.parameters = np.where(chosen[:, None], new, self.parameters)
+
     def advance(self, n_cycles: int, draw: int) -> TruthSegment:
         """Return the next `n_cycles` cycles; `draw` is the key of the random errors."""
         n, m = len(self.truth), self.obs_dim
-        n_drawn = m if self._settings.Q == 0.0 else m + 3
+        steps = self._settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
+        n_errors = int(steps.max()) if self._settings.Q_per_step else 1
+        n_drawn = m if self._settings.Q == 0.0 else m + 3 * n_errors
         normals = _random.standard_normals(
             self._seed, "training", "train", n, (n_cycles, n_drawn), draw=draw
         ).swapaxes(0, 1)
         settings = self._settings
-        steps = settings.drawn_cycle_steps(n_cycles, seed=self._seed, draw=draw)
         truth = self._simulated(steps, normals[..., m:])
         self.truth = truth[-1]
         noise = settings.observation_errors(normals[..., :m])
@@ -130,13 +154,19 @@ class TruthChains:
                 **self._model,
             )
             return truth[1:]
-        errors: Any = [0.0] * n_cycles
+        errors: Any = np.zeros((n_cycles, 1, 1, 1))
         if settings.Q != 0.0:
-            errors = model_errors(normals, settings.model_error_covariance)
+            errors = model_errors(
+                normals.reshape(n_cycles, n, -1, 3), settings.model_error_covariance
+            )
+            errors = errors.swapaxes(1, 2)
         truth[0] = self.truth
         for k in range(n_cycles):
-            later = forecast(truth[k], int(steps[k]), **self._model)
-            truth[k + 1] = later + errors[k]
+            later, n_errors = truth[k], int(steps[k]) if settings.Q_per_step else 1
+            for i in range(n_errors):
+                n_steps = int(steps[k]) // n_errors
+                later = forecast(later, n_steps, **self._model) + errors[k, i]
+            truth[k + 1] = later
         return truth[1:]
 
 
@@ -158,12 +188,14 @@ class CycledBatches:
         Only its window, coordinates, device and size of the memory are used.
     cycles : ChainSettings
     twin : TwinSettings
-        Of the model, the cycle and the observations.
+        Of the truth, the cycle and the observations.
     n : int
         Trajectories, side by side.
     n_epochs : int
     seed : int
     n_threads : int
+    model : ForecastModel, optional
+        The model of the forecasts, by default that of the truth.
     """
 
     def __init__(
@@ -176,6 +208,7 @@ class CycledBatches:
         n_epochs: int,
         seed: int,
         n_threads: int,
+        model: ForecastModel | None = None,
     ):
         self._window = encoder.settings.window
         self._cycles = cycles
@@ -185,9 +218,13 @@ class CycledBatches:
         self._chains = TruthChains(
             twin, n, seed=seed, n_threads=n_threads, gaps=encoder.gaps
         )
+        model = model or ForecastModel()
         self._forecast = DifferentiableForecast(
-            twin.steps_per_cycle, twin.dt, twin.parameters, n_threads
+            model.steps(twin, twin.steps_per_cycle),
+            **model.arguments(twin),
+            n_threads=n_threads,
         )
+        self._model_steps = partial(model.steps, twin)
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
@@ -201,7 +238,7 @@ class CycledBatches:
         self._hidden = encoder.initial_hidden(n)
 
     def epoch(self, epoch: int, encoder: Encoder) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield the analyses of some cycles of all trajectories, and their batch."""
+        """Yield the estimates of some cycles of all trajectories, and their batch."""
         for step in range(self.n_batches):
             update = epoch * self.n_batches + step
             self._restart(update)
@@ -231,11 +268,12 @@ class CycledBatches:
             restarts[:, None], torch.from_numpy(start).to(self._device), self._estimate
         )
         self._hidden = torch.where(restarts[:, None], 0.0, self._hidden)
+        self._chains.redraw_parameters(restarts.cpu().numpy(), 2 * update + 2)
 
     def _analysed(
         self, segment: TruthSegment, encoder: Encoder, *, through: bool
     ) -> tuple[Tensor, Batch]:
-        """Return the analyses of a segment, and their batch.
+        """Return the analyses of a segment, or their mixtures, and the batch.
 
         `through`: whether gradients pass through the forecasts.
         """
@@ -244,26 +282,29 @@ class CycledBatches:
         obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
         truth = torch.from_numpy(segment.truth).to(self._device)
         n_cycles, n = truth.shape[:2]
+        steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
-        if fast is not None and is_linear(encoder):
+        if fast is not None and not isinstance(encoder, EncoderOfOwnOperator):
             limits: Any = {"centre": self._centre, "reach": self._reach}
-            model, steps = self._forecast, segment.steps
+            model = self._forecast
             chain = Chain(
                 fast, model, steps, obs_windows, truth, through=through, **limits
             )
-            ran = chain.run(self._estimate, self._hidden)
+            *ran, outputs = chain.run(self._estimate, self._hidden)
+            estimates = ran[1].flatten(0, 1)
+            if isinstance(encoder, UncertainEncoder):
+                estimates = encoder.mixture(estimates, outputs.flatten(0, 1))
         else:
-            steps = segment.steps.tolist()
-            ran = self._looped(
-                fast or encoder, steps, obs_windows, truth, through=through
+            *ran, estimates = self._looped(
+                fast or encoder, steps.tolist(), obs_windows, truth, through=through
             )
-        backgrounds, analyses, self._estimate, self._hidden = ran
+        backgrounds, _, self._estimate, self._hidden = ran
         batch = Batch(
             background=backgrounds.flatten(0, 1),
             obs_window=obs_windows.flatten(0, 1),
             truth=truth.float().flatten(0, 1),
         )
-        return analyses.flatten(0, 1), batch
+        return estimates, batch
 
     def _looped(
         self,
@@ -274,14 +315,19 @@ class CycledBatches:
         *,
         through: bool,
     ) -> tuple[Tensor, ...]:
-        """Return what `Chain.run` does, by torch's graph."""
+        """Return what `Chain.run` does, by torch's graph, and the mixtures.
+
+        Without an uncertainty the last are the analyses.
+        """
         state, hidden = self._estimate, self._hidden
-        backgrounds, analyses = [], []
+        backgrounds, analyses, mixtures = [], [], []
         for n_steps, obs_window, latest in zip(steps, obs_windows, truth, strict=True):
             model = replace(self._forecast, n_steps=n_steps)
             background = model(state if through else state.detach()).float()
             # Gradients are limited on both paths from one cycle to the one before.
-            analysis, hidden = analyse(background, obs_window, limit_gradient(hidden))
+            analysis, hidden, *more = analyse(
+                background, obs_window, limit_gradient(hidden)
+            )
             state = limit_gradient(analysis.double())
             lost = self._lost(state.detach())
             if lost is not None:
@@ -289,8 +335,9 @@ class CycledBatches:
                 hidden = torch.where(lost[:, None], 0.0, hidden)
             backgrounds.append(background)
             analyses.append(analysis)
+            mixtures.append(more[0] if more else analysis)
         found = torch.stack(backgrounds), torch.stack(analyses)
-        return *found, state.detach(), hidden.detach()
+        return *found, state.detach(), hidden.detach(), torch.cat(mixtures)
 
     def _lost(self, states: Tensor) -> Tensor | None:
         """Return which states are far from the attractor; None if there are none.
@@ -317,7 +364,9 @@ class CycledBatches:
 
     def progress(self) -> dict[str, Any]:
         """Return the states of all trajectories, for `restore`."""
+        own = self._chains.parameters
         return {
+            **({} if own is None else {"parameters": torch.from_numpy(own)}),
             "truth": torch.from_numpy(self._chains.truth),
             "seen": torch.from_numpy(self._seen),
             "estimate": self._estimate,
@@ -327,6 +376,8 @@ class CycledBatches:
     def restore(self, progress: dict[str, Any]) -> None:
         """Continue from what `progress` returned."""
         self._chains.truth = progress["truth"].numpy()
+        if "parameters" in progress:
+            self._chains.parameters = progress["parameters"].numpy()
         self._seen = progress["seen"].numpy()
         self._estimate = progress["estimate"].to(self._device)
         self._hidden = progress["hidden"].to(self._device)

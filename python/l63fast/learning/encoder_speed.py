@@ -21,7 +21,7 @@ from l63fast._timing import collector_off, one_core
 from l63fast.assimilation.program_files import write_analyse_inputs
 from l63fast.errors import BackendError, DataFileError
 from l63fast.learning import programs
-from l63fast.learning.card import FILES, WRITTEN
+from l63fast.learning.card import FILES
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.export import examples, load_encoder, load_weights, save_model
 from l63fast.learning.normaliser import Normaliser
@@ -126,7 +126,7 @@ def _written(encoder: Encoder, folder: Path) -> list[str]:
     try:
         save_model(encoder, folder, {}, formats=formats)
     except BackendError:  # ONNX is an extra
-        formats = WRITTEN
+        formats = tuple(kind for kind in FILES if kind != "onnx")
         save_model(encoder, folder, {}, formats=formats)
     return list(formats)
 

@@ -12,6 +12,7 @@ contracts would keep a part of the background's error.
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
+from l63fast.learning.uncertainty import mixture_of, n_outputs, places
 from l63fast.observation import as_operator
 
 
@@ -59,6 +61,28 @@ class Head(nn.Module):
         first = nn.functional.silu(static + iterated)
         next_increment: Tensor = self.outer(nn.functional.silu(self.inner(first)))
         return next_increment
+
+
+class UncertainHead(Head):
+    """A head with further outputs, from which a distribution is made.
+
+    They are zero before the training.
+    """
+
+    def __init__(self, n_innovations: int, context_size: int, hidden: int, size: int):
+        super().__init__(n_innovations, context_size, hidden)
+        self.uncertainty = nn.Linear(hidden, size)
+        nn.init.zeros_(self.uncertainty.weight)
+        nn.init.zeros_(self.uncertainty.bias)
+
+    def both(
+        self, static: Tensor, increment: Tensor, innovation: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next increment (n, 3) and the further outputs (n, size)."""
+        iterated = self.moving(torch.cat([increment, innovation], 1))
+        first = nn.functional.silu(static + iterated)
+        features = nn.functional.silu(self.inner(first))
+        return self.outer(features), self.uncertainty(features)
 
 
 class Encoder(nn.Module):
@@ -291,6 +315,48 @@ class EncoderOfOwnOperator(Encoder):
         return self._h(states)
 
 
+class UncertainEncoder(Encoder):
+    """An encoder that also returns a distribution around its analysis.
+
+    Its third output is a mixture of normals (n, k, 13), see `uncertainty`. The analysis
+    is the mean of the mixture, or of the first component if the encoder folds.
+    """
+
+    places: Tensor
+
+    def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
+        """Create the trainable layers, and return the size of the hidden state."""
+        self.register_buffer("places", places(), persistent=False)
+        return super()._build(settings, own)
+
+    def forward(  # type: ignore[override]
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return analysis, next hidden state, and the mixture of normals."""
+        start = self.coordinates(background)
+        static, later = self.read(start, obs_window, hidden)
+        increment, outputs = torch.zeros_like(start), start
+        for k in range(self.n_iterations):
+            if self.feeds_back and k > 0:
+                start, increment = start + increment, torch.zeros_like(start)
+                static, _ = self.read(start, obs_window, hidden)
+            scaled = self.innovation(start + increment, obs_window)
+            moved = increment / self.increment_std
+            moved, outputs = self.head.both(static, moved, scaled)  # type: ignore[operator]
+            increment = moved * self.increment_std
+        analysis = self.state(start + increment, background)
+        return analysis, later, self.mixture(analysis, outputs)
+
+    def mixture(self, analysis: Tensor, outputs: Tensor) -> Tensor:
+        """Return the mixture (n, k, 13) of an analysis and outputs of the head."""
+        scale = self.increment_std
+        return mixture_of(analysis, outputs, scale, self.places, self.folds)
+
+
+class UncertainEncoderOfOwnOperator(UncertainEncoder, EncoderOfOwnOperator):
+    """An encoder with both."""
+
+
 class OwnEncoder(Encoder):
     """A torch module of the user's own in the place of reader, head and iterations.
 
@@ -395,6 +461,8 @@ def build_encoder(
         if not settings.is_own:
             by_own_h = as_operator(settings.operator).is_own
             kind = EncoderOfOwnOperator if by_own_h else Encoder
+            if settings.is_uncertain:
+                kind = UncertainEncoderOfOwnOperator if by_own_h else UncertainEncoder
             return kind(settings, normaliser)
         encoder = OwnEncoder(settings, normaliser, own)
         encoder.check()
@@ -409,8 +477,10 @@ def n_parameters(module: nn.Module) -> int:
 def matched_width(settings: EncoderSettings) -> int:
     """Return the reader's width whose parameter count is nearest to the GRU's.
 
-    Architectures of equal size can be compared.
+    Architectures of equal size can be compared. The outputs for an uncertainty are not
+    counted, so that the width does not depend on it.
     """
+    settings = replace(settings, uncertainty="none")
     if settings.model == "gru":
         return settings.hidden
 
@@ -434,7 +504,10 @@ def _parts(
     n_seen = settings.observation_size + settings.gaps * obs_dim
     sizes = Sizes(n_seen, settings.window, width, settings.hidden, n_innovations)
     reader = kind(sizes)
-    return reader, Head(n_innovations, reader.context_size, settings.hidden)
+    widths = n_innovations, reader.context_size, settings.hidden
+    if settings.is_uncertain:
+        return reader, UncertainHead(*widths, n_outputs(settings))
+    return reader, Head(*widths)
 
 
 def _reads_slope(settings: EncoderSettings) -> bool:

@@ -75,8 +75,8 @@ def save_model(
         JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str, optional
         "torchscript", "pt2", "onnx"; "safetensors" is always written. By default
-        torchscript and pt2. If a model of the user's own cannot be written in a default
-        format, the card's notes say why.
+        torchscript. If a model of the user's own cannot be written as such, the card's
+        notes say why.
 
     Raises
     ------
@@ -149,12 +149,17 @@ def parity_error(encoder: Encoder, program: Analyse) -> float:
         program_hidden = hidden
         for _ in range(2 if encoder.hidden_size else 1):
             with torch.inference_mode():
-                expected, hidden = encoder(background, obs_window, hidden)
-                analysis, program_hidden = program(
+                expected, hidden, *mixtures = encoder(background, obs_window, hidden)
+                analysis, program_hidden, *others = program(
                     background, obs_window, program_hidden
                 )
             difference = _difference(encoder, background, analysis, expected) / scale
             worst = float(np.maximum(worst, difference.max()))  # keeps a NaN
+            for ours, theirs in zip(mixtures, others, strict=True):
+                factors = (ours - theirs)[..., 4:].unflatten(-1, (3, 3))
+                # The covariance does not depend on the sign of a row.
+                apart = factors.abs().numpy() if not encoder.folds else 0.0
+                worst = float(np.maximum(worst, np.max(apart / scale[:, None])))
     return worst
 
 

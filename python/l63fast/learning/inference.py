@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -24,11 +25,54 @@ from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import pinned
 from l63fast.learning.programs import Analyse, Graph
 from l63fast.learning.settings import EncoderSettings, OwnSettings
+from l63fast.learning.uncertainty import as_components
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import TwinExperiment
+from l63fast.verification import NORMAL, draw_members, mixture_moments
 
 CHUNK: Final = 512  # samples per call: their intermediates stay in cache
+
+
+class Estimate(NamedTuple):
+    """What an encoder makes of backgrounds and observations.
+
+    Attributes
+    ----------
+    analysis : (..., 3)
+    hidden : (..., hidden_size) float32
+        The next hidden state.
+    components : (..., k) of dtype `verification.NORMAL`, or None
+        The estimated distribution, as in `Analysis`.
+    spread : (..., 3) or None
+        Standard deviation of the analysis error.
+    members : (..., n_members, 3) or None
+        An ensemble that a function of your own returns.
+    """
+
+    analysis: np.ndarray
+    hidden: np.ndarray
+    components: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    members: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> Estimate:
+        """Return estimates of which these rows (n,) bool are given here, others NaN."""
+        if rows.all():
+            return self
+        found: list[Any] = []
+        for values in self:
+            if values is None:
+                found.append(None)
+                continue
+            whole = np.zeros((len(rows), *values.shape[1:]), values.dtype)
+            missing = np.nan if values.dtype != NORMAL else _UNKNOWN
+            whole[~rows], whole[rows] = missing, values
+            found.append(whole)
+        return Estimate(*found)
+
+
+_UNKNOWN: Final = (np.nan, (np.nan,) * 3, ((np.nan,) * 3,) * 3)
 
 
 class EncoderFunction:
@@ -37,7 +81,8 @@ class EncoderFunction:
     Parameters
     ----------
     program : callable
-        ``(background, obs_window, hidden) -> (analysis, hidden)`` on tensors.
+        ``(background, obs_window, hidden) -> (analysis, hidden)`` on tensors, with
+        the mixture as a third output if the settings have an uncertainty.
     settings : EncoderSettings or OwnSettings
     hidden_size : int
     made_for : Setup, optional
@@ -129,7 +174,8 @@ class EncoderFunction:
         ----------
         program : callable or torch.nn.Module
             ``(background (n, 3), obs_window (n, L, obs_dim), hidden (n, hidden_size))
-            -> (analysis (n, 3), hidden)``, float32 tensors in physical units.
+            -> (analysis (n, 3), hidden)``, float32 tensors in physical units. A third
+            output may be a spread (n, 3) or members (n, n_members, 3).
         operator : ObservationOperator or its name
         window : int
             Number of observations in its window, L.
@@ -176,6 +222,35 @@ class EncoderFunction:
         hidden: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return analyses (..., 3) and the next hidden states (..., hidden_size)."""
+        analysis, later, *_ = self.estimate(background, obs_window, hidden)
+        return analysis, later
+
+    def members(
+        self,
+        background: np.ndarray,
+        obs_window: np.ndarray,
+        n: int,
+        *,
+        seed: _checks.Seed = 0,
+        hidden: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return members (..., n, 3) drawn from the estimated distributions.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the encoder estimates none.
+        """
+        found = self.estimate(background, obs_window, hidden)
+        return draw_members(found.components, n, seed)
+
+    def estimate(
+        self,
+        background: np.ndarray,
+        obs_window: np.ndarray,
+        hidden: np.ndarray | None = None,
+    ) -> Estimate:
+        """Return analyses, the next hidden states, and the estimated distributions."""
         background = _checks.states("background", background)
         obs_window = self._checked_window(obs_window, background)
         lead = background.shape[:-1]
@@ -192,6 +267,7 @@ class EncoderFunction:
         n = background.size // 3
         analysis = np.empty((n, 3), dtype=background.dtype)
         later = np.empty((n, self.hidden_size), dtype=np.float32)
+        others: list[np.ndarray] = []
         flat = (
             background.reshape(n, 3),
             obs_window.reshape(n, self.window, self.settings.observation_size),
@@ -203,12 +279,47 @@ class EncoderFunction:
                 part = slice(start, start + CHUNK)
                 # Copies for every dtype: a program could write into its inputs.
                 copies = [array[part].astype(np.float32) for array in flat]
-                analysed, next_hidden = self._run(*copies)
+                analysed, next_hidden, *other = self._run(*copies)
                 # NumPy would broadcast another shape silently.
                 _same_shape("analysis", analysed, copies[0])
                 _same_shape("hidden", next_hidden, copies[2])
                 analysis[part], later[part] = analysed, next_hidden
-        return analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
+                others += other
+        found = analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
+        return Estimate(*found, **self._distribution(others, lead))
+
+    def _distribution(
+        self, others: list[np.ndarray], lead: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
+        """Return the fields of an `Estimate` that the third outputs are."""
+        if isinstance(self.settings, EncoderSettings):
+            k = {"none": 0, "gaussian": 1, "mixture": 2}[self.settings.uncertainty]
+            if k == 0:
+                return {}
+            mixtures = np.empty((math.prod(lead), k, 13))
+            np.concatenate(others or [mixtures[:0]], out=mixtures)
+            components = as_components(mixtures).reshape(*lead, k)
+            if k == 1 or self.settings.folds:
+                # Of a state and its mirror image, the spread is that of each.
+                A = components["factor"][..., 0, :, :]
+                variance = np.einsum("...ij,...ij->...i", A, A)
+            else:
+                covariance = mixture_moments(components)[1]
+                variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+            return {"components": components, "spread": np.sqrt(variance)}
+        if not others:
+            return {}
+        values = np.concatenate(others).astype(np.float64)
+        expected = (math.prod(lead), 3)
+        if values.shape == expected:
+            return {"spread": values.reshape(*lead, 3)}
+        if values.ndim != 3 or (len(values), values.shape[2]) != expected:
+            raise ArgumentValueError(
+                f"program: expected spread {expected} or members "
+                f"({expected[0]}, n_members, 3), got {values.shape}"
+            )
+        members = values.reshape(*lead, *values.shape[1:])
+        return {"members": members, "spread": members.std(axis=-2, ddof=1)}
 
     def _checked_window(
         self, obs_window: np.ndarray, background: np.ndarray
@@ -223,14 +334,13 @@ class EncoderFunction:
         return window
 
 
-def _on_arrays(program: Analyse) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+def _on_arrays(program: Analyse) -> Callable[..., tuple[np.ndarray, ...]]:
     if isinstance(program, Graph):
         return program.run  # converting to tensors takes a sixth of one analysis
 
-    def run(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         with torch.inference_mode():
-            analysis, hidden = program(*map(torch.from_numpy, arrays))
-        return analysis.numpy(), hidden.numpy()
+            return tuple(out.numpy() for out in program(*map(torch.from_numpy, arrays)))
 
     return run
 
@@ -329,10 +439,11 @@ class NeuralAnalysis(FromTwin):
             obs_window = observed_values(obs_window)
         # The encoder refuses non-finite input, so diverged trajectories are left out.
         finite = np.isfinite(background).all(axis=-1)
-        analysed, hidden = np.full((n, 3), np.nan), state.hidden.copy()
-        analysed[finite], hidden[finite] = self.encoder.step(
+        found = self.encoder.estimate(
             background[finite], obs_window[finite], state.hidden[finite]
-        )
+        ).at(finite)
+        analysed, hidden = found.analysis, state.hidden.copy()
+        hidden[finite] = found.hidden[finite]
         good = np.isfinite(analysed).all(axis=-1)
         n_iter = np.where(good, self.encoder.settings.n_iterations, 0)
         analysis = Analysis(
@@ -342,5 +453,8 @@ class NeuralAnalysis(FromTwin):
             cost=np.full(n, np.nan),
             residual=obs_window[:, -1, : operator.obs_dim] - operator(analysed),
             background=background,
+            spread=found.spread,
+            members=found.members,
+            components=found.components,
         )
         return NeuralState(analysed, hidden), analysis

@@ -285,9 +285,9 @@ def evaluate(encoder: Encoder, loss: Loss, batch: Batch) -> Record:
 
     def measure(part: Batch) -> Tensor:
         hidden = encoder.initial_hidden(len(part.background))
-        analysis, _ = encoder(part.background, part.obs_window, hidden)
+        analysis, _, *more = encoder(part.background, part.obs_window, hidden)
         error = squared_error(analysis, part.truth, mirror_aware=blind)
-        return torch.stack([loss(analysis, part), error])
+        return torch.stack([loss(more[0] if more else analysis, part), error])
 
     with torch.inference_mode():
         cost, square = mean_over(batch, measure).cpu().tolist()

@@ -4,7 +4,9 @@ The loss decides which analysis an encoder learns. The mean squared error is sma
 for the posterior mean given the encoder's inputs, the mean distance for their spatial
 median; both need the truth. The variational costs need no truth: "var3d" is the cost of
 3D-Var and "var3d_window" that of strong-constraint 4D-Var, so an encoder trained with
-them becomes that scheme, with the B and R that it was given.
+them becomes that scheme, with the B and R that it was given. Encoders with an
+uncertainty are trained by scores of their estimated distributions, "crps" and
+"log_score", which are proper: smallest on average for the true posterior.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from torch import Tensor
 from l63fast import _checks
 from l63fast.assimilation.scheme import present_whitening
 from l63fast.errors import ArgumentValueError
+from l63fast.learning import uncertainty
+from l63fast.learning.normaliser import nearer_image
 from l63fast.learning.own_operator import observing
 from l63fast.observation import ObservationOperator
 
@@ -233,6 +237,59 @@ class Var3DWindow(Var3D):
         return cost
 
 
+class DistributionLoss(Loss):
+    """A score of estimated distributions, given as mixtures of normals (n, k, 13).
+
+    Where the operator cannot see the sign of (x, y), one normal is compared with the
+    image of the truth that is nearer to its mean. A mixture has a component for each
+    image, and is compared with the truth itself.
+    """
+
+    def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
+        """Return the score of each mixture; also of states (n, 3)."""
+        truth, mixture = batch.truth, analysis
+        is_alone = mixture.ndim == 2 or mixture.shape[1] == 1
+        if is_alone and self.operator.is_mirror_blind:
+            mean = mixture if mixture.ndim == 2 else mixture[:, 0, 1:4]
+            truth = nearer_image(truth, mean.detach())
+        return self._score(mixture, truth)
+
+    def _score(self, mixture: Tensor, truth: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class CRPS(DistributionLoss):
+    """Sum over nine directions of the continuous ranked probability score.
+
+    The directions are x, y, z and those half-way between two of them, without which
+    correlations would not be learned. Of a state it is the sum of its absolute errors,
+    so an error of a lost estimate counts in proportion to its size.
+    """
+
+    name = "crps"
+
+    def _score(self, mixture: Tensor, truth: Tensor) -> Tensor:
+        if mixture.ndim == 2:
+            apart = (mixture - truth) @ uncertainty.directions(truth).t()
+            return apart.abs().sum(1)
+        return uncertainty.crps(mixture, truth)
+
+
+class LogScore(DistributionLoss):
+    """Minus the logarithm of the density at the truth.
+
+    A state alone has no density. Its score is 0, so that training uses the score itself
+    and not its ratio to that of the background.
+    """
+
+    name = "log_score"
+
+    def _score(self, mixture: Tensor, truth: Tensor) -> Tensor:
+        if mixture.ndim == 2:
+            return torch.zeros_like(mixture[:, 0])
+        return uncertainty.log_score(mixture, truth)
+
+
 def squared_error(analysis: Tensor, truth: Tensor, *, mirror_aware: bool) -> Tensor:
     """Return |x_a - x_t|^2 (n,); if mirror-aware, of the nearer mirror image."""
     error = (analysis - truth).square().sum(1)
@@ -266,7 +323,8 @@ def _whitening(name: str, covariance: np.ndarray | None, size: int) -> Tensor:
 
 
 LOSSES: dict[str, type[Loss]] = {
-    loss.name: loss for loss in (MeanSquaredError, Distance, Var3D, Var3DWindow)
+    loss.name: loss
+    for loss in (MeanSquaredError, Distance, Var3D, Var3DWindow, CRPS, LogScore)
 }
 
 
@@ -278,7 +336,7 @@ def build_loss(
     R: np.ndarray | None = None,
     model: Model | None = None,
 ) -> Loss:
-    """Return the loss "mse", "distance", "var3d" or "var3d_window".
+    """Return the loss of this name, one of `LOSSES`.
 
     Raises
     ------

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from l63fast._kernels import NetworkKernels, network_kernels
-from l63fast.learning.encoders import Encoder, OwnEncoder
+from l63fast.learning.encoders import Encoder, OwnEncoder, UncertainEncoder
 from l63fast.learning.readers import MLP
+from l63fast.learning.uncertainty import n_outputs
 
 _KINDS: Final = ("linear", "silu", "gru", "lstm")  # as the core numbers them
 _SAVED: Final = {"silu": 1, "gru": 4, "lstm": 5}  # per unit, for the backpropagation
@@ -62,8 +63,9 @@ class _Program:
     slots, layers, pieces, n_weights
         As the kernels take them.
     inputs, outputs : list of int
-        Slots that a call fills, and those that it returns: the scaled increment, then
-        the next hidden state in one or two parts.
+        Slots that a call fills, and those that it returns: the scaled increment, the
+        outputs for an uncertainty if there are any, the next hidden state in one or two
+        parts.
     blocks : list of Tensor
         Memory of updates that are over.
     """
@@ -75,6 +77,8 @@ class _Program:
         self.blocks: list[Tensor] = []
         self._slots: list[tuple[int, bool]] = []
         self._names = [name for name, _ in encoder.named_parameters()]
+        is_uncertain = isinstance(encoder, UncertainEncoder)
+        self._n_uncertain = n_outputs(encoder.settings) if is_uncertain else 0
         head, reader = encoder.head, encoder.reader
         # What the head reads of background and innovation.
         n_read = head.fixed.in_features - reader.context_size
@@ -84,7 +88,7 @@ class _Program:
         else:
             last, context, later = self._windowed(encoder, n_read)
         hidden = encoder.settings.hidden
-        self.outputs = [self._head(last, context, n_read, hidden), *later]
+        self.outputs = [*self._head(last, context, n_read, hidden), *later]
         self.slots = [
             (width, differentiated, number in self.outputs)
             for number, (width, differentiated) in enumerate(self._slots)
@@ -146,8 +150,8 @@ class _Program:
         self.inputs.append(last)
         return last, context, []
 
-    def _head(self, last: int, context: int, n_read: int, hidden: int) -> int:
-        """Add the head's first iteration, whose increment is zero.
+    def _head(self, last: int, context: int, n_read: int, hidden: int) -> list[int]:
+        """Add the head's first iteration, whose increment is zero; return its outputs.
 
         The slot `last` ends with the scaled background and the innovation.
         """
@@ -164,8 +168,12 @@ class _Program:
         layer = self._dense("silu", hidden, first, last, context)
         weights = self._dense_weights("head.inner", hidden, [hidden])
         layer = self._dense("silu", hidden, weights, layer)
-        weights = self._dense_weights("head.outer", 3, [hidden])
-        return self._dense("linear", 3, weights, layer)
+        outputs = []
+        for name, size in (("outer", 3), ("uncertainty", self._n_uncertain)):
+            if size:
+                weights = self._dense_weights(f"head.{name}", size, [hidden])
+                outputs.append(self._dense("linear", size, weights, layer))
+        return outputs
 
     def _slot(self, width: int, *, differentiated: bool = True) -> int:
         self._slots.append((width, differentiated))
@@ -302,14 +310,17 @@ class CompiledEncoder:
 
     def __call__(
         self, background: Tensor, obs_window: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Return analysis and next hidden state, as `Encoder.forward` does."""
         encoder = self.encoder
         start = encoder.coordinates(background)
         inputs = [*self.read(start, obs_window), *self.parts(hidden)]
         increment, *later = _Call.apply(self.token, self, *inputs)  # type: ignore[no-untyped-call]
         state = encoder.state(start + increment * encoder.increment_std, background)
-        return state, self.joined(later)
+        if not isinstance(encoder, UncertainEncoder):
+            return state, self.joined(later)
+        outputs, *later = later
+        return state, self.joined(later), encoder.mixture(state, outputs)
 
     def read(self, start: Tensor, obs_window: Tensor) -> list[Tensor]:
         """Return the inputs that depend on observations and background."""
@@ -325,10 +336,12 @@ class CompiledEncoder:
     def slots(self) -> dict[str, Any]:
         """Slots by their names in a ChainJob."""
         inputs, (increment, *after) = self._program.inputs, self._program.outputs
+        other = after.pop(0) if self.is_uncertain else -1
         n_read = len(inputs) - len(after)
         return {
             "last_slot": inputs[n_read - 1],
             "increment_slot": increment,
+            "other_slot": other,
             "parts_before": tuple(inputs[n_read:]),
             "parts_after": tuple(after),
         }
@@ -346,7 +359,21 @@ class CompiledEncoder:
     @property
     def n_parts(self) -> int:
         """Number of parts of the hidden state: GRU 1, LSTM 2 (h and c), windows 0."""
-        return len(self._outputs) - 1
+        return len(self._outputs) - 1 - self.is_uncertain
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether there are outputs for an uncertainty."""
+        return isinstance(self.encoder, UncertainEncoder)
+
+    def other_outputs(self) -> Tensor:
+        """Return the outputs for an uncertainty in all calls, (n_calls, n, size).
+
+        Without them the size is 0.
+        """
+        begin, width = self._outputs[1] if self.is_uncertain else (0, 0)
+        part = self._values[:, begin : begin + self.n * width]
+        return part.reshape(len(part), self.n, width).clone()
 
     def parts(self, hidden: Tensor) -> list[Tensor]:
         """Return the parts of a hidden state."""

@@ -35,8 +35,15 @@ def onnx_bytes(encoder: Encoder) -> bytes:
     BackendError
         If the packages of the extra `onnx` are not installed.
     ModelFileError
-        If the exported graph does not have the shapes of the encoder.
+        If the encoder has an uncertainty, or the exported graph does not have its
+        shapes.
     """
+    if encoder.settings.is_uncertain:
+        raise ModelFileError(
+            "onnx: expected an encoder with uncertainty 'none', got "
+            f"{encoder.settings.uncertainty!r}: its distribution is written as "
+            "safetensors, torchscript and pt2 only"
+        )
     for package in ("onnx", "onnxscript"):
         _required(package)
     n_arrays = 3 if encoder.hidden_size else 2
@@ -164,8 +171,8 @@ def _silenced() -> Iterator[None]:
 
 
 T = TypeVar("T")
-Pair = tuple[Tensor, Tensor]
-Analyse = Callable[[Tensor, Tensor, Tensor], Pair]
+# Analysis and next hidden state; with an uncertainty also the mixture of normals.
+Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 _TRIES: Final = 4
 
 

@@ -17,7 +17,13 @@ from l63fast.observation import ObservationOperator, as_operator
 # both lists.
 ENCODER_NAMES: Final = ("mlp", "gru", "lstm")
 CARRIED_NAMES: Final = ("gru", "lstm")
-LOSS_NAMES: Final = ("mse", "distance", "var3d", "var3d_window")
+LOSS_NAMES: Final = (
+    *("mse", "distance", "var3d", "var3d_window"),
+    *("crps", "log_score"),
+)
+# Losses of estimated distributions, and the kinds of these.
+DISTRIBUTION_LOSSES: Final = ("crps", "log_score")
+UNCERTAINTIES: Final = ("none", "gaussian", "mixture")
 MEMORIES: Final = ("window", "carried")
 ANALYSIS_TIMES: Final = ("last", "first")
 ITERATIONS: Final = ("fixed_point", "legacy")
@@ -64,6 +70,10 @@ class EncoderSettings:
         Whether it reads observations with gaps: the windows are (L, obs_dim + 1), NaN
         where a value is missing, and the last value is the time since the previous
         observation (time units). Trainings set it if the data have gaps.
+    uncertainty : str
+        What it estimates besides the analysis: "none"; "gaussian", the covariance of a
+        normal distribution; "mixture", two normals with weights. Where the operator
+        cannot see the sign of (x, y), these are the state and its mirror image.
 
     Raises
     ------
@@ -80,6 +90,7 @@ class EncoderSettings:
     analysis_at: str = "last"
     iteration: str = "fixed_point"
     gaps: bool = False
+    uncertainty: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
@@ -97,6 +108,12 @@ class EncoderSettings:
         _checks.choice("analysis_at", self.analysis_at, ANALYSIS_TIMES)
         _checks.choice("iteration", self.iteration, ITERATIONS)
         _checks.boolean("gaps", self.gaps)
+        _checks.choice("uncertainty", self.uncertainty, UNCERTAINTIES)
+        if self.is_own and self.is_uncertain:
+            raise ArgumentValueError(
+                f"uncertainty: expected 'none' for {self.model}, a model of your own, "
+                f"got {self.uncertainty!r}"
+            )
         if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
             raise ArgumentValueError(
                 f"n_iterations, iteration: expected 1 and 'fixed_point' for "
@@ -123,6 +140,27 @@ class EncoderSettings:
     def is_own(self) -> bool:
         """Whether the model is one of the user's own."""
         return is_own(self.model)
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the encoder estimates a distribution."""
+        return self.uncertainty != "none"
+
+    def check_loss(self, loss: str) -> None:
+        """Refuse a loss of distributions for an encoder without one, and vice versa.
+
+        Raises
+        ------
+        ArgumentValueError
+            If they do not fit.
+        """
+        if self.is_uncertain != (loss in DISTRIBUTION_LOSSES):
+            expected = [n for n in LOSS_NAMES if self.is_uncertain == (
+                n in DISTRIBUTION_LOSSES)]  # fmt: skip
+            raise ArgumentValueError(
+                f"loss: expected {' or '.join(map(repr, expected))} for uncertainty "
+                f"{self.uncertainty!r}, got {loss!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, an operator of your own as a table."""
@@ -182,7 +220,8 @@ class TrainSettings:
     ----------
     loss : str
         "mse", "distance" (both mirror-aware where the operator cannot see the sign),
-        "var3d", or "var3d_window" for an analysis at the window's first observation.
+        "var3d", or "var3d_window" for an analysis at the window's first observation;
+        for an encoder with an uncertainty "crps" or "log_score".
     epochs : int
         Passes over the training samples; a cosine schedule ends with the last.
     batch_size : int

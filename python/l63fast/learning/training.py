@@ -118,6 +118,7 @@ def train(
     first = train_data(0) if callable(train_data) else train_data
     if first.gaps:
         encoder_settings = replace(encoder_settings, gaps=True)
+    encoder_settings.check_loss(train_settings.loss)
     operator = with_function(encoder_settings.operator, first.made_for.operator)
     for name, data in (("train_data", first), ("val_data", val_data)):
         _check_data(name, data, encoder_settings)
@@ -243,6 +244,8 @@ def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     for table in settings:
         is_encoder = isinstance(table, EncoderSettings)
         values |= table.to_dict() if is_encoder else dataclasses.asdict(table)
+    if values.get("uncertainty") == "none":  # which earlier checkpoints do not have
+        del values["uncertainty"]
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
     return values | plain
 

@@ -10,7 +10,7 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63.model import DEFAULT_PARAMETERS, Lorenz63, forecast
+from l63fast.lorenz63.model import DEFAULT_PARAMETERS, forecast
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def spin_up(
     first: int = 0,
     time: float = 20.0,
     dt: float = 0.01,
-    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    parameters: Any = DEFAULT_PARAMETERS,
     n_threads: int | None = None,
     backend: str = "auto",
 ) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final
@@ -67,7 +68,7 @@ def simulate(
     *,
     dt: float = 0.01,
     save_every: int = 1,
-    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    parameters: Any = DEFAULT_PARAMETERS,
     dtype: Any = None,
     out: np.ndarray | None = None,
     n_threads: int | None = None,
@@ -87,6 +88,8 @@ def simulate(
         Time step (time units), at most 0.1 unless `allow_large_dt`.
     save_every : int
         Steps between saved states; must divide `n_steps`.
+    parameters : Lorenz63, (3,) or (..., 3) float64
+        sigma, rho and beta: of all members, or of each.
     dtype : dtype, optional
         Required dtype of the initial states; nothing is converted.
     out : (..., n_saved, 3) array, optional
@@ -109,7 +112,7 @@ def simulate(
     """
     call = Integration(
         initial_state, "initial_state", n_steps, dt, parameters, dtype, n_threads,
-        backend, on_divergence, allow_large_dt,
+        backend, on_divergence, allow_large_dt, of_each=True,
     )  # fmt: skip
     save_every = _checks.count("save_every", save_every, minimum=1)
     if call.n_steps % save_every:
@@ -131,7 +134,7 @@ def forecast(
     n_steps: int,
     *,
     dt: float = 0.01,
-    parameters: Lorenz63 = DEFAULT_PARAMETERS,
+    parameters: Any = DEFAULT_PARAMETERS,
     dtype: Any = None,
     n_threads: int | None = None,
     backend: str = "auto",
@@ -145,7 +148,7 @@ def forecast(
     """
     call = Integration(
         state, "state", n_steps, dt, parameters, dtype, n_threads,
-        backend, on_divergence, allow_large_dt, only_finite=False,
+        backend, on_divergence, allow_large_dt, only_finite=False, of_each=True,
     )  # fmt: skip
     if not call.n_steps:
         _checks.finite("state", call.states)
@@ -165,19 +168,20 @@ class Integration:
         name: str,
         n_steps: int,
         dt: float,
-        parameters: Lorenz63,
+        parameters: Any,
         dtype: Any,
         n_threads: int | None,
         backend: str,
         on_divergence: str,
         allow_large_dt: bool,
         only_finite: bool = True,
+        of_each: bool = False,
     ) -> None:
         self.n_steps = _checks.count("n_steps", n_steps)
         large = _checks.boolean("allow_large_dt", allow_large_dt)
         self.dt, is_large = _checks.time_step("dt", dt, allow_large=large)
-        _checks.instance("parameters", parameters, Lorenz63)
-        self.parameters = parameters
+        if not (of_each and isinstance(parameters, (np.ndarray, list, tuple))):
+            _checks.instance("parameters", parameters, Lorenz63)
         self.n_threads = _checks.threads("n_threads", n_threads)
         self.policy = _checks.choice(
             "on_divergence", on_divergence, DIVERGENCE_POLICIES
@@ -192,6 +196,7 @@ class Integration:
         self.states = _checks.states(
             name, states, dtype=wanted, only_finite=only_finite
         )
+        self.parameters = _of_members(parameters, self.states.shape[:-1])
         self.name = name
         self.kernels = load_kernels(backend)
         if is_large:
@@ -216,14 +221,22 @@ class Integration:
             self._raise_divergence(initial, saved[:, -1])
 
     def _integrate(self, initial: np.ndarray, out: np.ndarray, save_every: int) -> int:
-        parameters = self.parameters.as_tuple()
-        job = IntegrateJob(initial, out, save_every, self.dt, parameters)
+        job = IntegrateJob(initial, out, save_every, self.dt, self.parameters)
         return self.kernels.integrate(job, self.n_threads)
 
     def _raise_divergence(self, initial: np.ndarray, final: np.ndarray) -> None:
         members = _non_finite(final)
         _checks.memory(self.name, 2 * initial[:1].nbytes * len(members))
-        raise self.divergence("", members, self._first_bad_step(initial[members]))
+        part = self._part(members)
+        raise self.divergence("", members, part._first_bad_step(initial[members]))
+
+    def _part(self, members: np.ndarray) -> Integration:
+        """Return this call with the parameters of some members only."""
+        if not isinstance(self.parameters, np.ndarray):
+            return self
+        part = copy.copy(self)
+        part.parameters = self.parameters[members]
+        return part
 
     def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
         """Return the error that says what diverged, in which members and when."""
@@ -243,14 +256,35 @@ class Integration:
         All of them are not finite after the last step. The interval is halved, so the
         search takes no more steps than the forecast and stores only final states.
         """
-        done, left = 0, self.n_steps
+        done, left, part = 0, self.n_steps, self
         while left > 1:
             half, later = left // 2, np.empty_like(states)
-            if self._integrate(states, later[:, np.newaxis], half):
-                states, left = states[_non_finite(later)], half
+            if part._integrate(states, later[:, np.newaxis], half):
+                bad = _non_finite(later)
+                part, states, left = part._part(bad), states[bad], half
             else:
                 states, done, left = later, done + half, left - half
         return done + 1
+
+
+def _of_members(
+    parameters: Any, leading: tuple[int, ...]
+) -> tuple[float, float, float] | np.ndarray:
+    """Return sigma, rho and beta of all members, or those of each, (n, 3)."""
+    if isinstance(parameters, Lorenz63):
+        return parameters.as_tuple()
+    array = _checks.vectors("parameters", parameters, size=3, dtype=np.dtype("f8"))
+    if array.ndim == 1:
+        sigma, rho, beta = array.tolist()
+        return sigma, rho, beta
+    try:
+        each = np.broadcast_to(array, (*leading, 3))
+    except ValueError:
+        raise ArgumentValueError(
+            f"parameters: expected (3,), or one set for each member "
+            f"{(*leading, 3)}, got {array.shape}"
+        ) from None
+    return np.ascontiguousarray(each).reshape(-1, 3)
 
 
 def _non_finite(states: np.ndarray) -> np.ndarray:

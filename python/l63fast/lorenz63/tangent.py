@@ -228,7 +228,8 @@ def _job(
     """Return the job of some members; the arrays are views."""
     k = vectors.shape[-2] if vectors.ndim > states.ndim else 1
     states, vectors = states.reshape(-1, 3), vectors.reshape(states.size // 3, k, 3)
-    parameters = call.parameters.as_tuple()
+    parameters = call.parameters
+    assert isinstance(parameters, tuple)
     return TangentJob(states[some], vectors[some], n_steps, call.dt, parameters)
 
 

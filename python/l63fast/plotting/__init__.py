@@ -22,6 +22,7 @@ from l63fast.plotting.error_curves import (
 )
 from l63fast.plotting.fitting import (
     convergence,
+    pit_histograms,
     rank_histograms,
     spread_against_error,
     training_curves,
@@ -64,6 +65,7 @@ __all__ = [
     "method_scores",
     "overview",
     "panels",
+    "pit_histograms",
     "rank_histograms",
     "save_animation",
     "save_figure",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from functools import wraps
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
@@ -197,9 +198,18 @@ def require(name: str, given: Sized, what: str = "at least one method") -> None:
         raise ArgumentValueError(f"{name}: expected {what}, got none")
 
 
+class _ShownFigure(Figure):
+    """A figure that a notebook shows, also before it has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) outside pyplot's global state."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return _ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def single(
@@ -214,7 +224,7 @@ def single(
         fig = new_figure(COLUMN, height)
         return fig, fig.subplots(), fig.legend
     if ax is None:
-        ax = Figure().subplots()
+        ax = _ShownFigure().subplots()
     fig, own = cast(Figure, ax.get_figure(root=True)), ax.legend
     return fig, ax, lambda title=None, **_: own(title=title)
 

@@ -221,6 +221,28 @@ def convergence(groups: Mapping[str, Sequence[Curve]]) -> Figure:
 
 
 @_style.styled
+def pit_histograms(
+    shares: Mapping[str, np.ndarray], *, among: Collection[str] = ()
+) -> Figure:
+    """Return histograms of the probability below the truth, a row per method.
+
+    Parameters
+    ----------
+    shares : method -> (3, n_bins)
+        As `verification.pit_histogram` gives them; they are equal (the line) if the
+        estimated distributions are right.
+    among : collection of str
+        All methods of the experiment, so that a method has one look in all figures.
+
+    Raises
+    ------
+    ArgumentValueError
+        If there is nothing to draw.
+    """
+    return _histograms(shares, among, "probability below the truth", in_unit=True)
+
+
+@_style.styled
 def rank_histograms(
     shares: Mapping[str, np.ndarray], *, among: Collection[str] = ()
 ) -> Figure:
@@ -239,20 +261,33 @@ def rank_histograms(
     ArgumentValueError
         If there is nothing to draw.
     """
+    return _histograms(shares, among, "members below the truth", in_unit=False)
+
+
+def _histograms(
+    shares: Mapping[str, np.ndarray],
+    among: Collection[str],
+    label: str,
+    *,
+    in_unit: bool,
+) -> Figure:
+    """Return a row of three histograms per method; `in_unit`: of values in 0 to 1."""
     _style.require("shares", shares)
     fig = _style.new_figure(_style.COLUMN, 0.5 + 1.5 * len(shares))
     axes = fig.subplots(len(shares), 3, sharey="row", squeeze=False)
     drawn = _style.looks(shares, among)
     for row, (name, given) in zip(axes, shares.items(), strict=True):
         of_method = _checks.array(f"shares[{name!r}]", given, shape=(3, None))
-        places = np.arange(of_method.shape[1])
+        places = np.arange(of_method.shape[1], dtype=float)
+        width = 1.0 / places.size if in_unit else 1.0
+        places = (places + 0.5) * width if in_unit else places
         for ax, component, values in zip(row, "xyz", of_method, strict=True):
-            ax.bar(places, values, width=1.0, color=drawn[name].color, alpha=0.8)
+            ax.bar(places, values, width=width, color=drawn[name].color, alpha=0.8)
             ax.axhline(1.0 / places.size, color="black", linewidth=0.8)
             ax.set_title(f"{name}: {component}", fontsize=8.5)
             ax.grid(visible=False, axis="x")
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    fig.supxlabel("members below the truth")
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=not in_unit))
+    fig.supxlabel(label)
     fig.supylabel("share of analyses")
     return fig
 

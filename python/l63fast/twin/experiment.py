@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -13,10 +14,12 @@ import numpy as np
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._summary import OneScreen
+from l63fast.errors import ArgumentTypeError
 from l63fast.lorenz63 import Climatology, Lorenz63, climatology
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin import files
 from l63fast.twin.datasets import names, twin_dataset
+from l63fast.twin.forecast_model import ForecastModel
 from l63fast.twin.own_data import trajectories, warn_of_another_model
 from l63fast.twin.settings import SPLIT_NAMES, TwinSettings
 from l63fast.twin.splits import (
@@ -47,6 +50,8 @@ class TwinExperiment(OneScreen):
     Q : (3, 3) float64
         Covariance of the model error that the truth gets once a cycle; zero for a
         perfect model.
+    model : ForecastModel
+        The model that schemes forecast with, by default that of the truth.
     origin : str
         "generated", "from arrays", or "from arrays, whose alignment was not checked".
     hashes : mapping of str to str
@@ -65,8 +70,9 @@ class TwinExperiment(OneScreen):
         self.operator = as_operator(settings.operator)
         self.R = R
         self.R.setflags(write=False)
-        self.Q = settings.model_error_covariance
+        self.Q = settings.cycle_error_covariance
         self.Q.setflags(write=False)
+        self.model = ForecastModel()
         self.origin = origin
         self.hashes = MappingProxyType(dict(hashes))
         # Splits are opened on demand: training and tuning must not read the test split.
@@ -106,7 +112,7 @@ class TwinExperiment(OneScreen):
         observations: Any,
         *,
         operator: ObservationOperator | str,
-        sigma: float,
+        sigma: float | None = None,
         dt: float,
         steps_per_cycle: int | None = None,
         observation_steps: Any = None,
@@ -131,6 +137,9 @@ class TwinExperiment(OneScreen):
         observations : (n, n_obs, m), or (n_obs, m), or these by split
             At steps `steps_per_cycle`, 2 `steps_per_cycle`, ... up to the last, or at
             `observation_steps`.
+        sigma : float
+            Standard deviation of y - h(truth); by default that of R, the root of its
+            mean variance. One of the two is needed.
         observation_steps : (n_obs,) int
             Step of each observation, in rising order from 1 on; of a single run, whose
             blocks then have the times of all of them, with NaN where a block has none.
@@ -185,7 +194,7 @@ class TwinExperiment(OneScreen):
             n_steps=(truth.shape[1] - 1) * save_every,
             dt=dt,
             steps_per_cycle=steps_per_cycle,  # type: ignore[arg-type]
-            sigma=sigma,
+            sigma=_deviation(sigma, R, as_operator(operator)),
             save_every=save_every,
             parameters=Lorenz63() if parameters is None else parameters,
             missing=float(np.isnan(observations).mean()) if given.missing else 0.0,
@@ -241,6 +250,24 @@ class TwinExperiment(OneScreen):
         """The test split, for the final scores."""
         return self.split("test")
 
+    def with_model(self, model: ForecastModel) -> TwinExperiment:
+        """Return the same data, for schemes that forecast with another model.
+
+        Truth, observations, climatology and hashes stay as they are. `for_twin`,
+        backgrounds, tuning and trainings in cycles use the model, and `run_cycles`
+        records how it differs from that of the truth.
+
+        Raises
+        ------
+        ArgumentValueError
+            If the time step of the model does not divide the time between observations.
+        """
+        _checks.instance("model", model, ForecastModel)
+        model.steps(self.settings, self.settings.cycle_steps)
+        other = copy.copy(self)  # with the splits that are open already
+        other.model = model
+        return other
+
     @property
     def observation_steps(self) -> np.ndarray:
         """Model step of each observation, (n_obs,)."""
@@ -293,6 +320,7 @@ class TwinExperiment(OneScreen):
             "operator": self.operator.name,
             **{"R": self.R, "Q": self.Q, "dt": data.dt, "seed": data.seed},
             "parameters": data.parameters,
+            **({} if self.model.is_perfect else {"model": self.model.describe(data)}),
             "origin": self.origin,
         }
 
@@ -342,3 +370,14 @@ class TwinExperiment(OneScreen):
             for name in SPLIT_NAMES
         }
         return cls(*index, openers)
+
+
+def _deviation(sigma: float | None, R: Any, operator: ObservationOperator) -> float:
+    """Return sigma, by default the root of the mean variance of R."""
+    if sigma is not None:
+        return sigma
+    if R is None:
+        raise ArgumentTypeError("sigma: expected a number, or a covariance R, got none")
+    size, dtype = operator.obs_dim, np.dtype(np.float64)
+    matrix = _checks.covariance("R", R, size=size, dtype=dtype, shape=())
+    return float(np.sqrt(matrix.trace() / size))

@@ -109,24 +109,14 @@ def trajectories(
         steps = rising_steps(observation_steps, (len(truth) - 1) * save_every)
         seen = _checks.array("observations", observations, shape=(len(steps), None))
         check_values("observations", seen, missing=missing)
-        return _cut(truth, seen, counts, np.array(steps), save_every, gap / dt)
-    assert steps_per_cycle is not None
-    interval = steps_per_cycle * dt
-    n_gap = math.ceil(round(gap / interval, 6))  # in cycles, rounded up
-    n_cycles = (len(truth) - 1) * save_every // steps_per_cycle
-    n_blocks = sum(counts.values())
-    length = (n_cycles - 2 * n_gap) // n_blocks
-    if length < 1:
-        raise ArgumentValueError(
-            f"truth: expected a run of at least {n_blocks + 2 * n_gap} cycles, for "
-            f"{' + '.join(map(str, counts.values()))} blocks and two gaps of {gap:g} "
-            f"time units, got {n_cycles}"
+        first, length = _blocks(
+            counts, len(truth) - 1, gap, save_every * dt, "saved states after the first"
         )
+        return _cut(truth, seen, counts, np.array(steps), save_every, first, length)
+    assert steps_per_cycle is not None
+    n_cycles = (len(truth) - 1) * save_every // steps_per_cycle
+    first, length = _blocks(counts, n_cycles, gap, steps_per_cycle * dt, "cycles")
     observations = _checks.array("observations", observations, shape=(n_cycles, None))
-    split = np.repeat(
-        np.arange(3), list(counts.values())
-    )  # number of the split of each block
-    first = length * np.arange(n_blocks) + n_gap * split
     stride = steps_per_cycle // save_every
     return OwnData(
         np.stack([truth[k * stride : (k + length) * stride + 1] for k in first]),
@@ -142,33 +132,42 @@ def _cut(
     counts: dict[str, int],
     steps: np.ndarray,
     save_every: int,
-    gap: float,
+    first: np.ndarray,
+    length: int,
 ) -> OwnData:
     """Return the blocks of one run with observations at any steps.
 
     The blocks have the times of all of them, with NaN where a block has no observation.
-    `gap` is in steps.
     """
-    n_saved = len(truth) - 1  # of saved states after the first
-    n_gap, n_blocks = math.ceil(round(gap / save_every, 6)), sum(counts.values())
-    length = (n_saved - 2 * n_gap) // n_blocks
-    if length < 1:
-        raise ArgumentValueError(
-            f"truth: expected a run of at least {n_blocks + 2 * n_gap} saved states, "
-            f"for {' + '.join(map(str, counts.values()))} blocks and two gaps, got "
-            f"{n_saved}"
-        )
-    split = np.repeat(np.arange(3), list(counts.values()))
-    first = length * np.arange(n_blocks) + n_gap * split
     # From the start of each block, (n_blocks, n).
     since = steps - save_every * first[:, None]
     inside = (since > 0) & (since <= length * save_every)
     union = np.unique(since[inside])
-    blocks = np.full((n_blocks, len(union), observations.shape[1]), np.nan)
+    blocks = np.full((len(first), len(union), observations.shape[1]), np.nan)
     for block, own, rows in zip(blocks, since, inside, strict=True):
         block[np.searchsorted(union, own[rows])] = observations[rows]
     truths = np.stack([truth[k : k + length + 1] for k in first])
     return OwnData(truths, blocks, counts, union, missing=True)
+
+
+def _blocks(
+    counts: Mapping[str, int], n: int, gap: float, unit: float, what: str
+) -> tuple[np.ndarray, int]:
+    """Return where each block of one run begins, and the length of all blocks.
+
+    Both are counted in units (time units) of which the run has `n`; `what` is their
+    name. Between two splits at least `gap` (time units) is left out.
+    """
+    n_blocks, n_gap = sum(counts.values()), math.ceil(round(gap / unit, 6))
+    length = (n - 2 * n_gap) // n_blocks
+    if length < 1:
+        raise ArgumentValueError(
+            f"truth: expected a run of at least {n_blocks + 2 * n_gap} {what}, for "
+            f"{' + '.join(map(str, counts.values()))} blocks and two gaps of {gap:g} "
+            f"time units, got {n}"
+        )
+    split = np.repeat(np.arange(3), list(counts.values()))  # of each block
+    return length * np.arange(n_blocks) + n_gap * split, length
 
 
 def _given(truth: Any, observations: Any, sizes: Mapping[str, int | None]) -> OwnData:

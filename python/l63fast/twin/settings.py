@@ -15,9 +15,13 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.twin.gaps import drawn_steps, observation_times, share, steps_between
+from l63fast.twin.noise import ErrorLaw
 
 SPLIT_NAMES: Final = ("train", "val", "test")
-_LEFT_OUT: Final = ("Q", "R", "missing", "interval", "observation_steps")
+_LEFT_OUT: Final = (
+    *("Q", "R", "missing", "interval", "observation_steps"),
+    *("noise", "Q_per_step", "parameters_spread"),
+)
 _LARGEST_SIGMA: Final = 1e100  # its square is still finite
 
 
@@ -65,6 +69,14 @@ class TwinSettings:
         range, once for all trajectories, and rounded to steps.
     observation_steps : tuple of int, optional
         Model step of each observation, in rising order from 1 on.
+    noise : ErrorLaw
+        The law of the observation errors, by default the normal one.
+    Q_per_step : bool
+        Add the model error at the end of each model step instead of each cycle.
+    parameters_spread : float or (3,)
+        Above 0, each trajectory has its own parameters: each of them is drawn uniformly
+        from its value in `parameters` plus or minus this share of it. Three shares are
+        those of sigma, rho and beta.
     """
 
     if TYPE_CHECKING:
@@ -90,6 +102,9 @@ class TwinSettings:
     missing: float = 0.0
     interval: tuple[float, ...] | None = None
     observation_steps: tuple[int, ...] | None = field(default=None, repr=False)
+    noise: ErrorLaw = field(default_factory=ErrorLaw)
+    Q_per_step: bool = False
+    parameters_spread: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         operator = as_operator(self.operator)
@@ -104,9 +119,12 @@ class TwinSettings:
             value = getattr(self, name)
             checked[name] = _checks.real(name, value, minimum=0.0, maximum=most)
         _checks.instance("parameters", self.parameters, Lorenz63)
-        checked["Q"] = _model_error(self.Q)
+        checked["Q"] = model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
         checked["missing"] = share("missing", self.missing)
+        checked["parameters_spread"] = _spread(self.parameters_spread)
+        _checks.instance("noise", self.noise, ErrorLaw)
+        checked["Q_per_step"] = _checks.boolean("Q_per_step", self.Q_per_step)
         times = self.steps_per_cycle, self.interval, self.observation_steps
         checked |= observation_times(
             *times, n_steps=checked["n_steps"], dt=checked["dt"]
@@ -182,9 +200,11 @@ class TwinSettings:
 
     @property
     def implied(self) -> tuple[str, ...]:
-        """Names of the settings of gaps that tables leave out: others imply them."""
+        """Names of the settings that tables leave out."""
         cycle = ("steps_per_cycle",) if self.is_irregular else ()
-        return cycle if self.missing else (*cycle, "missing")
+        zero = ("missing", "Q_per_step", "parameters_spread")
+        normal = ("noise",) if self.noise.is_normal else ()
+        return (*cycle, *(name for name in zero if not getattr(self, name)), *normal)
 
     @property
     def cycle_times(self) -> np.ndarray:
@@ -236,6 +256,35 @@ class TwinSettings:
         return Q if Q.ndim else Q * np.eye(3)
 
     @property
+    def cycle_error_covariance(self) -> np.ndarray:
+        """Covariance (3, 3) of the sum of the model errors of a cycle."""
+        n_errors = self.steps_per_cycle if self.Q_per_step else 1
+        return n_errors * self.model_error_covariance
+
+    @property
+    def n_model_errors(self) -> int:
+        """Number of model errors of a trajectory."""
+        if self.Q == 0.0:
+            return 0
+        return self.n_steps if self.Q_per_step else self.n_obs
+
+    @property
+    def beyond_the_usual(self) -> str:
+        """The law of errors and of the parameters in words; "" if it is the usual."""
+        shares = np.atleast_1d(100.0 * np.asarray(self.parameters_spread)).tolist()
+        spread = f"parameters +-{', '.join(f'{share:.4g}' for share in shares)} %"
+        return ", ".join(
+            filter(
+                None,
+                (
+                    self.noise.describe(),
+                    spread * bool(self.parameters_spread),
+                    "model error at each step" * self.Q_per_step,
+                ),
+            )
+        )
+
+    @property
     def observation_covariance(self) -> np.ndarray:
         """R as a matrix (obs_dim, obs_dim)."""
         if self.R is not None:
@@ -243,10 +292,19 @@ class TwinSettings:
         return self.sigma**2 * np.eye(as_operator(self.operator).obs_dim)
 
     def observation_errors(self, normals: np.ndarray) -> np.ndarray:
-        """Return errors with covariance R, made from N(0, 1) draws (..., obs_dim)."""
+        """Return errors by their law, made from N(0, 1) draws (..., obs_dim)."""
+        normals = self.noise.standardised(normals)
         if self.R is None:
-            return np.asarray(self.sigma * normals)
-        return normals @ np.linalg.cholesky(self.observation_covariance).T
+            errors = np.asarray(self.sigma * normals)
+        else:
+            errors = normals @ np.linalg.cholesky(self.observation_covariance).T
+        return errors + self.noise.bias if self.noise.bias else errors
+
+    def drawn_parameters(self, draws: np.ndarray) -> np.ndarray:
+        """Return sigma, rho and beta (n, 3), made from uniform draws (n, 3)."""
+        nominal = np.array(self.parameters.as_tuple())
+        spread = np.asarray(self.parameters_spread)
+        return np.asarray(nominal * (1.0 + spread * (2.0 * draws - 1.0)))
 
     def n_trajectories(self, split: str) -> int:
         """Return the number of trajectories of a split."""
@@ -256,13 +314,14 @@ class TwinSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON and TOML.
 
-        Q, R and the settings of gaps are left out for a perfect model, for R = sigma^2
-        I and where there are no gaps, so that such data keep the hashes and files that
-        they had before there were such settings. An operator of your own is stored as
+        Settings such as Q, R and those of gaps are left out where they have their
+        defaults, so that such data keep the hashes and files that they had before there
+        were such settings. An operator of your own is stored as
         its name and the hash of its source.
         """
         content = {item.name: getattr(self, item.name) for item in fields(self)}
         content["parameters"] = asdict(self.parameters)
+        content["noise"] = self.noise.to_dict()
         operator = as_operator(self.operator)
         content["operator"] = operator.name
         if operator.source_hash is not None:
@@ -277,7 +336,7 @@ class TwinSettings:
     ) -> TwinSettings:
         """Return the settings from plain values; unknown and missing keys are refused.
 
-        Only Q, R and the settings of gaps may be missing.
+        Only the settings that `to_dict` leaves out may be missing.
 
         Parameters
         ----------
@@ -306,6 +365,10 @@ class TwinSettings:
             parameters = Lorenz63(**content["parameters"])
         except TypeError as error:
             raise ArgumentTypeError(f"parameters: {error}") from error
+        try:
+            plain["noise"] = ErrorLaw(**content.get("noise", {}))
+        except TypeError as error:
+            raise ArgumentTypeError(f"noise: {error}") from error
         plain["operator"] = operator_of(content, operator)
         return cls(**{**plain, "parameters": parameters})
 
@@ -344,7 +407,18 @@ def operator_of(
     return given
 
 
-def _model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
+def _spread(value: Any) -> float | tuple[float, ...]:
+    """Return one share for all parameters, or one for each."""
+    name = "parameters_spread"
+    if np.ndim(value) == 0:
+        return share(name, value)
+    shares = tuple(share(name, one) for one in value)
+    if len(shares) != 3:
+        raise ArgumentValueError(f"{name}: expected 1 or 3 shares, got {len(shares)}")
+    return shares if len(set(shares)) > 1 else shares[0]
+
+
+def model_error(Q: Any) -> float | tuple[tuple[float, ...], ...]:
     """Return a variance, or a covariance as nested tuples; 0 if there is no error."""
     if np.ndim(Q) == 0:
         return _checks.real("Q", Q, minimum=0.0)

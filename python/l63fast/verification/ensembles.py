@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast.verification.bootstrap import Interval, resample
+from l63fast.verification.distributions import fair_crps
 from l63fast.verification.scores import checked_truth, pair
 
 
@@ -120,48 +120,14 @@ def crps(
 
 @ieee_arithmetic()
 def crps_means(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the mean CRPS (n_trajectories,) of ensembles; arguments as in `crps`.
-
-    It is computed from probability-weighted moments of the sorted members (Zamo &
-    Naveau 2018), which equals the fair estimator and needs n log n operations.
-    """
+    """Return the mean CRPS (n_trajectories,) of ensembles; arguments as in `crps`."""
     members, truth = _ensembles(members, truth)
-    n = members.shape[2]
     means = np.empty(len(members))
     with np.errstate(over="ignore", invalid="ignore"):
         for i, y in enumerate(truth):  # one by one, to save memory
             x = np.sort(np.ascontiguousarray(members[i].swapaxes(1, 2)), axis=-1)
-            distance = np.abs(y[..., None] - x).sum(axis=-1) / n
-            moment_0 = x.sum(axis=-1) / n
-            moment_1 = (x * np.arange(n)).sum(axis=-1) / (n * (n - 1.0))
-            # Fair CRPS = mean |x - y| + b_0 - 2 b_1, b the probability-weighted
-            # moments.
-            means[i] = (distance + moment_0 - 2.0 * moment_1).mean()
+            means[i] = fair_crps(x, y).mean()
     return means
-
-
-@ieee_arithmetic()
-def crps_means_of_normal(
-    analysis: np.ndarray, spread: np.ndarray, truth: np.ndarray
-) -> np.ndarray:
-    """Return the mean CRPS (n_trajectories,) of the estimates N(analysis, spread^2).
-
-    Source: Gneiting & Raftery (2007), equation 21, for each component.
-
-    Parameters
-    ----------
-    analysis, spread, truth : (n_trajectories, n_times, 3)
-        Mean and standard deviation; a spread of 0 gives the absolute error.
-    """
-    from scipy.special import ndtr
-
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        # A tiny spread in place of 0, where z would be 0/0; the result is |error|.
-        sigma = np.maximum(spread, np.finfo(np.float64).tiny)
-        z = (truth - analysis) / sigma
-        density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
-        each = z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / math.sqrt(math.pi)
-        return np.asarray((sigma * each).mean(axis=(1, 2)))
 
 
 @ieee_arithmetic()

@@ -74,6 +74,8 @@ class Encoder {
   bool reads_gaps() const;   // whether observations may have gaps
   int observation_size() const;  // values of an observation in a window: obs_dim, and
                                  // with gaps the time since the previous observation
+  int n_components()
+      const;                // normals of an estimated distribution, k; 0: there is none
   double interval() const;  // between observations (time units); NaN: not given in the
                             // card
 
@@ -87,7 +89,9 @@ class Encoder {
       std::span<float> hidden,     // (n, hidden_size): zeros for the first
                                    // analysis; replaced by the next hidden state
       std::span<double> analysis,  // (n, 3)
-      const Batching& batching = {}) const;
+      const Batching& batching = {},
+      // (n, k, 13) or empty: weight, mean, rows of A with the covariance A A^T
+      std::span<double> components = {}) const;
 
  private:
   struct Parts;

@@ -10,7 +10,12 @@ import numpy as np
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels.jobs import IntegrateJob
 from l63fast._kernels.numba_kernels.compile import jit, one_type
-from l63fast._kernels.numba_kernels.step import rk4_constants, stages
+from l63fast._kernels.numba_kernels.step import (
+    constants_of,
+    own_rk4_constants,
+    rk4_constants,
+    stages,
+)
 from l63fast._kernels.numba_kernels.threads import BLOCK, CHUNK, in_threads
 
 
@@ -43,7 +48,8 @@ def _integrate_block(
         stop = min((k + 1) * save_every, last_step)
         for _ in range(step, stop):
             for i in range(n):
-                _, _, _, _, after = stages(x[i], y[i], z[i], constants)
+                own = constants_of(constants, begin + i)
+                _, _, _, _, after = stages(x[i], y[i], z[i], own)
                 x[i], y[i], z[i] = after
         step = stop
         if step == (k + 1) * save_every:
@@ -88,7 +94,11 @@ def _integrate_range(
 def integrate(job: IntegrateJob, n_threads: int) -> int:
     """Fill the job's `out`; return the number of diverged members."""
     initial, out, save_every = one_type(job.initial), job.out, job.save_every
-    constants = rk4_constants(job.dt, *job.parameters, initial.dtype)
+    constants: Any
+    if isinstance(job.parameters, np.ndarray):
+        constants = own_rk4_constants(job.dt, job.parameters, initial.dtype)
+    else:
+        constants = rk4_constants(job.dt, *job.parameters, initial.dtype)
     n, n_steps = initial.shape[0], out.shape[1] * save_every
     members = BLOCK * max(1, CHUNK // (BLOCK * max(1, n_steps)))
     # One chunk holds all steps where `members` is more than one block.

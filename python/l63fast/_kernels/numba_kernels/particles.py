@@ -79,7 +79,10 @@ def _forecast(
     if job.n_steps and states.size:
         flat = later.reshape(-1, 1, 3)
         initial = states.reshape(-1, 3)
-        steps = IntegrateJob(initial, flat, job.n_steps, job.dt, job.parameters)
+        parameters = job.parameters
+        if isinstance(parameters, np.ndarray):  # those of its trajectory
+            parameters = np.repeat(parameters, states.shape[1], axis=0)
+        steps = IntegrateJob(initial, flat, job.n_steps, job.dt, parameters)
         integrate(steps, n_threads)
     if job.noise_root is not None:
         normals = _generator(job, stage, _NOISE).standard_normal(states.shape)

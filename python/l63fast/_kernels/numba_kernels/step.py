@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
 from l63fast._kernels.numba_kernels.compile import fma, jit
 
@@ -15,6 +17,33 @@ def rk4_constants(
     """Return 2, dt/2, dt, sigma dt/2, sigma dt, sigma dt/6, dt/6, rho and beta."""
     exact = (2.0, 0.5 * dt, dt, sigma * (0.5 * dt), sigma * dt, sigma * dt / 6)
     return tuple(dtype.type(v) for v in (*exact, dt / 6, rho, beta))
+
+
+def own_rk4_constants(
+    dt: float, parameters: np.ndarray, dtype: np.dtype[Any]
+) -> np.ndarray:
+    """Return the constants of each member, (n, 9), for parameters (n, 3)."""
+    rows = [
+        rk4_constants(dt, float(s), float(r), float(b), dtype) for s, r, b in parameters
+    ]
+    return np.array(rows, dtype=dtype).reshape(-1, 9)
+
+
+def constants_of(constants: Any, i: int) -> Any:
+    """Return the constants of member i, those of all members or its own."""
+    raise NotImplementedError  # replaced where it is compiled
+
+
+@overload(constants_of, inline="always")
+def _constants_of(constants: Any, i: Any) -> Any:
+    def of_all(constants: Any, i: Any) -> Any:
+        return constants
+
+    def of_each(constants: Any, i: Any) -> Any:
+        c = constants[i]
+        return c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
+
+    return of_each if isinstance(constants, types.Array) else of_all
 
 
 @jit

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from l63fast.errors import ConfigurationError
 from l63fast.experiments import protocols
-from l63fast.experiments.methods import classical
+from l63fast.experiments.methods import classical, parameters
 from l63fast.experiments.methods.encoders import HISTORY, TrainedEncoder, recipe
 from l63fast.experiments.methods.optimum import Optimum
 from l63fast.experiments.settings_file import build, merged, refuse, to_table
@@ -52,6 +52,8 @@ METHODS: Final[dict[str, type[Any]]] = {
         *(classical.ExtendedKalmanFilter, classical.EnsembleKalmanFilter),
         *(classical.IterativeSmoother, classical.BootstrapFilter),
         *(Optimum, TrainedEncoder),
+        *(parameters.KnownEnsemble, parameters.KnownParticles),
+        *(parameters.JointEnsemble, parameters.JointParticles),
     )
 }
 

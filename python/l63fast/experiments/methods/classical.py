@@ -9,6 +9,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast.assimilation import tuning as grids
+from l63fast.assimilation.agreement import Setup
 from l63fast.assimilation.ensemble import SMOOTHERS, VARIANTS, EnKF
 from l63fast.assimilation.four_d_var import FourDVar
 from l63fast.assimilation.iterative import IEnKS
@@ -50,6 +51,7 @@ class FreeForecast:
 
     def __init__(self, problem: Problem) -> None:
         self.operator, self.model = problem.twin.operator, problem.model
+        self.made_for = Setup(**self.model)
 
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the background."""
@@ -192,10 +194,13 @@ class _Filter(Checked):
         Name of the setting that is tuned if it is not given.
     values, limits
         First values and range of the tuning, as in `tune`.
+    knows_parameters : bool
+        As in `Fitted`.
     """
 
     role: ClassVar[str] = "method"
     made: ClassVar[type[Any]]
+    knows_parameters: ClassVar[bool] = False
     tuned: ClassVar[str] = "inflation"
     values: ClassVar[tuple[float, ...]]
     limits: ClassVar[tuple[float, float]] = grids.INFLATION_LIMITS
@@ -213,7 +218,12 @@ class _Filter(Checked):
         """Return the filter, with a tuned setting if it is not given."""
         settings = self.settings(problem)
         return problem.tuned(
-            Fitted(None, self.label, start="first"),
+            Fitted(
+                None,
+                self.label,
+                start="first",
+                knows_parameters=self.knows_parameters,
+            ),
             self.tuned,
             lambda value: self.made(**{**settings, self.tuned: value}),
             settings[self.tuned],

@@ -20,7 +20,7 @@ from l63fast.assimilation.three_d_var import three_d_var, variational_cost
 from l63fast.errors import ArgumentValueError
 from l63fast.experiments.methods.classical import FreeForecast
 from l63fast.experiments.protocols import Cycles, Estimates, Fitted, Problem, Windows
-from l63fast.experiments.settings_file import Checked, limited
+from l63fast.experiments.settings_file import Checked, limited, merged
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.own_model import OwnModel, model_name
 from l63fast.learning.settings import (
@@ -46,11 +46,14 @@ _RECIPE: Final = Path(__file__).with_name("in_cycles.toml")
 
 def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the default settings of an encoder in this protocol."""
+    is_uncertain = table.get("uncertainty", "none") != "none"
+    own = {"training": {"loss": "crps"}} if is_uncertain else {}
     if protocol != Cycles.name:
-        return {}
+        return own
     carried = table.get("model", TrainedEncoder.model) in CARRIED_NAMES
     memory = "carried" if carried else "window"
-    return {"memory": memory, "window": 1, **tomllib.loads(_RECIPE.read_text("utf-8"))}
+    common = tomllib.loads(_RECIPE.read_text("utf-8"))
+    return merged({"memory": memory, "window": 1, **common}, own)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class TrainedEncoder(Checked):
         Number of observations in the input, in cycles; windows have their own length.
     analysis_at : {"last", "first"}, optional
         As in `EncoderSettings`, for windows; by default as the loss needs it.
+    uncertainty : {"none", "gaussian", "mixture"}
+        As in `EncoderSettings`; the loss is then "crps" or "log_score".
     training : TrainSettings
     cycles : ChainSettings
         Settings of the training in cycles.
@@ -86,6 +91,7 @@ class TrainedEncoder(Checked):
     memory: str = "window"
     iteration: str = "fixed_point"
     analysis_at: str | None = None
+    uncertainty: str = "none"
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
     fresh: int = limited(0, _checks.count)
@@ -94,7 +100,8 @@ class TrainedEncoder(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "model", model_name(self.model))
-        self._settings("x", self.window or 1, self.analysis_at or "last")
+        settings = self._settings("x", self.window or 1, self.analysis_at or "last")
+        settings.check_loss(self.training.loss)
 
     def settings(
         self, operator: ObservationOperator | str, protocol: Windows | Cycles
@@ -160,6 +167,7 @@ class TrainedEncoder(Checked):
         settings, training = self.settings("x", protocol), self.training
         more = f", {settings.n_iterations} iterations" * (settings.n_iterations > 1)
         more += " (legacy)" * (self.iteration == "legacy")
+        more += f", uncertainty {self.uncertainty}" * settings.is_uncertain
         n, size, unroll = training.epochs, training.batch_size, self.cycles.unroll
         what = f"at most {n} epochs, batch {size}"
         if isinstance(protocol, Cycles):
@@ -214,8 +222,10 @@ class TrainedEncoder(Checked):
     def _label(self, settings: EncoderSettings, protocol: Windows | Cycles) -> str:
         memory = "carried" if self.memory == "carried" else f"L={settings.window}"
         usual = "mse" if isinstance(protocol, Windows) else "distance"
+        usual = "crps" if settings.is_uncertain else usual
         loss, n = self.training.loss, self.n_iterations
         more = [f"K={n}" * (n != 1), "legacy" * (self.iteration == "legacy")]
+        more += [self.uncertainty * settings.is_uncertain]
         name = short_name(self.model) if is_own(self.model) else self.model.upper()
         parts = [name, memory, *more, loss * (loss != usual)]
         return ", ".join(filter(None, parts))
@@ -236,7 +246,7 @@ class TrainedEncoder(Checked):
 
         at, model = settings.analysis_at, None
         if self.training.loss == "var3d_window":
-            steps = problem.twin.settings.steps_per_cycle
+            steps = problem.model_steps(problem.twin.settings.steps_per_cycle)
             model = DifferentiableForecast(steps, **problem.model)
         samples: Any = (
             _simulation(problem, self.fresh, self.training.seed, settings)
@@ -276,6 +286,8 @@ class TrainedEncoder(Checked):
             "background": background,
             **{"loss": training.loss, "seed": training.seed, **more},
         }
+        if not twin.model.is_perfect:
+            made_for["model"] = twin.model.describe(twin.settings)
         if gaps := twin.settings.gaps:
             made_for["gaps"] = gaps
         card = save_model(trained.encoder, folder, made_for)
@@ -295,8 +307,9 @@ class _AtStart(FreeForecast):
     ) -> None:
         super().__init__(problem)
         self.window, self.function, self.made_for = window, function, function.made_for
-        self.n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
-        self.reads_gaps, self.dt = function.settings.gaps, problem.twin.settings.dt
+        n_steps = (window - 1) * problem.twin.settings.steps_per_cycle
+        self.n_steps = problem.model_steps(n_steps)
+        self.reads_gaps, self.dt = function.settings.gaps, problem.model["dt"]
 
     def analyse(
         self, state: np.ndarray, obs_window: np.ndarray
@@ -341,6 +354,7 @@ def _simulation(
             drawn_steps = data.drawn_cycle_steps(n_obs, seed=seed, draw=epoch)
             own |= _irregular(drawn_steps.cumsum()) | sizes
         twin = TwinExperiment.generate(dataclasses.replace(data, **own))
+        twin = twin.with_model(problem.twin.model)
         samples = AssimilationDataset.from_twin(
             twin,
             "train",

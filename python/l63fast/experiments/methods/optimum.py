@@ -45,6 +45,9 @@ _NOTE_EVERY: Final = 1024  # windows between two progress messages and checkpoin
 class Optimum(Checked):
     """The posterior mean given the observations, as exactly as it can be computed.
 
+    It knows the model of the truth, also where methods forecast with another one, and
+    the parameters of each trajectory, where they differ.
+
     In cycles it is a large particle filter. Its size is doubled on the validation
     split, and its regularisation lowered if that helps, until the score changes by less
     than the tolerance twice in a row; with a lag, the score of smoothed states. In
@@ -94,7 +97,13 @@ class Optimum(Checked):
         ConfigurationError
             If the optimum for the background of the windows is not known.
         """
+        own = bool(problem.twin.settings.parameters_spread)
         if isinstance(problem.protocol, Windows):
+            if own:
+                raise ConfigurationError(
+                    "data.parameters_spread: expected 0 for the optimum in windows, "
+                    f"got {problem.twin.settings.parameters_spread}"
+                )
             kind = problem.protocol.background
             if kind not in _BACKGROUNDS:
                 raise ConfigurationError(
@@ -102,6 +111,7 @@ class Optimum(Checked):
                     f"({', '.join(_BACKGROUNDS)}), got {kind!r}"
                 )
             return Fitted(None, "optimum", estimate=self._windows, judge=_settled)
+        problem = problem.with_true_model
         convergence = _Doubling(self, problem).converged()
         last = convergence["stages"][-1]
         n, width = last["n_particles"], last["regularisation"]
@@ -112,6 +122,7 @@ class Optimum(Checked):
             parameter="regularisation",
             value=width,
             facts={"convergence": convergence},
+            knows_parameters=own,
         )
 
     def _filter(self, problem: Problem, n: int, width: float) -> ParticleFilter:
@@ -141,7 +152,7 @@ class Optimum(Checked):
             if covariance is not None:
                 from l63fast.learning.dynamics import earlier_states
 
-                n_steps = sum(steps[n_cycles - lag :])
+                n_steps = problem.model_steps(sum(steps[n_cycles - lag :]))
                 before = earlier_states(background, n_steps, **problem.model)
             flat = np.ascontiguousarray(seen[:, times]).reshape(-1, *seen.shape[2:])
             each: Any = steps if data.is_irregular else data.steps_per_cycle
@@ -268,7 +279,9 @@ class _Doubling:
         key = f"{n} {width!r}"
         if key not in self.known:
             scheme = self.optimum._filter(self.problem, n, width)
-            score, estimates = self.problem.score(Fitted(scheme, "", start="first"))
+            own = bool(self.problem.twin.settings.parameters_spread)
+            fitted = Fitted(scheme, "", start="first", knows_parameters=own)
+            score, estimates = self.problem.score(fitted)
             if estimates.smoothed is not None:
                 score = self.problem.smoothed_score(estimates)
             assert estimates.effective_size is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l63fast import plotting
-from l63fast.errors import ArgumentValueError, DataFileError, ResultError
+from l63fast.errors import ArgumentValueError, DataFileError, L63Error, ResultError
 from l63fast.experiments import tables
 from l63fast.experiments.figures import FIGURES, Picture, tuning_figure
 from l63fast.experiments.report import scores, states
@@ -27,7 +28,7 @@ from l63fast.experiments.settings import REPORT
 from l63fast.experiments.settings_file import dump_tables
 from l63fast.experiments.tables import is_best
 from l63fast.experiments.wording import answer, overview, sentences
-from l63fast.storage import content_errors, result_directory
+from l63fast.storage import content_errors, result_directory, verify_directory
 
 PAGE: Final = "report.html"
 _TABLES: Final = "tables"
@@ -173,9 +174,30 @@ def _without_failing_cells(source: Source, error: Exception) -> Source:
 
 
 def write_summary(summary: Summary, directory: Path) -> None:
-    """Write the tables of an experiment; a report replaces their folder later."""
+    """Write the tables of an experiment; a report replaces their folder later.
+
+    Page and figures of an earlier report stay if they show the same results.
+    """
     with result_directory(directory, kind=REPORT) as folder:
         write_tables(summary, folder / _TABLES)
+        for path in _still_true(directory, folder):
+            kept = folder / path.relative_to(directory)
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, kept)
+
+
+def _still_true(old: Path, new: Path) -> list[Path]:
+    """Return page and figures of an old report whose tables are those of a new one."""
+    tables = [f"{_TABLES}/{name}.csv" for name in ("results", "scores")]
+    try:
+        names = verify_directory(old).files
+        before, after = (
+            [(d / name).read_bytes() for name in tables] for d in (old, new)
+        )
+    except (L63Error, OSError):
+        return []
+    parts = [old / name for name in names if not name.startswith(f"{_TABLES}/")]
+    return parts if before == after and PAGE in names else []
 
 
 def write_tables(summary: Summary, folder: Path) -> None:

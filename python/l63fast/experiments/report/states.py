@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 
 from l63fast import plotting
-from l63fast.experiments.describe import observed
+from l63fast.experiments.describe import captions, observed
 from l63fast.experiments.figures import Picture, between, forecasts, picture
 from l63fast.experiments.scoring import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
@@ -21,6 +21,7 @@ from l63fast.verification import Failure
 Diagnosed = dict[str, xarray.Dataset]
 _MEDIAN: Final = -1  # index of the median excerpt; the worst ones come first
 _FRAMES: Final = 80
+_LONGEST: Final = 10.0  # time (time units) that a panel shows of an excerpt
 # Methods that come first in figures which cannot show all methods.
 _INTERESTING: Final = ("3dvar", "encoder", "optimum")
 _FEWEST: Final = 30  # analyses that are needed in a place of the map of ratios
@@ -95,10 +96,18 @@ def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
         titles=titles,
         forecasts=np.stack(paths) if paths else None,
         mirror_aware=row.mirror_aware,
-        longest=10.0,
+        longest=_LONGEST,
     )
-    n = row.n_trajectories
-    return picture(summary, "panels", figure, rows, method=row.label, n=n)
+    length, texts = float(np.ptp(shown[0].times)), captions()["panels"]
+    words: dict[str, Any] = {
+        "method": row.label,
+        "n": row.n_trajectories,
+        "label": f"{_mirror_words(rows)}error (rms)",
+        "length": length,
+        "part": texts["part"] if length > _LONGEST else "",
+        "background": texts["forecast" if paths else "points"],
+    }
+    return picture(summary, "panels", figure, rows, **words)
 
 
 def _animation(summary: Summary, rows: Rows, row: Any) -> Iterator[Picture]:
@@ -206,6 +215,14 @@ def _ages(summary: Summary) -> Iterator[Picture]:
         figure = plotting.error_since_observed(curves, label=label, among=summary.kinds)
         words = {"label": label, "samples": samples_of(by_label)}
         yield picture(summary, "age", figure, rows, **words)
+    for rows, by_label in diagnosed(summary, "gap_spread", 9):
+        curves = {
+            name: (data["gap"].values, data["gap_spread"].values)
+            for name, data in by_label.items()
+        }
+        label = "claimed spread (rms)"
+        figure = plotting.error_since_observed(curves, label=label, among=summary.kinds)
+        yield picture(summary, "gap", figure, rows, samples=samples_of(by_label))
 
 
 def attractor(summary: Summary) -> Iterator[Picture | str]:
