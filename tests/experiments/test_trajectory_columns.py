@@ -11,7 +11,13 @@ from scipy.stats import norm
 
 from experiment_samples import TINY_GRU, tiny_cycled
 from l63fast.experiments.protocols import DISTRIBUTION, Estimates
-from l63fast.experiments.results import MEANS, MORE_MEANS, Result, results_of
+from l63fast.experiments.results import (
+    MEANS,
+    MORE_MEANS,
+    SMOOTHED_MEANS,
+    Result,
+    results_of,
+)
 from l63fast.experiments.scoring import scores
 
 N, TIMES, MEMBERS = 4, 7, 5
@@ -131,7 +137,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
 def test_a_cell_writes_these_columns(finished: dict[str, Result]) -> None:
     for name, result in finished.items():
         rows, states = result.trajectories, result.estimates
-        assert list(rows) == ["trajectory", *MEANS, *MORE_MEANS]
+        assert list(rows) == ["trajectory", *MEANS, *MORE_MEANS, *SMOOTHED_MEANS]
         error = (states["background"] - states["truth"]).to_numpy()
         rmse = np.sqrt((error**2).mean(axis=2)).mean(axis=1)
         np.testing.assert_allclose(rows["rmse_f"], rmse, rtol=1e-12, err_msg=name)
