@@ -53,6 +53,22 @@ TABLES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
         ("GRU, L=3", "GRU, carried"),
     ),
 }
+# They need cycles.
+TABLES |= {
+    "enkf-known": (
+        {"n_members": 5, "inflation": 1.1},
+        ("", "EnKF, N=5, parameters known"),
+    ),
+    "pf-known": (
+        {"n_particles": 20, "regularisation": 1.0},
+        ("", "particle filter, N=20, parameters known"),
+    ),
+    "enkf-joint": ({"n_members": 7, "walk": 0.05}, ("", "joint EnKF, N=7")),
+    "pf-joint": (
+        {"n_particles": 20, "walk": 0.05},
+        ("", "joint particle filter, N=20"),
+    ),
+}
 # Of windows: these are given the background at the first observation.
 FROM_THE_FIRST = {"4dvar", "extkf", "enkf", "ienks", "pf"}
 
@@ -115,12 +131,16 @@ def test_every_method_is_fitted_in_both_protocols_without_the_test_split(
 ) -> None:
     problem = problem_of(*cells[kind])
     table, labels = TABLES[name]
+    if kind == "windows" and not labels[0]:
+        with pytest.raises(ConfigurationError, match="needs cycles"):
+            fitted(problem, scheme=name, **table)
+        return
     found = fitted(problem, scheme=name, **table)
     in_windows = isinstance(problem.protocol, Windows)
     assert found.label == labels[0 if in_windows else 1]
     if in_windows:
         assert (found.start == "first") == (name in FROM_THE_FIRST)
-    given = {"b_scale", "inflation", "regularisation"} & set(table)
+    given = {"b_scale", "inflation", "regularisation", "walk"} & set(table)
     if given:
         assert found.value == table[given.pop()]
         assert found.tuning is None

@@ -14,6 +14,7 @@ from experiment_samples import tiny_cycled, tiny_windows
 from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.protocols import Cycles, Problem, Windows
+from l63fast.experiments.published import published_for
 from l63fast.experiments.results import Result
 from l63fast.experiments.settings_file import parse_tables
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -150,6 +151,17 @@ def test_results_say_whose_model_it_was(tmp_path: Path) -> None:
     assert (both[0] != both[1]).all()
     config = (tmp_path / "right" / "enkf" / "config.toml").read_text()
     assert "[model]" not in config
+
+
+def test_published_scores_are_those_of_the_right_model() -> None:
+    plain = Experiment.preset("sakov2012").only("enkf-10")
+    [cell] = plain.cells()
+    assert published_for(cell) is not None
+    spread = {"data": {"parameters_spread": 0.1}}
+    noise = {"data": {"noise": {"student_t": 3.0}}}
+    for changed in ({"model": {"Q": 0.1}}, spread, noise):
+        [cell] = plain.updated(**changed).cells()
+        assert published_for(cell) is None
 
 
 def test_windows_too(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from l63fast.assimilation.backgrounds import KINDS, Backgrounds
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.four_d_var import FourDVar
+from l63fast.assimilation.iterative import IEnKS
+from l63fast.assimilation.joint import JointEnKF, JointParticleFilter
 from l63fast.assimilation.kalman import (
     ClimatologicalMean,
     ExtendedKalman,
@@ -88,6 +90,8 @@ SCHEMES: dict[str, Callable[[TwinExperiment], Any]] = {
     "EnKF": lambda twin: EnKF.for_twin(twin, B=I3, n_members=5),
     "particles": lambda twin: ParticleFilter.for_twin(twin, B=I3, n_particles=50),
     "neural": neural,
+    "joint EnKF": lambda twin: JointEnKF.for_twin(twin, B=I3, n_members=7),
+    "joint particles": lambda twin: JointParticleFilter.for_twin(twin, B=I3),
 }
 
 
@@ -110,7 +114,9 @@ def test_every_scheme_of_the_package_takes_its_settings_from_a_twin():
     )
     made = {type(one(twin)): one(twin) for one in SCHEMES.values()}
     ours = {one for one in kinds(FromTwin) if one.__module__.startswith("l63fast")}
-    assert {one for one in ours if not inspect.isabstract(one)} == set(made)
+    # The iEnKS refuses a model error.
+    ours = {one for one in ours if not inspect.isabstract(one)} - {IEnKS}
+    assert ours == set(made)
     taken = {
         "operator": twin.operator,
         "R": twin.R,

@@ -119,7 +119,8 @@ def test_missing_values_and_lost_members(kind: Any, twin: TwinExperiment) -> Non
 def test_wrong_settings_are_refused(twin: TwinExperiment) -> None:
     with pytest.raises(ArgumentValueError, match="sign of the state"):
         JointParticleFilter(operator="x2", B=B, R=np.eye(1))
-    for wrong in ({"prior_spread": 0.6}, {"walk": -1.0}, {"n_members": 6}):
+    several: list[dict[str, Any]] = [{"prior_spread": 0.6}, {"walk": -1.0}]
+    for wrong in (*several, {"n_members": 6}, {"smoother_lag": 2}):
         with pytest.raises(ArgumentValueError, match=next(iter(wrong))):
             joint(twin, JointEnKF, **wrong)
     with pytest.raises(ArgumentValueError, match="above 0"):

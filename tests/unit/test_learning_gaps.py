@@ -320,7 +320,7 @@ def test_windows_with_gaps(loss: str) -> None:
     assert isinstance(protocol, Windows)
     problem = Problem(twin, protocol, "rmse_a")
     fitted = cell.method.fit(problem)
-    found = protocol.run(problem, fitted, "test", keep_members=False).analysis
+    found = problem.run(fitted, "test").analysis
     assert np.isfinite(found).all()
     at = "first" if loss == "var3d_window" else "last"
     samples = problem.samples("test", analysis_at=at)

@@ -81,6 +81,11 @@ class _Joint(FilterSettings):
                 "parameters: expected all above 0, as their logarithms are estimated, "
                 f"got {self.parameters}"
             )
+        if checked["smoother_lag"]:
+            raise ArgumentValueError(
+                "smoother_lag: expected 0 for a filter of state and parameters, got "
+                f"{checked['smoother_lag']}"
+            )
         spread = np.broadcast_to(np.asarray(self.prior_spread, dtype=float), (3,))
         for value in spread.tolist():
             _checks.real("prior_spread", value, minimum=0.0, maximum=0.5)

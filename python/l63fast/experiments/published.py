@@ -71,12 +71,14 @@ def published_for(cell: Cell) -> Published | None:
     """Return the published score of the same method on the same data, or None.
 
     The seed and the numbers of trajectories and cycles may differ, and the burn-in may
-    have any length from four time units on. Saved data have no published score.
+    have any length from four time units on. There is none for saved data, other laws of
+    errors or parameters, and another model than that of the truth.
     """
     data, protocol, table = cell.data, cell.protocol, method_table(cell.method)
     if not isinstance(protocol, Cycles) or protocol.burn_in < _BURN_IN:
         return None
     unlike = data.R or data.gaps or isinstance(data, SavedSettings)
+    unlike = unlike or data.beyond_the_usual or not cell.model.is_perfect
     if data.parameters != type(data.parameters)() or unlike:
         return None
     own: dict[str, Any] = {

@@ -17,12 +17,25 @@ from l63fast.experiments.protocols import Cycles, Problem
 from l63fast.experiments.settings_file import limited
 
 
+def _require_cycles(problem: Problem, scheme: str) -> None:
+    if not isinstance(problem.protocol, Cycles):
+        raise ConfigurationError(
+            f"scheme: expected one for windows, got {scheme!r}, which needs cycles: it "
+            "estimates the parameters of a trajectory, or knows them"
+        )
+
+
 @dataclass(frozen=True)
 class KnownEnsemble(EnsembleKalmanFilter):
     """An ensemble Kalman filter that knows the parameters of each trajectory."""
 
     scheme: ClassVar[str] = "enkf-known"
     knows_parameters = True
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return the arguments of the scheme; the tuned one is None if not given."""
+        _require_cycles(problem, self.scheme)
+        return super().settings(problem)
 
     @property
     def label(self) -> str:
@@ -36,6 +49,11 @@ class KnownParticles(BootstrapFilter):
 
     scheme: ClassVar[str] = "pf-known"
     knows_parameters = True
+
+    def settings(self, problem: Problem) -> dict[str, Any]:
+        """Return the arguments of the scheme; the tuned one is None if not given."""
+        _require_cycles(problem, self.scheme)
+        return super().settings(problem)
 
     @property
     def label(self) -> str:
@@ -54,14 +72,11 @@ class _JointMethod(_Filter):
 
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; the tuned one is None if not given."""
-        if not isinstance(problem.protocol, Cycles):
-            raise ConfigurationError(
-                f"scheme: expected one for windows, got {self.scheme!r}, which needs "
-                "cycles to estimate the parameters"
-            )
+        _require_cycles(problem, self.scheme)
         spread = problem.twin.settings.parameters_spread or 0.1
         own = spread if self.prior_spread is None else self.prior_spread
-        return {**super().settings(problem), "prior_spread": own}
+        settings = {**super().settings(problem), "prior_spread": own}
+        return settings | {"smoother_lag": 0}  # these filters do not smooth
 
 
 @dataclass(frozen=True)
