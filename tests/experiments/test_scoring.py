@@ -264,7 +264,7 @@ def test_only_methods_with_smoothed_states_are_ranked_by_them() -> None:
     beside = scored(*everything)
     assert beside["rmse_s"].dropna().to_dict() == found["score"].to_dict()
     assert list(beside.index) == ["pf", "enkf", "3dvar"]
-    with pytest.raises(ArgumentValueError, match="no method has smoothed states"):
+    with pytest.raises(ArgumentValueError, match="expected smoothed states"):
         scored(method("3dvar", 0.9), measure="rmse_s")
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from experiment_samples import tiny_cycled
+from experiment_samples import TINY_GRU, tiny_cycled
 from l63fast.experiments.protocols import DISTRIBUTION, Estimates
-from l63fast.experiments.results import MEANS, MORE_MEANS, Result, results_of
+from l63fast.experiments.results import (
+    MEANS,
+    MORE_MEANS,
+    SMOOTHED_MEANS,
+    Result,
+    results_of,
+)
+from l63fast.experiments.scoring import scores
 
 N, TIMES, MEMBERS = 4, 7, 5
 SHAPE = (N, TIMES, 3)
@@ -129,7 +137,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
 def test_a_cell_writes_these_columns(finished: dict[str, Result]) -> None:
     for name, result in finished.items():
         rows, states = result.trajectories, result.estimates
-        assert list(rows) == ["trajectory", *MEANS, *MORE_MEANS]
+        assert list(rows) == ["trajectory", *MEANS, *MORE_MEANS, *SMOOTHED_MEANS]
         error = (states["background"] - states["truth"]).to_numpy()
         rmse = np.sqrt((error**2).mean(axis=2)).mean(axis=1)
         np.testing.assert_allclose(rows["rmse_f"], rmse, rtol=1e-12, err_msg=name)
@@ -155,3 +163,21 @@ def test_all_cells_have_them_in_one_table(finished: dict[str, Result]) -> None:
         own = finished[str(name)].trajectories
         columns = [*MEANS, *MORE_MEANS]
         np.testing.assert_array_equal(rows[columns], own[columns])
+
+
+def test_encoders_and_particles_are_judged_alike(tmp_path: Path) -> None:
+    sure = TINY_GRU | {"uncertainty": "gaussian"}
+    experiment = tiny_cycled(methods={"sure": sure})
+    found = experiment.only("sure", "pf", "oi").run(tmp_path)
+    table = found.set_index("method")
+    for name in DISTRIBUTION:
+        is_density = name == "log_score"
+        assert table.loc["sure", name].notna().all(), name
+        assert table.loc["pf", name].notna().all() != is_density, name
+        assert table.loc["oi", name].isna().all(), name
+    board = scores(found, "crps").set_index("method")
+    assert set(board.index) == {"sure", "pf"}
+    np.testing.assert_allclose(board["score"], board["crps"])
+    assert (board["covered_90_low"] <= board["covered_90"]).all()
+    metrics = Result.open(tmp_path / "tiny" / table.loc["sure", "cell"].iloc[0]).metrics
+    assert np.array(metrics["pit"]["shares"]).shape == (3, 20)

@@ -126,6 +126,25 @@ def test_ensemble_smoothers(linear, name, smoother, rotation, lag):
     check(scheme, Ensemble(members, Draws(2)), *moments(members), name, gaps=True)
 
 
+@pytest.mark.parametrize("smoother", ["enks", "enrts"])
+def test_large_ensembles_with_model_error(linear, smoother):
+    N, R = 20_000, error_covariance(ObservationOperator("xz"))
+    scheme = EnKF(
+        "xz", B, R, Q=Q, n_members=N, rotation=False, smoother=smoother, smoother_lag=3
+    )
+    mean = np.array([[3.0, -2.0, 20.0]])
+    state = scheme.initial(mean, np.random.default_rng(1))
+    ys = observed(mean, "xz", 6)
+    for k, n_steps in enumerate(STEPS):
+        state, analysis = scheme.analyse(
+            scheme.forecast(state, n_steps), ys[:, k : k + 1]
+        )
+    models, H = [power(n) for n in STEPS], np.eye(3)[[0, 2]]
+    wanted = dense(mean[0], B, models, H, [R] * 6, ys[0], Q)
+    np.testing.assert_allclose(analysis.smoothed[0], wanted[2], rtol=0, atol=0.03)
+    assert np.abs(analysis.state[0] - wanted[5]).max() < 0.03
+
+
 @pytest.mark.parametrize("lag", [1, 2, 3])
 def test_iterative_smoother(linear, lag):
     R = error_covariance(ObservationOperator("xz"))

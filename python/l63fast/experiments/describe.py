@@ -59,6 +59,8 @@ def describe_data(data: TwinSettings, *, has_splits: bool = True) -> str:
 def describe_outcome(metrics: Mapping[str, Any]) -> str:
     """Return one line about a finished cell: its score or its tuned number."""
     measure, blind = MEASURES[metrics["measure"]], metrics["mirror_aware"]
+    if not measure.in_decibel:  # what the method was tuned by, and has in any case
+        measure = MEASURES[measure.kind]
     name, parts = measure.shown(blind), [metrics["label"]]
     if "scores" in metrics:
         score = metrics["scores"][f"{'mirror_' * blind}{measure.kind}"]

@@ -58,12 +58,15 @@ class Measure:
         uses this score of the analyses.
     in_decibel : bool
         Show 20 log10 of the score.
+    smoothed : bool
+        Of smoothed states.
     """
 
     name: str
     column: str
     kind: str
     in_decibel: bool = False
+    smoothed: bool = False
 
     def shown(self, mirror_aware: bool) -> str:
         """Return the name of the score in tables."""
@@ -82,8 +85,8 @@ MEASURES: Final = {
         Measure("decibel", "mse_a", "rmse_pooled_a", in_decibel=True),
         Measure("crps", "crps", "rmse_a"),
         Measure("energy", "energy", "rmse_a"),
-        Measure("rmse_s", "rmse_s", "rmse_a"),
-        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a"),
+        Measure("rmse_s", "rmse_s", "rmse_a", smoothed=True),
+        Measure("rmse_pooled_s", "mse_s", "rmse_pooled_a", smoothed=True),
     )
 }
 

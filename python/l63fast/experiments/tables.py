@@ -193,8 +193,11 @@ _DISTRIBUTION: Final = (
 
 def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
     """Return the columns that are not empty, with the text of each row."""
-    other = "rmse_a" if summary.measure.kind == "rmse_pooled_a" else "rmse_pooled_a"
-    title = summary.measure.shown(mirror_aware=all(r.mirror_aware for r in rows))
+    measure = summary.measure
+    is_mean = measure.kind == "rmse_a" and not measure.smoothed
+    other = "rmse_pooled_a" if is_mean else "rmse_a"
+    smoothed = Column(f"rmse_s({rows[0].lag:g})", "rmse_s", _three)
+    title = measure.shown(mirror_aware=all(r.mirror_aware for r in rows))
     columns = (
         *_varying(rows),
         Column("rank", "rank", _rank, of_row=True),
@@ -202,7 +205,7 @@ def columns_of(summary: Summary, rows: Rows) -> dict[Column, list[str]]:
         *(Column(name, name, "{:g}".format) for name in SOURCES),
         Column("verdict", "verdict", str, is_text=True),
         Column(other, other, _three),
-        Column(f"rmse_s({rows[0].lag:g})", "rmse_s", _three),
+        *(() if measure.name == "rmse_s" else (smoothed,)),
         *(_TO_3DVAR, Column("/ optimum", "ratio_to_optimum", _TWO), *_CLAIMS),
     )
     texts = {column: [column.text(row) for row in rows] for column in columns}

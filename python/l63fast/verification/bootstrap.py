@@ -117,7 +117,9 @@ class Resampled:
         return np.asarray(levels)
 
 
-def resample(values: np.ndarray, n_bootstrap: int, seed: _checks.Seed) -> Resampled:
+def resample(
+    values: np.ndarray, n_bootstrap: int = 1000, seed: _checks.Seed = 0
+) -> Resampled:
     """Return the means over trajectories of values (n_trajectories, n_columns)."""
     with np.errstate(over="ignore", invalid="ignore"):
         return Resampled(
