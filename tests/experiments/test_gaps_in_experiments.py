@@ -153,7 +153,7 @@ def test_windows_are_analysed_with_the_steps_between_their_observations(
     assert isinstance(protocol, Windows)
     problem = Problem(twin, protocol, "rmse_a")
     fitted = cell.method.fit(problem)
-    found = protocol.run(problem, fitted, "test", keep_members=False)
+    found = problem.run(fitted, "test")
     scheme: Any = fitted.scheme
     steps, drawn = twin.observation_steps, problem.drawn("test")
     for k, last in enumerate(protocol.last_observations(twin.settings)):

@@ -114,9 +114,10 @@ def test_a_cell_is_scored_as_its_cycles_are(
     ranks = np.array(metrics["ranks"]["counts"])
     assert ranks.shape == (3, 6)
     assert (ranks.sum(axis=1) == 5 * 20).all()
-    low, high = metrics["crps"]["ci95"]
+    crps = metrics["distribution"]["crps"]
+    low, high = crps["ci95"]
     pooled = metrics["scores"]["rmse_pooled_a"]
-    assert 0.0 < low < metrics["crps"]["crps"] < high < pooled
+    assert 0.0 < low < crps["value"] < high < pooled
     assert done["pf"].metrics["ranks"] is None  # a particle filter does whole runs
 
 

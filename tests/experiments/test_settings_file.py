@@ -82,14 +82,14 @@ OF_CELLS = [
     ("[cell]\nkey = '../a'", "key: expected"),
     ("[cell]\nkex = 'a'", "cell.kex: unknown key; did you mean 'key'?"),
     ("[cell]\ntune_only = 'no'", "cell.tune_only: expected a valid boolean, got 'no'"),
-    ("[cell]\nmeasure = 'crps'", "measure: expected one of rmse_a, rmse_pooled_a, dec"),
+    ("[cell]\nmeasure = 'rms'", "measure: expected one of rmse_a, rmse_pooled_a, dec"),
     ("cell = 3", "cell: expected a table [cell]"),
 ]
 OF_EXPERIMENTS = [
     ("[vary]\noperator = 'x'", "vary.operator: expected a valid array, got 'x'"),
     ("[vary]\nsigma = [0.5, 'b']", "vary.sigma.1: expected a valid number, got 'b'"),
     ("[vary]\nsigma = [0.5, -1.0]", "sigma: expected a number above 0, got -1.0"),
-    ("[experiment]\nmeasure = 'crps'", "measure: expected one of rmse_a, rmse_pooled"),
+    ("[experiment]\nmeasure = 'rms'", "measure: expected one of rmse_a, rmse_pooled"),
     ("[experiment]\nmodel_error = -1", "model_error: expected at least 0"),
     ("[methods.a]\nscheme = 'enfk'", "methods.a.scheme: expected one of background"),
 ]

@@ -222,6 +222,7 @@ CALLS: Calls = {
         _stepped(_scheme("EnKF", n_members=5, variant=variant))
         for variant in ("square_root", "finite_size")
     ],
+    "IEnKS": lambda _: _stepped(_scheme("IEnKS", n_members=5, lag=2)),
     "ParticleFilter": lambda _: [
         _stepped(_scheme("ParticleFilter", n_particles=20, backend=backend))
         for backend in ("cpp", "numba")

@@ -141,7 +141,8 @@ INTEGRATION = [
            f"{name}: expected a finite number")
       for name in ("sigma", "rho", "beta") for value in (NAN, INF)],
     Case("sigma a string", parameters(sigma="10"), TE, "sigma: expected a real number"),
-    Case("parameters a tuple", both(parameters=(10, 28, 3)), TE, "expected Lorenz63"),
+    Case("parameters a string", both(parameters="28"), TE, "expected Lorenz63"),
+    Case("two parameters", both(parameters=(10, 28)), VE, "expected (..., 3)"),
     Case("unknown backend", both(backend="fortran"), VE, "one of auto, cpp, numba"),
     Case("backend None", both(backend=None), TE, "one of auto, cpp, numba, got None"),
     Case("on_divergence", both(on_divergence="clip"), VE, "one of raise, nan"),

@@ -1,6 +1,6 @@
 """Missing values in the schemes: the analysis of the present values only."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def only(scheme, R, chosen):
                 normals, draws = whole._random_numbers(state)
                 return normals[..., chosen], draws
 
-        part = Same(**{k: getattr(part, k) for k in part.__dataclass_fields__})
+        part = Same(**{f.name: getattr(part, f.name) for f in fields(part)})
     return part
 
 

@@ -126,7 +126,9 @@ def test_a_program_that_gives_the_other_image_is_found_when_exported() -> None:
     program = programs.torchscript_from(programs.torchscript_bytes(built))
     assert parity_error(built, program) < 1e-5
 
-    def turned(x: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> programs.Pair:
+    def turned(
+        x: torch.Tensor, y: torch.Tensor, h: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         analysis, later = program(x, y, h)
         return analysis * MIRROR.float(), later
 
@@ -139,7 +141,9 @@ def test_the_last_bit_may_decide_between_the_images_and_no_more(
 ) -> None:
     built = encoder("x2")
 
-    def close(x: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> programs.Pair:
+    def close(
+        x: torch.Tensor, y: torch.Tensor, h: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         analysis, later = built(x, y, h)
         undecided = (analysis * x)[:, :2].sum(1, keepdim=True) < width
         return torch.where(undecided, analysis * MIRROR.float(), analysis), later

@@ -14,6 +14,7 @@ from l63fast.errors import BackendError, L63Error
 from l63fast.learning import cycled_training, training
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.settings import (
+    DISTRIBUTION_LOSSES,
     ENCODER_NAMES,
     LOSS_NAMES,
     ChainSettings,
@@ -35,7 +36,8 @@ def fixed(operator: str, model: str = "gru", **recipe: Any) -> TrainResult:
     """Train on a small dataset."""
     data = samples(operator, 64, window=3)
     m = data.obs_dim
-    first = recipe.get("loss") == "var3d_window"
+    loss = recipe.get("loss")
+    first, is_of_mixture = loss == "var3d_window", loss in DISTRIBUTION_LOSSES
     return train(
         EncoderSettings(
             model,
@@ -43,6 +45,7 @@ def fixed(operator: str, model: str = "gru", **recipe: Any) -> TrainResult:
             window=3,
             hidden=8,
             analysis_at="first" if first else "last",
+            uncertainty="mixture" if is_of_mixture else "none",
         ),
         TrainSettings(**{**RECIPE, **recipe}),
         data,

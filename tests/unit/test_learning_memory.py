@@ -119,7 +119,9 @@ def test_a_program_that_forgets_is_found_when_exported() -> None:
     program = programs.torchscript_from(programs.torchscript_bytes(built))
     assert parity_error(built, program) < 1e-5
 
-    def forgets(x: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> programs.Pair:
+    def forgets(
+        x: torch.Tensor, y: torch.Tensor, h: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return program(x, y, h)[0], h
 
     assert parity_error(built, forgets) > 1e-3

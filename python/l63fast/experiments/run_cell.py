@@ -202,7 +202,7 @@ def scored(
     claims: dict[str, Any] = dict.fromkeys(
         (
             *("spread", "innovation", "ranks", "pit", "distribution"),
-            *("effective_size", "rescued"),
+            *("effective_size", "rescued", "parameters"),
         )
     )
     if estimates.spread is not None:
@@ -234,18 +234,15 @@ def scored(
         claims["effective_size"] = {"mean": float(sizes.mean()), "quantiles": quantiles}
     if isinstance(scheme, ParticleFilter) and scheme.rescue:
         claims["rescued"] = float((estimates.status == Status.DIVERGED).mean())
-    more = (
-        {"parameters": _parameters(estimates)}
-        if estimates.parameters is not None
-        else {}
-    )
+    if estimates.parameters is not None:
+        claims["parameters"] = _parameters(estimates)
     ended = {one.name.lower(): int((estimates.status == one).sum()) for one in Status}
     size: dict[str, Any] = {"n_trajectories": truth.shape[0], "n_times": truth.shape[1]}
     if twin.settings.missing:
         n_missing = int(np.isnan(estimates.observations).sum())
         n_given = estimates.observations.size - n_missing
         size["observed_values"] = {"given": n_given, "missing": n_missing}
-    return {**size, "scores": scores, "status": ended, **claims, **more}
+    return {**size, "scores": scores, "status": ended, **claims}
 
 
 def _parameters(estimates: Estimates) -> dict[str, Any]:
