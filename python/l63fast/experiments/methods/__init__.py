@@ -77,6 +77,9 @@ def method_from_table(table: Any, protocol: str, *, source: str, key: str) -> Me
     unknown = not isinstance(name, str) or name not in METHODS
     one = f"one of {', '.join(METHODS)}"
     refuse(unknown, f"{source}: {key}.scheme", one, repr(name))
+    unfit = protocol == "windows" and getattr(METHODS[name], "needs_cycles", False)
+    expected = "one for single windows, as this one needs cycles"
+    refuse(unfit, f"{source}: {key}.scheme", expected, repr(name))
     rest = {k: value for k, value in table.items() if k != "scheme"}
     if name == TrainedEncoder.scheme:
         if callable(rest.get("model")):

@@ -7,22 +7,13 @@ from typing import Any, ClassVar
 
 from l63fast import _checks
 from l63fast.assimilation.joint import JointEnKF, JointParticleFilter
-from l63fast.errors import ConfigurationError
 from l63fast.experiments.methods.classical import (
     BootstrapFilter,
     EnsembleKalmanFilter,
     _Filter,
 )
-from l63fast.experiments.protocols import Cycles, Problem
+from l63fast.experiments.protocols import Problem
 from l63fast.experiments.settings_file import limited
-
-
-def _require_cycles(problem: Problem, scheme: str) -> None:
-    if not isinstance(problem.protocol, Cycles):
-        raise ConfigurationError(
-            f"scheme: expected one for windows, got {scheme!r}, which needs cycles: it "
-            "estimates the parameters of a trajectory, or knows them"
-        )
 
 
 @dataclass(frozen=True)
@@ -30,12 +21,7 @@ class KnownEnsemble(EnsembleKalmanFilter):
     """An ensemble Kalman filter that knows the parameters of each trajectory."""
 
     scheme: ClassVar[str] = "enkf-known"
-    knows_parameters = True
-
-    def settings(self, problem: Problem) -> dict[str, Any]:
-        """Return the arguments of the scheme; the tuned one is None if not given."""
-        _require_cycles(problem, self.scheme)
-        return super().settings(problem)
+    knows_parameters = needs_cycles = True
 
     @property
     def label(self) -> str:
@@ -48,12 +34,7 @@ class KnownParticles(BootstrapFilter):
     """A particle filter that knows the parameters of each trajectory."""
 
     scheme: ClassVar[str] = "pf-known"
-    knows_parameters = True
-
-    def settings(self, problem: Problem) -> dict[str, Any]:
-        """Return the arguments of the scheme; the tuned one is None if not given."""
-        _require_cycles(problem, self.scheme)
-        return super().settings(problem)
+    knows_parameters = needs_cycles = True
 
     @property
     def label(self) -> str:
@@ -65,6 +46,7 @@ class _JointMethod(_Filter):
     """Base class of filters that estimate the parameters with the state."""
 
     scheme: ClassVar[str]
+    needs_cycles = True
     tuned = "walk"
     values = (0.0125, 0.025, 0.05, 0.1, 0.2)
     limits = (1e-3, 1.0)
@@ -72,7 +54,6 @@ class _JointMethod(_Filter):
 
     def settings(self, problem: Problem) -> dict[str, Any]:
         """Return the arguments of the scheme; the tuned one is None if not given."""
-        _require_cycles(problem, self.scheme)
         spread = problem.twin.settings.parameters_spread or 0.1
         own = spread if self.prior_spread is None else self.prior_spread
         settings = {**super().settings(problem), "prior_spread": own}
