@@ -386,7 +386,7 @@ def run_cycles(
     )
 
 
-_MOST_SCORED: Final = 2e8  # particles of all cycles that are scored, for about a minute
+_MOST_SCORED: Final = 4e7  # particles of all cycles that are scored, in some seconds
 
 
 @dataclass(frozen=True)
