@@ -11,7 +11,6 @@ import numpy as np
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
 from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
-from l63fast.assimilation.ensemble_update import principal
 from l63fast.assimilation.scheme import (
     Analysis,
     Draws,
@@ -252,11 +251,7 @@ class ParticleFilter(FilterSettings):
         weights = np.exp(log_weights)
         share = weights / weights.sum(axis=1, keepdims=True)
         if self.folded:
-            plane = states[..., :2]
-            second = np.swapaxes(plane, 1, 2) @ (plane * share[..., None])
-            axis = principal(second)[1][..., -1:]
-            side = np.where(plane @ axis < 0.0, -1.0, 1.0)
-            states = np.concatenate([side * plane, states[..., 2:]], axis=-1)
+            states = _on_one_side(states, share)
         return np.asarray((share[:, None] @ states)[:, 0])
 
     @property
@@ -341,7 +336,7 @@ class ParticleFilter(FilterSettings):
 def _on_one_side(states: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return each particle or its mirror image, on the side of the principal axis."""
     xy = states[..., :2]
-    second = np.einsum("ni,nia,nib->nab", weights, xy, xy)
+    second = np.swapaxes(xy, 1, 2) @ (xy * weights[..., None])
     finite = np.isfinite(second).all(axis=(1, 2))
     axis = np.linalg.eigh(np.where(finite[:, None, None], second, np.eye(2)))[1]
     behind = (xy @ axis[:, :, 1:])[..., 0] < 0.0

@@ -182,9 +182,8 @@ def errors_by_age(
     At time 0 it is the error of analyses with an observed value, later that of the
     backgrounds, before the next analysis. Bins with few of them are left out.
     """
-    present, times = np.isfinite(estimates.observations).any(axis=-1), estimates.times
-    last = np.maximum.accumulate(np.where(present, times, -np.inf), axis=1)
-    since = times[1:] - last[:, :-1]
+    present, last = _last_observed(estimates)
+    since = estimates.times[1:] - last[:, :-1]
     known = np.isfinite(since)  # nothing may have been observed yet
     blind = as_operator(data.operator).is_mirror_blind
     of_forecasts = instantaneous_rms(
@@ -192,13 +191,8 @@ def errors_by_age(
     )[:, 1:]
     age = np.concatenate([np.zeros(np.count_nonzero(present)), since[known]])
     error = np.concatenate([errors[present], of_forecasts[known]])
-    bins = np.rint(_AGE_BINS * age / (data.steps_per_cycle * data.dt)).astype(int)
-    counts = np.bincount(bins)
-    enough = counts >= _FEWEST
-    means = [np.bincount(bins, v)[enough] / counts[enough] for v in (age, error)]
-    return {
-        name: (("age",), v) for name, v in zip(("age", "age_error"), means, strict=True)
-    }
+    ages, means = _binned(age, error, data)
+    return {"age": (("age",), ages), "age_error": (("age",), means)}
 
 
 def spread_by_age(estimates: Estimates, data: TwinSettings) -> dict[str, Any]:
@@ -209,18 +203,28 @@ def spread_by_age(estimates: Estimates, data: TwinSettings) -> dict[str, Any]:
     """
     if estimates.spread is None:
         return {}
-    present, times = np.isfinite(estimates.observations).any(axis=-1), estimates.times
-    age = times - np.maximum.accumulate(np.where(present, times, -np.inf), axis=1)
+    age = estimates.times - _last_observed(estimates)[1]
     known = np.isfinite(age)
     variance = (estimates.spread**2).mean(axis=-1)[known]
-    bins = np.rint(_AGE_BINS * age[known] / (data.steps_per_cycle * data.dt))
-    bins = bins.astype(int)
+    ages, means = _binned(age[known], variance, data)
+    return {"gap": (("gap",), ages), "gap_spread": (("gap",), np.sqrt(means))}
+
+
+def _last_observed(estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether a value was observed, and the last such time up to each time.
+
+    The time is -infinity where nothing was observed before.
+    """
+    present, times = np.isfinite(estimates.observations).any(axis=-1), estimates.times
+    return present, np.maximum.accumulate(np.where(present, times, -np.inf), axis=1)
+
+
+def _binned(age: np.ndarray, values: np.ndarray, data: TwinSettings) -> list[Any]:
+    """Return the mean ages and values of the bins that hold enough of them."""
+    bins = np.rint(_AGE_BINS * age / (data.steps_per_cycle * data.dt)).astype(int)
     counts = np.bincount(bins)
     enough = counts >= _FEWEST
-    means = [
-        np.bincount(bins, v)[enough] / counts[enough] for v in (age[known], variance)
-    ]
-    return {"gap": (("gap",), means[0]), "gap_spread": (("gap",), np.sqrt(means[1]))}
+    return [np.bincount(bins, v)[enough] / counts[enough] for v in (age, values)]
 
 
 def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:

@@ -16,30 +16,29 @@ from l63fast.experiments.protocols import Problem
 from l63fast.experiments.settings_file import limited
 
 
+class _Known(_Filter):
+    """Base class of filters that know the parameters of each trajectory."""
+
+    knows_parameters = needs_cycles = True
+
+    @property
+    def label(self) -> str:
+        """The label of the filter, and that it knows the parameters."""
+        return f"{super().label}, parameters known"
+
+
 @dataclass(frozen=True)
-class KnownEnsemble(EnsembleKalmanFilter):
+class KnownEnsemble(_Known, EnsembleKalmanFilter):
     """An ensemble Kalman filter that knows the parameters of each trajectory."""
 
     scheme: ClassVar[str] = "enkf-known"
-    knows_parameters = needs_cycles = True
-
-    @property
-    def label(self) -> str:
-        """The label of the filter, and that it knows the parameters."""
-        return f"{super().label}, parameters known"
 
 
 @dataclass(frozen=True)
-class KnownParticles(BootstrapFilter):
+class KnownParticles(_Known, BootstrapFilter):
     """A particle filter that knows the parameters of each trajectory."""
 
     scheme: ClassVar[str] = "pf-known"
-    knows_parameters = needs_cycles = True
-
-    @property
-    def label(self) -> str:
-        """The label of the filter, and that it knows the parameters."""
-        return f"{super().label}, parameters known"
 
 
 class _JointMethod(_Filter):

@@ -185,7 +185,7 @@ def ensembles(summary: Summary) -> Iterator[Picture | str]:
     """Yield figures that compare claimed errors with actual ones."""
     for rows in summary.featured:
         metrics = {row.label: summary.cell(row).metrics for row in rows}
-        for draw in (_reliability, _ranks, _pit, _claims):
+        for draw in (_reliability, _ranks, _claims):
             yield from draw(summary, rows, metrics)
 
 
@@ -208,27 +208,18 @@ def _reliability(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture
 
 
 def _ranks(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
-    shares = _finite(
-        {k: m["ranks"]["shares"] for k, m in metrics.items() if m["ranks"]}
-    )
-    shown, first = dict(islice(shares.items(), _MOST_RANKS)), metrics[rows[0].label]
-    if shown:
-        fewer = len(shown) < len(shares)
-        some = f"{len(shown)} of {len(shares)} ensembles." if fewer else ""
-        n = first["n_trajectories"] * first["n_times"]
-        figure = plotting.rank_histograms(shown, among=summary.kinds)
-        yield picture(summary, "ranks", figure, rows, n=n, some=some)
-
-
-def _pit(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
-    shares = _finite({k: m["pit"]["shares"] for k, m in metrics.items() if m["pit"]})
-    shown, first = dict(islice(shares.items(), _MOST_RANKS)), metrics[rows[0].label]
-    if shown:
-        fewer = len(shown) < len(shares)
-        some = f"{len(shown)} of {len(shares)} methods." if fewer else ""
-        n = first["n_trajectories"] * first["n_times"]
-        figure = plotting.pit_histograms(shown, among=summary.kinds)
-        yield picture(summary, "pit", figure, rows, n=n, some=some)
+    for kind, draw, them in (
+        ("ranks", plotting.rank_histograms, "ensembles"),
+        ("pit", plotting.pit_histograms, "methods"),
+    ):
+        shares = _finite({k: m[kind]["shares"] for k, m in metrics.items() if m[kind]})
+        shown, first = dict(islice(shares.items(), _MOST_RANKS)), metrics[rows[0].label]
+        if shown:
+            fewer = len(shown) < len(shares)
+            some = f"{len(shown)} of {len(shares)} {them}." if fewer else ""
+            n = first["n_trajectories"] * first["n_times"]
+            figure = draw(shown, among=summary.kinds)
+            yield picture(summary, kind, figure, rows, n=n, some=some)
 
 
 def _claims(summary: Summary, rows: Rows, metrics: Any) -> Iterator[Picture]:
