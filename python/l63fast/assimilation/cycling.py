@@ -293,7 +293,7 @@ def run_cycles(
     """Return backgrounds and analyses of a scheme that is cycled over a split.
 
     If a scheme has a method `run`, which does many cycles in one call with the same
-    results, it is used, except with `keep_members` and `score_particles`.
+    results, it is used, except with `keep_members`.
 
     Parameters
     ----------
@@ -363,10 +363,10 @@ def run_cycles(
         scoring = _ParticleScoring.of(scheme, split.truth_at_observations, plan, seed)
     is_regular = len(set(plan.steps)) == 1
     lag = getattr(scheme, "smoother_lag", 0)
-    may_run = is_regular and not (keep_members or scoring or plan.ready or lag)
+    may_run = is_regular and not (keep_members or plan.ready or lag)
     if hasattr(scheme, "run") and may_run:
         seen = observations[:, : cycles.stop]
-        values = _run_at_once(scheme, background, seen, plan.first, plan.steps[0], rng)
+        values = _run_at_once(scheme, background, seen, plan, rng, scoring)
     else:
         running = _cycles(
             scheme, background, observations, cycles, plan.steps, rng, scoring
@@ -374,8 +374,8 @@ def run_cycles(
         shape = (len(background), plan.n_cycles)
         with shown(progress) as say:
             values = _recorded(running, shape, plan.first, keep_members, lag, say)
-        if scoring is not None:
-            values["particle_scores"] = scoring.together()
+    if scoring is not None:
+        values["particle_scores"] = scoring.together()
     return CycleResult(
         **values,
         first_cycle=plan.first,
@@ -507,22 +507,34 @@ def _run_at_once(
     scheme: Any,
     background: np.ndarray,
     observations: np.ndarray,
-    first: int,
-    steps_per_cycle: int,
+    plan: CyclePlan,
     rng: np.random.Generator,
+    scoring: _ParticleScoring | None,
 ) -> dict[str, Any]:
-    start = perf_counter()
-    state = scheme.initial(background, rng)
-    found = scheme.run(state, observations, steps_per_cycle)
-    seconds = perf_counter() - start
-    check_analysed(scheme, found, "run")
-    analysis = found[1]
+    """Do all cycles by `run`, which is interrupted where particles are scored."""
+    state, steps = scheme.initial(background, rng), plan.steps[0]
+    parts: list[Analysis] = []
+    seconds, done = 0.0, 0
+    scored = scoring.cycles if scoring else ()
+    for until in (*scored, observations.shape[1]):
+        if until > done:
+            began = perf_counter()
+            found = scheme.run(state, observations[:, done:until], steps)
+            seconds += perf_counter() - began
+            check_analysed(scheme, found, "run")
+            state, done = found[0], until
+            parts.append(found[1])
+        if scoring is not None and until in scored:
+            seen = observations[:, until : until + 1]
+            scoring(scheme, scheme.forecast(state, steps), seen, until)
     kept = {
-        name: getattr(analysis, name)[:, first:]
+        name: np.concatenate([getattr(part, name) for part in parts], axis=1)
         for name in (*_ALWAYS_GIVEN, *_SOMETIMES_GIVEN)
-        if getattr(analysis, name) is not None
+        if getattr(parts[0], name) is not None
     }
-    return _values(kept, seconds / analysis.status.size, None)
+    size = kept["status"].size
+    kept = {name: values[:, plan.first :] for name, values in kept.items()}
+    return _values(kept, seconds / size, None)
 
 
 def _values(
