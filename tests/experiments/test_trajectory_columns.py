@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,10 @@ def test_the_crps_is_that_of_the_members_where_they_were_kept() -> None:
     assert given.members is not None
     found = given.trajectory_columns(blind=False)["crps"]
     np.testing.assert_allclose(found, fair(given.members, given.truth), rtol=1e-12)
+    placed = replace(given, members_are_drawn=False)
+    expected = normal(given.analysis, given.spread, given.truth)
+    found = placed.trajectory_columns(blind=False)["crps"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_the_crps_is_that_of_mean_and_spread_without_members() -> None:

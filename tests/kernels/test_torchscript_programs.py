@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Experiment:
 
 @dataclass(frozen=True, eq=False)
 class Following(NeuralAnalysis):
-    given: Iterator[np.ndarray | None] = repeat(None)
+    given: Iterator[np.ndarray | None] = field(default_factory=partial(repeat, None))
 
     def forecast(self, state: NeuralState, n_steps: int) -> NeuralState:
         state, given = super().forecast(state, n_steps), next(self.given)

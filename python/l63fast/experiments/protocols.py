@@ -24,7 +24,7 @@ from l63fast.assimilation.backgrounds import (
 )
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.four_d_var import FourDVar, WindowState
-from l63fast.assimilation.scheme import Analysis, Scheme
+from l63fast.assimilation.scheme import Analysis, KalmanSettings, Scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.assimilation.tuning import LIMITS, MEASURES, SCALES, Tuning, tune
 from l63fast.experiments.data import SavedSettings
@@ -73,6 +73,8 @@ class Estimates:
     spread, innovation, innovation_covariance, members, components, effective_size,
     particle_scores, smoothed, smoother_lag, parameters, parameters_spread
         As in `CycleResult`; None where the method has none.
+    members_are_drawn : bool
+        Whether the members are a sample of the estimated distribution.
     true_parameters : (n_trajectories, 3) or None
     seconds_per_cycle : float
         Wall time (seconds) of forecast and analysis per trajectory and cycle; in
@@ -91,6 +93,7 @@ class Estimates:
     innovation: np.ndarray | None = None
     innovation_covariance: np.ndarray | None = None
     members: np.ndarray | None = None
+    members_are_drawn: bool = True
     components: np.ndarray | None = None
     effective_size: np.ndarray | None = None
     particle_scores: PointScores | None = None
@@ -149,9 +152,10 @@ class Estimates:
         """Return the scores of the estimated distributions; None if there are none.
 
         They are those of the weighted particles or of the mixture of normals, else of
-        the members where they were kept, else of normal marginals with the given mean
-        and spread. Where the observations do not show the sign (`blind`) only particles
-        and mixtures are scored: given the sign, with the nearer image of the truth.
+        the members where they were kept and drawn, else of normal marginals with the
+        given mean and spread. Where the observations do not show the sign (`blind`)
+        only particles and mixtures are scored: given the sign, with the nearer image of
+        the truth.
         """
         if self.particle_scores is not None:
             return self.particle_scores
@@ -164,7 +168,8 @@ class Estimates:
             return score_mixtures(components, truth)
         if blind:
             return None
-        if self.members is not None and self.members.shape[2] > 1:
+        has_sample = self.members_are_drawn or self.spread is None
+        if self.members is not None and self.members.shape[2] > 1 and has_sample:
             return score_members(self.members, truth)
         if self.spread is not None:
             return score_marginals(self.analysis, self.spread, truth)
@@ -714,13 +719,18 @@ class Problem:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        return self.protocol.run(
+        estimates = self.protocol.run(
             self,
             fitted,
             split,
             keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
             score_particles=judged,
         )
+        # The mean of a Kalman ensemble is the analysis, without sampling error, which
+        # the fair CRPS would subtract: of three members it then falls below that of
+        # the posterior.
+        is_kalman = isinstance(fitted.scheme, KalmanSettings)
+        return dataclasses.replace(estimates, members_are_drawn=not is_kalman)
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
         """Return score and estimates on the validation split.

@@ -29,6 +29,7 @@ _TINY: Final = np.finfo(np.float64).tiny
 _MOST_PAIRS: Final = 32  # members of which all pairs are taken; of more, 16 shifts
 _DRAWS: Final = 16  # pairs for the energy score of a mixture
 _WEIGHTED_PAIRS: Final = 64
+_MOST_VALUES: Final = 2**18  # of members that are scored at once
 
 
 class PointScores(NamedTuple):
@@ -257,13 +258,16 @@ def score_members(
     found = PointScores(*(np.empty(lead) for _ in range(3)), *np.empty((2, *lead, 3)))
     rng = _random.generator(_checks.seed("seed", seed), "scheme")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for i in range(len(truth)):  # one by one, to save memory
+        # Some at a time, to save memory.
+        at_once = max(1, _MOST_VALUES // max(members[:1].size, 1))
+        for i in range(0, len(truth), at_once):
+            rows = slice(i, i + at_once)
             if weights is None:
-                one = _ensemble(members[i], truth[i])
+                one = _ensemble(members[rows], truth[rows])
             else:
-                one = _particles(members[i], truth[i], weights[i], rng)
+                one = _particles(members[rows], truth[rows], weights[rows], rng)
             for values, new in zip(found, one, strict=True):
-                values[i] = new
+                values[rows] = new
     return found
 
 
