@@ -22,6 +22,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from l63fast import _extras
+
 _HOMES: Final = {
     "Analysis": "assimilation.scheme",
     "AssimilationDataset": "learning.data",

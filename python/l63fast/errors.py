@@ -21,6 +21,7 @@ __all__ = [
     "LargeTimeStepWarning",
     "LockedError",
     "MemoryLimitError",
+    "MissingPackageError",
     "ModelFileError",
     "ModelWarning",
     "ResultError",
@@ -71,6 +72,10 @@ class MemoryLimitError(L63Error, MemoryError):
 
 class BackendError(L63Error, RuntimeError):
     """A backend or instruction set is not available here, or computes wrong bits."""
+
+
+class MissingPackageError(L63Error, ImportError):
+    """An optional package is not installed; the message says which extra brings it."""
 
 
 class ConfigurationError(ArgumentValueError):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cli_runs import Command, Run
+from l63fast import _extras
 from l63fast.cli import entry, options
 from l63fast.cli.command_line import CONTEXT, OPTIONS
 from l63fast.experiments.experiment import Experiment
@@ -462,8 +463,8 @@ def test_doctor_says_what_runs_and_why(l63fast: Command) -> None:
     assert "\ngolden forecast the expected bits\n" in run.out
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["cluster"], *extras["onnx"]]
-    for name in (re.match(r"[\w-]+", text)[0] for text in needed):
+    brought = [extras[name] for name in _extras.EXTRAS]
+    for name in re.findall(r"'([\w-]+)\b", str([project["dependencies"], *brought])):
         assert f"\n{name} " in run.out, name
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import util
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,8 +28,7 @@ from cluster_help import (
     touch_and_wait,
 )
 from experiment_samples import contents, particle_cells, run_without_tables, whole
-from l63fast.errors import ConfigurationError
-from l63fast.experiments import tasks
+from l63fast.errors import ConfigurationError, MissingPackageError
 from l63fast.experiments.data import make_shards
 from l63fast.experiments.tasks import (
     Done,
@@ -148,12 +146,11 @@ def test_no_more_workers_than_tasks_or_cores() -> None:
 
 
 def test_a_scheduler_without_dask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(name: str) -> object:
-        return None if name == "distributed" else util.find_spec(name)
-
-    monkeypatch.setattr(tasks, "find_spec", find)
-    command = r"pip install 'l63fast\[cluster\]'"
-    with pytest.raises(ConfigurationError, match=f"scheduler: .*dask.*{command}"):
+    for name in [one for one in sys.modules if one.startswith("distributed")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "l63fast.experiments.cluster", raising=False)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p])
+    with pytest.raises(MissingPackageError, match=r"distributed .*l63fast\[cluster\]"):
         executor(scheduler=Scheduler("tcp://127.0.0.1:1")).__enter__()
 
 

@@ -1,5 +1,16 @@
 """The command line `l63fast`."""
 
-from l63fast.cli.entry import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+
+from l63fast.errors import MissingPackageError
+
+
+def main(command: str | None = None) -> None:
+    """Run the command line and exit, as `cli.entry.main`."""
+    try:
+        from l63fast.cli import entry
+    except MissingPackageError as error:
+        sys.exit(f"error: {error}")
+    entry.main(command)

@@ -20,7 +20,8 @@ from l63fast.errors import BackendError, ConfigurationError
 # Packages that l63fast needs, and those of its extras.
 PACKAGES: Final = (
     *("l63fast", "numpy", "scipy", "numba", "torch", "xarray", "pandas", "netCDF4"),
-    *("matplotlib", "typer", "pydantic", "rich", "safetensors", "tomli-w", "jinja2"),
+    *("matplotlib", "pillow", "safetensors", "typer", "pydantic", "rich", "tomli-w"),
+    "jinja2",
     *("dask", "distributed", "onnx", "onnxscript", "onnxruntime"),
 )
 # Hash of the forecast in `_forecast_bits`: the same on every machine and backend.

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from socket import gethostname
 from statistics import fmean
@@ -102,18 +101,15 @@ def executor(
     ------
     ArgumentValueError, ArgumentTypeError
         If the number of workers is no count.
+    MissingPackageError
+        If dask is not installed.
     ConfigurationError
-        If dask is not installed, or the scheduler is on another machine without TLS.
+        If the scheduler is on another machine without TLS.
     ClusterError
         If the scheduler cannot be reached.
     """
     n_workers = _checks.count("workers", n_workers, minimum=1)
     if scheduler is not None:
-        if find_spec("distributed") is None:
-            raise ConfigurationError(
-                "scheduler: expected dask to be installed: pip install "
-                "'l63fast[cluster]', or use --workers on this machine"
-            )
         from l63fast.experiments.cluster import workers_of
 
         with workers_of(scheduler, say) as cluster:

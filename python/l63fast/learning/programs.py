@@ -32,7 +32,7 @@ def onnx_bytes(encoder: Encoder) -> bytes:
 
     Raises
     ------
-    BackendError
+    MissingPackageError
         If the packages of the extra `onnx` are not installed.
     ModelFileError
         If the encoder has an uncertainty, or the exported graph does not have its
@@ -45,7 +45,7 @@ def onnx_bytes(encoder: Encoder) -> bytes:
             "safetensors, torchscript and pt2 only"
         )
     for package in ("onnx", "onnxscript"):
-        _required(package)
+        import_module(package)
     n_arrays = 3 if encoder.hidden_size else 2
     example = _example(encoder)[:n_arrays]
     n = torch.export.Dim("n", min=1)
@@ -109,7 +109,7 @@ class Graph:
     """An ONNX graph with the signature of the other programs; it uses one thread."""
 
     def __init__(self, data: bytes):
-        runtime = _required("onnxruntime")
+        runtime = import_module("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -144,16 +144,6 @@ class Graph:
 def onnx_from(data: bytes) -> Graph:
     """Return the graph in the bytes. Running it can use all memory and time."""
     return Graph(data)
-
-
-def _required(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise BackendError(
-            f"format: onnx needs {package}, which is not installed: "
-            "pip install 'l63fast[onnx]'"
-        ) from error
 
 
 @contextmanager

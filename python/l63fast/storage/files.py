@@ -25,6 +25,7 @@ from l63fast.errors import (
     DataFileError,
     L63Error,
     MemoryLimitError,
+    MissingPackageError,
     ResultError,
 )
 
@@ -100,7 +101,7 @@ def content_errors(
     try:
         with reading_errors(source):
             yield
-    except (DataFileError, ResultError, BackendError):
+    except (DataFileError, ResultError, BackendError, MissingPackageError):
         raise
     except Exception as error:
         ours = isinstance(error, L63Error)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from l63fast import _checks, storage
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast.errors import ArgumentValueError, ConfigurationError, DataFileError
+from l63fast.errors import ArgumentValueError, DataFileError
 from l63fast.observation import as_operator, named_operator
 from l63fast.twin.datasets import (
     common_attributes,
@@ -167,13 +167,10 @@ def open_shards(
     ------
     DataFileError
         If a shard is missing or damaged, or the folder holds something else.
-    ConfigurationError
+    MissingPackageError
         If dask, which reads the shards, is not installed.
     """
-    if find_spec("dask") is None:
-        raise ConfigurationError(
-            "open_shards: dask is not installed; pip install 'l63fast[cluster]'"
-        )
+    import_module("dask")  # which xarray uses
     directory = _checks.path("path", path)
     return storage.read_unchanged(directory, partial(_opened, directory, verify))
 

@@ -1,0 +1,50 @@
+"""Names the extra that brings an optional package which is not installed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+EXTRAS: Final = {
+    "data": ("netCDF4", "pandas", "xarray"),
+    "plot": ("PIL", "matplotlib", "mpl_toolkits"),
+    "learn": ("safetensors", "torch"),
+    "cli": ("jinja2", "pydantic", "rich", "tomli_w", "typer"),
+    "cluster": ("dask", "distributed"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+}
+_EXTRA_OF: Final = {name: extra for extra, names in EXTRAS.items() for name in names}
+
+
+class MissingExtra:
+    """A finder of modules that is asked last, finds nothing, and says what is missing.
+
+    Packages are imported where they are used, in some fifty places; this one place
+    speaks for all of them, and only where it is l63fast that imports.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Raise MissingPackageError if l63fast imports a package of an extra."""
+        if name in _EXTRA_OF and _importer() == "l63fast":
+            from l63fast.errors import MissingPackageError
+
+            raise MissingPackageError(
+                f"{name} is not installed; it comes with: "
+                f"pip install 'l63fast[{_EXTRA_OF[name]}]'",
+                name=name,
+            )
+
+
+def _importer() -> str:
+    """Return the name of the package that the innermost import statement is in."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("importlib", "_frozen_importlib"):
+            return str(package)
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+sys.meta_path.append(MissingExtra)
