@@ -45,7 +45,7 @@ def said(code: str, *names: str) -> str:
         ("pandas", "data", "l63.compare"),
         ("pydantic", "cli", "l63.Experiment.preset('quick')"),
         ("matplotlib", "plot", "l63.plotting.overview"),
-        ("onnxruntime", "onnx", "l63.learning.programs.Graph(b'')"),
+        ("onnxruntime", "onnx", "import l63fast.learning.programs as p; p.Graph(b'')"),
         ("dask", "cluster", "l63.open_shards('shards')"),
     ],
 )
