@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Final
 
 EXTRAS: Final = {
@@ -38,12 +39,12 @@ class MissingExtra:
 
 def _importer() -> str:
     """Return the name of the package that the innermost import statement is in."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
         if package not in ("importlib", "_frozen_importlib"):
             return str(package)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return ""
 
 

@@ -16,7 +16,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 # packages of one layer do not see each other.
 LAYERS: Final = (
     ("errors",),
-    ("_arithmetic",),
+    ("_arithmetic", "_extras"),
     ("_checks", "_progress", "_random", "_summary", "_timing", "_user_code"),
     ("_core",),
     ("_kernels",),

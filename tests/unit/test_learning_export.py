@@ -19,6 +19,7 @@ from encoder_parity import check_parity, moving_encoder
 from l63fast.errors import (
     ArgumentTypeError,
     ArgumentValueError,
+    BackendError,
     ModelFileError,
 )
 from l63fast.learning import export, programs
@@ -87,6 +88,19 @@ def test_a_graph_of_another_window_is_refused() -> None:
 def test_a_format_that_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentValueError, match="formats: expected one of"):
         save_model(moving_encoder("mlp", "x"), tmp_path, {}, formats=("pickle",))
+
+
+def test_without_torchscript_the_rest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "HAS_SCRIPTS", False)  # as on Python 3.14
+    encoder = moving_encoder("gru", "x")
+    card = save_model(encoder, tmp_path, {})
+    assert list(card["files"]) == ["safetensors"]
+    assert "torch writes TorchScript up to Python 3.13" in card["notes"][-1]
+    assert load_encoder(tmp_path).operator.name == "x"
+    with pytest.raises(BackendError, match=r"up to Python 3.13"):
+        save_model(encoder, tmp_path, {}, formats=("torchscript",))
 
 
 def test_the_card_tells_what_the_files_are(

@@ -198,9 +198,9 @@ class Vary:
     training_seed: tuple[int, ...] = _axis(_checks.seed, "t{}", "training.seed")
 
     def __post_init__(self) -> None:
+        given: tuple[str | ObservationOperator, ...] = self.operator
         named = (
-            o.by_name().name if isinstance(o, ObservationOperator) else o
-            for o in self.operator
+            o.by_name().name if isinstance(o, ObservationOperator) else o for o in given
         )
         object.__setattr__(self, "operator", tuple(named))
         # TOML has lists where the settings have pairs.

@@ -75,8 +75,8 @@ def save_model(
         JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str, optional
         "torchscript", "pt2", "onnx"; "safetensors" is always written. By default
-        torchscript. If a model of the user's own cannot be written as such, the card's
-        notes say why.
+        torchscript. If Python or a model of the user's own does not admit it, the
+        card's notes say why.
 
     Raises
     ------
@@ -92,6 +92,9 @@ def save_model(
     own_name = own.name if own else own_name
     for kind in _checked(WRITTEN if formats is None else formats):
         path = directory / FILES[kind]
+        if kind == "torchscript" and formats is None and not programs.HAS_SCRIPTS:
+            content["notes"].append(programs.NO_SCRIPTS)
+            continue
         try:
             if has_own_h and kind != "safetensors":
                 raise TypeError("a program cannot contain an h of the user's own")
@@ -264,7 +267,7 @@ def load_encoder(
         another `model` or `operator` than the one given.
     DataFileError
         If a file is missing or unreadable.
-    BackendError
+    MissingPackageError
         If the packages of the extra `onnx` are not installed.
     """
     _checks.choice("format", format, FILES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,6 +161,10 @@ def _silenced() -> Iterator[None]:
             logger.setLevel(before)
 
 
+HAS_SCRIPTS = sys.version_info < (3, 14)
+NO_SCRIPTS: Final = (
+    "torch writes TorchScript up to Python 3.13; export the encoder there, or as pt2"
+)
 T = TypeVar("T")
 # Analysis and next hidden state; with an uncertainty also the mixture of normals.
 Analyse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
@@ -168,6 +173,8 @@ _TRIES: Final = 4
 
 def torchscript_bytes(encoder: Encoder) -> bytes:
     """Return the scripted and frozen encoder; equal encoders give equal bytes."""
+    if not HAS_SCRIPTS:
+        raise BackendError(f"torchscript: {NO_SCRIPTS}")
     require_scripts()
     with _deprecations_silenced():
         _forget_scripted_types()
@@ -181,7 +188,7 @@ def torchscript_bytes(encoder: Encoder) -> bytes:
 
 def require_scripts() -> None:
     """Raise BackendError if the environment switches TorchScript off."""
-    if not _state._enabled.enabled:
+    if HAS_SCRIPTS and not _state._enabled.enabled:
         raise BackendError(
             "PYTORCH_JIT: expected 1 or unset, because TorchScript is written at the "
             "end of a training, got 0"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -170,7 +170,7 @@ def open_shards(
     MissingPackageError
         If dask, which reads the shards, is not installed.
     """
-    import_module("dask")  # which xarray uses
+    find_spec("dask")  # which xarray uses; it is named here if it is not installed
     directory = _checks.path("path", path)
     return storage.read_unchanged(directory, partial(_opened, directory, verify))
 

@@ -292,7 +292,7 @@ class TrainedEncoder(Checked):
             made_for["gaps"] = gaps
         card = save_model(trained.encoder, folder, made_for)
         missing = [kind for kind in WRITTEN if kind not in card["files"]]
-        if missing and is_own(self.model):
+        if missing:
             problem.work.say(f"not written {', '.join(missing)}; {CARD} says why")
         rows = pd.DataFrame(trained.history)
         text = rows.to_csv(index=False, na_rep="nan", lineterminator="\n")
