@@ -9,7 +9,6 @@ import pytest
 
 from filter_help import MIRROR, B, error_covariance, kalman_update
 from l63fast import _random
-from l63fast.assimilation import cycling
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
@@ -301,13 +300,12 @@ def test_weighted_particles_are_those_of_the_analysis(name):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_particles_are_scored_and_nothing_else_changes(twin, every, monkeypatch):
+def test_particles_are_scored_and_nothing_else_changes(twin, every):
     scheme = ParticleFilter.for_twin(twin, B=4.0, n_particles=50)
     plain = run_cycles(scheme, twin, burn_in=3, n_cycles=12)
     n = len(plain.status)
-    most = 50 * n * 12 / every
-    monkeypatch.setattr(cycling, "_MOST_SCORED", most)
-    found = run_cycles(scheme, twin, burn_in=3, n_cycles=12, score_particles=True)
+    most = 50 * n * 12 // every
+    found = run_cycles(scheme, twin, burn_in=3, n_cycles=12, score_particles=most)
     for values in ("analysis", "spread", "background", "status"):
         np.testing.assert_array_equal(getattr(found, values), getattr(plain, values))
     scores = found.particle_scores

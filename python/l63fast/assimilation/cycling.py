@@ -286,7 +286,7 @@ def run_cycles(
     warm_up: Scheme[Any] | None = None,
     seed: _checks.Seed | None = None,
     keep_members: bool = False,
-    score_particles: bool = False,
+    score_particles: bool | int = False,
     imperfect_model: bool = False,
     progress: Progress = False,
 ) -> CycleResult:
@@ -314,9 +314,10 @@ def run_cycles(
         For schemes that draw random numbers; by default the seed of the twin.
     keep_members : bool
         Also return the ensembles, which may be large.
-    score_particles : bool
+    score_particles : bool or int
         Score the weighted particles of a particle filter, which are too many to be
-        kept. Of large filters not every cycle is scored.
+        kept: in as many cycles, equally spaced, as have this number of particles in
+        all; True stands for 4e7, which takes some ten seconds.
     imperfect_model : bool
         Allow the schemes another dt, other parameters, another Q or R than the twin
         and its model; the result records the differences from the truth. The operator
@@ -359,8 +360,11 @@ def run_cycles(
     # `run` gives no members and no smoothed states, starts with the first observation,
     # and has one interval.
     scoring = None
-    if _checks.boolean("score_particles", score_particles):
-        scoring = _ParticleScoring.of(scheme, split.truth_at_observations, plan, seed)
+    if score_particles is not False:
+        most = _MOST_SCORED if score_particles is True else score_particles
+        most = _checks.count("score_particles", most, minimum=1)
+        truth = split.truth_at_observations
+        scoring = _ParticleScoring.of(scheme, truth, plan, seed, most)
     is_regular = len(set(plan.steps)) == 1
     lag = getattr(scheme, "smoother_lag", 0)
     may_run = is_regular and not (keep_members or plan.ready or lag)
@@ -386,7 +390,7 @@ def run_cycles(
     )
 
 
-_MOST_SCORED: Final = 4e7  # particles of all cycles that are scored, in some seconds
+_MOST_SCORED: Final = 40_000_000  # particles of all cycles that are scored
 
 
 @dataclass(frozen=True)
@@ -400,13 +404,13 @@ class _ParticleScoring:
 
     @classmethod
     def of(
-        cls, scheme: Any, truth: np.ndarray, plan: CyclePlan, seed: int
+        cls, scheme: Any, truth: np.ndarray, plan: CyclePlan, seed: int, most: int
     ) -> _ParticleScoring | None:
         """Return None for a scheme without weighted particles."""
         if not hasattr(scheme, "weighted"):
             return None
         size = len(truth) * plan.n_cycles * scheme.n_particles
-        every = math.ceil(size / _MOST_SCORED)
+        every = math.ceil(size / most)
         end = plan.first + plan.n_cycles
         return cls(truth, range(plan.first, end, every), seed, [])
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SPLIT: Final = "test"
+_SCORED_PARTICLES: Final = 10_000_000  # in some two seconds
 # Names of the schemes in experiments; they decide the colours in figures.
 _KINDS: Final[dict[type[Any], str]] = {
     ThreeDVar: "3dvar",
@@ -180,7 +181,7 @@ def compare(
                 burn_in=first,
                 seed=seed,
                 keep_members=keep,
-                score_particles=True,
+                score_particles=_SCORED_PARTICLES,
                 progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
                 **options,
             )
