@@ -6,6 +6,9 @@ import sys
 from types import FrameType
 from typing import Final
 
+# Not in the finder: an import there, below the lock of another, would wait for ever.
+from l63fast.errors import MissingPackageError
+
 EXTRAS: Final = {
     "data": ("netCDF4", "pandas", "xarray"),
     "plot": ("PIL", "matplotlib", "mpl_toolkits"),
@@ -14,6 +17,8 @@ EXTRAS: Final = {
     "cluster": ("dask", "distributed"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
+_OURS: Final = "l63fast."
+_NEED_CLI: Final = ("l63fast.cli", "l63fast.experiments")
 _EXTRA_OF: Final = {name: extra for extra, names in EXTRAS.items() for name in names}
 
 
@@ -27,23 +32,24 @@ class MissingExtra:
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
         """Raise MissingPackageError if l63fast imports a package of an extra."""
-        if name in _EXTRA_OF and _importer() == "l63fast":
-            from l63fast.errors import MissingPackageError
-
-            raise MissingPackageError(
-                f"{name} is not installed; it comes with: "
-                f"pip install 'l63fast[{_EXTRA_OF[name]}]'",
-                name=name,
-            )
+        if name not in _EXTRA_OF or not f"{(module := _importer())}.".startswith(_OURS):
+            return
+        extra = _EXTRA_OF[name]
+        if module.startswith(_NEED_CLI) and extra in ("data", "plot"):
+            extra = "cli"  # which brings both
+        raise MissingPackageError(
+            f"{name} is not installed; it comes with: pip install 'l63fast[{extra}]'",
+            name=name,
+        )
 
 
 def _importer() -> str:
-    """Return the name of the package that the innermost import statement is in."""
+    """Return the name of the module that the innermost import statement is in."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("importlib", "_frozen_importlib"):
-            return str(package)
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in ("importlib", "_frozen_importlib"):
+            return module
         frame = frame.f_back
     return ""
 

@@ -74,7 +74,7 @@ class BackendError(L63Error, RuntimeError):
     """A backend or instruction set is not available here, or computes wrong bits."""
 
 
-class MissingPackageError(L63Error, ImportError):
+class MissingPackageError(L63Error, ModuleNotFoundError):
     """An optional package is not installed; the message says which extra brings it."""
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiment_samples import tiny_cycled
 from l63fast import _extras
+from l63fast.twin import TwinExperiment, TwinSettings
 
 ROOT = Path(__file__).parents[2]
 # Finds no package of these names, as if it were not installed.
@@ -31,8 +33,16 @@ def said(code: str, *names: str) -> str:
         [sys.executable, "-c", WITHOUT.format(names=names) + code],
         capture_output=True,
         text=True,
+        timeout=60,
     )
     return (run.stdout + run.stderr).strip().splitlines()[-1]
+
+
+def missing(name: str, extra: str) -> str:
+    return (
+        f"l63fast.errors.MissingPackageError: {name} is not installed; it comes with: "
+        f"pip install 'l63fast[{extra}]'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +52,7 @@ def said(code: str, *names: str) -> str:
         ("torch", "learn", "import l63fast.learning.encoders"),
         ("safetensors", "learn", "l63.load_encoder('model')"),
         ("xarray", "data", TWIN + "twin.test.to_xarray()"),
-        ("pandas", "data", "l63.compare"),
+        ("pandas", "cli", "l63.compare"),
         ("pydantic", "cli", "l63.Experiment.preset('quick')"),
         ("matplotlib", "plot", "l63.plotting.overview"),
         ("onnxruntime", "onnx", "import l63fast.learning.programs as p; p.Graph(b'')"),
@@ -52,17 +62,40 @@ def said(code: str, *names: str) -> str:
 def test_what_is_missing_is_named_with_the_command(
     name: str, extra: str, code: str
 ) -> None:
-    assert said(code, name) == (
-        f"l63fast.errors.MissingPackageError: {name} is not installed; it comes with: "
-        f"pip install 'l63fast[{extra}]'"
-    )
+    assert said(code, name) == missing(name, extra)
+
+
+def test_good_files_are_not_called_damaged(tmp_path: Path) -> None:
+    twin = TwinExperiment.generate(TwinSettings("x", 2, 1, 1, 50))
+    twin.save(tmp_path / "twin")
+    code = f"l63.TwinExperiment.load({str(tmp_path / 'twin')!r}).test.truth"
+    assert said(code, "netCDF4") == missing("netCDF4", "data")
+    tiny_cycled(methods={"oi": {"scheme": "oi"}}).run(tmp_path)
+    code = f"l63.open_results({str(tmp_path / 'tiny')!r})"
+    assert said(code, "pydantic") == missing("pydantic", "cli")
+
+
+def test_threads_that_import_at_once_are_all_told() -> None:
+    code = """
+import threading
+def ask(name):
+    try: getattr(l63, name)
+    except ImportError: told.append(name)
+told, names = [], ("report", "compare", "EnKF", "TwinExperiment", "load_encoder")
+threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(told))
+"""
+    names = [name for names in _extras.EXTRAS.values() for name in names]
+    assert said(code, *names) == "['compare', 'load_encoder', 'report']"
 
 
 def test_the_command_line_says_it_in_one_line() -> None:
-    missing = "is not installed; it comes with: pip install"
+    why = "is not installed; it comes with: pip install"
     command = "from l63fast.cli import main; sys.argv[1:] = ['train']; main()"
-    assert said(command, "typer") == f"error: typer {missing} 'l63fast[cli]'"
-    assert said(command, "torch") == f"error: torch {missing} 'l63fast[learn]'"
+    assert said(command, "typer") == f"error: typer {why} 'l63fast[cli]'"
+    assert said(command, "torch") == f"error: torch {why} 'l63fast[learn]'"
 
 
 def test_what_others_import_fails_as_ever() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def train(given: Given) -> None:
     if given["print_config"]:
         print(dump_tables(cell.to_tables()), end="")
         return
+    find_spec("torch")  # named here if it is not installed, before anything is made
     method: Any = cell.method
     name = given["recipe"]
     if name is None or is_own(method.model):

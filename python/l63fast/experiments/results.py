@@ -16,6 +16,7 @@ from l63fast import _checks, storage
 from l63fast.errors import (
     DataFileError,
     L63Error,
+    MissingPackageError,
     ResultError,
     all_printable,
     printable,
@@ -276,6 +277,8 @@ class Source:
         for cell in cells:
             try:
                 results.append(Result.open(cell))
+            except MissingPackageError:
+                raise
             except L63Error as error:
                 left_out[printable(cell.name)] = " ".join(str(error).split())
         if not results:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -441,6 +442,7 @@ def _sound_store(path: Path, *, in_memory: bool = True) -> Iterator[Any]:
     """Open a netCDF file for xarray if it can hold what it declares."""
     from xarray import backends
 
+    find_spec("netCDF4")  # named here if it is not installed: xarray imports it
     open_store: Any = backends.NetCDF4DataStore.open
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
