@@ -317,7 +317,7 @@ def run_cycles(
     score_particles : bool or int
         Score the weighted particles of a particle filter, which are too many to be
         kept: in as many cycles, equally spaced, as have this number of particles in
-        all; True stands for 4e7, which takes some ten seconds.
+        all, or one cycle in 25; True stands for 4e7, which takes some ten seconds.
     imperfect_model : bool
         Allow the schemes another dt, other parameters, another Q or R than the twin
         and its model; the result records the differences from the truth. The operator
@@ -391,6 +391,7 @@ def run_cycles(
 
 
 _MOST_SCORED: Final = 40_000_000  # particles of all cycles that are scored
+_RAREST: Final = 25  # cycles of which one is, where particles are too many for this
 
 
 @dataclass(frozen=True)
@@ -410,7 +411,7 @@ class _ParticleScoring:
         if not hasattr(scheme, "weighted"):
             return None
         size = len(truth) * plan.n_cycles * scheme.n_particles
-        every = math.ceil(size / most)
+        every = min(math.ceil(size / most), _RAREST)
         end = plan.first + plan.n_cycles
         return cls(truth, range(plan.first, end, every), seed, [])
 
