@@ -221,6 +221,11 @@ def test_resume_keeps_what_is_the_same_and_makes_the_rest(tmp_path: Path) -> Non
     assert not notes["enkf"].endswith("kept")
     assert (folder / "oi" / "timing.json").read_bytes() == timing
     assert contents(folder / "enkf") == before
+    # States that are asked for and not there are made.
+    for kept in (False, True):
+        _, notes = run_noted(experiment, tmp_path, resume=True, keep_states=True)
+        assert notes["oi"].endswith("kept") == kept
+        assert (folder / "oi" / "estimates.nc").exists()
     # Without it everything is made again.
     _, notes = run_noted(experiment, tmp_path)
     assert not any(line.endswith("kept") for line in notes.values())

@@ -178,7 +178,8 @@ class Result:
         if ESTIMATES not in self.manifest.files:
             raise DataFileError(
                 f"{self.directory}: expected the states of the test split in "
-                f"{ESTIMATES}, got none: run it again with --keep_states"
+                f"{ESTIMATES}, got none: run it again with --keep_states (in Python "
+                "keep_states=True)"
             )
         return self.dataset(ESTIMATES)
 

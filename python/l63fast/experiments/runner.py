@@ -16,7 +16,13 @@ from l63fast._arithmetic import ieee_arithmetic
 from l63fast.errors import ClusterError, ConfigurationError, L63Error
 from l63fast.experiments.data import SavedSettings, open_data, open_or_make
 from l63fast.experiments.describe import describe_outcome
-from l63fast.experiments.results import Result, Source, earlier_version, versions
+from l63fast.experiments.results import (
+    ESTIMATES,
+    Result,
+    Source,
+    earlier_version,
+    versions,
+)
 from l63fast.experiments.run_cell import run_cell
 from l63fast.experiments.scoring import Summary
 from l63fast.experiments.settings import DATA, REPORT, Cell
@@ -220,25 +226,36 @@ def _make_data(cell: Cell, folder: Path, overwrite: bool) -> None:
 
 
 @ieee_arithmetic()
-def _task(cell: Cell, folder: Path, *, resume: bool, **options: Any) -> Done:
+def _task(
+    cell: Cell, folder: Path, *, resume: bool, keep_states: bool, **options: Any
+) -> Done:
     """Run one cell, or keep its finished result; return one line about it."""
     data, directory = folder / DATA / cell.data_name, folder / cell.name
     require_seen(data.parent)
     start = perf_counter()
-    kept = _kept(cell, folder) if resume else None
+    kept = _kept(cell, folder, with_states=keep_states) if resume else None
     if kept is not None:
         return Done(f"{describe_outcome(kept)}, kept", None)
-    metrics = run_cell(cell, data, directory, resume=resume, **options)
+    metrics = run_cell(
+        cell, data, directory, resume=resume, keep_states=keep_states, **options
+    )
     seconds = perf_counter() - start
     return Done(f"{describe_outcome(metrics)}, {seconds:.0f} s", seconds)
 
 
-def _kept(cell: Cell, folder: Path) -> Mapping[str, Any] | None:
-    """Return the metrics of a finished result that is up to date, otherwise None."""
+def _kept(
+    cell: Cell, folder: Path, *, with_states: bool = False
+) -> Mapping[str, Any] | None:
+    """Return the metrics of a finished result that is up to date, otherwise None.
+
+    `with_states`: only if it has the states of the test split.
+    """
     try:
         result = Result.open(folder / cell.name)
         hashes = open_data(folder / DATA / cell.data_name, cell.data).hashes
     except L63Error:
+        return None
+    if with_states and not cell.tune_only and ESTIMATES not in result.manifest.files:
         return None
     metrics = result.metrics
     same_data = all(hashes.get(name) == h for name, h in metrics["data"].items())
