@@ -17,7 +17,7 @@ from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.results import CASE, FACTS, MEANS, METHOD_COLUMNS
 from l63fast.twin import TwinExperiment, TwinSettings
 from l63fast.verification import compare as paired
-from l63fast.verification import trajectory_means
+from l63fast.verification import score_marginals, trajectory_means
 
 TWIN = TwinExperiment.generate(
     TwinSettings("xyz", n_train=5, n_val=1, n_test=12, n_steps=600, steps_per_cycle=10)
@@ -92,6 +92,14 @@ def test_the_frame_is_that_of_results_and_can_be_scored_again(found):
     facts = found.board.set_index("method").loc["ensemble"]
     assert 0.3 < facts["spread_ratio"] < 3.0
     assert facts["seconds_per_cycle"] > 0.0
+    # Its members are no sample: they are scored as the normals they stand for.
+    run = found.runs["ensemble"]
+    assert run.members is not None
+    assert run.spread is not None
+    truth = TWIN.test.truth_at_observations[:, run.scored]
+    of_normals = score_marginals(run.analysis, run.spread, truth).crps.mean(axis=1)
+    rows = found.results.query("method == 'ensemble'")
+    np.testing.assert_allclose(rows["crps"], of_normals, rtol=1e-12)
 
 
 def test_it_is_text_in_a_notebook_as_well(found, monkeypatch):

@@ -20,7 +20,12 @@ from l63fast.assimilation.scheme import Scheme, check_scheme
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentTypeError, ArgumentValueError
 from l63fast.experiments.describe import Table
-from l63fast.experiments.protocols import Cycles, Problem, has_small_ensembles
+from l63fast.experiments.protocols import (
+    Cycles,
+    Problem,
+    draws_members,
+    has_small_ensembles,
+)
 from l63fast.experiments.results import facts_of, joined, numbers
 from l63fast.experiments.run_cell import scored
 from l63fast.experiments.scoring import case_title, scores
@@ -185,7 +190,8 @@ def compare(
                 progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
                 **options,
             )
-            estimates = problem.estimates(_SPLIT, run.scored, vars(run))
+            values = {**vars(run), "members_are_drawn": draws_members(scheme)}
+            estimates = problem.estimates(_SPLIT, run.scored, values)
             columns = estimates.trajectory_columns(blind=twin.operator.is_mirror_blind)
             metrics = scored(estimates, twin, scheme, n_bootstrap=n_bootstrap)
             times = {

@@ -726,11 +726,9 @@ class Problem:
             keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
             score_particles=judged,
         )
-        # The mean of a Kalman ensemble is the analysis, without sampling error, which
-        # the fair CRPS would subtract: of three members it then falls below that of
-        # the posterior.
-        is_kalman = isinstance(fitted.scheme, KalmanSettings)
-        return dataclasses.replace(estimates, members_are_drawn=not is_kalman)
+        return dataclasses.replace(
+            estimates, members_are_drawn=draws_members(fitted.scheme)
+        )
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
         """Return score and estimates on the validation split.
@@ -792,6 +790,13 @@ def _times(data: TwinSettings) -> np.ndarray:
         return data.observed_steps * data.dt
     # By one product each, as in results of earlier versions.
     return np.arange(1, data.n_obs + 1) * (data.steps_per_cycle * data.dt)
+
+
+def draws_members(scheme: Any) -> bool:
+    """Return whether the members of a scheme are a sample of what it estimates."""
+    # The mean of a Kalman ensemble is the analysis, without the sampling error that the
+    # fair CRPS subtracts: of three members it would fall below that of the posterior.
+    return not isinstance(scheme, KalmanSettings)
 
 
 def has_small_ensembles(scheme: Any, n_states: int) -> bool:
