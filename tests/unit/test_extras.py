@@ -15,6 +15,7 @@ from l63fast import _extras
 from l63fast.twin import TwinExperiment, TwinSettings
 
 ROOT = Path(__file__).parents[2]
+EVERY = [name for names in _extras.EXTRAS.values() for name in names]
 # Finds no package of these names, as if it were not installed.
 WITHOUT = """
 import importlib.machinery as machinery, sys
@@ -87,8 +88,7 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sorted(told))
 """
-    names = [name for names in _extras.EXTRAS.values() for name in names]
-    assert said(code, *names) == "['compare', 'load_encoder', 'report']"
+    assert said(code, *EVERY) == "['compare', 'load_encoder', 'report']"
 
 
 def test_the_command_line_says_it_in_one_line() -> None:
@@ -104,12 +104,11 @@ def test_what_others_import_fails_as_ever() -> None:
 
 
 def test_the_core_needs_none_of_them() -> None:
-    names = [name for names in _extras.EXTRAS.values() for name in names]
     code = """
 scheme = l63.EnKF.for_twin(twin, B=4.0, n_members=10)
 print(l63.run_cycles(scheme, twin).analysis.shape, l63.simulate([1.0, 2, 3], 5).shape)
 """
-    assert said(TWIN + code, *names) == "(1, 5, 3) (6, 3)"
+    assert said(TWIN + code, *EVERY) == "(1, 5, 3) (6, 3)"
 
 
 def test_extras_bring_what_is_imported() -> None:

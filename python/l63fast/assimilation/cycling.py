@@ -357,8 +357,6 @@ def run_cycles(
         observations = split.timed_observations
     cycles = range(plan.ready, plan.first + plan.n_cycles)
     keep_members = _checks.boolean("keep_members", keep_members)
-    # `run` gives no members and no smoothed states, starts with the first observation,
-    # and has one interval.
     scoring = None
     if score_particles is not False:
         most = _MOST_SCORED if score_particles is True else score_particles
@@ -367,6 +365,8 @@ def run_cycles(
         scoring = _ParticleScoring.of(scheme, truth, plan, seed, most)
     is_regular = len(set(plan.steps)) == 1
     lag = getattr(scheme, "smoother_lag", 0)
+    # `run` gives no members and no smoothed states, starts with the first observation,
+    # and has one interval.
     may_run = is_regular and not (keep_members or plan.ready or lag)
     if hasattr(scheme, "run") and may_run:
         seen = observations[:, : cycles.stop]
