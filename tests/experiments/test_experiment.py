@@ -19,7 +19,7 @@ from l63fast.experiments.experiment import (
     merged_with_preset,
     with_encoder_settings,
 )
-from l63fast.experiments.methods import METHODS, TrainedEncoder
+from l63fast.experiments.methods import METHODS, Optimum, TrainedEncoder
 from l63fast.experiments.protocols import Cycles, Windows
 from l63fast.experiments.settings import AXES, Cell, Vary
 from l63fast.experiments.settings_file import (
@@ -237,11 +237,18 @@ def test_only_some_methods_in_the_order_given() -> None:
     assert experiment.only(*IN_CYCLES) == experiment
     with pytest.raises(
         ConfigurationError,
-        match=r"expected methods of tiny \(oi, enkf, pf\), got 'pff'",
+        match=r"expected methods of tiny \(oi, enkf, pf, optimum\), got 'pff'",
     ):
         experiment.only("oi", "pff")
     with pytest.raises(ConfigurationError, match="expected at least one, got none"):
         experiment.only()
+
+
+def test_the_optimum_can_be_added_and_keeps_settings_that_are_given() -> None:
+    added = tiny_cycled().only("oi", "optimum").methods["optimum"]
+    assert added == Optimum()
+    given = tiny_cycled(methods={"optimum": {"scheme": "optimum", "n_particles": 50}})
+    assert given.only("optimum").methods == {"optimum": given.methods["optimum"]}
 
 
 def test_vary_replaces_an_axis_and_what_it_varies() -> None:

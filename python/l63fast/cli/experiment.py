@@ -63,7 +63,8 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     Option(
         "methods",
         str,
-        "Methods of the experiment to run, such as 3dvar,gru; by default all.",
+        "Methods of the experiment to run, such as 3dvar,gru; by default all. The "
+        "optimum can be added to every experiment.",
         panel="Compared",
         read=_names,
     ),

@@ -27,6 +27,7 @@ from l63fast.experiments.data import SavedSettings, saved_settings
 from l63fast.experiments.describe import counted, describe_data
 from l63fast.experiments.methods import (
     Method,
+    Optimum,
     TrainedEncoder,
     method_from_table,
     method_table,
@@ -286,19 +287,23 @@ class Experiment(Checked):
     def only(self, *keys: str) -> Experiment:
         """Return the experiment with these of its methods, in this order.
 
+        "optimum" may always be among them; it has default settings if it has no others.
+
         Raises
         ------
         ConfigurationError
             If it has no method of that name, or no name is given.
         """
         refuse(not keys, "methods", "at least one", "none")
-        unknown = [key for key in keys if key not in self.methods]
+        known: dict[str, Method] = dict(self.methods)
+        known.setdefault("optimum", Optimum())
+        unknown = [key for key in keys if key not in known]
         if unknown:
             raise ConfigurationError(
                 f"methods: expected methods of {self.name} "
-                f"({', '.join(self.methods)}), got {unknown[0]!r}"
+                f"({', '.join(known)}), got {unknown[0]!r}"
             )
-        chosen = {key: self.methods[key] for key in keys}
+        chosen = {key: known[key] for key in keys}
         return dataclasses.replace(self, methods=chosen)
 
     def tuning(self) -> Experiment:
