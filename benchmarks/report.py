@@ -3,6 +3,7 @@
 python -m benchmarks.report                     into build/benchmarks/
 python -m benchmarks.report --no-peers          without the extra `peers`
 python -m benchmarks.report --docs              docs/benchmarks.md and its figure
+python -m benchmarks.report --docs benchmarks-xeon    a page of another processor
 python -m benchmarks.report --json speed.json   tables of an earlier run
 
 The exit code speaks of failed answers, never of missed goals.
@@ -22,6 +23,7 @@ from benchmarks.rows import Goal, Growth, Limit, Rival, Row, from_json
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
+_PAGE: Final = "benchmarks"  # the page that has the figure of growth
 _SCALES: Final = ((1e6, "M "), (1e3, "k "), (1.0, ""))
 _HOW: Final = """\
 Each row and its limit were timed in turns in one process; a figure is the lower
@@ -115,23 +117,29 @@ def _value(value: float, unit: str) -> str:
     return f"{text} {prefix}{unit}"
 
 
-def page(run: Mapping[str, Any], figure: str) -> str:
-    """Return the whole page: how it was made, the tables, the figure."""
+def page(run: Mapping[str, Any], figure: str = "") -> str:
+    """Return the whole page: how it was made, the tables, the figure of growth.
+
+    Without a figure it is the page of a further processor, which its title names.
+    """
     where = dict(run["machine"])
     cores, date = where.pop("cores"), where.pop("date")
-    place = f"{where.pop('processor')} ({cores} cores), {date}"
+    processor = where.pop("processor")
+    place = f"{processor} ({cores} cores), {date}"
     versions = ", ".join(f"{name} {version}" for name, version in where.items())
     rows = [from_json(row) for row in run["rows"]]
     parts = (
-        "# Speed",
+        "# Speed" if figure else f"# Speed: {processor}",
         f"Made by `python -m benchmarks.report` on one core of {place}; {versions}.",
         f"{_HOW} During the measurement this process had "
         f"{100.0 * run['share_of_core']:.0f} % of its core; well below 100 % other "
         "programs were running and the shares are not reliable.",
         tables(rows),
-        f"![Time per unit of work against how much there is of it]({figure})",
+        f"![Time per unit of work against how much there is of it]({figure})"
+        if figure
+        else "",
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def draw_growth(run: Mapping[str, Any], folder: Path) -> Path:
@@ -152,7 +160,9 @@ def main() -> int:
     """Run, print and write; return the exit code of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
-    parser.add_argument("--docs", action="store_true", help="write into docs/")
+    parser.add_argument(
+        "--docs", nargs="?", const=_PAGE, metavar="PAGE", help="write docs/PAGE.md"
+    )
     parser.add_argument("--json", type=Path, help="file of an earlier run")
     given = parser.parse_args()
     folder = REPOSITORY / "build" / "benchmarks"
@@ -168,10 +178,13 @@ def main() -> int:
             )
             return code or 1
     run = json.loads(file.read_text(encoding="utf-8"))
-    target = REPOSITORY / "docs" if given.docs else folder
-    png = draw_growth(run, target / "images" if given.docs else folder)
-    text = page(run, png.relative_to(target).as_posix())
-    (target / "benchmarks.md").write_text(text, encoding="utf-8")
+    name, target = given.docs or _PAGE, REPOSITORY / "docs" if given.docs else folder
+    if name == _PAGE:
+        png = draw_growth(run, target / "images" if given.docs else folder)
+        text = page(run, png.relative_to(target).as_posix())
+    else:
+        text = page(run)
+    (target / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)
     return code
 

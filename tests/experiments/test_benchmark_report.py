@@ -62,6 +62,25 @@ def test_the_page_names_machine_date_and_versions() -> None:
     assert "(images/growth.png)" in text
     assert "had 97 % of its core" in text
     assert "| additions (instructions) | 9 |" in text
+    assert text.startswith("# Speed\n")
+
+
+def test_the_page_of_another_processor_names_it_and_leaves_the_figure(
+    monkeypatch, tmp_path
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "benchmarks.md").write_text("of the first processor")
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(RUN))
+    monkeypatch.setattr(report, "REPOSITORY", tmp_path)
+    given = ["report", f"--json={file}", "--docs", "benchmarks-two"]
+    monkeypatch.setattr(sys, "argv", given)
+    assert report.main() == 0
+    text = (tmp_path / "docs" / "benchmarks-two.md").read_text()
+    assert text.startswith("# Speed: one\n")
+    assert "growth" not in text
+    assert (tmp_path / "docs" / "benchmarks.md").read_text() == "of the first processor"
+    assert not (tmp_path / "docs" / "images").exists()
 
 
 def test_growth_is_drawn_one_panel_per_axis(tmp_path) -> None:
