@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 # Not in the finder: an import there, below the lock of another, would wait for ever.
-from l63fast.errors import MissingPackageError
+from l63fast.errors import MissingNameError, MissingPackageError
 
 EXTRAS: Final = {
     "data": ("netCDF4", "pandas", "xarray"),
@@ -43,15 +44,36 @@ class MissingExtra:
         )
 
 
+def load(module: str, name: str = "") -> Any:
+    """Return a module, or a name of it, for the `__getattr__` of a package.
+
+    Raises
+    ------
+    MissingNameError
+        An extra is missing. No exception can be both an AttributeError, which hasattr()
+        needs, and an ImportError, as which `from l63fast import name` passes it on.
+    """
+    try:
+        loaded = import_module(module)
+        return getattr(loaded, name) if name else loaded
+    except MissingPackageError as error:
+        if _is_import(sys._getframe(2)):
+            raise
+        raise MissingNameError(str(error), name=name or module) from None
+
+
+def _is_import(frame: FrameType) -> bool:
+    """Return whether a frame is of Python's import machinery."""
+    root = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return root in ("importlib", "_frozen_importlib")
+
+
 def _importer() -> str:
     """Return the name of the module that the innermost import statement is in."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module.partition(".")[0] not in ("importlib", "_frozen_importlib"):
-            return module
+    while frame is not None and _is_import(frame):
         frame = frame.f_back
-    return ""
+    return str(frame.f_globals.get("__name__")) if frame is not None else ""
 
 
 sys.meta_path.append(MissingExtra)

@@ -21,6 +21,7 @@ __all__ = [
     "LargeTimeStepWarning",
     "LockedError",
     "MemoryLimitError",
+    "MissingNameError",
     "MissingPackageError",
     "ModelFileError",
     "ModelWarning",
@@ -76,6 +77,10 @@ class BackendError(L63Error, RuntimeError):
 
 class MissingPackageError(L63Error, ModuleNotFoundError):
     """An optional package is not installed; the message says which extra brings it."""
+
+
+class MissingNameError(L63Error, AttributeError):
+    """A name of l63fast needs a package that is not installed; hasattr() is False."""
 
 
 class ConfigurationError(ArgumentValueError):

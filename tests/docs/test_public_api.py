@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
 from importlib import metadata
+from types import ModuleType
 
 import pytest
 
@@ -12,21 +15,41 @@ import l63fast
 from l63fast import learning
 
 
-@pytest.mark.parametrize("name", l63fast.__all__)
+@pytest.mark.parametrize("name", l63fast._HOMES)
 def test_every_public_name_is_the_object_of_its_home(name: str) -> None:
     value = getattr(l63fast, name)
-    if name in l63fast._HOMES:
-        home = sys.modules[f"l63fast.{l63fast._HOMES[name]}"]
-        assert value is getattr(home, name)
+    home = sys.modules[f"l63fast.{l63fast._HOMES[name]}"]
+    assert value is getattr(home, name)
     assert name in dir(l63fast)
 
 
-@pytest.mark.parametrize("name", learning.__all__)
+@pytest.mark.parametrize("name", learning._HOMES)
 def test_every_public_name_of_learning_is_the_object_of_its_home(name: str) -> None:
     value = getattr(l63fast.learning, name)
     home = sys.modules[f"l63fast.learning.{learning._HOMES[name]}"]
     assert value is getattr(home, name)
     assert name in dir(learning)
+
+
+@pytest.mark.parametrize("package", [l63fast, learning], ids=lambda p: p.__name__)
+def test_type_checkers_see_every_public_name_exported(package: ModuleType) -> None:
+    seen = {
+        (name.name, name.asname): node.module
+        for node in ast.walk(ast.parse(inspect.getsource(package)))
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+        if name.asname is not None
+    }
+    expected = {
+        (name, name): f"{package.__name__}.{home}"
+        for name, home in package._HOMES.items()
+    }
+    for name in getattr(package, "_SUBPACKAGES", ()):
+        expected[name, name] = package.__name__
+    assert seen == expected
+    # A list that is not literal hides them all from mypy.
+    assert "\n__all__ =" not in inspect.getsource(package)
+    assert {*package._HOMES} <= {*package.__all__}
 
 
 def test_an_unknown_name_of_learning_is_an_attribute_error() -> None:

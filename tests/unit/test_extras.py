@@ -39,9 +39,9 @@ def said(code: str, *names: str) -> str:
     return (run.stdout + run.stderr).strip().splitlines()[-1]
 
 
-def missing(name: str, extra: str) -> str:
+def missing(name: str, extra: str, kind: str = "Package") -> str:
     return (
-        f"l63fast.errors.MissingPackageError: {name} is not installed; it comes with: "
+        f"l63fast.errors.Missing{kind}Error: {name} is not installed; it comes with: "
         f"pip install 'l63fast[{extra}]'"
     )
 
@@ -49,13 +49,11 @@ def missing(name: str, extra: str) -> str:
 @pytest.mark.parametrize(
     ("name", "extra", "code"),
     [
-        ("torch", "learn", "l63.load_encoder('model')"),
         ("torch", "learn", "import l63fast.learning.encoders"),
-        ("safetensors", "learn", "l63.load_encoder('model')"),
+        ("torch", "learn", "from l63fast import load_encoder"),
         ("xarray", "data", TWIN + "twin.test.to_xarray()"),
-        ("pandas", "cli", "l63.compare"),
+        ("pandas", "cli", "from l63fast import EnKF, compare"),
         ("pydantic", "cli", "l63.Experiment.preset('quick')"),
-        ("matplotlib", "plot", "l63.plotting.overview"),
         ("onnxruntime", "onnx", "import l63fast.learning.programs as p; p.Graph(b'')"),
         ("dask", "cluster", "l63.open_shards('shards')"),
     ],
@@ -64,6 +62,32 @@ def test_what_is_missing_is_named_with_the_command(
     name: str, extra: str, code: str
 ) -> None:
     assert said(code, name) == missing(name, extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "attribute"),
+    [
+        ("torch", "learn", "load_encoder"),
+        ("torch", "learn", "learning.train"),
+        ("safetensors", "learn", "load_encoder"),
+        ("pandas", "cli", "compare"),
+        ("matplotlib", "plot", "plotting"),
+    ],
+)
+def test_a_name_that_needs_what_is_missing_is_not_there(
+    name: str, extra: str, attribute: str
+) -> None:
+    assert said(f"l63.{attribute}", name) == missing(name, extra, "Name")
+    owner, _, last = f"l63.{attribute}".rpartition(".")
+    assert said(f"print(hasattr({owner}, '{last}'))", name) == "False"
+
+
+def test_star_gives_what_is_installed() -> None:
+    code = "from l63fast import *; print({*l63._HOMES} - {*globals()})"
+    assert said(code) == "set()"
+    gone = said(code, *EVERY)
+    assert all(name in gone for name in ("compare", "load_encoder", "torch_forecast"))
+    assert not any(f"'{name}'" in gone for name in ("EnKF", "simulate", "open_shards"))
 
 
 def test_good_files_are_not_called_damaged(tmp_path: Path) -> None:
@@ -81,7 +105,7 @@ def test_threads_that_import_at_once_are_all_told() -> None:
 import threading
 def ask(name):
     try: getattr(l63, name)
-    except ImportError: told.append(name)
+    except AttributeError: told.append(name)
 told, names = [], ("report", "compare", "EnKF", "TwinExperiment", "load_encoder")
 threads = [threading.Thread(target=ask, args=(name,)) for name in names]
 for thread in threads: thread.start()
