@@ -65,7 +65,7 @@ def lowest(session: nox.Session) -> None:
         for one in promised
         if not one.startswith(("l63fast", "torch"))
     ]
-    session.install(".[test]", *floors, *session.posargs)
+    session.install("-c", "constraints.txt", ".[test]", *floors, *session.posargs)
     session.run(*TESTS)
 
 
