@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SPLIT: Final = "test"
-_SCORED_PARTICLES: Final = 10_000_000  # in some two seconds
+_SCORED_PARTICLES: Final = 4_000_000  # in about a second
 # Names of the schemes in experiments; they decide the colours in figures.
 _KINDS: Final[dict[type[Any], str]] = {
     ThreeDVar: "3dvar",
