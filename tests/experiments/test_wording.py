@@ -283,6 +283,22 @@ def test_what_latex_would_take_for_its_own_is_escaped(plain: str, latex: str) ->
     assert escaped(plain) == latex
 
 
+def test_ranks_below_a_score_without_rank_are_ranges_and_none_is_the_best() -> None:
+    found = summary(RARE, GRU, LSTM, THREE)
+    text = markdown(found)
+    for line in ("|  | EnKF | ", "| 1–2= | GRU | ", "| 1–2= | LSTM | ", "| 3–4 | 3D"):
+        assert line in text
+    assert "2–3: the rank without and with such methods" in text
+    assert r"\dag}" not in latex(found, "planted")
+    # A score without rank changes nothing above it.
+    text = markdown(summary(method("pf", 0.05, label="PF"), RARE, GRU))
+    assert [line[:7] for line in text.splitlines()[4:7]] == [
+        "| 1 | P",
+        "|  | En",
+        "| 2–3 |",
+    ]
+
+
 def test_many_cases_are_lines_and_methods_columns() -> None:
     sigmas = (0.1, 0.2, 0.5, 1.0, 2.0)
     cases = [m.assign(sigma=s) for s in sigmas for m in (THREE, GRU, LSTM, OPTIMUM)]

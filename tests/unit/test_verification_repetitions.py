@@ -70,7 +70,7 @@ def test_ranks_say_what_cannot_be_told() -> None:
     means["nearly"] = 5.1 + hard + 0.01 * rng.normal(size=hard.shape)
     assert Repetitions.of(means, measure="rmse_a").standings(("good", "nearly"))[
         "nearly"
-    ] == Rank(2, ())
+    ] == Rank(2, (), 2)
     few = Repetitions.of(means, measure="rmse_a").standings(("bad", "good"))
     assert few["bad"].rank == 2
 

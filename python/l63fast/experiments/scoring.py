@@ -41,6 +41,7 @@ TRAINING_SCATTER: Final = 0.02
 _POOLED: Final = MEASURES["rmse_pooled_a"]
 _CRPS: Final = MEASURES["crps"]
 _CELL: Final = (*CASE, "method")
+_UNRANKED: Final = {"rank": None, "ties": (), "worst_rank": None}
 _ONE_ROW: Final = (*CASE, "method", "seed", "training", "data", "trajectory")
 
 
@@ -82,7 +83,8 @@ def scores(
         - `score`, with its 95 % interval `low`, `high`; `rmse_a`, `rmse_pooled_a`,
           `rmse_s` (NaN without smoothed states);
         - `rank`: 1 for the best and its ties; missing for baselines, the optimum, and
-          scores that rare losses make; `wins`: True if better than all others;
+          scores that rare losses make; `worst_rank`: the rank if such scores that are
+          lower are better indeed; `wins`: True if better than all others;
         - `ties`: keys of the methods from which it is not distinguishable (the paired
           95 % interval of the difference contains 0; or two networks, one of them
           trained once, differ by less than `TRAINING_SCATTER`);
@@ -144,7 +146,7 @@ def scores(
     for case, group in results.groupby(list(CASE), sort=False):
         given = dict(zip(CASE, case, strict=True))
         rows += [given | row for row in _Case(group, chosen, bootstrap).rows(versus)]
-    return pd.DataFrame(rows).astype({"rank": "Int64"})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("rank", "worst_rank"), "Int64"))
 
 
 class _Case:
@@ -265,7 +267,7 @@ class _Case:
             row |= {"role": self.role[key], "mirror_aware": self.blind}
             if row["role"] == "not settled":
                 row["label"] = "not settled"
-            row |= self._score(key) | ranks.get(key, {"rank": None, "ties": ()})
+            row |= self._score(key) | ranks.get(key, _UNRANKED)
             row["wins"] = sure and key == best
             bound = optimum if self._is_bounded(key, optimum) else None
             for name, other, measure in (
@@ -331,9 +333,12 @@ class _Case:
     def _ranks(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         together = self.repetitions(keys, self.measure) if keys else None
         if together is None:
-            return {key: {"rank": None, "ties": ()} for key in keys}
+            return dict.fromkeys(keys, _UNRANKED)
         ranks = together.standings(tuple(keys), tie=self._is_scatter)
-        return {key: {"rank": r.rank, "ties": r.ties} for key, r in ranks.items()}
+        return {
+            key: {"rank": r.rank, "ties": r.ties, "worst_rank": r.worst}
+            for key, r in ranks.items()
+        }
 
     def _is_scatter(self, a: str, b: str, comparison: Comparison) -> bool:
         """Whether two networks differ less than two trainings of the same network."""

@@ -87,8 +87,11 @@ def lost_between(row: Any) -> str:
 
 
 def is_best(row: Any) -> bool:
-    """Return whether a method wins, or shares the first rank with others."""
-    return bool(row.wins or (row.rank == 1 and row.ties))
+    """Return whether a method wins, or shares the first rank with others.
+
+    A method without rank and with a lower score may be better: then none is the best.
+    """
+    return bool(row.wins or (row.rank == 1 == row.worst_rank and row.ties))
 
 
 def _change(ratio: float) -> str:
@@ -116,7 +119,10 @@ def _three(value: float) -> str:
 
 
 def _rank(row: Any) -> str:
-    return "" if row.rank is None else f"{row.rank}{'=' * bool(row.ties)}"
+    if row.rank is None:
+        return ""
+    last = f"–{row.worst_rank}" if row.worst_rank > row.rank else ""
+    return f"{row.rank}{last}{'=' * bool(row.ties)}"
 
 
 def _named(row: Any) -> str:
@@ -441,6 +447,6 @@ def _latex_line(row: Any, cells: Sequence[str]) -> str:
     texts = [escaped(cell) for cell in cells]
     if row.wins:
         texts[:3] = [rf"\textbf{{{text}}}" for text in texts[:3]]
-    elif row.rank == 1 and row.ties:
+    elif is_best(row):
         texts[1] += r"\textsuperscript{\dag}"
     return " & ".join(texts) + r" \\"

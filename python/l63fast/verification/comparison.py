@@ -194,10 +194,14 @@ class Rank:
         is not finite.
     ties : tuple of str
         Methods with a rank that are not distinguishable from it in pairs.
+    worst : int or None
+        The rank if all methods without rank whose score is lower (in a tie: lower than
+        the best of it) are better indeed; equal to `rank` if there are none.
     """
 
     rank: int | None
     ties: tuple[str, ...]
+    worst: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,19 +342,21 @@ class Repetitions:
             ):
                 ties[a].add(b)
                 ties[b].add(a)
-        ranks: dict[str, int] = {}
+        scores = dict(zip(self.names, self.scores, strict=True))
+        unranked = [scores[name] for name in names if name not in ranked]
+        places: dict[str, tuple[int, int]] = {}
         # The best of the rest and all its ties share the next rank.
-        while left := [name for name in ranked if name not in ranks]:
-            place = 1 + len(ranks)
-            group = [left[0], *(name for name in left if name in ties[left[0]])]
-            ranks |= dict.fromkeys(group, place)
-        return {
-            name: Rank(
-                ranks.get(name),
-                tuple(other for other in names if other in ties.get(name, ())),
-            )
-            for name in names
-        }
+        while left := [name for name in ranked if name not in places]:
+            best, rank = left[0], 1 + len(places)
+            group = [best, *(name for name in left if name in ties[best])]
+            n_lower = sum(bool(score < scores[best]) for score in unranked)
+            places |= dict.fromkeys(group, (rank, rank + n_lower))
+        found = {}
+        for name in names:
+            rank_of, worst = places.get(name, (None, None))
+            beside = tuple(other for other in names if other in ties.get(name, ()))
+            found[name] = Rank(rank_of, beside, worst)
+        return found
 
     def _columns(self, columns: list[int]) -> Resampled:
         return Resampled(
