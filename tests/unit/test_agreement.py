@@ -45,7 +45,7 @@ from l63fast.learning.training import train
 from l63fast.lorenz63 import Lorenz63
 from l63fast.observation import ObservationOperator
 from l63fast.storage import read_json, write_json
-from l63fast.twin import TwinExperiment, TwinSettings
+from l63fast.twin import ForecastModel, TwinExperiment, TwinSettings
 
 SMALL = TwinSettings(
     operator="x", n_train=8, n_val=3, n_test=3, n_steps=60, spin_up_time=1.0
@@ -207,8 +207,8 @@ def test_all_that_differs_is_named_at_once(twin):
     with pytest.raises(ArgumentValueError) as refused:
         run_cycles(SCHEMES["EnKF"](twin), other)
     assert str(refused.value) == (
-        "scheme: expected operator 'y', R 4 I, dt 0.02 as in the data, got operator "
-        "'x', R 1 I, dt 0.01"
+        "scheme: expected operator 'y', R 4 I as in the data, dt 0.02 as in the twin's "
+        "model, got operator 'x', R 1 I, dt 0.01"
     )
 
 
@@ -313,6 +313,15 @@ def test_tuning_goes_through_the_same_comparison(twin):
     with pytest.raises(ArgumentValueError, match=r"expected Q 0, .*got Q 0\.5 I"):
         tune_cycled(with_model_error, other, grid)
     assert tune_cycled(with_model_error, other, grid, imperfect_model=True).score > 0.0
+
+
+def test_a_refusal_says_whose_model_was_expected(twin):
+    wrong = twin.with_model(ForecastModel(Lorenz63(sigma=11.0)))
+    with pytest.raises(ArgumentValueError) as refused:
+        run_cycles(SCHEMES["EnKF"](twin), wrong)
+    assert "parameters (11.0, 28.0, 2.666666667) as in the twin's model, got" in str(
+        refused.value
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from l63fast.twin import TwinExperiment
 from l63fast.twin.gaps import share
 
 _ALWAYS: Final = ("operator", "interval")  # these decide what the observations are
+_OF_MODEL: Final = ("Q", "dt", "parameters")  # the rest is that of the data
 _SAME: Final = 1e-6  # relative difference that changes no score
 
 
@@ -262,14 +263,17 @@ def check_agreement(
     if imperfect_model is not None:
         imperfect_model = _checks.boolean("imperfect_model", imperfect_model)
     differences = tuple(Difference(name, *one) for one in _differing(given, expected))
-    never = tuple(one for one in differences if one.name.split(".")[-1] in _ALWAYS)
+    never = tuple(one for one in differences if _is_one_of(one, _ALWAYS))
     refused = never if imperfect_model else differences
     if not refused:
         return differences
     way_out = imperfect_model is False and not never
+    wanted = []
+    for place, is_model in (("the data", False), ("the twin's model", True)):
+        part = [one for one in refused if _is_one_of(one, _OF_MODEL) == is_model]
+        wanted += [f"{_listed(part, 'expected')} as in {place}"] if part else []
     raise ArgumentValueError(
-        f"{name}: expected {_listed(refused, 'expected')} as in the data, got "
-        f"{_listed(refused, 'given')}"
+        f"{name}: expected {', '.join(wanted)}, got {_listed(refused, 'given')}"
         + (" (imperfect_model=True allows it)" if way_out else "")
     )
 
@@ -303,7 +307,11 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((np.abs(a - b) <= _SAME * scale).all())
 
 
-def _listed(differences: tuple[Difference, ...], which: str) -> str:
+def _is_one_of(one: Difference, names: tuple[str, ...]) -> bool:
+    return one.name.removeprefix("encoder.") in names
+
+
+def _listed(differences: Sequence[Difference], which: str) -> str:
     return ", ".join(f"{one.name} {_shown(getattr(one, which))}" for one in differences)
 
 
