@@ -117,6 +117,7 @@ def test_it_prints_as_a_table_of_one_screen_and_draws_a_figure(found):
         assert f"<td>{row.score:.3f}</td>" in html
     assert f"{found.board.iloc[0].ratio_to_3dvar:.3f} (" in text
     [ax] = found.figure().axes
+    assert ax.get_xlabel() == "rmse_a (line: 95 % interval)"
     assert [label.get_text() for label in ax.get_yticklabels()] == list(
         found.board["label"]
     )

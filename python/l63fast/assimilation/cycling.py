@@ -154,8 +154,8 @@ def _scored_cycles(
     first = max(_checks.count("burn_in", burn_in), ready)
     if first >= n_obs:
         raise ArgumentValueError(
-            f"burn_in: expected at least one cycle left to score, got {n_obs} "
-            f"observations, of which the first {first} are not scored"
+            f"burn_in: expected at least one of {n_obs} cycles left to score, got "
+            f"{first} cycles before it"
         )
     if n_cycles is None:
         return first, n_obs - first
@@ -304,7 +304,8 @@ def run_cycles(
     n_cycles : int, optional
         Number of scored cycles; by default as many as there are observations.
     burn_in : int
-        Number of cycles before these, which are not scored.
+        Number of cycles before these, which are not scored. In `[cycles]` of an
+        experiment, `burn_in` is a time instead (time units).
     initial : (n_trajectories, 3), optional
         First background, valid at step 0; by default the climatological mean.
     warm_up : Scheme, optional

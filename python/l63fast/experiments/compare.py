@@ -23,7 +23,6 @@ from l63fast.experiments.describe import Table
 from l63fast.experiments.protocols import (
     Cycles,
     Problem,
-    draws_members,
     has_small_ensembles,
 )
 from l63fast.experiments.results import facts_of, joined, numbers
@@ -81,7 +80,7 @@ class SchemeComparison:
                 row.label: plotting.MethodScore(row.score, (row.low, row.high))
                 for row in self.board.itertuples()
             },
-            label=self.board.attrs["measure"],
+            label=f"{self.board.attrs['measure']} (line: 95 % interval)",
             title=case_title(next(self.board.itertuples())),
             among=dict(zip(self.board["label"], self.board["scheme"], strict=True)),
         )
@@ -136,7 +135,7 @@ def compare(
         The schemes by their names in tables.
     twin : TwinExperiment
     n_cycles, burn_in, initial, warm_up, seed, imperfect_model
-        As in `run_cycles`.
+        As in `run_cycles`: `burn_in` is a number of cycles, not a time.
     measure, n_bootstrap
         As in `scores`.
     versus : str, optional
@@ -190,8 +189,7 @@ def compare(
                 progress=lambda line, name=name: say(f"{name}: {line}"),  # type: ignore[misc]
                 **options,
             )
-            values = {**vars(run), "members_are_drawn": draws_members(scheme)}
-            estimates = problem.estimates(_SPLIT, run.scored, values)
+            estimates = problem.estimates(_SPLIT, scheme, run.scored, vars(run))
             columns = estimates.trajectory_columns(blind=twin.operator.is_mirror_blind)
             metrics = scored(estimates, twin, scheme, n_bootstrap=n_bootstrap)
             times = {

@@ -349,7 +349,7 @@ class Windows(Checked):
                     )
         seconds = (perf_counter() - began) / math.prod(seen.shape[:2])
         kept |= {"analysis": kept["state"], "seconds_per_cycle": seconds}
-        return problem.estimates(split, last, kept)
+        return problem.estimates(split, scheme, last, kept)
 
     def _analysed(
         self,
@@ -412,7 +412,8 @@ class Cycles(Checked):
         Number of scored cycles of each trajectory; for saved data at most the number
         that they have.
     burn_in : float
-        Time before the scored cycles (time units).
+        Time before the scored cycles (time units). `burn_in` of `run_cycles` and
+        `compare` is a number of cycles instead.
     initial_spread : float
         Standard deviation of the error of the first background, in each component.
     lag : int
@@ -534,7 +535,7 @@ class Cycles(Checked):
             # The optimum forecasts with the model of the truth.
             imperfect_model=not twin.model.is_perfect,
         )
-        return problem.estimates(split, result.scored, vars(result))
+        return problem.estimates(split, scheme, result.scored, vars(result))
 
 
 Protocol = Windows | Cycles
@@ -685,13 +686,20 @@ class Problem:
         )
 
     def estimates(
-        self, split: str, places: Any, values: Mapping[str, Any], n: int | None = None
+        self,
+        split: str,
+        scheme: Scheme[Any] | None,
+        places: Any,
+        values: Mapping[str, Any],
+        n: int | None = None,
     ) -> Estimates:
         """Return `Estimates` with these values, and truth and observations added.
 
         Parameters
         ----------
         split : str
+        scheme : Scheme or None
+            The scheme that has made them.
         places : slice or array of int
             The observations that are scored.
         values : mapping
@@ -707,6 +715,10 @@ class Problem:
             truth=part.truth_at_observations[:n, places],
             observations=part.observations[:n, places],
             times=_times(data)[places],
+            # The mean of a Kalman ensemble is the analysis, without the sampling error
+            # that the fair CRPS subtracts: of three members it would fall below that of
+            # the posterior.
+            members_are_drawn=not isinstance(scheme, KalmanSettings),
             **{name: value for name, value in values.items() if name in own},
         )
 
@@ -719,15 +731,12 @@ class Problem:
             return fitted.estimate(self, split)
         data = self.twin.settings
         n_states = data.n_trajectories(split) * data.n_obs
-        estimates = self.protocol.run(
+        return self.protocol.run(
             self,
             fitted,
             split,
             keep_members=judged and has_small_ensembles(fitted.scheme, n_states),
             score_particles=judged,
-        )
-        return dataclasses.replace(
-            estimates, members_are_drawn=draws_members(fitted.scheme)
         )
 
     def score(self, fitted: Fitted) -> tuple[float, Estimates]:
@@ -790,13 +799,6 @@ def _times(data: TwinSettings) -> np.ndarray:
         return data.observed_steps * data.dt
     # By one product each, as in results of earlier versions.
     return np.arange(1, data.n_obs + 1) * (data.steps_per_cycle * data.dt)
-
-
-def draws_members(scheme: Any) -> bool:
-    """Return whether the members of a scheme are a sample of what it estimates."""
-    # The mean of a Kalman ensemble is the analysis, without the sampling error that the
-    # fair CRPS subtracts: of three members it would fall below that of the posterior.
-    return not isinstance(scheme, KalmanSettings)
 
 
 def has_small_ensembles(scheme: Any, n_states: int) -> bool:

@@ -174,7 +174,7 @@ class Optimum(Checked):
             "effective_size": effective_size,
             "seconds_per_cycle": (perf_counter() - began) / effective_size.size,
         }
-        return problem.estimates(split, last, made, n)
+        return problem.estimates(split, None, last, made, n)
 
     def _posterior(
         self, problem: Problem, observations: analogs.WindowObservations
