@@ -64,8 +64,11 @@ def test_training_repeats_and_resumes_to_the_bit(model: str, tmp_path: Path) -> 
 
         with pytest.raises(KeyboardInterrupt):
             run(model, directory=folder, report=interrupt)
-        resumed = run(model, directory=folder, resume=True)
+        lines: list[str] = []
+        resumed = run(model, directory=folder, resume=True, progress=lines.append)
         assert digest(resumed) == digest(whole), stop
+        assert lines[0] == f"resumed after epoch {stop} of 3"
+        assert len(lines) == 1 + 3 - stop
 
 
 def test_seed_and_data_change_the_weights() -> None:
@@ -128,7 +131,13 @@ def test_training_improves_on_the_background() -> None:
 
 def test_stops_early_and_keeps_the_best_weights() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=60, learning_rate=3e-2, patience=2)
-    result = run(recipe=recipe, train_data=samples("xy", 40))
+    lines: list[str] = []
+    result = run(recipe=recipe, train_data=samples("xy", 40), progress=lines.append)
+    best = result.best_epoch
+    assert lines[-1] == (
+        f"stopped after epoch {best + 2} of 60: no lower validation loss since epoch "
+        f"{best}"
+    )
     losses = [record["val_loss"] for record in result.history]
     assert len(losses) == result.best_epoch + 2 < 60
     assert min(losses) == losses[result.best_epoch - 1]

@@ -100,9 +100,10 @@ def train(
     resume : bool
         Continue from the checkpoint in `directory`, if there is one.
     report : callable, optional
-        Called with the record of each epoch.
+        Called with the record of each epoch, for which `progress` then has no line.
     progress : bool or callable
-        Show each epoch on standard error; a callable is given each line.
+        Show each epoch, a resume and an early stop on standard error; a callable is
+        given each line.
 
     Raises
     ------
@@ -217,13 +218,20 @@ def completed(
             if state is not None:
                 with content_errors(directory / CHECKPOINT, ModelFileError):
                     run.restore(state)
+                say(f"resumed after epoch {len(run.history)} of {settings.epochs}")
         while not run.finished:
             record = run.epoch()
             if directory is not None:
                 write_checkpoint(directory, identity, run.progress())
             if report is not None:
                 report(record)
-            say(describe_epoch(record, settings.epochs))
+            else:
+                say(describe_epoch(record, settings.epochs))
+        if (done := len(run.history)) < settings.epochs:
+            say(
+                f"stopped after epoch {done} of {settings.epochs}: no lower validation "
+                f"loss since epoch {run.best_epoch}"
+            )
     run.encoder.load_state_dict(run.best_weights)
     return TrainResult(
         encoder=run.encoder.cpu().eval(),

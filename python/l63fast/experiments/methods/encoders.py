@@ -195,6 +195,7 @@ class TrainedEncoder(Checked):
             directory=work.folder,
             resume=work.resume,
             report=lambda row: work.epoch(row, self.training.epochs),
+            progress=work.say,
         )
         best, n_epochs = trained.best_epoch, len(trained.history)
         work.say(f"trained     {n_epochs} epochs, the best was {best}")
