@@ -169,6 +169,11 @@ class TwinExperiment(OneScreen):
         save_every = _checks.count("save_every", save_every, minimum=1)
         if observation_steps is None:
             name = "steps_per_cycle"
+            if steps_per_cycle is None:
+                raise ArgumentTypeError(
+                    f"{name}: expected the steps of dt between two observations, or "
+                    "observation_steps, the step of each, got none"
+                )
             steps_per_cycle = _checks.count(name, steps_per_cycle, minimum=1)
         if missing is not None:
             _checks.choice("missing", missing, ("nan",))

@@ -99,6 +99,11 @@ def trajectories(
     if isinstance(truth, Mapping) or isinstance(observations, Mapping):
         data = _given(truth, observations, sizes)
         return data._replace(steps=observation_steps, missing=missing)
+    if absent := [name for name, size in sizes.items() if size is None]:
+        raise ArgumentTypeError(
+            f"{', '.join(absent)}: expected the number of trajectories of each split "
+            "(of a single run: of blocks that it is cut into), got none"
+        )
     counts = {
         name: _checks.count(name, size, minimum=1) for name, size in sizes.items()
     }
