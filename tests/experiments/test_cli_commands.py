@@ -154,6 +154,7 @@ def test_a_stopped_training_is_resumed_by_the_same_command(
     assert "no stopped run" not in run.out
     assert "epoch   1/2" not in run.out
     assert "epoch   2/2" in run.out
+    assert run.out.count("resumed after epoch 1 of 2\n") == 1
     assert contents(Path("r")) == contents(Path("whole"))
 
 
@@ -169,6 +170,7 @@ def test_experiment_ends_with_a_table_and_names_failures(l63fast: Command) -> No
     (Path("out") / "quick" / "x-3dvar" / "mine").write_text("a stranger")
     run = l63fast("experiment", *words, *sizes, "--only", "x-*d*")
     assert run.code == 1
+    assert "\nonly        1 of 4 cells\n" in run.out
     assert "failed: x-3dvar: " in run.err
     assert "mine" in run.err
     assert "x² observed with σ = 1 every 0.1 time units" in run.out

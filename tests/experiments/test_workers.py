@@ -284,7 +284,10 @@ def test_shards_do_not_depend_on_who_makes_them(tmp_path: Path) -> None:
 
 def test_the_time_left_is_that_of_tasks_that_were_run() -> None:
     def left(seconds: list[float], n_left: int, n_workers: int) -> float:
-        return seconds_left([("", s) for s in seconds], [""] * n_left, n_workers)
+        ended = [("", s) for s in seconds]
+        expected, is_least = seconds_left(ended, [""] * n_left, n_workers)
+        assert not is_least
+        return expected
 
     assert left([10.0], 0, 2) == 0.0
     assert left([10.0], 4, 1) == 40.0
@@ -296,23 +299,30 @@ def test_the_time_left_is_that_of_tasks_that_were_run() -> None:
 
 def test_the_time_left_is_that_of_tasks_of_their_kind() -> None:
     ended = [("gru", 100.0), ("3dvar", 2.0), ("gru", 120.0), ("enkf", 8.0)]
-    assert seconds_left(ended, ["3dvar", "enkf"], 1) == 10.0
-    assert seconds_left(ended, ["3dvar", "gru"], 1) == 112.0
-    # The first of them runs beside; a new kind takes as long as all do in the mean.
-    assert seconds_left(ended, ["gru", "3dvar", "pf"], 2) == 57.5
+    assert seconds_left(ended, ["3dvar", "enkf"], 1) == (10.0, False)
+    assert seconds_left(ended, ["3dvar", "gru"], 1) == (112.0, False)
+    # The first of them runs beside; how long a new kind takes is not known.
+    assert seconds_left(ended, ["gru", "3dvar", "pf"], 2) == (55.0, True)
     # Nothing can be shared of the one that is left for last.
-    assert seconds_left(ended, ["3dvar", "gru"], 4) == 55.0
-    assert seconds_left(ended, ["3dvar", "gru"], 2) == 110.0
+    assert seconds_left(ended, ["3dvar", "gru"], 4) == (55.0, False)
+    assert seconds_left(ended, ["3dvar", "gru"], 2) == (110.0, False)
 
 
 def test_the_ledger_knows_which_tasks_are_alike() -> None:
-    told: list[float] = []
+    told: list[tuple[float, bool]] = []
     times = {"long-0": 100.0, "short-0": 2.0, "long-1": 100.0, "short-1": 2.0}
     tasks = {name: partial(Done, name, seconds) for name, seconds in times.items()}
     alike = {name: name.split("-")[0] for name in tasks}
     with executor(1) as pool:
-        run_tasks(pool, tasks, Progress(left=told.append), alike)
-    assert told == [300.0, 102.0, 2.0, 0.0]
+        progress = Progress(left=lambda *left: told.append(left))
+        run_tasks(pool, tasks, progress, alike)
+    assert told == [(100.0, True), (102.0, False), (2.0, False), (0.0, False)]
+    lines: list[str] = []
+    with executor(1) as pool:
+        run_tasks(pool, tasks, Progress.of_lines(lines.append, len(tasks)), alike)
+    assert [line.partition("; ")[2] for line in lines] == [
+        "more than 2 min left", "about 2 min left", "about 2 s left", "",
+    ]  # fmt: skip
 
 
 def test_kept_tasks_tell_nothing_about_the_time_left() -> None:
@@ -325,7 +335,12 @@ def test_kept_tasks_tell_nothing_about_the_time_left() -> None:
     }
     with executor(1) as pool:
         run_tasks(
-            pool, tasks, Progress(lambda n, line: notes.append(line), told.append)
+            pool,
+            tasks,
+            Progress(
+                lambda n, line: notes.append(line),
+                lambda seconds, is_least: told.append(seconds),
+            ),
         )
     assert notes == ["kept", "made", "last"]
     assert told == [3.0, 0.0]

@@ -108,7 +108,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
         panel="Compared",
     ),
     _cycle("n_cycles", int, "Scored cycles of each trajectory."),
-    _cycle("burn_in", float, "Time before the scored cycles (time units)."),
+    _cycle("burn_in", float, "Time before the scored cycles (time units, not cycles)."),
     _cycle("initial_spread", float, "Spread of the first background error."),
     _cycle("lag", int, "Later observations of smoothed states, scored as rmse_s."),
     *(
@@ -183,6 +183,8 @@ def _run(chosen: Experiment, given: Given) -> bool:
     pool, place = given.workers(n_cells)
     for line in [*chosen.describe(), f"results     {folder} ({place})"]:
         say(line, quiet=quiet)
+    if n_cells < len(every):
+        say(f"only        {n_cells} of {counted(len(every), 'cell')}", quiet=quiet)
     if others := chosen.others_in(folder):
         say(f"            {of_others(folder, others)}", quiet=quiet)
     if given["dry_run"]:

@@ -73,7 +73,7 @@ def task_progress(
     n_tasks: int, *, quiet: bool, unit: str = "cells"
 ) -> Iterator[Progress]:
     """Return a context with functions that show finished tasks and the time left."""
-    from l63fast.experiments.tasks import Progress, duration
+    from l63fast.experiments.tasks import Progress, time_left
 
     if quiet or not is_live(sys.stdout):
         yield Progress.of_lines(partial(say, quiet=quiet), n_tasks)
@@ -89,7 +89,7 @@ def task_progress(
             if ready is None or task.finished:
                 return Text("")
             left = max(ready - time.monotonic(), 1.0)
-            return Text(f"about {duration(left)} left")
+            return Text(time_left(left, task.fields["is_least"]))
 
     with _bar(TimeElapsedColumn(), Left()) as bar:
         task = bar.add_task(unit, total=n_tasks, ready=None)
@@ -100,7 +100,9 @@ def task_progress(
 
         yield Progress(
             note,
-            left=lambda seconds: bar.update(task, ready=time.monotonic() + seconds),
+            left=lambda seconds, is_least: bar.update(
+                task, ready=time.monotonic() + seconds, is_least=is_least
+            ),
             say=lambda name, line: bar.update(
                 task, description=printable(f"{name}: {line}")
             ),

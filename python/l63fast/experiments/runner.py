@@ -140,7 +140,7 @@ def run_cells(
             )
             for cell in cells
         }
-        kinds = {cell.name: (cell.case, cell.key) for cell in cells}
+        kinds = {cell.name: cell.key for cell in cells}
         failures = run_tasks(pool, tasks, progress, kinds)
     results = [
         Result.open(folder / cell.name)

@@ -164,14 +164,15 @@ class Progress:
     note : callable
         Takes the name of a task and one line, when the task ends.
     left : callable
-        Takes the estimated time to completion (seconds), when a task ends; not for a
-        task whose earlier result was kept. It is called before `note`.
+        Takes the estimated time to completion (seconds), and whether it is only the
+        least, when a task ends; not for a task whose earlier result was kept. It is
+        called before `note`.
     say : callable
         Takes the name of a task and one line, while the task runs.
     """
 
     note: Callable[[str, str], None] = lambda name, line: None
-    left: Callable[[float], None] = lambda seconds: None
+    left: Callable[[float, bool], None] = lambda seconds, is_least: None
     say: Say = lambda name, line: None
 
     @classmethod
@@ -180,9 +181,9 @@ class Progress:
         done, left = 0, ""
         width = max(len(str(n_tasks)), 2)
 
-        def expect(seconds: float) -> None:
+        def expect(seconds: float, is_least: bool) -> None:
             nonlocal left
-            left = f"; about {duration(seconds)} left" if seconds else ""
+            left = f"; {time_left(seconds, is_least)}" if seconds else ""
 
         def note(name: str, line: str) -> None:
             nonlocal done
@@ -216,30 +217,36 @@ def run_tasks(
         if outcome.seconds is not None:
             seconds.append((kind, outcome.seconds))
             n_workers = max(pool.n_workers, 1)
-            progress.left(seconds_left(seconds, list(left.values()), n_workers))
+            progress.left(*seconds_left(seconds, list(left.values()), n_workers))
         progress.note(name, outcome.line)
     return {name: failures[name] for name in tasks if name in failures}
 
 
 def seconds_left(
     seconds: Sequence[tuple[Hashable, float]], left: Sequence[Hashable], n_workers: int
-) -> float:
+) -> tuple[float, bool]:
     """Return the estimated time (seconds) until all tasks have ended.
 
     A task of `left` is expected to take the mean time of the finished tasks of its
-    kind, or of all finished tasks if none of its kind has ended. `seconds` contains no
-    tasks whose earlier results were kept. The first tasks of `left` are running on the
-    other workers and count as half done. A task runs on one worker only, so that the
-    longest task is a lower bound.
+    kind. Where none of its kind has ended, it counts as nothing, and the time is only
+    the least: True is returned with it. `seconds` contains no tasks whose earlier
+    results were kept. The first tasks of `left` are running on the other workers and
+    count as half done. A task runs on one worker only, so that the longest task is a
+    lower bound.
     """
     by_kind: dict[Hashable, list[float]] = defaultdict(list)
     for kind, each in seconds:
         by_kind[kind].append(each)
-    of_all = [each for _, each in seconds]
-    expected = [fmean(by_kind.get(kind, of_all)) for kind in left]
+    expected = [fmean(by_kind.get(kind, [0.0])) for kind in left]
     for k in range(min(n_workers - 1, len(left))):
         expected[k] /= 2.0
-    return max(sum(expected) / n_workers, max(expected, default=0.0))
+    least = max(sum(expected) / n_workers, max(expected, default=0.0))
+    return least, not by_kind.keys() >= set(left)
+
+
+def time_left(seconds: float, is_least: bool) -> str:
+    """Return text such as "about 3 min left"."""
+    return f"{'more than' if is_least else 'about'} {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:
