@@ -19,6 +19,7 @@ from l63fast.lorenz63 import (
     climatology,
     forecast,
     mirror,
+    second_moment,
     simulate,
     spin_up,
 )
@@ -200,8 +201,9 @@ def test_edges(backend: str) -> None:
 def test_the_climatology_has_the_same_bits_on_every_processor() -> None:
     code = (
         "import l63fast as l63, numpy as np\n"
-        "states = np.random.default_rng(0).normal(size=(4001, 3))\n"
-        "print(l63.climatology(states).covariance.tobytes().hex())"
+        "states = np.random.default_rng(0).normal(size=(4002, 3))\n"
+        "print(l63.climatology(states).covariance.tobytes().hex())\n"
+        "print(l63.lorenz63.second_moment(states.reshape(-1, 9)).tobytes().hex())"
     )
     # Products of matrices as on another processor: they round differently.
     other = {"OPENBLAS_CORETYPE": "Sandybridge"}
@@ -216,3 +218,9 @@ def test_the_climatology_has_the_same_bits_on_every_processor() -> None:
         for changed in ({}, other)
     }
     assert len(found) == 1
+
+
+def test_second_moments_of_any_number_of_columns_are_products() -> None:
+    d = np.random.default_rng(0).normal(size=(20, 5, 4))
+    expected = np.einsum("abi,abj->ij", d, d) / 100
+    np.testing.assert_allclose(second_moment(d), expected, rtol=1e-12)

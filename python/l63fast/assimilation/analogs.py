@@ -26,7 +26,14 @@ from l63fast.assimilation.window_sampling import (
     shares,
 )
 from l63fast.errors import ArgumentValueError
-from l63fast.lorenz63 import Lorenz63, forecast, mirror, simulate, spin_up
+from l63fast.lorenz63 import (
+    Lorenz63,
+    forecast,
+    mirror,
+    second_moment,
+    simulate,
+    spin_up,
+)
 from l63fast.observation import ObservationOperator
 
 _SNAPSHOT_STEPS: Final = 25
@@ -319,8 +326,8 @@ class _Library:
     def _principal(self) -> np.ndarray:
         """Return the principal directions (D, q) of the window values of the prior."""
         some = self.states[:: max(len(self.states) // _SMALLEST_LIBRARY, 1)]
-        covariance = np.cov(self.observed(some)[0], rowvar=False)
-        _, vectors = np.linalg.eigh(np.atleast_2d(covariance))
+        values = self.observed(some)[0]
+        _, vectors = np.linalg.eigh(second_moment(values - values.mean(axis=0)))
         return vectors[:, ::-1][:, :_DIRECTIONS]
 
     def weigh_windows(

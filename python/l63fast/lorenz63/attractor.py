@@ -102,12 +102,13 @@ def climatology(states: Any) -> Climatology:
 
 
 def second_moment(deviations: np.ndarray) -> np.ndarray:
-    """Return the mean of d d^T over deviations (..., 3): a (3, 3) matrix."""
-    columns = np.ascontiguousarray(deviations.reshape(-1, 3).T)
+    """Return the mean of d d^T over deviations (..., m): an (m, m) matrix."""
+    m = deviations.shape[-1]
+    columns = np.ascontiguousarray(deviations.reshape(-1, m).T)
     # A product of matrices rounds differently on each processor, and of a particle
     # filter that starts with another last bit no analysis stays the same.
     means = [(a * b).mean() for a in columns for b in columns]
-    return np.array(means).reshape(3, 3)
+    return np.array(means).reshape(m, m)
 
 
 def symmetrised(covariance: np.ndarray) -> np.ndarray:
