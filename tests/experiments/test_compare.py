@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,6 +123,10 @@ def test_it_prints_as_a_table_of_one_screen_and_draws_a_figure(found):
     assert [label.get_text() for label in ax.get_yticklabels()] == list(
         found.board["label"]
     )
+    doubted = dataclasses.replace(found, board=found.board.assign(rare_losses=True))
+    [ax] = doubted.figure().axes
+    assert ax.get_yticklabels()[0].get_text() == f"{found.board['label'].iloc[0]} *"
+    assert ax.get_xlabel().endswith("*: rare losses)")
 
 
 def test_all_schemes_are_scored_on_the_cycles_that_the_longest_window_leaves():
@@ -178,7 +184,7 @@ def test_a_scheme_that_diverges_has_no_rank_and_is_named():
         ({"a": EnKF}, {}, ArgumentTypeError, r"^schemes\['a'\]: .* got the class EnKF"),
         (SCHEMES, {"versus": "x"}, ArgumentValueError, "versus: expected one of stat"),
         (SCHEMES, {"measure": "rms"}, ArgumentValueError, "measure: expected one of"),
-        (SCHEMES, {"burn_in": 60}, ArgumentValueError, "burn_in: expected at least"),
+        (SCHEMES, {"burn_in": 60}, ArgumentValueError, r"burn_in \(cycles\): exp"),
         (SCHEMES | {"b": EnKF.for_twin(TWIN, B=C, R=2 * np.eye(3), n_members=5)}, {},
          ArgumentValueError, r"schemes\['b'\]: scheme: expected R 1 I as in the data"),
     ],

@@ -140,8 +140,10 @@ def test_a_trajectory_that_diverges_is_kept_and_marked(twin):
 
 def test_what_cannot_be_run_is_refused(twin):
     scheme = ThreeDVar("xy", B, twin.R)
-    with pytest.raises(ArgumentValueError, match=r"burn_in: .* 12 cycles left"):
+    with pytest.raises(ArgumentValueError, match=r"burn_in \(cycles\): .* 12 left"):
         run_cycles(scheme, twin, burn_in=12)
+    with pytest.raises(ArgumentTypeError, match=r"burn_in \(cycles\): expected an int"):
+        run_cycles(scheme, twin, burn_in=2.0)
     with pytest.raises(ArgumentValueError, match="n_cycles: expected at most 9"):
         run_cycles(scheme, twin, burn_in=3, n_cycles=10)
     with pytest.raises(ArgumentTypeError, match="n_cycles: expected an integer"):

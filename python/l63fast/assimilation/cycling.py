@@ -151,11 +151,12 @@ def _agreed(
 def _scored_cycles(
     n_obs: int, n_cycles: int | None, burn_in: int, ready: int
 ) -> tuple[int, int]:
-    first = max(_checks.count("burn_in", burn_in), ready)
+    name = "burn_in (cycles)"
+    first = max(_checks.count(name, burn_in), ready)
     if first >= n_obs:
         raise ArgumentValueError(
-            f"burn_in: expected at least one of {n_obs} cycles left to score, got "
-            f"{first} cycles before it"
+            f"{name}: expected at least one of {n_obs} left to score, got {first} "
+            "before it"
         )
     if n_cycles is None:
         return first, n_obs - first

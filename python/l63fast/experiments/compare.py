@@ -75,14 +75,18 @@ class SchemeComparison:
         """Return the scores with their 95 % intervals as a matplotlib figure."""
         from l63fast import plotting
 
+        board = self.board
+        marks = board["rare_losses"].map({True: " *", False: ""})
+        board = board.assign(label=board["label"] + marks)
+        legend = "line: 95 % interval" + "; *: rare losses" * any(marks)
         return plotting.method_scores(
             {
                 row.label: plotting.MethodScore(row.score, (row.low, row.high))
-                for row in self.board.itertuples()
+                for row in board.itertuples()
             },
-            label=f"{self.board.attrs['measure']} (line: 95 % interval)",
-            title=case_title(next(self.board.itertuples())),
-            among=dict(zip(self.board["label"], self.board["scheme"], strict=True)),
+            label=f"{board.attrs['measure']} ({legend})",
+            title=case_title(next(board.itertuples())),
+            among=dict(zip(board["label"], board["scheme"], strict=True)),
         )
 
     def __repr__(self) -> str:
