@@ -17,6 +17,7 @@ __all__ = [
     "HISTORY",
     "METHODS",
     "Method",
+    "Optimum",
     "TrainedEncoder",
     "method_from_table",
     "method_table",
