@@ -10,7 +10,7 @@ import pytest
 
 import l63fast as l63
 from cli_runs import Command
-from experiment_samples import tiny_cycled, tiny_windows
+from experiment_samples import TINY_GRU, tiny_cycled, tiny_windows
 from l63fast.errors import ArgumentValueError, ConfigurationError
 from l63fast.experiments.experiment import Experiment
 from l63fast.experiments.protocols import Cycles, Problem, Windows
@@ -168,3 +168,47 @@ def test_windows_too(tmp_path: Path) -> None:
     methods = {"3dvar": {"scheme": "3dvar"}, "background": {"scheme": "background"}}
     rows = tiny_windows(methods=methods, model={"dt": 0.005}).run(tmp_path)
     assert np.isfinite(rows["rmse_a"]).all()
+
+
+# Steps by a Taylor polynomial
+
+
+def test_the_preset_runs_with_both_models(tmp_path: Any) -> None:
+    preset = Experiment.preset("knet-mismatch").vary(sigma=0.1)
+    [cell, *_] = preset.cells()
+    assert (cell.data.parameters.taylor, cell.model.parameters) == (
+        5,
+        l63.Lorenz63(taylor=2),
+    )
+    assert (cell.data.dt, cell.data.steps_per_cycle) == (0.02, 1)
+    assert cell.name == "s0.1_model_taylor2-3dvar"
+    assert "steps by Taylor order 2 (truth Taylor order 5)" in cell.note
+    small = preset.updated(
+        data={"n_train": 6, "n_val": 3, "n_test": 3},
+        cycles={"n_cycles": 30, "burn_in": 0.5},
+        methods={"gru": TINY_GRU, "pf": {"scheme": "pf", "n_particles": 50}},
+    )
+    rows = small.run(tmp_path)
+    assert set(rows["method"]) == {"3dvar", "extkf", "enkf-20", "gru", "pf"}
+    assert np.isfinite(rows["rmse_a"]).all()
+    right = small.only("extkf").updated(model={"parameters": {"taylor": 5}})
+    scores = [
+        frame.query("method == 'extkf'")["mse_a"].mean()
+        for frame in (right.run(tmp_path / "right"), rows)
+    ]
+    assert scores[0] < 0.9 * scores[1]
+
+
+def test_flags_set_both_orders(l63fast: Command) -> None:
+    given = ["--taylor", "4", "--model_taylor", "3", "--model_parameters", "11,28,2.5"]
+    said = l63fast("experiment", "sakov2012", "--print_config", *given)
+    tables = parse_tables(said.out)
+    assert tables["data"]["parameters"]["taylor"] == 4
+    own = {"sigma": 11.0, "rho": 28.0, "beta": 2.5, "taylor": 3}
+    assert tables["model"]["parameters"] == own
+    wrong = l63fast("experiment", "sakov2012", "--model_taylor", "30")
+    assert "--model_taylor: expected at most 20, got 30" in wrong.err
+    again = Experiment.from_tables("it", tables, source="it")
+    assert again.cells()[0].model == l63.ForecastModel(l63.Lorenz63(11.0, 28.0, 2.5, 3))
+    with pytest.raises(ConfigurationError, match=r"taylor: expected at least 1"):
+        tiny_cycled(model={"parameters": {"taylor": 0}})

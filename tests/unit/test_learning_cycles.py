@@ -14,15 +14,19 @@ from l63fast.learning.cycles import CycledBatches, limit_gradient
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import ChainSettings, EncoderSettings
-from l63fast.lorenz63 import forecast
-from l63fast.twin import TwinSettings
+from l63fast.lorenz63 import Lorenz63, forecast
+from l63fast.twin import ForecastModel, TwinSettings
 from learning_samples import CYCLES, GRU, MLP, TWIN
 
 
 def source(
-    encoder: Encoder, cycles: ChainSettings = CYCLES, twin: TwinSettings = TWIN
+    encoder: Encoder,
+    cycles: ChainSettings = CYCLES,
+    twin: TwinSettings = TWIN,
+    **more: Any,
 ) -> CycledBatches:
-    return CycledBatches(encoder, cycles, twin, n=16, n_epochs=3, seed=0, n_threads=1)
+    counts: dict[str, Any] = {"n": 16, "n_epochs": 3, "seed": 0, "n_threads": 1}
+    return CycledBatches(encoder, cycles, twin, **counts, **more)
 
 
 def encoder(settings: EncoderSettings) -> Encoder:
@@ -38,12 +42,14 @@ def encoder(settings: EncoderSettings) -> Encoder:
     return built
 
 
+@pytest.mark.parametrize("taylor", [None, 2])
 @pytest.mark.parametrize("settings", [GRU, MLP], ids=lambda s: s.model)
 def test_each_background_is_the_forecast_of_the_last_analysis(
-    settings: EncoderSettings,
+    settings: EncoderSettings, taylor: int | None
 ) -> None:
-    cycles = dataclasses.replace(CYCLES, restarts=0.0)
-    batches = source(encoder(settings), cycles).epoch(0, encoder(settings))
+    cycles, model = dataclasses.replace(CYCLES, restarts=0.0), Lorenz63(taylor=taylor)
+    made = source(encoder(settings), cycles, model=ForecastModel(model))
+    batches = made.epoch(0, encoder(settings))
     last: np.ndarray | None = None
     windows: list[torch.Tensor] = []
     for _ in range(5):
@@ -51,9 +57,10 @@ def test_each_background_is_the_forecast_of_the_last_analysis(
         analyses = analysis.detach().double().numpy().reshape(-1, 16, 3)
         backgrounds = batch.background.numpy().reshape(-1, 16, 3)
         if last is not None:
-            assert np.array_equal(forecast(last, 10).astype(np.float32), backgrounds[0])
+            later = forecast(last, 10, parameters=model).astype(np.float32)
+            assert np.array_equal(later, backgrounds[0])
         for k in range(1, len(analyses)):
-            later = forecast(analyses[k - 1], 10).astype(np.float32)
+            later = forecast(analyses[k - 1], 10, parameters=model).astype(np.float32)
             assert np.array_equal(later, backgrounds[k])
         last = analyses[-1]
         windows += batch.obs_window.reshape(-1, 16, *batch.obs_window.shape[1:])

@@ -22,6 +22,7 @@ from l63fast._kernels.jobs import (
     IntegrateJob,
     TangentJob,
 )
+from l63fast._kernels.taylor import TaylorKernels
 from l63fast.errors import BackendError, BackendWarning
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "TangentJob",
     "backend_info",
     "load_kernels",
+    "model_kernels",
     "network_kernels",
 ]
 
@@ -223,6 +225,15 @@ def load_kernels(backend: str = "auto", *, level: str | None = None) -> Kernels:
     except (ImportError, ValueError) as error:  # ValueError: of NUMBA_NUM_THREADS
         raise BackendError(f"backend: Numba cannot be imported: {error}") from error
     return numba_kernels
+
+
+def model_kernels(taylor: int | None, backend: str = "auto") -> Kernels:
+    """Return the kernels of a backend for steps of this Taylor order; None: RK4.
+
+    Errors are those of `load_kernels`.
+    """
+    kernels = load_kernels(backend)
+    return kernels if taylor is None else TaylorKernels(taylor, kernels)
 
 
 def _cpp_kernels(cpp: ModuleType, level: str | None) -> Kernels:

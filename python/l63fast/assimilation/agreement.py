@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -115,7 +115,7 @@ class Setup:
         content = {
             "interval": self.interval,
             "dt": self.dt,
-            "parameters": self.parameters and asdict(self.parameters),
+            "parameters": self.parameters and self.parameters.to_dict(),
             "R": None if self.R is None else self.R.tolist(),
             "Q": None if self.Q is None else self.Q.tolist(),
             "missing": self.missing or None,
@@ -295,7 +295,7 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, ObservationOperator):
         return bool(a == b)
     if isinstance(a, Lorenz63):
-        return all(map(_equal, a.as_tuple(), b.as_tuple()))
+        return a.taylor == b.taylor and all(map(_equal, a.as_tuple(), b.as_tuple()))
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim == 0 and b.ndim == 2:  # a variance in place of a covariance
         a = a * np.eye(len(b))
@@ -320,7 +320,8 @@ def _shown(value: Any) -> str:
         source = value.source_hash and f" (source of sha256 {value.source_hash[:12]})"
         return f"{value.name!r}{source or ''}"
     if isinstance(value, Lorenz63):
-        return "({}, {}, {:.10g})".format(*value.as_tuple())
+        order = "" if value.taylor is None else f" by {value.steps_by}"
+        return "({}, {}, {:.10g})".format(*value.as_tuple()) + order
     if isinstance(value, float):
         return f"{value:.10g}"
     matrix = np.asarray(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from l63fast import _checks
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast._kernels import TangentJob, load_kernels
+from l63fast._kernels import TangentJob, model_kernels
 from l63fast.assimilation.gauss_newton import Expansion, Minimum, expansion, minimise
 from l63fast.assimilation.scheme import (
     Analysis,
@@ -40,7 +40,8 @@ def carrier(
     A trial step of the minimiser may leave the floating-point range, which is no error.
     And the calls are many and short, so that checks would take half of the time.
     """
-    kernels, threads = load_kernels(backend), _checks.threads("n_threads", n_threads)
+    kernels = model_kernels(parameters.taylor, backend)
+    threads = _checks.threads("n_threads", n_threads)
     dt, _ = _checks.time_step("dt", dt, allow_large=False)
 
     def carry(

@@ -81,6 +81,11 @@ class _Joint(FilterSettings):
                 "parameters: expected all above 0, as their logarithms are estimated, "
                 f"got {self.parameters}"
             )
+        if self.parameters.taylor is not None:
+            raise ArgumentValueError(
+                "parameters: expected steps by RK4 where they are estimated, got "
+                f"{self.parameters.steps_by}"
+            )
         if checked["smoother_lag"]:
             raise ArgumentValueError(
                 "smoother_lag: expected 0 for a filter of state and parameters, got "

@@ -140,7 +140,7 @@ class ExtendedKalman(KalmanSettings):
     """The extended Kalman filter; its state is a `Gaussian`.
 
     The forecast covariance is P_f = inflation^2 M P_a M^T + Q, where M is the exact
-    derivative of the model's RK4 steps. The analysis minimises the variational cost
+    derivative of the model's steps. The analysis minimises the variational cost
     with B = P_f. This is the Kalman update for linear h, and the iterated filter of
     Bell & Cathey (1993), with H at the analysis, for nonlinear h.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from l63fast import _checks, _random
 from l63fast._arithmetic import ieee_arithmetic
-from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, load_kernels
+from l63fast._kernels import BACKENDS, FilteredParticles, FilterJob, model_kernels
 from l63fast.assimilation.scheme import (
     Analysis,
     Draws,
@@ -303,9 +303,9 @@ class ParticleFilter(FilterSettings):
             dt=self.dt,
             parameters=self._kernel_parameters(len(state.states)),
         )
-        done = load_kernels(self.backend).filter_particles(
-            job, _checks.threads("n_threads", self.n_threads)
-        )
+        kernels = model_kernels(getattr(self.parameters, "taylor", None), self.backend)
+        threads = _checks.threads("n_threads", self.n_threads)
+        done = kernels.filter_particles(job, threads)
         # The kernel uses one position of the stream per forecast and per analysis.
         later = draws._replace(position=draws.position + n_stages)
         return Particles(done.states, done.log_weights, later, state.past), done

@@ -116,7 +116,8 @@ def write_cycle_inputs(
             f"got one {twin.origin}"
         )
     another = twin.model.describe(settings)
-    if settings.parameters_spread or settings.Q_per_step:
+    taylor = settings.parameters.taylor is not None
+    if settings.parameters_spread or settings.Q_per_step or taylor:
         another = settings.beyond_the_usual
     if another:
         raise ArgumentValueError(

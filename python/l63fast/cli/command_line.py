@@ -134,10 +134,11 @@ class Given:
         tables: Tables = {}
         for option in self._typed():
             if option.target is not None:
-                table, field = option.target.split(".")
                 value = self[option.name]
                 value = value if option.read is None else option.read(value)
-                tables.setdefault(table, {})[field] = value
+                for name in reversed(option.target.split(".")):
+                    value = {name: value}
+                tables = merged(tables, value)
         tables = merged_tables(self.file_tables(), tables)
         return merged(tables, _sizes(self, tables.get("data", {})))
 
@@ -208,6 +209,8 @@ class Given:
                 said = str(error)[place.end() :]
                 table, field = _setting(place.group(1))
                 flag = self._varied(table, field) or self.flag(table, field)
+                of_place = (o.name for o in self._typed() if o.target == place.group(1))
+                flag = flag or next(of_place, None)
                 if flag is not None:
                     raise ConfigurationError(f"--{flag}: {said}") from None
                 for beside in _OTHER_SETTING.findall(said):

@@ -83,6 +83,15 @@ SIZES: Final = (
         panel="Data",
         read=list_reader(float),
     ),
+    Option(
+        "taylor",
+        int,
+        "Order of the Taylor polynomial by which the truth makes its steps, as in "
+        "KalmanNet; by default RK4.",
+        target="data.parameters.taylor",
+        minimum=1,
+        panel="Data",
+    ),
     _data("missing", float, "Probability that a value is not observed.", minimum=0.0),
     _data("sigma", float, "Standard deviation of the observation error.", minimum=0.0),
     _data("save_every", int, "Model steps between stored states.", minimum=1),
@@ -107,6 +116,13 @@ def _parameters(text: str) -> Any:
 
 _own = partial(Option, panel="Data", default=None)
 FORECAST_MODEL: Final = (
+    _own(
+        "model_taylor",
+        int,
+        "Order of the Taylor polynomial by which this model makes its steps.",
+        target="model.parameters.taylor",
+        minimum=1,
+    ),
     _own(
         "model_parameters",
         str,

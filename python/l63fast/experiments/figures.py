@@ -19,7 +19,7 @@ from l63fast.experiments.settings import MEASURES, Cell
 from l63fast.lorenz63 import simulate
 from l63fast.observation import as_operator
 from l63fast.storage import content_errors, update_directory
-from l63fast.twin import TwinSettings
+from l63fast.twin import ForecastModel, TwinSettings
 from l63fast.verification import instantaneous_rms
 
 FIGURES: Final = "figures"
@@ -118,9 +118,12 @@ def forecasts(analysis: np.ndarray, settings: Cell) -> np.ndarray | None:
         return None
     data, starts = settings.data, analysis[..., :-1, :]
     finite = np.isfinite(starts).all(axis=-1)[..., None]
-    model: dict[str, Any] = {"dt": data.dt, "parameters": data.parameters}
+    # The optimum forecasts with the model of the truth.
+    is_best = settings.method.role == "optimum"
+    model = ForecastModel() if is_best else settings.model
+    n_steps = model.steps(data, data.steps_per_cycle)
     starts = np.where(finite, starts, 0.0)
-    paths = simulate(starts, data.steps_per_cycle, on_divergence="nan", **model)
+    paths = simulate(starts, n_steps, on_divergence="nan", **model.arguments(data))
     return np.where(finite[..., None], paths, np.nan)
 
 

@@ -138,15 +138,20 @@ class Estimates:
         """
         if self.parameters is None or self.true_parameters is None:
             return {}
-        assert self.parameters_spread is not None
         errors = self.parameters - self.true_parameters[:, None]
-        last, half = errors[:, -1], _NORMAL_90 * self.parameters_spread[:, -1]
+        last, half = errors[:, -1], self.parameters_half_width[:, -1]
         columns = {}
         for i, name in enumerate(("sigma", "rho", "beta")):
             columns[f"rmse_{name}"] = np.sqrt((errors[..., i] ** 2).mean(axis=1))
             columns[f"last_{name}"] = last[:, i]
             columns[f"half_width_{name}"] = half[:, i]
         return columns
+
+    @property
+    def parameters_half_width(self) -> np.ndarray:
+        """Half the width of the normal 90 % intervals of the parameters, (..., 3)."""
+        assert self.parameters_spread is not None
+        return _NORMAL_90 * self.parameters_spread
 
     def distribution_scores(self, *, blind: bool) -> PointScores | None:
         """Return the scores of the estimated distributions; None if there are none.
@@ -519,6 +524,8 @@ class Cycles(Checked):
         twin, scheme = problem.twin, fitted.scheme
         assert scheme is not None
         if fitted.knows_parameters:
+            unfit, steps = "none that knows parameters by Taylor steps", fitted.label
+            refuse(problem.model["parameters"].taylor, "methods", unfit, steps)
             own: Any = scheme
             scheme = dataclasses.replace(own, parameters=twin.split(split).parameters)
         needs = scheme.window > 1 and not getattr(scheme, "window_grows", False)

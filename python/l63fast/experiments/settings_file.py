@@ -36,6 +36,7 @@ PRESETS: Final = (
     *("encoders-settings", "encoders-knet", "gaps", "gaps-x"),
     *("calibrated", "calibrated-x", "calibrated-wiljes2017", "calibrated-x2"),
     *("bach2025", "unknown-parameters", "dynestyx", "dynestyx-smoother", "wrong-sigma"),
+    "knet-mismatch",
 )
 # Methods for `l63fast train --recipe`: those of the preset `encoders`, and two that
 # estimate a distribution.

@@ -284,7 +284,8 @@ class CycledBatches:
         n_cycles, n = truth.shape[:2]
         steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
-        if fast is not None and not isinstance(encoder, EncoderOfOwnOperator):
+        is_known = not isinstance(encoder, EncoderOfOwnOperator)
+        if fast is not None and is_known and self._forecast.parameters.taylor is None:
             limits: Any = {"centre": self._centre, "reach": self._reach}
             model = self._forecast
             chain = Chain(

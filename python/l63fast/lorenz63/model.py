@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from l63fast import _checks
-from l63fast._kernels import IntegrateJob, load_kernels
+from l63fast._kernels import IntegrateJob, model_kernels
 from l63fast.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -23,23 +23,50 @@ DIVERGENCE_POLICIES: Final = ("raise", "nan")
 
 @dataclass(frozen=True)
 class Lorenz63:
-    """Parameters of dx = sigma (y - x), dy = x (rho - z) - y, dz = x y - beta z.
+    """The model dx = sigma (y - x), dy = x (rho - z) - y, dz = x y - beta z.
 
-    Source: Lorenz (1963), Deterministic nonperiodic flow, equations 25 to 27.
+    Sources: Lorenz (1963), Deterministic nonperiodic flow, equations 25 to 27; Revach
+    et al. (2022), KalmanNet, section IV.D, for the Taylor polynomial.
+
+    Attributes
+    ----------
+    sigma, rho, beta : float
+    taylor : int, optional
+        Order J, at most 20, of the polynomial by which steps are made: with
+        dx/dt = A(x) x a step is x -> sum over k <= J of (A(x) dt)^k / k! x. As A is
+        constant during a step, no J is more than first order accurate. None: RK4.
     """
 
     sigma: float = 10.0
     rho: float = 28.0
     beta: float = 8.0 / 3.0
+    taylor: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("sigma", "rho", "beta"):
             value = _checks.real(name, getattr(self, name))
             object.__setattr__(self, name, value)
+        if self.taylor is not None:
+            order = _checks.count("taylor", self.taylor, minimum=1, maximum=20)
+            object.__setattr__(self, "taylor", order)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={value!r}" for k, value in self.to_dict().items())
+        return f"Lorenz63({given})"
 
     def as_tuple(self) -> tuple[float, float, float]:
         """Return (sigma, rho, beta), the order that the kernels take."""
         return self.sigma, self.rho, self.beta
+
+    @property
+    def steps_by(self) -> str:
+        """How steps are made, in words."""
+        return "RK4" if self.taylor is None else f"Taylor order {self.taylor}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is given as plain values, for JSON; no `taylor` for RK4."""
+        content = asdict(self)
+        return {name: value for name, value in content.items() if value is not None}
 
 
 DEFAULT_PARAMETERS: Final = Lorenz63()
@@ -76,7 +103,7 @@ def simulate(
     on_divergence: str = "raise",
     allow_large_dt: bool = False,
 ) -> np.ndarray:
-    """Return trajectories of the model by classical RK4; entry 0 is the initial state.
+    """Return trajectories, by default by classical RK4; entry 0 is the initial state.
 
     Parameters
     ----------
@@ -89,7 +116,7 @@ def simulate(
     save_every : int
         Steps between saved states; must divide `n_steps`.
     parameters : Lorenz63, (3,) or (..., 3) float64
-        sigma, rho and beta: of all members, or of each.
+        sigma, rho and beta: of all members, or of each (by RK4).
     dtype : dtype, optional
         Required dtype of the initial states; nothing is converted.
     out : (..., n_saved, 3) array, optional
@@ -198,7 +225,7 @@ class Integration:
         )
         self.parameters = _of_members(parameters, self.states.shape[:-1])
         self.name = name
-        self.kernels = load_kernels(backend)
+        self.kernels = model_kernels(getattr(parameters, "taylor", None), backend)
         if is_large:
             warnings.warn(
                 f"dt: {self.dt:g} is above {_checks.LARGE_TIME_STEP:g}, where RK4 is "

@@ -32,7 +32,7 @@ def tangent_linear(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the forecast and M times a perturbation, where M is its exact derivative.
 
-    M is the derivative of the discrete RK4 steps, not of the continuous equations. The
+    M is the derivative of the discrete steps, not of the continuous equations. The
     forecast equals that of `forecast` to the last bit. The other arguments and the
     errors are those of `forecast`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,12 @@ class ForecastModel:
         """Return how the model differs from that of the truth; "" if it does not."""
         pairs = []
         if self.parameters is not None:
-            both = (self.parameters, data.parameters)
-            pairs.append(("parameters", *(_shown(p.as_tuple()) for p in both)))
+            own, true = self.parameters, data.parameters
+            if (own.taylor, true.taylor) != (None, None):
+                pairs.append(("steps by", own.steps_by, true.steps_by))
+            if not pairs or own.as_tuple() != true.as_tuple():
+                values = _shown(own.as_tuple()), _shown(true.as_tuple())
+                pairs.append(("parameters", *values))
         if self.dt is not None:
             pairs.append(("dt", f"{self.dt:g}", f"{data.dt:g}"))
         if self.Q is not None:
@@ -101,8 +105,11 @@ class ForecastModel:
     def tag(self) -> str:
         """The model in the name of a case; "" for that of the truth."""
         parts = []
-        if self.parameters is not None:
-            parts.append("p" + "_".join(f"{v:.6g}" for v in self.parameters.as_tuple()))
+        if (own := self.parameters) is not None:
+            order = own.taylor
+            if order is None or own.as_tuple() != Lorenz63().as_tuple():
+                parts.append("p" + "_".join(f"{v:.6g}" for v in own.as_tuple()))
+            parts += [] if order is None else [f"taylor{order}"]
         if self.dt is not None:
             parts.append(f"dt{self.dt:.6g}")
         if self.Q is not None:
@@ -111,9 +118,9 @@ class ForecastModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is given as plain values, for JSON and TOML."""
-        return {
-            name: value for name, value in asdict(self).items() if value is not None
-        }
+        own = self.parameters and self.parameters.to_dict()
+        content = {**vars(self), "parameters": own}
+        return {name: value for name, value in content.items() if value is not None}
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -122,7 +122,12 @@ class TwinSettings:
         checked["Q"] = model_error(self.Q)
         checked["R"] = _observation_error(self.R, n_observed, checked["sigma"])
         checked["missing"] = share("missing", self.missing)
-        checked["parameters_spread"] = _spread(self.parameters_spread)
+        spread = checked["parameters_spread"] = _spread(self.parameters_spread)
+        if spread and self.parameters.taylor is not None:
+            raise ArgumentValueError(
+                "parameters_spread: expected 0 with steps by a Taylor polynomial, got "
+                f"{spread}"
+            )
         _checks.instance("noise", self.noise, ErrorLaw)
         checked["Q_per_step"] = _checks.boolean("Q_per_step", self.Q_per_step)
         times = self.steps_per_cycle, self.interval, self.observation_steps
@@ -270,8 +275,9 @@ class TwinSettings:
 
     @property
     def beyond_the_usual(self) -> str:
-        """The law of errors and of the parameters in words; "" if it is the usual."""
+        """Laws of errors and parameters, and the steps, in words; "" if the usual."""
         shares = np.atleast_1d(100.0 * np.asarray(self.parameters_spread)).tolist()
+        order = self.parameters.steps_by
         spread = f"parameters +-{', '.join(f'{share:.4g}' for share in shares)} %"
         return ", ".join(
             filter(
@@ -280,6 +286,7 @@ class TwinSettings:
                     self.noise.describe(),
                     spread * bool(self.parameters_spread),
                     "model error at each step" * self.Q_per_step,
+                    f"steps by {order}" * (self.parameters.taylor is not None),
                 ),
             )
         )
@@ -320,7 +327,7 @@ class TwinSettings:
         its name and the hash of its source.
         """
         content = {item.name: getattr(self, item.name) for item in fields(self)}
-        content["parameters"] = asdict(self.parameters)
+        content["parameters"] = self.parameters.to_dict()
         content["noise"] = self.noise.to_dict()
         operator = as_operator(self.operator)
         content["operator"] = operator.name

@@ -17,7 +17,7 @@ from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.errors import ConfigurationError
 from l63fast.experiments.protocols import Estimates, Fitted, Problem, Windows
-from l63fast.experiments.settings_file import Checked, limited
+from l63fast.experiments.settings_file import Checked, limited, refuse
 from l63fast.learning.data import windows
 from l63fast.storage import (
     content_errors,
@@ -104,6 +104,9 @@ class Optimum(Checked):
                     "data.parameters_spread: expected 0 for the optimum in windows, "
                     f"got {problem.twin.settings.parameters_spread}"
                 )
+            order = problem.model["parameters"].taylor
+            needs = "steps by RK4 for the optimum in windows"
+            refuse(order is not None, "model.parameters.taylor", needs, order)
             kind = problem.protocol.background
             if kind not in _BACKGROUNDS:
                 raise ConfigurationError(
