@@ -40,7 +40,7 @@ TINIEST: dict[str, dict[str, Any]] = {
     "optimum": {"library": 8192, "n_particles": 50, "max_particles": 50},
     "encoder": TINY_GRU,
 }
-STARTS_FIRST = ["4dvar", "enkf", "extkf", "ienks", "pf"]
+STARTS_FIRST = ["4dvar", "enkf", "enkf-joint", "extkf", "ienks", "pf", "pf-joint"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,10 +111,11 @@ def test_every_method_writes_the_same_files_and_metrics(every: Every) -> None:
     assert found["convergence"] == ["optimum"]
     assert found["training"] == ["encoder"]
     assert {"extkf", "enkf", "pf", "optimum", "4dvar"} <= set(found["spread"])
-    ensembles, particles = {"enkf", "ienks"}, {"pf", "optimum"}
+    ensembles = {"enkf", "ienks", "enkf-joint"}
+    particles = {"pf", "optimum", "pf-joint"}
     if every.protocol == "cycles":
-        ensembles |= {"enkf-known", "enkf-joint"}
-        particles |= {"pf-known", "pf-joint"}
+        ensembles |= {"enkf-known"}
+        particles |= {"pf-known"}
     assert set(found["ranks"]) == ensembles
     assert set(found["effective_size"]) == particles
 

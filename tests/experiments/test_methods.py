@@ -48,6 +48,14 @@ TABLES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
         {"n_particles": 10, "max_particles": 20, "library": 2**13},
         ("optimum", "optimum (N>20)"),
     ),
+    "enkf-joint": (
+        {"n_members": 7, "walk": 0.05},
+        ("joint EnKF, N=7", "joint EnKF, N=7"),
+    ),
+    "pf-joint": (
+        {"n_particles": 20, "walk": 0.05},
+        ("joint particle filter, N=20", "joint particle filter, N=20"),
+    ),
     "encoder": (
         {k: v for k, v in TINY_GRU.items() if k != "scheme"},
         ("GRU, L=3", "GRU, carried"),
@@ -63,14 +71,9 @@ TABLES |= {
         {"n_particles": 20, "regularisation": 1.0},
         ("", "particle filter, N=20, parameters known"),
     ),
-    "enkf-joint": ({"n_members": 7, "walk": 0.05}, ("", "joint EnKF, N=7")),
-    "pf-joint": (
-        {"n_particles": 20, "walk": 0.05},
-        ("", "joint particle filter, N=20"),
-    ),
 }
 # Of windows: these are given the background at the first observation.
-FROM_THE_FIRST = {"4dvar", "extkf", "enkf", "ienks", "pf"}
+FROM_THE_FIRST = {"4dvar", "extkf", "enkf", "ienks", "pf", "enkf-joint", "pf-joint"}
 
 
 @pytest.fixture(scope="module")

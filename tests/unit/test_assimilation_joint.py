@@ -14,7 +14,9 @@ from l63fast.assimilation.joint import JointEnKF, JointParticleFilter
 from l63fast.assimilation.particle import ParticleFilter
 from l63fast.assimilation.scheme import Status
 from l63fast.errors import ArgumentValueError
+from l63fast.experiments.diagnostics import DIAGNOSTICS
 from l63fast.experiments.experiment import Experiment
+from l63fast.experiments.report.page import report
 from l63fast.experiments.results import Result
 from l63fast.lorenz63 import Lorenz63, forecast
 from l63fast.twin import TwinExperiment, TwinSettings
@@ -116,6 +118,22 @@ def test_missing_values_and_lost_members(kind: Any, twin: TwinExperiment) -> Non
     assert np.isfinite(np.delete(analysis.state, 1, axis=0)).all()
 
 
+def test_states_can_get_less_noise_than_parameters(twin: TwinExperiment) -> None:
+    start, y = twin.test.initial_state, twin.test.observations[:, :1]
+    found = []
+    for factor in (1.0, 0.5, 0.0):
+        settings = {"threshold": 1.0, "rescue": False, "state_noise": factor}
+        scheme = joint(twin, JointParticleFilter, **settings)
+        state = scheme.initial(start, np.random.default_rng(0))
+        found.append((state, scheme.analyse(state, y)[0]))
+    (before, whole), (_, half), (_, none) = found
+    np.testing.assert_array_equal(whole.logs, none.logs)
+    noise = [one.members - none.members for one in (whole, half)]
+    np.testing.assert_allclose(noise[0], 2.0 * noise[1], atol=1e-12)
+    assert np.abs(noise[0]).max() > 0.01
+    assert np.isin(none.members, before.members).all()  # the copies are alike
+
+
 def test_wrong_settings_are_refused(twin: TwinExperiment) -> None:
     with pytest.raises(ArgumentValueError, match="sign of the state"):
         JointParticleFilter(operator="x2", B=B, R=np.eye(1))
@@ -174,3 +192,43 @@ def test_experiments_score_the_parameters(tmp_path: Any) -> None:
     metrics = Result.open(tmp_path / "unknown" / "joint").metrics["parameters"]
     assert 0.0 <= metrics["rho"]["coverage_90"] <= 1.0
     assert metrics["rho"]["median_width_90"] > 0.0
+    # The report draws them.
+    stored = {
+        name: Result.open(tmp_path / "unknown" / name).dataset(DIAGNOSTICS)
+        for name in by_method.groups
+    }
+    drawn = {name for name, data in stored.items() if "parameter_error" in data}
+    assert drawn == {"joint", "pf"}
+    joint = rows.query("method == 'joint'")
+    [of_first] = joint.query("trajectory == 0").to_dict("records")
+    data = stored["joint"].sel(parameter="rho").isel(parameter_time=-1)
+    rms = np.sqrt((joint["last_rho"] ** 2).mean())
+    assert float(data["parameter_error"]) == pytest.approx(rms)
+    error = float(data["parameter_estimate"] - data["parameter_truth"])
+    assert error == pytest.approx(of_first["last_rho"])
+    assert float(data["parameter_half_width"]) == pytest.approx(
+        of_first["half_width_rho"]
+    )
+    page = report(tmp_path / "unknown")
+    assert (page.parent / "figures" / "parameters.png").exists()
+    assert "Parameters that are estimated with the state" in page.read_text()
+
+
+@pytest.mark.parametrize("method", ["enkf-joint", "pf-joint"])
+def test_single_windows_estimate_the_parameters(method: str, tmp_path: Any) -> None:
+    size = "n_members" if method == "enkf-joint" else "n_particles"
+    rows = Experiment.from_tables(
+        "windows",
+        {
+            "data": {
+                **{"n_train": 30, "n_val": 3, "n_test": 4, "operator": "xyz"},
+                **{"n_steps": 400, "parameters_spread": 0.1},
+            },
+            "windows": {"window": 8, "stride": 8},
+            "methods": {"joint": {"scheme": method, size: 200, "walk": 0.05}},
+        },
+        source="it",
+    ).run(tmp_path)
+    # Uniform within 10 %, known before; eight observations tell more.
+    prior = 28.0 * 0.1 / np.sqrt(3.0)
+    assert 0.0 < rows["rmse_rho"].mean() < 0.8 * prior

@@ -79,6 +79,43 @@ def test_a_name_for_methods_of_several_cases_has_the_plain_look_of_its_kind():
     assert looks["GRU, hidden 8"] == looks["GRU, L=1"] != looks["GRU, L=10"]
 
 
+def test_parameters_are_drawn_with_their_intervals_beside_the_truth():
+    times, truth = np.arange(4.0), np.array([10.0, 27.0, 2.5])
+    error = np.array([0.4, 0.3, 0.2, 0.1])[:, None] * [1.0, 2.0, 0.0]
+    methods = {
+        name: plotting.ParameterEstimates(truth + k * error, 2.0 * error, k * error)
+        for name, k in (("joint EnKF", 2.0), ("joint particle filter", 1.0))
+    }
+    figure = drawn(plotting.parameter_estimates(times, truth, methods))
+    # beta is known by both and has no column.
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["sigma", "rho"]
+    assert len(figure.axes) == 4
+    for c, (above, below) in enumerate(
+        zip(figure.axes[:2], figure.axes[2:], strict=True)
+    ):
+        line, *estimates = above.get_lines()
+        assert set(line.get_ydata()) == {truth[c]}
+        for one, method in zip(estimates, methods.values(), strict=True):
+            np.testing.assert_array_equal(one.get_ydata(), method.estimate[:, c])
+        for band, method in zip(above.collections, methods.values(), strict=True):
+            ends = band.get_paths()[0].vertices[:, 1]
+            top = (method.estimate + method.half_width)[:, c]
+            assert (ends.min(), ends.max()) == (
+                pytest.approx((method.estimate - method.half_width)[:, c].min()),
+                pytest.approx(top.max()),
+            )
+        found = [one.get_ydata() for one in below.get_lines()]
+        np.testing.assert_array_equal(
+            found, [method.error[:, c] for method in methods.values()]
+        )
+    known = plotting.ParameterEstimates(*np.zeros((3, 4, 3)))
+    with pytest.raises(ArgumentValueError, match="an estimated parameter"):
+        plotting.parameter_estimates(times, truth, {"joint": known})
+    wrong = plotting.ParameterEstimates(*np.ones((2, 4, 3)), np.ones((3, 3)))
+    with pytest.raises(ArgumentValueError, match="joint: error"):
+        plotting.parameter_estimates(times, truth, {"joint": wrong})
+
+
 SCORE = {"GRU": MethodScore(0.5, (0.4, 0.6)), "3D-Var": MethodScore(1.0, (0.9, 1.1))}
 EPOCHS = [{"epoch": k, "train_loss": 1.0 / k, "val_loss": 2.0 / k} for k in (1, 2, 3)]
 SINGLE = {

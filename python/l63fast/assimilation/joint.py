@@ -265,6 +265,8 @@ class JointParticleFilter(_Joint):
         standard deviation of its prior.
     n_particles, regularisation, threshold
         As in `ParticleFilter`.
+    state_noise : float
+        Factor on the states' part of this noise.
     rescue : bool
         Scatter the particles by B, and their parameters by the width of the prior,
         where the filter has lost the truth.
@@ -278,6 +280,7 @@ class JointParticleFilter(_Joint):
     n_particles: int = 1000
     regularisation: float = 0.5
     threshold: float = 0.5
+    state_noise: float = 1.0
     rescue: bool = True
 
     def _checked(self) -> dict[str, Any]:
@@ -293,6 +296,7 @@ class JointParticleFilter(_Joint):
             "n_particles": count("n_particles", self.n_particles, minimum=2),
             "regularisation": real("regularisation", self.regularisation, minimum=0.0),
             "threshold": real("threshold", self.threshold, minimum=0.0, maximum=1.0),
+            "state_noise": real("state_noise", self.state_noise, minimum=0.0),
             "rescue": _checks.boolean("rescue", self.rescue),
         }
 
@@ -415,6 +419,7 @@ class JointParticleFilter(_Joint):
                 kept = centre + np.sqrt(1.0 - b * b) * (drawn[copies, 3:] - centre)
                 drawn[copies, 3:] = kept
                 noise = b * normals[i, copies] @ _root(covariance[i]).T
+                noise[:, :3] *= self.state_noise
                 drawn[copies] += noise
             members[i] = drawn[:, :3]
             logs[i] = np.where(self._known, 0.0, _bounded(drawn[:, 3:]))

@@ -67,6 +67,7 @@ def diagnose(
         **(spread_by_age(estimates, data) if cycled and data.gaps else {}),
         **error_map(estimates.truth, errors),
         **increments(judged, operator),
+        **parameter_errors(estimates),
     }
     coordinates = {
         "component": ("component", list("xyz")),
@@ -225,6 +226,28 @@ def _binned(age: np.ndarray, values: np.ndarray, data: TwinSettings) -> list[Any
     counts = np.bincount(bins)
     enough = counts >= _FEWEST
     return [np.bincount(bins, v)[enough] / counts[enough] for v in (age, values)]
+
+
+def parameter_errors(estimates: Estimates) -> dict[str, Any]:
+    """Return errors of estimated parameters against time, and those of trajectory 0.
+
+    The errors are root mean squares over all trajectories. Of the first trajectory,
+    which is the same for all methods: the truth, the estimate and half the width of its
+    90 % interval. The result is empty if a method estimates no parameters.
+    """
+    found, truth = estimates.parameters, estimates.true_parameters
+    if found is None or truth is None:
+        return {}
+    dims, half = ("parameter_time", "parameter"), estimates.parameters_half_width
+    errors = np.sqrt(((found - truth[:, None]) ** 2).mean(axis=0))
+    return {
+        "parameter": ("parameter", ["sigma", "rho", "beta"]),
+        "parameter_time": ("parameter_time", estimates.times),
+        "parameter_error": (dims, errors),
+        "parameter_estimate": (dims, found[0]),
+        "parameter_half_width": (dims, half[0]),
+        "parameter_truth": ("parameter", truth[0]),
+    }
 
 
 def error_map(truth: np.ndarray, errors: np.ndarray) -> dict[str, Any]:

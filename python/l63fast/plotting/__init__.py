@@ -14,11 +14,13 @@ from l63fast.plotting.diagnostics import (
 )
 from l63fast.plotting.error_curves import (
     ErrorGrowth,
+    ParameterEstimates,
     error_against_time,
     error_distribution,
     error_since_observed,
     forecast_growth,
     horizon,
+    parameter_estimates,
 )
 from l63fast.plotting.fitting import (
     convergence,
@@ -46,6 +48,7 @@ __all__ = [
     "Excerpt",
     "Increments",
     "MethodScore",
+    "ParameterEstimates",
     "animation",
     "attractor",
     "convergence",
@@ -65,6 +68,7 @@ __all__ = [
     "method_scores",
     "overview",
     "panels",
+    "parameter_estimates",
     "pit_histograms",
     "rank_histograms",
     "save_animation",

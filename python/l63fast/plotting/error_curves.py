@@ -223,6 +223,76 @@ def error_since_observed(
     return fig
 
 
+class ParameterEstimates(NamedTuple):
+    """Estimates of the parameters of the model by a method, at n_times.
+
+    `estimate` and `half_width` (n_times, 3) are those of sigma, rho and beta in one
+    trajectory, with half the width of their 90 % intervals; `error` (n_times, 3): root
+    mean square error over all trajectories.
+    """
+
+    estimate: np.ndarray
+    half_width: np.ndarray
+    error: np.ndarray
+
+
+@_style.styled
+def parameter_estimates(
+    times: np.ndarray,
+    truth: np.ndarray,
+    methods: Mapping[str, ParameterEstimates],
+    *,
+    among: Collection[str] = (),
+) -> Figure:
+    """Return a figure of estimated parameters (above) and their errors against time.
+
+    A parameter that every method knows, without any error, has no column.
+
+    Parameters
+    ----------
+    times : (n_times,) time units
+    truth : (3,) true sigma, rho and beta of the trajectory that is shown
+    methods : method -> ParameterEstimates
+    among
+        As in `error_against_time`.
+
+    Raises
+    ------
+    ArgumentValueError
+        If the arrays do not belong together, or no method has an error.
+    """
+    times = _checks.array("times", times, shape=(None,))
+    truth = _checks.array("truth", truth, shape=(3,))
+    shape, checked = (len(times), 3), {}
+    for name, given in methods.items():
+        arrays = zip(given._fields, given, strict=True)
+        checked[name] = ParameterEstimates(
+            *(_checks.array(f"{name}: {k}", v, shape=shape) for k, v in arrays)
+        )
+    _style.require("methods", checked)
+    errors = np.stack([method.error for method in checked.values()])
+    columns = np.flatnonzero((errors != 0.0).any(axis=(0, 1)))
+    _style.require("methods", columns, "an estimated parameter")
+    fig = _style.new_figure(_style.COLUMN, 4.4)
+    axes = fig.subplots(2, len(columns), sharex=True, squeeze=False)
+    for (above, below), c in zip(axes.T, columns.tolist(), strict=True):
+        above.axhline(truth[c], label="truth", **_style.TRUTH.line)
+        for name, look in _style.looks(checked, among).items():
+            estimate, half, error = (values[:, c] for values in checked[name])
+            ends = estimate - half, estimate + half
+            above.fill_between(times, *ends, color=look.color, alpha=0.2, linewidth=0)
+            above.plot(times, estimate, label=name, **look.line)
+            below.plot(times, error, **look.line)
+        above.set_title(("sigma", "rho", "beta")[c])
+        _style.plain_log(below, "y", narrow=True)
+        below.margins(x=0.0)
+    _style.label_rows(axes, ("one trajectory", "rms error, all trajectories"))
+    fig.supxlabel(_style.TIME_LABEL)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
+    return fig
+
+
 def horizon(growth: ErrorGrowth, limit: float) -> float:
     """Return the lead time at which the mean error reaches a limit, infinite if never.
 

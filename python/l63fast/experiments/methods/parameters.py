@@ -45,7 +45,6 @@ class _JointMethod(_Filter):
     """Base class of filters that estimate the parameters with the state."""
 
     scheme: ClassVar[str]
-    needs_cycles = True
     tuned = "walk"
     values = (0.0125, 0.025, 0.05, 0.1, 0.2)
     limits = (1e-3, 1.0)
@@ -97,6 +96,8 @@ class JointParticles(_JointMethod):
     regularisation : float
         Width of the noise that is added after resampling.
     threshold : float
+    state_noise : float
+        Factor on the part of this noise that states get.
     rescue : bool
     prior_spread : float, optional
         As in `JointParticleFilter`; by default that of the data, 0.1 if they have none.
@@ -109,6 +110,7 @@ class JointParticles(_JointMethod):
     n_particles: int = limited(1000, _checks.count, minimum=2)
     regularisation: float = limited(1.0, minimum=0.0)
     threshold: float = limited(0.5, minimum=0.0, maximum=1.0)
+    state_noise: float = limited(1.0, minimum=0.0)
     rescue: bool = limited(True, _checks.boolean)
     prior_spread: float | None = limited(None, minimum=0.0, maximum=0.5)
     walk: float | None = limited(None, minimum=0.0)

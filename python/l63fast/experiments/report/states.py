@@ -15,7 +15,7 @@ from l63fast.experiments.describe import captions, observed
 from l63fast.experiments.figures import Picture, between, forecasts, picture
 from l63fast.experiments.scoring import Rows, Summary, best_of, case_title
 from l63fast.observation import ObservationOperator
-from l63fast.plotting import ErrorGrowth, Excerpt, Increments
+from l63fast.plotting import ErrorGrowth, Excerpt, Increments, ParameterEstimates
 from l63fast.verification import Failure
 
 Diagnosed = dict[str, xarray.Dataset]
@@ -61,7 +61,7 @@ def _some(rows: Rows, shown: dict[str, Any]) -> str:
 
 
 def states(summary: Summary) -> Iterator[Picture | str]:
-    """Yield truth, background and analysis of the best method, and an animation."""
+    """Yield states of the best method, an animation, and estimated parameters."""
     for i, rows in enumerate(summary.featured):
         best = best_of(rows)
         if best is None:
@@ -70,6 +70,23 @@ def states(summary: Summary) -> Iterator[Picture | str]:
         yield _panels(summary, rows, best)
         if i == 0:
             yield from _animation(summary, rows, best)
+    yield from _parameters(summary)
+
+
+def _parameters(summary: Summary) -> Iterator[Picture]:
+    names = ("estimate", "half_width", "error")
+    for rows, by_label in diagnosed(summary, "parameter_error", 4):
+        methods = {
+            name: ParameterEstimates(*(data[f"parameter_{n}"].values for n in names))
+            for name, data in by_label.items()
+        }
+        data = next(iter(by_label.values()))
+        times, truth = (data[f"parameter_{name}"].values for name in ("time", "truth"))
+        figure = plotting.parameter_estimates(
+            times, truth, methods, among=summary.kinds
+        )
+        words = {"n": int(data.attrs["n_trajectories"])}
+        yield picture(summary, "parameters", figure, rows, **words)
 
 
 def _panels(summary: Summary, rows: Rows, row: Any) -> Picture:
