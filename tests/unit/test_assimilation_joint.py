@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiment_samples import TINY_GRU
 from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.ensemble import EnKF
 from l63fast.assimilation.joint import JointEnKF, JointParticleFilter
@@ -176,6 +177,7 @@ def test_experiments_score_the_parameters(tmp_path: Any) -> None:
             "pf": {"scheme": "pf-joint", "n_particles": 100, "walk": 0.05},
             "known": {"scheme": "enkf-known", "n_members": 20, "inflation": 1.02},
             "best": {"scheme": "optimum", "n_particles": 200, "max_particles": 200},
+            "gru": {**TINY_GRU, "estimates_parameters": True},
         },
     }
     experiment = Experiment.from_tables("unknown", tables, source="it")
@@ -185,7 +187,7 @@ def test_experiments_score_the_parameters(tmp_path: Any) -> None:
     rows = experiment.run(tmp_path)
     by_method = rows.groupby("method")
     estimated = by_method["rmse_rho"].count()
-    assert estimated.to_dict() == {"best": 0, "joint": 4, "known": 0, "pf": 4}
+    assert estimated.to_dict() == {"best": 0, "gru": 4, "joint": 4, "known": 0, "pf": 4}
     score = by_method["rmse_a"].mean()
     assert score["known"] < score["joint"]
     assert rows["case"].str.contains("parameters").all()
@@ -198,7 +200,7 @@ def test_experiments_score_the_parameters(tmp_path: Any) -> None:
         for name in by_method.groups
     }
     drawn = {name for name, data in stored.items() if "parameter_error" in data}
-    assert drawn == {"joint", "pf"}
+    assert drawn == {"gru", "joint", "pf"}
     joint = rows.query("method == 'joint'")
     [of_first] = joint.query("trajectory == 0").to_dict("records")
     data = stored["joint"].sel(parameter="rho").isel(parameter_time=-1)

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from l63fast.assimilation.cycling import CycleResult, run_cycles
 from l63fast.errors import ArgumentValueError, ModelFileError, TrainingDiverged
 from l63fast.learning import cycles
 from l63fast.learning.cycled_training import train_cycled
 from l63fast.learning.encoders import Encoder
-from l63fast.learning.inference import EncoderFunction
+from l63fast.learning.export import load_encoder, save_model
+from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
 from l63fast.learning.training import TrainResult
 from l63fast.lorenz63 import Lorenz63
-from l63fast.twin import ForecastModel, TwinExperiment
+from l63fast.twin import ForecastModel, TwinExperiment, TwinSettings
 from learning_samples import CYCLES, GRU, LSTM, MLP, TWIN
 
 RECIPE = TrainSettings(
@@ -193,6 +195,52 @@ def test_a_twin_whose_noise_cannot_be_simulated_is_refused(
     other = TwinExperiment(twin.settings, R, "from arrays", twin.hashes, openers)
     with pytest.raises(ArgumentValueError, match="twin: expected R as in its settings"):
         run(other)
+
+
+def test_a_memory_learns_the_parameters(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"n_train": 30, "n_val": 8, "n_test": 20, "n_steps": 1200}
+    spread: Any = (0.0, 0.1, 0.0)
+    varied = TwinSettings("xyz", sigma=0.3, parameters_spread=spread, **sizes)
+    twin = TwinExperiment.generate(varied)
+    settings = EncoderSettings(
+        "gru", "xyz", window=1, hidden=16, memory="carried", estimates_parameters=True
+    )
+    recipe = dataclasses.replace(RECIPE, epochs=1, batch_size=64, learning_rate=0.01)
+    cycles = dataclasses.replace(CYCLES, updates=200, unroll=8)
+    trained = train_cycled(settings, recipe, cycles, twin)
+
+    def cycled(encoder: EncoderFunction) -> CycleResult:
+        scheme = NeuralAnalysis.for_twin(twin, encoder=encoder)
+        return run_cycles(scheme, twin, burn_in=60)
+
+    result = cycled(EncoderFunction.of(trained.encoder))
+    assert result.parameters is not None
+    assert result.parameters_spread is not None
+    error = result.parameters - twin.test.parameters[:, None]
+    rms = np.sqrt((error**2).mean(axis=(0, 1)))
+    # rho is uniform within 2.8 of 28; sigma and beta are known.
+    assert rms[1] < 0.6 * 2.8 / np.sqrt(3.0)
+    assert (rms[[0, 2]] < [0.5, 0.13]).all()
+    claimed = np.sqrt((result.parameters_spread[..., 1] ** 2).mean())
+    assert 0.5 < rms[1] / claimed < 2.0
+    # A file of weights keeps them.
+    save_model(trained.encoder, tmp_path, {}, formats=["safetensors"])
+    again = cycled(load_encoder(tmp_path))
+    np.testing.assert_array_equal(again.parameters, result.parameters)
+
+
+def test_parameters_need_a_memory_and_data_where_they_vary(
+    twin: TwinExperiment,
+) -> None:
+    settings = dataclasses.replace(GRU, estimates_parameters=True)
+    assert settings.to_dict()["estimates_parameters"]
+    assert "estimates_parameters" not in GRU.to_dict()
+    with pytest.raises(ArgumentValueError, match="a parameters_spread above 0"):
+        run(twin, settings)
+    wrong: list[dict[str, Any]] = [{"memory": "window"}, {"uncertainty": "gaussian"}]
+    for changed in wrong:
+        with pytest.raises(ArgumentValueError, match="estimates_parameters: expected"):
+            dataclasses.replace(settings, **changed)
 
 
 def test_encoders_are_trained_with_the_model_that_they_forecast_with(

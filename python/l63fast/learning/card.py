@@ -48,6 +48,7 @@ _ADDED_SINCE: Final = {
     "iteration": "fixed_point",
     "gaps": False,
     "uncertainty": "none",
+    "estimates_parameters": False,
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (

@@ -30,7 +30,7 @@ from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
 from l63fast.learning.loop import Record, TrainingRun, torch_device
-from l63fast.learning.losses import Batch, Loss, build_loss
+from l63fast.learning.losses import Batch, Loss, WithParameters, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.settings import ChainSettings, EncoderSettings, TrainSettings
@@ -50,6 +50,7 @@ _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
 _FAR: Final = 8.0  # standard deviation of a diverged estimate: that of the climate
+_OF_PARAMETERS: Final = 0.1  # weight of their score, in losses of the background
 _B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
 
 
@@ -162,13 +163,16 @@ def _begin(
         seed=settings.seed,
         n_threads=settings.threads,
     )
+    reference, trained = loss_of_background(loss, as_batch(samples)), loss
+    if encoder_settings.estimates_parameters:
+        trained = WithParameters(loss, _OF_PARAMETERS * reference)
     return TrainingRun(
         encoder,
         settings,
-        loss.to(device),
+        trained.to(device),
         source,
         _CycledValidation(loss, twin, warm_up, cycle_settings.start_sigma),
-        reference=loss_of_background(loss, as_batch(samples)),
+        reference=reference,
         directory=directory,
     )
 

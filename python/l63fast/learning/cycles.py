@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from l63fast import _random
-from l63fast.errors import DivergenceError
+from l63fast.errors import ArgumentValueError, DivergenceError
 from l63fast.learning.chain import MAX_GRADIENT, Chain
 from l63fast.learning.data import windows
 from l63fast.learning.dynamics import DifferentiableForecast
@@ -225,6 +225,11 @@ class CycledBatches:
             n_threads=n_threads,
         )
         self._model_steps = partial(model.steps, twin)
+        if encoder.settings.estimates_parameters and self._chains.parameters is None:
+            raise ArgumentValueError(
+                "estimates_parameters: expected data with a parameters_spread above 0, "
+                "got 0"
+            )
         self._coordinates = encoder.coordinates
         self._centre = encoder.state_mean.double()
         self._reach = _FAR * encoder.state_std.double()
@@ -284,8 +289,9 @@ class CycledBatches:
         n_cycles, n = truth.shape[:2]
         steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
-        is_known = not isinstance(encoder, EncoderOfOwnOperator)
-        if fast is not None and is_known and self._forecast.parameters.taylor is None:
+        unknown = isinstance(encoder, EncoderOfOwnOperator)
+        unknown |= self._forecast.parameters.taylor is not None
+        if fast is not None and not (unknown or encoder.settings.estimates_parameters):
             limits: Any = {"centre": self._centre, "reach": self._reach}
             model = self._forecast
             chain = Chain(
@@ -297,7 +303,12 @@ class CycledBatches:
                 estimates = encoder.mixture(estimates, outputs.flatten(0, 1))
         else:
             *ran, estimates = self._looped(
-                fast or encoder, steps.tolist(), obs_windows, truth, through=through
+                fast or encoder,
+                steps.tolist(),
+                obs_windows,
+                truth,
+                through=through,
+                by=encoder if encoder.settings.estimates_parameters else None,
             )
         backgrounds, _, self._estimate, self._hidden = ran
         batch = Batch(
@@ -315,10 +326,12 @@ class CycledBatches:
         truth: Tensor,
         *,
         through: bool,
+        by: Encoder | None,
     ) -> tuple[Tensor, ...]:
         """Return what `Chain.run` does, by torch's graph, and the mixtures.
 
-        Without an uncertainty the last are the analyses.
+        Without an uncertainty the last are the analyses, with what `WithParameters`
+        needs where an encoder (`by`) estimates parameters.
         """
         state, hidden = self._estimate, self._hidden
         backgrounds, analyses, mixtures = [], [], []
@@ -329,6 +342,9 @@ class CycledBatches:
             analysis, hidden, *more = analyse(
                 background, obs_window, limit_gradient(hidden)
             )
+            if by is not None:
+                logs = *by.log_parameters(hidden), self._true_logs()
+                more = [torch.cat([analysis, *logs], 1)]
             state = limit_gradient(analysis.double())
             lost = self._lost(state.detach())
             if lost is not None:
@@ -339,6 +355,12 @@ class CycledBatches:
             mixtures.append(more[0] if more else analysis)
         found = torch.stack(backgrounds), torch.stack(analyses)
         return *found, state.detach(), hidden.detach(), torch.cat(mixtures)
+
+    def _true_logs(self) -> Tensor:
+        """Return log(p / p_0) (n, 3) of the parameters p of each trajectory."""
+        nominal = np.array(self._forecast.parameters.as_tuple())
+        assert self._chains.parameters is not None
+        return _float32(np.log(self._chains.parameters / nominal)).to(self._device)
 
     def _lost(self, states: Tensor) -> Tensor | None:
         """Return which states are far from the attractor; None if there are none.

@@ -31,6 +31,8 @@ from l63fast.learning.settings import EncoderSettings
 from l63fast.learning.uncertainty import mixture_of, n_outputs, places
 from l63fast.observation import as_operator
 
+_LOG_UNIT = 0.1  # of estimated log(p / p_0)
+
 
 class Head(nn.Module):
     """The network g, which gives the next increment from the current one.
@@ -142,6 +144,10 @@ class Encoder(nn.Module):
         self.made_for = Setup(operator=operator)
         self.n_iterations = settings.n_iterations
         self.hidden_size = self._build(settings, own)
+        if settings.estimates_parameters:
+            self.of_parameters = nn.Linear(self.hidden_size, 6)
+            nn.init.zeros_(self.of_parameters.weight)
+            nn.init.zeros_(self.of_parameters.bias)
         self.carries = settings.memory == "carried"
         self.feeds_back = settings.iteration == "legacy"
         self.folds = settings.folds
@@ -271,6 +277,15 @@ class Encoder(nn.Module):
         """Return the hidden state (n, hidden_size) for the first analysis: zeros."""
         like = self.state_mean
         return torch.zeros(n, self.hidden_size, dtype=like.dtype, device=like.device)
+
+    @torch.jit.unused
+    def log_parameters(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log(p / p_0) (n, 3) as estimated in a memory, and its deviations.
+
+        p are sigma, rho and beta, and p_0 the nominal ones of the data.
+        """
+        mean, spread = self.of_parameters(hidden).chunk(2, 1)
+        return _LOG_UNIT * mean, _LOG_UNIT * spread.clamp(-6.0, 2.0).exp()
 
     @torch.jit.unused
     def iterates(

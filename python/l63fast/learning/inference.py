@@ -48,6 +48,8 @@ class Estimate(NamedTuple):
         Standard deviation of the analysis error.
     members : (..., n_members, 3) or None
         An ensemble that a function of your own returns.
+    log_parameters, log_parameters_spread : (..., 3) or None
+        log(p / p_0) of sigma, rho and beta, and its standard deviation.
     """
 
     analysis: np.ndarray
@@ -55,6 +57,8 @@ class Estimate(NamedTuple):
     components: np.ndarray | None = None
     spread: np.ndarray | None = None
     members: np.ndarray | None = None
+    log_parameters: np.ndarray | None = None
+    log_parameters_spread: np.ndarray | None = None
 
     def at(self, rows: np.ndarray) -> Estimate:
         """Return estimates of which these rows (n,) bool are given here, others NaN."""
@@ -285,8 +289,16 @@ class EncoderFunction:
                 _same_shape("hidden", next_hidden, copies[2])
                 analysis[part], later[part] = analysed, next_hidden
                 others += other
+        more = self._distribution(others, lead)
+        own = self._program  # a program in a file has no estimates of parameters
+        if isinstance(own, Encoder) and own.settings.estimates_parameters:
+            with self._arithmetic(), torch.inference_mode():
+                logs = own.log_parameters(torch.from_numpy(later))
+            names = ("log_parameters", "log_parameters_spread")
+            for name, log in zip(names, logs, strict=True):
+                more[name] = log.numpy().astype(np.float64).reshape(*lead, 3)
         found = analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
-        return Estimate(*found, **self._distribution(others, lead))
+        return Estimate(*found, **more)
 
     def _distribution(
         self, others: list[np.ndarray], lead: tuple[int, ...]
@@ -445,6 +457,11 @@ class NeuralAnalysis(FromTwin):
         analysed, hidden = found.analysis, state.hidden.copy()
         hidden[finite] = found.hidden[finite]
         good = np.isfinite(analysed).all(axis=-1)
+        more = {}
+        if found.log_parameters is not None and found.log_parameters_spread is not None:
+            p = np.array(self.parameters.as_tuple()) * np.exp(found.log_parameters)
+            spread = p * found.log_parameters_spread  # to first order
+            more = {"parameters": p, "parameters_spread": spread}
         n_iter = np.where(good, self.encoder.settings.n_iterations, 0)
         analysis = Analysis(
             state=analysed,
@@ -456,5 +473,6 @@ class NeuralAnalysis(FromTwin):
             spread=found.spread,
             members=found.members,
             components=found.components,
+            **more,
         )
         return NeuralState(analysed, hidden), analysis

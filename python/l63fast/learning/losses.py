@@ -89,6 +89,37 @@ class Loss:
         raise NotImplementedError
 
 
+class WithParameters(Loss):
+    """The sum of a loss of analyses and a weighted score of estimated parameters.
+
+    Its estimates (n, 12) are the analysis, the mean and the standard deviation of
+    log(p / p_0), and the true one; the score is the logarithmic one of a normal
+    distribution. Of estimates (n, 3) it is the loss of the analyses alone.
+    """
+
+    def __init__(self, loss: Loss, weight: float):
+        super().__init__(loss.operator)
+        self._loss, self._weight = loss, weight
+
+    def to(self, device: torch.device) -> Loss:
+        """Return the cost of estimates on a device."""
+        return WithParameters(self._loss.to(device), self._weight)
+
+    def at(self, share: float) -> Loss:
+        """Return the loss at a stage of the training."""
+        return WithParameters(self._loss.at(share), self._weight)
+
+    def __call__(self, analysis: Tensor, batch: Batch) -> Tensor:
+        """Return the cost of each estimate."""
+        analysis, *given = analysis.chunk(analysis.shape[1] // 3, 1)
+        cost = self._loss(analysis, batch)
+        if not given:
+            return cost
+        mean, spread, truth = given
+        score = 0.5 * ((truth - mean) / spread).square() + spread.log()
+        return cost + self._weight * score.mean(1)
+
+
 class MeanSquaredError(Loss):
     """|x_a - x_t|^2, supervised by the truth.
 

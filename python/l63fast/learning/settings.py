@@ -74,6 +74,8 @@ class EncoderSettings:
         What it estimates besides the analysis: "none"; "gaussian", the covariance of a
         normal distribution; "mixture", two normals with weights. Where the operator
         cannot see the sign of (x, y), these are the state and its mirror image.
+    estimates_parameters : bool
+        Whether a carried memory also gives estimates of sigma, rho and beta.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class EncoderSettings:
     iteration: str = "fixed_point"
     gaps: bool = False
     uncertainty: str = "none"
+    estimates_parameters: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
@@ -113,6 +116,12 @@ class EncoderSettings:
             raise ArgumentValueError(
                 f"uncertainty: expected 'none' for {self.model}, a model of your own, "
                 f"got {self.uncertainty!r}"
+            )
+        unfit = self.is_own or self.is_uncertain or self.memory != "carried"
+        if _checks.boolean("estimates_parameters", self.estimates_parameters) and unfit:
+            raise ArgumentValueError(
+                "estimates_parameters: expected False but for a gru or lstm with "
+                "memory 'carried' and uncertainty 'none', got True"
             )
         if self.is_own and (self.n_iterations, self.iteration) != (1, "fixed_point"):
             raise ArgumentValueError(
@@ -163,11 +172,14 @@ class EncoderSettings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, an operator of your own as a table."""
-        operator = as_operator(self.operator).to_table()
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {
-            "operator": operator
-        }
+        """Return the settings as plain values, an operator of your own as a table.
+
+        `estimates_parameters` is left out where it is False, as in older files.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if not self.estimates_parameters:
+            del values["estimates_parameters"]
+        return values | {"operator": as_operator(self.operator).to_table()}
 
     @property
     def observation_size(self) -> int:

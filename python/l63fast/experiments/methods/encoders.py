@@ -71,6 +71,8 @@ class TrainedEncoder(Checked):
         As in `EncoderSettings`, for windows; by default as the loss needs it.
     uncertainty : {"none", "gaussian", "mixture"}
         As in `EncoderSettings`; the loss is then "crps" or "log_score".
+    estimates_parameters : bool
+        As in `EncoderSettings`, in cycles, for data with a `parameters_spread`.
     training : TrainSettings
     cycles : ChainSettings
         Settings of the training in cycles.
@@ -92,6 +94,7 @@ class TrainedEncoder(Checked):
     iteration: str = "fixed_point"
     analysis_at: str | None = None
     uncertainty: str = "none"
+    estimates_parameters: bool = False
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
     fresh: int = limited(0, _checks.count)
@@ -102,6 +105,11 @@ class TrainedEncoder(Checked):
         object.__setattr__(self, "model", model_name(self.model))
         settings = self._settings("x", self.window or 1, self.analysis_at or "last")
         settings.check_loss(self.training.loss)
+
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """Names of the settings that tables leave out."""
+        return () if self.estimates_parameters else ("estimates_parameters",)
 
     def settings(
         self, operator: ObservationOperator | str, protocol: Windows | Cycles
@@ -227,6 +235,7 @@ class TrainedEncoder(Checked):
         loss, n = self.training.loss, self.n_iterations
         more = [f"K={n}" * (n != 1), "legacy" * (self.iteration == "legacy")]
         more += [self.uncertainty * settings.is_uncertain]
+        more += ["with parameters" * self.estimates_parameters]
         name = short_name(self.model) if is_own(self.model) else self.model.upper()
         parts = [name, memory, *more, loss * (loss != usual)]
         return ", ".join(filter(None, parts))
