@@ -253,14 +253,19 @@ def test_numbers_are_tuned_by_the_measure_that_decides(
         assert stages[-1]["score"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["extkf", "enkf", "ienks", "4dvar", "pf", "3dvar"])
+@pytest.mark.parametrize(
+    "name", ["extkf", "enkf", "ienks", "4dvar", "pf", "encoder", "3dvar"]
+)
 def test_the_lag_of_the_protocol_gives_smoothed_states(
     cycled: Problem, name: str
 ) -> None:
     protocol = dataclasses.replace(cycled.protocol, lag=2)
     problem = dataclasses.replace(cycled, protocol=protocol)
-    run = problem.run(fitted(problem, scheme=name, **TABLES[name][0]), "val")
+    found = fitted(problem, scheme=name, **TABLES[name][0])
+    run = problem.run(found, "val")
     columns = run.trajectory_columns(blind=False)
+    if name == "encoder":
+        assert found.facts["training"]["smoother"].keys() >= {"epoch", "val_rmse_s"}
     if name == "3dvar":
         assert run.smoothed is None
         assert "rmse_s" not in columns
@@ -275,6 +280,26 @@ def test_the_lag_of_the_protocol_gives_smoothed_states(
     problem = dataclasses.replace(cycled, protocol=too_long)
     if name in ("ienks", "4dvar"):  # beyond their windows
         assert fitted(problem, scheme=name, **TABLES[name][0]).scheme.smoother_lag == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "uncertainty": "gaussian",
+            "training": TINY_GRU["training"] | {"loss": "crps"},
+        },
+        {"training": TINY_GRU["training"] | {"loss": "var3d"}},
+    ],
+)
+def test_encoders_that_cannot_be_smoothed_give_analyses_alone(
+    cycled: Problem, change: dict[str, Any]
+) -> None:
+    protocol = dataclasses.replace(cycled.protocol, lag=2)
+    problem = dataclasses.replace(cycled, protocol=protocol)
+    run = problem.run(fitted(problem, **(TINY_GRU | change)), "val")
+    assert run.smoothed is None
+    assert np.isfinite(run.analysis).all()
 
 
 def test_a_lag_leaves_cycles_to_score() -> None:

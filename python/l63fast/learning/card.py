@@ -49,6 +49,7 @@ _ADDED_SINCE: Final = {
     "gaps": False,
     "uncertainty": "none",
     "estimates_parameters": False,
+    "lag": 0,
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (

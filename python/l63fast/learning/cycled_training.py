@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from l63fast.assimilation.cycling import run_cycles
 from l63fast.assimilation.three_d_var import ThreeDVar
 from l63fast.errors import ArgumentValueError
 from l63fast.learning.batches import as_batch
-from l63fast.learning.cycles import CycledBatches, TruthChains
+from l63fast.learning.cycles import CycledBatches, SmoothedBatches, TruthChains
 from l63fast.learning.data import AssimilationDataset, windows
 from l63fast.learning.encoders import Encoder, build_encoder
 from l63fast.learning.inference import EncoderFunction, NeuralAnalysis
@@ -51,6 +52,7 @@ _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that cou
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
 _FAR: Final = 8.0  # standard deviation of a diverged estimate: that of the climate
 _OF_PARAMETERS: Final = 0.1  # weight of their score, in losses of the background
+_FEWER: Final = 4  # updates of the filter for one of its smoother, rounded up
 _B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
 
 
@@ -77,7 +79,8 @@ def train_cycled(
     ----------
     encoder_settings, train_settings, cycle_settings
         A model of your own is imported by its name. A twin with gaps sets `gaps`; the
-        training then draws gaps by the same law.
+        training then draws gaps by the same law. With a `lag` the encoder is trained as
+        without one, and after it the smoother, with a quarter of the updates.
     twin : TwinExperiment
     B : (3, 3), optional
         Background error covariance, for the losses that need it.
@@ -101,26 +104,45 @@ def train_cycled(
     _check_twin(twin, encoder_settings)
     own = OwnModel.imported(encoder_settings.model)
     more = {} if twin.model.is_perfect else {"model": twin.model.to_dict()}
-    key = identity(
-        encoder_settings,
-        train_settings,
-        cycle_settings,
-        source_sha256=own and own.source_sha256,
-        twin=twin.settings.to_dict(),
-        val_data=twin.hashes["val"],
-        B=B,
-        **more,
-    )
-    return completed(
-        lambda: _begin(
-            encoder_settings, train_settings, cycle_settings, twin, B, directory, own
-        ),
-        train_settings,
-        key,
-        directory=directory,
-        resume=resume,
-        report=report,
-        progress=progress,
+
+    def trained(
+        settings: EncoderSettings, folder: Path | None, frozen: Encoder | None = None
+    ) -> TrainResult:
+        key = identity(
+            settings,
+            train_settings,
+            cycle_settings,
+            source_sha256=own and own.source_sha256,
+            twin=twin.settings.to_dict(),
+            val_data=twin.hashes["val"],
+            B=B,
+            **more,
+        )
+        begin = partial(_begin, settings, train_settings, cycle_settings, twin, B)
+        return completed(
+            lambda: begin(folder, own, frozen),
+            train_settings,
+            key,
+            directory=folder,
+            resume=resume,
+            report=report,
+            progress=progress,
+        )
+
+    if not encoder_settings.lag:
+        return trained(encoder_settings, directory)
+    # The encoder is the same as without a smoother, and is not trained any more.
+    folder = directory and directory / "filter"
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    first = trained(replace(encoder_settings, lag=0), folder)
+    second = trained(encoder_settings, directory, first.encoder)
+    second.encoder.requires_grad_()
+    return replace(
+        first,
+        encoder=second.encoder,
+        smoother=second.history,
+        seconds=first.seconds + second.seconds,
     )
 
 
@@ -143,7 +165,9 @@ def _begin(
     B: np.ndarray | None,
     directory: Path | None,
     own: OwnModel | None,
+    frozen: Encoder | None,
 ) -> TrainingRun:
+    """Return the untrained run of an encoder, or of the smoother of a frozen one."""
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
     warm_up = _three_d_var(twin, settings.seed)
     samples = _samples(warm_up, twin, encoder_settings, settings.seed)
@@ -153,7 +177,15 @@ def _begin(
         encoder_settings, normaliser, seed=settings.seed, own=own
     ).to(device)
     encoder.made_for = Setup.of(twin)
-    source = CycledBatches(
+    batches = CycledBatches
+    if frozen is not None:
+        encoder.load_state_dict(frozen.state_dict(), strict=False)
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(name.startswith("smoother."))
+        batches = SmoothedBatches
+        fewer = -(-cycle_settings.updates // _FEWER)
+        cycle_settings = replace(cycle_settings, updates=fewer)
+    source = batches(
         encoder,
         cycle_settings,
         twin.settings,
@@ -235,7 +267,10 @@ class _CycledValidation:
         )
 
     def __call__(self, encoder: Encoder) -> Record:
-        """Return the record's entries val_loss, val_rmse_pooled_a and val_rmse_a."""
+        """Return the entries val_loss, val_rmse_pooled_a and val_rmse_a of the record.
+
+        With a smoother they are of smoothed states, "..._s".
+        """
         settings = self._twin.settings
         if encoder.state_mean.device.type != "cpu":
             encoder = copy.deepcopy(encoder).cpu()
@@ -247,18 +282,23 @@ class _CycledValidation:
             initial=self._start,
             warm_up=self._warm_up,
         )
-        truth = self._twin.val.truth_at_observations[:, result.scored]
+        estimates, end = result.analysis, "a"
+        if result.smoothed is not None:
+            estimates, end = result.smoothed, "s"
+        # The last cycles have too few later observations to be smoothed.
+        scored = slice(estimates.shape[1] - result.smoother_lag)
+        truth = self._twin.val.truth_at_observations[:, result.scored][:, scored]
         components = result.components
         # A diverged estimate counts as the climatological mean and stops no training.
         mean = truth.mean(axis=(0, 1))
         background, analysis = (
             np.where(np.isfinite(states), states, mean)
-            for states in (result.background, result.analysis)
+            for states in (result.background[:, scored], estimates[:, scored])
         )
         seen = self._twin.val.observations
         if encoder.gaps:
             seen = self._twin.val.timed_observations
-        latest = seen[:, result.scored, None]
+        latest = seen[:, result.scored, None][:, scored]
         blind = self._twin.operator.is_mirror_blind
         estimate = torch.from_numpy(analysis.astype(np.float32)).flatten(0, 1)
         if components is not None:
@@ -267,8 +307,8 @@ class _CycledValidation:
             estimate = as_mixture(components).flatten(0, 1)
         return {
             "val_loss": self._cost(estimate, background, latest, truth),
-            "val_rmse_pooled_a": rmse_pooled(analysis, truth, blind),
-            "val_rmse_a": rmse(analysis, truth, blind),
+            f"val_rmse_pooled_{end}": rmse_pooled(analysis, truth, blind),
+            f"val_rmse_{end}": rmse(analysis, truth, blind),
         }
 
     def _cost(self, estimate: Tensor, *arrays: np.ndarray) -> float:

@@ -210,7 +210,7 @@ class CycledBatches:
         n_threads: int,
         model: ForecastModel | None = None,
     ):
-        self._window = encoder.settings.window
+        self._window, self._lag = encoder.settings.window, encoder.settings.lag
         self._cycles = cycles
         self.n_batches = cycles.updates  # per epoch
         self._n_updates = n_epochs * cycles.updates
@@ -282,12 +282,8 @@ class CycledBatches:
 
         `through`: whether gradients pass through the forecasts.
         """
-        seen = np.concatenate([self._seen, segment.observations])
-        self._seen = seen[len(segment.truth) :]
-        obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
-        truth = torch.from_numpy(segment.truth).to(self._device)
+        obs_windows, truth, steps = self._read(segment)
         n_cycles, n = truth.shape[:2]
-        steps = self._model_steps(segment.steps)
         fast = compiled(encoder, n, n_cycles)
         unknown = isinstance(encoder, EncoderOfOwnOperator)
         unknown |= self._forecast.parameters.taylor is not None
@@ -318,6 +314,14 @@ class CycledBatches:
         )
         return estimates, batch
 
+    def _read(self, segment: TruthSegment) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return windows, truth and model steps of each cycle of a segment."""
+        seen = np.concatenate([self._seen, segment.observations])
+        self._seen = seen[len(segment.truth) :]
+        obs_windows = _float32(_time_first(seen, self._window)).to(self._device)
+        truth = torch.from_numpy(segment.truth).to(self._device)
+        return obs_windows, truth, self._model_steps(segment.steps)
+
     def _looped(
         self,
         analyse: Analyse,
@@ -326,7 +330,7 @@ class CycledBatches:
         truth: Tensor,
         *,
         through: bool,
-        by: Encoder | None,
+        by: Encoder | None = None,
     ) -> tuple[Tensor, ...]:
         """Return what `Chain.run` does, by torch's graph, and the mixtures.
 
@@ -404,6 +408,46 @@ class CycledBatches:
         self._seen = progress["seen"].numpy()
         self._estimate = progress["estimate"].to(self._device)
         self._hidden = progress["hidden"].to(self._device)
+
+
+class SmoothedBatches(CycledBatches):
+    """Cycles of a trained encoder without end, while its smoother learns.
+
+    The cycles of a batch are cut into pieces of `lag` + 1, and each piece is smoothed
+    given its own observations. So the first state of a piece is given `lag` later
+    observations and the others fewer; all of them count in the loss.
+    """
+
+    def _unroll(self, update: int) -> int:
+        """Return the number of cycles of an update, that of all pieces."""
+        size = self._lag + 1
+        return size * max(1, self._cycles.unroll // size)
+
+    def _analysed(
+        self, segment: TruthSegment, encoder: Encoder, *, through: bool
+    ) -> tuple[Tensor, Batch]:
+        """Return the smoothed states of a segment, and the batch, piece by piece."""
+        memories: list[Tensor] = []
+
+        def analyse(*given: Tensor) -> tuple[Tensor, ...]:
+            found: tuple[Tensor, ...] = encoder(*given)
+            memories.append(found[1])
+            return found
+
+        obs_windows, truth, steps = self._read(segment)
+        with torch.no_grad():
+            backgrounds, analyses, self._estimate, self._hidden, _ = self._looped(
+                analyse, steps.tolist(), obs_windows, truth, through=False
+            )
+        whole = backgrounds, obs_windows, torch.stack(memories), analyses, truth.float()
+        shape = len(truth) // (self._lag + 1), self._lag + 1
+        # (n_cycles, n, ...) as (lag + 1, pieces * n, ...)
+        pieces = [
+            part.reshape(*shape, *part.shape[1:]).transpose(0, 1).flatten(1, 2)
+            for part in whole
+        ]
+        smoothed = encoder.smooth(*pieces[:4]).flatten(0, 1)
+        return smoothed, Batch(*(pieces[i].flatten(0, 1) for i in (0, 1, 4)))
 
 
 def _limited(gradients: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from l63fast.learning.own_operator import observing
 from l63fast.learning.pinned import pinned
 from l63fast.learning.readers import CARRIED, ENCODERS, Reader, Sizes
 from l63fast.learning.settings import EncoderSettings
+from l63fast.learning.smoother import Smoother
 from l63fast.learning.uncertainty import mixture_of, n_outputs, places
 from l63fast.observation import as_operator
 
@@ -162,6 +163,13 @@ class Encoder(nn.Module):
         self.register_buffer("powers", powers, persistent=False)
         self.largest_power = max(operator.powers, default=1)
         self.reads_slope = _reads_slope(settings)
+        self.smoother = self._smoother() if settings.lag else None
+
+    def _smoother(self) -> Smoother:
+        n_seen = (len(self.obs_mean) + self.gaps * self.obs_dim) * self.settings.window
+        n_innovations = self.obs_dim * (2 if self.reads_slope else 1)
+        n_inputs = 3 + n_innovations + n_seen + self.hidden_size
+        return Smoother(n_inputs, self.settings.hidden)
 
     def _build(self, settings: EncoderSettings, own: OwnModel | None) -> int:
         """Create the trainable layers, and return the size of the hidden state."""
@@ -271,6 +279,40 @@ class Encoder(nn.Module):
         for power in range(2, self.largest_power + 1):
             value = torch.where(self.powers >= power, value * observed, value)
         return value
+
+    @torch.jit.unused
+    def smooth(
+        self,
+        backgrounds: Tensor,
+        obs_windows: Tensor,
+        hidden: Tensor,
+        analyses: Tensor,
+    ) -> Tensor:
+        """Return the states of some cycles given the observations of all of them.
+
+        Parameters
+        ----------
+        backgrounds, analyses : (n_cycles, n, 3)
+        obs_windows : (n_cycles, n, L, obs_dim)
+        hidden : (n_cycles, n, hidden_size)
+            The hidden state after each analysis.
+
+        Returns
+        -------
+        (n_cycles, n, 3)
+        """
+        assert self.smoother is not None
+        shape = backgrounds.shape[:2]
+        last = analyses.flatten(0, 1)
+        start, analysed = map(self.coordinates, (backgrounds.flatten(0, 1), last))
+        window, *scaled = self.inputs(start, obs_windows.flatten(0, 1))
+        seen = torch.cat([*scaled, window.flatten(1), hidden.flatten(0, 1)], 1)
+        increments = (analysed - start) / self.increment_std
+        corrections: Tensor = self.smoother(
+            seen.view(*shape, -1), increments.view(*shape, 3)
+        )
+        smoothed = analysed + corrections.flatten(0, 1) * self.increment_std
+        return self.state(smoothed, last).view(*shape, 3)
 
     @torch.jit.export
     def initial_hidden(self, n: int) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -94,6 +94,11 @@ class EncoderFunction:
         setup are refused.
     card : dict, optional
         The model card, if the encoder was loaded from a file.
+
+    Attributes
+    ----------
+    lag : int
+        Later observations of smoothed states; 0 without a smoother.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class EncoderFunction:
         self.made_for = replace(made_for or Setup(), operator=self.operator)
         self.window = settings.window
         self.hidden_size = hidden_size
+        # Programs contain no smoother.
+        self.lag = program.settings.lag if isinstance(program, Encoder) else 0
         self.card = card
         self._program = program
         self._run = _on_arrays(program)
@@ -300,6 +307,25 @@ class EncoderFunction:
         found = analysis.reshape(*lead, 3), later.reshape(*lead, self.hidden_size)
         return Estimate(*found, **more)
 
+    def smoothed(self, cycles: Sequence[AnalysedCycle]) -> np.ndarray:
+        """Return the states (n, 3) of the first of `lag` + 1 cycles, given all.
+
+        Computed in float32; NaN for trajectories with a non-finite state or memory.
+        """
+        smooth = cast(Encoder, self._program).smooth
+        arrays = [np.stack(parts) for parts in zip(*cycles, strict=True)]
+        smoothed = np.full(arrays[0].shape[1:], np.nan)
+        finite = np.ones(len(smoothed), bool)
+        for values in (arrays[0], arrays[2], arrays[3]):  # windows may have gaps
+            finite &= np.isfinite(values).all(axis=(0, 2))
+        rows = finite.nonzero()[0]
+        with self._arithmetic(), torch.inference_mode():
+            for start in range(0, len(rows), CHUNK):
+                part = rows[start : start + CHUNK]
+                given = [array[:, part].astype(np.float32) for array in arrays]
+                smoothed[part] = smooth(*map(torch.from_numpy, given))[0].numpy()
+        return smoothed
+
     def _distribution(
         self, others: list[np.ndarray], lead: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
@@ -364,11 +390,36 @@ def _same_shape(name: str, output: np.ndarray, given: np.ndarray) -> None:
         )
 
 
+class AnalysedCycle(NamedTuple):
+    """What a smoother reads of a cycle.
+
+    Attributes
+    ----------
+    background, analysis : (n, 3)
+    obs_window : (n, L, obs_dim)
+    hidden : (n, hidden_size)
+        The encoder's memory after the analysis.
+    """
+
+    background: np.ndarray
+    obs_window: np.ndarray
+    hidden: np.ndarray
+    analysis: np.ndarray
+
+
 class NeuralState(NamedTuple):
-    """The latest estimate (n, 3) and the encoder's memory (n, hidden_size)."""
+    """The latest estimate, the encoder's memory, and the cycles of its smoother.
+
+    Attributes
+    ----------
+    estimate : (n, 3)
+    hidden : (n, hidden_size)
+    past : tuple of at most `lag` + 1 AnalysedCycle
+    """
 
     estimate: np.ndarray
     hidden: np.ndarray
+    past: tuple[AnalysedCycle, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,6 +471,11 @@ class NeuralAnalysis(FromTwin):
         """Number of observations that the encoder reads, L."""
         return self.encoder.window
 
+    @property
+    def smoother_lag(self) -> int:
+        """Later observations of smoothed states; 0 without a smoother."""
+        return self.encoder.lag
+
     def initial(self, background: np.ndarray, rng: np.random.Generator) -> NeuralState:
         """Return the background itself, and a hidden state of zeros."""
         memory = np.zeros((len(background), self.encoder.hidden_size), np.float32)
@@ -435,7 +491,7 @@ class NeuralAnalysis(FromTwin):
             n_threads=self.n_threads,
             backend=self.backend,
         )
-        return NeuralState(later, state.hidden)
+        return state._replace(estimate=later)
 
     def analyse(
         self, state: NeuralState, obs_window: np.ndarray
@@ -456,6 +512,12 @@ class NeuralAnalysis(FromTwin):
         ).at(finite)
         analysed, hidden = found.analysis, state.hidden.copy()
         hidden[finite] = found.hidden[finite]
+        past, smoothed, lag = state.past, None, self.smoother_lag
+        if lag:
+            latest = AnalysedCycle(background, obs_window, hidden, analysed)
+            past, smoothed = (*past, latest)[-lag - 1 :], np.full((n, 3), np.nan)
+            if len(past) > lag:
+                smoothed = self.encoder.smoothed(past)
         good = np.isfinite(analysed).all(axis=-1)
         more = {}
         if found.log_parameters is not None and found.log_parameters_spread is not None:
@@ -473,6 +535,7 @@ class NeuralAnalysis(FromTwin):
             spread=found.spread,
             members=found.members,
             components=found.components,
+            smoothed=smoothed,
             **more,
         )
-        return NeuralState(analysed, hidden), analysis
+        return NeuralState(analysed, hidden, past), analysis

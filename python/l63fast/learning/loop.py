@@ -22,7 +22,7 @@ from l63fast.errors import (
 from l63fast.learning.batches import BatchSource
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch, Loss, squared_error
-from l63fast.learning.optimiser import Optimiser
+from l63fast.learning.optimiser import Optimiser, trained_parameters
 from l63fast.learning.settings import TrainSettings
 from l63fast.storage import content_errors, read_file, write_bytes
 
@@ -137,7 +137,7 @@ class TrainingRun:
         for module in self._trained.modules():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()
-        self._parameters = list(self._trained.parameters())
+        self._parameters = trained_parameters(self._trained)
         self._settings = settings
         self._loss = loss
         self._batches = batches

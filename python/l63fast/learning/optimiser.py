@@ -40,7 +40,7 @@ class Optimiser:
         self._stacks = _stacked(matrices)
         self._momenta = [stack.zeros() for stack in self._stacks]
         self._ratio = settings.matrix_rate
-        self._all = list(encoder.parameters())
+        self._all = trained_parameters(encoder)
         taken = {id(weight) for weight, _ in matrices}
         # torch's optimisers import its compiler, which sets environment variables.
         with undisturbed_process():
@@ -125,6 +125,11 @@ def _stacked(matrices: list[tuple[Tensor, int]]) -> list[_Stack]:
     return stacks
 
 
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Return matrices (k, rows, columns) with the same singular vectors, values near 1.
 
@@ -153,6 +158,6 @@ def _matrices(encoder: Encoder) -> list[tuple[Tensor, int]]:
         (weight, _GATES.get(type(module), 1))
         for module in encoder.modules()
         for weight in module.parameters(recurse=False)
-        if weight.ndim == 2
+        if weight.ndim == 2 and weight.requires_grad
     ]
     return matrices[:-1]

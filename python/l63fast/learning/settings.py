@@ -21,6 +21,7 @@ LOSS_NAMES: Final = (
     *("mse", "distance", "var3d", "var3d_window"),
     *("crps", "log_score"),
 )
+TRUE_LOSSES: Final = ("mse", "distance")  # of a state, given the truth
 # Losses of estimated distributions, and the kinds of these.
 DISTRIBUTION_LOSSES: Final = ("crps", "log_score")
 UNCERTAINTIES: Final = ("none", "gaussian", "mixture")
@@ -76,6 +77,9 @@ class EncoderSettings:
         cannot see the sign of (x, y), these are the state and its mirror image.
     estimates_parameters : bool
         Whether a carried memory also gives estimates of sigma, rho and beta.
+    lag : int
+        Later observations of smoothed states, in cycles: with a lag above 0 a second
+        network reads the analyses of `lag` more cycles; 0: there is none.
 
     Raises
     ------
@@ -94,6 +98,7 @@ class EncoderSettings:
     gaps: bool = False
     uncertainty: str = "none"
     estimates_parameters: bool = False
+    lag: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
@@ -144,6 +149,12 @@ class EncoderSettings:
             raise ArgumentValueError(
                 "iteration: expected 'fixed_point' with memory 'carried', got 'legacy'"
             )
+        _checks.count("lag", self.lag, maximum=MAX_WINDOW)
+        if self.lag and not self.can_smooth:
+            raise ArgumentValueError(
+                "lag: expected 0 for a model of your own, an uncertainty or an "
+                f"analysis at the first observation, got {self.lag}"
+            )
 
     @property
     def is_own(self) -> bool:
@@ -154,6 +165,11 @@ class EncoderSettings:
     def is_uncertain(self) -> bool:
         """Whether the encoder estimates a distribution."""
         return self.uncertainty != "none"
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether a smoother can be trained for such an encoder."""
+        return not (self.is_own or self.is_uncertain) and self.analysis_at == "last"
 
     def check_loss(self, loss: str) -> None:
         """Refuse a loss of distributions for an encoder without one, and vice versa.
@@ -169,6 +185,11 @@ class EncoderSettings:
             raise ArgumentValueError(
                 f"loss: expected {' or '.join(map(repr, expected))} for uncertainty "
                 f"{self.uncertainty!r}, got {loss!r}"
+            )
+        if self.lag and loss not in TRUE_LOSSES:
+            raise ArgumentValueError(
+                f"loss: expected {' or '.join(map(repr, TRUE_LOSSES))} for a smoother "
+                f"with lag {self.lag}, got {loss!r}"
             )
 
     def to_dict(self) -> dict[str, Any]:

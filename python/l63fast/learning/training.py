@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -55,12 +55,16 @@ class TrainResult:
         The epoch with the lowest validation loss, counted from 1.
     seconds : float
         Wall time of this call; after a resume it does not contain earlier epochs.
+    smoother : list of dict
+        The history of the smoother's training, with scores of smoothed states
+        (val_rmse_pooled_s); empty without a smoother.
     """
 
     encoder: Encoder
     history: list[Record]
     best_epoch: int
     seconds: float
+    smoother: list[Record] = field(default_factory=list)
 
 
 @ieee_arithmetic()
@@ -252,8 +256,9 @@ def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     for table in settings:
         is_encoder = isinstance(table, EncoderSettings)
         values |= table.to_dict() if is_encoder else dataclasses.asdict(table)
-    if values.get("uncertainty") == "none":  # which earlier checkpoints do not have
-        del values["uncertainty"]
+    for name, default in (("uncertainty", "none"), ("lag", 0)):
+        if values.get(name) == default:  # which earlier checkpoints do not have
+            del values[name]
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
     return values | plain
 
@@ -276,6 +281,11 @@ def _check_data(
         raise ArgumentValueError(
             f"memory: expected 'window' for a dataset, whose samples have no past, got "
             f"{settings.memory!r}; train a carried memory in cycles, by train_cycled"
+        )
+    if settings.lag:
+        raise ArgumentValueError(
+            f"lag: expected 0 for a dataset, whose samples have no future, got "
+            f"{settings.lag}; train a smoother in cycles, by train_cycled"
         )
     expected = (settings.window, as_operator(settings.operator).obs_dim)
     if (data.window, data.obs_dim) != expected:

@@ -6,7 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -25,6 +25,7 @@ from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.own_model import OwnModel, model_name
 from l63fast.learning.settings import (
     CARRIED_NAMES,
+    TRUE_LOSSES,
     ChainSettings,
     EncoderSettings,
     TrainSettings,
@@ -59,6 +60,9 @@ def recipe(protocol: str, table: Mapping[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True)
 class TrainedEncoder(Checked):
     """A neural encoder that is trained for the data and protocol of the experiment.
+
+    In cycles with a `lag` a smoother is trained after it (`EncoderSettings.lag`), but
+    not with an uncertainty, a variational loss or a model of your own.
 
     Attributes
     ----------
@@ -143,7 +147,11 @@ class TrainedEncoder(Checked):
             refuse(self.memory == "carried", "memory", past)
             first = "'first' for the loss 'var3d_window'"
             refuse(of_a_window and analysis_at != "first", "analysis_at", first)
-        return self._settings(operator, window, analysis_at)
+        settings = self._settings(operator, window, analysis_at)
+        can_smooth = settings.can_smooth and self.training.loss in TRUE_LOSSES
+        if isinstance(protocol, Cycles) and can_smooth:
+            settings = dataclasses.replace(settings, lag=protocol.lag)
+        return settings
 
     def _settings(
         self, operator: ObservationOperator | str, window: int, at: str
@@ -208,7 +216,10 @@ class TrainedEncoder(Checked):
         best, n_epochs = trained.best_epoch, len(trained.history)
         work.say(f"trained     {n_epochs} epochs, the best was {best}")
         updates = None if in_windows else n_epochs * self.cycles.updates
-        training = {"epochs": n_epochs, "best_epoch": best, "updates": updates}
+        training: dict[str, Any] = {"epochs": n_epochs, "best_epoch": best}
+        training["updates"] = updates
+        if trained.smoother:
+            training["smoother"] = min(trained.smoother, key=itemgetter("val_loss"))
         report = self._fixed_point(trained, problem, settings)
         return dataclasses.replace(
             self.as_trained(EncoderFunction.of(trained.encoder), problem),
