@@ -22,8 +22,8 @@ TESTS = ("python", "-m", "pytest", "-n", "2", "--dist", "loadfile")
 NEED_EXTRAS = (
     *("agreement", "checks_arrays", "distributions", "ensembles", "extras", "gaps"),
     *("inputs", "joint", "learning", "observation", "own_data", "pickling", "plotting"),
-    *("program_files", "progress", "smoothing", "storage", "to_xarray", "torchscript"),
-    "twin",
+    *("program_files", "progress", "smoothing", "storage", "taylor", "to_xarray"),
+    *("torchscript", "twin"),
 )
 
 
