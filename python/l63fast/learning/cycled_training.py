@@ -165,7 +165,7 @@ def _begin(
     B: np.ndarray | None,
     directory: Path | None,
     own: OwnModel | None,
-    frozen: Encoder | None,
+    frozen: Encoder | None = None,
 ) -> TrainingRun:
     """Return the untrained run of an encoder, or of the smoother of a frozen one."""
     loss = build_loss(settings.loss, twin.operator, B=B, R=twin.R)
