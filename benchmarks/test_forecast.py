@@ -67,7 +67,7 @@ def test_short_calls(timed, record, states):
     few = states[:N_MEMBERS_SHORT]
 
     def calls() -> np.ndarray:
-        """Make as many calls in a row, as filters do, as one long call has tens."""
+        """Make the steps of one long call by calls in a row, as filters do."""
         for _ in range(N_STEPS // N_SHORT):
             final = run(few, N_SHORT)
         return final
