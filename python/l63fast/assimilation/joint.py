@@ -266,7 +266,8 @@ class JointParticleFilter(_Joint):
     n_particles, regularisation, threshold
         As in `ParticleFilter`.
     state_noise : float
-        Factor on the states' part of this noise.
+        Factor on the states' part of this noise. With 1/2 the noise adds as much
+        covariance of states and parameters, b^2 / 2, as the move takes away.
     rescue : bool
         Scatter the particles by B, and their parameters by the width of the prior,
         where the filter has lost the truth.
@@ -280,7 +281,7 @@ class JointParticleFilter(_Joint):
     n_particles: int = 1000
     regularisation: float = 0.5
     threshold: float = 0.5
-    state_noise: float = 1.0
+    state_noise: float = 0.5
     rescue: bool = True
 
     def _checked(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class JointParticles(_JointMethod):
     n_particles: int = limited(1000, _checks.count, minimum=2)
     regularisation: float = limited(1.0, minimum=0.0)
     threshold: float = limited(0.5, minimum=0.0, maximum=1.0)
-    state_noise: float = limited(1.0, minimum=0.0)
+    state_noise: float = limited(0.5, minimum=0.0)
     rescue: bool = limited(True, _checks.boolean)
     prior_spread: float | None = limited(None, minimum=0.0, maximum=0.5)
     walk: float | None = limited(None, minimum=0.0)
