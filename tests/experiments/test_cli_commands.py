@@ -270,14 +270,17 @@ def test_a_recipe_trains_in_cycles_and_scores_in_cycles(
 
     monkeypatch.setattr(train, "preset_tables", short)
     small = ("--epochs", 1, "--batch_size", 4, "--hidden", 4, "--obs_mode", "xy")
-    run = l63fast("train", *RECIPE, *small, "--n_bootstrap", 20, "--save_dir", "out")
+    rest = ("--lag", 2, "--n_bootstrap", 20, "--save_dir", "out")
+    run = l63fast("train", *RECIPE, *small, *rest)
     assert run.code == 0, run.err
     assert "epoch   1/1" in run.out
-    assert load_encoder("out").settings.operator == "xy"
+    loaded = load_encoder("out").settings
+    assert (loaded.operator, loaded.lag) == ("xy", 2)
     result = Result.open("out")
     assert result.settings.data.n_test == 4
     assert result.settings.method.training.loss == "distance"
     assert result.settings.protocol.name == "cycles"
+    assert "rmse_s" in run.out
     [line] = [line for line in run.out.splitlines() if " GRU, carried " in line]
     assert f" {result.metrics['scores']['rmse_a']:.3f} " in line
     run = l63fast("evaluate", "--result_dir", "out")

@@ -110,7 +110,7 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
     _cycle("n_cycles", int, "Scored cycles of each trajectory."),
     _cycle("burn_in", float, "Time before the scored cycles (time units, not cycles)."),
     _cycle("initial_spread", float, "Spread of the first background error."),
-    _cycle("lag", int, "Later observations of smoothed states, scored as rmse_s."),
+    options.LAG,
     *(
         replace(option, default=None)  # the default is that of the preset
         for option in (

@@ -166,6 +166,13 @@ MODEL: Final = (
         "trained by the loss crps or log_score.",
     ),
 )
+LAG: Final = Option(
+    "lag",
+    int,
+    "Later observations of smoothed states, in cycles, scored as rmse_s.",
+    target="cycles.lag",
+    panel="Cycles",
+)
 OWN_MODEL: Final = Option(
     "model",
     str,

@@ -57,6 +57,7 @@ _SET_BY_RECIPE = ("n_steps", "save_every", "model", "window", "background", "con
     ),
     *options.WINDOWS,
     *options.MODEL,
+    options.LAG,
     *options.TRAINING,
     options.seed("Seed of weights and sample order.", target="training.seed"),
     Option(

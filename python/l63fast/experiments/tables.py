@@ -349,10 +349,13 @@ def rich(summary: Summary) -> Any:
 
 def small_table(board: pd.DataFrame) -> Any:
     """Return a short table of the scores of one case, for the terminal."""
-    shown = (SCORE, _INTERVAL, _TO_3DVAR)
+    shown = [SCORE, _INTERVAL, _TO_3DVAR]
+    if board["rmse_s"].notna().any():
+        shown.append(Column("rmse_s", "rmse_s", _three))
     rows = board.assign(in_decibel=False).itertuples()
     lines = [(row.label, *(column.text(row) for column in shown)) for row in rows]
-    header = ("method", board.attrs["measure"], "95 %", "/ 3D-Var")
+    titles = (column.title for column in shown[1:])
+    header = ("method", board.attrs["measure"], *titles)
     return Table(header, lines).rich()
 
 
