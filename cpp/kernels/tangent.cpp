@@ -170,7 +170,7 @@ L63FAST_INLINE bool all_vectors(const Linearised<T>& job, std::int64_t begin,
   return finite;
 }
 
-// Does the same for members [begin, end); returns how many diverged.
+// Does the same for members [begin, end); returns how many became non-finite.
 template <int M, class T, class Run>
 L63FAST_INLINE std::int64_t all_members(const Linearised<T>& job, std::int64_t begin,
                                         std::int64_t end, const int* cancel, Run run) {

@@ -125,7 +125,7 @@ class DivergenceError(L63Error, ArithmeticError):
 
     Attributes
     ----------
-    members : (n_diverged,) int64
+    members : (n_non_finite,) int64
         Flat indices of the members with a non-finite state.
     step : int
         First step after which a member was non-finite.

@@ -93,7 +93,7 @@ def test_a_window_is_no_published_cycle() -> None:
     [
         # 0.57 and 0.60, each give or take hypot(0.03, 1.96 * 0.02) + 0.005 = 0.054.
         *((0.585, "within"), (0.518, "within"), (0.514, "lower"), (0.653, "within")),
-        *((0.656, "higher"), (math.nan, "diverged")),
+        *((0.656, "higher"), (math.nan, "not finite")),
     ],
 )
 def test_published_values_widen_by_both_errors(value: float, word: str) -> None:

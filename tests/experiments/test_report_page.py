@@ -182,7 +182,7 @@ def test_every_section_says_something_of_a_method_that_is_lost(tmp_path: Path) -
     lost = {"scheme": "enkf", "n_members": 4, "inflation": 1e200}
     tiny_cycled("oi", "pf", methods={"enkf": lost}).run(tmp_path)
     text = report(tmp_path / "tiny").read_text("utf-8")
-    assert "Every method diverged" in Page(text).text
+    assert "No method has a finite score" in Page(text).text
     for section in re.findall(r"<section id=.*?</section>", text, re.DOTALL):
         assert re.search('<img|<table|class="(missing|answer)"', section), section
 

@@ -92,7 +92,7 @@ def test_small_scores_keep_three_digits(score: float, text: str) -> None:
         ({}, "GRU, L=3: rmse_pooled_a 0.02168"),
         ({"measure": "rmse_a"}, "GRU, L=3: rmse_a 0.01234"),
         ({"measure": "decibel"}, "GRU, L=3: decibel -33.28"),
-        ({"mirror_aware": True}, "GRU, L=3: mirror-aware rmse_pooled_a diverged"),
+        ({"mirror_aware": True}, "GRU, L=3: mirror-aware rmse_pooled_a not finite"),
     ],
 )
 def test_a_finished_cell_is_told_in_a_line(facts: dict[str, Any], told: str) -> None:

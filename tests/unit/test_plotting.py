@@ -204,11 +204,11 @@ def test_a_diverged_trajectory_is_named_and_leaves_the_truth_readable():
     data["analysis"][0, 20:] = np.nan
     data["analysis"][1, 20:] = 1e9
     axes = grid_of(drawn_panels(data), 2)
-    assert axes[0, 0].get_title().endswith("→ diverged")
+    assert axes[0, 0].get_title().endswith("→ not finite")
     assert axes[0, 1].get_ylim()[1] < 50.0
     assert_within(axes[0, 1], data["truth_times"], data["truth"][1, :, 0])
     fig = plotting.attractor(**without(data, "observations"))
-    assert fig.axes[1].get_title() == "analysis: diverged, 20 points outside"
+    assert fig.axes[1].get_title() == "analysis: not finite, 20 points outside"
 
 
 def test_select_cases_ranks_a_diverged_trajectory_worst():
@@ -275,8 +275,8 @@ def test_error_against_time_counts_what_diverged():
     errors = methods(data)
     errors["GRU"][2, 20:] = np.inf
     fig = plotting.error_against_time(data["times"], errors)
-    assert fig.axes[1].get_title().endswith("(1 of 5 diverged)")
-    assert "diverged" not in fig.axes[0].get_title()
+    assert fig.axes[1].get_title().endswith("(1 of 5 not finite)")
+    assert "not finite" not in fig.axes[0].get_title()
 
 
 def test_error_distribution_is_the_empirical_one():
@@ -307,7 +307,7 @@ def test_error_distribution_counts_what_diverged():
     sample[0, 2:] = np.inf
     fig = plotting.error_distribution({"MLP": sample})
     assert fig.axes[0].get_lines()[0].get_ydata().max() == pytest.approx(28 / 30)
-    assert legend_texts(fig) == ["MLP: 1.00, diverged"]
+    assert legend_texts(fig) == ["MLP: 1.00, not finite"]
 
 
 def test_training_curves_mark_the_best_epoch():
@@ -389,7 +389,7 @@ def test_overview_tells_who_wins_and_by_how_much():
         "observed: x²",
     )
     assert (xy.get_xlabel(), x2.get_xlabel()) == ("rmse", "mirror-aware rmse")
-    assert "diverged" in [text.get_text() for text in x2.texts]
+    assert "not finite" in [text.get_text() for text in x2.texts]
     assert_within(xy, [0.18, 0.85], range(4))
 
 

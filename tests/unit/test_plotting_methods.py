@@ -34,7 +34,7 @@ def test_scores_stand_beside_what_was_published():
     figure = drawn(plotting.method_scores(SCORES, label="rmse_a", title="somewhere"))
     [ax] = figure.axes
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(SCORES)
-    assert beside(ax) == ["1.000", "0.600", "diverged", "0.250"]
+    assert beside(ax) == ["1.000", "0.600", "not finite", "0.250"]
     bars = [bar for bar in ax.patches if math.isfinite(bar.get_width())]
     found = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
     np.testing.assert_allclose(found, [(1.03, 1.04), (0.5, 0.5)])
@@ -51,7 +51,7 @@ def test_scores_stand_beside_what_was_published():
 def test_a_figure_of_nothing_but_divergence_is_drawn():
     lost = {"EnKF": MethodScore(math.nan, (math.nan, math.nan))}
     [ax] = drawn(plotting.method_scores(lost, label="rmse_a")).axes
-    assert beside(ax) == ["diverged"]
+    assert beside(ax) == ["not finite"]
 
 
 def test_decibels_are_on_a_linear_axis_without_a_legend_of_nothing():

@@ -262,7 +262,7 @@ def test_increments_tell_of_a_component_that_never_changes():
 
 def test_failed_shares_add_up_beside_their_bars():
     shares = {"EnKF": [0.01, 0.02, 0.0, 0.0], "optimum": [0.0] * 4}
-    kinds = ["sign flip", "wrong lobe", "far off", "divergence"]
+    kinds = ["sign flip", "wrong lobe", "far off", "not finite"]
     figure = drawn(plotting.failure_shares(shares, kinds))
     [ax] = figure.axes
     assert [text.get_text() for text in ax.texts] == ["3 %", "none"]
@@ -286,7 +286,7 @@ def test_a_method_that_is_lost_altogether_has_no_empty_axes():
     lost = lost._replace(background=lost.analysis)
     figure = drawn(plotting.failure_panels([lost, excerpt()], operator="x", far_off=4))
     told = [[text.get_text() for text in ax.texts] for ax in figure.axes[4:]]
-    assert told == [["diverged"], []]
+    assert told == [["not finite"], []]
 
 
 def test_the_spread_stands_with_its_ratio_on_equal_axes():

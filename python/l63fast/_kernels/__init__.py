@@ -49,7 +49,7 @@ class Kernels(Protocol):
     """The functions that every backend has; their arguments are described in `jobs`."""
 
     def integrate(self, job: IntegrateJob, n_threads: int) -> int:
-        """Fill the job's `out`; return the number of diverged members."""
+        """Fill the job's `out`; return the number of non-finite members."""
 
     def analyse(self, job: AnalysisJob, n_threads: int) -> tuple[np.ndarray, ...]:
         """Return state (n, 3), status, n_iter, cost (n,) and residual (n, obs_dim)."""
@@ -57,10 +57,10 @@ class Kernels(Protocol):
     def tangent(
         self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return states and perturbations after n_steps, and how many diverged."""
+        """Return states and perturbations after n_steps, and how many are NaN."""
 
     def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
-        """Return gradients (n, k, 3) at the start, and how many diverged."""
+        """Return gradients (n, k, 3) at the start, and how many are not finite."""
 
     def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:
         """Return the particles after the job, and the results of its analyses.

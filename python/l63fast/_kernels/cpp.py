@@ -65,7 +65,7 @@ class CppKernels:
         return self.level.removeprefix(_PREFIX)
 
     def integrate(self, job: IntegrateJob, n_threads: int) -> int:
-        """Fill the job's `out`; return the number of diverged members."""
+        """Fill the job's `out`; return the number of non-finite members."""
         streamed = job.out.nbytes >= self.streamed_from
         return _core.integrate(job, streamed, n_threads, self._core_level)
 
@@ -76,11 +76,11 @@ class CppKernels:
     def tangent(
         self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return states and perturbations after n_steps, and how many diverged."""
+        """Return states and perturbations after n_steps, and how many are NaN."""
         return _core.tangent(job, n_threads, self._core_level)
 
     def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
-        """Return gradients at the start, and how many diverged."""
+        """Return gradients at the start, and how many are not finite."""
         return _core.adjoint(job, n_threads, self._core_level)
 
     def filter_particles(self, job: FilterJob, n_threads: int) -> FilteredParticles:

@@ -41,7 +41,7 @@ class TaylorKernels:
     @ieee_arithmetic()
     @np.errstate(over="ignore", invalid="ignore")
     def integrate(self, job: IntegrateJob, n_threads: int) -> int:
-        """Fill the job's `out`; return the number of diverged members."""
+        """Fill the job's `out`; return the number of non-finite members."""
         state = job.initial.T
         for k in range(job.out.shape[1]):
             for _ in range(job.save_every):
@@ -54,7 +54,7 @@ class TaylorKernels:
     def tangent(
         self, job: TangentJob, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return states and perturbations after n_steps, and how many diverged."""
+        """Return states and perturbations after n_steps, and how many are NaN."""
         (sigma, rho, beta), state = job.parameters, job.state.T
         vectors = job.vectors.transpose(2, 0, 1)
         for _ in range(job.n_steps):
@@ -77,7 +77,7 @@ class TaylorKernels:
     @ieee_arithmetic()
     @np.errstate(over="ignore", invalid="ignore")
     def adjoint(self, job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
-        """Return gradients (n, k, 3) at the start, and how many diverged."""
+        """Return gradients (n, k, 3) at the start, and how many are not finite."""
         sigma, rho, beta = job.parameters
         states = [job.state.T]
         for _ in range(job.n_steps - 1):

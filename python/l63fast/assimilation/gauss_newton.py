@@ -97,8 +97,8 @@ def minimise(cost: Cost, control: np.ndarray, *, max_iter: int, tol: float) -> M
 
     Source: Levenberg (1944) and Marquardt (1963). The diagonal of the Hessian is
     increased until the step does not raise the cost. A sample has converged when its
-    undamped step is at most `tol` times 1 + |v|. It has diverged if the cost at its
-    start is not finite.
+    undamped step is at most `tol` times 1 + |v|. Its status is DIVERGED if the cost at
+    its start is not finite.
     """
     v, now = control.copy(), cost.expanded(control)
     damping, n_iter = np.zeros(len(v)), np.zeros(len(v), dtype=np.int32)

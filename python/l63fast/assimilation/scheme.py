@@ -381,7 +381,7 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
     """Return the states (..., 3) `n_steps` later; non-finite states give NaN.
 
     The public `forecast` refuses non-finite states. Only a scheme, which counts its
-    diverged members, may go on with them.
+    non-finite members, may go on with them.
     """
     if isinstance(own := model.get("parameters"), np.ndarray):
         # Of each trajectory, or of each member.
@@ -390,7 +390,7 @@ def forecast_members(state: np.ndarray, n_steps: int, **model: Any) -> np.ndarra
     values = np.isfinite(state)
     # All at once first, which is much faster than by member.
     finite = None if values.all() else values.all(axis=-1)
-    # A member may diverge in this forecast: NaN instead of an exception.
+    # A member may become non-finite in this forecast: NaN instead of an exception.
     going = state if finite is None else state[finite]
     if finite is not None and own is not None and not isinstance(own, Lorenz63):
         model["parameters"] = model["parameters"][finite]

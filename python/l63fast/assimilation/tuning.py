@@ -71,7 +71,7 @@ def tune(
     Parameters
     ----------
     score : callable
-        Takes a scale and returns its score, lower is better; NaN (diverged) never wins.
+        Takes a scale and returns its score, lower is better; NaN never wins.
     scales : (n_scales,)
         At least three positive numbers with a constant ratio.
     limits : (float, float)

@@ -70,7 +70,7 @@ def describe_outcome(metrics: Mapping[str, Any]) -> str:
         end = " (at the end of the range tried)" if is_end else ""
         parts.append(f"{parameter['name']} {float(parameter['value']):.4g}{end}")
     value = measure.value(float(score))
-    shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
+    shown = f"{value:.4g}" if math.isfinite(value) else "not finite"
     return f"{', '.join(parts)}: {name} {shown}"
 
 

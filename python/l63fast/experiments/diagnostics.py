@@ -141,7 +141,7 @@ def forecast_errors(judged: Estimates, data: TwinSettings) -> dict[str, Any]:
 
     Forecasts start from analyses that are spread evenly over trajectories and times.
     They are compared with forecasts from the truth, both without model error, so that
-    only the analysis error grows. A forecast that diverges has an infinite error in the
+    only the analysis error grows. A non-finite forecast has an infinite error in the
     percentiles and makes the mean NaN.
     """
     step = max(round(_LEAD_STEP / data.dt), 1)

@@ -118,7 +118,7 @@ def range_of(*values: float) -> tuple[float, float]:
 
 
 def verdict(published: Published, value: float, low: float, high: float) -> str:
-    """Return "within", "lower", "higher" or "diverged", compared with published scores.
+    """Return "within", "lower", "higher" or "not finite", against published scores.
 
     Empty if the score has no interval, as with a single trajectory.
 
@@ -127,7 +127,7 @@ def verdict(published: Published, value: float, low: float, high: float) -> str:
     of a published value and the unit d of its last digit.
     """
     if not math.isfinite(value):
-        return "diverged"
+        return "not finite"
     if not math.isfinite(high - low):
         return ""
     slack = math.hypot((high - low) / 2, 1.96 * published.monte_carlo)

@@ -360,8 +360,8 @@ def open_results(folder: str | Path) -> pd.DataFrame:
         of the analyses, `MORE_MEANS` and `SMOOTHED_MEANS`; `PARAMETERS`, if a method
         has estimated them; `FACTS`. If methods were only tuned: a row per cell with
         `parameter`, the best value `tuned`, its `score` on the validation split, the
-        `lowest` and `highest` value tried, the number of values that `diverged`, and
-        `is_bracketed` (the best value is not at an end).
+        `lowest` and `highest` value tried, `diverged` (number of values
+        without a finite score), and `is_bracketed` (the best value is not at an end).
 
     Raises
     ------
@@ -501,7 +501,7 @@ def facts_of(
     if metrics["innovation"]:
         ends = metrics["innovation"]["ci95"]["ratio"]
         facts["innovation_low"], facts["innovation_high"] = ends
-    if role != "baseline":  # divergence is defined by climatology
+    if role != "baseline":  # filter divergence is defined by climatology
         facts["diverged"] = scores["divergence_rate"]
         facts["truth_lost"] = status["diverged"] / sum(status.values())
     return facts

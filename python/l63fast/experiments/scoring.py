@@ -248,7 +248,7 @@ class _Case:
         return None if both is None else both.compare(a, b)
 
     def rows(self, versus: str) -> list[dict[str, Any]]:
-        """Return the row of each method, best first, diverged methods last."""
+        """Return the row of each method, best first, non-finite scores last."""
         optima = self._sorted("optimum", self.pooled)
         optimum = optima[0] if optima else None  # the lowest score of several
         if optimum is not None and self._is_beaten(optimum):
@@ -259,7 +259,7 @@ class _Case:
         best = next((k for k in competing if ranks[k]["rank"] == 1), None)
         # A method without a rank may be the best: then no method wins.
         sure = best is not None and best == competing[0] and not ranks[best]["ties"]
-        # One that diverged has no score, and is beaten nevertheless.
+        # One whose score is not finite is beaten nevertheless.
         sure &= sum(role == "method" for role in self.role.values()) > 1
         rows = []
         for key, method in self.methods.items():
@@ -450,7 +450,7 @@ class Summary:
 
 
 def best_of(rows: Rows) -> Any:
-    """Return the row of the method with the lowest score; None if all diverged."""
+    """Return the row of the method with the lowest score; None if none is finite."""
     able = (r for r in rows if r.role == "method" and math.isfinite(r.score))
     return next(able, None)
 

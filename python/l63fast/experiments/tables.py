@@ -67,7 +67,7 @@ class Column:
 def shown_score(row: Any, value: float) -> str:
     """Return a value with as many decimals as the row's score."""
     if not math.isfinite(value):
-        return "diverged"
+        return "not finite"
     n = 2 if row.in_decibel else decimals(row.score)
     return f"{value:.{n}f}".replace("-", "−")
 
@@ -325,7 +325,7 @@ def _tuned(results: Sequence[Result]) -> tuple[list[Table], str]:
     tuned: Any = tuned_numbers(results).itertuples()
     for result, row in zip(results, tuned, strict=True):
         notes = [] if row.is_bracketed else ["at the end"]
-        notes += [f"{row.diverged} diverged"] if row.diverged else []
+        notes += [f"{row.diverged} not finite"] if row.diverged else []
         case = result.settings.case or row.operator
         tried = f"{row.lowest:.3g}–{row.highest:.3g}"
         best = (f"{row.tuned:.4g}", f"{row.score:.4g}")

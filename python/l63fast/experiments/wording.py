@@ -103,7 +103,7 @@ def _winner(rows: Rows) -> str:
         if any(map(_is_unranked, able)):
             known = "" if all(map(_is_unranked, able)) else " that are finite"
             return f"No method has a rank: rare losses make all scores{known}."
-        return "Every method diverged."
+        return "No method has a finite score."
     best = leaders[0]
     if len(able) == 1:
         return f"{_capital(best.label)} is the only method."

@@ -50,7 +50,7 @@ from l63fast.verification import rmse, rmse_pooled
 _BURN_IN: Final = 64  # cycles of a validation trajectory that are not scored
 _SCALES: Final = (256, 32, 16)  # trajectories, cycles left out, cycles that count
 _LEAST_START: Final = 1e-6  # keeps the covariance of a perfect start invertible
-_FAR: Final = 8.0  # standard deviation of a diverged estimate: that of the climate
+_FAR: Final = 8.0  # standard deviation of a non-finite estimate: that of the climate
 _OF_PARAMETERS: Final = 0.1  # weight of their score, in losses of the background
 _FEWER: Final = 4  # updates of the filter for one of its smoother, rounded up
 _B_SCALE: Final = 0.1  # B of 3D-Var in units of the climatological covariance C
@@ -289,7 +289,7 @@ class _CycledValidation:
         scored = slice(estimates.shape[1] - result.smoother_lag)
         truth = self._twin.val.truth_at_observations[:, result.scored][:, scored]
         components = result.components
-        # A diverged estimate counts as the climatological mean and stops no training.
+        # A non-finite estimate counts as the climatological mean and stops no training.
         mean = truth.mean(axis=(0, 1))
         background, analysis = (
             np.where(np.isfinite(states), states, mean)
@@ -302,8 +302,8 @@ class _CycledValidation:
         blind = self._twin.operator.is_mirror_blind
         estimate = torch.from_numpy(analysis.astype(np.float32)).flatten(0, 1)
         if components is not None:
-            diverged = ~np.isfinite(components["mean"]).all(axis=(-2, -1))
-            components[diverged] = (1.0 / components.shape[-1], mean, _FAR * np.eye(3))
+            broken = ~np.isfinite(components["mean"]).all(axis=(-2, -1))
+            components[broken] = (1.0 / components.shape[-1], mean, _FAR * np.eye(3))
             estimate = as_mixture(components).flatten(0, 1)
         return {
             "val_loss": self._cost(estimate, background, latest, truth),

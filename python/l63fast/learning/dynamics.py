@@ -38,7 +38,7 @@ class DifferentiableForecast:
         Time step (time units).
     parameters : Lorenz63
     n_threads, backend, on_divergence
-        As in `forecast`; with "nan" the gradient of a diverged member is not finite.
+        As in `forecast`; with "nan" the gradient of a non-finite member is not finite.
     """
 
     n_steps: int
@@ -56,7 +56,7 @@ class DifferentiableForecast:
         ArgumentValueError, ArgumentTypeError
             If an argument is not as described.
         DivergenceError
-            If a member diverged and `on_divergence` is "raise".
+            If a member became non-finite and `on_divergence` is "raise".
         """
         _check_tensor(states)
         if states.device.type != "cpu":

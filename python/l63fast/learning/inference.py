@@ -505,7 +505,7 @@ class NeuralAnalysis(FromTwin):
         operator = self.encoder.operator
         if self.reads_gaps:
             obs_window = observed_values(obs_window)
-        # The encoder refuses non-finite input, so diverged trajectories are left out.
+        # The encoder refuses non-finite input, so such trajectories are left out.
         finite = np.isfinite(background).all(axis=-1)
         found = self.encoder.estimate(
             background[finite], obs_window[finite], state.hidden[finite]

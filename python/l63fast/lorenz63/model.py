@@ -133,7 +133,7 @@ def simulate(
     ArgumentValueError, ArgumentTypeError
         If an argument is not as described.
     DivergenceError
-        If a member diverged and `on_divergence` is "raise".
+        If a member became non-finite and `on_divergence` is "raise".
     MemoryLimitError
         If the trajectories need more memory than is free.
     """
@@ -266,7 +266,7 @@ class Integration:
         return part
 
     def divergence(self, what: str, members: np.ndarray, step: int) -> DivergenceError:
-        """Return the error that says what diverged, in which members and when."""
+        """Return the error that says what became non-finite, where and when."""
         n, time = self.states.size // 3, step * self.dt
         return DivergenceError(
             f"{what}{len(members)} of {n} members left the floating-point range, "

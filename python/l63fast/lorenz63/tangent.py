@@ -68,7 +68,7 @@ def tangent_linear(
 
     final, carried, n_diverged = carry(call.n_steps, slice(None))
     if n_diverged and call.policy == "raise":
-        _forecast(call, call.n_steps)  # raises where it is a state that diverged
+        _forecast(call, call.n_steps)  # raises if a state became non-finite
         members = _non_finite(carried)
         step = _first(lambda n: carry(n, members)[2] > 0, call.n_steps)
         raise call.divergence("perturbation: ", members, step)
@@ -126,7 +126,7 @@ def adjoint(
 
     carried, n_diverged = carry_back(call.n_steps, slice(None))
     if n_diverged and call.policy == "raise":
-        _forecast(call, call.n_steps)  # raises where it is a state that diverged
+        _forecast(call, call.n_steps)  # raises if a state became non-finite
         members = _non_finite(carried)
         n_back = _first(lambda n: carry_back(n, members)[1] > 0, call.n_steps)
         raise call.divergence("gradient: ", members, call.n_steps - n_back + 1)

@@ -313,9 +313,9 @@ def _plain(value: float) -> str:
 
 
 def shown(score: float) -> str:
-    """Return a score as text with three digits, "diverged" if it is not finite."""
+    """Return a score as text with three digits, or "not finite"."""
     if not math.isfinite(score):
-        return "diverged"
+        return "not finite"
     return f"{score:#.3g}".rstrip(".") if abs(score) < 999.5 else f"{score:.1e}"
 
 

@@ -146,7 +146,7 @@ def _draw_excerpt(axes: Sequence[Axes], excerpt: Excerpt, blind: bool) -> None:
         error = series.errors(states, mirror_aware=blind)[0]
         axes[2].plot(excerpt.times, error, linewidth=0.9, **_style.ESTIMATES[name].line)
     if not np.isfinite(excerpt.analysis).any():
-        axes[2].text(0.5, 0.5, "diverged", transform=axes[2].transAxes, ha="center")
+        axes[2].text(0.5, 0.5, "not finite", transform=axes[2].transAxes, ha="center")
     axes[0].set_title(excerpt.title, fontsize=8.5)
     axes[0].margins(x=0.01)
 

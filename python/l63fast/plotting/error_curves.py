@@ -38,8 +38,8 @@ def error_against_time(
     ----------
     times : (n_times,) time units
     errors : method -> (n_trajectories, n_times)
-        Error of each analysis; NaN before the first one. A later non-finite error is a
-        divergence: left out of mean and band, and counted in the title.
+        Error of each analysis; NaN before the first one. A later non-finite error is
+        left out of mean and band, and its trajectory counted in the title.
     label : str
         Name of the error, for the vertical axis.
     among : collection of str
@@ -61,8 +61,8 @@ def error_against_time(
     for ax, name in zip(axes, checked, strict=True):
         for other, error in checked.items():
             _draw_mean(ax, times, error, other, drawn[other], bold=other == name)
-        lost = _diverged(checked[name])
-        note = f"\n({lost} of {len(checked[name])} diverged)" if lost else ""
+        lost = _n_not_finite(checked[name])
+        note = f"\n({lost} of {len(checked[name])} not finite)" if lost else ""
         mean = _style.shown(float(np.nanmean(checked[name])))
         ax.set_title(f"{name}: {mean}{note}", color=drawn[name].color)
     for ax in axes:  # after all are drawn, as they share the axis
@@ -74,7 +74,7 @@ def error_against_time(
     return fig
 
 
-def _diverged(error: np.ndarray) -> int:
+def _n_not_finite(error: np.ndarray) -> int:
     return int((begun(error) & ~np.isfinite(error)).any(axis=1).sum())
 
 
@@ -119,8 +119,8 @@ def error_distribution(
     Parameters
     ----------
     errors : method -> (n_trajectories, n_times)
-        Error of each analysis; NaN before the first one. A later non-finite error is a
-        divergence and counts as infinite.
+        Error of each analysis; NaN before the first one. A later non-finite error
+        counts as infinite.
     label : str
         Name of the error, for the horizontal axes.
     among : collection of str
@@ -150,7 +150,7 @@ def error_distribution(
 def _draw_distribution(
     body: Axes, tail: Axes, name: str, error: np.ndarray, look: _style.Look
 ) -> None:
-    # A divergence is an infinite error: it counts in the shares and is not drawn.
+    # An error that is not finite counts in the shares and is not drawn.
     ordered = np.sort(np.where(np.isfinite(error), error, np.inf)[begun(error)])
     n_samples, n_finite = ordered.size, int(np.isfinite(ordered).sum())
     thin = np.linspace(0, n_finite - 1, _MOST_POINTS).astype(int)

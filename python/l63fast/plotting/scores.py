@@ -57,7 +57,7 @@ def overview(
     ----------
     scores : operator name -> method -> (rmse, low, high)
         Low and high are the ends of the 95 % interval; a non-finite rmse is shown as
-        "diverged". Methods are in the order of their first appearance.
+        "not finite". Methods are in the order of their first appearance.
     reference : str
         The percentages are relative to this method.
     labels : operator -> str, optional
@@ -114,7 +114,7 @@ def _write_row(ax: Axes, y: int, value: float, change: str, weight: str) -> None
     """Write a score and its change from the reference at the right of the row."""
     finite = math.isfinite(value)
     _write(ax, y, 36.0, f"{value:.3f}" if finite else "—", weight)
-    _write(ax, y, 82.0, change if finite else "diverged", weight)
+    _write(ax, y, 82.0, change if finite else "not finite", weight)
 
 
 def _write(

@@ -137,7 +137,7 @@ class Series:
     def rmse(
         self, cases: slice | list[int] = slice(None), *, mirror_aware: bool = False
     ) -> tuple[float, float]:
-        """Return the mean errors of background and analysis, inf after a divergence.
+        """Return the mean errors of background and analysis, inf if not finite.
 
         Times before the first analysis of a trajectory are left out of both.
         """
@@ -161,8 +161,8 @@ def error_label(mirror_aware: bool) -> str:
 def begun(error: np.ndarray) -> np.ndarray:
     """Return True (n, n_times) from the first finite error of each trajectory on.
 
-    A method with a window has no analysis at first (NaN). A later non-finite error is a
-    divergence, which must be counted.
+    A method with a window has no analysis at first (NaN). A later non-finite error
+    must be counted.
     """
     return np.asarray(np.logical_or.accumulate(np.isfinite(error), axis=1))
 
@@ -173,7 +173,7 @@ def select_cases(errors: np.ndarray) -> dict[str, int]:
     Parameters
     ----------
     errors : (n_trajectories,) mean error of the analysis over each trajectory
-        A non-finite error (a divergence) counts as the largest.
+        A non-finite error counts as the largest.
 
     Returns
     -------
@@ -276,7 +276,7 @@ def _draw_case(
 
 
 def _limit(axes: np.ndarray, series: Series) -> None:
-    """Limit the axes, so that the truth stays visible if an estimate has diverged."""
+    """Limit the axes, so that the truth stays visible if an estimate is far off."""
     low, high = series.bounds()
     room = 0.1 * (high - low)
     for c in range(3):
@@ -373,9 +373,7 @@ def attractor(
             ax.plot(*path.T, color=_style.BLACK, linewidth=0.4, alpha=0.4)
         outside = _draw_estimates(ax, series, states, color)
         note = f", {outside} points outside" if outside else ""
-        score = (
-            f"rmse {_style.shown(scores[i])}" if np.isfinite(scores[i]) else "diverged"
-        )
+        score = "rmse " * bool(np.isfinite(scores[i])) + _style.shown(scores[i])
         ax.set_title(f"{name}: {score}{note}", y=0.97)
         text = f"{name}, with a line to the truth"
         joined = Line2D([], [], color=color, linewidth=0.8, label=text)

@@ -237,7 +237,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON; arrays become lists, NaN and infinities "nan", "inf" and "-inf".
 
-    JSON has no NaN, but a diverged score must not be lost; `float("inf")` reads it.
+    JSON has no NaN, but a non-finite score must not be lost; `float("inf")` reads it.
     """
     text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())

@@ -167,7 +167,8 @@ class Scores:
     sign_flip_rate : float
         Share of analyses whose mirror image is closer to the truth.
     divergence_rate : float
-        Share of trajectories with a time-mean error above 7.6 or not finite.
+        Filter divergence: share of trajectories with a time-mean error above 7.6 or not
+        finite.
     n_trajectories, n_analyses, n_non_finite : int
         Numbers of trajectories, of analyses, and of analyses with NaN or infinity.
     ci95 : dict of str to (float, float)
@@ -233,7 +234,7 @@ def score(
         NaN and infinity are counted, and make their scores non-finite.
     truth : (n_trajectories, n_times, 3)
     mirror_aware : bool
-        Whether components, quantiles and divergence use the mirror-aware errors.
+        Whether components, quantiles and divergence_rate use mirror-aware errors.
         `rmse_a` and `rmse_pooled_a` are never mirror-aware.
     n_bootstrap : int
         Number of resamples of the trajectories; with 0 the intervals are NaN.
@@ -344,7 +345,7 @@ _WORDS: Final = {
     Failure.SIGN_FLIP: "sign flip",
     Failure.WRONG_LOBE: "wrong lobe",
     Failure.SAME_LOBE: "right lobe, far off",
-    Failure.NOT_FINITE: "divergence",
+    Failure.NOT_FINITE: "not finite",
 }
 
 

@@ -92,7 +92,7 @@ def _integrate_range(
 
 @ieee_arithmetic()
 def integrate(job: IntegrateJob, n_threads: int) -> int:
-    """Fill the job's `out`; return the number of diverged members."""
+    """Fill the job's `out`; return the number of non-finite members."""
     initial, out, save_every = one_type(job.initial), job.out, job.save_every
     constants: Any
     if isinstance(job.parameters, np.ndarray):

@@ -176,7 +176,7 @@ def _n_diverged(*results: np.ndarray) -> int:
 
 @ieee_arithmetic()
 def tangent(job: TangentJob, n_threads: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return states and perturbations after n_steps, and how many diverged."""
+    """Return states and perturbations after n_steps, and how many are NaN."""
     constants = rk4_constants(job.dt, *job.parameters, job.state.dtype)
     final, carried = np.empty_like(job.state), np.empty_like(job.vectors)
 
@@ -194,7 +194,7 @@ def tangent(job: TangentJob, n_threads: int) -> tuple[np.ndarray, np.ndarray, in
 
 @ieee_arithmetic()
 def adjoint(job: TangentJob, n_threads: int) -> tuple[np.ndarray, int]:
-    """Return gradients at the start, and how many diverged."""
+    """Return gradients at the start, and how many are not finite."""
     constants = rk4_constants(job.dt, *job.parameters, job.state.dtype)
     carried = np.empty_like(job.vectors)
 

@@ -65,7 +65,7 @@ def states(summary: Summary) -> Iterator[Picture | str]:
     for i, rows in enumerate(summary.featured):
         best = best_of(rows)
         if best is None:
-            yield f"Every method diverged: {case_title(rows[0])}."
+            yield f"No method has a finite score: {case_title(rows[0])}."
             continue
         yield _panels(summary, rows, best)
         if i == 0:
