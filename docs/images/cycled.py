@@ -72,7 +72,7 @@ def main() -> None:
         )
     best = scores["optimum"]
     ax.axhspan(0.2, best, color="0.92", linewidth=0)
-    ax.annotate("below the optimum", (0.28, 0.222), fontsize=9, color="0.4")
+    ax.annotate("below the optimum's rmse_a", (0.28, 0.222), fontsize=9, color="0.4")
     ax.set(xscale="log", yscale="log", xlim=(0.25, 1500), ylim=(0.21, 1.2))
     ax.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
     ax.set_yticks(
