@@ -163,7 +163,10 @@ class Network {
     }
     job.n_context = wide - 3 - (job.reads_slope ? 2 : 1) * m;
     if (job.n_context < 0) throw std::invalid_argument("last_slot: width");
-    job.context = read<float>(fields, "context", n_cycles * n * job.n_context);
+    job.turns = value_of<bool>(fields, "turns");
+    job.signs = read<float>(fields, "signs", m);
+    const std::int64_t n_contexts = n_cycles * n * (job.turns ? 2 : 1);
+    job.context = read<float>(fields, "context", n_contexts * job.n_context);
     job.observations = read<float>(fields, "observations", n_cycles * n * m);
     job.innovation_std = read<float>(fields, "innovation_std", m);
     job.mean = read<float>(fields, "mean", 3);

@@ -49,6 +49,37 @@ const float* observed(const Chain& chain, std::int64_t k, std::int64_t i) {
   return chain.observations + (k * chain.net.n + i) * chain.n_observed;
 }
 
+// What the network sees of a sample: the background and its observation, or their
+// mirror images.
+struct Seen {
+  bool turned;
+  float state[3], observed[3];
+};
+
+Seen seen_of(const Chain& chain, const float* background, std::int64_t k,
+             std::int64_t i) {
+  Seen seen{chain.turns && background[0] < 0.0f, {}, {}};
+  const float* const y = observed(chain, k, i);
+  for (int c = 0; c < 3; ++c)
+    seen.state[c] = seen.turned && c < 2 ? -background[c] : background[c];
+  for (int j = 0; j < chain.n_observed; ++j)
+    seen.observed[j] = seen.turned ? chain.signs[j] * y[j] : y[j];
+  return seen;
+}
+
+// Mirrors the hidden states of samples with x < 0, or their gradients.
+void turn(const Chain& chain, const float* backgrounds, float* hidden) {
+  const std::int64_t n_parts = std::max(chain.n_parts, 1);
+  const std::int64_t units = chain.n_hidden / n_parts;
+  for (std::int64_t i = 0; i < chain.net.n && chain.turns; ++i) {
+    if (!(backgrounds[3 * i] < 0.0f)) continue;
+    for (std::int64_t part = 0; part < n_parts; ++part) {
+      float* const row = hidden + i * chain.n_hidden + part * units;
+      for (std::int64_t j = units - units / 2; j < units; ++j) row[j] = -row[j];
+    }
+  }
+}
+
 void coordinates_of(const Chain& chain, const float* state, float* coordinates) {
   if (chain.folds) {
     fold(state, coordinates);
@@ -141,17 +172,20 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
     }
     for (std::int64_t i = 0; i < n; ++i) {
       float* const row = last + i * wide;
-      const float* const x = background + 3 * i;
+      const Seen seen = seen_of(chain, background + 3 * i, k, i);
       float* const at = coordinates.data() + 3 * i;
-      std::copy_n(chain.context + (k * n + i) * n_context, n_context, row);
-      coordinates_of(chain, x, at);
+      const std::int64_t sample = (k + (seen.turned ? chain.n_cycles : 0)) * n + i;
+      std::copy_n(chain.context + sample * n_context, n_context, row);
+      coordinates_of(chain, seen.state, at);
       for (int c = 0; c < 3; ++c)
         row[n_context + c] = (at[c] - chain.mean[c]) / chain.std[c];
-      innovations(chain, x, observed(chain, k, i), row + n_context + 3);
+      innovations(chain, seen.state, seen.observed, row + n_context + 3);
     }
+    turn(chain, background, chain.hidden);
     split(chain, chain.hidden, chain.parts_before, net.values);
     kernels.network(net);
     join(chain, net.values, chain.parts_after, chain.hidden);
+    turn(chain, background, chain.hidden);
     const float* const increment = slot_of(net.values, net, chain.increment_slot);
     std::int64_t n_lost = 0;
     for (std::int64_t i = 0; i < n; ++i) {
@@ -160,6 +194,7 @@ std::int64_t chain(const KernelTable& kernels, const Chain& chain) {
       float* const at = coordinates.data() + 3 * i;
       for (int c = 0; c < 3; ++c) {
         at[c] += increment[3 * i + c] * chain.scale[c];
+        if (c < 2 && chain.turns && background[3 * i] < 0.0f) at[c] = -at[c];
         near = near && std::fabs(at[c] - chain.centre[c]) <= chain.reach[c];
       }
       std::copy_n(at, 3, analysis);
@@ -206,12 +241,14 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
     const float* const background = chain.backgrounds + k * size;
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t first = 3 * i;
+      const bool turned = chain.turns && background[first] < 0.0f;
       float* const gradient = of_coordinates.data() + first;
       for (int c = 0; c < 3; ++c) {
         gradient[c] = chain.of_analyses[k * size + first + c];
         if (chain.through && !is_last)
           gradient[c] +=
               static_cast<float>(of_state[static_cast<std::size_t>(first + c)]);
+        if (turned && c < 2) gradient[c] = -gradient[c];
       }
       if (chain.folds) {
         float at[3], state[3];
@@ -227,21 +264,27 @@ std::int64_t chain_backward(const KernelTable& kernels, const Chain& chain) {
       std::copy_n(chain.of_other + k * n_values, n_values,
                   slot_of(net.gradients, net, chain.other_slot));
     }
+    turn(chain, background, of_hidden.data());
     split(chain, of_hidden.data(), chain.parts_after, net.gradients);
     kernels.network_backward(net);
     if (k == 0) break;
     join(chain, net.gradients, chain.parts_before, of_hidden.data());
+    turn(chain, background, of_hidden.data());
     limit(of_hidden.data(), n, chain.n_hidden, chain.max_gradient, norms);
     if (!chain.through) continue;
     float* const of_last = slot_of(net.gradients, net, chain.last_slot);
     for (std::int64_t i = 0; i < n; ++i) {
       const float* const row = of_last + i * wide + chain.n_context;
-      const float* const x = background + 3 * i;
+      const Seen seen = seen_of(chain, background + 3 * i, k, i);
       float* const sum = of_coordinates.data() + 3 * i;
       for (int c = 0; c < 3; ++c) sum[c] += row[c] / chain.std[c];
-      if (chain.folds) fold_backward(x, sum);
-      for (int c = 0; c < 3; ++c) sum[c] += chain.of_backgrounds[k * size + 3 * i + c];
-      innovations(chain, x, observed(chain, k, i), nullptr, row + 3, sum);
+      if (chain.folds) fold_backward(seen.state, sum);
+      for (int c = 0; c < 3; ++c) {
+        const float of_loss = chain.of_backgrounds[k * size + 3 * i + c];
+        sum[c] += seen.turned && c < 2 ? -of_loss : of_loss;
+      }
+      innovations(chain, seen.state, seen.observed, nullptr, row + 3, sum);
+      for (int c = 0; c < 2 && seen.turned; ++c) sum[c] = -sum[c];
     }
     std::copy(of_coordinates.begin(), of_coordinates.end(), of_background.begin());
     Linearised<double> job{};

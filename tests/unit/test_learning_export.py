@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from builds import HELPERS
-from encoder_parity import check_parity, moving_encoder
+from encoder_parity import check_parity, inputs, moving_encoder
 from l63fast.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -75,6 +75,21 @@ def test_onnx_agrees_with_eager_and_states_its_window(
         load_encoder(tmp_path, format="onnx")
 
 
+def test_every_format_of_an_equivariant_encoder_mirrors(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    built = moving_encoder("lstm", "xz", "carried", window=1, equivariant=True)
+    save_model(built, tmp_path, {}, formats=(*FORMATS, "onnx"))
+    background, seen, _ = (part.double().numpy() for part in inputs(built, 40, 1))
+    for format in (*FORMATS, "onnx"):
+        loaded = load_encoder(tmp_path, format=format, trust=True)
+        mirror, signs = np.array([-1.0, -1.0, 1.0]), np.array([-1.0, 1.0])
+        analysis = loaded(background, seen)
+        image = loaded(background * mirror, seen * signs) * mirror
+        np.testing.assert_allclose(analysis, image, rtol=0, atol=1e-5)
+        assert np.abs(analysis - background).max() > 0.1
+    assert load_encoder(tmp_path).settings.equivariant
+
+
 def test_a_graph_of_another_window_is_refused() -> None:
     helper = pytest.importorskip("onnx").helper
     n_by_3 = helper.make_tensor_value_info("background", 1, ["n", 3])
@@ -109,9 +124,9 @@ def test_the_card_tells_what_the_files_are(
     built, folder, card = exported
     assert json.loads((folder / CARD).read_text()) == card
     # What is left out is as in the cards of earlier versions.
-    left_out = {"estimates_parameters": False}
+    left_out = {"estimates_parameters": False, "equivariant": False}
     assert card["encoder"] | left_out == dataclasses.asdict(built.settings)
-    assert "estimates_parameters" not in card["encoder"]
+    assert not left_out.keys() & card["encoder"].keys()
     assert card["inputs"]["obs_window"]["shape"] == ["n", 4, len(built.obs_mean)]
     assert card["normaliser_hash"] == built.data_hash != ""
     assert card["training"] == {"interval": 0.1}

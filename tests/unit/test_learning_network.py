@@ -20,6 +20,7 @@ from l63fast.learning.network import compiled
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.settings import ChainSettings, EncoderSettings
 from l63fast.learning.uncertainty import crps
+from l63fast.observation import ObservationOperator
 from l63fast.twin import TwinSettings
 
 pytestmark = pytest.mark.skipif(
@@ -44,11 +45,22 @@ UNCERTAIN = [
     dataclasses.replace(KINDS[6], uncertainty="mixture"),
     dataclasses.replace(KINDS[1], uncertainty="gaussian"),
 ]
+EQUIVARIANT = [dataclasses.replace(KINDS[i], equivariant=True) for i in (4, 5, 8)]
+EQUIVARIANT.append(dataclasses.replace(EQUIVARIANT[1], gaps=True))
+
+
+def named(settings: EncoderSettings) -> str:
+    more = "equivariant" if settings.equivariant else settings.uncertainty
+    return f"{settings.model}-{settings.operator}-{more}{'-gaps' * settings.gaps}"
 
 
 def encoder(settings: EncoderSettings) -> Encoder:
+    scales = Normaliser.identity(settings.operator)
+    if settings.gaps:  # the time since the last observation
+        more = {"obs_mean": np.zeros(3), "obs_std": np.ones(3)}
+        scales = dataclasses.replace(scales, **more)
     scales = dataclasses.replace(
-        Normaliser.identity(settings.operator),
+        scales,
         state_mean=np.array([0.0, 0.0, 23.5]),
         state_std=np.array([8.0, 9.0, 8.6]),
     )
@@ -83,8 +95,8 @@ def close(ours: list[Tensor], theirs: list[Tensor], limit: float) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [*KINDS, *UNCERTAIN],
-    ids=lambda s: f"{s.model}-{s.operator}-{s.uncertainty}",
+    [*KINDS, *UNCERTAIN, *EQUIVARIANT],
+    ids=named,
 )
 @pytest.mark.parametrize("n", [1, 37])
 def test_values_and_gradients_are_torchs(settings: EncoderSettings, n: int) -> None:
@@ -92,12 +104,36 @@ def test_values_and_gradients_are_torchs(settings: EncoderSettings, n: int) -> N
     draw = partial(torch.randn, generator=torch.manual_seed(1))
     given = [
         (8.0 * draw(n, 3) + built.state_mean).requires_grad_(),
-        8.0 * draw(n, settings.window, len(built.obs_mean)),
+        8.0 * draw(n, settings.window, settings.observation_size),
         draw(n, built.hidden_size).requires_grad_(),
     ]
     fast = compiled(built, n)
     assert fast is not None
     close(gradients(fast, built, given), gradients(built, built, given), 5e-6)
+
+
+@pytest.mark.parametrize("settings", EQUIVARIANT, ids=named)
+def test_mirror_images_give_mirror_images(settings: EncoderSettings) -> None:
+    mirror = torch.tensor([-1.0, -1.0, 1.0])
+
+    def both(built: Encoder) -> tuple[list[Tensor], list[Tensor]]:
+        draw = partial(torch.randn, generator=torch.manual_seed(1))
+        states = 8.0 * draw(20, 3)
+        seen = 8.0 * draw(20, settings.window, settings.observation_size)
+        signs = torch.tensor([*ObservationOperator(settings.operator).mirror_signs, 1])
+        signs = signs[: settings.observation_size]
+        memory, turn = draw(20, built.hidden_size), torch.ones(built.hidden_size)
+        n_parts = 2 if settings.model == "lstm" else 1
+        for part in turn.chunk(n_parts):
+            part[len(part) - len(part) // 2 :] = -1.0
+        analysis, later = built(states, seen, memory)
+        found = built(states * mirror, seen * signs, memory * turn)
+        return [analysis * mirror, later * turn], list(found)
+
+    torch.testing.assert_close(*both(encoder(settings)), rtol=0.0, atol=0.0)
+    other = encoder(dataclasses.replace(settings, equivariant=False))
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(*both(other), rtol=0.01, atol=0.01)
 
 
 def test_two_updates_at_a_time_do_not_mix() -> None:
@@ -132,7 +168,8 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
     if not fast:
         monkeypatch.setattr(cycles_module, "compiled", lambda *given: None)
     options = {"updates": 1, "unroll": n_cycles, "first_unroll": n_cycles} | more
-    twin = TwinSettings(settings.operator, n_train=1, n_val=1, n_test=1, sigma=1.0)
+    few = {"n_train": 1, "n_val": 1, "n_test": 1, "missing": 0.3 * settings.gaps}
+    twin = TwinSettings(settings.operator, sigma=1.0, **few)
     source = CycledBatches(
         built, ChainSettings(**options), twin, n=40, n_epochs=1, seed=0, n_threads=1
     )
@@ -154,8 +191,8 @@ def chain(settings: EncoderSettings, monkeypatch, *, fast: bool, n_cycles=3, **m
 @pytest.mark.parametrize("through", [0.0, 1.0])
 @pytest.mark.parametrize(
     "settings",
-    [KINDS[0], *KINDS[3:], *UNCERTAIN[:3]],
-    ids=lambda s: f"{s.model}-{s.operator}-{s.uncertainty}",
+    [KINDS[0], *KINDS[3:], *UNCERTAIN[:3], *EQUIVARIANT],
+    ids=named,
 )
 def test_a_chain_is_the_loop_over_its_cycles(settings, through, monkeypatch) -> None:
     more = {"through_model": through}
@@ -163,7 +200,9 @@ def test_a_chain_is_the_loop_over_its_cycles(settings, through, monkeypatch) -> 
     theirs, plain = chain(settings, monkeypatch, fast=False, **more)
     close(ours, theirs, 1e-5)
     assert batch.background.requires_grad == plain.background.requires_grad
-    assert torch.equal(batch.obs_window, plain.obs_window)
+    torch.testing.assert_close(
+        batch.obs_window, plain.obs_window, rtol=0.0, atol=0.0, equal_nan=True
+    )
 
 
 def test_in_this_chain_estimates_are_lost(monkeypatch) -> None:

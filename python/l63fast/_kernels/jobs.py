@@ -210,9 +210,13 @@ class ChainJob(NamedTuple):
         The slots of the network in every cycle, filled.
     context : (n_cycles, n, n_context) float32
         The slot `last_slot`, but for the scaled coordinates of the background and its
-        innovations.
+        innovations. With `turns` (2, n_cycles, n, n_context): also of mirror images.
     folds : bool
         Whether the coordinates are those of `fold`.
+    turns : bool
+        Whether the network sees the mirror image of everything where x < 0.
+    signs : (obs_dim,) float32
+        Of the observation of a mirror image.
     reads_slope : bool
         Whether there are two innovations for each value, as in `Encoder.innovation`.
     components, powers : (obs_dim,) int64
@@ -253,6 +257,8 @@ class ChainJob(NamedTuple):
     values: np.ndarray
     context: np.ndarray
     folds: bool
+    turns: bool
+    signs: np.ndarray
     reads_slope: bool
     components: np.ndarray
     powers: np.ndarray

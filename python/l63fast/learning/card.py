@@ -50,6 +50,7 @@ _ADDED_SINCE: Final = {
     "uncertainty": "none",
     "estimates_parameters": False,
     "lag": 0,
+    "equivariant": False,
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (

@@ -59,9 +59,11 @@ class Chain:
         own = encoder.encoder
         n_cycles, n, _ = truth.shape
         windows = obs_windows.flatten(0, 1)
+        if own.equivariant:  # then those of mirror images
+            windows = torch.cat([windows, windows * own.obs_signs])
         # The kernels replace the coordinates and innovations of a background of zero.
         inputs = encoder.read(windows.new_zeros(len(windows), 3), windows)
-        values = encoder.fill_all([part.view(n_cycles, n, -1) for part in inputs])
+        values = encoder.fill_all([part.view(-1, n, part.shape[1]) for part in inputs])
         n_innovations = own.obs_dim * (2 if own.reads_slope else 1)
         context = inputs[-1][:, : -3 - n_innovations]
         observations = obs_windows[:, :, -1, : own.obs_dim]
@@ -69,6 +71,8 @@ class Chain:
             values=values.numpy(),
             context=context.contiguous().numpy(),
             folds=own.folds,
+            turns=own.equivariant,
+            signs=own.obs_signs[: own.obs_dim].numpy(),
             reads_slope=own.reads_slope,
             components=own.components.numpy(),
             powers=own.powers.numpy(),

@@ -108,6 +108,11 @@ class Encoder(nn.Module):
     that is nearer to x_b. In x and y themselves this analysis jumps where x_b is
     equally far from both images; a network would give a state between the two.
 
+    An equivariant encoder sees the mirror image of background, observations and memory
+    where x_b < 0, and returns that of what it finds. So it has to learn one wing of the
+    attractor only. In the mirror image of a memory the second half of each part has the
+    other sign.
+
     Parameters
     ----------
     settings : EncoderSettings
@@ -130,6 +135,7 @@ class Encoder(nn.Module):
     innovation_std: Tensor
     components: Tensor
     powers: Tensor
+    obs_signs: Tensor
 
     @pinned()
     def __init__(
@@ -151,7 +157,7 @@ class Encoder(nn.Module):
             nn.init.zeros_(self.of_parameters.bias)
         self.carries = settings.memory == "carried"
         self.feeds_back = settings.iteration == "legacy"
-        self.folds = settings.folds
+        self.folds, self.equivariant = settings.folds, settings.equivariant
         self.gaps, self.obs_dim = settings.gaps, operator.obs_dim
         for name in _SCALES:
             value = np.asarray(getattr(normaliser, name), dtype=np.float32)
@@ -163,6 +169,11 @@ class Encoder(nn.Module):
         self.register_buffer("powers", powers, persistent=False)
         self.largest_power = max(operator.powers, default=1)
         self.reads_slope = _reads_slope(settings)
+        self.n_parts = 2 if settings.model == "lstm" else 1  # of a hidden state
+        # Signs under the mirror image; the time since an observation keeps its own.
+        signs = operator.mirror_signs if self.equivariant else (1,) * self.obs_dim
+        seen = torch.tensor([*signs, *(1,) * self.gaps], dtype=torch.float32)
+        self.register_buffer("obs_signs", seen, persistent=False)
         self.smoother = self._smoother() if settings.lag else None
 
     def _smoother(self) -> Smoother:
@@ -188,6 +199,9 @@ class Encoder(nn.Module):
         hidden : (n, hidden_size)
             From `initial_hidden`, or from the last call.
         """
+        where, background, obs_window, hidden = self.turned(
+            background, obs_window, hidden
+        )
         start = self.coordinates(background)
         static, later = self.read(start, obs_window, hidden)
         increment = torch.zeros_like(start)
@@ -196,7 +210,35 @@ class Encoder(nn.Module):
                 start, increment = start + increment, torch.zeros_like(start)
                 static, _ = self.read(start, obs_window, hidden)
             increment = self.correct(start, obs_window, static, increment)
-        return self.state(start + increment, background), later
+        analysis = self.state(start + increment, background)
+        return self.mirrored(analysis, where), self.mirrored_memory(later, where)
+
+    def turned(
+        self, background: Tensor, obs_window: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return where x_b < 0 (n, 1), and the inputs, there of the mirror image."""
+        where = background[:, :1] < 0.0
+        if self.equivariant:
+            image = obs_window * self.obs_signs
+            obs_window = torch.where(where[:, None], image, obs_window)
+        background = self.mirrored(background, where)
+        return where, background, obs_window, self.mirrored_memory(hidden, where)
+
+    def mirrored(self, states: Tensor, where: Tensor) -> Tensor:
+        """Return states (n, 3), of an equivariant encoder mirrored where (n, 1)."""
+        if not self.equivariant:
+            return states
+        image = torch.cat([-states[:, :2], states[:, 2:]], 1)
+        return torch.where(where, image, states)
+
+    def mirrored_memory(self, hidden: Tensor, where: Tensor) -> Tensor:
+        """Return memories (n, hidden_size), mirrored likewise."""
+        if not self.equivariant:
+            return hidden
+        parts = hidden.reshape(-1, self.n_parts, self.hidden_size // self.n_parts)
+        kept = parts.shape[2] - parts.shape[2] // 2
+        image = torch.cat([parts[:, :, :kept], -parts[:, :, kept:]], 2)
+        return torch.where(where, image.flatten(1), hidden)
 
     def coordinates(self, states: Tensor) -> Tensor:
         """Return states (n, 3) in the coordinates that the encoder works in."""
@@ -334,15 +376,20 @@ class Encoder(nn.Module):
         self, background: Tensor, obs_window: Tensor, hidden: Tensor, n: int
     ) -> Tensor:
         """Return the iterates x_0 = x_b to x_n, (n + 1, n_samples, 3)."""
+        states = [background]
+        where, background, obs_window, hidden = self.turned(
+            background, obs_window, hidden
+        )
         start = self.coordinates(background)
         static, _ = self.read(start, obs_window, hidden)
-        increment, states = torch.zeros_like(start), [background]
+        increment = torch.zeros_like(start)
         for k in range(n):
             if self.feeds_back and k:
                 start, increment = start + increment, torch.zeros_like(start)
                 static, _ = self.read(start, obs_window, hidden)
             increment = self.correct(start, obs_window, static, increment)
-            states.append(self.state(start + increment, background))
+            state = self.state(start + increment, background)
+            states.append(self.mirrored(state, where))
         return torch.stack(states)
 
 

@@ -313,12 +313,16 @@ class CompiledEncoder:
     ) -> tuple[Tensor, ...]:
         """Return analysis and next hidden state, as `Encoder.forward` does."""
         encoder = self.encoder
+        where, background, obs_window, hidden = encoder.turned(
+            background, obs_window, hidden
+        )
         start = encoder.coordinates(background)
         inputs = [*self.read(start, obs_window), *self.parts(hidden)]
         increment, *later = _Call.apply(self.token, self, *inputs)  # type: ignore[no-untyped-call]
         state = encoder.state(start + increment * encoder.increment_std, background)
         if not isinstance(encoder, UncertainEncoder):
-            return state, self.joined(later)
+            memory = encoder.mirrored_memory(self.joined(later), where)
+            return encoder.mirrored(state, where), memory
         outputs, *later = later
         return state, self.joined(later), encoder.mixture(state, outputs)
 

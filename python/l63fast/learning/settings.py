@@ -80,6 +80,9 @@ class EncoderSettings:
     lag : int
         Later observations of smoothed states, in cycles: with a lag above 0 a second
         network reads the analyses of `lag` more cycles; 0: there is none.
+    equivariant : bool
+        Whether the mirror image (-x, -y, z) of everything it has read gives the mirror
+        image of the analysis, as with the equations; for a carried memory.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class EncoderSettings:
     uncertainty: str = "none"
     estimates_parameters: bool = False
     lag: int = 0
+    equivariant: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", model_name(self.model))
@@ -149,6 +153,13 @@ class EncoderSettings:
             raise ArgumentValueError(
                 "iteration: expected 'fixed_point' with memory 'carried', got 'legacy'"
             )
+        unfit = unfit or operator.is_mirror_blind or not operator.has_mirror_signs
+        if _checks.boolean("equivariant", self.equivariant) and unfit:
+            raise ArgumentValueError(
+                "equivariant: expected False but for a gru or lstm with memory "
+                "'carried', uncertainty 'none' and an operator that shows the sign of "
+                f"(x, y), got True for {operator.name!r}"
+            )
         _checks.count("lag", self.lag, maximum=MAX_WINDOW)
         if self.lag and not self.can_smooth:
             raise ArgumentValueError(
@@ -195,11 +206,13 @@ class EncoderSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, an operator of your own as a table.
 
-        `estimates_parameters` is left out where it is False, as in older files.
+        `estimates_parameters` and `equivariant` are left out where they are False, as
+        in older files.
         """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        if not self.estimates_parameters:
-            del values["estimates_parameters"]
+        for name in ("estimates_parameters", "equivariant"):
+            if not values[name]:
+                del values[name]
         return values | {"operator": as_operator(self.operator).to_table()}
 
     @property

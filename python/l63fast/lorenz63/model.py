@@ -338,12 +338,10 @@ def _flat(out: np.ndarray) -> np.ndarray:
         return out[np.newaxis]
     if out.ndim == 3:
         return out
-    view = out.view()
     try:
-        view.shape = (-1, *out.shape[-2:])
-    except AttributeError:
+        return out.reshape(-1, *out.shape[-2:], copy=False)
+    except ValueError:
         raise ArgumentValueError(
             "out: expected leading axes that can be seen as one without a copy, got "
             f"shape {out.shape} with strides {out.strides}"
         ) from None
-    return view

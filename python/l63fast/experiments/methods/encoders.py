@@ -77,6 +77,8 @@ class TrainedEncoder(Checked):
         As in `EncoderSettings`; the loss is then "crps" or "log_score".
     estimates_parameters : bool
         As in `EncoderSettings`, in cycles, for data with a `parameters_spread`.
+    equivariant : bool
+        As in `EncoderSettings`, in cycles.
     training : TrainSettings
     cycles : ChainSettings
         Settings of the training in cycles.
@@ -99,6 +101,7 @@ class TrainedEncoder(Checked):
     analysis_at: str | None = None
     uncertainty: str = "none"
     estimates_parameters: bool = False
+    equivariant: bool = False
     training: TrainSettings = field(default_factory=TrainSettings)
     cycles: ChainSettings = field(default_factory=ChainSettings)
     fresh: int = limited(0, _checks.count)
@@ -113,7 +116,8 @@ class TrainedEncoder(Checked):
     @property
     def implied(self) -> tuple[str, ...]:
         """Names of the settings that tables leave out."""
-        return () if self.estimates_parameters else ("estimates_parameters",)
+        added = "estimates_parameters", "equivariant"
+        return tuple(name for name in added if not getattr(self, name))
 
     def settings(
         self, operator: ObservationOperator | str, protocol: Windows | Cycles
@@ -247,6 +251,7 @@ class TrainedEncoder(Checked):
         more = [f"K={n}" * (n != 1), "legacy" * (self.iteration == "legacy")]
         more += [self.uncertainty * settings.is_uncertain]
         more += ["with parameters" * self.estimates_parameters]
+        more += ["equivariant" * self.equivariant]
         name = short_name(self.model) if is_own(self.model) else self.model.upper()
         parts = [name, memory, *more, loss * (loss != usual)]
         return ", ".join(filter(None, parts))
