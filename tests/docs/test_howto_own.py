@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,7 +16,6 @@ from cli_runs import Command
 from experiment_samples import weights_only
 from l63fast.experiments.experiment import Experiment
 from l63fast.learning.export import load_weights
-from l63fast.lorenz63 import simulate, spin_up
 from pages import blocks, page, printed_by, understood
 
 SCORE = re.compile(r"^(.*?) +(\d\.\d+) ", re.MULTILINE)
@@ -69,10 +67,6 @@ def test_the_page_on_own_data_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l63fast: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = simulate(spin_up(1, seed=8)[0], n_steps=60_000)
-    noise = np.random.default_rng(1).normal(size=(6000, 3))
-    for name, rows in (("run", run), ("seen", run[10::10] + noise)):
-        np.savetxt(f"{name}.csv", rows, delimiter=",", header="x,y,z", comments="")
     printed, expected = printed_by_page("howto/own_data")
     assert printed.split() == expected.split()
     assert (tmp_path / "data" / "many" / "manifest.json").exists()
