@@ -14,7 +14,7 @@ from pages import DOCS, blocks, page, printed_by
 
 README = (DOCS.parent / "README.md").read_text("utf-8")
 GALLERY = sorted(path.stem for path in (DOCS / "gallery").glob("*.md"))
-TIMES = re.compile(r"(?<= 0)  +[\d.]+$|─+| {2,}", re.MULTILINE)
+TIMES = re.compile(r"(?<= 0)  +[\d.,]+$|─+| {2,}", re.MULTILINE)
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:

@@ -89,7 +89,7 @@ def test_the_page_on_comparisons_prints_what_it_says(
 
 def without_times(text: str) -> str:
     """Return a page's output without microseconds, and rules as wide as they need."""
-    return re.sub(r"(?<= 0)  +[\d.]+$|─+", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<= 0)  +[\d.,]+$|─+", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.usefixtures("one_thread")
