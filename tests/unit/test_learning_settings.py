@@ -1,5 +1,7 @@
 """Settings refuse nonsense; the names they know are those of the classes."""
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -15,6 +17,25 @@ from l63fast.learning.settings import (
     EncoderSettings,
     TrainSettings,
 )
+from l63fast.learning.training import identity
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({}, "4036bc01caaf8f40"),
+        ({"uncertainty": "gaussian"}, "8e0c5b1b36432cc4"),
+        ({"memory": "carried", "estimates_parameters": True}, "23ddd94b441d42ed"),
+        ({"memory": "carried", "lag": 4}, "48bda8cf73b5d8fa"),
+        ({"gaps": True, "window": 1}, "0208fc4e94e16139"),
+    ],
+)
+def test_cards_and_checkpoints_are_as_before_later_settings(settings, digest) -> None:
+    encoder = EncoderSettings(**settings)
+    key = identity(encoder, TrainSettings(), ChainSettings(), B=None, fresh=False)
+    del key["torch"]
+    text = json.dumps([encoder.to_dict(), key])
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
 
 
 def test_an_encoder_analyses_once_unless_it_is_asked_for_more() -> None:

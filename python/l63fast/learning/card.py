@@ -40,17 +40,11 @@ _KEYS: Final = {
     "files": dict,
     "notes": list,
 }
-# Keys that older cards lack, with the values that those encoders have.
+# Keys that older cards lack, with the values that those encoders have: of the settings
+# all but the first five.
 _ADDED_KEYS: Final = {"coordinates": "states"}
 _ADDED_SINCE: Final = {
-    "memory": "window",
-    "analysis_at": "last",
-    "iteration": "fixed_point",
-    "gaps": False,
-    "uncertainty": "none",
-    "estimates_parameters": False,
-    "lag": 0,
-    "equivariant": False,
+    f.name: f.default for f in dataclasses.fields(EncoderSettings)[5:]
 }
 _FILE_KEYS: Final = {"name": str, "size": int, "sha256": str, "parity_error": float}
 _NOTES: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
@@ -203,16 +204,16 @@ class EncoderSettings:
                 f"with lag {self.lag}, got {loss!r}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(
+        self, added: Collection[str] = ("estimates_parameters", "equivariant")
+    ) -> dict[str, Any]:
         """Return the settings as plain values, an operator of your own as a table.
 
-        `estimates_parameters` and `equivariant` are left out where they are False, as
-        in older files.
+        Settings of `added` are left out where they have their defaults, as in files
+        that are older than these settings.
         """
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("estimates_parameters", "equivariant"):
-            if not values[name]:
-                del values[name]
+        pairs = ((f, getattr(self, f.name)) for f in fields(self))
+        values = {f.name: v for f, v in pairs if f.name not in added or v != f.default}
         return values | {"operator": as_operator(self.operator).to_table()}
 
     @property

@@ -253,12 +253,10 @@ def loss_of_background(loss: Loss, samples: Batch) -> float:
 def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     """Return everything that decides the weights, to compare with a checkpoint."""
     values: dict[str, Any] = {"torch": str(torch.__version__)}
+    added = ("uncertainty", "estimates_parameters", "lag", "equivariant")
     for table in settings:
         is_encoder = isinstance(table, EncoderSettings)
-        values |= table.to_dict() if is_encoder else dataclasses.asdict(table)
-    for name, default in (("uncertainty", "none"), ("lag", 0)):
-        if values.get(name) == default:  # which earlier checkpoints do not have
-            del values[name]
+        values |= table.to_dict(added) if is_encoder else dataclasses.asdict(table)
     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in data.items()}
     return values | plain
 
