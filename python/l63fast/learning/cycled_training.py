@@ -137,7 +137,6 @@ def train_cycled(
         folder.mkdir(exist_ok=True)
     first = trained(replace(encoder_settings, lag=0), folder)
     second = trained(encoder_settings, directory, first.encoder)
-    second.encoder.requires_grad_()
     return replace(
         first,
         encoder=second.encoder,
@@ -180,8 +179,6 @@ def _begin(
     batches = CycledBatches
     if frozen is not None:
         encoder.load_state_dict(frozen.state_dict(), strict=False)
-        for name, parameter in encoder.named_parameters():
-            parameter.requires_grad_(name.startswith("smoother."))
         batches = SmoothedBatches
         fewer = -(-cycle_settings.updates // _FEWER)
         cycle_settings = replace(cycle_settings, updates=fewer)

@@ -22,7 +22,7 @@ from l63fast.errors import (
 from l63fast.learning.batches import BatchSource
 from l63fast.learning.encoders import Encoder
 from l63fast.learning.losses import Batch, Loss, squared_error
-from l63fast.learning.optimiser import Optimiser, trained_parameters
+from l63fast.learning.optimiser import Optimiser
 from l63fast.learning.settings import TrainSettings
 from l63fast.storage import content_errors, read_file, write_bytes
 
@@ -137,14 +137,15 @@ class TrainingRun:
         for module in self._trained.modules():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()
-        self._parameters = trained_parameters(self._trained)
         self._settings = settings
         self._loss = loss
         self._batches = batches
         self._validate = validate
         self._reference = reference if reference > 0.0 else 1.0
         self._directory = directory
-        self._optimiser = Optimiser(self._trained, settings)
+        # A smoother is trained alone, after its encoder.
+        learning = self._trained.smoother or self._trained
+        self._optimiser = Optimiser(learning, settings)
 
     @property
     def finished(self) -> bool:
@@ -196,7 +197,7 @@ class TrainingRun:
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
-            self._parameters, self._settings.clip, foreach=True
+            self._optimiser.parameters, self._settings.clip, foreach=True
         ).item()
         if not math.isfinite(norm):
             raise self._diverged(epoch, step, "gradient")

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from l63fast.learning.encoders import Encoder
 from l63fast.learning.pinned import undisturbed_process
 from l63fast.learning.settings import TrainSettings
 
@@ -31,28 +30,34 @@ class Optimiser:
 
     Parameters
     ----------
-    encoder : Encoder
+    module : nn.Module
+        The encoder, or the part of it that is trained.
     settings : TrainSettings
+
+    Attributes
+    ----------
+    parameters : list of Parameter
+        Those that are not frozen.
     """
 
-    def __init__(self, encoder: Encoder, settings: TrainSettings):
-        matrices = _matrices(encoder) if settings.optimiser == "muon" else []
+    def __init__(self, module: nn.Module, settings: TrainSettings):
+        matrices = _matrices(module) if settings.optimiser == "muon" else []
         self._stacks = _stacked(matrices)
         self._momenta = [stack.zeros() for stack in self._stacks]
         self._ratio = settings.matrix_rate
-        self._all = trained_parameters(encoder)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
         taken = {id(weight) for weight, _ in matrices}
         # torch's optimisers import its compiler, which sets environment variables.
         with undisturbed_process():
             self._adam = torch.optim.Adam(
-                [p for p in self._all if id(p) not in taken],
+                [p for p in self.parameters if id(p) not in taken],
                 lr=settings.learning_rate,
                 fused=True,
             )
 
     def zero_grad(self) -> None:
         """Delete the gradients."""
-        for parameter in self._all:
+        for parameter in self.parameters:
             parameter.grad = None
 
     def step(self, rate: float) -> None:
@@ -125,11 +130,6 @@ def _stacked(matrices: list[tuple[Tensor, int]]) -> list[_Stack]:
     return stacks
 
 
-def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are not frozen."""
-    return [p for p in module.parameters() if p.requires_grad]
-
-
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Return matrices (k, rows, columns) with the same singular vectors, values near 1.
 
@@ -149,14 +149,14 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
-def _matrices(encoder: Encoder) -> list[tuple[Tensor, int]]:
+def _matrices(trained: nn.Module) -> list[tuple[Tensor, int]]:
     """Return the weight matrices without the last layer's, with their numbers of gates.
 
     The last layer starts at zero; Adam trains it.
     """
     matrices: list[tuple[Tensor, int]] = [
         (weight, _GATES.get(type(module), 1))
-        for module in encoder.modules()
+        for module in trained.modules()
         for weight in module.parameters(recurse=False)
         if weight.ndim == 2 and weight.requires_grad
     ]
