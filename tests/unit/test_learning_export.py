@@ -21,6 +21,7 @@ from l63fast.errors import (
     ArgumentValueError,
     BackendError,
     ModelFileError,
+    ResultError,
 )
 from l63fast.learning import export, programs
 from l63fast.learning.card import CARD, FILES
@@ -103,6 +104,15 @@ def test_a_graph_of_another_window_is_refused() -> None:
 def test_a_format_that_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentValueError, match="formats: expected one of"):
         save_model(moving_encoder("mlp", "x"), tmp_path, {}, formats=("pickle",))
+
+
+def test_a_missing_directory_is_made(tmp_path: Path) -> None:
+    encoder, folder = moving_encoder("mlp", "x"), tmp_path / "new" / "model"
+    save_model(encoder, folder, {}, formats=())
+    assert load_encoder(folder).operator.name == "x"
+    file = folder / CARD
+    with pytest.raises(ResultError, match="cannot make the directory: File exists"):
+        save_model(encoder, file, {}, formats=())
 
 
 def test_without_torchscript_the_rest_is_written(

@@ -48,6 +48,7 @@ from l63fast.storage import (
     read_unchanged,
     write_bytes,
     write_json,
+    writing_errors,
 )
 
 MAX_PARITY_ERROR: Final = 1e-5
@@ -71,7 +72,7 @@ def save_model(
     ----------
     encoder : Encoder
     directory : str or Path
-        An existing directory; files of the same names are replaced.
+        Made if it does not exist; files of the same names are replaced.
     card : dict
         JSON values for the card's "training": hashes of the data, the settings.
     formats : sequence of str, optional
@@ -81,6 +82,8 @@ def save_model(
 
     Raises
     ------
+    ResultError
+        If the directory cannot be made, or a file not be written.
     ModelFileError
         If a file, read back from disk, gives other analyses than the encoder, or if a
         model of the user's own cannot be written in one of the formats given.
@@ -91,7 +94,10 @@ def save_model(
     has_own_h = isinstance(encoder, EncoderOfOwnOperator)
     own_name = as_operator(encoder.settings.operator).name * has_own_h
     own_name = own.name if own else own_name
-    for kind in _checked(WRITTEN if formats is None else formats):
+    kinds = _checked(WRITTEN if formats is None else formats)
+    with writing_errors("make the directory", directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
         path = directory / FILES[kind]
         if kind == "torchscript" and formats is None and not programs.HAS_SCRIPTS:
             content["notes"].append(programs.NO_SCRIPTS)

@@ -19,6 +19,7 @@ from l63fast.storage.files import (
     write_dataset_alone,
     write_dataset_in_blocks,
     write_json,
+    writing_errors,
 )
 from l63fast.storage.manifest import (
     MANIFEST,
@@ -72,4 +73,5 @@ __all__ = [
     "write_dataset_alone",
     "write_dataset_in_blocks",
     "write_json",
+    "writing_errors",
 ]
