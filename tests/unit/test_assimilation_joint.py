@@ -119,6 +119,27 @@ def test_missing_values_and_lost_members(kind: Any, twin: TwinExperiment) -> Non
     assert np.isfinite(np.delete(analysis.state, 1, axis=0)).all()
 
 
+@pytest.mark.parametrize("kind", [ParticleFilter, JointParticleFilter])
+def test_without_a_finite_particle_every_estimate_is_nan(
+    kind: Any, twin: TwinExperiment
+) -> None:
+    scheme = kind.for_twin(twin, B=B, n_particles=50)
+    state = scheme.initial(twin.test.initial_state, np.random.default_rng(0))
+    broken = state[0].copy()
+    broken[1] = np.nan
+    state = state._replace(**{state._fields[0]: broken})
+    _, analysis = scheme.analyse(state, np.ones((6, 1, 3)))
+    assert analysis.status.tolist()[1] == Status.NON_FINITE
+    names = ["state", "spread", "background", "innovation", "innovation_covariance"]
+    names += ["effective_size", "parameters", "parameters_spread"]
+    found = {name: getattr(analysis, name, None) for name in names}
+    assert (found["parameters"] is None) == (kind is ParticleFilter)
+    for name, values in found.items():
+        if values is not None:
+            assert np.isnan(values[1]).all(), name
+            assert np.isfinite(np.delete(values, 1, axis=0)).all(), name
+
+
 def test_states_can_get_less_noise_than_parameters(twin: TwinExperiment) -> None:
     start, y = twin.test.initial_state, twin.test.observations[:, :1]
     found = []

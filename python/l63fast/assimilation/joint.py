@@ -332,7 +332,8 @@ class JointParticleFilter(_Joint):
     ) -> tuple[JointState, Analysis]:
         """Return the particles after the latest observation, and the analysis.
 
-        The status is as in `ParticleFilter`.
+        The status is as in `ParticleFilter`. Where no particle is finite, all estimates
+        are NaN.
         """
         observation, W, present = self._observed(state, obs_window)
         operator = as_operator(self.operator)
@@ -359,12 +360,11 @@ class JointParticleFilter(_Joint):
         of_parameters, their_covariance = _moments(parameters, weights)
         good = np.where(likely & ~lost, Status.CONVERGED, Status.DIVERGED)
         y = np.where(present, observation, np.nan)
-        empty = ~any_left[:, None]
         analysis = self._described(
             y,
-            np.where(empty, np.nan, mean[:, :3]),
+            mean[:, :3],
             status=np.where(any_left, good, Status.NON_FINITE).astype(np.int8),
-            background=np.where(empty, np.nan, background),
+            background=background,
             spread=np.sqrt(_diagonal(covariance)[:, :3]),
             innovation=y - expected,
             innovation_covariance=observed_covariance + self.R,
@@ -434,10 +434,10 @@ def _normal(log_weights: np.ndarray) -> np.ndarray:
 
 
 def _weights(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights with the sum 1, and whether any is above 0."""
+    """Return weights with the sum 1, and whether any is above 0; else they are NaN."""
     weights = np.exp(_normal(log_weights))
     total = weights.sum(axis=1)
-    return weights / np.where(total > 0.0, total, 1.0)[:, None], total > 0.0
+    return weights / np.where(total > 0.0, total, np.nan)[:, None], total > 0.0
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
