@@ -82,13 +82,13 @@ struct Chain {
   int other_slot = -1;  // of an output that stays in `values`, for each cycle; -1: none
   int n_parts;          // of the hidden state: 0 to 2 slots
   int parts_before[2], parts_after[2];
-  std::int64_t n_hidden;           // width of all parts
-  std::int64_t n_context;          // last_slot without coordinates and innovations
-  const float* context;  // (n_cycles, n, n_context), with `turns` (2, ...): mirrored
-  bool folds;                      // the angle of the coordinates is doubled
+  std::int64_t n_hidden;   // width of all parts
+  std::int64_t n_context;  // last_slot without coordinates and innovations
+  const float* context;    // (n_cycles, n, n_context), with `turns` (2, ...): mirrored
+  bool folds;              // the angle of the coordinates is doubled
   bool turns;  // where x < 0 the network sees the mirror image of everything, and the
                // second half of each part of the hidden state changes its sign
-  const float* signs;  // (n_observed): of the observation of a mirror image
+  const float* signs;              // (n_observed): of the observation of a mirror image
   bool reads_slope;                // there are two innovations for each value
   int n_observed;                  // values of an observation
   const std::int64_t* components;  // (n_observed): of the state, 0 to 2
