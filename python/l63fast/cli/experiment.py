@@ -47,10 +47,6 @@ def _axis(name: str, axis: str, help: str, read: Callable[[str], Any]) -> Option
     return Option(name, str, help, target=f"vary.{axis}", panel="Compared", read=read)
 
 
-def _cycle(name: str, kind: Any, help: str) -> Option:
-    return Option(name, kind, help, target=f"cycles.{name}", panel="Cycles")
-
-
 @command(
     Option(
         "preset",
@@ -107,9 +103,11 @@ def _cycle(name: str, kind: Any, help: str) -> Option:
         target="experiment.model_error",
         panel="Compared",
     ),
-    _cycle("n_cycles", int, "Scored cycles of each trajectory."),
-    _cycle("burn_in", float, "Time before the scored cycles (time units, not cycles)."),
-    _cycle("initial_spread", float, "Spread of the first background error."),
+    options.cycle("n_cycles", int, "Scored cycles of each trajectory."),
+    options.cycle(
+        "burn_in", float, "Time before the scored cycles (time units, not cycles)."
+    ),
+    options.cycle("initial_spread", float, "Spread of the first background error."),
     options.LAG,
     *(
         replace(option, default=None)  # the default is that of the preset

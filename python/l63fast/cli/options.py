@@ -52,6 +52,11 @@ def _sets(settings: Any, table: str, panel: str) -> Callable[..., Option]:
     return declare
 
 
+def cycle(name: str, kind: Any, help: str) -> Option:
+    """Return an option for a setting of experiments in cycles."""
+    return Option(name, kind, help, target=f"cycles.{name}", panel="Cycles")
+
+
 _TWIN: Final = TwinSettings()
 _data = _sets(_TWIN, "data", "Data")
 _windows = _sets(Windows(), "windows", "Windows")
@@ -166,12 +171,8 @@ MODEL: Final = (
         "trained by the loss crps or log_score.",
     ),
 )
-LAG: Final = Option(
-    "lag",
-    int,
-    "Later observations of smoothed states, in cycles, scored as rmse_s.",
-    target="cycles.lag",
-    panel="Cycles",
+LAG: Final = cycle(
+    "lag", int, "Later observations of smoothed states, in cycles, scored as rmse_s."
 )
 OWN_MODEL: Final = Option(
     "model",

@@ -34,6 +34,10 @@ SCHEDULES: Final = ("cosine", "constant")
 DEVICES: Final = ("cpu", "cuda")
 _NUMBERED_GPU: Final = re.compile(r"cuda:\d{1,3}")
 
+# Settings of encoders that files leave out where they have their defaults, as files do
+# that are older than these settings; checkpoints leave out two more.
+ADDED: Final = ("estimates_parameters", "equivariant")
+
 MAX_HIDDEN: Final = 4096
 MAX_WINDOW: Final = 4096
 MAX_ITERATIONS: Final = 100
@@ -204,9 +208,7 @@ class EncoderSettings:
                 f"with lag {self.lag}, got {loss!r}"
             )
 
-    def to_dict(
-        self, added: Collection[str] = ("estimates_parameters", "equivariant")
-    ) -> dict[str, Any]:
+    def to_dict(self, added: Collection[str] = ADDED) -> dict[str, Any]:
         """Return the settings as plain values, an operator of your own as a table.
 
         Settings of `added` are left out where they have their defaults, as in files

@@ -34,7 +34,7 @@ from l63fast.learning.losses import Batch, Loss, build_loss
 from l63fast.learning.normaliser import Normaliser
 from l63fast.learning.own_model import OwnModel
 from l63fast.learning.pinned import pinned
-from l63fast.learning.settings import EncoderSettings, TrainSettings
+from l63fast.learning.settings import ADDED, EncoderSettings, TrainSettings
 from l63fast.observation import ObservationOperator, as_operator
 from l63fast.storage import content_errors
 
@@ -253,7 +253,7 @@ def loss_of_background(loss: Loss, samples: Batch) -> float:
 def identity(*settings: Any, **data: Any) -> dict[str, Any]:
     """Return everything that decides the weights, to compare with a checkpoint."""
     values: dict[str, Any] = {"torch": str(torch.__version__)}
-    added = ("uncertainty", "estimates_parameters", "lag", "equivariant")
+    added = (*ADDED, "uncertainty", "lag")
     for table in settings:
         is_encoder = isinstance(table, EncoderSettings)
         values |= table.to_dict(added) if is_encoder else dataclasses.asdict(table)

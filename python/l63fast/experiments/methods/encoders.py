@@ -24,6 +24,7 @@ from l63fast.experiments.settings_file import Checked, limited, merged
 from l63fast.learning.data import AssimilationDataset
 from l63fast.learning.own_model import OwnModel, model_name
 from l63fast.learning.settings import (
+    ADDED,
     CARRIED_NAMES,
     TRUE_LOSSES,
     ChainSettings,
@@ -116,8 +117,7 @@ class TrainedEncoder(Checked):
     @property
     def implied(self) -> tuple[str, ...]:
         """Names of the settings that tables leave out."""
-        added = "estimates_parameters", "equivariant"
-        return tuple(name for name in added if not getattr(self, name))
+        return tuple(name for name in ADDED if not getattr(self, name))
 
     def settings(
         self, operator: ObservationOperator | str, protocol: Windows | Cycles
